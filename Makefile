@@ -1,0 +1,65 @@
+# Every command of the project. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ORDERS_PER_S ?= 5
+FOR ?=
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(VENV)/run.done: requirements/run.txt requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing what the programs need (requirements/run.txt, dev.txt)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/dev.txt
+	@echo "$(CURDIR)" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/broker-sidecar.pth
+	@echo "$(CURDIR)/proto" >> $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/broker-sidecar.pth
+	@touch $@
+
+$(VENV)/test.done: $(VENV)/run.done requirements/test.txt
+	@echo "installing what the tests need (requirements/test.txt)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/test.txt
+	@touch $@
+
+.PHONY: env
+env: $(VENV)/run.done ## make the environment that the programs run in
+
+.PHONY: run
+run: env ## start everything on this machine (ORDERS_PER_S=5 FOR=30s)
+	@exec $(BIN)/python -m devstack --orders-per-s $(ORDERS_PER_S) $(if $(FOR),--for $(FOR))
+
+.PHONY: test
+test: check unit ## check, then every test that this machine can run
+
+.PHONY: unit
+unit: $(VENV)/test.done
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+.PHONY: test-deps
+test-deps: ## install the real servers that the tests use
+	@bash tests/install-servers.sh
+
+.PHONY: check
+check: $(VENV)/test.done ## lint, types, import contracts, contract lint and drift
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@cd proto && ../$(BIN)/buf lint
+	@bash proto/generate.sh --check
+
+.PHONY: proto
+proto: $(VENV)/test.done ## generate the stubs from the contract
+	@bash proto/generate.sh
+
+.PHONY: bench
+bench: $(VENV)/test.done ## measure, beside baselines, into bench/results.json
+	@$(BIN)/python -m bench
+
+.PHONY: lock
+lock: $(VENV)/test.done ## resolve the requirements anew
+	@for set in run dev test; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done

@@ -1,0 +1,234 @@
+"""Configuration: one TOML file, overridden by the environment, into frozen dataclasses.
+
+A section is a frozen dataclass whose fields are made by `setting`. Every fault of a configuration is
+found before any is reported, each with the key, what is wrong and how to mend it; values of settings
+marked `secret` are never repeated. A key of the environment is PREFIX__SECTION__KEY, case ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+C = TypeVar("C")
+Tree = dict[str, Any]
+
+
+class ConfigError(Exception):
+    """A configuration has faults; `faults` lists all of them, one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a setting must satisfy, and what it means, with its unit and the reason for its default."""
+
+    doc: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    doc: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of a section. Without a default it is required."""
+    rule = Rule(doc=doc, minimum=minimum, maximum=maximum, choices=choices)
+    if isinstance(default, (list, dict)):
+        return field(default_factory=default.copy, metadata={"rule": rule})
+    return field(default=default, metadata={"rule": rule})
+
+
+def load(kind: type[C], *, path: Path | None, environ: Mapping[str, str], prefix: str) -> C:
+    """Reads `path` (if any), lays `PREFIX__…` variables over it and makes a `kind`.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    tree, faults = _read_toml(path)
+    _overlay(tree, environ, prefix)
+    value = _section(kind, tree, "", faults)
+    if faults:
+        raise ConfigError(faults)
+    return typing.cast("C", value)
+
+
+def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
+    if path is None:
+        return {}, []
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")), []
+    except OSError as error:
+        return {}, [f"{path}: cannot be read ({error.strerror}); give a file that exists"]
+    except ValueError as error:
+        return {}, [f"{path}: is not TOML: {error}"]
+
+
+def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
+    start = prefix + "__"
+    for name in sorted(environ):
+        if not name.upper().startswith(start):
+            continue
+        *sections, key = name[len(start) :].lower().split("__")
+        place = tree
+        for section in sections:
+            inner = place.get(section)
+            place[section] = inner if isinstance(inner, dict) else {}
+            place = place[section]
+        place[key] = _Text(environ[name])
+
+
+class _Text(str):
+    """A value from the environment: text that becomes the type its setting wants."""
+
+    __slots__ = ()
+
+
+def _section(kind: type[Any], tree: Tree, where: str, faults: list[str]) -> Any:
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in fields(kind)}
+    faults.extend(_unknown(where + key, key, known) for key in tree if key not in known)
+    values: Tree = {}
+    before = len(faults)
+    for name, item in known.items():
+        if name in tree or is_dataclass(hints[name]):
+            raw = tree.get(name, {})
+            values[name] = _value(hints[name], raw, where + name, item.metadata.get("rule"), faults)
+        elif item.default is MISSING and item.default_factory is MISSING:
+            faults.append(f"{where}{name}: is required ({item.metadata['rule'].doc})")
+    if len(faults) > before:
+        return None
+    try:
+        return kind(**values)
+    except ValueError as error:
+        faults.append(f"{where.rstrip('.') or 'configuration'}: {error}")
+        return None
+
+
+def _unknown(where: str, key: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"{where}: is not a setting" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _value(hint: Any, raw: Any, where: str, rule: Rule | None, faults: list[str]) -> Any:
+    try:
+        value = _convert(hint, raw, where, faults)
+    except (TypeError, ValueError) as error:
+        faults.append(f"{where}: {error}")
+        return None
+    if rule is not None:
+        faults.extend(f"{where}: {fault}" for fault in _broken(rule, value))
+    return value
+
+
+def _broken(rule: Rule, value: Any) -> list[str]:
+    found = []
+    if rule.choices and value not in rule.choices:
+        found.append(f"must be one of {', '.join(rule.choices)}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if rule.minimum is not None and value < rule.minimum:
+            found.append(f"must be at least {rule.minimum}, is {value}")
+        if rule.maximum is not None and value > rule.maximum:
+            found.append(f"must be at most {rule.maximum}, is {value}")
+    return found
+
+
+def _convert(hint: Any, raw: Any, where: str, faults: list[str]) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        inner = next(item for item in arguments if item is not type(None))
+        return None if isinstance(raw, _Text) and not raw else _convert(inner, raw, where, faults)
+    if is_dataclass(hint):
+        return _section(typing.cast("type[Any]", hint), _table(raw), where + ".", faults)
+    if origin is tuple:
+        items = raw.split(",") if isinstance(raw, _Text) else _array(raw)
+        texts = [_Text(item.strip()) for item in items if item.strip()] if isinstance(raw, _Text) else items
+        return tuple(
+            _value(arguments[0], item, f"{where}[{index}]", None, faults) for index, item in enumerate(texts)
+        )
+    if origin is dict:
+        return {key: _value(arguments[1], item, f"{where}.{key}", None, faults) for key, item in _table(raw).items()}
+    return _scalar(hint, raw)
+
+
+def _table(raw: Any) -> Tree:
+    if not isinstance(raw, dict):
+        raise TypeError(f"must be a table, is {_shape(raw)}")
+    return raw
+
+
+def _array(raw: Any) -> list[Any]:
+    if not isinstance(raw, list):
+        raise TypeError(f"must be an array, is {_shape(raw)}")
+    return raw
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _scalar(hint: Any, raw: Any) -> Any:
+    if isinstance(raw, _Text):
+        return _from_text(hint, str(raw))
+    if hint is Path and isinstance(raw, str):
+        return Path(raw)
+    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if not isinstance(raw, hint) or (hint is int and isinstance(raw, bool)):
+        raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is {_shape(raw)}")
+    return raw
+
+
+def _from_text(hint: Any, text: str) -> Any:
+    if hint is bool:
+        if text.lower() not in _BOOLEANS:
+            raise TypeError("must be true or false")
+        return _BOOLEANS[text.lower()]
+    try:
+        return hint(text)
+    except ValueError as error:
+        raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is a text of {len(text)} characters") from error
+
+
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+
+
+def _shape(raw: Any) -> str:
+    """What a value is, without saying it: it may be a secret that was put in the wrong place."""
+    if isinstance(raw, str):
+        return f"a text of {len(raw)} characters"
+    if isinstance(raw, (list, dict)):
+        return f"{'an array' if isinstance(raw, list) else 'a table'} of {len(raw)}"
+    return {bool: "a boolean", int: "a whole number", float: "a number"}.get(type(raw), type(raw).__name__)
+
+
+def effective(config: Any) -> Tree:
+    """The configuration as a tree of plain values, defaults included."""
+    return {
+        item.name: effective(value) if is_dataclass(value := getattr(config, item.name)) else _plain(value)
+        for item in dataclasses.fields(config)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return effective(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,1 @@
+"""Everything that is not trading: telemetry, secrets and probes."""

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runtime.config import ConfigError, effective, load, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    port: int = setting(8080, doc="where it listens", minimum=1, maximum=65535)
+    tls: str = setting("off", doc="transport security", choices=("off", "required"))
+    hosts: tuple[str, ...] = setting((), doc="names that it answers to")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    account: str = setting(doc="the account to trade")
+    ratio: float = setting(0.5, doc="a share")
+    directory: Path = setting(Path("/tmp"), doc="where files go")  # noqa: S108
+    api: Api = setting(doc="the interface")
+
+
+def read(text: str, tmp_path: Path, **environ: str) -> Config:
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    return load(Config, path=file, environ=environ, prefix="BROKER")
+
+
+def test_defaults_fill_what_the_file_leaves_open(tmp_path: Path) -> None:
+    assert read('account = "1"', tmp_path).api == Api()
+
+
+def test_environment_overrides_the_file(tmp_path: Path) -> None:
+    found = read('account = "1"\n[api]\nport = 1', tmp_path, BROKER__API__PORT="99", BROKER__API__HOSTS="a, b")
+    assert (found.api.port, found.api.hosts) == (99, ("a", "b"))
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read('ratio = "x"\n[api]\nprot = 1\nport = 70000\ntls = "maybe"', tmp_path)
+    assert caught.value.faults == [
+        "account: is required (the account to trade)",
+        "ratio: must be a number, is a text of 1 characters",
+        "api.prot: is not a setting; did you mean 'port'?",
+        "api.port: must be at most 65535, is 70000",
+        "api.tls: must be one of off, required",
+    ]
+
+
+def test_a_value_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read('account = "1"\nratio = "hunter2"', tmp_path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_effective_configuration_shows_every_default(tmp_path: Path) -> None:
+    assert effective(read('account = "1"', tmp_path))["api"] == {"port": 8080, "tls": "off", "hosts": []}
