@@ -1,0 +1,26 @@
+"""What a test needs from the machine: skipped by name where it is missing, a failure where all is required."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+
+import pytest
+
+
+def missing(what: str, remedy: str) -> None:
+    """Skips the test that asks, or fails it where REQUIRE_ALL=1 says that nothing may be skipped."""
+    message = f"{what} is not on this machine: {remedy}"
+    if os.environ.get("REQUIRE_ALL") == "1":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+def require_binary(name: str, *patterns: str, remedy: str = "make test-deps") -> str:
+    """The path of a program, from PATH or else from the newest match of `patterns`."""
+    matches = [path for pattern in patterns for path in sorted(glob.glob(pattern), reverse=True)]  # noqa: PTH207
+    found = shutil.which(name) or next(iter(matches), None)
+    if found is None:
+        missing(name, remedy)
+    return str(found)
