@@ -70,7 +70,7 @@ async def start(name: str, command: Sequence[str], *, directory: Path, environ: 
             stderr=handle,
             env=dict(environ),
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl, no lock of ours is held
+            preexec_fn=_end_with_parent,
         )
     finally:
         os.close(handle)

@@ -1,0 +1,225 @@
+"""Orders, fills, quotes and money. Prices, units and money are `Decimal`; times are aware datetimes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class OrderType(StrEnum):
+    """What makes an order trade (OANDA v20, order-definitions)."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    MARKET_IF_TOUCHED = "market_if_touched"
+    TAKE_PROFIT = "take_profit"
+    STOP_LOSS = "stop_loss"
+    GUARANTEED_STOP_LOSS = "guaranteed_stop_loss"
+    TRAILING_STOP_LOSS = "trailing_stop_loss"
+
+
+class Side(StrEnum):
+    """Direction; the venue's units are positive for a buy, negative for a sell."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        """+1 or -1."""
+        return 1 if self is Side.BUY else -1
+
+
+class TimeInForce(StrEnum):
+    """How long an order stays in force. Market orders take FOK or IOC only."""
+
+    GTC = "gtc"
+    GTD = "gtd"
+    GFD = "gfd"
+    FOK = "fok"
+    IOC = "ioc"
+
+
+class PositionFill(StrEnum):
+    """What a fill may do to the position."""
+
+    DEFAULT = "default"
+    OPEN_ONLY = "open_only"
+    REDUCE_FIRST = "reduce_first"
+    REDUCE_ONLY = "reduce_only"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands. `orders/lifecycle.py` has the table of moves between them."""
+
+    RECEIVED = "received"
+    """Taken from the caller, nothing sent."""
+    DENIED = "denied"
+    """Refused before the venue saw it: risk, limits, a halt. Final."""
+    SUBMITTED = "submitted"
+    """The intent is in the journal; the request may be on the wire."""
+    PENDING = "pending"
+    """Rests at the venue."""
+    FILLED = "filled"
+    """Traded in full, or in part with the rest cancelled. Final."""
+    CANCELLED = "cancelled"
+    """Ended by the venue or by a cancel without a trade. Final."""
+    REJECTED = "rejected"
+    """Refused by the venue. Final."""
+    UNKNOWN = "unknown"
+    """The answer was lost; scans of the venue's log are to tell."""
+    PRESUMED_ABSENT = "presumed_absent"
+    """Not found up to the horizon of the scans; alarmed, never re-sent, adopted if it appears."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can follow."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({OrderStatus.DENIED, OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """An order to attach when the order fills: a price, or a distance from the fill's price."""
+
+    price: Decimal | None = None
+    distance: Decimal | None = None
+    guaranteed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRequest:
+    """What a caller asks for."""
+
+    client_order_id: str
+    """The caller's id, or its Idempotency-Key: the same id is the same order. 1 to 64 characters."""
+    client: str
+    """Id of the API key that asks."""
+    account: str
+    instrument: str
+    type: OrderType
+    side: Side
+    units: Decimal
+    """Positive."""
+    price: Decimal | None = None
+    """Limit, stop or trigger price; none for a market order."""
+    price_bound: Decimal | None = None
+    """Worst price that a fill may have."""
+    distance: Decimal | None = None
+    """Of a trailing stop, in price units."""
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expires_at: datetime | None = None
+    """Of GTD."""
+    position_fill: PositionFill = PositionFill.DEFAULT
+    trade_id: str | None = None
+    """The trade that a take-profit, stop-loss or trailing stop belongs to."""
+    take_profit: Protection | None = None
+    stop_loss: Protection | None = None
+    trailing_stop: Protection | None = None
+    tag: str | None = None
+    comment: str | None = None
+    traceparent: str | None = None
+    """W3C trace context of the caller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One trade that an order made."""
+
+    transaction_id: str
+    units: Decimal
+    """Positive; may be less than was asked."""
+    price: Decimal
+    time: datetime
+    profit: Decimal = Decimal(0)
+    """Realised, in the account's currency."""
+    half_spread_cost: Decimal = Decimal(0)
+    trade_ids: tuple[str, ...] = ()
+    """Trades opened, reduced or closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order as we know it: what was asked, where it stands, what it did."""
+
+    id: str
+    """Ours: time-ordered, unique, 26 characters."""
+    request: OrderRequest
+    status: OrderStatus
+    reason: str | None = None
+    """Why it is denied, cancelled, rejected or unknown: a constant name, the venue's where it is the venue's."""
+    message: str | None = None
+    """One sentence for people."""
+    venue_order_id: str | None = None
+    fills: tuple[Fill, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def filled_units(self) -> Decimal:
+        """Sum over the fills."""
+        return sum((fill.units for fill in self.fills), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """What the venue says of an instrument."""
+
+    name: str
+    display_precision: int
+    """Decimal places of a price."""
+    units_precision: int
+    pip_location: int
+    """Power of ten of a pip, for example -4."""
+    minimum_units: Decimal
+    maximum_units: Decimal
+    margin_rate: Decimal
+    kind: str = "CURRENCY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """The latest price of an instrument."""
+
+    instrument: str
+    bid: Decimal
+    ask: Decimal
+    time: datetime
+    """The venue's time of the price."""
+    received_at: datetime
+    tradeable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Net holding of an instrument."""
+
+    instrument: str
+    units: Decimal
+    """Positive is long, negative short."""
+    average_price: Decimal | None
+    unrealized_profit: Decimal
+    realized_profit: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The venue's summary of an account."""
+
+    id: str
+    currency: str
+    balance: Decimal
+    nav: Decimal
+    margin_used: Decimal
+    margin_available: Decimal
+    margin_closeout_ratio: Decimal
+    open_orders: int
+    open_trades: int
+    open_positions: int
+    last_transaction_id: str
+    details: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Orders, fills and account transactions in a database, written behind the journal."""

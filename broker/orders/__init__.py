@@ -1,0 +1,1 @@
+"""The order path: life-cycle, journal, outcomes, risk."""

@@ -1,0 +1,1 @@
+"""A v20 server: the embedded venue."""

@@ -1,0 +1,1 @@
+"""Events: their declarations, the emitter and the stream that carries them to the sidecar."""

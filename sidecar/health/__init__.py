@@ -1,0 +1,1 @@
+"""Conditions and the probes that read them."""

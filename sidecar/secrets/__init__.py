@@ -1,0 +1,1 @@
+"""Vault secrets in a shared directory, kept fresh."""
