@@ -75,8 +75,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBatch:
-    """A batch as the journal holds it, with what is needed to read it; already without duplicates and
-    rejected groups: every group's type is in `types`, its columns have equal lengths.
+    """A batch as the journal holds it, with what is needed to read it.
+
+    Duplicates and rejected groups are gone: every group's type is in `types`, its columns have equal lengths.
     """
 
     end: Position
@@ -123,9 +124,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """An instrument and its series at one moment. All definitions of one name are equal in kind, unit
-    and bounds.
-    """
+    """An instrument and its series at one moment; all definitions of one name agree in kind, unit and bounds."""
 
     name: str
     kind: pb.InstrumentKind.ValueType
