@@ -80,7 +80,7 @@ class Flow:
         self.tally.results[status] += 1
         if "id" in order:
             self.tally.placed[order["id"]] = order
-        if status == "PENDING":
+        if status == "pending":
             self._open.append(order["id"])
         if len(self._open) > OPEN_ORDERS_KEPT:
             await self._cancel(session)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -77,8 +79,8 @@ async def start(name: str, command: Sequence[str], *, directory: Path, environ: 
     return Child(name, process, log)
 
 
-async def first_line(child: Child, deadline_s: float) -> str:
-    """The first line of a child's log that is JSON: how a program says where it listens.
+async def wait_event(child: Child, event: str, deadline_s: float) -> dict[str, Any]:
+    """The first line of a child's log that is a JSON object with this `event`: how a program says where it listens.
 
     Raises:
         ProcessError: the child ended, or said nothing in time.
@@ -88,7 +90,17 @@ async def first_line(child: Child, deadline_s: float) -> str:
     while loop.time() < end:
         child.check()
         for line in child.log.read_text(errors="replace").splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                return line
+            found = _object(line)
+            if found.get("event") == event:
+                return found
         await asyncio.sleep(0.02)
-    raise ProcessError(f"{child.name} did not say where it listens within {deadline_s} s:\n{child.last_lines()}")
+    raise ProcessError(f"{child.name} did not say {event!r} within {deadline_s} s:\n{child.last_lines()}")
+
+
+def _object(line: str) -> dict[str, Any]:
+    if not (line.startswith("{") and line.endswith("}")):
+        return {}
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}

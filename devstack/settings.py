@@ -1,0 +1,63 @@
+"""The configuration files of a stack on one machine: loopback addresses, embedded defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.atomic_file import replace_file
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a stack keeps its files: `state` on disk, `secrets` in memory where the machine allows."""
+
+    state: Path
+    secrets: Path
+    in_memory: bool
+    """Whether `secrets` is on a tmpfs."""
+
+    @property
+    def socket(self) -> Path:
+        """The telemetry socket, in a directory of the owner's."""
+        return self.state / "telemetry" / "telemetry.sock"
+
+    @property
+    def vault(self) -> Path:
+        """What the set-up of Vault hands to the sidecar."""
+        return self.state / "vault"
+
+    def make(self) -> None:
+        """Makes the directories, for the owner only."""
+        for path in (self.socket.parent, self.vault, self.state / "broker", self.state / "sidecar", self.secrets):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def toml(table: Table, prefix: str = "") -> str:
+    """A table as TOML: scalars and arrays first, then tables and arrays of tables."""
+    plain = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not _is_nested(value)]
+    parts = ["\n".join(plain)] if plain else []
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            parts.append(f"[{name}]\n{toml(value, name + '.')}")
+        elif _is_nested(value):
+            parts.extend(f"[[{name}]]\n{toml(item, name + '.')}" for item in value)
+    return "\n\n".join(parts)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Mapping) or (
+        isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
+    )
+
+
+def write(path: Path, table: Table) -> Path:
+    """Writes a configuration file; its path."""
+    replace_file(path, (toml(table) + "\n").encode(), durable=False)
+    return path

@@ -1,0 +1,176 @@
+"""The whole stack on one machine: starts in order, says where to look, drains in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from devstack import configuration, vault
+from devstack.collector import Collector
+from devstack.process import Child, ProcessError, start, wait_event
+from devstack.settings import Place, write
+
+Say = Callable[[str], None]
+START_DEADLINE_S = 30.0
+DRAIN_S = {"broker": 20.0, "sidecar": 15.0, "simulator": 5.0, "vault": 5.0}
+
+
+@dataclass(slots=True)
+class Stack:
+    """The processes of a stack. `start` brings all up or raises; `stop` always ends what runs."""
+
+    place: Place
+    say: Say
+    seed: int = 1
+    preferred: Mapping[str, int] = field(default_factory=lambda: dict(configuration.PORTS))
+    otlp_endpoint: str = ""
+    """Where the sidecar exports to; empty starts a receiver that writes to a file."""
+    api_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    children: dict[str, Child] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    collector: Collector | None = None
+    vault: vault.Vault | None = None
+    ready_after_s: float = 0.0
+
+    async def start(self) -> None:
+        """Starts vault, simulator, sidecar and broker, and waits until the pod is ready.
+
+        Raises:
+            ProcessError: one of them did not come up; its log's end is in the text.
+        """
+        began = time.monotonic()
+        self.place.make()
+        token = secrets.token_urlsafe(24)
+        await asyncio.gather(self._start_vault(token), self._start_simulator(token), self._start_collector())
+        await self._start_sidecar()
+        await self._start_broker()
+        await self.wait_ready(START_DEADLINE_S)
+        self.ready_after_s = time.monotonic() - began
+
+    async def stop(self) -> dict[str, int]:
+        """Drains broker, then sidecar, then the rest; the exit status of each."""
+        ended = {}
+        for name, grace_s in DRAIN_S.items():
+            if (child := self.children.get(name)) is not None:
+                began = time.monotonic()
+                ended[name] = await child.stop(grace_s)
+                self.say(f"{name} ended with {ended[name]} after {time.monotonic() - began:.1f} s")
+        if self.collector is not None:
+            await self.collector.stop()
+        return ended
+
+    def check(self) -> None:
+        """Raises ProcessError where a process has exited by itself."""
+        for child in self.children.values():
+            child.check()
+
+    async def wait_ready(self, deadline_s: float) -> None:
+        """Waits until `/readyz` answers 200.
+
+        Raises:
+            ProcessError: it does not in time; the text has the probe's reasons.
+        """
+        end = time.monotonic() + deadline_s
+        reason = ""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            while time.monotonic() < end:
+                self.check()
+                try:
+                    async with session.get(f"{self.addresses['probes']}/readyz?verbose") as answer:
+                        if answer.status == 200:  # noqa: PLR2004 - HTTP's OK
+                            return
+                        reason = await answer.text()
+                except aiohttp.ClientError as error:
+                    reason = str(error)
+                await asyncio.sleep(0.05)
+        raise ProcessError(f"not ready after {deadline_s:.0f} s: {reason}\n{self.children['broker'].last_lines()}")
+
+    async def _start_vault(self, token: str) -> None:
+        began = time.monotonic()
+        port = self.port("vault")
+        self.children["vault"], self.vault = await vault.start_vault(port, self.place.state, self._environ())
+        await vault.set_up(self.vault, self.place.vault, self._secrets(token))
+        self.addresses["vault"] = self.vault.address
+        self.say(f"vault      {self.vault.address}  ({time.monotonic() - began:.1f} s)")
+
+    def _secrets(self, token: str) -> dict[str, dict[str, Any]]:
+        return {
+            "venue": {"token": token, "account_id": configuration.ACCOUNT},
+            "api-keys": vault.api_keys({"flow": (self.api_key, ["read", "trade", "admin"])}),
+        }
+
+    async def _start_simulator(self, token: str) -> None:
+        token_file = self.place.state / "simulator-token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(token)
+        command = configuration.simulator_command(self.port("simulator"), self.seed, token_file)
+        found = await self._start("simulator", command, {})
+        self.addresses["simulator"] = f"http://{found['rest']}"
+        self.addresses["simulator_stream"] = f"http://{found['stream']}"
+
+    async def _start_collector(self) -> None:
+        if not self.otlp_endpoint:
+            self.collector = Collector(self.place.state / "otlp-logs.jsonl")
+            self.otlp_endpoint = await self.collector.start()
+
+    async def _start_sidecar(self) -> None:
+        table = configuration.sidecar(self.place, self.addresses, self.otlp_endpoint, self.port)
+        path = write(self.place.state / "sidecar.toml", table)
+        found = await self._start("sidecar", ["-m", "sidecar", "--config", str(path)], {})
+        self.addresses.update({name: f"http://{found[name]}" for name in ("probes", "metrics", "console")})
+
+    async def _start_broker(self) -> None:
+        table = configuration.broker(self.place, self.addresses, self.port)
+        path = write(self.place.state / "broker.toml", table)
+        found = await self._start("broker", ["-m", "broker", "--config", str(path)], {})
+        self.addresses["api"] = f"http://{found['api']}"
+
+    async def _start(self, name: str, arguments: list[str], environ: Mapping[str, str]) -> dict[str, Any]:
+        began = time.monotonic()
+        child = await start(
+            name,
+            [sys.executable, *arguments],
+            directory=self.place.state,
+            environ={**self._environ(), **environ},
+        )
+        self.children[name] = child
+        found = await wait_event(child, "listening", START_DEADLINE_S)
+        self.say(f"{name:<10} pid {child.process.pid}  ({time.monotonic() - began:.1f} s)")
+        return found
+
+    def _environ(self) -> dict[str, str]:
+        kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
+        return {name: os.environ[name] for name in kept if name in os.environ}
+
+    def port(self, name: str) -> int:
+        """The port that `name` is known by, or a free one where somebody else holds it."""
+        wanted = self.preferred.get(name, 0)
+        if wanted and not _is_free(wanted):
+            self.say(f"port {wanted} is taken: {name} gets another one")
+            wanted = 0
+        return wanted or _free_port()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
