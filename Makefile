@@ -62,4 +62,6 @@ bench: $(VENV)/test.done ## measure, beside baselines, into bench/results.json
 
 .PHONY: lock
 lock: $(VENV)/test.done ## resolve the requirements anew
-	@for set in run dev test; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
+	@compile="$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11"; \
+	$$compile requirements/run.in -o requirements/run.txt; \
+	for set in broker sidecar dev test; do $$compile -c requirements/run.txt requirements/$$set.in -o requirements/$$set.txt; done
