@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import aiohttp
 import click
@@ -20,7 +17,7 @@ from rich.text import Text
 
 from devstack.flow import Flow
 from devstack.process import ProcessError
-from devstack.settings import Place
+from devstack.settings import temporary_place
 from devstack.stack import Stack
 from devstack.status import Reading, is_balanced, line, read, settle
 from runtime.run import complain, run
@@ -46,37 +43,29 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
 def main(orders_per_s: float, for_s: float | None, seed: int) -> None:
     """Starts Vault, the simulator, the sidecar and the broker, and sends orders until Ctrl-C."""
     console = Console(highlight=False)
-    base = Path(tempfile.mkdtemp(prefix="broker-sidecar-"))
-    memory = Path("/dev/shm")  # noqa: S108 - the tmpfs that POSIX systems have; secrets belong in memory
-    secrets = Path(tempfile.mkdtemp(prefix="broker-sidecar-", dir=memory)) if memory.is_dir() else base / "secrets"
-    place = Place(state=base, secrets=secrets, in_memory=memory.is_dir())
-    stack = Stack(place, lambda text: console.print(f"  {text}"), seed)
     try:
-        code = run(lambda stop: _session(stack, console, orders_per_s, for_s, stop))
-    finally:
-        shutil.rmtree(secrets, ignore_errors=True)
-    if code == 0:
-        shutil.rmtree(base, ignore_errors=True)
-    else:
-        complain(f"logs are kept in {base}")
-    sys.exit(code)
+        with temporary_place() as place:
+            stack = Stack(place, lambda text: console.print(f"  {text}"), seed)
+            run(lambda stop: _session(stack, console, orders_per_s, for_s, stop))
+    except ProcessError as error:
+        complain(f"{error}\nlogs are kept in {place.state}")
+        sys.exit(EX_SOFTWARE)
 
 
 async def _session(
     stack: Stack, console: Console, orders_per_s: float, for_s: float | None, stop: asyncio.Event
 ) -> int:
     console.print("starting")
-    code = 0
     try:
         if await _started(stack, stop):
             _say_where(stack, console)
-            code = await _flow(stack, console, orders_per_s, for_s, stop)
-    except ProcessError as error:
-        complain(str(error))
-        code = EX_SOFTWARE
-    console.print("draining: broker, then sidecar, then the rest")
-    ended = await stack.stop()
-    return code or next((EX_SOFTWARE for name, status in ended.items() if status != 0 and name in _OURS), 0)
+            await _flow(stack, console, orders_per_s, for_s, stop)
+    finally:
+        console.print("draining: broker, then sidecar, then the rest")
+        ended = await stack.stop()
+    if failed := {name: status for name, status in ended.items() if status != 0 and name in _OURS}:
+        raise ProcessError(f"ended badly: {failed}")
+    return 0
 
 
 _OURS = ("broker", "sidecar", "simulator")
@@ -114,7 +103,9 @@ def _say_where(stack: Stack, console: Console) -> None:
     console.print("\nCtrl-C drains and ends\n")
 
 
-async def _flow(stack: Stack, console: Console, orders_per_s: float, for_s: float | None, stop: asyncio.Event) -> int:
+async def _flow(
+    stack: Stack, console: Console, orders_per_s: float, for_s: float | None, stop: asyncio.Event
+) -> None:
     flow = Flow(base_url=stack.addresses["api"], api_key=stack.api_key, chance=random.Random(stack.seed))
     async with aiohttp.ClientSession() as session:
         ended = asyncio.Event()
@@ -126,7 +117,7 @@ async def _flow(stack: Stack, console: Console, orders_per_s: float, for_s: floa
             finally:
                 ended.set()
         reading = await settle(stack, session)
-    return _summary(flow, reading, console)
+    _summarise(flow, reading, console)
 
 
 async def _watch(
@@ -169,15 +160,16 @@ class _Line:
             self._console.print(text, soft_wrap=True)
 
 
-def _summary(flow: Flow, reading: Reading, console: Console) -> int:
+def _summarise(flow: Flow, reading: Reading, console: Console) -> None:
     answers = ", ".join(f"{count} {name}" for name, count in sorted(flow.tally.results.items())) or "none"
-    balanced = is_balanced(reading.status.get("ledger", {}))
     console.print(f"\n{flow.tally.sent} orders sent; answers: {answers}")
     console.print(
         f"{reading.orders['received']} orders and {reading.orders['filled']} fills counted on /metrics, "
-        f"{reading.exported} log records exported, ledger {'balances' if balanced else 'DOES NOT BALANCE'}"
+        f"{reading.exported} log records exported"
     )
-    return 0 if balanced else EX_SOFTWARE
+    if not is_balanced(reading.status.get("ledger", {})):
+        raise ProcessError(f"the ledger does not balance: {reading.status.get('ledger')}")
+    console.print("ledger balances")
 
 
 if __name__ == "__main__":

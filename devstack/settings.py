@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime.atomic_file import replace_file
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - the tmpfs that POSIX systems have; secrets belong in memory
 Table = Mapping[str, Any]
 
 
@@ -36,6 +40,24 @@ class Place:
         """Makes the directories, for the owner only."""
         for path in (self.socket.parent, self.vault, self.state / "broker", self.state / "sidecar", self.secrets):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextmanager
+def temporary_place() -> Iterator[Place]:
+    """A place that goes with the block, unless the block fails: then the state, logs included, is kept.
+
+    Short names: a Unix socket's path has at most 107 bytes (unix(7)).
+    """
+    state = Path(tempfile.mkdtemp(prefix="broker-sidecar-"))
+    in_memory = MEMORY.is_dir()
+    secrets = Path(tempfile.mkdtemp(prefix="broker-sidecar-", dir=MEMORY)) if in_memory else state / "secrets"
+    place = Place(state=state, secrets=secrets, in_memory=in_memory)
+    place.make()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(secrets, ignore_errors=True)
+    shutil.rmtree(state, ignore_errors=True)
 
 
 def toml(table: Table, prefix: str = "") -> str:
