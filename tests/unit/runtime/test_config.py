@@ -19,7 +19,7 @@ class Api:
 class Config:
     account: str = setting(doc="the account to trade")
     ratio: float = setting(0.5, doc="a share")
-    directory: Path = setting(Path("/tmp"), doc="where files go")  # noqa: S108
+    directory: Path = setting(Path("/tmp"), doc="where files go")
     api: Api = setting(doc="the interface")
 
 
