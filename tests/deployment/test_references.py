@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.deployment.rendering import OVERLAYS, Manifest, containers, only, pod_templates, rendered
+
+
+def names(manifests: tuple[Manifest, ...], kind: str) -> set[str]:
+    return {item["metadata"]["name"] for item in manifests if item["kind"] == kind}
+
+
+def templates(overlay: str) -> dict[str, Manifest]:
+    return dict(pod_templates(rendered(overlay)))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_mount_has_its_volume_and_every_config_map_exists(overlay: str) -> None:
+    config_maps = names(rendered(overlay), "ConfigMap") | {"kube-root-ca.crt"}
+    for template in templates(overlay).values():
+        volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", ())}
+        mounted = {mount["name"] for item in containers(template) for mount in item.get("volumeMounts", ())}
+        assert mounted == set(volumes)
+        used = {volume["configMap"]["name"] for volume in volumes.values() if "configMap" in volume}
+        assert used <= config_maps
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_service_selects_a_pod_that_listens_on_its_target_ports(overlay: str) -> None:
+    for service in (item for item in rendered(overlay) if item["kind"] == "Service"):
+        selector = service["spec"]["selector"].items()
+        selected = [
+            item
+            for item in templates(overlay).values()
+            if selector <= item.get("metadata", {}).get("labels", {}).items()
+        ]
+        assert selected, service["metadata"]["name"]
+        ports = {port["containerPort"] for item in containers(selected[0]) for port in item.get("ports", ())}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_scaler_budget_account_and_priority_points_at_something(overlay: str) -> None:
+    manifests = rendered(overlay)
+    for scaler in (item for item in manifests if item["kind"] == "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert target["name"] in names(manifests, target["kind"])
+    for template in templates(overlay).values():
+        assert template["spec"]["serviceAccountName"] in names(manifests, "ServiceAccount")
+        priority = template["spec"].get("priorityClassName")
+        assert priority is None or priority in names(manifests, "PriorityClass")
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_the_rollout_names_services_templates_and_arguments_that_exist(overlay: str) -> None:
+    manifests = rendered(overlay)
+    spec = only(manifests, "Rollout", "broker")["spec"]
+    strategy = spec["strategy"]["blueGreen"]
+    assert {strategy["activeService"], strategy["previewService"]} <= names(manifests, "Service")
+    assert spec["workloadRef"]["name"] in names(manifests, "Deployment")
+    for block in ("prePromotionAnalysis", "postPromotionAnalysis"):
+        given = {argument["name"] for argument in strategy[block]["args"]}
+        for reference in strategy[block]["templates"]:
+            template = only(manifests, "AnalysisTemplate", reference["templateName"])
+            assert {argument["name"] for argument in template["spec"]["args"]} <= given
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_no_timer_promotes_and_scale_down_waits_for_the_analysis(overlay: str) -> None:
+    manifests = rendered(overlay)
+    strategy = only(manifests, "Rollout", "broker")["spec"]["strategy"]["blueGreen"]
+    assert "autoPromotionSeconds" not in strategy
+    analysis = only(manifests, "AnalysisTemplate", "broker-post-promotion")["spec"]["metrics"]
+    longest_s = max(seconds(item["initialDelay"]) + seconds(item["interval"]) * item["count"] for item in analysis)
+    assert strategy["scaleDownDelaySeconds"] > longest_s
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_probes_stand_on_the_container_that_a_restart_helps(overlay: str) -> None:
+    template = only(rendered(overlay), "Deployment", "broker")["spec"]["template"]
+    sidecar, broker = containers(template)
+    assert sidecar["restartPolicy"] == "Always"
+    paths = {
+        (item["name"], probe): item[probe]["httpGet"]["path"]
+        for item in (sidecar, broker)
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+        if probe in item
+    }
+    assert paths == {
+        ("sidecar", "startupProbe"): "/startupz",
+        ("sidecar", "livenessProbe"): "/livez",
+        ("broker", "livenessProbe"): "/livez/broker",
+        ("broker", "readinessProbe"): "/readyz",
+    }
+    liveness, startup = broker["livenessProbe"], sidecar["startupProbe"]
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] > 360
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
