@@ -1,8 +1,20 @@
 #!/usr/bin/env bash
-# Installs the real servers that the tests use. Debian: as root, from its packages.
+# Installs the real servers that the tests use. Debian: as root, from its packages. Running it again changes nothing.
 set -euo pipefail
-if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
-  echo "installing postgresql"
+declare -A provides=(
+  [postgresql]='/usr/lib/postgresql/*/bin/postgres'
+  [prometheus]='/usr/bin/prometheus'
+  [prometheus-alertmanager]='/usr/bin/prometheus-alertmanager'
+)
+missing=()
+for package in "${!provides[@]}"; do
+  compgen -G "${provides[$package]}" >/dev/null || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  echo "installing ${missing[*]}"
   apt-get update -q >/dev/null
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
 fi
+for script in tests/install-*-servers.sh; do
+  if [[ -f $script ]]; then bash "$script"; fi
+done
