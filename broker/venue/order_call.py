@@ -1,0 +1,130 @@
+"""The requests that make, replace, cancel and close, as the venue wants them: numbers are texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+from broker.domain import OrderRequest, OrderType, Protection, TimeInForce
+
+DEPENDENT = frozenset(
+    {OrderType.TAKE_PROFIT, OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS, OrderType.TRAILING_STOP_LOSS}
+)
+"""Orders that close a trade: they name it, and have neither instrument nor units of their own."""
+BOUNDED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request to the venue, below `/v3/accounts/{account}`."""
+
+    operation: str
+    """Low-cardinality name, for metrics."""
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+
+
+def number(value: Decimal) -> str:
+    """A decimal as the venue writes it: no exponent, no trailing zeros after the point are lost."""
+    return format(value, "f")
+
+
+def create(request: OrderRequest, client_id: str) -> Call:
+    """Places an order."""
+    return Call(operation="create_order", method="POST", path="/orders", body={"order": _order(request, client_id)})
+
+
+def replace(request: OrderRequest, client_id: str, venue_order_id: str) -> Call:
+    """Cancels a resting order and places another, in one step of the venue's."""
+    body = {"order": _order(request, client_id)}
+    return Call(operation="replace_order", method="PUT", path=f"/orders/{_part(venue_order_id)}", body=body)
+
+
+def cancel(venue_order_id: str) -> Call:
+    """Cancels a resting order."""
+    return Call(operation="cancel_order", method="PUT", path=f"/orders/{_part(venue_order_id)}/cancel")
+
+
+def close_position(instrument: str, client_id: str, *, long: bool, units: Decimal | None) -> Call:
+    """Closes one side of a position: `units` of it, or all.
+
+    `ALL` may be asked only of the side that exists; the other is `NONE` (v20, position endpoint).
+    """
+    amount = "ALL" if units is None else number(units)
+    side, other = ("long", "short") if long else ("short", "long")
+    body = {f"{side}Units": amount, f"{side}ClientExtensions": {"id": client_id}, f"{other}Units": "NONE"}
+    return Call(operation="close_position", method="PUT", path=f"/positions/{_part(instrument)}/close", body=body)
+
+
+def close_trade(trade_id: str, units: Decimal | None) -> Call:
+    """Closes a trade: `units` of it, or all. The venue takes no client id here."""
+    amount = "ALL" if units is None else number(units)
+    return Call(
+        operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body={"units": amount}
+    )
+
+
+def time_in_force(request: OrderRequest) -> TimeInForce:
+    """Market orders know FOK and IOC only; the default of all others, GTC, means FOK for them."""
+    if request.type is OrderType.MARKET and request.time_in_force is TimeInForce.GTC:
+        return TimeInForce.FOK
+    return request.time_in_force
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _order(request: OrderRequest, client_id: str) -> dict[str, Any]:
+    extensions = {"id": client_id, "tag": request.tag, "comment": request.comment}
+    order: dict[str, Any] = {
+        "type": request.type.name,
+        "timeInForce": time_in_force(request).name,
+        "clientExtensions": {key: value for key, value in extensions.items() if value is not None},
+    }
+    order |= _dependent(request) if request.type in DEPENDENT else _entry(request)
+    if request.price is not None and request.type is not OrderType.MARKET:
+        order["price"] = number(request.price)
+    if request.time_in_force is TimeInForce.GTD and request.expires_at is not None:
+        order["gtdTime"] = _time(request.expires_at)
+    return order
+
+
+def _dependent(request: OrderRequest) -> dict[str, Any]:
+    order: dict[str, Any] = {"tradeID": request.trade_id}
+    if request.distance is not None:
+        order["distance"] = number(request.distance)
+    return order
+
+
+def _entry(request: OrderRequest) -> dict[str, Any]:
+    order: dict[str, Any] = {
+        "instrument": request.instrument,
+        "units": number(request.units * request.side.sign),
+        "positionFill": request.position_fill.name,
+    }
+    if request.price_bound is not None and request.type in BOUNDED:
+        order["priceBound"] = number(request.price_bound)
+    if request.take_profit is not None:
+        order["takeProfitOnFill"] = _protection(request.take_profit)
+    if request.stop_loss is not None:
+        key = "guaranteedStopLossOnFill" if request.stop_loss.guaranteed else "stopLossOnFill"
+        order[key] = _protection(request.stop_loss)
+    if request.trailing_stop is not None:
+        order["trailingStopLossOnFill"] = _protection(request.trailing_stop)
+    return order
+
+
+def _protection(wanted: Protection) -> dict[str, str]:
+    if wanted.price is not None:
+        return {"price": number(wanted.price)}
+    return {"distance": number(wanted.distance or Decimal(0))}
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

@@ -1,0 +1,230 @@
+"""Requests to the venue: a deadline each, one attempt for a write, errors that say what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from time import monotonic, perf_counter
+from typing import Any, Self
+
+import aiohttp
+
+from broker.domain import Account, Instrument, Position, Quote
+from broker.telemetry.events import (
+    ApiError,
+    ApiRequest,
+    ApiRetry,
+    ConnectionOpened,
+    OrderStage,
+    TooManyRequests,
+)
+from broker.venue import errors, wire
+from broker.venue.order_call import Call
+from broker.venue.settings import VenueSettings
+from broker.venue.throttle import Precedence, Throttle
+from broker.venue.verdict import WORDS, judge
+from runtime.backoff import Backoff
+from runtime.secret import Secret
+
+TokenSource = Callable[[], Secret | None]
+Emit = Callable[[tuple[Any, ...]], None]
+
+
+class VenueRest:
+    """The REST side of one account. `async with` opens and closes its connections.
+
+    The token is asked for at each request, so that a new one is used from the next request on. Nothing here
+    repeats a POST or PUT; reads are repeated with jittered backoff.
+    """
+
+    def __init__(
+        self,
+        settings: VenueSettings,
+        *,
+        token: TokenSource,
+        emit: Emit,
+        chance: Callable[[], float],
+        on_unauthorized: Callable[[Secret], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._token = token
+        self._emit = emit
+        self._chance = chance
+        self._on_unauthorized = on_unauthorized
+        self._backoff = Backoff(base_s=0.1, cap_s=5.0)
+        limits = {"now_s": monotonic, "emit": emit}
+        self.requests = Throttle("requests", rate=settings.requests_per_s, burst=settings.burst, **limits)
+        self.connections = Throttle(
+            "connections", rate=settings.connections_per_s, burst=max(1.0, settings.connections_per_s), **limits
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=self._settings.connections, keepalive_timeout=300)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=self._settings.request_deadline_s),
+            trace_configs=[self.tracing("rest")],
+            headers={"Content-Type": "application/json", "Accept-Datetime-Format": "RFC3339"},
+            auto_decompress=True,
+        )
+        # aiohttp repeats a PUT when a kept-alive connection turns out to be dead; it has no public switch for that.
+        self._session._retry_connection = False  # noqa: SLF001 - a repeated close or replace would trade twice
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def tracing(self, channel: str) -> aiohttp.TraceConfig:
+        """Hooks that pace and count new connections; for every session to the venue."""
+        hooks = aiohttp.TraceConfig()
+
+        async def pace(*_: object) -> None:
+            await self.connections.enter(Precedence.OPEN)
+            self._emit(ConnectionOpened(channel=channel))
+
+        hooks.on_connection_create_start.append(pace)
+        return hooks
+
+    async def submit(self, call: Call, precedence: Precedence = Precedence.OPEN) -> wire.Answer:
+        """Sends a write once.
+
+        Raises:
+            VenueError: `outcome_known` says whether the venue certainly did not act; a refusal is an answer, too,
+                and comes as RefusedError with its body.
+        """
+        await self.requests.enter(precedence)
+        body, request_id = await self._exchange(call, self._account_path(call.path), None)
+        started = perf_counter()
+        try:
+            answer = wire.parse_answer(body, request_id)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise errors.UnreadableAnswerError(str(error), operation=call.operation, request_id=request_id) from error
+        self._emit(OrderStage(stage="parse", duration_s=perf_counter() - started))
+        return answer
+
+    async def summary(self) -> Account:
+        """The account's summary."""
+        return wire.parse_account(await self._read("account_summary", "/summary"))
+
+    async def instruments(self) -> list[Instrument]:
+        """Everything that the account may trade."""
+        body = await self._read("account_instruments", "/instruments")
+        return [wire.parse_instrument(raw) for raw in body["instruments"]]
+
+    async def pricing(self, names: Sequence[str]) -> tuple[list[Quote], dict[str, Decimal]]:
+        """Quotes, and the factors to the account's currency."""
+        body = await self._read("pricing", "/pricing", {"instruments": ",".join(names)})
+        quotes = [wire.parse_quote(raw, datetime.now(UTC)) for raw in body["prices"]]
+        return [quote for quote in quotes if quote is not None], wire.parse_conversions(body["prices"])
+
+    async def positions(self) -> tuple[list[Position], int]:
+        """Open positions, and the log's last id at that moment."""
+        body = await self._read("open_positions", "/openPositions")
+        return [wire.parse_position(raw) for raw in body["positions"]], int(body["lastTransactionID"])
+
+    async def trades(self) -> tuple[list[wire.Trade], int]:
+        """Open trades, and the log's last id at that moment."""
+        body = await self._read("open_trades", "/openTrades")
+        return [wire.parse_trade(raw) for raw in body["trades"]], int(body["lastTransactionID"])
+
+    async def pending_orders(self) -> tuple[list[wire.VenueOrder], int]:
+        """Resting orders, and the log's last id at that moment."""
+        body = await self._read("pending_orders", "/pendingOrders")
+        orders = [wire.parse_order(raw, self._settings.account, "external") for raw in body["orders"]]
+        return orders, int(body["lastTransactionID"])
+
+    async def transactions_since(self, after: int) -> wire.Page:
+        """The log behind transaction `after`, as far as the venue shows it."""
+        body = await self._read("transactions_since", "/transactions/sinceid", {"id": str(after)})
+        return wire.parse_page(body)
+
+    async def prove(self, token: Secret) -> None:
+        """Shows that `token` works for the account, by using it.
+
+        Raises:
+            VenueError: it does not, or the venue cannot be asked.
+        """
+        call = Call(operation="prove_token", method="GET", path="/summary")
+        await self.requests.enter(Precedence.READ)
+        await self._exchange(call, self._account_path(call.path), None, token=token)
+
+    def _account_path(self, path: str) -> str:
+        return f"{self._settings.rest_url.rstrip('/')}/v3/accounts/{self._settings.account}{path}"
+
+    async def _read(self, operation: str, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        call = Call(operation=operation, method="GET", path=path)
+        for attempt in range(self._settings.read_attempts - 1):
+            await self.requests.enter(Precedence.READ)
+            try:
+                return (await self._exchange(call, self._account_path(path), params))[0]
+            except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
+                self._emit(ApiRetry(operation=operation))
+            await asyncio.sleep(self._backoff.delay_s(attempt, self._chance()))
+        await self.requests.enter(Precedence.READ)
+        return (await self._exchange(call, self._account_path(path), params))[0]
+
+    async def _exchange(
+        self, call: Call, url: str, params: Mapping[str, str] | None, *, token: Secret | None = None
+    ) -> tuple[dict[str, Any], str | None]:
+        started = perf_counter()
+        status: int | None = None
+        try:
+            status, body, request_id = await self._send(call, url, params, token)
+        except errors.VenueError as error:
+            status = error.status
+            self._report(call, error)
+            raise
+        finally:
+            duration_s = perf_counter() - started
+            status_class = f"{status // 100}xx" if status else "none"
+            self._emit(ApiRequest(operation=call.operation, status_class=status_class, duration_s=duration_s))
+            if call.method != "GET":
+                self._emit(OrderStage(stage="http", duration_s=duration_s))
+        return body, request_id
+
+    def _report(self, call: Call, error: errors.VenueError) -> None:
+        self._emit(
+            ApiError(
+                error_type=error.error_type,
+                operation=call.operation,
+                status=error.status,
+                request_id=error.request_id,
+                message=str(error)[:WORDS],
+            )
+        )
+        if isinstance(error, errors.RateLimitedError):
+            self._emit(TooManyRequests(operation=call.operation))
+
+    async def _send(
+        self, call: Call, url: str, params: Mapping[str, str] | None, token: Secret | None
+    ) -> tuple[int, dict[str, Any], str | None]:
+        secret = token or self._token()
+        if secret is None:
+            raise errors.NotAuthorizedError(
+                "no venue token yet: the secret volume has none", operation=call.operation
+            )
+        if self._session is None:
+            raise errors.NotSentError("the connection to the venue is closed", operation=call.operation)
+        headers = {"Authorization": f"Bearer {secret.reveal()}"}
+        data = json.dumps(call.body).encode() if call.body is not None else None
+        try:
+            async with self._session.request(call.method, url, params=params, data=data, headers=headers) as answer:
+                text = await answer.read()
+                body = judge(call.operation, answer.status, answer.headers, text)
+                return answer.status, body, answer.headers.get("RequestID")
+        except errors.NotAuthorizedError:
+            self._on_unauthorized(secret)
+            raise
+        except errors.RateLimitedError as error:
+            self.requests.obey(error.retry_after_s)
+            raise
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise errors.NotSentError(f"no connection: {error}"[:WORDS], operation=call.operation) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            words = f"no whole answer: {type(error).__name__} {error}"[:WORDS]
+            raise errors.AnswerLostError(words, operation=call.operation) from error

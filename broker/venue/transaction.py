@@ -1,0 +1,142 @@
+"""A transaction of the venue's account log, reduced to what decides the fate of orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+ORDER_SUFFIX = "_ORDER"
+REJECT_SUFFIX = "_ORDER_REJECT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """One transaction. What a type does not carry is None, zero or empty; `raw` is the venue's object."""
+
+    id: int
+    type: str
+    time: datetime
+    order_id: str | None = None
+    client_id: str | None = None
+    """`clientExtensions.id` of a create or reject, `clientOrderID` of a fill or cancel."""
+    instrument: str | None = None
+    reason: str | None = None
+    """Why it happened; of a reject, its `rejectReason`."""
+    units: Decimal = Decimal(0)
+    """Signed, of a fill."""
+    price: Decimal | None = None
+    profit: Decimal = Decimal(0)
+    half_spread_cost: Decimal = Decimal(0)
+    trade_ids: tuple[str, ...] = ()
+    closes_trade: str | None = None
+    """The trade that a market order was made to close."""
+    replaces: str | None = None
+    replaced_by: str | None = None
+    raw: Mapping[str, Any]
+
+    @property
+    def is_create(self) -> bool:
+        """Whether it makes an order: MARKET_ORDER, LIMIT_ORDER, …, FIXED_PRICE_ORDER."""
+        return self.type.endswith(ORDER_SUFFIX)
+
+    @property
+    def is_reject(self) -> bool:
+        """Whether it refuses to make an order."""
+        return self.type.endswith(REJECT_SUFFIX)
+
+    @property
+    def is_fill(self) -> bool:
+        """Whether an order traded."""
+        return self.type == "ORDER_FILL"
+
+    @property
+    def is_cancel(self) -> bool:
+        """Whether an order ended without a trade."""
+        return self.type == "ORDER_CANCEL"
+
+
+def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
+    """A transaction of any type, known or not, in either of the venue's time formats.
+
+    Raises:
+        ValueError: it has no whole-number id, no type, or a number that is none.
+    """
+    kind = str(raw.get("type") or "")
+    if not kind:
+        raise ValueError("transaction.type is missing")
+    return Transaction(
+        id=_whole(raw.get("id")),
+        type=kind,
+        time=parse_time(raw.get("time")),
+        order_id=_text(raw.get("orderID")),
+        client_id=_text(raw.get("clientOrderID")) or _text((raw.get("clientExtensions") or {}).get("id")),
+        instrument=_text(raw.get("instrument")),
+        reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
+        units=decimal(raw.get("units"), "units") if kind == "ORDER_FILL" else Decimal(0),
+        price=decimal(raw["price"], "price") if raw.get("price") is not None else None,
+        profit=decimal(raw.get("pl"), "pl"),
+        half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
+        trade_ids=tuple(_trades(raw)),
+        closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")),
+        replaces=_text(raw.get("replacesOrderID")),
+        replaced_by=_text(raw.get("replacedByOrderID")),
+        raw=raw,
+    )
+
+
+def _trades(raw: Mapping[str, Any]) -> list[str]:
+    parts = [raw.get("tradeOpened"), *(raw.get("tradesClosed") or ()), raw.get("tradeReduced")]
+    return [str(part["tradeID"]) for part in parts if part and "tradeID" in part]
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if value not in (None, "") else None
+
+
+def _whole(value: Any) -> int:
+    text = str(value)
+    if not text.isascii() or not text.isdecimal():
+        raise ValueError(f"transaction.id is {type(value).__name__} of {len(text)} characters, wanted a whole number")
+    return int(text)
+
+
+def decimal(value: Any, name: str) -> Decimal:
+    """A number that the venue sends as a text; absent is zero.
+
+    Raises:
+        ValueError: it is no finite number; names the field.
+    """
+    if value is None:
+        return Decimal(0)
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(
+            f"{name} is no decimal number: {type(value).__name__} of {len(str(value))} characters"
+        ) from None
+    if not number.is_finite():
+        raise ValueError(f"{name} is not a finite number")
+    return number
+
+
+def parse_time(value: Any) -> datetime:
+    """RFC 3339 with up to 9 digits of fraction, or UNIX seconds with a fraction; to the microsecond.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = str(value or "")
+    if not text:
+        return datetime.fromtimestamp(0, UTC)
+    if "T" not in text:
+        seconds, _, fraction = text.partition(".")
+        return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int((fraction + "000000")[:6]))
+    head, _, tail = text.partition(".")
+    if not tail:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+    zone = tail[len(digits) :] or "+00:00"
+    return datetime.fromisoformat(f"{head}.{(digits + '000000')[:6]}{zone}").astimezone(UTC)

@@ -1,0 +1,62 @@
+"""What an HTTP answer of the venue's means: its JSON body, or the error that it amounts to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from broker.venue import errors
+
+WORDS = 300
+"""Characters of the venue's text kept in an error."""
+RETRY_AFTER_S = 1.0
+"""How long a 429 without Retry-After silences us; the venue counts in seconds."""
+MAX_RETRY_AFTER_S = 60.0
+
+
+def judge(operation: str, status: int, headers: Mapping[str, str], text: bytes) -> dict[str, Any]:
+    """The body of a 2xx.
+
+    Raises:
+        VenueError: any other answer, and a 2xx that is no JSON object.
+    """
+    body = _object(text)
+    if body is not None and 200 <= status < 300:  # noqa: PLR2004 - RFC 9110
+        return body
+    kind, words = _fault(status, text, body)
+    error = kind(words, operation=operation, status=status, request_id=headers.get("RequestID"), body=body)
+    error.retry_after_s = retry_after(headers.get("Retry-After"))
+    raise error
+
+
+def _fault(status: int, text: bytes, body: dict[str, Any] | None) -> tuple[type[errors.VenueError], str]:
+    words = str((body or {}).get("errorMessage") or f"HTTP {status} with {len(text)} bytes")[:WORDS]
+    match status:
+        case 401 | 403:
+            return errors.NotAuthorizedError, words
+        case 429:
+            return errors.RateLimitedError, words
+        case _ if status >= 500:  # noqa: PLR2004 - RFC 9110
+            return errors.VenueFailedError, words
+        case _ if status >= 400:  # noqa: PLR2004 - RFC 9110
+            return errors.RefusedError, words
+        case _:
+            return errors.UnreadableAnswerError, f"HTTP {status} with {len(text)} bytes that are no JSON object"
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    """A JSON object, or None: 5xx are seen as HTML."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def retry_after(text: str | None) -> float:
+    """Seconds that a Retry-After header asks for; a date or nonsense counts as absent."""
+    try:
+        return min(MAX_RETRY_AFTER_S, max(0.0, float(text or RETRY_AFTER_S)))
+    except ValueError:
+        return RETRY_AFTER_S
