@@ -31,6 +31,7 @@ from runtime.secret import Secret
 
 TokenSource = Callable[[], Secret | None]
 Emit = Callable[[tuple[Any, ...]], None]
+CONNECT_SHARE = 0.6
 
 
 class VenueRest:
@@ -55,18 +56,22 @@ class VenueRest:
         self._chance = chance
         self._on_unauthorized = on_unauthorized
         self._backoff = Backoff(base_s=0.1, cap_s=5.0)
-        limits = {"now_s": monotonic, "emit": emit}
-        self.requests = Throttle("requests", rate=settings.requests_per_s, burst=settings.burst, **limits)
+        self.requests = Throttle(
+            "requests", rate=settings.requests_per_s, burst=settings.burst, now_s=monotonic, emit=emit
+        )
+        burst = max(1.0, settings.connections_per_s)
         self.connections = Throttle(
-            "connections", rate=settings.connections_per_s, burst=max(1.0, settings.connections_per_s), **limits
+            "connections", rate=settings.connections_per_s, burst=burst, now_s=monotonic, emit=emit
         )
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        deadline_s = self._settings.request_deadline_s
         connector = aiohttp.TCPConnector(limit=self._settings.connections, keepalive_timeout=300)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=self._settings.request_deadline_s),
+            # The shorter limit is for getting a connection: what it ends was never sent.
+            timeout=aiohttp.ClientTimeout(total=deadline_s, connect=deadline_s * CONNECT_SHARE),
             trace_configs=[self.tracing("rest")],
             headers={"Content-Type": "application/json", "Accept-Datetime-Format": "RFC3339"},
             auto_decompress=True,

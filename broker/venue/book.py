@@ -1,0 +1,63 @@
+"""The latest price of every instrument, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from broker.domain import Quote
+from broker.venue.wire import parse_quote
+
+Watch = Callable[[Quote], None]
+
+
+class QuoteBook:
+    """Latest quotes. A price is kept as it came and read when somebody asks: ticks are many, orders few."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._raw: dict[str, tuple[dict[str, Any], datetime]] = {}
+        self._quotes: dict[str, Quote] = {}
+        self.conversions: dict[str, Decimal] = {}
+        """Instrument to the factor from its quote currency to the account's."""
+        self.watch: Watch | None = None
+        """Told of every quote while somebody listens."""
+
+    def take(self, raw: dict[str, Any]) -> None:
+        """A message of the price stream; heartbeats and other types are let go."""
+        if raw.get("type") != "PRICE":
+            return
+        name, received_at = raw["instrument"], self._clock()
+        self._raw[name] = (raw, received_at)
+        self._quotes.pop(name, None)
+        if self.watch is not None and (quote := self.quote(name)) is not None:
+            self.watch(quote)
+
+    def put(self, quotes: Iterable[Quote]) -> None:
+        """Quotes from an answer, where the stream has none newer."""
+        for quote in quotes:
+            held = self.quote(quote.instrument)
+            if held is None or held.time <= quote.time:
+                self._raw.pop(quote.instrument, None)
+                self._quotes[quote.instrument] = quote
+
+    def quote(self, instrument: str) -> Quote | None:
+        """The latest quote.
+
+        Raises:
+            ValueError: its numbers cannot be read.
+        """
+        if (quote := self._quotes.get(instrument)) is not None:
+            return quote
+        if (held := self._raw.get(instrument)) is None:
+            return None
+        quote = parse_quote(held[0], held[1])
+        if quote is not None:
+            self._quotes[instrument] = quote
+        return quote
+
+    def names(self) -> list[str]:
+        """Instruments that have a quote."""
+        return sorted(self._raw.keys() | self._quotes.keys())

@@ -1,0 +1,101 @@
+"""The account's transactions in order, none missing, none twice: the stream, and back-fill for its gaps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from broker.telemetry.events import StreamGap
+from broker.venue.rest import Emit
+from broker.venue.session import is_whole
+from broker.venue.transaction import Transaction, parse_transaction
+from broker.venue.wire import Page
+
+HOLE_TRIES = 5
+HOLE_WAIT_S = 0.2
+Deliver = Callable[[Transaction], None]
+
+
+class LogReader(Protocol):
+    """Who can read the account's log."""
+
+    async def transactions_since(self, after: int) -> Page:
+        """The log behind `after`."""
+
+
+class TransactionFeed:
+    """Delivers each transaction once, by rising id, from `applied` on.
+
+    The stream starts "from when the request is made" and replays nothing (v20, transaction stream), so every
+    opening reads the log from `applied`, and so does a heartbeat whose `lastTransactionID` is ahead.
+    """
+
+    def __init__(self, *, log: LogReader, deliver: Deliver, emit: Emit, applied: int) -> None:
+        self._log = log
+        self._deliver = deliver
+        self._emit = emit
+        self._filling = asyncio.Lock()
+        self.applied = applied
+        """The last id delivered."""
+        self.last_known = applied
+        """The last id that the venue has spoken of."""
+
+    @property
+    def lag(self) -> int:
+        """How many ids we are behind what the venue has spoken of."""
+        return max(0, self.last_known - self.applied)
+
+    def note(self, transaction_id: int | None) -> None:
+        """The venue spoke of this id, in whatever answer."""
+        if transaction_id is not None and transaction_id > self.last_known:
+            self.last_known = transaction_id
+
+    async def opened(self) -> None:
+        """The stream is open: what happened before is read from the log."""
+        await self.fill()
+
+    async def message(self, raw: dict[str, Any]) -> None:
+        """A message of the stream."""
+        if raw.get("type") == "HEARTBEAT":
+            self.note(int(raw["lastTransactionID"]))
+        else:
+            transaction = parse_transaction(raw)
+            self.note(transaction.id)
+            if transaction.id == self.applied + 1:
+                self._take(transaction)
+        if self.last_known > self.applied:
+            await self.fill()
+
+    async def fill(self) -> None:
+        """Reads the log from `applied` until it is whole.
+
+        A page with a hole is asked again: the log may lag behind its own last id. A hole that stays is the
+        venue's way of counting, and is passed over.
+
+        Raises:
+            VenueError: the log cannot be read.
+        """
+        async with self._filling:
+            await self._fill()
+
+    async def _fill(self) -> None:
+        for attempt in range(HOLE_TRIES):
+            page = await self._log.transactions_since(self.applied)
+            self.note(page.last_transaction_id)
+            fresh = [item for item in page.transactions if item.id > self.applied]
+            whole = is_whole([item.id for item in fresh], self.applied, self.last_known)
+            if whole or attempt == HOLE_TRIES - 1:
+                self._take_all(fresh)
+                return
+            await asyncio.sleep(HOLE_WAIT_S * (attempt + 1))
+
+    def _take_all(self, fresh: list[Transaction]) -> None:
+        if fresh:
+            self._emit(StreamGap(transactions=len(fresh)))
+        for transaction in fresh:
+            self._take(transaction)
+
+    def _take(self, transaction: Transaction) -> None:
+        self.applied = transaction.id
+        self._deliver(transaction)

@@ -1,0 +1,56 @@
+"""What a stream's bytes and silences mean, without a socket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_LINE_BYTES = 16 << 20
+
+
+class StreamDataError(ValueError):
+    """A line is no JSON object, or has no end."""
+
+
+@dataclass(slots=True)
+class LineSplitter:
+    """Chunks in, whole lines out: the venue's JSON comes cut anywhere (v20-javascript#4)."""
+
+    rest: bytes = field(default=b"")
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes, without empty ones.
+
+        Raises:
+            StreamDataError: a line grows beyond 16 MiB.
+        """
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        if len(self.rest) > MAX_LINE_BYTES:
+            raise StreamDataError(f"a line of more than {MAX_LINE_BYTES} bytes")
+        return [line for line in lines if line.strip()]
+
+
+def message(line: bytes) -> dict[str, Any]:
+    """A line's JSON object.
+
+    Raises:
+        StreamDataError: it is none.
+    """
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise StreamDataError(f"line of {len(line)} bytes is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise StreamDataError(f"line of {len(line)} bytes is no JSON object")
+    return value
+
+
+def failures_after(failures: int, lived_s: float, healthy_after_s: float) -> int:
+    """How many failures in a row to back off for, after a connection that lived so long."""
+    return 1 if lived_s >= healthy_after_s else failures + 1
+
+
+def is_whole(ids: list[int], after: int, last: int) -> bool:
+    """Whether a page of the log has every id behind `after` up to `last`."""
+    return ids == list(range(after + 1, last + 1))
