@@ -1,0 +1,35 @@
+"""What the desk cannot do for a caller, and what the caller may do about it."""
+
+from __future__ import annotations
+
+
+class DeskError(Exception):
+    """The desk did not take a request; nothing was sent to the venue."""
+
+
+class ClientIdConflictError(DeskError):
+    """The client order id was used for another order. Use a new id."""
+
+
+class NotReadyError(DeskError):
+    """The desk cannot trade now. Try again after `retry_after_s`."""
+
+    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class DrainingError(NotReadyError):
+    """The process ends. Try again after `retry_after_s`, at its successor."""
+
+    def __init__(self, retry_after_s: float = 5.0) -> None:
+        super().__init__("draining", retry_after_s)
+
+
+class UnknownOrderError(DeskError):
+    """No order of this id is known here."""
+
+
+class UnknownPositionError(DeskError):
+    """There is no position or trade to close."""

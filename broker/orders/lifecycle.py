@@ -1,0 +1,74 @@
+"""THE table of an order's life: which event moves which status where. What is not here cannot happen."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+
+from broker.domain import OrderStatus as S
+
+
+class OrderEvent(StrEnum):
+    """What can happen to an order."""
+
+    DENY = "deny"
+    """Refused on our side; nothing was sent."""
+    SUBMIT = "submit"
+    """The intent is in the journal."""
+    NOT_SENT = "not_sent"
+    """No connection could be made: the venue certainly saw nothing."""
+    ACCEPT = "accept"
+    """The venue made the order."""
+    FILL = "fill"
+    """The order traded."""
+    CANCEL = "cancel"
+    """The venue ended the order, or its rest."""
+    REJECT = "reject"
+    """The venue refused the order."""
+    LOSE = "lose"
+    """No usable answer came, or the process ended before one came."""
+    GIVE_UP = "give_up"
+    """Scans up to the horizon did not find it."""
+
+
+E = OrderEvent
+
+TABLE = MappingProxyType(
+    {
+        (S.RECEIVED, E.DENY): S.DENIED,
+        (S.RECEIVED, E.SUBMIT): S.SUBMITTED,
+        (S.SUBMITTED, E.NOT_SENT): S.DENIED,
+        (S.SUBMITTED, E.ACCEPT): S.PENDING,
+        (S.SUBMITTED, E.FILL): S.FILLED,
+        (S.SUBMITTED, E.CANCEL): S.CANCELLED,
+        (S.SUBMITTED, E.REJECT): S.REJECTED,
+        (S.SUBMITTED, E.LOSE): S.UNKNOWN,
+        (S.UNKNOWN, E.ACCEPT): S.PENDING,
+        (S.UNKNOWN, E.FILL): S.FILLED,
+        (S.UNKNOWN, E.CANCEL): S.CANCELLED,
+        (S.UNKNOWN, E.REJECT): S.REJECTED,
+        (S.UNKNOWN, E.GIVE_UP): S.PRESUMED_ABSENT,
+        (S.PRESUMED_ABSENT, E.ACCEPT): S.PENDING,
+        (S.PRESUMED_ABSENT, E.FILL): S.FILLED,
+        (S.PRESUMED_ABSENT, E.CANCEL): S.CANCELLED,
+        (S.PRESUMED_ABSENT, E.REJECT): S.REJECTED,
+        (S.PENDING, E.FILL): S.FILLED,
+        (S.PENDING, E.CANCEL): S.CANCELLED,
+        # One order can trade in several transactions, and its rest be cancelled: it has traded all the same.
+        (S.FILLED, E.FILL): S.FILLED,
+        (S.FILLED, E.CANCEL): S.FILLED,
+    }
+)
+
+
+def after(status: S, event: OrderEvent) -> S | None:
+    """The status that follows, or None where the event does not apply: it is late, or a repetition."""
+    return TABLE.get((status, event))
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, for the documentation."""
+    lines = ["stateDiagram-v2", f"    [*] --> {S.RECEIVED}"]
+    lines += [f"    {start} --> {end}: {event}" for (start, event), end in TABLE.items()]
+    lines += [f"    {status} --> [*]" for status in S if status.is_final]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,253 @@
+"""Pre-trade checks: what may be sent to the venue. Pure: the market and the books are arguments.
+
+Each check has a name, and a reason that a refusal carries. All run on memory, before any socket write
+(RTS 6 article 15: price collars, maximum value, volume and messages, duplicates).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Quote, Side, TimeInForce
+from broker.orders.record import TradingState
+from broker.orders.settings import OrderSettings, RiskLimits
+from broker.venue.order_call import DEPENDENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """Why an order is not sent."""
+
+    check: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What is already on its way or resting, and how many orders could come at once."""
+
+    open_orders: int = 0
+    order_tokens: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What we know when an order comes."""
+
+    now: datetime
+    state: TradingState
+    account: str
+    instrument: Instrument | None
+    quote: Quote | None
+    prices_alive: bool
+    """Whether the price stream's heartbeats come: a quiet market sends none but those."""
+    conversion: Decimal | None
+    """From the quote currency to the account's."""
+    position: Decimal
+    """Signed net units of the instrument."""
+    day_profit: Decimal
+    """Of this UTC day, realised and not."""
+    account_usage: Usage = field(default_factory=Usage)
+    client_usage: Usage = field(default_factory=Usage)
+    twin: bool = False
+    """Whether the same client sent the same content within the window."""
+
+
+def is_reducing(request: OrderRequest, position: Decimal) -> bool:
+    """Whether the order can only make the position smaller: it closes a trade, or goes against it and not beyond."""
+    if request.type in DEPENDENT:
+        return True
+    if position == 0 or request.side.sign * position > 0:
+        return False
+    return request.position_fill is PositionFill.REDUCE_ONLY or request.units <= abs(position)
+
+
+def check(request: OrderRequest, market: Market, settings: OrderSettings) -> Iterator[tuple[str, Denial | None]]:
+    """Each check's name with its denial, in order; a caller stops at the first denial."""
+    for name, rule in CHECKS.items():
+        found = rule(request, market, settings)
+        yield name, Denial(check=name, reason=found[0], message=found[1]) if found else None
+
+
+Finding = tuple[str, str] | None
+Rule = Callable[[OrderRequest, Market, OrderSettings], Finding]
+
+
+def _account(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+    if request.account != market.account:
+        return "ACCOUNT_UNKNOWN", f"account {request.account} is not traded here; this broker trades {market.account}"
+    return None
+
+
+def _state(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+    if market.state is TradingState.HALTED:
+        return "TRADING_HALTED", "trading is halted; only cancels are taken"
+    if market.state is TradingState.REDUCING and not is_reducing(request, market.position):
+        return "TRADING_REDUCING", "only orders that reduce a position are taken"
+    return None
+
+
+def _instrument(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+    if market.instrument is None and request.type not in DEPENDENT:
+        return "INSTRUMENT_UNKNOWN", f"{request.instrument} is no instrument of the account"
+    return None
+
+
+def _form(request: OrderRequest, _: Market, __: OrderSettings) -> Finding:
+    kind = request.type
+    if kind is OrderType.MARKET and request.time_in_force in {TimeInForce.GTD, TimeInForce.GFD}:
+        return "TIME_IN_FORCE_INVALID", "a market order is fok or ioc"
+    if kind in DEPENDENT and request.trade_id is None:
+        return "TRADE_ID_UNSPECIFIED", f"a {kind} order needs trade_id"
+    if kind in {OrderType.LIMIT, OrderType.STOP, OrderType.MARKET_IF_TOUCHED, OrderType.TAKE_PROFIT}:
+        if request.price is None:
+            return "PRICE_UNSPECIFIED", f"a {kind} order needs price"
+    elif kind in DEPENDENT and request.price is None and request.distance is None:
+        return "PRICE_DISTANCE_UNSPECIFIED", f"a {kind} order needs price or distance"
+    if request.time_in_force is TimeInForce.GTD and request.expires_at is None:
+        return "TIME_IN_FORCE_GTD_TIMESTAMP_MISSING", "gtd needs expires_at"
+    return None
+
+
+def _precision(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+    if market.instrument is None:
+        return None
+    if _places(request.units) > market.instrument.units_precision:
+        return "UNITS_PRECISION_EXCEEDED", f"units have at most {market.instrument.units_precision} decimal places"
+    legs = [leg for leg in (request.take_profit, request.stop_loss, request.trailing_stop) if leg is not None]
+    prices = [request.price, request.price_bound, request.distance]
+    prices += [value for leg in legs for value in (leg.price, leg.distance)]
+    if any(value is not None and _places(value) > market.instrument.display_precision for value in prices):
+        return "PRICE_PRECISION_EXCEEDED", f"prices have at most {market.instrument.display_precision} decimal places"
+    return None
+
+
+def _size(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    if request.type in DEPENDENT or market.instrument is None:
+        return None
+    if request.units < market.instrument.minimum_units:
+        return "UNITS_MINIMUM_NOT_MET", f"units must be at least {market.instrument.minimum_units}"
+    limits = [Decimal(str(item.units)) for item in _limits(request, settings) if item.units]
+    if market.instrument.maximum_units:
+        limits.append(market.instrument.maximum_units)
+    if limits and request.units > min(limits):
+        return "UNITS_LIMIT_EXCEEDED", f"units must be at most {min(limits)}"
+    return None
+
+
+def _position(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    limits = [Decimal(str(item.position_units)) for item in _limits(request, settings) if item.position_units]
+    if not limits or is_reducing(request, market.position):
+        return None
+    after = abs(market.position + request.side.sign * request.units)
+    if after > min(limits):
+        return "POSITION_LIMIT_EXCEEDED", f"the position would be {after} units, more than {min(limits)}"
+    return None
+
+
+def _tradeable(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+    if request.type is OrderType.MARKET and market.quote is not None and not market.quote.tradeable:
+        return "MARKET_HALTED", f"{request.instrument} is not tradeable now"
+    return None
+
+
+def _stale(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    """Heartbeats tell a quiet market from a dead stream; a price that is old all the same is judged by its age."""
+    if request.type in DEPENDENT:
+        return None
+    if market.quote is None:
+        return "PRICE_UNKNOWN", f"no price of {request.instrument} yet"
+    if not market.prices_alive:
+        return "PRICE_STALE", "the price stream is silent"
+    age_s = (market.now - market.quote.received_at).total_seconds()
+    if request.type is OrderType.MARKET and settings.price_age_s and age_s > settings.price_age_s:
+        return "PRICE_STALE", f"the price of {request.instrument} is {age_s:.0f} s old"
+    return None
+
+
+def _collar(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    ratio = Decimal(str(settings.price_collar_ratio))
+    if not ratio or market.quote is None or request.type in DEPENDENT:
+        return None
+    middle = (market.quote.bid + market.quote.ask) / 2
+    for value in (request.price, request.price_bound):
+        if value is not None and abs(value - middle) > middle * ratio:
+            return "PRICE_COLLAR", f"{value} is more than {ratio:%} from the market"
+    return None
+
+
+def _notional(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    limits = [Decimal(str(item.notional)) for item in _limits(request, settings) if item.notional]
+    if not limits or request.type in DEPENDENT or is_reducing(request, market.position):
+        return None
+    if market.quote is None or market.conversion is None:
+        return "NOTIONAL_UNKNOWN", "no price or no conversion to the account's currency yet"
+    price = market.quote.ask if request.side is Side.BUY else market.quote.bid
+    value = request.units * max(price, request.price or price) * market.conversion
+    if value > min(limits):
+        return "NOTIONAL_LIMIT_EXCEEDED", f"notional is {value:.2f}, more than {min(limits)}"
+    return None
+
+
+def _open_orders(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    for limits, usage in _used(request, market, settings):
+        if limits.open_orders and usage.open_orders >= limits.open_orders:
+            return "OPEN_ORDERS_LIMIT_EXCEEDED", f"{usage.open_orders} orders are open, {limits.open_orders} may be"
+    return None
+
+
+def _rate(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    for limits, usage in _used(request, market, settings):
+        if limits.orders_per_s and usage.order_tokens < 1.0:
+            return "ORDER_RATE_EXCEEDED", f"more than {limits.orders_per_s:g} orders a second"
+    return None
+
+
+def _duplicate(_: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    if market.twin:
+        return "DUPLICATE_ORDER", f"the same order came within {settings.duplicate_window_s:g} s under another id"
+    return None
+
+
+def _daily_loss(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+    limit = Decimal(str(settings.daily_loss))
+    if limit and -market.day_profit >= limit and not is_reducing(request, market.position):
+        return "DAILY_LOSS_EXCEEDED", f"today's loss is {-market.day_profit}, the limit {limit}; only reducing"
+    return None
+
+
+CHECKS: Mapping[str, Rule] = {
+    "account": _account,
+    "state": _state,
+    "instrument": _instrument,
+    "form": _form,
+    "precision": _precision,
+    "size": _size,
+    "position": _position,
+    "tradeable": _tradeable,
+    "stale_price": _stale,
+    "collar": _collar,
+    "notional": _notional,
+    "open_orders": _open_orders,
+    "order_rate": _rate,
+    "duplicate": _duplicate,
+    "daily_loss": _daily_loss,
+}
+
+
+def _limits(request: OrderRequest, settings: OrderSettings) -> list[RiskLimits]:
+    own = settings.clients.get(request.client)
+    return [settings.account] if own is None else [settings.account, own]
+
+
+def _used(request: OrderRequest, market: Market, settings: OrderSettings) -> list[tuple[RiskLimits, Usage]]:
+    return list(zip(_limits(request, settings), (market.account_usage, market.client_usage), strict=False))
+
+
+def _places(value: Decimal) -> int:
+    exponent = value.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0

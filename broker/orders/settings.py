@@ -1,0 +1,71 @@
+"""Settings of the order path: the journal, ownership, waits, and limits on what may be sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.config import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskLimits:
+    """Pre-trade limits; 0 is no limit. The account's hold over all clients, a client's over its own orders."""
+
+    units: float = setting(0.0, minimum=0, doc="largest order, in units")
+    notional: float = setting(0.0, minimum=0, doc="largest order, in the account's currency")
+    open_orders: int = setting(1000, minimum=0, doc="orders resting or on their way; the venue's own limit is 1000")
+    orders_per_s: float = setting(0.0, minimum=0, doc="sustained new orders a second")
+    order_burst: int = setting(100, minimum=1, doc="new orders that may come at once, under `orders_per_s`")
+    position_units: float = setting(0.0, minimum=0, doc="largest net position of an instrument, in units")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderSettings:
+    """How orders are taken, kept and followed."""
+
+    directory: Path = setting(
+        Path("/var/lib/broker/orders"), doc="directory of the order journal and the ownership lease"
+    )
+    owner: str = setting("broker", doc="who trades the account: one name a deployment; part of the ids at the venue")
+    account: RiskLimits = setting(RiskLimits(), doc="limits over all clients")
+    clients: dict[str, RiskLimits] = setting({}, doc="limits by API key id, besides the account's")
+    price_collar_ratio: float = setting(
+        0.05, minimum=0, maximum=1, doc="how far a limit, stop or bound may be from the market; 0 is no collar"
+    )
+    price_age_s: float = setting(
+        60.0,
+        minimum=0,
+        doc="age of a price beyond which it is stale, even on a live stream; 0 is no check: quiet is not stale",
+    )
+    daily_loss: float = setting(
+        0.0, minimum=0, doc="loss of a UTC day, in account currency, beyond which only reducing; 0 is none"
+    )
+    duplicate_window_s: float = setting(
+        0.0, minimum=0, doc="seconds in which a client's second order of the same content is refused; 0 is no check"
+    )
+    answer_wait_s: float = setting(
+        2.0, minimum=0, doc="seconds that a caller waits for the first scans when the venue's answer was lost"
+    )
+    absence_horizon_s: float = setting(
+        60.0, minimum=0.1, doc="seconds of scans after which an order that is not found is presumed absent"
+    )
+    absence_scans: int = setting(4, minimum=2, doc="whole scans without a find that are needed besides the horizon")
+    drain_s: float = setting(
+        20.0, minimum=0, doc="seconds for orders in flight at the end; inside the pod's grace period"
+    )
+    sample_s: float = setting(5.0, minimum=0.1, doc="seconds between samples of the gauges and reads of the account")
+    reconcile_s: float = setting(300.0, minimum=1, doc="seconds between comparisons with the venue")
+    lease_s: float = setting(10.0, minimum=0.5, doc="seconds that a taking of the account lasts without renewal")
+    segment_bytes: int = setting(64 << 20, minimum=1 << 12, doc="size at which the journal begins another segment")
+    keep_bytes: int = setting(2 << 30, minimum=1 << 16, doc="size of all segments that history has not taken yet")
+    remember_s: float = setting(
+        86400.0, minimum=60, doc="seconds that a finished order is kept in memory for its client id"
+    )
+    remember_orders: int = setting(
+        50_000, minimum=1, doc="finished orders kept in memory; older ones are in the history"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.owner or not all(part.isalnum() or part in "-_" for part in self.owner) or len(self.owner) > 60:  # noqa: PLR2004 - with epoch and id below the venue's 128
+            raise ValueError("owner must be 1 to 60 letters, digits, - or _")
