@@ -1,0 +1,89 @@
+"""Addresses to listen on, and who holds one that is taken."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+BACKLOG = 128
+
+
+class AddressError(Exception):
+    """An address cannot be listened on; the text says which, why, and who holds it."""
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `host:port`; an IPv6 host stands in brackets, an empty host is every interface.
+
+    Raises:
+        ValueError: the text is not such an address.
+    """
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
+        raise ValueError(f"{text!r} is not host:port, for example 127.0.0.1:8090")
+    if ":" in bare and not host.startswith("["):
+        raise ValueError(f"{text!r}: write an IPv6 host in brackets, for example [::1]:8090")
+    return bare, int(port)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket, for a server that takes one ready-made; the caller closes it. Port 0 is a free port.
+
+    Raises:
+        AddressError: the address is in use (and by whom), not ours, or not allowed.
+    """
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, place = found[0]
+        taken = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise AddressError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(place)
+        taken.listen(BACKLOG)
+    except OSError as error:
+        taken.close()
+        raise AddressError(_fault(host, port, error)) from error
+    taken.setblocking(False)
+    return taken
+
+
+def name_of(taken: socket.socket) -> str:
+    """The address of a listening socket as `host:port`, brackets around an IPv6 host."""
+    host, port = taken.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _fault(host: str, port: int, error: OSError) -> str:
+    if error.errno != errno.EADDRINUSE:
+        return f"cannot listen on {host}:{port}: {error.strerror or error}"
+    who = holder(port)
+    by = f" by {who}" if who else " by a process that is not ours to see"
+    return f"port {port} is in use{by}; end it, or set another port (0 takes a free one)"
+
+
+def holder(port: int) -> str | None:
+    """`PID name` of the process that listens on a TCP port of this machine, where it can be seen."""
+    import psutil  # noqa: PLC0415 - 30 ms that only a fault pays for
+
+    for connection in _listeners():
+        if connection.laddr.port == port and connection.pid:
+            try:
+                return f"{connection.pid} {psutil.Process(connection.pid).name()}"
+            except psutil.Error:
+                return str(connection.pid)
+    return None
+
+
+def _listeners() -> Iterator[Any]:
+    import psutil  # noqa: PLC0415 - see above
+
+    try:
+        connections = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return
+    yield from (item for item in connections if item.status == psutil.CONN_LISTEN)
