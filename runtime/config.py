@@ -54,14 +54,24 @@ def setting(
     return field(default=default, metadata={"rule": rule})
 
 
-def load(kind: type[C], *, path: Path | None, environ: Mapping[str, str], prefix: str) -> C:
+def load(
+    kind: type[C],
+    *,
+    path: Path | None,
+    environ: Mapping[str, str],
+    prefix: str,
+    fallbacks: Mapping[str, str] = types.MappingProxyType({}),
+) -> C:
     """Reads `path` (if any), lays `PREFIX__…` variables over it and makes a `kind`.
+
+    `fallbacks` names standard variables that fill what is still open: VAULT_ADDR → `secrets.address`.
 
     Raises:
         ConfigError: with every fault.
     """
     tree, faults = _read_toml(path)
     _overlay(tree, environ, prefix)
+    _fill(tree, environ, fallbacks)
     value = _section(kind, tree, "", faults)
     if faults:
         raise ConfigError(faults)
@@ -91,6 +101,17 @@ def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
             place[section] = inner if isinstance(inner, dict) else {}
             place = place[section]
         place[key] = _Text(environ[name])
+
+
+def _fill(tree: Tree, environ: Mapping[str, str], fallbacks: Mapping[str, str]) -> None:
+    """Lays a standard variable where neither the file nor our own variable says anything; empty is not set."""
+    for name, where in fallbacks.items():
+        *sections, key = where.split(".")
+        place: Any = tree
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else None
+        if environ.get(name) and isinstance(place, dict):
+            place.setdefault(key, _Text(environ[name]))
 
 
 class _Text(str):
