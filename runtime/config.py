@@ -60,18 +60,18 @@ def load(
     path: Path | None,
     environ: Mapping[str, str],
     prefix: str,
-    fallbacks: Mapping[str, str] = types.MappingProxyType({}),
+    beneath: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
 ) -> C:
     """Reads `path` (if any), lays `PREFIX__…` variables over it and makes a `kind`.
 
-    `fallbacks` names standard variables that fill what is still open: VAULT_ADDR → `secrets.address`.
+    `beneath` holds settings by section that fill what is then still open: what standard variables say, as VAULT_ADDR.
 
     Raises:
         ConfigError: with every fault.
     """
     tree, faults = _read_toml(path)
     _overlay(tree, environ, prefix)
-    _fill(tree, environ, fallbacks)
+    _fill(tree, beneath)
     value = _section(kind, tree, "", faults)
     if faults:
         raise ConfigError(faults)
@@ -103,15 +103,11 @@ def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
         place[key] = _Text(environ[name])
 
 
-def _fill(tree: Tree, environ: Mapping[str, str], fallbacks: Mapping[str, str]) -> None:
-    """Lays a standard variable where neither the file nor our own variable says anything; empty is not set."""
-    for name, where in fallbacks.items():
-        *sections, key = where.split(".")
-        place: Any = tree
-        for section in sections:
-            place = place.setdefault(section, {}) if isinstance(place, dict) else None
-        if environ.get(name) and isinstance(place, dict):
-            place.setdefault(key, _Text(environ[name]))
+def _fill(tree: Tree, beneath: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, values in beneath.items():
+        place = tree.setdefault(section, {})
+        if isinstance(place, dict):
+            tree[section] = {**values, **place}
 
 
 class _Text(str):

@@ -60,19 +60,18 @@ def test_effective_configuration_shows_every_default(tmp_path: Path) -> None:
     assert effective(read('account = "1"', tmp_path))["api"] == {"port": 8080, "tls": "off", "hosts": []}
 
 
-def test_a_standard_variable_fills_what_is_open_and_only_that(tmp_path: Path) -> None:
+def test_what_lies_beneath_fills_what_is_open_and_only_that(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('account = "1"\n[api]\nport = 1')
-    environ = {"PORT": "2", "TLS": "required", "EMPTY": "", "BROKER__RATIO": "0.25", "RATIO": "0.75"}
-    names = {"PORT": "api.port", "TLS": "api.tls", "EMPTY": "directory", "RATIO": "ratio"}
-    found = load(Config, path=file, environ=environ, prefix="BROKER", fallbacks=names)
-    assert (found.api.port, found.api.tls, found.ratio) == (1, "required", 0.25)
-    assert found.directory == Path("/tmp")
+    beneath = {"api": {"port": 2, "tls": "required", "hosts": ["a"]}}
+    environ = {"BROKER__API__HOSTS": "b"}
+    found = load(Config, path=file, environ=environ, prefix="BROKER", beneath=beneath)
+    assert found.api == Api(port=1, tls="required", hosts=("b",))
 
 
-def test_a_standard_variable_is_no_way_around_a_section_of_the_wrong_shape(tmp_path: Path) -> None:
+def test_what_lies_beneath_is_no_way_around_a_section_of_the_wrong_shape(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('account = "1"\napi = 3')
     with pytest.raises(ConfigError) as caught:
-        load(Config, path=file, environ={"PORT": "2"}, prefix="BROKER", fallbacks={"PORT": "api.port"})
+        load(Config, path=file, environ={}, prefix="BROKER", beneath={"api": {"port": 2}})
     assert caught.value.faults == ["api: must be a table, is a whole number"]
