@@ -1,0 +1,203 @@
+"""Log records between the journal and their exporter: what waits, where, and what had to go.
+
+The cursor is the place in the journal up to which every log record was exported, rejected or dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from telemetry.v1 import telemetry_pb2 as pb
+
+from sidecar.telemetry.journal import Journal
+from sidecar.telemetry.ledger import LogCounts
+from sidecar.telemetry.model import EventType, Position, StoredBatch
+from sidecar.telemetry.segment import SegmentReader, Stored
+
+BATCH_OVERHEAD_BYTES = 2048
+"""What a parsed batch takes beside its bytes, roughly."""
+
+JOURNAL_FULL = "journal_full"
+JOURNAL_DAMAGED = "journal_damaged"
+EXPORT_MISMATCH = "export_mismatch"
+
+
+class Backlog:
+    """The queue of log records. Recent batches are kept parsed; older ones are read from the journal again."""
+
+    def __init__(self, journal: Journal, counts: LogCounts, *, memory_bytes: int) -> None:
+        self._journal = journal
+        self._counts = counts
+        self._memory_bytes = memory_bytes
+        self.cursor = Position()
+        self._waiting: dict[int, Counter[str]] = {}
+        self._handed: deque[tuple[Position, Counter[str]]] = deque()
+        self._recent: deque[tuple[StoredBatch, int]] = deque()
+        self._recent_bytes = 0
+        self._recent_from = Position()
+        self._reading: tuple[Position, Iterator[StoredBatch]] | None = None
+        self._arrived = asyncio.Event()
+
+    @property
+    def queued(self) -> int:
+        """Log records that wait for export."""
+        return sum(sum(events.values()) for events in self._waiting.values())
+
+    def add(self, stored: StoredBatch, size_bytes: int) -> None:
+        """Takes a batch that is in the journal."""
+        events = log_events(stored.batch, stored.types)
+        if not events:
+            return
+        self._counts.accepted += sum(events.values())
+        self._waiting.setdefault(stored.end.segment, Counter()).update(events)
+        self._recent.append((stored, size_bytes + BATCH_OVERHEAD_BYTES))
+        self._recent_bytes += size_bytes + BATCH_OVERHEAD_BYTES
+        while self._recent_bytes > self._memory_bytes:
+            self._evict()
+        self._arrived.set()
+
+    def _evict(self) -> None:
+        stored, size_bytes = self._recent.popleft()
+        self._recent_bytes -= size_bytes
+        self._recent_from = stored.end
+
+    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
+        """The next batches with log records behind `after`, at least one, about `max_records` records."""
+        while True:
+            batches = self.batches(after, max_records)
+            if batches:
+                return batches
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def batches(self, after: Position, max_records: int) -> list[StoredBatch]:
+        """As `wait_batches`, empty where there is nothing yet."""
+        after = max(after, self.cursor)
+        source = self._kept(after) if after >= self._recent_from else self._read(after)
+        taken, records = [], 0
+        for stored in source:
+            events = log_events(stored.batch, stored.types)
+            taken.append(stored)
+            self._hand(stored.end, events)
+            records += sum(events.values())
+            if records >= max_records:
+                break
+        return taken
+
+    def _hand(self, end: Position, events: Counter[str]) -> None:
+        if not self._handed or end > self._handed[-1][0]:
+            self._handed.append((end, events))
+
+    def _kept(self, after: Position) -> Iterator[StoredBatch]:
+        return (stored for stored, _ in self._recent if stored.end > after)
+
+    def _read(self, after: Position) -> Iterator[StoredBatch]:
+        """Batches of the first segment behind `after` that has any; where it stopped, the next call goes on."""
+        for batches in self._sources(after):
+            found = False
+            for stored in batches:
+                if stored.end > after:
+                    self._reading = stored.end, batches
+                    found = True
+                    yield stored
+            if found:
+                return
+
+    def _sources(self, after: Position) -> Iterator[Iterator[StoredBatch]]:
+        first = after.segment
+        if self._reading is not None and self._reading[0] == after:
+            yield self._reading[1]
+            # The segment being written has grown since it was read.
+            first += first < self._journal.end.segment
+        for segment in [number for number in self._journal.segments if number >= first]:
+            reader = self._journal.read(segment)
+            if reader is not None:
+                yield stored_batches(segment, reader, after)
+
+    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
+        """Up to `to`, records were exported or rejected by the collector."""
+        handed: Counter[str] = Counter()
+        while self._handed and self._handed[0][0] <= to:
+            end, events = self._handed.popleft()
+            self._settle(end.segment, events)
+            handed.update(events)
+        self._counts.exported += exported
+        self._counts.rejected.update(rejected)
+        difference = handed.total() - exported - sum(rejected.values())
+        if difference:
+            self._counts.dropped[EXPORT_MISMATCH, ""] += difference
+        self.cursor = max(self.cursor, to)
+        while self._recent and self._recent[0][0].end <= self.cursor:
+            self._evict()
+
+    def _settle(self, segment: int, events: Counter[str]) -> None:
+        waiting = self._waiting.get(segment)
+        if waiting is not None:
+            waiting.subtract(events)
+            if not any(waiting.values()):
+                del self._waiting[segment]
+
+    def settled_before(self) -> int:
+        """The segments below this number hold no log record that waits."""
+        return min(self._waiting, default=self._journal.end.segment)
+
+    def drop(self, segment: int, reason: str = JOURNAL_FULL) -> Counter[str]:
+        """Gives up the records of the segments up to `segment`, by event type; not what the exporter has in hand."""
+        dropped: Counter[str] = Counter()
+        for number in [number for number in self._waiting if number <= segment]:
+            dropped.update(self._waiting.pop(number))
+        for end, events in self._handed:
+            if end.segment <= segment:
+                dropped.subtract(events)
+                self._waiting.setdefault(end.segment, Counter()).update(events)
+        for event, count in dropped.items():
+            self._counts.dropped[reason, event] += count
+        self.cursor = max(self.cursor, Position(segment + 1))
+        while self._recent and self._recent[0][0].end <= self.cursor:
+            self._evict()
+        return +dropped
+
+    def capture(self) -> dict[str, Any]:
+        """Cursor and counts of what waits, as plain values."""
+        waiting = {str(segment): dict(events) for segment, events in self._waiting.items()}
+        return {"cursor": [self.cursor.segment, self.cursor.offset], "waiting": waiting}
+
+    def restore(self, captured: dict[str, Any], position: Position) -> None:
+        """Takes what `capture` gave, for a replay from `position`. Records of segments that are gone count as dropped."""
+        self.cursor = Position(*captured["cursor"])
+        self._recent_from = position
+        held = set(self._journal.segments)
+        for segment, events in captured["waiting"].items():
+            if int(segment) in held:
+                self._waiting[int(segment)] = Counter(events)
+            else:
+                self._counts.dropped.update({(JOURNAL_DAMAGED, event): count for event, count in events.items()})
+
+
+def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
+    """How many log records a batch makes, by event type."""
+    events: Counter[str] = Counter()
+    for group in batch.groups:
+        kind = types[group.event_id]
+        if kind.log is not None:
+            events[kind.name] += group.count
+    return events
+
+
+def stored_batches(segment: int, reader: SegmentReader, after: Position) -> Iterator[StoredBatch]:
+    """The batches of a segment that end behind `after` and make log records."""
+    for record, stream, said in reader:
+        if isinstance(said, Stored) and Position(segment, record.end) > after:
+            context = reader.streams[stream]
+            batch = pb.Batch.FromString(said.raw)
+            if log_events(batch, context.types):
+                yield StoredBatch(
+                    end=Position(segment, record.end),
+                    session=context.session,
+                    batch=batch,
+                    types=context.types,
+                    received_ns=said.received_ns,
+                )

@@ -1,0 +1,378 @@
+"""Definitions and batches as producers send them, checked against the contract.
+
+Nothing here raises for what a producer sent: a definition becomes an `EventType` or a list of faults, a
+group stays or becomes a rejection. Checks run over whole columns, so that an event costs almost nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import lt
+
+from telemetry.v1 import telemetry_pb2 as pb
+
+from sidecar.telemetry.model import EventType, Field, Instrument, LogTemplate
+
+NAME = re.compile(r"[a-z][a-z0-9_.]*")
+PRODUCER_ID = re.compile(r"[a-z0-9._-]{1,64}")
+SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REASON = re.compile(r"[A-Za-z0-9_]{1,64}")
+MAX_NAME = 128
+MAX_FIELD_NAME = 64
+MAX_INSTRUMENTS = 32
+MAX_BOUNDS = 64
+MAX_EVENT_ID = 65_535
+MAX_SEVERITY = 24
+MAX_TEXT_BYTES = 4096
+MAX_SEQUENCE = 1 << 62
+MAX_RESOURCE = 64
+MAX_RESOURCE_KEY = 256
+PROTOCOL_VERSION = 1
+MAX_TIME_NS = 1 << 63
+TRACE_ID_BYTES = 16
+SPAN_ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A rule that a definition or a group breaks: a constant reason and a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one stream may send (see `Limits` in the contract)."""
+
+    max_message_bytes: int = 4 << 20
+    max_batch_events: int = 8192
+    max_event_types: int = 256
+    max_fields: int = 64
+    max_string_bytes: int = 4096
+    max_series_per_instrument: int = 2000
+
+    def message(self) -> pb.Limits:
+        """As the contract says it."""
+        return pb.Limits(
+            max_message_bytes=self.max_message_bytes,
+            max_batch_events=self.max_batch_events,
+            max_event_types=self.max_event_types,
+            max_fields=self.max_fields,
+            max_string_bytes=self.max_string_bytes,
+            max_series_per_instrument=self.max_series_per_instrument,
+        )
+
+
+def event_type(define: pb.Define) -> EventType:
+    """A definition without faults, as the sidecar holds it."""
+    log = None
+    if define.HasField("log"):
+        log = LogTemplate(
+            severity=define.log.severity or pb.SEVERITY_INFO,
+            severity_field=define.log.severity_field,
+            body=define.log.body,
+        )
+    return EventType(
+        event_id=define.event_id,
+        name=define.name,
+        fields=tuple(Field(name=item.name, type=item.type, role=item.role) for item in define.fields),
+        instruments=tuple(map(_instrument, define.instruments)),
+        log=log,
+        reserved=define.reserved,
+    )
+
+
+def _instrument(item: pb.Instrument) -> Instrument:
+    return Instrument(
+        name=item.name,
+        kind=item.kind,
+        unit=item.unit,
+        description=item.description,
+        measure=item.measure,
+        labels=tuple(item.labels),
+        bounds=tuple(item.bounds),
+        only_when=tuple(sorted(item.only_when.items())),
+        constant_labels=tuple(sorted(item.constant_labels.items())),
+    )
+
+
+def check_define(define: pb.Define, limits: Limits) -> list[Fault]:
+    """Every rule that a definition breaks; empty where it is sound."""
+    faults = _event_faults(define, limits)
+    faults += _field_faults(define.fields)
+    for item in define.instruments:
+        faults += [
+            Fault(fault.reason, f"{item.name!r}: {fault.message}") for fault in _instrument_faults(item, define)
+        ]
+    faults += _agreement_faults(define.instruments)
+    if define.HasField("log"):
+        faults += _log_faults(define)
+    return faults
+
+
+def _event_faults(define: pb.Define, limits: Limits) -> list[Fault]:
+    faults = []
+    if not 1 <= define.event_id <= MAX_EVENT_ID:
+        faults.append(Fault("bad_event_id", f"event_id is {define.event_id}, must be 1 to {MAX_EVENT_ID}"))
+    if not _is_name(define.name, MAX_NAME):
+        faults.append(
+            Fault("bad_name", f"event name {define.name[:80]!r}: must be {NAME.pattern}, 1 to 128 characters")
+        )
+    if len(define.fields) > limits.max_fields:
+        faults.append(Fault("too_many_fields", f"{len(define.fields)} fields, at most {limits.max_fields} are taken"))
+    if len(define.instruments) > MAX_INSTRUMENTS:
+        faults.append(Fault("too_many_instruments", f"{len(define.instruments)} instruments, at most 32 are taken"))
+    return faults
+
+
+def _is_name(text: str, longest: int) -> bool:
+    return len(text) <= longest and NAME.fullmatch(text) is not None
+
+
+def _field_faults(fields: Iterable[pb.Field]) -> list[Fault]:
+    faults, seen = [], set()
+    for item in fields:
+        if not _is_name(item.name, MAX_FIELD_NAME):
+            faults.append(
+                Fault("bad_field_name", f"field {item.name[:80]!r}: must be {NAME.pattern}, 1 to 64 characters")
+            )
+        if item.name in seen:
+            faults.append(Fault("duplicate_field", f"field {item.name[:80]!r} stands twice"))
+        seen.add(item.name)
+        if item.type not in _COLUMN_KINDS:
+            faults.append(Fault("bad_field_type", f"field {item.name[:80]!r}: type {item.type} is not known"))
+        if item.role not in _ROLES:
+            faults.append(Fault("bad_field_role", f"field {item.name[:80]!r}: role {item.role} is not known"))
+        elif item.role == pb.FIELD_ROLE_MEASURE and item.type not in _NUMBERS:
+            faults.append(Fault("measure_not_number", f"field {item.name[:80]!r}: a measure is DOUBLE or INT64"))
+    return faults
+
+
+def _instrument_faults(item: pb.Instrument, define: pb.Define) -> list[Fault]:
+    labels = {each.name for each in define.fields if each.role == pb.FIELD_ROLE_LABEL}
+    measures = {each.name for each in define.fields if each.role == pb.FIELD_ROLE_MEASURE}
+    faults = []
+    if not _is_name(item.name, MAX_NAME):
+        faults.append(Fault("bad_instrument_name", f"name must be {NAME.pattern}, 1 to 128 characters"))
+    if item.kind not in _KINDS:
+        faults.append(Fault("bad_instrument_kind", f"kind {item.kind} is not known"))
+    if len(item.unit) > MAX_FIELD_NAME or len(item.description.encode()) > MAX_TEXT_BYTES:
+        faults.append(Fault("text_too_long", "unit takes 64 characters, description 4096 bytes"))
+    if item.measure and item.measure not in measures:
+        faults.append(Fault("unknown_measure", f"{item.measure[:80]!r} is not a measure field of the event"))
+    if not item.measure and item.kind != pb.INSTRUMENT_KIND_COUNTER:
+        faults.append(Fault("measure_required", "only a counter records 1 for each event: name a measure field"))
+    unknown = [name for name in (*item.labels, *item.only_when) if name not in labels]
+    faults += [Fault("unknown_label", f"{name[:80]!r} is not a label field of the event") for name in unknown]
+    if len(set(item.labels)) != len(item.labels):
+        faults.append(Fault("duplicate_label", "a label stands twice"))
+    return faults + _constant_faults(item) + _bounds_faults(item)
+
+
+def _constant_faults(item: pb.Instrument) -> list[Fault]:
+    faults = []
+    if len(item.constant_labels) > MAX_INSTRUMENTS:
+        faults.append(Fault("too_many_labels", f"{len(item.constant_labels)} constant labels, at most 32 are taken"))
+    for name, value in item.constant_labels.items():
+        if not _is_name(name, MAX_FIELD_NAME) or len(value.encode()) > MAX_TEXT_BYTES:
+            faults.append(Fault("bad_constant_label", f"{name[:80]!r}: must be {NAME.pattern}, 1 to 64 characters"))
+        if name in item.labels:
+            faults.append(Fault("duplicate_label", f"{name!r} is a label and a constant label"))
+    return faults
+
+
+def _bounds_faults(item: pb.Instrument) -> list[Fault]:
+    bounds = item.bounds
+    if bounds and item.kind != pb.INSTRUMENT_KIND_HISTOGRAM:
+        return [Fault("bad_bounds", "only a histogram has bounds")]
+    if len(bounds) > MAX_BOUNDS:
+        return [Fault("bad_bounds", f"{len(bounds)} bounds, at most {MAX_BOUNDS} are taken")]
+    if not all(map(math.isfinite, bounds)) or not _ascending(bounds):
+        return [Fault("bad_bounds", "bounds must be finite and strictly ascending")]
+    return []
+
+
+def _ascending(values: Sequence[float]) -> bool:
+    return all(map(lt, values, values[1:]))
+
+
+def _agreement_faults(instruments: Iterable[pb.Instrument]) -> list[Fault]:
+    """Instruments of one name agree in kind, unit and bounds, within the definition too."""
+    seen: dict[str, tuple[int, str, tuple[float, ...]]] = {}
+    return [
+        Fault("definition_conflict", f"instrument {item.name!r} stands twice and differs in kind, unit or bounds")
+        for item in instruments
+        if seen.setdefault(item.name, (item.kind, item.unit, tuple(item.bounds)))
+        != (item.kind, item.unit, tuple(item.bounds))
+    ]
+
+
+def _log_faults(define: pb.Define) -> list[Fault]:
+    log = define.log
+    faults = []
+    if not 0 <= log.severity <= MAX_SEVERITY:
+        faults.append(Fault("bad_severity", f"severity is {log.severity}, must be 1 to {MAX_SEVERITY}"))
+    labels = {item.name for item in define.fields if item.role == pb.FIELD_ROLE_LABEL}
+    if log.severity_field and log.severity_field not in labels:
+        faults.append(Fault("unknown_label", f"severity_field {log.severity_field[:80]!r} is not a label field"))
+    if len(log.body.encode()) > MAX_TEXT_BYTES:
+        faults.append(Fault("text_too_long", f"body takes {MAX_TEXT_BYTES} bytes"))
+    return faults
+
+
+def check_hello(hello: pb.Hello) -> Fault | None:
+    """The first rule of the stream that a Hello breaks."""
+    faults = _hello_faults(hello)
+    return next(faults, None)
+
+
+def _hello_faults(hello: pb.Hello) -> Iterator[Fault]:
+    if hello.protocol_version != PROTOCOL_VERSION:
+        version = f"version {hello.protocol_version} is not spoken here: {PROTOCOL_VERSION} is"
+        yield Fault("protocol_version", version)
+    if not PRODUCER_ID.fullmatch(hello.producer_id):
+        yield Fault("producer_id", f"producer_id must be {PRODUCER_ID.pattern}")
+    if not SESSION_ID.fullmatch(hello.session_id):
+        yield Fault("session_id", f"session_id must be {SESSION_ID.pattern}")
+    if not 1 <= hello.first_sequence < MAX_SEQUENCE:
+        yield Fault("first_sequence", f"first_sequence is {hello.first_sequence}, must be at least 1")
+    if len(hello.resource) > MAX_RESOURCE:
+        yield Fault("resource", f"resource has {len(hello.resource)} attributes, at most {MAX_RESOURCE} are taken")
+    for key, text in hello.resource.items():
+        if not 1 <= len(key.encode()) <= MAX_RESOURCE_KEY or len(text.encode()) > MAX_TEXT_BYTES:
+            yield Fault("resource", f"a resource key takes 1 to {MAX_RESOURCE_KEY} bytes, its value {MAX_TEXT_BYTES}")
+
+
+def check_batch(batch: pb.Batch, limits: Limits) -> Fault | None:
+    """The rule of the stream that a batch's own numbers break: its groups are not looked at."""
+    if not 1 <= batch.first_sequence < MAX_SEQUENCE:
+        return Fault("first_sequence", f"first_sequence is {batch.first_sequence}, must be at least 1")
+    if not 1 <= batch.count <= limits.max_batch_events:
+        return Fault("batch_events", f"a batch has {batch.count} events, must be 1 to {limits.max_batch_events}")
+    return None
+
+
+def check_cover(batch: pb.Batch) -> Fault | None:
+    """Whether the groups say of each event of the batch, once, of which type it is."""
+    groups = batch.groups
+    if len(groups) == 1 and not groups[0].offsets:
+        if groups[0].count != batch.count:
+            return Fault("count_mismatch", f"the batch has {batch.count} events, its group {groups[0].count}")
+        return None
+    places: list[int] = []
+    for group in groups:
+        offsets = group.offsets[:]
+        if len(offsets) != group.count:
+            return Fault("offset_length", f"{len(offsets)} offsets for {group.count} events")
+        if not _ascending(offsets):
+            return Fault("offset_order", "offsets must be strictly ascending")
+        places += offsets
+    if len(places) != batch.count or len(set(places)) != batch.count or max(places) >= batch.count:
+        return Fault("offset_cover", f"offsets must name each of the batch's {batch.count} events once")
+    return None
+
+
+def check_group(group: pb.Group, kind: EventType) -> Fault | None:
+    """The rule of the data that a group breaks; its place in the batch is `check_cover`'s business."""
+    count = group.count
+    offsets = group.time_offsets_nano
+    if count < 1 or len(offsets) != count:
+        return Fault("time_length", f"{len(offsets)} times for {count} events of {kind.name}")
+    if group.base_time_unix_nano + min(offsets) < 0 or group.base_time_unix_nano + max(offsets) >= MAX_TIME_NS:
+        return Fault("time_range", f"a time of {kind.name} is outside 1970 to 2262")
+    columns = group.columns
+    if len(columns) != len(kind.fields):
+        return Fault("column_count", f"{len(columns)} columns for the {len(kind.fields)} fields of {kind.name}")
+    for column, field in zip(columns, kind.fields, strict=True):
+        fault = _COLUMN_KINDS[field.type](column, count) or _absent_fault(column, count)
+        if fault is not None:
+            return Fault(fault.reason, f"{kind.name}.{field.name}: {fault.message}")
+    return _trace_fault(group, count) if group.HasField("trace") else None
+
+
+def _string_fault(column: pb.Column, count: int) -> Fault | None:
+    if column.doubles or column.integers or column.booleans:
+        return Fault("column_kind", "a STRING column fills values and indexes only")
+    indexes = column.indexes
+    if not indexes:
+        return _length_fault(len(column.values), count)
+    if len(indexes) == count and max(indexes) >= len(column.values):
+        return Fault("index_range", f"index {max(indexes)} in a dictionary of {len(column.values)}")
+    return _length_fault(len(indexes), count)
+
+
+def _double_fault(column: pb.Column, count: int) -> Fault | None:
+    if column.values or column.indexes or column.integers or column.booleans:
+        return Fault("column_kind", "a DOUBLE column fills doubles only")
+    return _length_fault(len(column.doubles), count)
+
+
+def _integer_fault(column: pb.Column, count: int) -> Fault | None:
+    if column.values or column.indexes or column.doubles or column.booleans:
+        return Fault("column_kind", "an INT64 column fills integers only")
+    return _length_fault(len(column.integers), count)
+
+
+def _boolean_fault(column: pb.Column, count: int) -> Fault | None:
+    if column.values or column.indexes or column.doubles or column.integers:
+        return Fault("column_kind", "a BOOL column fills booleans only")
+    return _length_fault(len(column.booleans), count)
+
+
+def _length_fault(length: int, count: int) -> Fault | None:
+    return None if length == count else Fault("column_length", f"{length} values for {count} events")
+
+
+def _absent_fault(column: pb.Column, count: int) -> Fault | None:
+    absent = column.absent
+    if absent and (absent[-1] >= count or not _ascending(absent[:])):
+        return Fault("absent_range", f"absent places must be strictly ascending and below {count}")
+    return None
+
+
+def _trace_fault(group: pb.Group, count: int) -> Fault | None:
+    trace = group.trace
+    wanted = (TRACE_ID_BYTES * count, SPAN_ID_BYTES * count, count)
+    found = (len(trace.trace_ids), len(trace.span_ids), len(trace.flags))
+    if found != wanted:
+        return Fault("trace_length", f"trace column of {found} bytes, wanted {wanted}")
+    return None
+
+
+def cut_strings(group: pb.Group, longest_bytes: int) -> int:
+    """Cuts string values that are longer than `longest_bytes` in UTF-8; how many it cut."""
+    cut = 0
+    for column in group.columns:
+        values = column.values
+        # A character takes at most four bytes: most columns need no encoding to be known as short.
+        if not values or max(map(len, values)) * 4 <= longest_bytes:
+            continue
+        for place, text in enumerate(values):
+            encoded = text.encode()
+            if len(encoded) > longest_bytes:
+                values[place] = encoded[:longest_bytes].decode(errors="ignore")
+                cut += 1
+    return cut
+
+
+Check = Callable[[pb.Column, int], Fault | None]
+_COLUMN_KINDS: Mapping[int, Check] = {
+    pb.FIELD_TYPE_STRING: _string_fault,
+    pb.FIELD_TYPE_DOUBLE: _double_fault,
+    pb.FIELD_TYPE_INT64: _integer_fault,
+    pb.FIELD_TYPE_BOOL: _boolean_fault,
+}
+_NUMBERS = frozenset({pb.FIELD_TYPE_DOUBLE, pb.FIELD_TYPE_INT64})
+_ROLES = frozenset({pb.FIELD_ROLE_LABEL, pb.FIELD_ROLE_MEASURE, pb.FIELD_ROLE_ATTRIBUTE})
+_KINDS = frozenset(
+    {
+        pb.INSTRUMENT_KIND_COUNTER,
+        pb.INSTRUMENT_KIND_UP_DOWN_COUNTER,
+        pb.INSTRUMENT_KIND_GAUGE,
+        pb.INSTRUMENT_KIND_HISTOGRAM,
+    }
+)

@@ -1,0 +1,349 @@
+"""Taking what producers send: checked, journaled, then applied; and applied again from the journal after a crash.
+
+No socket and no task: time is an argument, and whoever calls decides when. An event is durable when `batch`
+has returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+from telemetry.v1 import telemetry_pb2 as pb
+
+from sidecar.telemetry import contract
+from sidecar.telemetry.aggregate import Aggregate
+from sidecar.telemetry.backlog import Backlog
+from sidecar.telemetry.checkpoint import Checkpoint, SessionRow
+from sidecar.telemetry.contract import Fault, Limits
+from sidecar.telemetry.journal import Declarations, Journal
+from sidecar.telemetry.ledger import Counts
+from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
+from sidecar.telemetry.segment import (
+    Begin,
+    End,
+    Entry,
+    Expire,
+    StreamContext,
+    batch_payload,
+    begin_payload,
+    end_payload,
+    expire_payload,
+    session_of,
+)
+from sidecar.telemetry.segment import Stored as StoredEntry
+from sidecar.telemetry.trim import trimmed
+
+
+class StreamFaultError(Exception):
+    """A message broke a rule of the stream: the stream ends, and the message names the rule."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"{fault.reason}: {fault.message}")
+        self.fault = fault
+
+
+@dataclass(slots=True)
+class SessionState:
+    """How far a session has been taken, and when it last sent."""
+
+    durable_through: int = 0
+    touched_ns: int = 0
+
+
+@dataclass(slots=True)
+class OpenStream:
+    """A stream that has said Hello."""
+
+    number: int
+    session: Session
+    state: SessionState
+    recovery: bool
+    declarations: Declarations
+    types: dict[int, EventType] = field(default_factory=dict)
+    refused_types: dict[int, str] = field(default_factory=dict)
+
+
+SessionKey = tuple[str, str]
+
+
+class Intake:
+    """The state behind all streams. One event loop only."""
+
+    def __init__(
+        self, journal: Journal, aggregate: Aggregate, backlog: Backlog, counts: Counts, limits: Limits
+    ) -> None:
+        self._journal = journal
+        self._aggregate = aggregate
+        self._backlog = backlog
+        self._counts = counts
+        self._limits = limits
+        self._next_stream = 1
+        self.sessions: dict[SessionKey, SessionState] = {}
+        self.cut_strings = 0
+
+    def open_stream(self, hello: pb.Hello, now_ns: int) -> OpenStream:
+        """Takes a Hello.
+
+        Raises:
+            StreamFaultError: it breaks a rule.
+            OSError: the journal takes nothing now.
+        """
+        fault = contract.check_hello(hello)
+        if fault is not None:
+            raise StreamFaultError(fault)
+        session = session_of(hello)
+        number = self._next_stream
+        declarations = Declarations(hello.SerializeToString(deterministic=True))
+        if not hello.recovery:
+            self._journal.append([begin_payload(number)], number, declarations)
+        self._next_stream += 1
+        state = self._session(session, hello, now_ns)
+        if not hello.recovery:
+            self._aggregate.begin(session)
+        return OpenStream(number, session, state, hello.recovery, declarations)
+
+    def _session(self, session: Session, hello: pb.Hello, now_ns: int) -> SessionState:
+        state = self.sessions.setdefault((session.producer_id, session.session_id), SessionState())
+        # What lies below its first event the producer will never send.
+        state.durable_through = max(state.durable_through, hello.first_sequence - 1)
+        state.touched_ns = max(state.touched_ns, now_ns)
+        return state
+
+    def define(self, stream: OpenStream, define: pb.Define) -> list[pb.Rejection]:
+        """Takes an event type; what of it is refused.
+
+        Raises:
+            OSError: the journal takes nothing now; the type may be sent again.
+        """
+        raw = define.SerializeToString(deterministic=True)
+        known = stream.declarations.defines.get(define.event_id)
+        if known == raw:
+            return []
+        faults = contract.check_define(define, self._limits)
+        if known is not None:
+            faults = [Fault("definition_conflict", f"event id {define.event_id} means another type on this stream")]
+        elif len(stream.types) >= self._limits.max_event_types:
+            faults = [Fault("too_many_event_types", f"a stream has at most {self._limits.max_event_types} types")]
+        if faults:
+            stream.refused_types.setdefault(define.event_id, faults[0].reason)
+            return [_refusal(fault, define.name) for fault in faults]
+        declarations = stream.declarations
+        declarations.defines[define.event_id] = raw
+        try:
+            self._journal.append([], stream.number, declarations, [define.event_id])
+        except OSError:
+            del declarations.defines[define.event_id]
+            raise
+        kind = contract.event_type(define)
+        # Batches that were handed on share the mapping: a new one, not a changed one.
+        stream.types = {**stream.types, define.event_id: kind}
+        refused = self._aggregate.define(stream.number, stream.session, kind, recovery=stream.recovery)
+        conflict = "its kind, unit or bounds differ from what the name means already, or there are too many"
+        return [
+            _refusal(Fault("definition_conflict", f"instrument {name!r}: {conflict}"), kind.name) for name in refused
+        ]
+
+    def batch(self, stream: OpenStream, raw: bytes, now_ns: int) -> list[pb.Rejection]:
+        """Takes a batch: afterwards `stream.state.durable_through` covers it. What of it is refused.
+
+        Raises:
+            StreamFaultError: it breaks a rule of the stream; nothing of it is taken.
+            OSError: the journal takes nothing now; the same batch may be tried again.
+        """
+        batch = parse_batch(raw)
+        fault = contract.check_batch(batch, self._limits)
+        if fault is not None:
+            raise StreamFaultError(fault)
+        durable = stream.state.durable_through
+        last = batch.first_sequence + batch.count - 1
+        counts = self._counts.of(stream.session.producer_id)
+        if last <= durable:
+            counts.received += batch.count
+            counts.duplicate += batch.count
+            return []
+        if batch.first_sequence > durable + 1:
+            gap = f"batch begins at {batch.first_sequence}, the next event of the session is {durable + 1}"
+            raise StreamFaultError(Fault("sequence_gap", gap))
+        clean, rejections = self._sound(stream, batch, durable + 1 - batch.first_sequence)
+        if clean is not batch or rejections:
+            raw = clean.SerializeToString()
+        events = [group.event_id for group in clean.groups]
+        refused = pb.Ack(rejected=rejections).SerializeToString() if rejections else b""
+        payload = batch_payload(stream.number, now_ns, refused, raw)
+        end = self._journal.append([payload], stream.number, stream.declarations, events)
+        duplicates = batch.count - clean.count
+        counts.received += duplicates
+        counts.duplicate += duplicates
+        stored = StoredBatch(end=end, session=stream.session, batch=clean, types=stream.types, received_ns=now_ns)
+        self._take(stream.number, stored, stream.state, rejections, len(raw))
+        return rejections
+
+    def _sound(self, stream: OpenStream, batch: pb.Batch, taken: int) -> tuple[pb.Batch, list[pb.Rejection]]:
+        """The batch without the events that were taken before and the groups that break a rule, and those groups."""
+        fault = contract.check_cover(batch)
+        if fault is not None:
+            first, count = batch.first_sequence + taken, batch.count - taken
+            return pb.Batch(first_sequence=first, count=count), [_rejection(fault, first, count)]
+        changed, sound, rejections = False, [], []
+        for group in batch.groups:
+            kind = stream.types.get(group.event_id)
+            fault = _unknown(stream, group.event_id) if kind is None else contract.check_group(group, kind)
+            if fault is None:
+                cut = contract.cut_strings(group, self._limits.max_string_bytes)
+                self.cut_strings += cut
+                changed |= cut > 0
+                sound.append(group)
+            else:
+                places = [place for place in group.offsets or range(batch.count) if place >= taken]
+                if places:
+                    rejections.append(_rejection(fault, batch.first_sequence + places[0], len(places)))
+        if taken or len(sound) < len(batch.groups):
+            kept = pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=sound)
+            return trimmed(kept, taken), rejections
+        return (pb.Batch.FromString(batch.SerializeToString()), []) if changed else (batch, [])
+
+    def _take(
+        self, stream: int, stored: StoredBatch, state: SessionState, rejections: list[pb.Rejection], size: int
+    ) -> None:
+        """What a journaled batch changes: the same live and in a replay."""
+        batch = stored.batch
+        counts = self._counts.of(stored.session.producer_id)
+        counts.received += batch.count
+        counts.counted += batch.count - sum(item.count for item in rejections)
+        for item in rejections:
+            counts.rejected[item.reason] += item.count
+        state.durable_through = batch.first_sequence + batch.count - 1
+        state.touched_ns = stored.received_ns
+        self._aggregate.apply(stream, batch, stored.received_ns)
+        self._backlog.add(stored, size)
+
+    def end_session(self, stream: OpenStream) -> None:
+        """The session ends: its gauges go.
+
+        Raises:
+            OSError: the journal takes nothing now.
+        """
+        if not stream.recovery:
+            self._journal.append([end_payload(stream.number)], stream.number, stream.declarations)
+            self._aggregate.end(stream.session)
+
+    def close_stream(self, stream: OpenStream) -> None:
+        """The stream has ended; nothing more of it will come."""
+        self._aggregate.forget_stream(stream.number)
+
+    def expire(self, now_ns: int, idle_ns: int) -> int:
+        """Forgets idle series; how many.
+
+        Raises:
+            OSError: the journal takes nothing now.
+        """
+        if not self._aggregate.has_idle(now_ns, idle_ns):
+            return 0
+        self._journal.append([expire_payload(now_ns, idle_ns)])
+        return self._aggregate.expire(now_ns, idle_ns)
+
+    def forget_sessions(self, before_ns: int, most: int) -> None:
+        """Forgets the sequences of sessions that sent nothing since `before_ns`, and of all but the `most` latest."""
+        latest = sorted(self.sessions.items(), key=lambda item: item[1].touched_ns, reverse=True)
+        self.sessions = {key: state for key, state in latest[:most] if state.touched_ns >= before_ns}
+
+    def checkpoint(self, instance_id: str) -> Checkpoint:
+        """The state of this moment."""
+        return Checkpoint(
+            position=self._journal.end,
+            instance_id=instance_id,
+            next_stream=self._next_stream,
+            sessions=[
+                SessionRow(
+                    producer_id=producer_id,
+                    session_id=session_id,
+                    durable_through=state.durable_through,
+                    touched_ns=state.touched_ns,
+                )
+                for (producer_id, session_id), state in self.sessions.items()
+            ],
+            counts=self._counts.capture(),
+            backlog=self._backlog.capture(),
+            aggregate=self._aggregate.capture(),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> int:
+        """Takes a checkpoint and what the journal holds behind it; how many batches that were."""
+        self._next_stream = checkpoint.next_stream
+        self.sessions = {
+            (row.producer_id, row.session_id): SessionState(row.durable_through, row.touched_ns)
+            for row in checkpoint.sessions
+        }
+        if checkpoint.counts is not None:
+            self._counts.restore(checkpoint.counts)
+        if checkpoint.backlog is not None:
+            self._backlog.restore(checkpoint.backlog, checkpoint.position)
+        self._aggregate.restore(checkpoint.aggregate)
+        return sum(self._replay(segment, checkpoint.position) for segment in self._journal.segments)
+
+    def _replay(self, segment: int, start: Position) -> int:
+        reader = self._journal.read(segment) if segment >= start.segment else None
+        batches = 0
+        if reader is not None:
+            for record, stream, said in reader:
+                new = Position(segment, record.start) >= start
+                batches += self._again(
+                    stream, said, reader.streams.get(stream), Position(segment, record.end), new=new
+                )
+        return batches
+
+    def _again(self, stream: int, said: Entry, context: StreamContext | None, end: Position, *, new: bool) -> bool:
+        """Does once more what a record of the journal says; declarations also where they are not `new`."""
+        self._next_stream = max(self._next_stream, stream + 1)
+        match said, context:
+            case pb.Define(), StreamContext():
+                kind = context.types[said.event_id]
+                self._aggregate.define(stream, context.session, kind, recovery=context.hello.recovery)
+            case pb.Hello(), StreamContext() if new:
+                self._session(context.session, context.hello, 0)
+            case Begin(), StreamContext() if new:
+                self._aggregate.begin(context.session)
+            case End(), StreamContext() if new:
+                self._aggregate.end(context.session)
+            case Expire(), _ if new:
+                self._aggregate.expire(said.now_ns, said.idle_ns)
+            case StoredEntry(), StreamContext() if new:
+                self._batch_again(stream, said, context, end)
+                return True
+        return False
+
+    def _batch_again(self, stream: int, said: StoredEntry, context: StreamContext, end: Position) -> None:
+        batch = pb.Batch.FromString(said.raw)
+        state = self._session(context.session, context.hello, said.received_ns)
+        rejections = list(pb.Ack.FromString(said.refused).rejected)
+        stored = StoredBatch(
+            end=end, session=context.session, batch=batch, types=context.types, received_ns=said.received_ns
+        )
+        self._take(stream, stored, state, rejections, len(said.raw))
+
+
+def parse_batch(raw: bytes) -> pb.Batch:
+    """A Batch message.
+
+    Raises:
+        StreamFaultError: it is none.
+    """
+    try:
+        return pb.Batch.FromString(raw)
+    except DecodeError as error:
+        raise StreamFaultError(Fault("malformed_message", f"a Batch that cannot be parsed: {error}")) from error
+
+
+def _unknown(stream: OpenStream, event_id: int) -> Fault:
+    if (reason := stream.refused_types.get(event_id)) is not None:
+        return Fault("definition_refused", f"event id {event_id}: its definition was refused ({reason})")
+    return Fault("unknown_event", f"event id {event_id} was not defined on this stream: send Define before it")
+
+
+def _rejection(fault: Fault, first: int, count: int) -> pb.Rejection:
+    return pb.Rejection(first_sequence=first, count=count, reason=fault.reason, message=fault.message)
+
+
+def _refusal(fault: Fault, event: str) -> pb.Rejection:
+    return pb.Rejection(reason=fault.reason, message=f"{event[:80]}: {fault.message}"[:1024])

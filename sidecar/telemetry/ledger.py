@@ -1,0 +1,145 @@
+"""What came in and what became of it: every event and every log record is in exactly one place.
+
+Events: received = counted + rejected + duplicate. Log records: accepted = exported + rejected + queued + dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLedger:
+    """Events of one producer, or of all."""
+
+    received: int = 0
+    counted: int = 0
+    duplicate: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """By reason."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether each event is in exactly one place."""
+        return self.received == self.counted + self.duplicate + sum(self.rejected.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLedger:
+    """Log records of all producers."""
+
+    accepted: int = 0
+    exported: int = 0
+    queued: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """By reason."""
+    dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By reason and event type."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether each record is in exactly one place."""
+        return self.accepted == self.exported + self.queued + sum(self.rejected.values()) + sum(self.dropped.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The sidecar's half of the ledger at one moment."""
+
+    events: EventLedger
+    logs: LogLedger
+    producers: Mapping[str, EventLedger] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether both halves balance."""
+        return self.events.balanced and self.logs.balanced
+
+
+@dataclass(slots=True)
+class EventCounts:
+    """The running counts behind an `EventLedger`."""
+
+    received: int = 0
+    counted: int = 0
+    duplicate: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def ledger(self) -> EventLedger:
+        """The counts at this moment."""
+        return EventLedger(
+            received=self.received, counted=self.counted, duplicate=self.duplicate, rejected=dict(self.rejected)
+        )
+
+
+@dataclass(slots=True)
+class LogCounts:
+    """The running counts behind a `LogLedger`; what is queued is the backlog's to say."""
+
+    accepted: int = 0
+    exported: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def ledger(self, queued: int) -> LogLedger:
+        """The counts at this moment."""
+        return LogLedger(
+            accepted=self.accepted,
+            exported=self.exported,
+            queued=queued,
+            rejected=dict(self.rejected),
+            dropped=dict(self.dropped),
+        )
+
+
+class Counts:
+    """The running ledger."""
+
+    def __init__(self) -> None:
+        self.producers: dict[str, EventCounts] = {}
+        self.logs = LogCounts()
+
+    def of(self, producer_id: str) -> EventCounts:
+        """The counts of a producer."""
+        return self.producers.setdefault(producer_id, EventCounts())
+
+    def ledger(self, queued: int) -> Ledger:
+        """The ledger at this moment, with so many log records queued."""
+        producers = {producer_id: counts.ledger() for producer_id, counts in self.producers.items()}
+        return Ledger(events=_sum(producers), logs=self.logs.ledger(queued), producers=producers)
+
+    def capture(self) -> JsonObject:
+        """The counts as plain values."""
+        return {
+            "producers": {
+                producer_id: [counts.received, counts.counted, counts.duplicate, dict(counts.rejected)]
+                for producer_id, counts in self.producers.items()
+            },
+            "logs": [self.logs.accepted, self.logs.exported, dict(self.logs.rejected)],
+            "dropped": [[*key, count] for key, count in self.logs.dropped.items()],
+        }
+
+    def restore(self, captured: JsonObject) -> None:
+        """Takes counts that `capture` gave."""
+        for producer_id, (received, counted, duplicate, rejected) in captured["producers"].items():
+            self.producers[producer_id] = EventCounts(received, counted, duplicate, Counter(rejected))
+        accepted, exported, rejected = captured["logs"]
+        dropped = Counter({(reason, event): count for reason, event, count in captured["dropped"]})
+        self.logs = LogCounts(accepted, exported, Counter(rejected), dropped)
+
+
+def _sum(producers: Mapping[str, EventLedger]) -> EventLedger:
+    rejected: Counter[str] = Counter()
+    for each in producers.values():
+        rejected.update(each.rejected)
+    return EventLedger(
+        received=sum(each.received for each in producers.values()),
+        counted=sum(each.counted for each in producers.values()),
+        duplicate=sum(each.duplicate for each in producers.values()),
+        rejected=dict(rejected),
+    )
