@@ -1,0 +1,33 @@
+"""Settings of the probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.config import setting
+from runtime.ports import parse_address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """Section `health`: where probes are answered, and from when on something counts as wrong."""
+
+    address: str = setting("0.0.0.0:8000", doc="host:port of the probes; the kubelet asks the pod's address")
+    producer: str = setting("broker", doc="producer that /livez/broker and /readyz speak of")
+    interval_s: float = setting(
+        0.25, minimum=0.01, maximum=10, doc="seconds between two evaluations of the conditions"
+    )
+    stale_s: float = setting(5.0, minimum=0.1, doc="age in seconds at which a cached verdict counts as a failure")
+    heartbeat_budget_s: float = setting(
+        10.0,
+        minimum=0.1,
+        doc="seconds without a heartbeat after which a producer counts as dead (it sends one a second)",
+    )
+    secrets_margin_s: float = setting(
+        30.0, minimum=0, doc="seconds before a secret's expiry from which the pod is no longer ready"
+    )
+
+    def __post_init__(self) -> None:
+        parse_address(self.address)
+        if self.stale_s < 2 * self.interval_s:
+            raise ValueError("stale_s must be at least twice interval_s, or a verdict is stale before the next one")
