@@ -123,10 +123,11 @@ def _section(kind: type[Any], tree: Tree, where: str, faults: list[str]) -> Any:
     values: Tree = {}
     before = len(faults)
     for name, item in known.items():
-        if name in tree or is_dataclass(hints[name]):
+        open_ = item.default is MISSING and item.default_factory is MISSING
+        if name in tree or (open_ and is_dataclass(hints[name])):
             raw = tree.get(name, {})
             values[name] = _value(hints[name], raw, where + name, item.metadata.get("rule"), faults)
-        elif item.default is MISSING and item.default_factory is MISSING:
+        elif open_:
             faults.append(f"{where}{name}: is required ({item.metadata['rule'].doc})")
     if len(faults) > before:
         return None

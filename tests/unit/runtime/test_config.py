@@ -75,3 +75,16 @@ def test_what_lies_beneath_is_no_way_around_a_section_of_the_wrong_shape(tmp_pat
     with pytest.raises(ConfigError) as caught:
         load(Config, path=file, environ={}, prefix="BROKER", beneath={"api": {"port": 2}})
     assert caught.value.faults == ["api: must be a table, is a whole number"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithDefault:
+    api: Api = setting(Api(port=7), doc="a section with a default of its own")
+
+
+def test_a_section_that_is_left_open_is_its_own_default() -> None:
+    assert load(WithDefault, path=None, environ={}, prefix="BROKER").api.port == 7
+
+
+def test_a_section_that_is_given_starts_from_its_settings_defaults() -> None:
+    assert load(WithDefault, path=None, environ={"BROKER__API__TLS": "off"}, prefix="BROKER").api.port == 8080
