@@ -64,7 +64,10 @@ class AccountBook:
         self.balance = balance
         self.opening_balance = balance
         self.orders: dict[str, RestingOrder] = {}
+        """All that ever were; `waiting` has those that wait, and `live` the trades that are open."""
+        self.waiting: dict[str, RestingOrder] = {}
         self.trades: dict[str, Trade] = {}
+        self.live: dict[str, Trade] = {}
         self.realized: dict[str, Decimal] = {}
         """By instrument, for every one that ever traded."""
         self.log: list[Transaction] = []
@@ -94,15 +97,29 @@ class AccountBook:
 
     def pending(self) -> list[RestingOrder]:
         """Orders that wait, oldest first."""
-        return [order for order in self.orders.values() if order.state == "PENDING"]
+        return list(self.waiting.values())
+
+    def rest(self, order: RestingOrder) -> None:
+        """Keeps an order that waits."""
+        self.orders[order.id] = self.waiting[order.id] = order
+
+    def end(self, order: RestingOrder, state: str) -> None:
+        """An order waits no longer."""
+        order.state = state
+        self.waiting.pop(order.id, None)
+
+    def open(self, trade: Trade) -> None:
+        """Keeps a trade that was opened."""
+        self.trades[trade.id] = self.live[trade.id] = trade
+
+    def close(self, trade: Trade, now_ns: int, price: Decimal) -> None:
+        """A trade has no units left."""
+        trade.state, trade.close_time_ns, trade.close_price = "CLOSED", now_ns, price
+        del self.live[trade.id]
 
     def open_trades(self, instrument: str | None = None) -> list[Trade]:
         """Trades that are open, oldest first."""
-        return [
-            trade
-            for trade in self.trades.values()
-            if trade.state == "OPEN" and instrument in (None, trade.instrument)
-        ]
+        return [trade for trade in self.live.values() if instrument in (None, trade.instrument)]
 
     def position(self, instrument: str) -> Decimal:
         """Net units."""

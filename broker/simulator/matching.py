@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account import CENT, AccountBook, RestingOrder, Trade, Transaction, margin, money
+from broker.simulator.account import AccountBook, RestingOrder, Trade, Transaction, margin, money
 from broker.simulator.clock import parse_ns, rfc3339
 from broker.simulator.instruments import LISTINGS
 from broker.simulator.market import LIQUIDITY, Price, home_factor
@@ -49,7 +49,7 @@ class Matching:
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)
         if spec.type == "TRAILING_STOP_LOSS":
             order.trailing_value = self._trailing_value(order)
-        self.book.orders[order.id] = order
+        self.book.rest(order)
         answer.update(self._act(order, created))
         return answer
 
@@ -131,7 +131,8 @@ class Matching:
             gainQuoteHomeConversionFactor=str(home_factor(spec.instrument, self.prices)),
             lossQuoteHomeConversionFactor=str(home_factor(spec.instrument, self.prices)),
         )
-        order.state, order.filled_by = "FILLED", filled["id"]
+        order.filled_by = filled["id"]
+        self.book.end(order, "FILLED")
         self._note_trades(filled, closed)
         if left:
             self._open(filled, spec, left, at)
@@ -176,8 +177,7 @@ class Matching:
                 filled["tradeReduced"] = part
                 continue
             filled.setdefault("tradesClosed", []).append(part)
-            trade.state, trade.close_time_ns = "CLOSED", self.now_ns
-            trade.close_price = Decimal(part["price"])
+            self.book.close(trade, self.now_ns, Decimal(part["price"]))
             for order in self.book.pending():
                 if order.spec.trade_id == trade.id and order.id != filled["orderID"]:
                     self.cancel(order, "LINKED_TRADE_CLOSED", filled["batchID"])
@@ -191,7 +191,7 @@ class Matching:
             price=at,
             open_time_ns=self.now_ns,
         )
-        self.book.trades[trade.id] = trade
+        self.book.open(trade)
         filled["tradeOpened"] = {
             "tradeID": trade.id,
             "units": str(units),
@@ -219,7 +219,7 @@ class Matching:
         created = self._write(f"{kind}_ORDER", batch, **describe(spec), reason="ON_FILL")
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)
         order.trailing_value = self._trailing_value(order) if spec.distance else None
-        self.book.orders[order.id] = order
+        self.book.rest(order)
 
     def cancel(self, order: RestingOrder, reason: str, batch: str | None = None, **extra: Any) -> Transaction:
         """Ends an order without a trade."""
@@ -231,7 +231,8 @@ class Matching:
             reason=reason,
             **extra,
         )
-        order.state, order.cancelled_by = "CANCELLED", ended["id"]
+        order.cancelled_by = ended["id"]
+        self.book.end(order, "CANCELLED")
         return ended
 
     def close_trade(self, trade: Trade, units: Decimal, *, reason: str, **extra: Any) -> dict[str, Transaction]:
@@ -241,7 +242,7 @@ class Matching:
         spec.position_fill = "REDUCE_ONLY"
         created = self._write("MARKET_ORDER", **describe(spec), reason=reason, **extra)
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)
-        self.book.orders[order.id] = order
+        self.book.rest(order)
         answer = {"orderCreateTransaction": created}
         if not self.prices[trade.instrument].tradeable:
             answer["orderCancelTransaction"] = self.cancel(order, "MARKET_HALTED", created["batchID"])
@@ -326,7 +327,7 @@ def describe(spec: OrderSpec) -> dict[str, Any]:
     for name, value in (("price", spec.price), ("priceBound", spec.price_bound), ("distance", spec.distance)):
         if value is not None:
             fields[name] = str(value)
-    if spec.type not in ("MARKET",):
+    if spec.type != "MARKET":
         fields["triggerCondition"] = "DEFAULT"
     if spec.gtd_time is not None:
         fields["gtdTime"] = spec.gtd_time
@@ -344,6 +345,3 @@ def wire_price(price: Price) -> dict[str, Any]:
         "bids": [{"price": str(price.bid), "liquidity": str(LIQUIDITY)}],
         "asks": [{"price": str(price.ask), "liquidity": str(LIQUIDITY)}],
     }
-
-
-__all__ = ["CENT", "Matching", "describe", "is_triggered", "wire_price"]

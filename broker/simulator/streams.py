@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from broker.simulator import wire
+from broker.simulator.account import Transaction
 from broker.simulator.clock import rfc3339
 from broker.simulator.faults import STREAM_KINDS, Rule
 from broker.simulator.market import Price
@@ -37,7 +38,9 @@ async def serve(request: web.Request, venue: Venue, subscription: Subscription) 
 async def _pump(response: web.StreamResponse, venue: Venue, subscription: Subscription) -> None:
     while True:
         try:
-            item = await asyncio.wait_for(subscription.lines.get(), venue.options.heartbeat_s)
+            item: Price | Transaction | None = await asyncio.wait_for(
+                subscription.lines.get(), venue.options.heartbeat_s
+            )
         except TimeoutError:
             item = None
         fault = venue.faults.take("GET", f"/{subscription.kind}/stream", kinds=STREAM_KINDS)
@@ -60,10 +63,8 @@ async def _shows(fault: Rule, response: web.StreamResponse, line: dict[str, Any]
     return True
 
 
-def _line(item: object, venue: Venue) -> dict[str, Any]:
-    if isinstance(item, Price):
-        return wire.price(item, venue.market.prices)
-    return dict(item)  # type: ignore[call-overload,no-any-return] - a transaction of the log
+def _line(item: Price | Transaction, venue: Venue) -> dict[str, Any]:
+    return wire.price(item, venue.market.prices) if isinstance(item, Price) else item
 
 
 def _heartbeat(venue: Venue, subscription: Subscription) -> dict[str, Any]:

@@ -62,9 +62,9 @@ class Subscription:
     account: str
     kind: str
     instruments: frozenset[str] = frozenset()
-    lines: asyncio.Queue[object] = field(default_factory=lambda: asyncio.Queue(maxsize=10_000))
+    lines: asyncio.Queue[Price | Transaction] = field(default_factory=lambda: asyncio.Queue(maxsize=10_000))
 
-    def offer(self, item: object) -> None:
+    def offer(self, item: Price | Transaction) -> None:
         """Queues an item without waiting."""
         if self.lines.full():
             self.lines.get_nowait()
