@@ -32,7 +32,7 @@ class _Families:
 
 
 class MetricsPage:
-    """Answers scrapes; `await page(request)` is an aiohttp handler.
+    """Answers scrapes; `handle` is an aiohttp handler.
 
     A page is made in slices with the loop's other work in between, so that ingest goes on while it grows.
     """
@@ -44,7 +44,7 @@ class MetricsPage:
         self._expositions = {format_: Exposition(format_, self._names) for format_ in Format}
         self._turn = asyncio.Lock()
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
         """The page in the format and encoding that the scraper prefers."""
         format_ = negotiate(request.headers.get("Accept", ""))
         zipped = _takes_gzip(request.headers.get("Accept-Encoding", ""))
