@@ -97,5 +97,5 @@ class TransactionFeed:
             self._take(transaction)
 
     def _take(self, transaction: Transaction) -> None:
-        self.applied = transaction.id
         self._deliver(transaction)
+        self.applied = transaction.id

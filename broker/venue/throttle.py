@@ -68,7 +68,7 @@ class Throttle:
         now_s: Callable[[], float],
         emit: Callable[[tuple[Any, ...]], None],
     ) -> None:
-        self._name = name
+        self.name = name
         self._bucket = Bucket(rate, burst)
         self._now_s = now_s
         self._emit = emit
@@ -97,7 +97,7 @@ class Throttle:
         self._pump()
         await turn
         waited_s = self._now_s() - now_s
-        self._emit(ThrottleWait(bucket=self._name, wait_s=waited_s))
+        self._emit(ThrottleWait(bucket=self.name, wait_s=waited_s))
         return waited_s
 
     def obey(self, seconds: float) -> None:

@@ -1,0 +1,504 @@
+"""What the API calls: places, cancels, replaces and closes orders of one account, and says what is so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from time import perf_counter
+from typing import Any
+
+from broker.domain import Account, Order, OrderRequest, OrderStatus, OrderType, Position, PositionFill, Quote, Side
+from broker.health import Condition
+from broker.orders.changes import Change, changes
+from broker.orders.conditions import Conditions
+from broker.orders.entry import Action, Entry
+from broker.orders.errors import (
+    ClientIdConflictError,
+    DrainingError,
+    NotReadyError,
+    UnknownOrderError,
+    UnknownPositionError,
+)
+from broker.orders.identity import order_id
+from broker.orders.journal import JournalError
+from broker.orders.ownership import FileLease
+from broker.orders.reconcile import ReconcileReport
+from broker.orders.record import TradingState
+from broker.orders.register import OPEN
+from broker.orders.settings import OrderSettings
+from broker.orders.tenure import Surroundings, Tenure
+from broker.orders.updates import Missed, Updates
+from broker.telemetry.events import CancelAnswered, DrainEnded, DuplicateRequest
+from broker.venue import order_call
+from broker.venue.book import QuoteBook
+from broker.venue.errors import RefusedError, VenueError
+from broker.venue.rest import Emit, TokenSource, VenueRest
+from broker.venue.settings import VenueSettings
+from broker.venue.stream import LineStream
+from broker.venue.throttle import Precedence
+from broker.venue.wire import parse_answer
+from runtime.framing import FormatError
+
+CANCEL_TRIES = 3
+OPEN_PAUSE_S = 1.0
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """The order path of one account. `run` it in a task; the other methods answer while it runs.
+
+    Methods that trade raise NotReadyError or DrainingError where they cannot, before anything was sent.
+    """
+
+    def __init__(
+        self,
+        settings: OrderSettings,
+        venue_settings: VenueSettings,
+        *,
+        venue: VenueRest,
+        token: TokenSource,
+        emit: Emit,
+        clock: Callable[[], datetime],
+        chance: Callable[[], float],
+        on_unauthorized: Callable[..., None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._venue_settings = venue_settings
+        self._venue = venue
+        self._emit = emit
+        self._clock = clock
+        self._chance = chance
+        self._book = QuoteBook(clock)
+        self._updates: Updates[Order | Quote] = Updates()
+        self._conditions = Conditions(clock)
+        self._prices = LineStream(
+            "prices",
+            "/pricing/stream",
+            settings=venue_settings,
+            rest=venue,
+            token=token,
+            emit=emit,
+            chance=chance,
+            on_message=self._on_price,
+            on_open=self._on_prices_open,
+            params=self._price_params,
+            on_unauthorized=on_unauthorized,
+        )
+        self._around = Surroundings(
+            settings=settings,
+            venue_settings=venue_settings,
+            venue=venue,
+            book=self._book,
+            prices=self._prices,
+            conditions=self._conditions,
+            token=token,
+            emit=emit,
+            clock=clock,
+            chance=chance,
+            on_change=self._updates.publish,
+            on_unauthorized=on_unauthorized,
+        )
+        self._lease = FileLease(
+            settings.directory / "ownership" / venue_settings.account, owner=settings.owner, lease_s=settings.lease_s
+        )
+        self._tenure: Tenure | None = None
+        self._has_tenure = asyncio.Event()
+        self._draining = False
+        self._conditions.set("ownership", ok=False, reason="Starting", message="the account is not taken yet")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                if await self._wait_ownership(stop):
+                    await self._hold(stopping)
+        finally:
+            stopping.cancel()
+            self._lease.release()
+
+    async def _wait_ownership(self, stop: asyncio.Event) -> bool:
+        while not stop.is_set():
+            left_s = self._lease.take()
+            if left_s == 0.0:
+                self._conditions.set("ownership", ok=True, reason="Ready", message=f"epoch {self._lease.epoch}")
+                return True
+            message = f"the account is traded by {self._lease.holder()}"
+            self._conditions.set("ownership", ok=False, reason="NotOwner", message=message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, self._lease.renew_every_s)):
+                    await stop.wait()
+        return False
+
+    async def _hold(self, stopping: asyncio.Task[Any]) -> None:
+        tenure = Tenure(self._around, epoch=self._lease.epoch, may_send=self._lease.holds)
+        try:
+            tenure.open()
+        except (OSError, JournalError, FormatError) as error:
+            self._conditions.set("journal", ok=False, reason=type(error).__name__, message=str(error))
+            self._lease.release()
+            await asyncio.wait([stopping], timeout=OPEN_PAUSE_S)
+            return
+        self._conditions.set("journal", ok=True, reason="Ready")
+        self._tenure = tenure
+        self._has_tenure.set()
+        try:
+            await self._follow(tenure, stopping)
+        finally:
+            self._has_tenure.clear()
+            self._tenure = tenure if self._draining else None
+            await tenure.close()
+
+    async def _follow(self, tenure: Tenure, stopping: asyncio.Task[Any]) -> None:
+        """Runs the tenure until the end of it: `stop`, a lost lease, or a fault of its own, which goes up."""
+        work = asyncio.create_task(tenure.run())
+        prices = asyncio.create_task(self._run_prices(tenure))
+        renewing = asyncio.create_task(self._renew())
+        tasks = [work, prices, renewing]
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if stopping in done:
+                await self._drain(tenure)
+            for task in done - {stopping}:
+                await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run_prices(self, tenure: Tenure) -> None:
+        while not tenure.is_in_contact:  # noqa: ASYNC110 - instruments come with the first contact
+            await asyncio.sleep(0.02)
+        await self._prices.run()
+
+    async def _renew(self) -> None:
+        """Ends when the account is lost. A thread would not help: who cannot run cannot send either."""
+        while self._lease.renew():  # noqa: ASYNC110 - a beat, nothing to wait on
+            await asyncio.sleep(self._lease.renew_every_s)
+        self._conditions.set("ownership", ok=False, reason="Lost", message=f"taken by {self._lease.holder()}")
+        log.error("ownership lost", extra={"holder": self._lease.holder()})
+
+    async def _drain(self, tenure: Tenure) -> None:
+        """No new orders; those on their way are answered, or stay in the journal for the next start."""
+        self._draining = True
+        started = perf_counter()
+        whole = await tenure.wait_landed(self._settings.drain_s)
+        self._emit(DrainEnded(result="complete" if whole else "deadline", duration_s=perf_counter() - started))
+
+    def _price_params(self) -> dict[str, str]:
+        known = list(self._tenure.keeper.instruments) if self._tenure is not None else []
+        return {"instruments": ",".join(self._venue_settings.instruments or known), "snapshot": "true"}
+
+    async def _on_price(self, raw: dict[str, Any]) -> None:
+        self._book.take(raw)
+
+    async def _on_prices_open(self) -> None:
+        """The stream begins with a snapshot of its own."""
+
+    def _holder(self) -> Tenure:
+        if self._draining:
+            raise DrainingError
+        if self._tenure is None:
+            fault = self._conditions.fault()
+            raise NotReadyError(fault.reason if fault is not None else "Starting")
+        return self._tenure
+
+    def _trader(self) -> Tenure:
+        tenure = self._holder()
+        if not tenure.is_in_contact:
+            fault = self._conditions.fault()
+            raise NotReadyError(fault.reason if fault is not None else "Starting")
+        if not self._lease.holds():
+            raise NotReadyError("NotOwner", self._lease.renew_every_s)
+        return tenure
+
+    async def place(self, request: OrderRequest) -> Order:
+        """Places an order, once for its client order id; the order at its first settled status.
+
+        Raises:
+            ClientIdConflictError: the id was used for another order.
+            NotReadyError, DrainingError: nothing was sent.
+        """
+        if (known := self._seen(request)) is not None:
+            return await self._again(known, request)
+        return await self._trader().place(request)
+
+    def _seen(self, request: OrderRequest) -> Entry | None:
+        if self._tenure is None:
+            return None
+        return self._tenure.keeper.register.by_key(request.client, request.client_order_id)
+
+    async def _again(self, entry: Entry, request: OrderRequest) -> Order:
+        same = replace(entry.order.request, traceparent=None) == replace(request, traceparent=None)
+        action = "replayed" if same else "refused"
+        self._emit(DuplicateRequest(action=action, client_order_id=request.client_order_id))
+        if not same:
+            raise ClientIdConflictError(f"client_order_id {request.client_order_id!r} was used for another order")
+        tenure = self._tenure
+        if tenure is not None and (waiter := tenure.keeper.waiter(entry.id)) is not None:
+            return await tenure.wait_settled(entry, waiter)
+        return entry.order
+
+    async def replace(self, order_id: str, request: OrderRequest) -> Order:
+        """Replaces a resting order in one step of the venue's; the new order, or the refusal of it.
+
+        The old one ends with CLIENT_REQUEST_REPLACED if and only if the venue says so.
+
+        Raises:
+            UnknownOrderError: no such order rests.
+        """
+        if (known := self._seen(request)) is not None:
+            return await self._again(known, request)
+        tenure = self._trader()
+        entry = self._entry(tenure, order_id)
+        if entry.status is not OrderStatus.PENDING or entry.order.venue_order_id is None:
+            raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {entry.status}")
+        return await tenure.place(request, action=Action.REPLACE, target=entry.order.venue_order_id)
+
+    async def cancel(self, order_id: str) -> Order:
+        """Cancels a resting order; the order as it then stands, which may be filled.
+
+        Cancels are taken whatever the trading state. A cancel whose answer is lost is asked again: twice is once.
+
+        Raises:
+            UnknownOrderError: no such order.
+            VenueError: the venue could not be asked; the order stands as it did.
+        """
+        tenure = self._trader()
+        entry = self._entry(tenure, order_id)
+        if (waiter := tenure.keeper.waiter(order_id)) is not None:
+            await tenure.wait_settled(entry, waiter)
+        started = perf_counter()
+        entry = await self._cancel(tenure, self._entry(tenure, order_id))
+        outcome = str(entry.status) if entry.status.is_final else "failed"
+        self._emit(CancelAnswered(outcome=outcome, duration_s=perf_counter() - started))
+        return entry.order
+
+    async def _cancel(self, tenure: Tenure, entry: Entry) -> Entry:
+        for attempt in range(CANCEL_TRIES):
+            if entry.status is not OrderStatus.PENDING or entry.order.venue_order_id is None:
+                return entry
+            try:
+                answer = await self._venue.submit(order_call.cancel(entry.order.venue_order_id), Precedence.CANCEL)
+                tenure.keeper.fold(entry.id, answer.transactions)
+            except RefusedError as error:
+                tenure.feed.note(parse_answer(error.body).last_transaction_id)
+                await tenure.feed.fill()  # it ended before the cancel came: the log says how
+            except VenueError:
+                if attempt == CANCEL_TRIES - 1:
+                    raise
+                await tenure.feed.fill()
+            entry = self._entry(tenure, entry.id)
+        return entry
+
+    async def close_position(
+        self,
+        instrument: str,
+        side: Side | None = None,
+        units: Decimal | None = None,
+        *,
+        client: str = "broker",
+        client_order_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> Order:
+        """Closes a position, or `units` of it; `side` is the position's and must agree where it is given.
+
+        Raises:
+            UnknownPositionError: there is none, or it is on the other side.
+        """
+        tenure = self._trader()
+        held = tenure.keeper.positions.get(instrument, Decimal(0))
+        if held == 0 or (side is not None and side.sign * held < 0):
+            raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
+        request = self._closing(
+            client=client,
+            client_order_id=client_order_id,
+            instrument=instrument,
+            held=held,
+            units=units,
+            traceparent=traceparent,
+        )
+        return await self._close(tenure, request, Action.CLOSE_POSITION, None, units)
+
+    async def close_trade(
+        self,
+        trade_id: str,
+        units: Decimal | None = None,
+        *,
+        client: str = "broker",
+        client_order_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> Order:
+        """Closes a trade, or `units` of it.
+
+        Raises:
+            UnknownPositionError: no such trade is open.
+            VenueError: the venue could not be asked which trades are open.
+        """
+        tenure = self._trader()
+        trades, _ = await self._venue.trades()
+        trade = next((item for item in trades if item.id == trade_id), None)
+        if trade is None:
+            raise UnknownPositionError(f"no open trade {trade_id}")
+        request = self._closing(
+            client=client,
+            client_order_id=client_order_id,
+            instrument=trade.instrument,
+            held=trade.units,
+            units=units,
+            traceparent=traceparent,
+        )
+        request = replace(request, trade_id=trade_id)
+        return await self._close(tenure, request, Action.CLOSE_TRADE, trade_id, units)
+
+    def _closing(
+        self,
+        *,
+        client: str,
+        client_order_id: str | None,
+        instrument: str,
+        held: Decimal,
+        units: Decimal | None,
+        traceparent: str | None,
+    ) -> OrderRequest:
+        now_ms = int(self._clock().timestamp() * 1000)
+        return OrderRequest(
+            client_order_id=client_order_id or f"close-{order_id(now_ms, int(self._chance() * (1 << 80)))}",
+            client=client,
+            account=self._venue_settings.account,
+            instrument=instrument,
+            type=OrderType.MARKET,
+            side=Side.SELL if held > 0 else Side.BUY,
+            units=units if units is not None else abs(held),
+            position_fill=PositionFill.REDUCE_ONLY,
+            traceparent=traceparent,
+        )
+
+    async def _close(
+        self, tenure: Tenure, request: OrderRequest, action: Action, target: str | None, units: Decimal | None
+    ) -> Order:
+        if (known := self._seen(request)) is not None:
+            return await self._again(known, request)
+        return await tenure.place(request, action=action, target=target, close_units=units)
+
+    def _entry(self, tenure: Tenure, order_id: str) -> Entry:
+        entry = tenure.keeper.register.get(order_id)
+        if entry is None:
+            raise UnknownOrderError(f"no order {order_id} here")
+        return entry
+
+    def order(self, order_id: str) -> Order | None:
+        """By our id; None where it is unknown or forgotten (the history has those)."""
+        entry = self._tenure.keeper.register.get(order_id) if self._tenure is not None else None
+        return entry.order if entry is not None else None
+
+    def by_client_id(self, client: str, client_order_id: str) -> Order | None:
+        """By the caller and its id."""
+        entry = self._tenure.keeper.register.by_key(client, client_order_id) if self._tenure is not None else None
+        return entry.order if entry is not None else None
+
+    def open_orders(self) -> list[Order]:
+        """Orders that are on their way, unknown, or resting; the oldest first."""
+        if self._tenure is None:
+            return []
+        found = [entry.order for entry in self._tenure.keeper.register.with_status(*OPEN)]
+        return sorted(found, key=lambda order: order.created_at)
+
+    async def positions(self) -> list[Position]:
+        """Open positions, from the venue.
+
+        Raises:
+            VenueError: it cannot be asked.
+        """
+        return (await self._venue.positions())[0]
+
+    async def account(self) -> Account:
+        """The account's summary, from the venue.
+
+        Raises:
+            VenueError: it cannot be asked.
+        """
+        return await self._venue.summary()
+
+    def quotes(self, instruments: Sequence[str] = ()) -> list[Quote]:
+        """Latest quotes from memory; of all instruments where none is named. Unknown ones are left out."""
+        found = [self._book.quote(name) for name in instruments or self._book.names()]
+        return [quote for quote in found if quote is not None]
+
+    def conditions(self) -> list[Condition]:
+        """How the order path is."""
+        self._say_streams()
+        if self._tenure is not None:
+            control, unknown = self._tenure.keeper.control, self._tenure.keeper.register.count(OPEN_UNKNOWN)
+            active = control.state is TradingState.ACTIVE
+            reason = "Ready" if active else str(control.state)
+            self._conditions.set("trading", ok=active, reason=reason, message=control.state_reason, advisory=True)
+            words = f"{unknown} orders whose outcome is not known" if unknown else ""
+            reason = "OutcomeUnknown" if unknown else "Ready"
+            self._conditions.set("outcomes", ok=not unknown, reason=reason, message=words, advisory=True)
+            failure = self._tenure.journal.failure
+            reason = "JournalFailed" if failure else "Ready"
+            self._conditions.set("journal", ok=failure is None, reason=reason, message=failure or "")
+        return self._conditions.all()
+
+    def _say_streams(self) -> None:
+        streams = [self._prices] + ([self._tenure.transactions] if self._tenure is not None else [])
+        for stream in streams:
+            fresh = stream.is_up or (stream.reason is None)
+            words = "" if fresh else f"the {stream.name} stream is down: {stream.reason}"
+            self._conditions.set(stream.name, ok=fresh, reason="Ready" if fresh else "StreamDown", message=words)
+
+    async def updates(self) -> AsyncIterator[Order | Quote | Missed]:
+        """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
+        self._book.watch = self._updates.publish
+        try:
+            async for item in self._updates.listen():
+                yield item
+        finally:
+            if not self._updates:
+                self._book.watch = None
+
+    async def changes(self, after: int) -> AsyncIterator[Change]:
+        """Order changes and transactions behind journal position `after`, for ever; waits for the account."""
+        while True:
+            await self._has_tenure.wait()
+            if self._tenure is None:
+                continue
+            async for change in changes(self._tenure.journal, after):
+                after = change.position
+                yield change
+
+    def release(self, position: int) -> None:
+        """The changes up to `position` are kept elsewhere: the journal may let them go."""
+        if self._tenure is not None:
+            self._tenure.journal.release(position)
+
+    @property
+    def state(self) -> TradingState:
+        """What may be traded."""
+        return self._tenure.keeper.control.state if self._tenure is not None else TradingState.HALTED
+
+    def set_state(self, state: TradingState, actor: str, reason: str) -> None:
+        """Changes what may be traded, at once and over restarts.
+
+        Raises:
+            NotReadyError: the account is not ours.
+        """
+        self._holder().keeper.set_state(state, actor, reason)
+
+    async def reconcile(self) -> ReconcileReport:
+        """Compares with the venue now.
+
+        Raises:
+            NotReadyError: the account is not ours.
+            VenueError: the venue cannot be asked.
+        """
+        return await self._trader().reconciler.run()
+
+
+OPEN_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})

@@ -1,0 +1,90 @@
+"""The gauges of the order path, on a beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from broker.domain import Account, OrderStatus
+from broker.orders.keeper import Keeper
+from broker.orders.pretrade import Pretrade
+from broker.orders.record import TradingState
+from broker.orders.register import IN_FLIGHT, OPEN, UNRESOLVED
+from broker.telemetry.events import (
+    AccountSample,
+    OrderSample,
+    PositionSample,
+    PriceSample,
+    QueueSample,
+    StreamSample,
+    ThrottleSample,
+    TradingStateSample,
+    TransactionLag,
+)
+from broker.venue.book import QuoteBook
+from broker.venue.feed import TransactionFeed
+from broker.venue.rest import VenueRest
+from broker.venue.stream import LineStream
+
+Emit = Callable[[tuple[Any, ...]], None]
+SAMPLED_BY_DEFAULT = 20
+
+
+def sample_orders(keeper: Keeper, emit: Emit) -> None:
+    """How many orders are where."""
+    register = keeper.register
+    emit(
+        OrderSample(
+            in_flight=register.count(IN_FLIGHT),
+            unknown=register.count(frozenset({OrderStatus.UNKNOWN})),
+            unresolved=register.count(UNRESOLVED),
+            open_orders=register.count(OPEN),
+        )
+    )
+    for state in TradingState:
+        emit(TradingStateSample(state=state, holds=int(state is keeper.control.state)))
+
+
+def sample_account(account: Account, emit: Emit) -> None:
+    """The venue's summary."""
+    emit(
+        AccountSample(
+            currency=account.currency,
+            balance=float(account.balance),
+            nav=float(account.nav),
+            margin_used=float(account.margin_used),
+            margin_available=float(account.margin_available),
+            margin_closeout_ratio=float(account.margin_closeout_ratio),
+            open_positions=account.open_positions,
+        )
+    )
+
+
+def sample_venue(venue: VenueRest, feed: TransactionFeed, streams: list[LineStream], emit: Emit) -> None:
+    """Rate limits, queues and streams."""
+    for throttle in (venue.requests, venue.connections):
+        emit(ThrottleSample(bucket=throttle.name, tokens=throttle.tokens))
+        emit(QueueSample(queue=throttle.name, depth=throttle.depth))
+    for stream in streams:
+        emit(StreamSample(stream=stream.name, last_message_age_s=stream.silence_s))
+    emit(TransactionLag(transactions=feed.lag))
+
+
+def sample_instruments(keeper: Keeper, book: QuoteBook, names: tuple[str, ...], emit: Emit) -> None:
+    """Prices and positions of the instruments that have gauges of their own."""
+    now = datetime.now(UTC)
+    for name in names:
+        emit(PositionSample(instrument=name, units=float(keeper.positions.get(name, 0))))
+        if (quote := book.quote(name)) is not None:
+            age_s = (now - quote.received_at).total_seconds()
+            emit(PriceSample(instrument=name, age_s=age_s, tradeable=int(quote.tradeable)))
+
+
+def sample_risk(pretrade: Pretrade, account: Account, keeper: Keeper) -> None:
+    """Today's profit against the day's first value of the account (UTC), then the limits."""
+    today = datetime.now(UTC).date()
+    if keeper.control.day != today or keeper.control.day_nav is None:
+        keeper.set_control(day=today, day_nav=account.nav)
+    pretrade.day_profit = account.nav - (keeper.control.day_nav or account.nav)
+    pretrade.sample()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.domain import OrderRequest, OrderType, Side
+from tests.unit.broker.orders.desk_bench import Bench, MakeRequest
+from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue, serving
+
+
+@pytest.fixture
+def make_request() -> MakeRequest:
+    def make(client_order_id: str = "first", **fields: Any) -> OrderRequest:
+        plain = {
+            "client": "flow",
+            "account": ACCOUNT,
+            "instrument": "EUR_USD",
+            "type": OrderType.MARKET,
+            "side": Side.BUY,
+            "units": Decimal(100),
+        }
+        return OrderRequest(client_order_id=client_order_id, **(plain | fields))
+
+    return make
+
+
+@pytest.fixture
+async def venue() -> AsyncIterator[FakeVenue]:
+    async with serving(FakeVenue()) as fake:
+        yield fake
+
+
+@pytest.fixture
+def bench(venue: FakeVenue, tmp_path: Path) -> Bench:
+    return Bench(venue, tmp_path)

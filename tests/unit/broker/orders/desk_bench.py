@@ -1,0 +1,76 @@
+"""Desks on a directory against a fake venue, with what they emit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from broker.domain import OrderRequest
+from broker.orders.desk import Desk
+from broker.orders.settings import OrderSettings
+from broker.venue.rest import VenueRest
+from broker.venue.settings import VenueSettings
+from runtime.secret import Secret
+from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
+
+MakeRequest = Callable[..., OrderRequest]
+
+
+class Bench:
+    """Starts desks on one directory against one venue, and keeps what they emit."""
+
+    def __init__(self, venue: FakeVenue, directory: Path) -> None:
+        self.venue = venue
+        self.directory = directory
+        self.events: list[Any] = []
+        self.token: Secret | None = Secret(venue.token)
+        self.settings: dict[str, Any] = {"answer_wait_s": 1.0, "absence_horizon_s": 0.3, "absence_scans": 2}
+
+    def of(self, name: str) -> list[Any]:
+        return [event for event in self.events if type(event).__name__ == name]
+
+    @asynccontextmanager
+    async def desk(self, **settings: Any) -> AsyncIterator[Desk]:
+        orders = OrderSettings(directory=self.directory, **(self.settings | settings))
+        venue = VenueSettings(
+            account=ACCOUNT,
+            rest_url=self.venue.url,
+            stream_url=self.venue.url,
+            request_deadline_s=1.0,
+            connections_per_s=100,
+        )
+        chance = random.Random(1).random
+        rest = VenueRest(venue, token=lambda: self.token, emit=self.events.append, chance=chance)
+        async with rest:
+            desk = Desk(
+                orders,
+                venue,
+                venue=rest,
+                token=lambda: self.token,
+                emit=self.events.append,
+                clock=lambda: datetime.now(UTC),
+                chance=random.random,
+            )
+            stop = asyncio.Event()
+            running = asyncio.create_task(desk.run(stop))
+            try:
+                await wait_until(lambda: running.done() or not blocked(desk))
+                yield desk
+            finally:
+                stop.set()
+                await running
+
+
+def blocked(desk: Desk) -> list[str]:
+    return [item.name for item in desk.conditions() if not item.ok and not item.advisory]
+
+
+async def wait_until(is_so: Callable[[], bool], deadline_s: float = 5.0) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not is_so():
+            await asyncio.sleep(0.005)
