@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.require import require_binary
+
+ROOT = Path(__file__).resolve().parents[3]
+MONITORING = ROOT / "k8s" / "monitoring"
+OBJECTIVES: dict[str, Any] = yaml.safe_load((MONITORING / "objectives.yaml").read_text())
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for group in yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]:
+        yield from group["rules"]
+
+
+ALERTS = [rule for rule in rules() if "alert" in rule]
+
+
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    binary = require_binary("promtool")
+    return subprocess.run([binary, *arguments], check=False, cwd=MONITORING / "tests", capture_output=True, text=True)
+
+
+def test_prometheus_takes_every_rule() -> None:
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", "../prometheus-rules.yaml")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_every_alert_fires_on_its_series_and_not_on_good_ones() -> None:
+    result = promtool("test", "rules", "alerts.yaml")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_says_what_a_person_needs(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("page", "ticket", "none")
+    assert rule["labels"]["team"] in ("trading", "platform")
+    assert {"summary", "description", "runbook_url", "dashboard_url"} <= set(rule["annotations"])
+    assert len(rule["annotations"]["description"]) > 40
+
+
+def test_burn_factors_are_those_of_the_budget_and_the_window() -> None:
+    factors = {
+        rule["alert"]: float(rule["expr"].split(" > ")[1].split(" * ")[0])
+        for rule in ALERTS
+        if "slo" in rule["labels"]
+    }
+    assert factors["OrderAvailabilityBurn1h"] == 14.4
+    assert factors["OrderAvailabilityBurn6h"] == 6.0
+    assert factors["OrderAvailabilityBurn1d"] == 3.0
+    assert factors["OrderAvailabilityBurn3d"] == 1.0
+    assert len(factors) == len(OBJECTIVES["objectives"]) * len(OBJECTIVES["burn"])
+
+
+def burn_test(bad_per_minute: int, hour: str, alert: str) -> dict[str, Any]:
+    """Ninety minutes of orders, one in a hundred bad or as told, starting at an hour of Wednesday or Saturday."""
+    return {
+        "rule_files": ["../prometheus-rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": 'broker_orders_total{status="received"}', "values": "0+100x6000"},
+                    {"series": 'broker_orders_total{status="unknown"}', "values": f"0+{bad_per_minute}x6000"},
+                ],
+                "promql_expr_test": [
+                    {"expr": f'ALERTS{{alertname="{alert}",alertstate="firing"}}', "eval_time": hour}
+                ],
+            }
+        ],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bad_per_minute", "moment", "fires"),
+    # promtool's clock starts on Thursday, 1 January 1970, at midnight.
+    [(3, "90m", True), (0, "90m", False), (1, "90m", False), (3, "50h", False)],
+    ids=["3 % bad on Thursday", "nothing bad", "1 % bad: below the page's factor", "3 % bad on Saturday"],
+)
+def test_a_burnt_budget_pages_within_market_hours(
+    tmp_path: Path, bad_per_minute: int, moment: str, *, fires: bool
+) -> None:
+    case = burn_test(bad_per_minute, moment, "OrderAvailabilityBurn1h")
+    case["rule_files"] = [str(MONITORING / "prometheus-rules.yaml")]
+    expected = {
+        "labels": 'ALERTS{alertname="OrderAvailabilityBurn1h",alertstate="firing",'
+        'severity="page",slo="order-availability",team="trading"}',
+        "value": 1,
+    }
+    case["tests"][0]["promql_expr_test"][0]["exp_samples"] = [expected] if fires else []
+    file = tmp_path / "burn.yaml"
+    file.write_text(yaml.safe_dump(case))
+    result = promtool("test", "rules", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
