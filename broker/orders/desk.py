@@ -27,7 +27,7 @@ from broker.orders.errors import (
 from broker.orders.identity import order_id
 from broker.orders.journal import JournalError
 from broker.orders.ownership import FileLease
-from broker.orders.reconcile import ReconcileReport
+from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.register import OPEN
 from broker.orders.settings import OrderSettings
@@ -491,14 +491,14 @@ class Desk:
         """
         self._holder().keeper.set_state(state, actor, reason)
 
-    async def reconcile(self) -> ReconcileReport:
-        """Compares with the venue now.
+    async def reconcile(self) -> tuple[Mismatch, ...]:
+        """Compares with the venue now and adopts what it finds; the mismatches.
 
         Raises:
             NotReadyError: the account is not ours.
             VenueError: the venue cannot be asked.
         """
-        return await self._trader().reconciler.run()
+        return (await self._trader().reconciler.run()).mismatches
 
 
 OPEN_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})

@@ -1,0 +1,201 @@
+"""Cost of the order path over the venue's own latency: `python -m bench.orders [seconds]`.
+
+50 orders a second, open loop, against the simulator in a process of its own. Overhead is the time that `Desk.place`
+takes beyond the HTTP exchange that it makes. The disk's own fdatasync is measured in the same run, on the same
+volume. The baseline is a plain aiohttp client that posts the same orders and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import aiohttp
+import uvloop
+
+from broker.domain import OrderRequest, OrderStatus, OrderType, Side
+from broker.orders.desk import Desk
+from broker.orders.settings import OrderSettings
+from broker.venue.rest import VenueRest
+from broker.venue.settings import VenueSettings
+from runtime.secret import Secret
+
+ACCOUNT = "101-004-1234567-001"
+TOKEN = "bench-token"  # noqa: S105 - the simulator's, made here
+RATE = 50.0
+VENUE_LATENCY_MS = 20.0
+_exchange: contextvars.ContextVar[list[float] | None] = contextvars.ContextVar("exchange", default=None)
+
+
+def row(name: str, ours: float, *, unit: str, baseline: float | None = None, goal: float | None = None) -> dict[str, Any]:
+    """A line of the table."""
+    ratio = ours / baseline if baseline else None
+    holds = ours <= goal if goal is not None else None
+    return {"name": name, "ours": ours, "baseline": baseline, "unit": unit, "ratio": ratio, "goal": goal, "holds": holds}
+
+
+@asynccontextmanager
+async def simulator(directory: Path) -> AsyncIterator[str]:
+    """A simulator in a process of its own; its address."""
+    token_file = directory / "token"
+    token_file.write_text(TOKEN)
+    command = [sys.executable, "-m", "broker.simulator", "--token-file", str(token_file), "--requests-per-s", "0"]
+    command += ["--latency-ms", str(VENUE_LATENCY_MS)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        while True:
+            line = json.loads(await process.stdout.readline())
+            if line["event"] == "listening":
+                break
+        yield f"http://{line['rest']}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def note(event: tuple[Any, ...]) -> None:
+    """Keeps the HTTP time of the order in whose task it happened."""
+    times = _exchange.get()
+    if times is not None and type(event).__name__ == "OrderStage" and event[0] == "http":
+        times.append(event[1])
+
+
+async def paced(count: int, act: Callable[[int], Awaitable[None]]) -> None:
+    """Starts `count` acts at the rate, whatever each takes."""
+    started = perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for index in range(count):
+            await asyncio.sleep(max(0.0, started + index / RATE - perf_counter()))
+            group.create_task(act(index))
+
+
+async def through_desk(url: str, directory: Path, count: int) -> tuple[list[float], list[float]]:
+    """Seconds of each `place`, and of it beyond its HTTP exchange."""
+    venue_settings = VenueSettings(account=ACCOUNT, rest_url=url, stream_url=url, connections_per_s=50)
+    settings = OrderSettings(directory=directory / "orders")
+    whole: list[float] = []
+    beyond: list[float] = []
+    secret = Secret(TOKEN)
+    async with VenueRest(venue_settings, token=lambda: secret, emit=note, chance=random.random) as rest:
+        desk = Desk(
+            settings,
+            venue_settings,
+            venue=rest,
+            token=lambda: secret,
+            emit=note,
+            clock=lambda: datetime.now(UTC),
+            chance=random.random,
+        )
+        stop = asyncio.Event()
+        running = asyncio.create_task(desk.run(stop))
+        while any(not item.ok for item in desk.conditions() if not item.advisory):
+            await asyncio.sleep(0.05)
+
+        async def act(index: int) -> None:
+            times: list[float] = []
+            _exchange.set(times)
+            started = perf_counter()
+            order = await desk.place(request(index))
+            duration = perf_counter() - started
+            assert order.status is OrderStatus.FILLED, (order.status, order.reason, order.message)
+            if index >= RATE:  # the first second opens connections
+                whole.append(duration)
+                beyond.append(duration - times[0])
+
+        await paced(count, act)
+        stop.set()
+        await running
+    return whole, beyond
+
+
+def request(index: int) -> OrderRequest:
+    """A small market order, to and fro."""
+    return OrderRequest(
+        client_order_id=f"bench-{index}",
+        client="bench",
+        account=ACCOUNT,
+        instrument="EUR_USD",
+        type=OrderType.MARKET,
+        side=Side.BUY if index % 2 else Side.SELL,
+        units=Decimal(100),
+    )
+
+
+async def plain(url: str, count: int) -> list[float]:
+    """Seconds of each POST by a client that keeps nothing."""
+    durations: list[float] = []
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+
+        async def act(index: int) -> None:
+            order = {"type": "MARKET", "instrument": "EUR_USD", "units": "100" if index % 2 else "-100", "timeInForce": "FOK"}
+            started = perf_counter()
+            async with session.post(f"{url}/v3/accounts/{ACCOUNT}/orders", json={"order": order}) as answer:
+                await answer.json()
+            if index >= RATE:
+                durations.append(perf_counter() - started)
+
+        await paced(count, act)
+    return durations
+
+
+def disk_syncs(directory: Path, count: int = 200) -> list[float]:
+    """Seconds of each append and fdatasync on the volume."""
+    handle = os.open(directory / "sync", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    durations = []
+    for _ in range(count):
+        started = perf_counter()
+        os.write(handle, b"x" * 600)
+        os.fdatasync(handle)
+        durations.append(perf_counter() - started)
+    os.close(handle)
+    return durations
+
+
+def percentile(values: list[float], part: int) -> float:
+    """In milliseconds."""
+    return statistics.quantiles(values, n=100)[part - 1] * 1000
+
+
+async def measure(seconds: float) -> list[dict[str, Any]]:
+    """The rows."""
+    with tempfile.TemporaryDirectory() as name:
+        directory, count = Path(name), int(seconds * RATE)
+        async with simulator(directory) as url:
+            base = await plain(url, count)
+            syncs = disk_syncs(directory)
+            whole, beyond = await through_desk(url, directory, count)
+            syncs += disk_syncs(directory)
+    rows = []
+    for part, goal in ((50, 1.0), (99, 5.0)):
+        own = max(0.0, percentile(beyond, part) - percentile(syncs, part))
+        rows += [
+            row(f"order_overhead_p{part}_beyond_venue_and_disk", own, unit="ms", goal=goal),
+            row(f"order_overhead_p{part}_beyond_venue", percentile(beyond, part), unit="ms"),
+            row(f"disk_fdatasync_p{part}", percentile(syncs, part), unit="ms"),
+            row(f"order_duration_p{part}", percentile(whole, part), unit="ms", baseline=percentile(base, part)),
+        ]
+    return rows
+
+
+def rows(seconds: float = 10.0) -> list[dict[str, Any]]:
+    """The rows of the order path."""
+    return uvloop.run(measure(seconds))
+
+
+if __name__ == "__main__":
+    for line in rows(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0):
+        print(json.dumps(line))
