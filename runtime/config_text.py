@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import tomli_w
@@ -10,8 +11,8 @@ from runtime.config import effective
 
 
 def to_toml(config: Any) -> str:
-    """The effective configuration as TOML. A setting that is not set is left out: TOML has no null."""
-    return tomli_w.dumps(_without_none(effective(config)))
+    """The effective configuration (or its tree) as TOML. A setting that is not set is left out: TOML has no null."""
+    return tomli_w.dumps(_without_none(effective(config) if is_dataclass(config) else config))
 
 
 def _without_none(value: Any) -> Any:

@@ -1,1 +1,3 @@
-"""Everything that is not trading: telemetry, secrets and probes."""
+"""The process beside the broker: telemetry, secrets, health and console. It knows nothing of trading."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,279 @@
+"""The sidecar, built by hand: what starts when, what is told of what, and in which order all ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import psutil
+from aiohttp import web
+from grpc import aio
+from grpc_health.v1 import health_pb2_grpc
+
+from sidecar import VERSION, facts
+from sidecar.config import Config
+from sidecar.console.curve import History, Sample, panel_samples
+from sidecar.console.diagnosis import bundle
+from sidecar.console.event_stream import Watchers
+from sidecar.console.recent import RecentLog
+from sidecar.console.secrets import secrets_json
+from sidecar.console.server import Sources, console_application
+from sidecar.console.status import Identity, Parts, event_totals, status_document
+from sidecar.health.conditions import Facts
+from sidecar.health.grpc_health import GrpcHealth
+from sidecar.health.health import Health
+from sidecar.health.probes import probe_application
+from sidecar.secrets.status import SecretsStatus
+from sidecar.telemetry.export import ExportStatus, OtlpExporter, SignalStatus
+from sidecar.telemetry.exposition_page import MetricsPage
+from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
+from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.telemetry.producers import ProducerStatus, SecretsRefusal
+from sidecar.telemetry.resource import own_resource
+from sidecar.telemetry.self_metrics import SelfMetrics
+from sidecar.telemetry.self_metrics_sources import (
+    export_measures,
+    journal_measures,
+    ledger_measures,
+    process_measures,
+    producer_measures,
+)
+from sidecar.web import Server, bind, serve_http
+
+log = logging.getLogger(__name__)
+PARTING_POLL_S = 0.05
+REJECTED_DIRECTORY = "rejected"
+"""Beside the journal: records that the collector refused for good."""
+
+_NOTHING = Ledger(events=EventLedger(), logs=LogLedger())
+
+
+class Agent(Protocol):
+    """The secrets' agent."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Logs in, publishes, keeps fresh."""
+
+    def status(self) -> SecretsStatus:
+        """What it holds, without values."""
+
+    def applied(self, producer_id: str, generation: int) -> None:
+        """A producer has proved a generation."""
+
+    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
+        """A producer cannot use a generation."""
+
+    def goodbye(self, producer_id: str) -> None:
+        """A producer has ended in order."""
+
+
+class Sidecar:
+    """Every part of the process. `bind` first, then `run` until told to stop."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str], recent: RecentLog, agent: Agent | None) -> None:
+        self._config = config
+        self._environ = environ
+        self._recent = recent
+        self._agent = agent
+        self._clock = time.time_ns
+        self._identity = Identity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
+        self._grpc_health = GrpcHealth()
+        # The wait for producers to leave is ours (`_part`): the exporter's last flush lies between it and the
+        # last checkpoint, so that what is exported then is not exported again by the next start.
+        telemetry = replace(config.telemetry, drain_s=0)
+        self._pipeline = TelemetryPipeline(telemetry, clock=self._clock, services=(self._add_health,))
+        self._exporter: OtlpExporter | None = None
+        self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)
+        self._history = History(round(config.console.history_s / config.console.interval_s) + 1)
+        self._watchers = Watchers(config.console.max_watchers)
+        self._page: MetricsPage | None = None
+        self._servers: list[Server] = []
+        self._opened = self._listening = self._draining = False
+        self._listen_to_producers()
+
+    def bind(self) -> None:
+        """Takes every TCP address.
+
+        Raises:
+            AddressError: one cannot be had.
+        """
+        config = self._config
+        self._servers.append(bind("probes", probe_application(self._health), config.health.address))
+        self._servers.append(bind("metrics", self._metrics_application(), config.metrics.address))
+        if config.console.address:
+            sources = Sources(status=self.status, tail=self._pipeline.tail, bundle=self._bundle)
+            hosts = frozenset(config.console.allowed_hosts)
+            application = console_application(sources, self._watchers, hosts)
+            self._servers.append(bind("console", application, config.console.address))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until `stop`, then drains; probes and console answer until all else has ended.
+
+        Raises:
+            ExceptionGroup: of what made a part fail; OSError where a directory, socket or file is not to be had.
+        """
+        ended = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            for server in self._servers:
+                tasks.create_task(serve_http(server, ended), name=server.name)
+            tasks.create_task(self._health.run(ended), name="health")
+            tasks.create_task(self._grpc_health.run(ended), name="grpc-health")
+            tasks.create_task(self._sample(ended), name="sampler")
+            await self._carry(stop)
+            self._watchers.close()
+            ended.set()
+
+    async def _carry(self, stop: asyncio.Event) -> None:
+        """Secrets and telemetry beside each other; on `stop` producers part first, then the export, then the rest."""
+        parted, flushed = asyncio.Event(), asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            if self._agent is not None:
+                tasks.create_task(self._agent.run(parted), name="secrets")
+            await self._pipeline.open()
+            self._opened = True
+            own = self._measure_ourselves()
+            self._exporter = self._make_exporter(own)
+            exporting = tasks.create_task(self._exporter.run(parted), name="export")
+            tasks.create_task(own.run(parted), name="self-metrics")
+            tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
+            await self._pipeline.wait_listening()
+            self._say_listening()
+            await stop.wait()
+            await self._part()
+            parted.set()
+            await exporting
+            flushed.set()
+        log.info("sidecar.drained", extra={"ledger": self.status()["ledger"]})
+
+    def _say_listening(self) -> None:
+        self._listening = True
+        self._health.refresh()
+        addresses = {server.name: server.address for server in self._servers}
+        log.info("listening", extra={**addresses, "socket": f"unix:{self._config.telemetry.socket}"})
+
+    async def _part(self) -> None:
+        """Waits until every producer has gone or said goodbye, at most `telemetry.drain_s`."""
+        self._draining = True
+        self._health.refresh()
+        log.info("sidecar.draining")
+        end = time.monotonic() + self._config.telemetry.drain_s
+        while time.monotonic() < end and any(map(_stays, self._producers())):  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(PARTING_POLL_S)
+
+    def _measure_ourselves(self) -> SelfMetrics:
+        own = SelfMetrics(self._resource(), self._config.otlp)
+        own.add(ledger_measures(self._pipeline))
+        own.add(producer_measures(self._pipeline, self._clock))
+        own.add(journal_measures(self._pipeline))
+        own.add(export_measures(self._export_status, self._clock))
+        own.add(process_measures(psutil.Process()))
+        self._page = MetricsPage(self._pipeline.snapshot, own.registry)
+        return own
+
+    def _make_exporter(self, own: SelfMetrics) -> OtlpExporter:
+        return OtlpExporter(
+            self._config.otlp,
+            logs=self._pipeline,
+            snapshot=self._pipeline.snapshot,
+            resource=self._resource(),
+            clock=self._clock,
+            chance=random.random,
+            rejected_directory=self._config.telemetry.journal_directory.parent / REJECTED_DIRECTORY,
+            observe=own.observe_request,
+        )
+
+    def _resource(self) -> dict[str, str]:
+        return own_resource(self._environ, version=VERSION, instance_id=self._pipeline.instance_id)
+
+    def _listen_to_producers(self) -> None:
+        if (agent := self._agent) is None:
+            return
+
+        def rejected(producer_id: str, refusal: SecretsRefusal) -> None:
+            agent.rejected(producer_id, refusal.generation, refusal.secret, refusal.reason, refusal.message)
+
+        self._pipeline.producers.on_secrets_applied(agent.applied)
+        self._pipeline.producers.on_secrets_rejected(rejected)
+        self._pipeline.producers.on_goodbye(lambda producer_id, _: agent.goodbye(producer_id))
+
+    def _add_health(self, server: aio.Server) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health.servicer, server)
+
+    def _metrics_application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/metrics", self._answer_metrics)
+        return application
+
+    async def _answer_metrics(self, request: web.Request) -> web.Response:
+        if self._page is None:
+            return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
+        return await self._page.handle(request)
+
+    async def _sample(self, stop: asyncio.Event) -> None:
+        """Adds a point to the console's curves each interval, and tells who watches."""
+        while not stop.is_set():
+            self._history.add(self._take_sample())
+            if self._watchers.any:
+                self._watchers.tell(self.status())
+            try:
+                await asyncio.wait_for(stop.wait(), self._config.console.interval_s)
+            except TimeoutError:
+                continue
+
+    def _take_sample(self) -> Sample:
+        panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
+        return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
+
+    def _facts(self) -> Facts:
+        now_ns, wanted = self._clock(), self._config.health.producer
+        return Facts(
+            now_ns=now_ns,
+            draining=self._draining,
+            socket_open=self._listening,
+            journal_fault=facts.journal_fault(self._pipeline.journal_status()) if self._opened else None,
+            secrets=facts.secrets_facts(self._agent.status() if self._agent else None),
+            producer=facts.producer_facts(wanted, self._pipeline.producers.get(wanted), now_ns),
+            export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
+        )
+
+    def status(self) -> dict[str, Any]:
+        """The document of `/api/status`."""
+        return status_document(
+            Parts(
+                now_ns=self._clock(),
+                identity=self._identity,
+                conditions=self._health.conditions,
+                producers=self._producers(),
+                ledger=self._ledger(),
+                export=self._export_status(),
+                secrets=secrets_json(self._agent.status() if self._agent else None),
+                journal=asdict(self._pipeline.journal_status()) if self._opened else {},
+                history=self._history,
+                panels=self._config.console.panels,
+            )
+        )
+
+    def _producers(self) -> Sequence[ProducerStatus]:
+        return self._pipeline.producers.all()
+
+    def _ledger(self) -> Ledger:
+        return self._pipeline.ledger() if self._opened else _NOTHING
+
+    def _export_status(self) -> ExportStatus:
+        if self._exporter is None:
+            return ExportStatus(endpoint=self._config.otlp.endpoint, logs=SignalStatus(), metrics=SignalStatus())
+        return self._exporter.status()
+
+    async def _bundle(self) -> dict[str, str]:
+        return await bundle(self._config, self.status(), self._recent, self._page)
+
+
+def _stays(producer: ProducerStatus) -> bool:
+    """Whether a producer's stream is still to be waited for."""
+    return bool((producer.connected and not producer.goodbye) or producer.recovery_streams)

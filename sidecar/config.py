@@ -1,0 +1,81 @@
+"""The sidecar's configuration: one file, the environment over it, the standard variables beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.config import ConfigError, load, setting
+from runtime.ports import parse_address
+from sidecar.console.settings import ConsoleSettings
+from sidecar.health.settings import HealthSettings
+from sidecar.secrets.settings import SecretsSettings
+from sidecar.telemetry.otlp_settings import OtlpSettings, standard_settings
+from sidecar.telemetry.settings import TelemetrySettings
+
+PREFIX = "SIDECAR"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+# VAULT_TOKEN is not among them: a token in the environment is inherited, and shown by /proc. It comes from a file.
+_VAULT = {"VAULT_ADDR": "address", "VAULT_CACERT": "ca_cert", "VAULT_NAMESPACE": "namespace"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Section `metrics`: the page that Prometheus scrapes."""
+
+    address: str = setting("0.0.0.0:9464", doc="host:port of /metrics")
+
+    def __post_init__(self) -> None:
+        parse_address(self.address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Section `log`: the sidecar's own log, JSON lines on standard output."""
+
+    level: str = setting("INFO", choices=LEVELS, doc="least severity that is written")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The sidecar's configuration."""
+
+    telemetry: TelemetrySettings = setting(doc="what is taken from producers, and how it is kept")
+    otlp: OtlpSettings = setting(doc="where metrics and logs go")
+    secrets: SecretsSettings = setting(doc="where secrets come from, and where they are published")
+    health: HealthSettings = setting(doc="probes")
+    metrics: MetricsSettings = setting(doc="the page that Prometheus scrapes")
+    console: ConsoleSettings = setting(doc="the status page")
+    log: LogSettings = setting(doc="the sidecar's own log")
+
+
+def read_config(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration of this process.
+
+    Raises:
+        ConfigError: with every fault of file and environment.
+    """
+    faults: list[str] = []
+    beneath = {"otlp": _standard_otlp(environ, faults), "secrets": _standard_vault(environ)}
+    try:
+        config = load(Config, path=path, environ=environ, prefix=PREFIX, beneath=beneath)
+    except ConfigError as error:
+        raise ConfigError([*faults, *error.faults]) from error
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def _standard_otlp(environ: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
+    try:
+        return standard_settings(environ)
+    except ValueError as error:
+        faults.append(str(error))
+        return {}
+
+
+def _standard_vault(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {key: environ[name] for name, key in _VAULT.items() if environ.get(name)}

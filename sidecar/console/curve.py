@@ -1,0 +1,138 @@
+"""Curves of the console: samples of running totals become rates, and histograms become quantiles."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+
+from sidecar.console.settings import PanelSettings
+from sidecar.telemetry.model import Distribution, Family, Number, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelSample:
+    """An instrument's state at one moment, over all producers: totals by label value, or buckets."""
+
+    totals: Mapping[str, float] = field(default_factory=dict)
+    bounds: tuple[float, ...] = ()
+    buckets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What the curves are made from, at one moment. `totals` are the event path's running counts."""
+
+    time_s: float
+    totals: Mapping[str, float]
+    panels: tuple[PanelSample, ...] = ()
+
+
+class History:
+    """The latest samples, at most `points`."""
+
+    def __init__(self, points: int) -> None:
+        self._samples: deque[Sample] = deque(maxlen=points)
+
+    def add(self, sample: Sample) -> None:
+        """Takes the sample of now."""
+        self._samples.append(sample)
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """All samples, oldest first."""
+        return tuple(self._samples)
+
+    def rate(self, name: str, over_s: float) -> float:
+        """Mean speed of a total, per second, over the last `over_s`; 0 before there are two samples."""
+        if len(self._samples) < 2:  # noqa: PLR2004 - a speed lies between two
+            return 0.0
+        last = self._samples[-1]
+        first = next(item for item in self._samples if item.time_s >= last.time_s - over_s or item is last)
+        if first is last:
+            first = self._samples[-2]
+        return _speed(first.time_s, first.totals.get(name, 0), last.time_s, last.totals.get(name, 0))
+
+
+def rates(samples: Sequence[Sample], name: str) -> list[float]:
+    """Speed of a total between each two samples, per second."""
+    return [
+        _speed(before.time_s, before.totals.get(name, 0), after.time_s, after.totals.get(name, 0))
+        for before, after in pairwise(samples)
+    ]
+
+
+def panel_rates(samples: Sequence[Sample], place: int) -> list[float]:
+    """Speed of a panel's counter, all labels together, between each two samples."""
+    sums = [(item.time_s, sum(item.panels[place].totals.values())) for item in samples]
+    return [_speed(*before, *after) for before, after in pairwise(sums)]
+
+
+def panel_quantiles(samples: Sequence[Sample], place: int, share: float, window: int) -> list[float | None]:
+    """A quantile of what a panel's histogram took in the last `window` samples; None where it took nothing."""
+    states = [item.panels[place] for item in samples]
+    found = []
+    for position in range(1, len(states)):
+        before = states[max(0, position - window)]
+        found.append(quantile(share, states[position].bounds, _taken(before, states[position])))
+    return found
+
+
+def _taken(before: PanelSample, after: PanelSample) -> Sequence[int]:
+    if before.bounds != after.bounds:
+        return after.buckets
+    return [max(0, new - old) for old, new in zip(before.buckets, after.buckets, strict=True)]
+
+
+def quantile(share: float, bounds: Sequence[float], buckets: Sequence[int]) -> float | None:
+    """The value below which `share` of the measurements lie, linear within its bucket as Prometheus has it."""
+    cumulated = list(accumulate(buckets))
+    if not bounds or not cumulated or not cumulated[-1]:
+        return None
+    rank = share * cumulated[-1]
+    place = bisect_left(cumulated, rank)
+    if place >= len(bounds):
+        return bounds[-1]
+    low = bounds[place - 1] if place else min(0.0, bounds[0])
+    below = cumulated[place - 1] if place else 0
+    inside = (rank - below) / buckets[place] if buckets[place] else 1.0
+    return low + (bounds[place] - low) * inside
+
+
+def _speed(time_before: float, before: float, time_after: float, after: float) -> float:
+    """A total that fell began anew: what it has now came since."""
+    seconds = time_after - time_before
+    return 0.0 if seconds <= 0 else (after - before if after >= before else after) / seconds
+
+
+def panel_samples(panels: Iterable[PanelSettings], snapshot: Snapshot) -> tuple[PanelSample, ...]:
+    """The state of each panel's instrument in a snapshot."""
+    families: dict[str, list[Family]] = {}
+    for producer in snapshot.producers:
+        for family in producer.families:
+            families.setdefault(family.name, []).append(family)
+    return tuple(_panel_sample(panel, families.get(panel.instrument, [])) for panel in panels)
+
+
+def _panel_sample(panel: PanelSettings, families: Sequence[Family]) -> PanelSample:
+    totals: Counter[str] = Counter()
+    bounds = families[0].bounds if families else ()
+    buckets = [0] * (len(bounds) + 1) if bounds else []
+    for family in families:
+        for point in family.points:
+            if isinstance(point, Number):
+                totals[_value_of(panel.by, point)] += point.value  # type: ignore[assignment] # a Counter holds floats
+            elif family.bounds == bounds:
+                _add(buckets, point)
+    return PanelSample(totals=dict(totals), bounds=bounds, buckets=tuple(buckets))
+
+
+def _add(buckets: list[int], point: Distribution) -> None:
+    for place, count in enumerate(point.buckets):
+        buckets[place] += count
+
+
+def _value_of(label: str, point: Number) -> str:
+    return next((value for name, value in point.labels if name == label), "")

@@ -1,0 +1,53 @@
+"""What every answer of the console must satisfy: the right host, no other site, nothing kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# One file each of script and style, from here; no inline script, no frame, no form, no other host.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def guard(allowed_hosts: frozenset[str]) -> Middleware:
+    """Middleware that answers only requests for a known host name.
+
+    A page of another site may resolve its own name to our address (DNS rebinding); its requests then carry that
+    name in Host. https://owasp.org/www-community/attacks/DNS_Rebinding
+    """
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if host_name(request.host) not in allowed_hosts:
+            text = f"host {host_name(request.host)[:64]!r} is not among console.allowed_hosts\n"
+            raise web.HTTPMisdirectedRequest(text=text, headers=HEADERS)
+        return await handler(request)
+
+    return check
+
+
+async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler that puts the policy on each answer."""
+    response.headers.update(HEADERS)
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, lower case, without its port; brackets of IPv6 stay."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()

@@ -1,0 +1,77 @@
+"""What the parts say of themselves, as the facts that health is judged by: pure translations."""
+
+from __future__ import annotations
+
+from sidecar.health.conditions import Condition, ExportFacts, ProducerFacts, SecretFacts, SecretsFacts
+from sidecar.secrets.status import Mishap, SecretsStatus
+from sidecar.telemetry.export import ExportStatus
+from sidecar.telemetry.pipeline import JournalStatus
+from sidecar.telemetry.producers import ProducerStatus
+
+NS = 1_000_000_000
+
+
+def producer_facts(producer_id: str, status: ProducerStatus | None, now_ns: int) -> ProducerFacts:
+    """What is known of the producer; `status` is None while it has never connected."""
+    if status is None or not status.last_heartbeat_ns:
+        return ProducerFacts(producer_id=producer_id)
+    return ProducerFacts(
+        producer_id=producer_id,
+        connected=status.connected,
+        heartbeat_age_s=max(0, now_ns - status.last_heartbeat_ns) / NS,
+        goodbye=status.goodbye,
+        conditions=tuple(
+            Condition(name=item.name, ok=item.ok, reason=item.reason, message=item.message, advisory=item.advisory)
+            for item in status.conditions
+        ),
+    )
+
+
+def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
+    """What the agent knows; None where there is no agent, for no secret is configured."""
+    if status is None:
+        return SecretsFacts(configured=False)
+    mishap = _mishap(status)
+    rejection = status.rejection
+    rejected = None
+    if rejection is not None and rejection.generation == status.generation_published:
+        message = f"{rejection.producer_id}: {rejection.secret or 'the set'} of generation {rejection.generation}: "
+        rejected = (_camel(rejection.reason), message + rejection.message)
+    return SecretsFacts(
+        generation=status.generation_published,
+        secrets=tuple(SecretFacts(name=item.name, expires_in_s=item.expires_in_s) for item in status.secrets),
+        fault=None if mishap is None else (_camel(mishap.name), mishap.message),
+        rejected=rejected,
+    )
+
+
+def _mishap(status: SecretsStatus) -> Mishap | None:
+    """What is wrong now, the earliest stage first: without a token nothing can be read, and then nothing published."""
+    if status.token.state != "valid" and status.token.mishap is not None:
+        return status.token.mishap
+    failing = (item.mishap for item in status.secrets if item.failing_since is not None or item.state == "waiting")
+    return next((item for item in failing if item is not None), status.mishap)
+
+
+def export_facts(status: ExportStatus, queued: int) -> ExportFacts:
+    """Whether the collector takes what is sent; logs speak first, for they are kept until it does."""
+    failing = next((item for item in (status.logs, status.metrics) if item.failing_since_ns), None)
+    fault = None
+    if failing is not None:
+        reason, _, message = failing.last_error.partition(": ")
+        fault = (_camel(reason), message or "the collector does not answer")
+    return ExportFacts(enabled=bool(status.endpoint), fault=fault, queued=queued)
+
+
+def journal_fault(status: JournalStatus) -> tuple[str, str] | None:
+    """Why the journal takes nothing, or its checkpoint cannot be written; None while both go well."""
+    if status.error:
+        return "JournalRefuses", status.error
+    return ("CheckpointFailed", status.checkpoint_error) if status.checkpoint_error else None
+
+
+def _camel(reason: str) -> str:
+    """A reason in snake_case or UPPER_CASE as conditions have it: CamelCase; one that is so already stays."""
+    if reason and reason.isalnum() and reason != reason.lower() and reason != reason.upper():
+        return reason
+    return "".join(word.capitalize() for word in reason.lower().split("_")) or "Unavailable"

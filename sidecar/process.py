@@ -1,0 +1,57 @@
+"""One run of the sidecar as a process: from a configuration to an exit code (sysexits.h)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+
+from runtime.ports import AddressError
+from runtime.run import complain
+from sidecar.app import Agent, Sidecar
+from sidecar.config import Config
+from sidecar.console.recent import RecentLog
+
+EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
+log = logging.getLogger(__name__)
+
+
+async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, stop: asyncio.Event) -> int:
+    """Runs a sidecar until `stop`; its exit code."""
+    if environ.get("VAULT_TOKEN"):
+        log.warning("config.vault_token_ignored", extra={"fix": "put the token into a file: secrets.auth.token_file"})
+    code = EX_OK
+    try:
+        sidecar = Sidecar(config, environ, recent, make_agent(config))
+        sidecar.bind()
+        await sidecar.run(stop)
+    except* (AddressError, OSError) as group:
+        code = _end(EX_UNAVAILABLE, group)
+    except* Exception as group:
+        log.exception("sidecar.failed")
+        code = _end(EX_SOFTWARE, group)
+    return code
+
+
+def make_agent(config: Config) -> Agent | None:
+    """The secrets' agent, where a secret is configured."""
+    if not config.secrets.secrets:
+        return None
+    from sidecar.secrets.agent import SecretsAgent  # noqa: PLC0415 - hvac takes its time, and may not be wanted
+    from sidecar.secrets.audit import log_audit  # noqa: PLC0415 - see above
+
+    return SecretsAgent(config.secrets, on_audit=log_audit)
+
+
+def _end(code: int, group: BaseException) -> int:
+    for error in _leaves(group):
+        complain(f"sidecar: {type(error).__name__}: {error}")
+    return code
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
