@@ -50,6 +50,8 @@ class OtlpReceiver:
     logs_faults: deque[Fault] = field(default_factory=deque)
     metrics_faults: deque[Fault] = field(default_factory=deque)
     poison: Callable[[LogRecord], bool] | None = None
+    decide: Callable[[logs.ExportLogsServiceRequest], Fault | None] | None = None
+    """Asked first, where there is one: what this request meets, or None for the next in turn."""
     credentials: grpc.ServerCredentials | None = None
     log_requests: list[logs.ExportLogsServiceRequest] = field(default_factory=list)
     """Taken requests, as they came: redeliveries are here twice."""
@@ -157,7 +159,9 @@ class _Logs(logs_grpc.LogsServiceServicer):
     async def Export(self, request: Any, context: Any) -> logs.ExportLogsServiceResponse:  # noqa: N802 - the service's name
         receiver = self._receiver
         receiver.headers.append(dict(context.invocation_metadata()))
-        fault = receiver.logs_faults.popleft() if receiver.logs_faults else receiver.always
+        fault = receiver.decide(request) if receiver.decide is not None else None
+        if fault is None:
+            fault = receiver.logs_faults.popleft() if receiver.logs_faults else receiver.always
         if receiver.poison is not None and any(map(receiver.poison, _each(request))):
             fault = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, details="a record is refused")
         receiver.calls.append("LOST" if fault.lose_answer else fault.code.name)

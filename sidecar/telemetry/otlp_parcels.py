@@ -45,6 +45,8 @@ def pack(
             _add(parcel, resource, taken)
             left = left[len(taken) :]
             if left:
+                # What is counted when it is settled ends with a whole batch: whole ones before it wait for its rest.
+                parcel.end = None
                 yield parcel
                 parcel = Parcel()
         parcel.end = end
