@@ -1,0 +1,74 @@
+"""Orders and transactions for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
+from broker.orders.entry import Action, Entry
+from broker.venue.transaction import Transaction, parse_transaction
+
+NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+CLIENT_ID = "bk.broker.1.01ORDER"
+
+
+def make_request(**fields: Any) -> OrderRequest:
+    plain = {
+        "client_order_id": "first",
+        "client": "flow",
+        "account": "101",
+        "instrument": "EUR_USD",
+        "type": OrderType.MARKET,
+        "side": Side.BUY,
+        "units": Decimal(100),
+    }
+    return OrderRequest(**(plain | fields))
+
+
+def make_entry(
+    status: OrderStatus = OrderStatus.SUBMITTED,
+    *,
+    order_id: str = "01ORDER",
+    client_id: str = CLIENT_ID,
+    checkpoint: int = 0,
+    action: Action = Action.CREATE,
+    target: str | None = None,
+    updated_at: datetime = NOW,
+    venue_order_id: str | None = None,
+    **request: Any,
+) -> Entry:
+    order = Order(
+        id=order_id,
+        request=make_request(**request),
+        status=status,
+        created_at=NOW,
+        updated_at=updated_at,
+        venue_order_id=venue_order_id,
+    )
+    return Entry(order=order, client_id=client_id, checkpoint=checkpoint, action=action, target=target)
+
+
+def transaction(number: int, kind: str, **fields: Any) -> Transaction:
+    return parse_transaction({"id": str(number), "type": kind, "time": "2026-01-05T12:00:00.123456789Z", **fields})
+
+
+def created(number: int, kind: str = "MARKET_ORDER", client_id: str | None = CLIENT_ID, **fields: Any) -> Transaction:
+    extensions = {"clientExtensions": {"id": client_id}} if client_id else {}
+    return transaction(number, kind, instrument="EUR_USD", units="100", **extensions, **fields)
+
+
+def filled(
+    number: int, order: int, units: str = "100", client_id: str | None = CLIENT_ID, **fields: Any
+) -> Transaction:
+    plain = {"orderID": str(order), "clientOrderID": client_id, "instrument": "EUR_USD", "units": units}
+    return transaction(number, "ORDER_FILL", **(plain | {"price": "1.10010", "pl": "-0.5000"} | fields))
+
+
+def cancelled(number: int, order: int, reason: str, client_id: str | None = CLIENT_ID) -> Transaction:
+    return transaction(number, "ORDER_CANCEL", orderID=str(order), clientOrderID=client_id, reason=reason)
+
+
+def rejected(number: int, reason: str, client_id: str = CLIENT_ID) -> Transaction:
+    return transaction(number, "MARKET_ORDER_REJECT", rejectReason=reason, clientExtensions={"id": client_id})

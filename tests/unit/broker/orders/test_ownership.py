@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from broker.orders import ownership
+from broker.orders.ownership import FileLease, LeaseRecord, wait_s
+
+RECORD = LeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(ownership, "boot_time_s", made)
+    return made
+
+
+def lease(directory: Path, owner: str = "broker") -> FileLease:
+    return FileLease(directory, owner=owner, lease_s=10.0)
+
+
+def test_living_owner_is_waited_out_with_a_margin() -> None:
+    assert wait_s(RECORD, now_s=105.0, boot_id="boot", holder_died=False) == 7.0
+    assert wait_s(RECORD, now_s=112.0, boot_id="boot", holder_died=False) == 0.0
+
+
+def test_dead_owner_earlier_boot_and_nobody_are_followed_at_once() -> None:
+    assert wait_s(RECORD, now_s=101.0, boot_id="boot", holder_died=True) == 0.0
+    assert wait_s(replace(RECORD, boot_id="other"), now_s=101.0, boot_id="boot", holder_died=False) == 0.0
+    assert wait_s(None, now_s=101.0, boot_id="boot", holder_died=False) == 0.0
+
+
+def test_one_of_two_owns(tmp_path: Path, clock: Clock) -> None:
+    first, second = lease(tmp_path), lease(tmp_path)
+    assert first.take() == 0.0
+    assert second.take() == 12.0
+    assert (first.holds(), second.holds()) == (True, False)
+
+
+def test_released_account_is_free_at_once(tmp_path: Path, clock: Clock) -> None:
+    first, second = lease(tmp_path), lease(tmp_path)
+    first.take()
+    first.release()
+    assert second.take() == 0.0
+    assert second.epoch == 2
+
+
+def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: Clock) -> None:
+    paused, successor = lease(tmp_path), lease(tmp_path)
+    paused.take()
+    clock.now_s += 12.0
+    assert successor.take() == 0.0
+    assert not paused.holds()
+    assert not paused.renew()
+    assert successor.holds()
+
+
+def test_owner_stops_before_its_deadline(tmp_path: Path, clock: Clock) -> None:
+    owner = lease(tmp_path)
+    owner.take()
+    clock.now_s += 7.9
+    assert owner.holds()
+    clock.now_s += 0.2
+    assert not owner.holds()
+
+
+def test_later_epoch_fences_even_before_the_deadline(tmp_path: Path, clock: Clock) -> None:
+    owner = lease(tmp_path)
+    owner.take()
+    (tmp_path / "lease.2").write_text("{}")
+    assert not owner.holds()
+
+
+def test_renewal_prolongs(tmp_path: Path, clock: Clock) -> None:
+    owner, other = lease(tmp_path), lease(tmp_path)
+    owner.take()
+    clock.now_s += 7.0
+    assert owner.renew()
+    clock.now_s += 7.0
+    assert owner.holds()
+    assert other.take() == 5.0
+
+
+def test_holder_is_named(tmp_path: Path, clock: Clock) -> None:
+    lease(tmp_path, "blue").take()
+    assert lease(tmp_path).holder().startswith("blue (process ")
