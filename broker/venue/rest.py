@@ -18,6 +18,7 @@ from broker.telemetry.events import (
     ApiRequest,
     ApiRetry,
     ConnectionOpened,
+    ConnectionStatus,
     OrderStage,
     TooManyRequests,
 )
@@ -32,6 +33,8 @@ from runtime.secret import Secret
 TokenSource = Callable[[], Secret | None]
 Emit = Callable[[tuple[Any, ...]], None]
 CONNECT_SHARE = 0.6
+REACHED = (errors.RefusedError, errors.RateLimitedError)
+"""Errors that only a working venue gives."""
 
 
 class VenueRest:
@@ -64,6 +67,8 @@ class VenueRest:
             "connections", rate=settings.connections_per_s, burst=burst, now_s=monotonic, emit=emit
         )
         self._session: aiohttp.ClientSession | None = None
+        self.is_up: bool | None = None
+        """Whether the last answer was one of a working venue; None before the first."""
 
     async def __aenter__(self) -> Self:
         deadline_s = self._settings.request_deadline_s
@@ -183,6 +188,7 @@ class VenueRest:
         except errors.VenueError as error:
             status = error.status
             self._report(call, error)
+            self._turn(up=isinstance(error, REACHED), reason=error.error_type)
             raise
         finally:
             duration_s = perf_counter() - started
@@ -190,7 +196,13 @@ class VenueRest:
             self._emit(ApiRequest(operation=call.operation, status_class=status_class, duration_s=duration_s))
             if call.method != "GET":
                 self._emit(OrderStage(stage="http", duration_s=duration_s))
+        self._turn(up=True, reason=None)
         return body, request_id
+
+    def _turn(self, *, up: bool, reason: str | None) -> None:
+        if up is not self.is_up:
+            self._emit(ConnectionStatus(channel="rest", up=int(up), reason=None if up else reason))
+        self.is_up = up
 
     def _report(self, call: Call, error: errors.VenueError) -> None:
         self._emit(
