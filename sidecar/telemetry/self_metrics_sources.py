@@ -335,7 +335,7 @@ def export_measures(status: Callable[[], ExportStatus], clock: Callable[[], int]
 
 
 def process_measures(process: psutil.Process) -> list[Measure]:
-    """CPU, memory and files of this process, by the names of the semantic conventions."""
+    """CPU, memory and files of this process, where they can be by the names of the semantic conventions."""
 
     def cpu() -> list[Reading]:
         times = process.cpu_times()
@@ -352,8 +352,8 @@ def process_measures(process: psutil.Process) -> list[Measure]:
         ),
         Measure(
             "gauge",
-            "process.unix.file_descriptor.count",
-            "{file_descriptor}",
+            "process.open_fds",
+            "{descriptor}",
             "Open file descriptors",
             lambda: [(_NONE, process.num_fds())],
         ),

@@ -37,7 +37,7 @@ def test_labels_that_become_one_are_joined_and_stay_distinct() -> None:
 def test_a_name_that_somebody_else_writes_is_kept_from_instruments() -> None:
     names = Names()
     assert names.reserve("telemetry_dropped", "counter")
-    assert names.name("telemetry.dropped", COUNTER, "{event}") == ("telemetry_dropped_counter", "")
+    assert names.name("telemetry.dropped", COUNTER, "{event}") == ("telemetry_dropped_2", "")
 
 
 def test_a_name_that_an_instrument_has_is_not_given_away() -> None:

@@ -82,8 +82,8 @@ async def test_a_producer_cannot_take_a_name_of_the_sidecars(registry: Collector
     text = (await page.render(Format.OPENMETRICS)).decode()
     found = {s.name: s.value for each in parse_openmetrics(text) for s in each.samples}
     assert found["telemetry_dropped_total"] == 3
-    assert found["telemetry_dropped_counter_total"] == 9
-    assert found["target_info_gauge"] == 5
+    assert found["telemetry_dropped_2_total"] == 9
+    assert found["target_info_2"] == 5
 
 
 async def test_scrapes_at_once_get_whole_pages() -> None:

@@ -163,7 +163,7 @@ async def test_the_process_and_its_loop_are_measured() -> None:
     metrics.close()
     assert found[key("process_cpu_time_seconds_total", cpu_mode="user")] > 0
     assert found[key("process_memory_usage_bytes")] > 10_000_000
-    assert found[key("process_unix_file_descriptor_count")] > 2
+    assert found[key("process_open_fds")] > 2
     assert found[key("sidecar_loop_lag_seconds_count")] == 1
 
 

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from sidecar.telemetry.export import ExportStatus, SignalStatus
+from sidecar.telemetry.exposition import Format
+from sidecar.telemetry.exposition_page import MetricsPage
+from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
+from sidecar.telemetry.otlp_settings import OtlpSettings
+from sidecar.telemetry.producers import ProducerLedger, ProducerStatus
+from sidecar.telemetry.self_metrics import SelfMetrics
+from sidecar.telemetry.self_metrics_sources import (
+    export_measures,
+    journal_measures,
+    ledger_measures,
+    process_measures,
+    producer_measures,
+)
+from tests.integration.telemetry.servers import answers, free_port, running, wait_until
+from tests.require import require_binary
+from tests.unit.sidecar.telemetry.snapshots import NOW, counter, gauge, histogram, snapshot
+
+pytestmark = pytest.mark.real
+
+
+def pipeline() -> Any:
+    """A pipeline with something in every place."""
+    half = ProducerLedger(emitted=3, acknowledged=1, held=1, dropped=(("e", "spool_full", 1),), spool_bytes=1)
+    status = ProducerStatus(producer_id="broker", connected=True, last_heartbeat_ns=NOW, ledger=half)
+    events = EventLedger(received=3, counted=1, duplicate=1, rejected={"bad_column": 1})
+    logs = LogLedger(accepted=3, exported=1, queued=0, rejected={"internal": 1}, dropped={("journal_full", "e"): 1})
+    return SimpleNamespace(
+        producers=SimpleNamespace(all=lambda: [status]),
+        ledger=lambda: Ledger(events=events, logs=logs, producers={"broker": events}),
+        journal_status=lambda: SimpleNamespace(bytes_used=1, bytes_limit=2, segments=1, damaged_bytes=0, error=""),
+        series=lambda: {"broker": 1},
+        overflow=lambda: {("broker", "a"): 1},
+        refused_measurements=lambda: {("broker", "a", "nan"): 1},
+        ingest_counts=lambda: SimpleNamespace(
+            unknown_messages=0, malformed_messages=0, journal_waits=0, broken_rules={"no_hello": 1}
+        ),
+    )
+
+
+@pytest.fixture
+def page() -> MetricsPage:
+    own = SelfMetrics({"service.name": "sidecar"}, OtlpSettings())
+    signal = SignalStatus(enabled=True, rejected={"partial_success": 1})
+    status = ExportStatus(endpoint="", logs=signal, metrics=signal)
+    own.add(
+        [*ledger_measures(pipeline()), *producer_measures(pipeline(), lambda: NOW), *journal_measures(pipeline())]
+    )
+    own.add([*export_measures(lambda: status, lambda: NOW), *process_measures(psutil.Process())])
+    own.observe_request("logs", "ok", 0.01)
+    shown = snapshot(
+        broker=[
+            counter(),
+            histogram(),
+            histogram("broker.slippage", bounds=(-1.0, 0.0, 1.0), buckets=(1, 2, 3, 4), unit="{pip}"),
+            gauge("broker.risk.utilisation", 0.5, (("limit", 'odd "name"\\\n'),), unit="1"),
+            gauge("broker.orders", 1),
+        ],
+        other=[counter(value=8), histogram(buckets=(3, 2, 1))],
+    )
+    return MetricsPage(lambda: shown, own.registry)
+
+
+async def test_promtool_finds_nothing_to_say(page: MetricsPage) -> None:
+    promtool = require_binary("promtool")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=await page.render(Format.TEXT), capture_output=True, check=False
+    )
+    assert (checked.stderr.decode(), checked.returncode) == ("", 0)
+
+
+@pytest.fixture
+async def address(page: MetricsPage) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_get("/metrics", page.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield "{}:{}".format(*runner.addresses[0])
+    await runner.cleanup()
+
+
+@pytest.mark.slow
+async def test_prometheus_takes_every_series_and_exemplar(page: MetricsPage, address: str, tmp_path: Path) -> None:
+    prometheus = require_binary("prometheus")
+    port = free_port()
+    scrape = {"job_name": "sidecar", "static_configs": [{"targets": [address]}], "scrape_interval": "1s"}
+    (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))
+    command = [
+        prometheus,
+        f"--config.file={tmp_path}/prometheus.yml",
+        f"--storage.tsdb.path={tmp_path}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
+    ]
+    api = f"http://127.0.0.1:{port}/api/v1"
+    async with running(command, tmp_path / "log"), aiohttp.ClientSession() as session:
+        await wait_until(
+            lambda: answers(session, f"http://127.0.0.1:{port}/-/ready"), "ready", output=tmp_path / "log"
+        )
+
+        async def scraped() -> bool:
+            return bool(await ask(session, f"{api}/query", query='up{job="sidecar"} == 1'))
+
+        await wait_until(scraped, "a scrape that succeeded", output=tmp_path / "log")
+        stored = await ask(session, f"{api}/query", query='{job="sidecar",__name__!~"up|scrape_.*"}')
+        exemplars = await ask(session, f"{api}/query_exemplars", query="broker_orders_total", start="0", end="4e9")
+    found = {name_and_labels(item["metric"]): float(item["value"][1]) for item in stored}
+    wanted = {
+        name_and_labels({"__name__": sample.name, **sample.labels}): sample.value
+        for each in parse_text((await page.render(Format.TEXT)).decode())
+        for sample in each.samples
+    }
+    opened = {key for key in found if dict(key)["__name__"].endswith("_created")}
+    assert found.keys() - opened == wanted.keys()
+    changing = {key for key in wanted if dict(key)["__name__"].startswith("process_")}
+    assert {key: found[key] for key in wanted.keys() - changing} == {
+        key: wanted[key] for key in wanted.keys() - changing
+    }
+    assert exemplars[0]["exemplars"][0]["labels"]["trace_id"] == "000102030405060708090a0b0c0d0e0f"
+
+
+async def ask(session: aiohttp.ClientSession, url: str, **parameters: str) -> Any:
+    async with session.get(url, params=parameters) as answer:
+        body = await answer.json()
+    assert body["status"] == "success", body
+    data = body["data"]
+    return data["result"] if isinstance(data, dict) else data
+
+
+def name_and_labels(metric: dict[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((key, value) for key, value in metric.items() if value and key not in {"job", "instance"})
