@@ -1,0 +1,193 @@
+"""Where events enter: `emit` puts one into the spool and returns.
+
+`emit` is called on the order path. It never raises (but in strict mode), never waits for anything but one
+copy into the spool, and what it took survives a kill of the process. Do not call it from a handler installed
+by `signal.signal` or from `__del__`: those may run inside another call.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import marshal
+import secrets
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+from zlib import crc32
+
+from broker.telemetry.backlog import DAMAGED
+from broker.telemetry.catalogue import CATALOGUE
+from broker.telemetry.declare import Catalogue, Event
+from broker.telemetry.ledger import Ledger
+from broker.telemetry.settings import TelemetrySettings
+from broker.telemetry.spool import Bounds, Spool
+from broker.telemetry.spool_file import MARSHAL_VERSION, Row, SessionMeta, encode_row
+from broker.telemetry.trace import current_trace
+
+Emit = Callable[[tuple[Any, ...]], None]
+"""What a part takes that tells of what happens: `emitter.emit`."""
+
+log = logging.getLogger(__name__)
+MAX_EVENT_BYTES = 32_768
+MAX_TEXT = 400
+"""Characters that are left of each text of an event that is larger than that."""
+
+
+class MisuseError(TypeError):
+    """An event is not of the catalogue, or does not have the fields that its declaration says."""
+
+
+class Emitter:
+    """The broker's events, from `emit` until the sidecar has acknowledged them. Closed by `close`.
+
+    `clock` gives nanoseconds since the epoch. Threads and asyncio may both call `emit`; the order of the
+    sequence is the order of the spool. With `settings.strict`, an event that does not fit its declaration
+    raises MisuseError; otherwise it is counted, and mended where that is possible.
+    """
+
+    __slots__ = (
+        "_clock", "_codes", "_declared", "_dumps", "_events", "_pack", "_strict", "_trace",
+        "mended", "rejected", "spool",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        settings: TelemetrySettings,
+        *,
+        catalogue: Catalogue = CATALOGUE,
+        clock: Callable[[], int] = time.time_ns,
+        session_id: str | None = None,
+        resource: Mapping[str, str] | None = None,
+    ) -> None:
+        started_ns = clock()
+        meta = SessionMeta(
+            producer_id=settings.producer_id,
+            session_id=session_id or f"{started_ns:x}-{secrets.token_hex(4)}",
+            started_ns=started_ns,
+            resource=tuple(sorted((resource or {}).items())),
+            defines=catalogue.defines({"broker": settings.venue}),
+        )
+        self._clock = clock
+        self._strict = settings.strict
+        self._trace = current_trace.get
+        self._dumps = marshal.dumps
+        self._pack = struct.Struct("<II").pack  # a record of `runtime.framing`, without the call
+        self._events = dict(enumerate(catalogue.events, start=1))
+        self._declared = {item.type: code for code, item in self._events.items()}
+        self._codes: dict[type, int] = {} if self._strict else dict(self._declared)
+        self.spool = Spool(settings.spool_directory, meta, _bounds(settings, catalogue))
+        self.rejected: Counter[str] = Counter()
+        self.mended: Counter[tuple[str, str]] = Counter()
+
+    def emit(self, event: tuple[Any, ...]) -> None:
+        """Takes an event of the catalogue. When it has returned, the event is counted, or dropped and counted so."""
+        try:
+            row = (self._codes[event.__class__], self._clock(), self._trace(), *event)
+            data = self._dumps(row, MARSHAL_VERSION)
+            frame = self._pack(len(data), crc32(data)) + data
+            spool = self.spool
+            with spool.guard:
+                spool.put(frame)
+                spool.append(row)
+        except Exception:  # noqa: BLE001 - whatever it was, the slow way finds out and counts it
+            self._emit_slowly(event)
+
+    def _emit_slowly(self, event: tuple[Any, ...]) -> None:
+        """What `emit` could not do at once: a new segment, values of other classes, refusals, misuse."""
+        try:
+            self._admit(event)
+        except MisuseError:
+            if self._strict:
+                raise
+        except Exception:
+            log.exception("event lost")
+            self._drop("unknown", "internal_error")
+
+    def _admit(self, event: tuple[Any, ...]) -> None:
+        code = self._declared.get(event.__class__)
+        if code is None:
+            self._drop("unknown", "unknown_event")
+            raise MisuseError(f"{type(event).__name__} is not an event of the catalogue: declare it there")
+        declared = self._events[code]
+        self._check(declared, event)
+        fields = tuple(map(plain, event))
+        if any(after is not before for after, before in zip(fields, event, strict=True)):
+            self._codes.pop(event.__class__, None)  # its values always need this: the short way would fail first
+        row = (code, self._clock(), self._trace(), *fields)
+        frame = encode_row(row)
+        if len(frame) > MAX_EVENT_BYTES:
+            row = _shortened(row)
+            frame = encode_row(row)
+        with self.spool.guard:
+            reason = self.spool.add(row, frame)
+            if reason is not None:
+                self.spool.dropped[declared.name, reason] += 1
+
+    def _check(self, declared: Event, event: tuple[Any, ...]) -> None:
+        columns = declared.columns
+        if len(event) != len(columns):
+            self._drop(declared.name, "wrong_arity")
+            raise MisuseError(f"{declared.name} has {len(columns)} fields, not {len(event)}")
+        if not self._strict:
+            return
+        for column, value in zip(columns, event, strict=True):
+            if not column.takes(value):
+                self._drop(declared.name, "wrong_type")
+                raise MisuseError(f"{declared.name}.{column.name} takes {column.words}, not {type(value).__name__}")
+
+    def _drop(self, name: str, reason: str) -> None:
+        with self.spool.guard:
+            self.spool.dropped[name, reason] += 1
+
+    def ledger(self) -> Ledger:
+        """What became of every event so far."""
+        spool = self.spool
+        with spool.guard:
+            last, held, dropped, size = spool.last, spool.held_locked(), dict(spool.dropped), spool.size
+        lost_after_taken = dropped.get(DAMAGED, 0)
+        return Ledger(
+            emitted=last + sum(dropped.values()) - lost_after_taken,
+            acknowledged=last - held - lost_after_taken,
+            held=held,
+            spool_bytes=size,
+            dropped=dropped,
+            rejected=dict(self.rejected),
+            mended=dict(self.mended),
+        )
+
+    def close(self) -> None:
+        """Takes nothing more; what is not acknowledged stays in the spool for the next process."""
+        self.spool.close()
+
+
+def _bounds(settings: TelemetrySettings, catalogue: Catalogue) -> Bounds:
+    return Bounds(
+        limit=settings.spool_bytes,
+        segment_bytes=settings.segment_bytes,
+        memory_bytes=settings.memory_bytes,
+        reserve=settings.reserve_ratio,
+        reserved=frozenset(code for code, event in enumerate(catalogue.events, start=1) if event.reserved),
+    )
+
+
+_EXACT = frozenset({str, int, float, bool, type(None)})
+
+
+def plain(value: Any) -> Any:
+    """A field's value as text, number, boolean or None: what an enumeration means, what a Decimal says."""
+    if type(value) in _EXACT:
+        return value
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value) if kind is not str else str.__str__(value)
+    return str(value) if isinstance(value, Decimal) else None
+
+
+def _shortened(row: Row) -> Row:
+    return tuple(value[:MAX_TEXT] if isinstance(value, str) else value for value in row)

@@ -1,0 +1,163 @@
+"""The spool's files: one directory a session, with a file that says whose it is and segments of events.
+
+    <spool>/<session id>/session             who, since when, and what the event types mean
+    <spool>/<session id>/<sequence>.spool    events from that sequence on, one record each
+
+Both are framed as `runtime.framing` says. A record of a segment is a row in `marshal`'s version 2: event id,
+time in nanoseconds, trace context or None, then the fields. Whoever holds the lock (flock(2)) of the session
+file owns the directory: the kernel lets go of it when a process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import marshal
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from telemetry.v1 import telemetry_pb2 as pb
+
+from runtime.atomic_file import replace_file
+from runtime.framing import FormatError, file_header, file_version, frame, records
+
+Row = tuple[Any, ...]
+"""An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields."""
+
+VERSION = 1
+SEGMENT_KIND = b"TSPL"
+SESSION_KIND = b"TSES"
+SESSION_FILE = "session"
+SUFFIX = ".spool"
+MARSHAL_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionMeta:
+    """Whose events a directory holds, and what they mean: enough for a successor of another version."""
+
+    producer_id: str
+    session_id: str
+    started_ns: int
+    resource: tuple[tuple[str, str], ...]
+    defines: tuple[pb.Define, ...]
+
+
+def write_session(directory: Path, meta: SessionMeta) -> None:
+    """Writes the session file.
+
+    Raises:
+        OSError: the volume is full, read-only or broken.
+    """
+    about = {
+        "producer_id": meta.producer_id,
+        "session_id": meta.session_id,
+        "started_ns": meta.started_ns,
+        "resource": dict(meta.resource),
+    }
+    payloads = [json.dumps(about).encode(), *(item.SerializeToString() for item in meta.defines)]
+    data = file_header(SESSION_KIND, VERSION) + b"".join(map(frame, payloads))
+    replace_file(directory / SESSION_FILE, data, durable=False)
+
+
+def read_session(directory: Path) -> SessionMeta:
+    """Reads the session file.
+
+    Raises:
+        FormatError: it is cut, damaged, or of a version that this program does not read.
+        OSError: it is not there or cannot be read.
+    """
+    data = (directory / SESSION_FILE).read_bytes()
+    _known_version(data, SESSION_KIND)
+    payloads = [record.payload for record in records(data)]
+    try:
+        about = json.loads(payloads[0])
+        return SessionMeta(
+            producer_id=str(about["producer_id"]),
+            session_id=str(about["session_id"]),
+            started_ns=int(about["started_ns"]),
+            resource=tuple(sorted(about["resource"].items())),
+            defines=tuple(map(pb.Define.FromString, payloads[1:])),
+        )
+    except (IndexError, KeyError, ValueError, TypeError) as error:
+        raise FormatError(f"session file of {len(data)} bytes does not say whose it is: {error!r}") from error
+
+
+def _known_version(data: bytes, kind: bytes) -> None:
+    version = file_version(data, kind)
+    if version != VERSION:
+        raise FormatError(f"spool version {version}; this program reads {VERSION}")
+
+
+def lock_session(directory: Path) -> int | None:
+    """Takes the session's lock: a handle to close, or None where a living process has it.
+
+    Raises:
+        OSError: there is no session file, or it cannot be opened.
+    """
+    handle = os.open(directory / SESSION_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def segment_path(directory: Path, first: int) -> Path:
+    """Where the segment that begins with sequence `first` lies."""
+    return directory / f"{first:020d}{SUFFIX}"
+
+
+def segment_paths(directory: Path) -> list[tuple[int, Path]]:
+    """The segments of a session by their first sequences, ascending."""
+    found = [(int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal()]
+    return sorted(found)
+
+
+def encode_row(row: Row) -> bytes:
+    """The record of a row.
+
+    Raises:
+        ValueError: a field is not text, number, boolean or None.
+    """
+    return frame(marshal.dumps(row, MARSHAL_VERSION))
+
+
+def read_rows(data: bytes) -> Iterator[Row]:
+    """The rows of a segment, up to the first that is cut or damaged.
+
+    Raises:
+        FormatError: the file is of another kind or version.
+    """
+    _known_version(data, SEGMENT_KIND)
+    for record in records(data):
+        try:
+            row = marshal.loads(record.payload)  # noqa: S302 - our own volume's file, its sum was right
+        except (ValueError, EOFError, TypeError):
+            return
+        yield row
+
+
+def whole_rows(data: bytes) -> int:
+    """How many rows of a segment can be read; none of a file that is cut in its header."""
+    try:
+        _known_version(data, SEGMENT_KIND)
+    except FormatError:
+        return 0
+    return sum(1 for _ in records(data))
+
+
+def remove_session(directory: Path) -> None:
+    """Removes a session's files, the session file last; what cannot be removed stays."""
+    with suppress(OSError):
+        for path in sorted(directory.iterdir(), key=lambda path: path.name == SESSION_FILE):
+            path.unlink()
+        directory.rmdir()

@@ -1,0 +1,31 @@
+"""The trace that an event belongs to (https://www.w3.org/TR/trace-context/)."""
+
+from __future__ import annotations
+
+import re
+from contextvars import ContextVar
+
+TRACE_BYTES = 25
+"""A trace context is 16 bytes of trace id, 8 of span id and 1 of flags."""
+
+current_trace: ContextVar[bytes | None] = ContextVar("current_trace", default=None)
+"""The trace context of what runs now, as `parse_traceparent` gives it. `emit` takes it along."""
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+
+def parse_traceparent(header: str | None) -> bytes | None:
+    """The trace context that a `traceparent` header names; None where there is none or it is invalid.
+
+    A header of a later version is read by its first four fields, as the specification asks.
+    """
+    match = _TRACEPARENT.fullmatch(header.strip()) if header else None
+    if match is None or (match[4] and header is not None and header.strip().startswith("00")):
+        return None
+    trace_id, span_id = bytes.fromhex(match[1]), bytes.fromhex(match[2])
+    return trace_id + span_id + bytes.fromhex(match[3]) if any(trace_id) and any(span_id) else None
+
+
+def format_traceparent(trace: bytes) -> str:
+    """The header of version 00 for a trace context of 25 bytes."""
+    return f"00-{trace[:16].hex()}-{trace[16:24].hex()}-{trace[24:].hex()}"
