@@ -93,7 +93,7 @@ def _say_where(stack: Stack, console: Console) -> None:
         "console": where["console"],
         "metrics": f"{where['metrics']}/metrics",
         "probes": f"{where['probes']}/readyz?verbose",
-        "log records": str(stack.collector.path) if stack.collector else stack.otlp_endpoint,
+        "log records": str(stack.records_file),
         "API key": stack.api_key,
         "files": str(stack.place.state),
     }

@@ -6,8 +6,11 @@ implementation, so that the sidecar's exporter has a peer and a person can read 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from dataclasses import dataclass, field
+import logging
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +18,9 @@ import grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from runtime import log
+from runtime.run import run
 
 _MESSAGES: dict[str, tuple[Any, Any]] = {
     "logs": (logs.ExportLogsServiceRequest, logs.ExportLogsServiceResponse),
@@ -24,38 +30,17 @@ _MESSAGES: dict[str, tuple[Any, Any]] = {
 
 @dataclass(slots=True)
 class Collector:
-    """An OTLP endpoint on loopback; `start` binds it, `stop` ends it and closes the file."""
+    """An OTLP endpoint that appends each log record to `file` as a line."""
 
-    path: Path
-    records: int = 0
-    exports: int = 0
-    endpoint: str = ""
-    _server: Any = None
-    _file: TextIO | None = field(default=None, repr=False)
+    file: TextIO
 
-    async def start(self) -> str:
-        """Listens on a free port; the endpoint's URL."""
-        self._file = self.path.open("a", encoding="utf-8", buffering=1)
-        self._server = grpc.aio.server()
-        self._server.add_generic_rpc_handlers((self._service("logs"), self._service("metrics")))
-        port = self._server.add_insecure_port("127.0.0.1:0")
-        await self._server.start()
-        self.endpoint = f"http://127.0.0.1:{port}"
-        return self.endpoint
-
-    async def stop(self) -> None:
-        """Ends the server."""
-        if self._server is not None:
-            await self._server.stop(1.0)
-        if self._file is not None:
-            self._file.close()
-
-    def _service(self, signal: str) -> grpc.GenericRpcHandler:
+    def service(self, signal: str) -> grpc.GenericRpcHandler:
+        """The official service of `logs` or `metrics`; metrics are acknowledged and read on /metrics instead."""
         request, answer = _MESSAGES[signal]
-        take = self.take if signal == "logs" else self.count
 
         async def export(message: Any, _: object) -> Any:
-            take(message)
+            if signal == "logs":
+                self.take(message)
             return answer()
 
         handler = grpc.unary_unary_rpc_method_handler(
@@ -64,22 +49,34 @@ class Collector:
         name = f"opentelemetry.proto.collector.{signal}.v1.{signal.capitalize()}Service"
         return grpc.method_handlers_generic_handler(name, {"Export": handler})
 
-    def count(self, _: object) -> None:
-        """Counts an export of metrics: they are read on /metrics here."""
-        self.exports += 1
-
     def take(self, request: logs.ExportLogsServiceRequest) -> None:
         """Writes each record as a line."""
         for resource in request.resource_logs:
             for scope in resource.scope_logs:
                 for record in scope.log_records:
-                    self.records += 1
                     line = {"event": record.event_name, "time_unix_nano": record.time_unix_nano}
                     line.update({item.key: _plain(item.value) for item in record.attributes})
-                    if self._file is not None:
-                        self._file.write(json.dumps(line) + "\n")
+                    self.file.write(json.dumps(line) + "\n")
 
 
 def _plain(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
     return getattr(value, kind) if kind else None
+
+
+async def _serve(path: Path, stop: asyncio.Event) -> int:
+    with path.open("a", encoding="utf-8", buffering=1) as file:
+        collector = Collector(file)
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers(tuple(collector.service(signal) for signal in _MESSAGES))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        logging.getLogger("devstack.collector").info("listening", extra={"otlp": f"127.0.0.1:{port}"})
+        await stop.wait()
+        await server.stop(1.0)
+    return 0
+
+
+if __name__ == "__main__":
+    log.configure("collector")
+    sys.exit(run(lambda stop: _serve(Path(sys.argv[1]), stop)))

@@ -24,12 +24,16 @@ class Reading:
     """By status, as `/metrics` counts them."""
     status: dict[str, Any] = field(default_factory=dict)
     """The sidecar's `/api/status`."""
-    exported: int = 0
+
+    @property
+    def exported(self) -> int:
+        """Log records that the collector has."""
+        return int(self.status.get("ledger", {}).get("logs", {}).get("exported", 0))
 
 
 async def read(stack: Stack, session: aiohttp.ClientSession) -> Reading:
     """Asks the sidecar; never raises for one that does not answer."""
-    found = Reading(exported=stack.collector.records if stack.collector else 0)
+    found = Reading()
     try:
         async with session.get(f"{stack.addresses['metrics']}/metrics", timeout=DEADLINE) as answer:
             for family in text_string_to_metric_families(await answer.text()):
