@@ -52,6 +52,7 @@ check: $(VENV)/test.done ## lint, types, import contracts, contract lint and dri
 	@cd proto && ../$(BIN)/buf lint
 	@bash proto/generate.sh --check
 	@$(BIN)/python k8s/monitoring/generate.py --check
+	@$(BIN)/python k8s/monitoring/grafana/generate.py --check
 
 .PHONY: proto
 proto: $(VENV)/test.done ## generate the stubs from the contract

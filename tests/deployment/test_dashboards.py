@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BOARDS = sorted((ROOT / "k8s" / "monitoring" / "dashboards").glob("*.json"))
+KINDS = {"timeseries", "stat", "row", "heatmap", "table", "text"}
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for item in board["panels"]:
+        found.append(item)
+        found.extend(item.get("panels", ()))
+    return found
+
+
+CASES = [
+    pytest.param(panel, id=f"{path.stem}:{panel['title']}")
+    for path in BOARDS
+    for panel in panels(json.loads(path.read_text()))
+    if panel["type"] != "row"
+]
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_a_board_has_a_stable_uid_variables_annotations_and_links(path: Path) -> None:
+    board = json.loads(path.read_text())
+    assert board["uid"] == path.stem
+    assert [item["name"] for item in board["templating"]["list"]] == ["datasource", "namespace", "pod"]
+    assert {item["name"] for item in board["annotations"]["list"]} >= {"Deploys", "Rotations"}
+    assert board["links"]
+    assert {panel["type"] for panel in panels(board)} <= KINDS
+
+
+@pytest.mark.parametrize("panel", CASES)
+def test_a_panel_says_what_it_shows_and_in_which_unit(panel: dict[str, Any]) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+@pytest.mark.parametrize("panel", CASES)
+def test_every_query_of_a_panel_is_promql(panel: dict[str, Any]) -> None:
+    assert panel["targets"]
+    for target in panel["targets"]:
+        promql_parser.parse(
+            re.sub(r"\$__rate_interval", "5m", target["expr"]).replace("$namespace", "a").replace("$pod", "b")
+        )
