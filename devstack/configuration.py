@@ -30,7 +30,7 @@ def sidecar(place: Place, addresses: Mapping[str, str], otlp_endpoint: str, port
         "secrets": {
             "address": addresses["vault"],
             "directory": str(place.secrets),
-            "lease_journal": str(place.state / "sidecar" / "leases"),
+            "lease_journal": str(place.leases),
             "require_tmpfs": place.in_memory,
             "auth": {
                 "method": "approle",

@@ -19,12 +19,22 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a stack keeps its files: `state` on disk, `secrets` in memory where the machine allows."""
+    """Where a stack keeps its files: `state` on disk, `memory` on a tmpfs where the machine has one."""
 
     state: Path
-    secrets: Path
+    memory: Path
     in_memory: bool
-    """Whether `secrets` is on a tmpfs."""
+    """Whether `memory` is on a tmpfs."""
+
+    @property
+    def secrets(self) -> Path:
+        """The volume that the sidecar writes and the broker reads."""
+        return self.memory / "secrets"
+
+    @property
+    def leases(self) -> Path:
+        """The sidecar's lease journal, which the broker never sees."""
+        return self.memory / "leases"
 
     @property
     def socket(self) -> Path:
@@ -38,7 +48,14 @@ class Place:
 
     def make(self) -> None:
         """Makes the directories, for the owner only."""
-        for path in (self.socket.parent, self.vault, self.state / "broker", self.state / "sidecar", self.secrets):
+        for path in (
+            self.socket.parent,
+            self.vault,
+            self.state / "broker",
+            self.state / "sidecar",
+            self.secrets,
+            self.leases,
+        ):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -50,13 +67,13 @@ def temporary_place() -> Iterator[Place]:
     """
     state = Path(tempfile.mkdtemp(prefix="broker-sidecar-"))
     in_memory = MEMORY.is_dir()
-    secrets = Path(tempfile.mkdtemp(prefix="broker-sidecar-", dir=MEMORY)) if in_memory else state / "secrets"
-    place = Place(state=state, secrets=secrets, in_memory=in_memory)
+    memory = Path(tempfile.mkdtemp(prefix="broker-sidecar-", dir=MEMORY)) if in_memory else state / "memory"
+    place = Place(state=state, memory=memory, in_memory=in_memory)
     place.make()
     try:
         yield place
     finally:
-        shutil.rmtree(secrets, ignore_errors=True)
+        shutil.rmtree(memory, ignore_errors=True)
     shutil.rmtree(state, ignore_errors=True)
 
 
