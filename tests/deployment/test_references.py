@@ -4,6 +4,8 @@ import pytest
 
 from tests.deployment.rendering import OVERLAYS, Manifest, containers, only, pod_templates, rendered
 
+FROM_THE_CLUSTER = {"kube-root-ca.crt", "vault-ca"}
+
 
 def names(manifests: tuple[Manifest, ...], kind: str) -> set[str]:
     return {item["metadata"]["name"] for item in manifests if item["kind"] == kind}
@@ -15,7 +17,7 @@ def templates(overlay: str) -> dict[str, Manifest]:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_mount_has_its_volume_and_every_config_map_exists(overlay: str) -> None:
-    config_maps = names(rendered(overlay), "ConfigMap") | {"kube-root-ca.crt"}
+    config_maps = names(rendered(overlay), "ConfigMap") | FROM_THE_CLUSTER
     for template in templates(overlay).values():
         volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", ())}
         mounted = {mount["name"] for item in containers(template) for mount in item.get("volumeMounts", ())}
