@@ -1,0 +1,187 @@
+"""What callers send, and its translation into the domain."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side, TimeInForce
+
+Amount = Annotated[Decimal, Field(gt=0, max_digits=24, decimal_places=10, examples=["1000"])]
+InstrumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,16}_[A-Z0-9]{2,16}$")]
+ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
+VenueId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
+Note = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+_PRICED = frozenset(
+    {
+        OrderType.LIMIT,
+        OrderType.STOP,
+        OrderType.MARKET_IF_TOUCHED,
+        OrderType.TAKE_PROFIT,
+        OrderType.STOP_LOSS,
+        OrderType.GUARANTEED_STOP_LOSS,
+    }
+)
+_OF_A_TRADE = frozenset(
+    {OrderType.TAKE_PROFIT, OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS, OrderType.TRAILING_STOP_LOSS}
+)
+_DISTANT = frozenset({OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS})
+_AT_ONCE = frozenset({TimeInForce.FOK, TimeInForce.IOC})
+
+
+class Body(BaseModel):
+    """An unknown field is an error: a misspelt limit must not become a market order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProtectionBody(Body):
+    """An order to attach when this one fills: at a price, or at a distance from the fill's price."""
+
+    price: Amount | None = None
+    distance: Amount | None = None
+    guaranteed: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.price is None) == (self.distance is None):
+            raise ValueError("give price or distance, and only one of them")
+        return self
+
+    def protection(self) -> Protection:
+        """The domain's form."""
+        return Protection(price=self.price, distance=self.distance, guaranteed=self.guaranteed)
+
+
+class OrderBody(Body):
+    """An order to place. Numbers may be JSON numbers or, better, texts: a text is taken digit for digit."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "1000"},
+                {
+                    "client_order_id": "rebalance-2026-01-05-17",
+                    "instrument": "EUR_USD",
+                    "side": "sell",
+                    "type": "limit",
+                    "units": "1000",
+                    "price": "1.09500",
+                    "time_in_force": "gtc",
+                    "take_profit": {"price": "1.08500"},
+                },
+            ]
+        },
+    )
+
+    client_order_id: ClientOrderId | None = Field(
+        default=None,
+        description="Your id: the same id is the same order, however often it is sent. 1 to 64 printable characters. "
+        "The Idempotency-Key header says the same; without either, an id is made and a retry is a second order.",
+    )
+    instrument: InstrumentName = Field(examples=["EUR_USD"])
+    side: Side
+    type: OrderType
+    units: Amount
+    price: Amount | None = Field(default=None, description="Limit, stop or trigger price; never of a market order.")
+    price_bound: Amount | None = Field(default=None, description="Worst price that a fill may have.")
+    distance: Amount | None = Field(default=None, description="Of a trailing stop (or stop loss), in price units.")
+    time_in_force: TimeInForce | None = Field(
+        default=None, description="Market orders: fok (default) or ioc; else gtc."
+    )
+    expires_at: AwareDatetime | None = Field(default=None, description="Of gtd: when it ends.")
+    position_fill: PositionFill = PositionFill.DEFAULT
+    trade_id: VenueId | None = Field(default=None, description="The trade that a stop loss or take profit guards.")
+    take_profit: ProtectionBody | None = None
+    stop_loss: ProtectionBody | None = None
+    trailing_stop: ProtectionBody | None = None
+    tag: Note | None = None
+    comment: Note | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit_the_type(self) -> Self:
+        if faults := [*self._price_faults(), *self._time_faults(), *self._trade_faults()]:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _price_faults(self) -> list[str]:
+        faults = []
+        needs = self.type in _PRICED and not (self.type in _DISTANT and self.distance is not None)
+        if needs and self.price is None:
+            faults.append(f"price is required for a {self.type} order")
+        if self.type not in _PRICED and self.price is not None:
+            faults.append(f"price must be absent for a {self.type} order; price_bound limits its fill")
+        if self.type is OrderType.TRAILING_STOP_LOSS and self.distance is None:
+            faults.append("distance is required for a trailing_stop_loss order")
+        if self.distance is not None and self.type not in _DISTANT | {OrderType.TRAILING_STOP_LOSS}:
+            faults.append(f"distance must be absent for a {self.type} order")
+        if self.price is not None and self.distance is not None:
+            faults.append("give price or distance, and only one of them")
+        return faults
+
+    def _time_faults(self) -> list[str]:
+        faults = []
+        if self.type is OrderType.MARKET and self.time_in_force not in {None, *_AT_ONCE}:
+            faults.append("time_in_force of a market order is fok or ioc")
+        if self.type is not OrderType.MARKET and self.time_in_force in _AT_ONCE and self.type is not OrderType.LIMIT:
+            faults.append(f"time_in_force of a {self.type} order is gtc, gtd or gfd")
+        if (self.time_in_force is TimeInForce.GTD) != (self.expires_at is not None):
+            faults.append("expires_at and time_in_force gtd belong together")
+        return faults
+
+    def _trade_faults(self) -> list[str]:
+        if (self.type in _OF_A_TRADE) == (self.trade_id is not None):
+            return []
+        need = "is required" if self.type in _OF_A_TRADE else "must be absent"
+        return [f"trade_id {need} for a {self.type} order"]
+
+    def request(self, *, client: str, client_order_id: str, account: str, traceparent: str | None) -> OrderRequest:
+        """The domain's form."""
+        usual = TimeInForce.FOK if self.type is OrderType.MARKET else TimeInForce.GTC
+        return OrderRequest(
+            client_order_id=client_order_id,
+            client=client,
+            account=account,
+            instrument=self.instrument,
+            type=self.type,
+            side=self.side,
+            units=self.units,
+            price=self.price,
+            price_bound=self.price_bound,
+            distance=self.distance,
+            time_in_force=self.time_in_force or usual,
+            expires_at=self.expires_at,
+            position_fill=self.position_fill,
+            trade_id=self.trade_id,
+            take_profit=self.take_profit.protection() if self.take_profit else None,
+            stop_loss=self.stop_loss.protection() if self.stop_loss else None,
+            trailing_stop=self.trailing_stop.protection() if self.trailing_stop else None,
+            tag=self.tag,
+            comment=self.comment,
+            traceparent=traceparent,
+        )
+
+
+class ClosePositionBody(Body):
+    """How much of a position to close; nothing said closes all of it."""
+
+    side: Side | None = Field(default=None, description="`buy` closes the long side, `sell` the short one.")
+    units: Amount | None = None
+
+
+class CloseTradeBody(Body):
+    """How much of a trade to close; nothing said closes all of it."""
+
+    units: Amount | None = None
+
+
+class StateBody(Body):
+    """The trading state to go to, and why."""
+
+    state: Annotated[str, StringConstraints(pattern="^(active|reducing|halted)$")]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]

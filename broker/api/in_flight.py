@@ -1,0 +1,60 @@
+"""Writes that are under way: they end even where the caller does not wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+
+class InFlight:
+    """Runs each write as a task of its own. `async with` it: leaving waits for all of them."""
+
+    def __init__(self) -> None:
+        self._tasks = asyncio.TaskGroup()
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._tasks.__aexit__(None, None, None)
+
+    def __len__(self) -> int:
+        return self._count
+
+    async def run(self, write: Callable[[], Awaitable[T]]) -> T:
+        """The result of `write`. A caller that is cancelled leaves it running."""
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tasks.create_task(self._settle(write, outcome))
+        return await asyncio.shield(outcome)
+
+    async def wait_idle(self, deadline_s: float) -> bool:
+        """Whether every write ended in time."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _settle(self, write: Callable[[], Awaitable[T]], outcome: asyncio.Future[T]) -> None:
+        self._count += 1
+        self._idle.clear()
+        try:
+            outcome.set_result(await write())
+        except Exception as error:  # noqa: BLE001 - it is the caller's, whatever it is
+            outcome.set_exception(error)
+            outcome.exception()  # a caller that left does not make it a warning
+        except BaseException:
+            outcome.cancel()
+            raise
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._idle.set()

@@ -1,0 +1,30 @@
+"""Settings of the order API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.config import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """Where the order API listens, and what one caller may ask of it."""
+
+    host: str = setting("0.0.0.0", doc="address to listen on")
+    port: int = setting(8080, minimum=0, maximum=65535, doc="port to listen on; 0 takes a free one")
+    tls: str = setting(
+        "required",
+        choices=("required", "off"),
+        doc="required is HTTPS with tls.crt and tls.key of the secret volume, off is plain HTTP; never guessed",
+    )
+    request_bytes: int = setting(65536, minimum=1024, doc="largest body of a request; an order takes about 300 bytes")
+    deadline_s: float = setting(
+        30.0, minimum=0.1, doc="seconds until a request without an answer gets 504; longer than the venue's deadline"
+    )
+    requests_per_s: float = setting(100.0, minimum=0.1, doc="sustained requests a second of one API key")
+    request_burst: int = setting(200, minimum=1, doc="requests that one API key may send at once")
+    event_streams: int = setting(64, minimum=1, doc="event streams that may be open at once")
+    keep_alive_s: int = setting(75, minimum=1, doc="seconds that an idle connection is kept")
+    connections: int = setting(1000, minimum=1, doc="connections and requests in hand before a 503")
+    drain_s: float = setting(5.0, minimum=0.1, doc="seconds for answers that are on their way when the server ends")

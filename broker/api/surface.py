@@ -1,0 +1,52 @@
+"""What every route of the order API works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from broker.api.desk import Desk
+from broker.api.in_flight import InFlight
+from broker.api.keys import ApiKeys
+from broker.api.quota import Quota
+from broker.api.settings import ApiSettings
+from broker.health import Condition
+from broker.history.archive import Archive
+
+
+@dataclass(slots=True, kw_only=True)
+class Surface:
+    """The parts behind the API. `draining` refuses new orders and ends event streams."""
+
+    settings: ApiSettings
+    history_rows: int
+    """Most rows of one export."""
+    account: str
+    desk: Desk
+    archive: Archive
+    keys: Callable[[], ApiKeys | None]
+    in_flight: InFlight
+    emit: Callable[[tuple[Any, ...]], None]
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    conditions: Callable[[], Sequence[Condition]]
+    quota: Quota = field(init=False)
+    draining: bool = False
+    streams: int = 0
+    """Event streams that are open."""
+
+    def __post_init__(self) -> None:
+        self.quota = Quota(self.settings.requests_per_s, self.settings.request_burst)
+
+
+async def surface_of(request: Request) -> Surface:
+    """The surface of the application that serves a request."""
+    surface: Surface = request.app.state.surface
+    return surface
+
+
+Parts = Annotated[Surface, Depends(surface_of)]

@@ -1,0 +1,112 @@
+"""Runs the broker's parts: starts them inside out, drains them outside in."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+from time import monotonic
+
+from broker.config import Config
+from broker.orders.conditions import Conditions
+from broker.parts import SERVING, Parts, build
+from broker.telemetry.events import Lifecycle
+from broker.watchdog import Watchdog
+from runtime.ports import AddressError, listen, name_of
+from runtime.run import complain
+
+_LOG = logging.getLogger(__name__)
+EX_OK, EX_UNAVAILABLE, EX_CANTCREAT = 0, 69, 73
+READY_LOOK_S = 0.02
+
+
+async def serve(config: Config, stop: asyncio.Event) -> int:
+    """Runs until `stop` and the drain that follows; the exit code."""
+    try:
+        listening = listen(config.api.host, config.api.port)
+    except AddressError as error:
+        complain(f"api: {error}")
+        return EX_UNAVAILABLE
+    try:
+        parts = build(config)
+    except OSError as error:
+        listening.close()
+        complain(
+            f"telemetry.spool_directory: {config.telemetry.spool_directory}: {error.strerror}; give one to write to"
+        )
+        return EX_CANTCREAT
+    try:
+        await _with_telemetry(parts, listening, stop)
+    finally:
+        parts.emitter.close()
+    return EX_OK
+
+
+async def _with_telemetry(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
+    """The stream to the sidecar is the first to start and the last to end: its goodbye frees the sidecar to go."""
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        watchdog = tasks.create_task(Watchdog(parts.config.watchdog.stall_s).run())
+        stream = tasks.create_task(parts.stream.run(over))
+        parts.emitter.emit(Lifecycle(phase="started", detail=None))
+        await _with_history(parts, listening, stop)
+        parts.emitter.emit(Lifecycle(phase="drained", detail=None))
+        over.set()
+        await stream
+        watchdog.cancel()
+
+
+async def _with_history(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
+    """Credentials and history outlive the orders: those on their way need the one, and end in the other."""
+    async with parts.venue, asyncio.TaskGroup() as tasks:
+        credentials = tasks.create_task(parts.credentials.run())
+        writer = tasks.create_task(parts.writer.run())
+        await _with_orders(parts, listening, stop)
+        if not await parts.writer.flush(parts.config.history.drain_s):
+            _LOG.warning("history not complete at the end", extra={"backlog": parts.writer.backlog()})
+        writer.cancel()
+        credentials.cancel()
+    await parts.database.close()
+
+
+async def _with_orders(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
+    """The API answers until the last order is settled: 503 to new ones, the truth about the others."""
+    done = asyncio.Event()
+    async with parts.surface.in_flight, asyncio.TaskGroup() as tasks:
+        server = tasks.create_task(parts.server.serve(sockets=[listening]))
+        tasks.create_task(_announce(parts, stop))
+        _LOG.info("listening", extra={"api": name_of(listening), "tls": parts.config.api.tls})
+        desk = tasks.create_task(parts.desk.run(done))
+        await stop.wait()
+        _begin_drain(parts)
+        done.set()
+        await desk
+        await parts.surface.in_flight.wait_idle(parts.config.orders.drain_s)
+        parts.server.should_exit = True
+        await server
+
+
+def _begin_drain(parts: Parts) -> None:
+    _LOG.info("draining")
+    parts.surface.draining = True
+    _say_serving(parts.conditions, reason="Draining")
+    parts.emitter.emit(Lifecycle(phase="draining", detail=None))
+
+
+def _say_serving(conditions: Conditions, *, reason: str) -> None:
+    conditions.set(SERVING, ok=reason == "Ready", reason=reason)
+
+
+async def _announce(parts: Parts, stop: asyncio.Event) -> None:
+    """Says once when everything is ready."""
+    _say_serving(parts.conditions, reason="Ready")
+    began = monotonic()
+    while not all(item.ok or item.advisory for item in parts.health()):
+        if stop.is_set():
+            return
+        await asyncio.sleep(READY_LOOK_S)
+    gc.collect()
+    gc.freeze()  # what is here now lives as long as the process: the collector need not look at it again
+    parts.emitter.emit(Lifecycle(phase="ready", detail=None))
+    _LOG.info("ready", extra={"after_s": round(monotonic() - began, 3)})

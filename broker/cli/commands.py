@@ -1,0 +1,121 @@
+"""Questions and orders to a running broker, over its API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from broker.cli.client import AnswerError, Call, ask
+from broker.cli.table import print_table
+
+EX_OK, EX_REFUSED, EX_UNAVAILABLE, EX_NOPERM = 0, 1, 69, 77
+
+_ORDERS = (
+    "id",
+    "instrument",
+    "side",
+    "type",
+    "units",
+    "price",
+    "status",
+    "filled_units",
+    "client",
+    "client_order_id",
+    "created_at",
+)
+_POSITIONS = ("instrument", "units", "average_price", "unrealized_profit", "realized_profit")
+_MISMATCHES = ("kind", "subject", "ours", "theirs")
+
+
+def _options(command: Any) -> Any:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the answer's JSON."),
+        click.option(
+            "--key-file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            envvar="BROKER_API_KEY_FILE",
+            required=True,
+            help="File that holds an API key; a key is never an argument. Also BROKER_API_KEY_FILE.",
+        ),
+        click.option(
+            "--ca-file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="Certificates to check an https broker with.",
+        ),
+        click.option(
+            "--url", envvar="BROKER_URL", default="http://127.0.0.1:8080", show_default=True, help="Also BROKER_URL."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _ask(call: Call, *, url: str, key_file: Path, ca_file: Path | None) -> dict[str, Any]:
+    try:
+        return asyncio.run(ask(call, url=url, key=key_file.read_text().strip(), ca_file=ca_file))
+    except AnswerError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EX_NOPERM if error.status in {401, 403} else EX_REFUSED if error.status else EX_UNAVAILABLE)
+
+
+@click.command(help="Orders that are open.")
+@_options
+@click.option("--instrument", help="Of this instrument only.")
+def orders(*, as_json: bool, instrument: str | None, **where: Any) -> None:
+    """Prints open orders."""
+    params = {"instrument": instrument} if instrument else {}
+    answer = _ask(Call("GET", "/v1/orders", params=params), **where)
+    _print(answer, answer["orders"], _ORDERS, as_json=as_json, none="no open orders")
+
+
+@click.command(help="Open positions.")
+@_options
+def positions(*, as_json: bool, **where: Any) -> None:
+    """Prints open positions."""
+    answer = _ask(Call("GET", "/v1/positions"), **where)
+    _print(answer, answer["positions"], _POSITIONS, as_json=as_json, none="no open positions")
+
+
+@click.command(help="Compare with the venue now, and adopt what it has.")
+@_options
+def reconcile(*, as_json: bool, **where: Any) -> None:
+    """Prints what the comparison found."""
+    answer = _ask(Call("POST", "/v1/admin/reconcile"), **where)
+    _print(answer, answer["mismatches"], _MISMATCHES, as_json=as_json, none="the venue and the broker agree")
+
+
+def _print(
+    answer: dict[str, Any], rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool, none: str
+) -> None:
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    elif rows:
+        print_table(rows, columns)
+    else:
+        click.echo(none)
+
+
+def _state_command(name: str, state: str, text: str) -> click.Command:
+    @click.command(name, help=text)
+    @_options
+    @click.option("--reason", required=True, help="Why; it goes into the log.")
+    def change(*, as_json: bool, reason: str, **where: Any) -> None:
+        answer = _ask(Call("PUT", "/v1/admin/state", body={"state": state, "reason": reason}), **where)
+        click.echo(json.dumps(answer) if as_json else f"the broker is {answer['state']}")
+
+    return change
+
+
+COMMANDS: dict[str, click.Command] = {
+    "orders": orders,
+    "positions": positions,
+    "reconcile": reconcile,
+    "halt": _state_command("halt", "halted", "Take cancels only, from now on and over restarts."),
+    "reduce": _state_command("reduce", "reducing", "Take only what makes positions smaller."),
+    "resume": _state_command("resume", "active", "Trade again."),
+}

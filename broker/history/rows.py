@@ -1,0 +1,104 @@
+"""Changes of the order journal as rows of the history's tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from broker.average_price import average_price
+from broker.domain import Order
+from broker.orders.changes import Change
+
+Row = dict[str, Any]
+ORDER = TypeAdapter(Order)
+_REASON = 200
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of one transaction; of an order only the last state."""
+
+    orders: dict[str, Row] = field(default_factory=dict)
+    fills: dict[tuple[str, str], Row] = field(default_factory=dict)
+    transactions: dict[int, Row] = field(default_factory=dict)
+
+
+def rows_of(changes: Iterable[Change], account: str) -> Rows:
+    """The rows for changes in their order."""
+    found = Rows()
+    for change in changes:
+        if change.order is not None:
+            found.orders[change.order.id] = order_row(change.order)
+            for row in fill_rows(change.order):
+                found.fills[(row["transaction_id"], row["order_id"])] = row
+        if change.transaction is not None:
+            row = transaction_row(change.transaction, account)
+            found.transactions[row["id"]] = row
+    return found
+
+
+def order_row(order: Order) -> Row:
+    """An order's row; `document` has all of it."""
+    request = order.request
+    return {
+        "id": order.id,
+        "account": request.account,
+        "client": request.client,
+        "client_order_id": request.client_order_id,
+        "instrument": request.instrument,
+        "type": request.type.value,
+        "side": request.side.value,
+        "status": order.status.value,
+        "reason": order.reason[:_REASON] if order.reason else None,
+        "units": request.units,
+        "filled_units": order.filled_units,
+        "average_price": average_price(order.fills),
+        "venue_order_id": order.venue_order_id,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+        "document": ORDER.dump_json(order, exclude_defaults=True).decode(),
+    }
+
+
+def fill_rows(order: Order) -> list[Row]:
+    """A row for each fill of an order."""
+    return [
+        {
+            "account": order.request.account,
+            "transaction_id": fill.transaction_id,
+            "order_id": order.id,
+            "instrument": order.request.instrument,
+            "side": order.request.side.value,
+            "units": fill.units,
+            "price": fill.price,
+            "profit": fill.profit,
+            "half_spread_cost": fill.half_spread_cost,
+            "time": fill.time,
+        }
+        for fill in order.fills
+    ]
+
+
+def transaction_row(raw: dict[str, Any], account: str) -> Row:
+    """The row of a transaction of the venue's log, whose whole object is its `document`."""
+    return {
+        "account": account,
+        "id": int(raw["id"]),
+        "type": str(raw.get("type", "UNKNOWN"))[:64],
+        "instrument": raw.get("instrument"),
+        "time": _time(raw.get("time")),
+        "document": json.dumps(raw, separators=(",", ":")),
+    }
+
+
+def _time(text: object) -> datetime | None:
+    """RFC 3339 with nanoseconds, to the microsecond; none where the venue's text is something else."""
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None

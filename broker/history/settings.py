@@ -1,0 +1,48 @@
+"""Settings of the history database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from runtime.config import setting
+
+DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistorySettings:
+    """Where orders, fills and transactions are kept for queries."""
+
+    url: str = setting(
+        "sqlite+aiosqlite:////var/lib/broker/history.sqlite",
+        doc="SQLAlchemy URL, sqlite+aiosqlite:///PATH or postgresql+asyncpg://HOST:PORT/DATABASE; never a password: "
+        "user and password come from database.json of the secret volume",
+    )
+    role: str = setting(
+        "", doc="PostgreSQL role to act as, so that tables of short-lived users have one owner; empty is the user"
+    )
+    ca_file: Path | None = setting(
+        None, doc="certificates that the PostgreSQL server's is checked against; none: no TLS"
+    )
+    pool_size: int = setting(4, minimum=1, maximum=100, doc="connections; one writes, the others answer queries")
+    deadline_s: float = setting(5.0, minimum=0.1, doc="seconds until a statement or a connection is given up")
+    batch_rows: int = setting(500, minimum=1, maximum=10_000, doc="changes in one transaction")
+    batch_delay_s: float = setting(
+        0.1, minimum=0, doc="seconds between transactions: history is behind by so much, and an order waits for none"
+    )
+    drain_s: float = setting(5.0, minimum=0, doc="seconds for what is left at the end; the journal keeps the rest")
+    export_rows: int = setting(1_000_000, minimum=1, doc="rows of one export")
+
+    def __post_init__(self) -> None:
+        try:
+            url = make_url(self.url)
+        except ArgumentError as error:
+            raise ValueError("url is not a database URL, for example sqlite+aiosqlite:///history.sqlite") from error
+        if url.drivername not in DRIVERS:
+            raise ValueError(f"url must start with one of {', '.join(name + '://' for name in DRIVERS)}")
+        if url.password is not None or (url.username and url.drivername.startswith("postgresql")):
+            raise ValueError("url has a user or password; they belong in database.json of the secret volume")

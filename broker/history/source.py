@@ -1,0 +1,99 @@
+"""The order journal as the history reads it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from broker.orders.changes import Change
+from broker.orders.journal import Segment, read_from, segments
+from broker.orders.record import ENTRY, TRANSACTION
+from runtime.atomic_file import replace_file
+from runtime.framing import HEADER_BYTES
+
+NAME_FILE = "history-source"
+
+
+class ChangeLog(Protocol):
+    """Who owns the journal: the desk."""
+
+    def changes(self, after: int) -> AsyncIterator[Change]:
+        """Changes behind a position, for ever."""
+
+    def release(self, position: int) -> None:
+        """Changes before `position` are kept elsewhere."""
+
+
+class JournalSource:
+    """Changes of the journal in `directory`.
+
+    It has a name of its own, so that another volume's positions are not taken for its.
+    """
+
+    def __init__(self, owner: ChangeLog, directory: Path) -> None:
+        self._owner = owner
+        self._directory = directory
+        self._name = ""
+        self._segment: Segment | None = None
+        self._offset = HEADER_BYTES
+        self._position = 0
+        self._last = 0
+
+    @property
+    def name(self) -> str:
+        """The journal's name, made once and kept beside it.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        if not self._name:
+            self._name = _journal_name(self._directory)
+        return self._name
+
+    def changes(self, after: int) -> AsyncIterator[Change]:
+        """Changes behind a position, for ever."""
+        return self._owner.changes(after)
+
+    def release(self, position: int) -> None:
+        """Changes before `position` are in the history."""
+        self._owner.release(position)
+
+    def last(self) -> int:
+        """Position of the newest change; reads what the journal got since the last call."""
+        for segment in self._unread():
+            if segment != self._segment:
+                self._segment, self._offset, self._position = segment, HEADER_BYTES, segment.first
+            self._read_on(segment)
+        return self._last
+
+    def _unread(self) -> list[Segment]:
+        found = segments(self._directory)
+        if self._segment is None:
+            return found[-2:]  # the newest may hold a snapshot and nothing else yet
+        return [segment for segment in found if segment.first >= self._segment.first]
+
+    def _read_on(self, segment: Segment) -> None:
+        while True:
+            try:
+                found, self._offset = read_from(segment, self._offset)
+            except FileNotFoundError:
+                return
+            if not found:
+                return
+            for record in found:
+                self._position += 1
+                if record.payload[:1] in {ENTRY, TRANSACTION}:
+                    self._last = self._position
+
+
+def _journal_name(directory: Path) -> str:
+    path = directory / NAME_FILE
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        name = secrets.token_hex(16)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(path, name.encode())
+        return name
