@@ -136,7 +136,8 @@ class Desk:
         return False
 
     async def _hold(self, stopping: asyncio.Task[Any]) -> None:
-        tenure = Tenure(self._around, epoch=self._lease.epoch, may_send=self._lease.holds)
+        lease = self._lease
+        tenure = Tenure(self._around, epoch=lease.epoch, may_send=lease.holds, may_write=lease.is_in_time)
         try:
             tenure.open()
         except (OSError, JournalError, FormatError) as error:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
+from broker.orders.disk import Disk
 from broker.orders.record import KIND, VERSION
 from broker.telemetry.events import JournalSync
 from runtime.atomic_file import fsync_directory
@@ -63,8 +62,8 @@ class Journal:
         self._size = 0
         self._first = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._syncing: asyncio.Task[None] | None = None
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="order-journal")
+        self._syncing = False
+        self._disk = Disk()
         self.grown = asyncio.Event()
         """Set at each append; a reader clears it before it reads."""
         self.written = 0
@@ -149,23 +148,24 @@ class Journal:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((position, done))
-        if self._syncing is None or self._syncing.done():
-            self._syncing = asyncio.create_task(self._sync())
+        if not self._syncing:
+            self._sync()
         await done
 
-    async def _sync(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            target, descriptor, started = self.written, os.dup(self._descriptor), perf_counter()
-            try:
-                await loop.run_in_executor(self._disk, os.fdatasync, descriptor)
-            except OSError as error:
-                self._fail(f"order journal: fdatasync: {error}")
-                return
-            finally:
-                os.close(descriptor)
-            self._emit(JournalSync(duration_s=perf_counter() - started))
-            self._reached(target)
+    def _sync(self) -> None:
+        self._syncing = True
+        target = self.written
+        self._disk.sync(self._descriptor, lambda fault, duration_s: self._done(target, fault, duration_s))
+
+    def _done(self, target: int, fault: OSError | None, duration_s: float) -> None:
+        self._syncing = False
+        if fault is not None:
+            self._fail(f"order journal: fdatasync: {fault}")
+            return
+        self._emit(JournalSync(duration_s=duration_s))
+        self._reached(target)
+        if self._waiting:
+            self._sync()
 
     def _reached(self, position: int) -> None:
         self.synced = max(self.synced, position)
@@ -229,9 +229,7 @@ class Journal:
         """Syncs and closes; nothing may be appended after it."""
         with suppress(JournalError):
             await self.wait_synced(self.written)
-        if self._syncing is not None:
-            await self._syncing
-        self._disk.shutdown(wait=False)
+        self._disk.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -66,7 +66,7 @@ class FileLease:
         self._boot_id = boot_id()
         self._alive = -1
         self._renewed_s = 0.0
-        self._next = directory
+        self._next = ""
         self.epoch = 0
         """Of our taking; 0 is none."""
 
@@ -77,9 +77,11 @@ class FileLease:
 
     def holds(self) -> bool:
         """Whether we may send now. Cheap enough to ask before every send."""
-        if not self.epoch or boot_time_s() >= self._renewed_s + self._lease_s * (1 - MARGIN_SHARE):
-            return False
-        return not self._next.exists()
+        return self.is_in_time() and not os.path.exists(self._next)  # noqa: PTH110 - a third of Path.exists's cost
+
+    def is_in_time(self) -> bool:
+        """Whether our lease runs: enough for our own files, of which a successor begins new ones."""
+        return bool(self.epoch) and boot_time_s() < self._renewed_s + self._lease_s * (1 - MARGIN_SHARE)
 
     def take(self) -> float:
         """Tries to become the owner: 0 where we are, else seconds until it is worth trying again.
@@ -112,7 +114,7 @@ class FileLease:
         finally:
             scratch.unlink(missing_ok=True)
         self._alive, self.epoch, self._renewed_s = alive, epoch, renewed_s
-        self._next = self._file("lease", epoch + 1)
+        self._next = str(self._file("lease", epoch + 1))
         self._tidy()
         return True
 

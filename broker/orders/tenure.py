@@ -56,7 +56,9 @@ class Surroundings:
 class Tenure:
     """Trades the account while `may_send()` holds. `open` first, then `run` until cancelled, then `close`."""
 
-    def __init__(self, around: Surroundings, *, epoch: int, may_send: Callable[[], bool]) -> None:
+    def __init__(
+        self, around: Surroundings, *, epoch: int, may_send: Callable[[], bool], may_write: Callable[[], bool]
+    ) -> None:
         settings, emit = around.settings, around.emit
         self._around = around
         self._epoch = epoch
@@ -77,7 +79,7 @@ class Tenure:
             emit=emit,
             clock=around.clock,
             on_change=around.on_change,
-            may_write=may_send,
+            may_write=may_write,
         )
         self.feed = TransactionFeed(log=around.venue, deliver=self.keeper.deliver, emit=emit, applied=0)
         self._resolver = Resolver(
