@@ -60,6 +60,12 @@ class Agent(Protocol):
     async def run(self, stop: asyncio.Event) -> None:
         """Logs in, publishes, keeps fresh."""
 
+    async def rotate(self, name: str | None) -> None:
+        """Reads a secret again now, or all."""
+
+    def connected(self, producer_id: str) -> None:
+        """A producer is there, and may read secrets."""
+
     def status(self) -> SecretsStatus:
         """What it holds, without values."""
 
@@ -95,6 +101,7 @@ class Sidecar:
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
+        self._greeted: dict[str, int] = {}
         self._listen_to_producers()
 
     def bind(self) -> None:
@@ -202,6 +209,14 @@ class Sidecar:
         self._pipeline.producers.on_secrets_rejected(rejected)
         self._pipeline.producers.on_goodbye(lambda producer_id, _: agent.goodbye(producer_id))
 
+    def _greet_producers(self) -> None:
+        """Tells the agent of each producer that has connected since the last look."""
+        present = {item.producer_id: item.changed_ns for item in self._producers() if item.connected}
+        for producer_id, since_ns in present.items():
+            if self._agent is not None and self._greeted.get(producer_id) != since_ns:
+                self._agent.connected(producer_id)
+        self._greeted = present
+
     def _add_health(self, server: aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health.servicer, server)
 
@@ -231,6 +246,7 @@ class Sidecar:
         return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
     def _facts(self) -> Facts:
+        self._greet_producers()
         now_ns, wanted = self._clock(), self._config.health.producer
         return Facts(
             now_ns=now_ns,
@@ -256,6 +272,7 @@ class Sidecar:
                 journal=asdict(self._pipeline.journal_status()) if self._opened else {},
                 history=self._history,
                 panels=self._config.console.panels,
+                interval_s=self._config.console.interval_s,
             )
         )
 

@@ -46,7 +46,7 @@ def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
 
 
 def _mishap(status: SecretsStatus) -> Mishap | None:
-    """What is wrong now, the earliest stage first: without a token nothing can be read, and then nothing published."""
+    """What is wrong now, the earliest stage first: without a token nothing is read, and then nothing published."""
     if status.token.state != "valid" and status.token.mishap is not None:
         return status.token.mishap
     failing = (item.mishap for item in status.secrets if item.failing_since is not None or item.state == "waiting")

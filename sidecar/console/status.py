@@ -44,6 +44,8 @@ class Parts:
     journal: JsonObject
     history: History
     panels: Sequence[PanelSettings]
+    interval_s: float
+    """Between two samples of the history."""
 
 
 def status_document(parts: Parts) -> JsonObject:
@@ -53,6 +55,7 @@ def status_document(parts: Parts) -> JsonObject:
         "pid": parts.identity.pid,
         "time": time_text(parts.now_ns),
         "started": time_text(parts.identity.started_ns),
+        "interval_s": parts.interval_s,
         "health": health_json(parts.conditions),
         "flow": flow_json(parts),
         "producers": [producer_json(item, parts.now_ns) for item in parts.producers],

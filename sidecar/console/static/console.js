@@ -1,0 +1,401 @@
+// The console: draws what /api/events says. Nothing here changes anything on the other side.
+import { bar, curve } from "/chart.js";
+
+const byId = (id) => document.getElementById(id);
+
+// An element. A class may be null; children are nodes or texts, null is left out.
+function make(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+// Replaces a container's content only where it differs: an unchanged part keeps its selection and scroll.
+function show(container, ...children) {
+  const fresh = document.createElement("div");
+  fresh.append(...children.filter((child) => child !== null));
+  if (container.innerHTML !== fresh.innerHTML) container.replaceChildren(...fresh.childNodes);
+}
+
+function say(container, text) {
+  if (container.textContent !== text) container.textContent = text;
+}
+
+// ---- words
+
+const count = (value) => Math.round(value).toLocaleString("en");
+
+function short(value) {
+  if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
+  if (value >= 1e4) return `${(value / 1e3).toFixed(1)} k`;
+  return count(value);
+}
+
+function speed(value) {
+  if (value === 0) return "0";
+  if (value < 10) return value.toFixed(1);
+  return short(value);
+}
+
+function bytes(value) {
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (value < 1024 || unit === "GiB") return `${value < 10 && unit !== "B" ? value.toFixed(1) : Math.round(value)} ${unit}`;
+    value /= 1024;
+  }
+  return "";
+}
+
+function span(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 90) return `${whole} s`;
+  if (whole < 5400) return `${Math.round(whole / 60)} min`;
+  if (whole < 129600) return `${Math.floor(whole / 3600)} h ${Math.round((whole % 3600) / 60)} min`;
+  return `${Math.round(whole / 86400)} d`;
+}
+
+function millis(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 0.0995) return `${(seconds * 1000).toFixed(1)} ms`;
+  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`;
+}
+
+const clock = (text) => (text ? new Date(text).toLocaleTimeString("en-GB") : "–");
+const ago = (text, now) => (text ? span((now - Date.parse(text)) / 1000) : "–");
+const reasons = (table) => Object.entries(table).map(([reason, number]) => `${reason} ${count(number)}`).join(", ");
+const sum = (table) => Object.values(table).reduce((total, value) => total + value, 0);
+const pill = (kind, text) => make("span", `pill ${kind}`, text);
+
+// ---- verdict
+
+const TITLES = { healthy: "All is well", degraded: "Works, with a flaw", down: "Not ready" };
+
+function drawVerdict(health, now) {
+  byId("verdict").dataset.state = health.state;
+  say(byId("verdict-title"), TITLES[health.state]);
+  say(byId("verdict-since"), `since ${clock(health.since)}, for ${ago(health.since, now)}`);
+  const why = health.why.map((item) => make("li", item.advisory ? "advice" : null,
+    make("strong", null, `${item.name}: ${item.reason}`),
+    make("span", "text", item.message),
+    make("span", "quiet", `since ${clock(item.since)}, ${ago(item.since, now)}`)));
+  show(byId("verdict-why"), ...why);
+  const probes = Object.entries(health.probes).map(([name, probe]) =>
+    make("li", null, pill(probe.ok ? "good" : "bad", `/${name} ${probe.ok ? "passes" : "fails"}`)));
+  show(byId("probes"), ...probes);
+  document.title = `${{ healthy: "✓", degraded: "!", down: "✕" }[health.state]} Sidecar`;
+}
+
+// ---- flow
+
+function stop(title, kind, state, ...lines) {
+  return make("div", "stop", make("h3", null, title), pill(kind, state),
+    ...lines.map((text) => make("p", "quiet", text)));
+}
+
+function arrow(side, backlogName, broken) {
+  const lost = make("dd", side.lost ? "bad" : null, count(side.lost));
+  const backlog = make("dd", side.backlog > 10000 ? "warn" : null, short(side.backlog));
+  const kind = broken ? "broken" : side.rate > 0 ? "moving" : "idle";
+  return make("div", `arrow ${kind}`,
+    make("p", "speed", speed(side.rate), make("small", null, " /s")),
+    make("div", "shaft"),
+    make("dl", null,
+      make("div", null, make("dt", null, backlogName), backlog),
+      make("div", null, make("dt", null, "lost"), lost)),
+    side.lost ? make("p", "reasons", reasons(side.lost_by)) : null);
+}
+
+function producerStop(producer) {
+  if (!producer) return stop("no producer", "off", "never connected", "it opens the telemetry socket");
+  const failing = producer.conditions.filter((item) => !item.ok && !item.advisory);
+  const silent = producer.heartbeat_age_s === null || producer.heartbeat_age_s > 10;
+  let state = ["good", "ready"];
+  if (producer.goodbye) state = ["off", `ended: ${producer.goodbye}`];
+  else if (!producer.connected) state = ["bad", "not connected"];
+  else if (silent) state = ["bad", "silent"];
+  else if (failing.length) state = ["bad", failing[0].reason];
+  return stop(producer.id, ...state,
+    `heartbeat ${producer.heartbeat_age_s === null ? "never" : `${producer.heartbeat_age_s.toFixed(1)} s ago`}`,
+    `secrets: generation ${producer.applied_generation || "–"} in use`,
+    producer.ledger ? `spool ${bytes(producer.ledger.spool_bytes)}` : "no ledger yet");
+}
+
+function sidecarStop(status, now) {
+  const journal = status.journal;
+  const full = journal.bytes_limit ? journal.bytes_used / journal.bytes_limit : 0;
+  const made = stop("sidecar", journal.error ? "bad" : "good", journal.error ? "journal refuses" : "takes events",
+    `journal ${bytes(journal.bytes_used ?? 0)} of ${bytes(journal.bytes_limit ?? 0)}`,
+    `checkpoint ${journal.checkpoint_ns ? `${span(now / 1000 - journal.checkpoint_ns / 1e9)} ago` : "none yet"}`);
+  made.insertBefore(bar(full, full > 0.8 ? "warn" : "", `journal ${Math.round(full * 100)} % full`), made.lastChild);
+  return made;
+}
+
+function collectorStop(status, now) {
+  const signals = [status.export.logs, status.export.metrics].filter((item) => item.enabled);
+  const failing = signals.find((item) => item.failing_since);
+  if (!signals.length) return stop("collector", "off", "nothing is exported", "otlp.endpoint is empty");
+  const host = status.export.endpoint.replace(/^https?:\/\//, "");
+  const state = failing ? ["bad", `away for ${ago(failing.failing_since, now)}`] : ["good", "takes what is sent"];
+  const last = signals.map((item) => item.last_success).filter(Boolean).sort().at(-1);
+  return stop("collector", ...state, host,
+    last ? `last success ${ago(last, now)} ago` : "no success yet",
+    failing ? failing.last_error : null);
+}
+
+function drawFlow(status, now) {
+  const [first, ...others] = status.producers;
+  const producer = producerStop(first);
+  if (others.length) producer.append(make("p", "quiet", `and ${others.map((item) => item.id).join(", ")}`));
+  const away = [status.export.logs, status.export.metrics].some((item) => item.failing_since);
+  show(byId("flow"), producer, arrow(status.flow.in, "held", first && !first.connected && !first.goodbye),
+    sidecarStop(status, now), arrow(status.flow.out, "queued", away), collectorStop(status, now));
+}
+
+// ---- figures
+
+const GOOD = new Set(["filled", "accepted", "ok", "passed"]);
+const BAD = new Set(["rejected", "denied", "failed", "error", "unknown", "presumed_absent"]);
+
+function statesPanel(panel) {
+  const entries = Object.entries(panel.totals);
+  const most = Math.max(1, ...entries.map(([, value]) => value));
+  const rows = entries.slice(0, 9).flatMap(([name, value]) => [
+    make("span", null, name || "all"),
+    bar(value / most, GOOD.has(name) ? "good" : BAD.has(name) ? "bad" : "", `${name}: ${count(value)}`),
+    make("b", "number", count(value))]);
+  return rows.length ? make("div", "states", ...rows) : make("p", "quiet", "none yet");
+}
+
+const latest = (values) => values.filter((value) => value !== null).at(-1) ?? null;
+
+function latencyPanel(panel) {
+  const now = { p50: latest(panel.p50), p99: latest(panel.p99) };
+  const label = `${panel.title}: median ${millis(now.p50)}, 99th percentile ${millis(now.p99)}`;
+  const line = (className, name, value) => make("span", null, make("i", className), `${name} `, make("b", null, millis(value)));
+  return [curve([{ values: panel.p99, className: "second" }, { values: panel.p50, className: "first" }], { label }),
+    make("p", "key", line("first", "p50", now.p50), line("second", "p99", now.p99), make("span", null, `${short(panel.count)} in all`))];
+}
+
+function ratePanel(panel) {
+  const now = latest(panel.curve) ?? 0;
+  return [curve([{ values: panel.curve, className: panel.title.match(/error/i) ? "alarm" : "first" }], { label: `${panel.title}: ${speed(now)} a second`, ceiling: 1 }),
+    make("p", "key", make("span", null, "now ", make("b", null, `${speed(now)} /s`)), make("span", null, `${short(panel.total)} in all`))];
+}
+
+function flowPanel(title, values, label) {
+  return make("article", "panel", make("h3", null, title), curve([{ values, className: "first" }], { label, ceiling: 1 }),
+    make("p", "key", make("span", null, "now ", make("b", null, `${speed(latest(values) ?? 0)} /s`)),
+      make("span", null, `most ${speed(Math.max(0, ...values))} /s`)));
+}
+
+const DRAW = { states: statesPanel, value: statesPanel, latency: latencyPanel, rate: ratePanel };
+
+function drawPanels(status) {
+  const made = status.panels.map((panel) => {
+    const content = DRAW[panel.show](panel);
+    return make("article", "panel", make("h3", null, panel.title), ...(Array.isArray(content) ? content : [content]));
+  });
+  const taken = status.flow.in.curve;
+  made.splice(1, 0, flowPanel("Events taken", taken, `Events taken: ${speed(latest(taken) ?? 0)} a second`));
+  const sent = status.flow.out.curve;
+  made.push(flowPanel("Log records exported", sent, `Log records exported: ${speed(latest(sent) ?? 0)} a second`));
+  show(byId("panels"), ...made);
+  say(byId("figures-span"), `last ${span(status.flow.in.curve.length * status.interval_s)}`);
+}
+
+// ---- secrets
+
+const STATES = { fresh: "good", failing: "bad", waiting: "warn", carried: "warn" };
+
+function secretRow(secret, now) {
+  const read = secret.read_at ? (now - Date.parse(secret.read_at)) / 1000 : null;
+  const left = secret.expires_in_s;
+  const total = read !== null && left !== null ? read + left : null;
+  const share = total ? Math.max(0, left / total) : secret.state === "waiting" ? 0 : 1;
+  const kind = left !== null && left < 60 ? "bad" : STATES[secret.state] ?? "";
+  const end = left === null ? "does not expire" : left > 0 ? `expires in ${span(left)}` : `expired ${span(-left)} ago`;
+  return make("article", "secret",
+    make("div", null,
+      make("h3", null, secret.name, pill(STATES[secret.state] ?? "off", secret.state)),
+      make("p", "quiet", `${secret.source}${secret.version ? `, version ${secret.version}` : ""}`),
+      make("p", "quiet mono", secret.files.join(", "))),
+    make("div", "life",
+      bar(share, kind, `${secret.name}: ${end}`),
+      make("div", "ends",
+        make("span", null, secret.read_at ? `read ${span(read)} ago` : "never read"),
+        make("span", null, end))),
+    make("p", "next quiet", secret.next_step && secret.next_in_s !== null ? `${secret.next_step} in ${span(secret.next_in_s)}` : ""),
+    secret.mishap && secret.state !== "fresh" ? make("p", "fault", `${secret.mishap.name}: ${secret.mishap.message}`) : null);
+}
+
+function drawSecrets(secrets, producers, now) {
+  if (!secrets.configured) return show(byId("secrets"), make("p", "quiet", "No secret is configured."));
+  const by = producers.filter((item) => item.applied_generation === secrets.generation && secrets.generation).map((item) => item.id);
+  const token = secrets.token;
+  const refused = secrets.rejection && secrets.rejection.generation === secrets.generation;
+  const head = make("div", "secret-head",
+    make("span", null, "Generation ", make("b", null, secrets.generation || "none"), secrets.published_at ? `, published ${ago(secrets.published_at, now)} ago` : ""),
+    refused ? pill("bad", `refused by ${secrets.rejection.producer}`)
+      : by.length ? pill("good", `acknowledged by ${by.join(", ")}`)
+        : pill("warn", `last acknowledged: ${secrets.acknowledged || "none"}`),
+    make("span", null, `Vault token (${token.method}) `, make("b", null, token.state), token.expires_in_s === null ? "" : `, expires in ${span(token.expires_in_s)}`),
+    make("span", null, `${secrets.leases} leases held`));
+  const faults = [refused ? `${secrets.rejection.secret || "the set"}: ${secrets.rejection.reason}: ${secrets.rejection.message}` : null,
+    token.state !== "valid" && token.mishap ? `${token.mishap.name}: ${token.mishap.message}` : null,
+    secrets.mishap ? `${secrets.mishap.name}: ${secrets.mishap.message}` : null].filter(Boolean);
+  show(byId("secrets"), head, ...faults.map((text) => make("p", "secret fault", text)), ...secrets.secrets.map((item) => secretRow(item, now)));
+  return undefined;
+}
+
+// ---- tables
+
+const cell = (text, className) => make("td", className, text);
+const head = (...names) => make("thead", null, make("tr", null, ...names.map(([name, className]) => {
+  const made = make("th", className, name);
+  made.scope = "col";
+  return made;
+})));
+
+function conditionRow(item, now) {
+  const kind = item.ok ? "good" : item.advisory ? "warn" : "bad";
+  const state = make("td", null, pill(kind, item.ok ? "holds" : item.reason));
+  return make("tr", null, cell(item.name), state, cell(item.message || "–", "text"), cell(item.since ? `${clock(item.since)}, ${ago(item.since, now)}` : "–"));
+}
+
+function owner(name) {
+  const made = make("td", null, name);
+  made.colSpan = 4;
+  return make("tr", "owner", made);
+}
+
+function drawConditions(status, now) {
+  const rows = [owner("sidecar"), ...status.health.conditions.map((item) => conditionRow(item, now))];
+  for (const producer of status.producers) {
+    if (producer.conditions.length) rows.push(owner(producer.id), ...producer.conditions.map((item) => conditionRow(item, now)));
+  }
+  show(byId("conditions"), make("table", null, head(["Condition"], ["State"], ["Why"], ["Since"]), make("tbody", null, ...rows)));
+}
+
+function ledgerRow(name, total, parts, balanced) {
+  const state = make("td", null, pill(balanced ? "good" : "off", balanced ? "balances" : "in flight"));
+  return make("tr", null, cell(name), cell(total, "number"), cell(parts, "text"), state);
+}
+
+function drawLedger(status) {
+  const ledger = status.ledger;
+  const rows = status.producers.filter((item) => item.ledger).map((item) => ledgerRow(
+    `${item.id}: emitted`, count(item.ledger.emitted),
+    `acknowledged ${count(item.ledger.acknowledged)}, held ${count(item.ledger.held)}, dropped ${count(item.ledger.dropped.reduce((total, drop) => total + drop.count, 0))}`,
+    item.ledger.balanced));
+  rows.push(ledgerRow("sidecar: received", count(ledger.received),
+    `counted ${count(ledger.counted)}, rejected ${count(sum(ledger.rejected))}, duplicate ${count(ledger.duplicate)}`, ledger.balanced));
+  const logs = ledger.logs;
+  rows.push(ledgerRow("log records: accepted", count(logs.accepted),
+    `exported ${count(logs.exported)}, queued ${count(logs.queued)}, rejected ${count(sum(logs.rejected))}, dropped ${count(sum(logs.dropped))}`, logs.balanced));
+  show(byId("ledger"), make("table", null, head(["What came"], ["In all", "number"], ["What became of it"], ["State"]), make("tbody", null, ...rows)));
+}
+
+// ---- tail
+
+const KEPT = 2000;
+const SHOWN = 300;
+const tail = { events: [], paused: false, missed: 0, seen: 0, dirty: false };
+const LEVELS = [[17, "error", "bad"], [13, "warn", "warn"], [9, "info", ""], [5, "debug", ""], [1, "trace", ""], [0, "–", ""]];
+const level = (severity) => LEVELS.find(([least]) => severity >= least);
+
+function text(event) {
+  return `${event.name} ${event.producer} ${Object.entries(event.attributes).map(([key, value]) => `${key}=${value}`).join(" ")}`.toLowerCase();
+}
+
+function eventRow(event) {
+  const [, word, kind] = level(event.severity);
+  const values = make("span", "values");
+  for (const [key, value] of Object.entries(event.attributes)) values.append(make("span", null, `${key}=`), `${value} `);
+  return make("li", kind, make("span", "when", event.time.slice(11, 23)), make("span", "level", word), make("span", "name", event.name), values);
+}
+
+function drawTail() {
+  tail.dirty = false;
+  const wanted = byId("filter").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+  const least = Number(byId("severity").value);
+  const chosen = [];
+  for (let place = tail.events.length - 1; place >= 0 && chosen.length < SHOWN; place -= 1) {
+    const event = tail.events[place];
+    if (event.severity >= least && wanted.every((word) => (event.text ??= text(event)).includes(word))) chosen.push(event);
+  }
+  const list = byId("tail");
+  const atTop = list.scrollTop < 8;
+  const nothing = make("li", "empty", tail.events.length ? "Nothing matches the filter." : "No event yet.");
+  list.replaceChildren(...(chosen.length ? chosen.map((event) => (event.row ??= eventRow(event))) : [nothing]));
+  if (atTop) list.scrollTop = 0;
+  const behind = tail.paused && tail.missed ? `, ${count(tail.missed)} since the pause` : "";
+  say(byId("tail-count"), `${count(chosen.length)} shown of ${count(tail.seen)}${behind}`);
+}
+
+function take(events) {
+  tail.seen += events.length;
+  if (tail.paused) tail.missed += events.length;
+  else {
+    tail.events.push(...events);
+    if (tail.events.length > KEPT) tail.events.splice(0, tail.events.length - KEPT);
+  }
+  if (!tail.dirty) {
+    tail.dirty = true;
+    requestAnimationFrame(drawTail);
+  }
+}
+
+byId("filter").addEventListener("input", drawTail);
+byId("severity").addEventListener("change", drawTail);
+byId("pause").addEventListener("click", () => {
+  tail.paused = !tail.paused;
+  tail.missed = 0;
+  byId("pause").setAttribute("aria-pressed", String(tail.paused));
+  say(byId("pause"), tail.paused ? "Go on" : "Pause");
+  drawTail();
+});
+byId("clear").addEventListener("click", () => {
+  tail.events = [];
+  drawTail();
+});
+drawTail();
+
+// ---- the stream
+
+function draw(status) {
+  const now = Date.parse(status.time);
+  say(byId("identity"), `version ${status.version}, pid ${status.pid}, up ${ago(status.started, now)}`);
+  drawVerdict(status.health, now);
+  drawFlow(status, now);
+  drawPanels(status);
+  drawSecrets(status.secrets, status.producers, now);
+  drawConditions(status, now);
+  drawLedger(status);
+}
+
+function link(state, words) {
+  byId("link").dataset.state = state;
+  say(byId("link").lastElementChild, words);
+}
+
+function lost() {
+  link("lost", "no answer, trying again");
+  byId("verdict").dataset.state = "unknown";
+  say(byId("verdict-title"), "The sidecar does not answer");
+  say(byId("verdict-since"), "what is below is the last that it said");
+  document.title = "? Sidecar";
+}
+
+function follow() {
+  const source = new EventSource("/api/events");
+  source.addEventListener("open", () => link("live", "live"));
+  source.addEventListener("status", (event) => draw(JSON.parse(event.data)));
+  source.addEventListener("events", (event) => take(JSON.parse(event.data)));
+  source.addEventListener("error", () => {
+    lost();
+    // A browser does not come back after a 503: too many pages are open, or the process is gone for longer.
+    if (source.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
+  });
+}
+
+follow();
