@@ -1,0 +1,308 @@
+"""One secret: read, watched, renewed and replaced, whatever happens to the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sidecar.secrets.audit import AuditTrail, hashed
+from sidecar.secrets.client import Fault, VaultError
+from sidecar.secrets.clock import Clock, wait_until
+from sidecar.secrets.lease_journal import LeaseJournal
+from sidecar.secrets.login import LoginError
+from sidecar.secrets.material import Material
+from sidecar.secrets.publish import Content
+from sidecar.secrets.render import RenderError, render
+from sidecar.secrets.schedule import NEVER, Act, Failures, Held, Life, Step, next_step
+from sidecar.secrets.sessions import Session, Sessions
+from sidecar.secrets.settings import SecretSettings, SecretsSettings
+from sidecar.secrets.sources import (
+    Reading,
+    SourceError,
+    read_request,
+    read_secret,
+    read_version,
+    version_request,
+)
+from sidecar.secrets.status import Mishap, SecretStatus
+
+Mishaps = (VaultError, LoginError, SourceError, RenderError)
+
+
+class Keeper:
+    """Keeps `material` of one secret fresh; `run` is its task.
+
+    `on_change` is called when the material changed, `on_superseded` with the one that it replaced.
+    """
+
+    def __init__(
+        self,
+        secret: SecretSettings,
+        settings: SecretsSettings,
+        *,
+        sessions: Sessions,
+        journal: LeaseJournal,
+        clock: Clock,
+        trail: AuditTrail,
+    ) -> None:
+        self.secret, self._settings = secret, settings
+        self._sessions, self._journal = sessions, journal
+        self._clock, self._trail = clock, trail
+        self._wake = asyncio.Event()
+        self._failures = Failures()
+        self._templates = {file.name: _template_of(file.template_file) for file in secret.files}
+        self._forced = ""
+        self._wanted = ""
+        self._looked = -NEVER
+        self._mishap: Mishap | None = None
+        self._failing_since: datetime | None = None
+        self._last_success: datetime | None = None
+        self._reads: Counter[str] = Counter()
+        self.material: Material | None = None
+        self.tried = False
+        self.busy = False
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_superseded: Callable[[str, Material], None] = _ignore
+
+    async def run(self) -> None:
+        """Keeps the secret for ever."""
+        while True:
+            step = self._next()
+            if step is None:
+                await self._clock.wait(self._wake, 1.0)
+            else:
+                await wait_until(self._clock, self._wake, step.at)
+            woken = self._wake.is_set()
+            self._wake.clear()
+            if step is None or woken or self._clock.boot() < step.at:
+                continue
+            await self._take(step)
+
+    def wake(self) -> None:
+        """Looks again at once: the token changed."""
+        self._wake.set()
+
+    def force(self, reason: str) -> None:
+        """Reads the secret again now, as far as its failures allow."""
+        self._forced = reason
+        self._wake.set()
+
+    def _next(self) -> Step | None:
+        """The next step, held back by failures; none while there is no token."""
+        if self._sessions.current is None:
+            return None
+        material = self.material
+        step = next_step(
+            None if material is None or material.carried else self._held(material, self._sessions.current),
+            forced=self._forced,
+            poll={"kv": Act.POLL, "kv1": Act.READ, "transit": Act.READ}.get(self.secret.source),
+            interval_s=self._settings.poll_interval_s,
+            overlap_s=2 * self._settings.acknowledge_timeout_s,
+            now=self._clock.boot(),
+        )
+        return replace(step, at=max(step.at, self._failures.retry_at()))
+
+    def _held(self, material: Material, session: Session) -> Held:
+        return Held(
+            life=material.life,
+            leased=bool(material.lease_id),
+            same_session=session.number in material.sessions,
+            newer=bool(self._wanted) and self._wanted != material.version,
+            looked=self._looked,
+            refresh_at=material.refresh_at,
+        )
+
+    async def _take(self, step: Step) -> None:
+        session = self._sessions.current
+        if session is None:
+            return
+        self.busy = step.act is Act.READ and step.reason != "poll"
+        try:
+            await self._act(step, session)
+        except Mishaps as error:
+            self._failed(step, error)
+        else:
+            self._failures.forget()
+            self._mishap = self._failing_since = None
+            self._last_success = self._clock.wall()
+        finally:
+            self.busy = False
+            first, self.tried = not self.tried, True
+            if first:
+                self.on_change()
+
+    async def _act(self, step: Step, session: Session) -> None:
+        if step.act is Act.POLL:
+            await self._poll(session)
+        elif step.act is Act.RENEW:
+            await self._renew(session)
+        else:
+            await self._read(step.reason, session)
+
+    def _failed(self, step: Step, error: Exception) -> None:
+        retry_after = error.retry_after_s if isinstance(error, VaultError) else 0.0
+        self._failures.note(self._clock.boot(), self._clock.chance(), retry_after)
+        now = self._clock.wall()
+        name = error.fault.value if isinstance(error, VaultError) else _NAMES[type(error)]
+        status = error.status if isinstance(error, VaultError) else 0
+        self._failing_since = self._failing_since or now
+        self._mishap = Mishap(name=name, message=str(error), time=now, status=status)
+        self._trail.record(
+            f"secrets.{step.act.value}", secret=self.secret.name, outcome=name, reason=step.reason, status=status
+        )
+        lost = isinstance(error, VaultError) and error.fault in {Fault.INVALID, Fault.NOT_FOUND}
+        if step.act is Act.RENEW and lost:
+            self.force("lease_lost")  # OpenBao answers 400 for a lease that is gone, Vault 404
+
+    async def _poll(self, session: Session) -> None:
+        request = version_request(self.secret)
+        if request is None:
+            return
+        answer = await self._sessions.call("poll", session, request.method, request.path)
+        self._looked = self._clock.boot()
+        self._wanted = read_version(self.secret, answer)
+
+    async def _renew(self, session: Session) -> None:
+        material = self.material
+        if material is None:
+            return
+        asked = self.secret.renew_increment_s or int(material.first_ttl_s)
+        body = {"lease_id": material.lease_id, "increment": asked}
+        answer = await self._sessions.call("renew", session, "POST", "sys/leases/renew", body)
+        now, given = self._clock.boot(), float(answer.lease_duration)
+        self.material = replace(
+            material,
+            life=replace(material.life.renewed(now, given, asked, self._clock.chance()), renewable=answer.renewable),
+            expires_at=self._clock.wall() + timedelta(seconds=given),
+        )
+        self._trail.record(
+            "secrets.renew",
+            secret=self.secret.name,
+            request_id=answer.request_id,
+            lease=hashed(material.lease_id),
+            ttl_s=given,
+        )
+
+    async def _read(self, reason: str, session: Session) -> None:
+        request = read_request(self.secret)
+        leased = self.secret.source == "leased"
+        if leased:
+            self._journal.begin_lease(self.secret.name, session.number, self._clock.wall())
+        try:
+            answer = await self._sessions.call("read", session, request.method, request.path, request.body)
+        except BaseException as error:
+            if leased:
+                self._unread(session, error)
+            raise
+        if leased:
+            self._journal.name_lease(self.secret.name, session.number, answer.lease_id)
+        reading = read_secret(self.secret, answer, self._clock.wall())
+        self._looked = self._clock.boot()
+        self._accept(reading, reason, session)
+
+    def _unread(self, session: Session, error: BaseException) -> None:
+        """A read whose answer is lost may have made a lease: its token is replaced, and takes the lease with it."""
+        if isinstance(error, VaultError) and not error.ambiguous:
+            self._journal.name_lease(self.secret.name, session.number, "")
+        elif isinstance(error, VaultError):
+            self._sessions.taint(session)
+
+    def _accept(self, reading: Reading, reason: str, session: Session) -> None:
+        material = self._material(reading, session)
+        try:
+            files = {
+                file.name: Content(data=render(file, reading.data, self._templates[file.name]), mode=file.permissions)
+                for file in self.secret.files
+            }
+        except RenderError:
+            self.on_superseded(self.secret.name, material)
+            raise
+        old, self.material = self.material, replace(material, files=files)
+        self._forced = ""
+        self._wanted = reading.version
+        same = old is not None and (old.version, old.files) == (reading.version, files)
+        if reason != "poll" or not same:
+            self._reads[reason] += 1
+            lease = hashed(reading.lease_id)
+            self._trail.record(
+                "secrets.read",
+                secret=self.secret.name,
+                request_id=reading.request_id,
+                reason=reason,
+                lease=lease,
+                version=reading.version,
+            )
+        if old is not None and old.lease_id:
+            self.on_superseded(self.secret.name, old)
+        if not same:
+            self.on_change()
+
+    def _material(self, reading: Reading, session: Session) -> Material:
+        now, wall = self._clock.boot(), self._clock.wall()
+        maximum = self.secret.max_ttl_s
+        life = Life(
+            start=now,
+            born=now,
+            ttl_s=reading.ttl_s,
+            renewable=reading.renewable,
+            chance=self._clock.chance(),
+            last=now + maximum if maximum and reading.lease_id else NEVER,
+        )
+        return Material(
+            version=reading.version,
+            files={},
+            life=life,
+            lease_id=reading.lease_id,
+            sessions=frozenset({session.number}) if reading.lease_id else frozenset(),
+            expires_at=wall + timedelta(seconds=reading.ttl_s) if reading.ttl_s else None,
+            read_at=wall,
+            refresh_at=now + reading.refresh_s if reading.refresh_s else NEVER,
+            first_ttl_s=reading.ttl_s,
+        )
+
+    def status(self) -> SecretStatus:
+        """For people and metrics."""
+        now, material, step = self._clock.boot(), self.material, self._next()
+        life = material.life if material else None
+        return SecretStatus(
+            name=self.secret.name,
+            source=self.secret.source,
+            state=self._state(),
+            version=material.version if material else "",
+            files=tuple(file.name for file in self.secret.files),
+            read_at=material.read_at if material else None,
+            last_success=self._last_success,
+            expires_in_s=None if life is None or life.end == NEVER else life.end - now,
+            ends_in_s=None if life is None or life.last == NEVER else life.last - now,
+            next_step=step.act.value if step else "login",
+            next_in_s=max(0.0, step.at - now) if step and step.at < NEVER else None,
+            failing_since=self._failing_since,
+            mishap=self._mishap,
+            reads=dict(self._reads),
+        )
+
+    def _state(self) -> str:
+        if self.material is None:
+            return "waiting"
+        if self.material.carried:
+            return "carried"
+        return "failing" if self._failing_since else "fresh"
+
+
+_NAMES: dict[type[Exception], str] = {
+    LoginError: "credential_unreadable",
+    SourceError: "unexpected_answer",
+    RenderError: "not_renderable",
+}
+
+
+def _ignore(name: str, material: Material) -> None:
+    """Nobody listens."""
+
+
+def _template_of(path: Path | None) -> str:
+    return path.read_text(encoding="utf-8") if path else ""

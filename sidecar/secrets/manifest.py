@@ -1,0 +1,67 @@
+"""The manifest that lies in every published set: what it is made of, without a secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A secret of a set. `expires_at` is as known at publication; renewals move it without a new set."""
+
+    source: str
+    version: str
+    expires_at: str | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A set: its number, when it was published, its secrets by name."""
+
+    generation: int
+    published_at: str
+    secrets: Mapping[str, Entry] = field(default_factory=dict)
+
+    def tree(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "version": VERSION,
+            "generation": self.generation,
+            "published_at": self.published_at,
+            "secrets": {
+                name: {
+                    "source": entry.source,
+                    "version": int(entry.version) if entry.version.isdigit() else entry.version or None,
+                    "expires_at": entry.expires_at,
+                    "files": list(entry.files),
+                }
+                for name, entry in self.secrets.items()
+            },
+        }
+
+    @staticmethod
+    def parse(data: bytes) -> Manifest:
+        """A manifest from its file.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not one, or of another version.
+        """
+        tree = json.loads(data)
+        if tree["version"] != VERSION:
+            raise ValueError(f"manifest of version {tree['version']}")
+        entries = {
+            name: Entry(
+                source=item["source"],
+                version="" if item["version"] is None else str(item["version"]),
+                expires_at=item["expires_at"],
+                files=tuple(item["files"]),
+            )
+            for name, item in tree["secrets"].items()
+        }
+        return Manifest(generation=int(tree["generation"]), published_at=tree["published_at"], secrets=entries)

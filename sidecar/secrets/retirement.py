@@ -1,0 +1,153 @@
+"""Giving back leases and tokens that no set in use is made of, and keeping alive those that one is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sidecar.secrets.audit import AuditTrail, hashed
+from sidecar.secrets.client import Fault, VaultError
+from sidecar.secrets.clock import Clock
+from sidecar.secrets.lease_journal import LeaseJournal, SessionRecord
+from sidecar.secrets.material import Material
+from sidecar.secrets.proofs import Proofs
+from sidecar.secrets.schedule import Failures, Life
+from sidecar.secrets.sessions import Session, Sessions
+
+_GONE = frozenset({Fault.INVALID, Fault.NOT_FOUND})
+"""What the server answers for a lease or an accessor that it does not know (any more)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Superseded:
+    """A lease that was replaced, and may still be in use."""
+
+    secret: str
+    lease_id: str = field(repr=False)
+    session: int
+    life: Life
+    asked_s: float
+    failures: Failures = field(default_factory=Failures)
+
+
+class Retirement:
+    """Holds what was replaced until nobody can use it."""
+
+    def __init__(
+        self, sessions: Sessions, journal: LeaseJournal, proofs: Proofs, clock: Clock, trail: AuditTrail
+    ) -> None:
+        self._sessions, self._journal, self._proofs = sessions, journal, proofs
+        self._clock, self._trail = clock, trail
+        self._superseded: list[Superseded] = []
+        self._failures: dict[int, Failures] = {}
+        self.counters: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._superseded)
+
+    def supersede(self, secret: str, material: Material) -> None:
+        """Takes over a lease that was replaced."""
+        session = next(iter(material.sessions), 0)
+        if not material.lease_id or session not in self._sessions.alive:
+            return  # it went with its token
+        self._superseded.append(
+            Superseded(
+                secret=secret,
+                lease_id=material.lease_id,
+                session=session,
+                life=material.life,
+                asked_s=material.first_ttl_s,
+            )
+        )
+
+    async def tend(self, needed: frozenset[int]) -> None:
+        """Gives back what can go and renews what cannot; `needed` sessions are kept."""
+        leases, sessions = self._proofs.in_use()
+        for item in list(self._superseded):
+            await self._tend_lease(item, leases)
+        current = self._sessions.current
+        if current is None:
+            return
+        for record in self._journal.holdings.sessions:
+            kept = record.number == current.number or record.number in sessions | needed
+            waiting = self._failures.setdefault(record.number, Failures()).retry_at() > self._clock.boot()
+            if not kept and not waiting:
+                await self._revoke_session(record, current)
+
+    async def give_back(self) -> None:
+        """Ends everything that is held, whoever may use it."""
+        current = self._sessions.current
+        if current is None:
+            return
+        if not current.login.owned:
+            for lease in self._journal.holdings.leases:
+                if lease.lease_id:
+                    body = {"lease_id": lease.lease_id}
+                    await self._sessions.call("revoke", current, "POST", "sys/leases/revoke", body)
+        records = sorted(self._journal.holdings.sessions, key=lambda item: item.number == current.number)
+        await asyncio.gather(*(self._revoke_session(item, current) for item in records[:-1]))
+        await self._revoke_session(records[-1], current)
+
+    async def _tend_lease(self, item: Superseded, in_use: frozenset[str]) -> None:
+        if item.session not in self._sessions.alive:
+            self._superseded.remove(item)
+            return
+        now = self._clock.boot()
+        if item.failures.retry_at() > now:
+            return
+        try:
+            if item.lease_id not in in_use:
+                await self._revoke_lease(item)
+            elif item.life.renew_at() <= now:
+                await self._renew_lease(item)
+        except VaultError as error:
+            item.failures.note(self._clock.boot(), self._clock.chance(), error.retry_after_s)
+            if error.fault in _GONE:
+                self._drop(item)
+
+    async def _revoke_lease(self, item: Superseded) -> None:
+        session = self._sessions.current
+        if session is None:
+            return
+        body = {"lease_id": item.lease_id}
+        answer = await self._sessions.call("revoke", session, "POST", "sys/leases/revoke", body)
+        lease = hashed(item.lease_id)
+        self._trail.record("secrets.revoke", secret=item.secret, request_id=answer.request_id, lease=lease)
+        self.counters["retirements"] += 1
+        self._drop(item)
+
+    async def _renew_lease(self, item: Superseded) -> None:
+        session = self._sessions.alive[item.session]
+        body = {"lease_id": item.lease_id, "increment": int(item.asked_s)}
+        answer = await self._sessions.call("renew", session, "POST", "sys/leases/renew", body)
+        now, given = self._clock.boot(), float(answer.lease_duration)
+        item.life = item.life.renewed(now, given, item.asked_s, self._clock.chance())
+        item.failures.forget()
+
+    def _drop(self, item: Superseded) -> None:
+        if item in self._superseded:
+            self._superseded.remove(item)
+        self._journal.end_lease(item.lease_id)
+
+    async def _revoke_session(self, record: SessionRecord, current: Session) -> None:
+        """A token takes all its leases with it, also those whose ids nobody learned."""
+        mine = self._sessions.alive.get(record.number)
+        try:
+            if record.owned and mine:
+                await self._sessions.call("revoke", mine, "POST", "auth/token/revoke-self")
+            elif record.owned and record.accessor:
+                body = {"accessor": record.accessor}
+                await self._sessions.call("revoke", current, "POST", "auth/token/revoke-accessor", body)
+        except VaultError as error:
+            if error.fault not in _GONE and not (mine and error.fault is Fault.DENIED):
+                failures = self._failures.setdefault(record.number, Failures())
+                failures.note(self._clock.boot(), self._clock.chance(), error.retry_after_s)
+                self._trail.record(
+                    "secrets.token.revoke", outcome=error.fault.value, accessor=hashed(record.accessor)
+                )
+                return
+        self._failures.pop(record.number, None)
+        self._sessions.forget(record.number)
+        self.counters["retirements"] += 1
+        self._trail.record("secrets.token.revoke", accessor=hashed(record.accessor))

@@ -1,0 +1,269 @@
+"""Tokens: one in use, renewed, looked at every few seconds, replaced before or as soon as it dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from runtime.secret import Secret
+from sidecar.secrets.audit import AuditTrail, hashed
+from sidecar.secrets.client import Answer, Caller, Fault, VaultError
+from sidecar.secrets.clock import Clock, wait_until
+from sidecar.secrets.lease_journal import LeaseJournal
+from sidecar.secrets.login import Login, LoginError, SecretIds, log_in
+from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, next_token_step
+from sidecar.secrets.settings import SecretsSettings
+from sidecar.secrets.status import Mishap, TokenStatus
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A token of this process."""
+
+    number: int
+    login: Login
+    life: Life
+    checked: float
+    tainted: bool = False
+    failures: Failures = field(default_factory=Failures)
+
+    @property
+    def token(self) -> Secret:
+        """Its token."""
+        return self.login.token
+
+
+class Sessions:
+    """Keeps `current` usable. `run` is its task; `on_change` is called when another token is in use."""
+
+    def __init__(
+        self, caller: Caller, settings: SecretsSettings, journal: LeaseJournal, clock: Clock, trail: AuditTrail
+    ) -> None:
+        self._caller, self._settings, self._journal = caller, settings, journal
+        self._clock, self._trail = clock, trail
+        self._secret_ids = SecretIds()
+        self._wake = asyncio.Event()
+        self._failures = Failures()
+        self._suspect = False
+        self._absent = "first"
+        self._mishap: Mishap | None = None
+        self._last_success: datetime | None = None
+        self._logins: Counter[str] = Counter()
+        self.current: Session | None = None
+        self.alive: dict[int, Session] = {}
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def call(
+        self, operation: str, session: Session | None, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """A counted request with a session's token. Success proves the token; a denial makes it suspect.
+
+        Raises:
+            VaultError: it failed.
+        """
+        try:
+            answer = await self._caller.call(method, path, token=session.token if session else None, body=body)
+        except VaultError as error:
+            self.requests[operation, error.fault.value] += 1
+            if error.fault is Fault.DENIED and session is self.current and operation != "check":
+                self._suspect = True
+                self._wake.set()
+            raise
+        self.requests[operation, "ok"] += 1
+        if session is not None:
+            session.checked = self._clock.boot()
+        return answer
+
+    async def run(self) -> None:
+        """Keeps a token for ever."""
+        while True:
+            step = self._next()
+            await wait_until(self._clock, self._wake, step.at)
+            woken = self._wake.is_set()
+            self._wake.clear()
+            if woken or self._clock.boot() < step.at:
+                continue
+            await self._take(step)
+
+    def taint(self, session: Session) -> None:
+        """Says that a lease may exist under a token without our knowing its id."""
+        session.tainted = True
+        self._wake.set()
+
+    def forget(self, number: int) -> None:
+        """Drops a session that Vault has revoked, with its leases."""
+        self.alive.pop(number, None)
+        self._journal.end_sessions([number])
+
+    def status(self) -> TokenStatus:
+        """For people and metrics."""
+        now, session = self._clock.boot(), self.current
+        method = self._settings.auth.method
+        if session is None:
+            return TokenStatus(method=method, state="none", mishap=self._mishap, logins=dict(self._logins))
+        return TokenStatus(
+            method=method,
+            state="failing" if self._failures.in_a_row or session.failures.in_a_row else "valid",
+            accessor_hash=hashed(session.login.accessor),
+            expires_in_s=_left(session.life.end, now),
+            ends_in_s=_left(session.life.last, now),
+            last_success=self._last_success,
+            mishap=self._mishap,
+            logins=dict(self._logins),
+        )
+
+    def _next(self) -> Step:
+        """Older sessions that live on until their leases are proved replaced are only renewed."""
+        now = self._clock.boot()
+        session = self.current
+        step = next_token_step(
+            session.life if session else None,
+            absent=self._absent,
+            tainted=bool(session and session.tainted),
+            checked=-NEVER if self._suspect or session is None else session.checked,
+            interval_s=self._settings.token_check_interval_s,
+            now=now,
+        )
+        step = replace(step, at=max(step.at, self._failures.retry_at()))
+        return min([step, *self._older_renewals()], key=lambda item: item.at)
+
+    def _older_renewals(self) -> list[Step]:
+        return [
+            Step(act=Act.RENEW, at=max(item.life.renew_at(), item.failures.retry_at()), reason=str(item.number))
+            for item in self.alive.values()
+            if item is not self.current
+        ]
+
+    async def _take(self, step: Step) -> None:
+        older = self.alive.get(int(step.reason)) if step.reason.isdigit() else None
+        session = older or self.current
+        try:
+            if step.act is Act.LOGIN or session is None:
+                await self._log_in(step.reason)
+            elif step.act is Act.RENEW:
+                await self._renew(session)
+            else:
+                await self._check(session)
+        except (VaultError, LoginError) as error:
+            self._failed(step, session if older else None, error)
+            return
+        (session.failures if older and session else self._failures).forget()
+        self._last_success = self._clock.wall()
+        if not older:
+            self._mishap = None
+
+    def _failed(self, step: Step, older: Session | None, error: VaultError | LoginError) -> None:
+        retry_after = error.retry_after_s if isinstance(error, VaultError) else 0.0
+        failures = older.failures if older else self._failures
+        failures.note(self._clock.boot(), self._clock.chance(), retry_after)
+        name = error.fault.value if isinstance(error, VaultError) else "credential_unreadable"
+        if older is None:
+            status = error.status if isinstance(error, VaultError) else 0
+            self._mishap = Mishap(name=name, message=str(error), time=self._clock.wall(), status=status)
+        self._trail.record(f"secrets.token.{step.act.value}", outcome=name, reason=step.reason)
+        denied = isinstance(error, VaultError) and error.fault is Fault.DENIED
+        if older and denied:
+            self.forget(older.number)
+        elif denied and step.act is Act.CHECK:
+            self._lost("revoked")
+        elif (
+            self.current and step.act is Act.RENEW and isinstance(error, VaultError) and error.fault is Fault.INVALID
+        ):
+            self.current.life = replace(self.current.life, renewable=False)
+        elif self.current and self._clock.boot() >= self.current.life.end:
+            self._lost("expired")
+
+    def _lost(self, reason: str) -> None:
+        session, self.current = self.current, None
+        self._absent = reason
+        self._suspect = False
+        if session is None:
+            return
+        self._failures.forget()  # the check that found it is no reason to wait with the login
+        self._trail.record("secrets.token.lost", outcome=reason, accessor=hashed(session.login.accessor))
+        self.forget(session.number)
+        self.on_change()
+
+    async def _log_in(self, reason: str) -> None:
+        if self.current and self._clock.boot() >= self.current.life.end:
+            self._lost("expired")
+        owned = self._settings.auth.method != "token_file"
+        number = self._journal.begin_session(self._clock.wall(), owned=owned)
+        try:
+            login = await log_in(_Counted(self), self._settings.auth, self._secret_ids)
+        except LoginError:
+            self._journal.end_sessions([number])
+            raise
+        except VaultError as error:
+            if not error.ambiguous:
+                self._journal.end_sessions([number])
+            raise
+        self._journal.name_session(number, login.accessor, owned=login.owned)
+        self._adopt(number, login, reason)
+
+    def _adopt(self, number: int, login: Login, reason: str) -> None:
+        now = self._clock.boot()
+        maximum = self._settings.auth.max_ttl_s
+        life = Life(
+            start=now,
+            born=now,
+            ttl_s=login.ttl_s,
+            renewable=login.renewable,
+            chance=self._clock.chance(),
+            last=now + maximum if maximum else NEVER,
+        )
+        self.current = self.alive[number] = Session(number=number, login=login, life=life, checked=now)
+        self._suspect = False
+        self._logins[reason] += 1
+        self._trail.record(
+            "secrets.login",
+            request_id=login.request_id,
+            reason=reason,
+            accessor=hashed(login.accessor),
+            ttl_s=login.ttl_s,
+        )
+        self.on_change()
+
+    async def _renew(self, session: Session) -> None:
+        asked = session.login.ttl_s
+        answer = await self.call("renew", session, "POST", "auth/token/renew-self", {"increment": f"{int(asked)}s"})
+        now = self._clock.boot()
+        given = float(answer.auth.get("lease_duration") or 0)
+        session.life = session.life.renewed(now, given, asked, self._clock.chance())
+        self._trail.record("secrets.token.renew", request_id=answer.request_id, ttl_s=given)
+
+    async def _check(self, session: Session) -> None:
+        """The server's word on the rest of its life counts where it is shorter than ours."""
+        answer = await self.call("check", session, "GET", "auth/token/lookup-self")
+        self._suspect = False
+        now, left = self._clock.boot(), float(answer.data.get("ttl") or 0)
+        if left and left < session.life.end - now - 2:
+            session.life = replace(session.life, ttl_s=now + left - session.life.start)
+
+
+class _Counted:
+    """The login's requests, counted with the others."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def call(
+        self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
+    ) -> Answer:
+        requests = self._sessions.requests
+        try:
+            answer = await self._sessions._caller.call(method, path, token=token, body=body)  # noqa: SLF001 - its own
+        except VaultError as error:
+            requests["login", error.fault.value] += 1
+            raise
+        requests["login", "ok"] += 1
+        return answer
+
+
+def _left(end: float, now: float) -> float | None:
+    return None if end == NEVER else end - now

@@ -1,0 +1,91 @@
+"""What the agent knows, for health, console and metrics; without a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sidecar.secrets.rotation import Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mishap:
+    """The last failure: `name` is a constant, `message` is for people."""
+
+    name: str
+    message: str
+    time: datetime
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretStatus:
+    """A secret. Times in seconds are from now, None where there is none; `failing_since` is None while it is well.
+
+    `state` is waiting (never read), fresh, failing (an older value lives on) or carried (a predecessor's value).
+    """
+
+    name: str
+    source: str
+    state: str
+    version: str = ""
+    files: tuple[str, ...] = ()
+    read_at: datetime | None = None
+    last_success: datetime | None = None
+    expires_in_s: float | None = None
+    ends_in_s: float | None = None
+    next_step: str = ""
+    next_in_s: float | None = None
+    failing_since: datetime | None = None
+    mishap: Mishap | None = None
+    reads: Mapping[str, int] = field(default_factory=dict)
+    """By reason: first, new_version, end_of_life, new_token, expired, requested, …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenStatus:
+    """The token in use. `state` is none, valid or failing (it lives, but checks or renewals fail)."""
+
+    method: str
+    state: str
+    accessor_hash: str = ""
+    expires_in_s: float | None = None
+    ends_in_s: float | None = None
+    last_success: datetime | None = None
+    mishap: Mishap | None = None
+    logins: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A producer could not use a set."""
+
+    generation: int
+    producer_id: str
+    secret: str
+    reason: str
+    message: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretsStatus:
+    """Everything. `generation_*` are 0 before the first; `sessions` and `leases` are what Vault holds for us."""
+
+    generation_published: int
+    generation_acknowledged: int
+    published_at: datetime | None
+    stage: Stage | None
+    token: TokenStatus
+    secrets: tuple[SecretStatus, ...] = ()
+    rejection: Rejection | None = None
+    mishap: Mishap | None = None
+    """Of publishing itself, or of the volume."""
+    sessions: int = 0
+    leases: int = 0
+    awaiting_retirement: int = 0
+    requests: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By operation (login, read, poll, renew, check, revoke) and outcome (ok or the fault)."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """publications, acknowledgements, rejections, timeouts, retirements."""

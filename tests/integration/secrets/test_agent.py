@@ -1,0 +1,98 @@
+"""The agent against a real server and a real database."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from tests.integration.secrets.vault import Vault, until
+
+pytestmark = pytest.mark.real
+
+
+async def connect(vault: Vault) -> asyncpg.Connection:
+    found = vault.read("database.json")
+    return await asyncpg.connect(
+        host="127.0.0.1",
+        port=vault.postgres.port,
+        user=found["username"],
+        password=found["password"],
+        database="postgres",
+    )
+
+
+async def test_publishes_a_set_whose_credentials_work(vault: Vault) -> None:
+    async with vault.running():
+        assert vault.read("venue.json") == {"token": "first"}
+        connection = await connect(vault)
+        assert await connection.fetchval("select 1") == 1
+        await connection.close()
+    assert vault.read("manifest.json")["secrets"]["venue"] == {
+        "source": "kv",
+        "version": 1,
+        "expires_at": None,
+        "files": ["venue.json"],
+    }
+
+
+async def test_a_new_version_is_published_and_the_lease_stays(vault: Vault) -> None:
+    async with vault.running() as agent:
+        before = vault.leases()
+        vault.bao.write_kv(f"{vault.name}/venue", token="second")
+        await until(lambda: vault.read("venue.json") == {"token": "second"})
+        assert agent.status().generation_published == 2
+        assert vault.leases() == before
+
+
+async def test_the_old_lease_goes_only_after_the_new_one_is_proved(vault: Vault) -> None:
+    async with vault.running() as agent:
+        agent.applied("broker", 1)
+        before = set(vault.leases())
+        await agent.rotate("database")
+        await until(lambda: agent.status().generation_published == 2)
+        assert len(vault.leases()) == 2
+        agent.applied("broker", 2)
+        await until(lambda: len(vault.leases()) == 1)
+        assert not before & set(vault.leases())
+        await (await connect(vault)).close()
+
+
+async def test_a_rejected_set_keeps_both_leases(vault: Vault) -> None:
+    async with vault.running() as agent:
+        agent.applied("broker", 1)
+        await agent.rotate("database")
+        await until(lambda: agent.status().generation_published == 2)
+        agent.rejected("broker", 2, "database", "authentication_failed", "no")
+        await until(lambda: agent.status().rejection)
+        assert len(vault.leases()) == 2
+
+
+async def test_a_revoked_token_is_replaced_with_its_lease(vault: Vault) -> None:
+    async with vault.running() as agent:
+        agent.applied("broker", 1)
+        (accessor,) = vault.tokens()
+        vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
+        await until(lambda: agent.status().generation_published == 2)
+        assert len(vault.tokens()) == 1
+        await until(lambda: len(vault.leases()) == 1)
+        await (await connect(vault)).close()
+
+
+async def test_after_a_goodbye_nothing_is_left(vault: Vault) -> None:
+    async with vault.running() as agent:
+        agent.applied("broker", 1)
+        agent.goodbye("broker")
+    await until(lambda: vault.tokens() == [])
+    await until(lambda: vault.leases() == [])
+
+
+async def test_a_restart_alone_takes_nothing_that_the_reader_uses(vault: Vault) -> None:
+    async with vault.running() as agent:
+        agent.applied("broker", 1)
+    (lease,) = vault.leases()
+    async with vault.running() as successor:
+        await until(lambda: successor.status().generation_published == 2)
+        assert lease in vault.leases()
+        successor.applied("broker", 2)
+        await until(lambda: len(vault.tokens()) == 1 and len(vault.leases()) == 1)
+        assert lease not in vault.leases()
