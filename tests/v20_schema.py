@@ -50,12 +50,33 @@ _FACTORS: Schema = {
     },
     "additionalProperties": False,
 }
+_TEXT_BUCKETS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"price": _NUMBER, "liquidity": _NUMBER},
+        "additionalProperties": False,
+    },
+}
+_FULL_PRICE: Schema = {
+    "type": "object",
+    "properties": {
+        "closeoutBid": _NUMBER,
+        "closeoutAsk": _NUMBER,
+        "timestamp": {"type": "string", "pattern": TIME},
+        "bids": _TEXT_BUCKETS,
+        "asks": _TEXT_BUCKETS,
+    },
+    "additionalProperties": False,
+}
+"""Of a fill, as recorded from the venue: it departs from the description in `timestamp` and in the texts."""
 _GUARANTEED_DETAILS: Schema = {"$ref": "#/definitions/StopLossDetails"}
 _ON_FILL = {"guaranteedStopLossOnFill": _GUARANTEED_DETAILS}
 _ENTRY_ORDERS = ("MarketOrder", "LimitOrder", "StopOrder", "MarketIfTouchedOrder", "FixedPriceOrder")
 LATER: dict[str, dict[str, Schema]] = {
     **{f"{name}{end}": _ON_FILL for name in _ENTRY_ORDERS for end in ("", "Transaction", "RejectTransaction")},
     "OrderFillTransaction": {
+        "fullPrice": _FULL_PRICE,
         "requestedUnits": _NUMBER,
         "quotePL": _NUMBER,
         "quoteGuaranteedExecutionFee": _NUMBER,
@@ -163,6 +184,8 @@ def _tighten(node: Any) -> Any:
         for start, pattern in PATTERNS.items():
             if words.startswith(start):
                 node["pattern"] = pattern
+    if isinstance(node.get("clientOrderID"), dict):
+        node["clientOrderID"].pop("pattern", None)  # described as the venue's own id, which it is not
     if isinstance(node.get("enum"), list):
         node["anyOf"] = [{"enum": node.pop("enum")}, {"pattern": LATER_WORD}]
     if isinstance(node.get("properties"), dict) and node.get("type") == "object":

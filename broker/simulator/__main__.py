@@ -1,74 +1,150 @@
-"""`python -m broker.simulator`: a venue that answers as OANDA's v20 does, with prices that move."""
+"""`python -m broker.simulator`: a venue of one's own."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
+import os
+import re
 import sys
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
-import click
-
-from broker.simulator.faults import FaultError, rule
+from broker.simulator.faults import FaultError, Rule, rule
+from broker.simulator.instruments import LISTINGS
 from broker.simulator.market import Scenario
 from broker.simulator.server import Simulator
+from broker.simulator.venue import Options
 from runtime import log
+from runtime.ports import AddressError
 from runtime.run import complain, run
 
-EX_UNAVAILABLE = 69
-EX_CONFIG = 78
+_ACCOUNT = re.compile(r"\d{3}-\d{3}-\d+-\d{3}")
+_logger = logging.getLogger("broker.simulator")
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", help="Where it listens.")
-@click.option("--port", default=0, help="0 takes a free one and says which.")
-@click.option("--seed", default=1, help="The same seed gives the same prices.")
-@click.option("--token-file", type=click.Path(path_type=Path), help="A file with the token that it accepts.")
-@click.option("--account", "accounts", multiple=True, default=("101-004-1234567-001",), help="Again for several.")
-@click.option("--scenario", default="calm", type=click.Choice([item.value for item in Scenario]))
-@click.option("--ticks-per-s", default=4.0, help="Moves of each price a second.")
-@click.option("--speed", default=1.0, help="Seconds of its clock in one of ours.")
-@click.option("--latency-ms", default=0.0, help="How long an answer takes at least.")
-@click.option("--requests-per-s", default=120.0, help="More are answered 429; 0 counts nothing.")
-@click.option("--faults", type=click.Path(path_type=Path), help="A JSON file with fault rules.")
-def main(
-    *,
-    host: str,
-    port: int,
-    token_file: Path | None,
-    scenario: str,
-    latency_ms: float,
-    faults: Path | None,
-    **options: Any,
-) -> None:
-    """Runs the venue until SIGTERM or Ctrl-C."""
-    log.configure("simulator")
-    if token_file is not None:
-        options["tokens"] = frozenset({token_file.read_text().strip()})
-    simulator = Simulator(host=host, port=port, latency_s=latency_ms / 1000, **options)
-    simulator.venue.market.scenario = Scenario(scenario)
-    if faults is not None:
+class _UsageError(Exception):
+    """The command line has faults, one a line."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m broker.simulator", description="A server that answers as v20 does."
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on; the commands under /simulator need no token")
+    add("--port", type=int, default=0, help="port of the REST API; 0 is a free one")
+    add("--stream-port", type=int, default=0, help="port of the streams; 0 is a free one")
+    add("--seed", type=int, default=1, help="the same seed gives the same prices")
+    add("--token", action="append", default=[], help="a token to accept; may be repeated")
+    add("--token-file", action="append", default=[], type=Path, help="a file that holds a token; may be repeated")
+    add("--account", action="append", default=[], help="an account id, as 101-004-1234567-001; may be repeated")
+    add("--instruments", default="", help="instruments to list, with commas between; all without it")
+    add("--balance", default="100000", help="what each account starts with, in USD")
+    add("--scenario", choices=[item.value for item in Scenario], default=Scenario.CALM.value)
+    add("--ticks-per-s", type=float, default=4.0, help="price steps a second; 0 moves nothing")
+    add("--speed", type=float, default=1.0, help="seconds of the venue's clock in one of ours")
+    add("--heartbeat-s", type=float, default=5.0)
+    add("--requests-per-s", type=float, default=120.0, help="more are answered 429; 0 is no limit")
+    add("--connections-per-s", type=float, default=0.0, help="more new connections are cut; 0 is no limit")
+    add("--latency-ms", type=float, default=0.0, help="how long an answer takes at least")
+    add("--faults", type=Path, help="a JSON file with a list of faults, as POST /simulator/faults takes them")
+    return parser
+
+
+def _options(given: argparse.Namespace) -> Options:
+    faults: list[str] = []
+    accounts = tuple(given.account) or Options().accounts
+    faults += [
+        f"--account {name}: wanted the form 101-004-1234567-001" for name in accounts if not _ACCOUNT.fullmatch(name)
+    ]
+    names = tuple(name for name in given.instruments.split(",") if name) or tuple(LISTINGS)
+    faults += [f"--instruments: {name} is not listed here" for name in names if name not in LISTINGS]
+    tokens = _tokens(given, faults)
+    balance = _balance(given.balance, faults)
+    for name, lowest in (("ticks_per_s", 0), ("requests_per_s", 0), ("connections_per_s", 0), ("latency_ms", 0)):
+        if getattr(given, name) < lowest:
+            faults.append(f"--{name.replace('_', '-')}: must not be negative")
+    faults += [
+        f"--{name.replace('_', '-')}: must be above 0"
+        for name in ("speed", "heartbeat_s")
+        if getattr(given, name) <= 0
+    ]
+    if faults:
+        raise _UsageError("\n".join(faults))
+    return Options(
+        seed=given.seed,
+        tokens=tokens,
+        accounts=accounts,
+        instruments=names,
+        balance=balance,
+        scenario=Scenario(given.scenario),
+        ticks_per_s=given.ticks_per_s,
+        speed=given.speed,
+        heartbeat_s=given.heartbeat_s,
+        requests_per_s=given.requests_per_s,
+        connections_per_s=given.connections_per_s,
+        latency_s=given.latency_ms / 1000,
+    )
+
+
+def _tokens(given: argparse.Namespace, faults: list[str]) -> tuple[str, ...]:
+    tokens = list(given.token)
+    for path in given.token_file:
         try:
-            simulator.venue.faults.rules.extend(rule(item) for item in json.loads(faults.read_text()))
-        except (FaultError, ValueError) as error:
-            complain(f"{faults}: {error}")
-            sys.exit(EX_CONFIG)
+            tokens.append(path.read_text(encoding="utf-8").strip())
+        except OSError as error:
+            faults.append(f"--token-file {path}: cannot be read ({error.strerror})")
+    return tuple(token for token in tokens if token) or Options().tokens
+
+
+def _balance(text: str, faults: list[str]) -> Decimal:
     try:
-        sys.exit(run(lambda stop: _serve(simulator, stop)))
+        balance = Decimal(text)
+    except InvalidOperation:
+        balance = Decimal("NaN")
+    if not balance.is_finite() or balance < 0:
+        faults.append("--balance: wanted an amount, for example 100000")
+    return balance
+
+
+def _rules(path: Path | None) -> list[Rule]:
+    if path is None:
+        return []
+    try:
+        return [rule(item) for item in json.loads(path.read_text(encoding="utf-8"))]
     except OSError as error:
-        complain(f"cannot listen on {host}:{port}: {error.strerror}")
-        sys.exit(EX_UNAVAILABLE)
+        raise _UsageError(f"--faults {path}: cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError, FaultError) as error:
+        raise _UsageError(f"--faults {path}: {error}") from error
 
 
-async def _serve(simulator: Simulator, stop: asyncio.Event) -> int:
-    async with simulator:
-        where = {"rest": simulator.address, "stream": simulator.address}
-        logging.getLogger("broker.simulator").info("listening", extra=where)
-        await stop.wait()
-    return 0
+async def _serve(given: argparse.Namespace, options: Options, rules: list[Rule], stop: asyncio.Event) -> int:
+    simulator = Simulator(host=given.host, port=given.port, stream_port=given.stream_port, options=options)
+    simulator.venue.faults.rules += rules
+    try:
+        async with simulator:
+            _logger.info("listening", extra={"rest": simulator.rest_address, "stream": simulator.stream_address})
+            await stop.wait()
+    except AddressError as error:
+        complain(str(error))
+        return os.EX_UNAVAILABLE
+    return os.EX_OK
+
+
+def main() -> int:
+    """The exit code: 0 after a signal, 78 for a bad command line, 69 for an address that cannot be had."""
+    given = _parser().parse_args()
+    try:
+        options, rules = _options(given), _rules(given.faults)
+    except _UsageError as error:
+        complain(str(error))
+        return os.EX_CONFIG
+    log.configure("simulator")
+    return run(lambda stop: _serve(given, options, rules, stop))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

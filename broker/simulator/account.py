@@ -9,7 +9,7 @@ from typing import Any
 
 from broker.simulator.clock import rfc3339
 from broker.simulator.instruments import LISTINGS
-from broker.simulator.market import Price, home_factor
+from broker.simulator.market import HOME, Price, home_factor
 from broker.simulator.requests import OrderSpec
 
 CENT = Decimal("0.0001")
@@ -38,8 +38,16 @@ class Trade:
     financing: Decimal = Decimal(0)
     state: str = "OPEN"
     close_time_ns: int | None = None
-    close_price: Decimal | None = None
+    closing_ids: list[str] = field(default_factory=list)
+    closed_value: Decimal = Decimal(0)
+    """Units times price of what has been closed."""
+    initial_margin: Decimal = Decimal(0)
     client: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def average_close_price(self) -> Decimal:
+        """Over the units that have been closed."""
+        return LISTINGS[self.instrument].round(self.closed_value / abs(self.initial_units - self.units))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,34 +59,43 @@ class RestingOrder:
     create_time_ns: int
     state: str = "PENDING"
     trailing_value: Decimal | None = None
-    filled_by: str | None = None
-    cancelled_by: str | None = None
+    touched_from: Decimal | None = None
+    """Of a market-if-touched order: the price at its creation, which says from where its level is reached."""
+    outcome: dict[str, Any] = field(default_factory=dict)
+    """What its end adds to the venue's object: ids of transactions and trades, times."""
 
 
 class AccountBook:
-    """The state of an account. It decides nothing: `matching` does, and writes here."""
+    """The state of an account. It decides nothing: `matching` does, and writes here.
 
-    def __init__(self, account_id: str, balance: Decimal = Decimal(100_000)) -> None:
+    What waits and what is open is kept apart from what has ended, so that a long log does not slow an order.
+    """
+
+    def __init__(self, account_id: str, balance: Decimal = Decimal(100_000), now_ns: int = 0) -> None:
         self.id = account_id
         self.user_id = int(account_id.split("-")[2])
-        self.balance = balance
-        self.opening_balance = balance
+        self.created_ns = now_ns
+        self.balance = money(balance)
+        self.financing = Decimal(0)
         self.orders: dict[str, RestingOrder] = {}
-        """All that ever were; `waiting` has those that wait, and `live` the trades that are open."""
-        self.waiting: dict[str, RestingOrder] = {}
         self.trades: dict[str, Trade] = {}
-        self.live: dict[str, Trade] = {}
-        self.realized: dict[str, Decimal] = {}
-        """By instrument, for every one that ever traded."""
+        self.realized: dict[tuple[str, int], Decimal] = {}
+        """By instrument and side (+1 long, -1 short), for every instrument that ever traded."""
         self.log: list[Transaction] = []
+        self.times_ns: list[int] = []
+        """Of each transaction."""
+        self._waiting: dict[str, RestingOrder] = {}
+        self._client_ids: dict[str, RestingOrder] = {}
+        self._open: dict[str, dict[str, Trade]] = {}
+        self._open_log(now_ns)
 
     @property
     def last_id(self) -> str:
-        """Id of the last transaction; 0 before the first."""
+        """Id of the last transaction."""
         return str(len(self.log))
 
     def append(
-        self, kind: str, now_ns: int, request_id: str, batch_id: str | None = None, **fields: Any
+        self, kind: str, now_ns: int, request_id: str | None, batch_id: str | None = None, **fields: Any
     ) -> Transaction:
         """Writes a transaction; ids count from 1 without a gap."""
         number = str(len(self.log) + 1)
@@ -87,39 +104,98 @@ class AccountBook:
             "accountID": self.id,
             "userID": self.user_id,
             "batchID": batch_id or number,
-            "requestID": request_id,
             "time": rfc3339(now_ns),
             "type": kind,
-            **{key: value for key, value in fields.items() if value is not None},
         }
+        if request_id is not None:
+            entry["requestID"] = request_id
+        entry.update({key: value for key, value in fields.items() if value is not None})
         self.log.append(entry)
+        self.times_ns.append(now_ns)
         return entry
+
+    def _open_log(self, now_ns: int) -> None:
+        site, division, user, number = (int(part) for part in self.id.split("-"))
+        names: dict[str, Any] = {
+            "divisionID": division,
+            "siteID": site,
+            "accountUserID": user,
+            "accountNumber": number,
+        }
+        self.append("CREATE", now_ns, None, homeCurrency=HOME, **names)
+        balance = str(self.balance)
+        self.append(
+            "TRANSFER_FUNDS", now_ns, None, amount=balance, fundingReason="CLIENT_FUNDING", accountBalance=balance
+        )
+
+    def add_order(self, order: RestingOrder) -> None:
+        """An order that waits, if only until the end of its own batch."""
+        self.orders[order.id] = self._waiting[order.id] = order
+        if client_id := order.spec.client.get("id"):
+            self._client_ids[client_id] = order
+
+    def end_order(self, order: RestingOrder, state: str) -> None:
+        """Marks an order as filled or cancelled."""
+        order.state = state
+        self._waiting.pop(order.id, None)
+        client_id = order.spec.client.get("id", "")
+        if self._client_ids.get(client_id) is order:
+            del self._client_ids[client_id]
+
+    def rename_order(self, order: RestingOrder, client: dict[str, str]) -> None:
+        """Gives a waiting order other client extensions."""
+        self.end_order(order, order.state)
+        order.spec.client.update(client)
+        self.add_order(order)
+
+    def add_trade(self, trade: Trade) -> None:
+        """A trade that is open."""
+        for side in (1, -1):
+            self.realized.setdefault((trade.instrument, side), Decimal(0))
+        self.trades[trade.id] = trade
+        self._open.setdefault(trade.instrument, {})[trade.id] = trade
+
+    def realize(self, trade: Trade, side: int, gain: Decimal) -> None:
+        """Books what a reduction of a trade has brought."""
+        self.balance += gain
+        trade.realized += gain
+        self.realized[trade.instrument, side] += gain
+
+    def end_trade(self, trade: Trade, now_ns: int) -> None:
+        """Marks a trade as closed."""
+        trade.state, trade.close_time_ns = "CLOSED", now_ns
+        held = self._open[trade.instrument]
+        del held[trade.id]
+        if not held:
+            del self._open[trade.instrument]
+
+    def traded(self) -> list[str]:
+        """Instruments that ever had a position."""
+        return list(dict.fromkeys(name for name, _ in self.realized))
 
     def pending(self) -> list[RestingOrder]:
         """Orders that wait, oldest first."""
-        return list(self.waiting.values())
+        return list(self._waiting.values())
 
-    def rest(self, order: RestingOrder) -> None:
-        """Keeps an order that waits."""
-        self.orders[order.id] = self.waiting[order.id] = order
+    def pending_for(self, trade_id: str) -> list[RestingOrder]:
+        """Orders that wait to close a trade."""
+        return [order for order in self._waiting.values() if order.spec.trade_id == trade_id]
 
-    def end(self, order: RestingOrder, state: str) -> None:
-        """An order waits no longer."""
-        order.state = state
-        self.waiting.pop(order.id, None)
+    def pending_by_client_id(self, client_id: str) -> RestingOrder | None:
+        """The waiting order with a client id: the only ones that the venue finds by it."""
+        return self._client_ids.get(client_id)
 
-    def open(self, trade: Trade) -> None:
-        """Keeps a trade that was opened."""
-        self.trades[trade.id] = self.live[trade.id] = trade
-
-    def close(self, trade: Trade, now_ns: int, price: Decimal) -> None:
-        """A trade has no units left."""
-        trade.state, trade.close_time_ns, trade.close_price = "CLOSED", now_ns, price
-        del self.live[trade.id]
+    def instruments(self) -> list[str]:
+        """Instruments with an open trade."""
+        return list(self._open)
 
     def open_trades(self, instrument: str | None = None) -> list[Trade]:
         """Trades that are open, oldest first."""
-        return [trade for trade in self.live.values() if instrument in (None, trade.instrument)]
+        if instrument is not None:
+            return list(self._open.get(instrument, {}).values())
+        return sorted(
+            (trade for held in self._open.values() for trade in held.values()), key=lambda item: int(item.id)
+        )
 
     def position(self, instrument: str) -> Decimal:
         """Net units."""
@@ -132,8 +208,7 @@ class AccountBook:
 
     def margin_used(self, prices: Mapping[str, Price]) -> Decimal:
         """Margin that the net positions take, in the account's currency."""
-        instruments = {trade.instrument for trade in self.open_trades()}
-        return money(sum((margin(name, self.position(name), prices) for name in instruments), Decimal(0)))
+        return money(sum((margin(name, self.position(name), prices) for name in self._open), Decimal(0)))
 
     def equity(self, prices: Mapping[str, Price]) -> Decimal:
         """Balance and unrealised profit: the venue's NAV."""

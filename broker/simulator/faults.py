@@ -1,13 +1,14 @@
-"""Faults that the simulated venue shows: once, so many times, or with a chance.
+"""Faults that the simulated venue shows: once, so many times, with a chance, or at a time.
 
-A fault names what it does to which requests. It comes with a request (`X-Simulate-Fault: reset_after`), through
-`POST /simulator/faults`, or from a schedule file. Rules are tried in order; the first that matches is used up.
+A fault names what it does to which requests. It comes with a request (`X-Simulate-Fault: error_after; status=502`),
+through `POST /simulator/faults`, or from a schedule file. Rules are tried in order; the first that fits is used up.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 KINDS = {
@@ -16,16 +17,18 @@ KINDS = {
     "reset_before": "closes the connection before the request has any effect",
     "reset_after": "applies the request, then closes the connection",
     "half_body": "applies the request and sends half of the answer",
-    "error_before": "answers `status` without applying the request",
-    "error_after": "applies the request and answers `status`",
+    "error_before": "answers `status` (500) without applying the request",
+    "error_after": "applies the request and answers `status` (500)",
     "html": "answers 503 with a page of HTML, nothing applied",
-    "unauthorized": "answers 401 as for a revoked token",
+    "unauthorized": "answers 401 as for a revoked token, nothing applied",
     "rate_limited": "answers 429, nothing applied",
-    "lag": "shows `sinceid` and `idrange` without what is younger than `seconds`",
-    "stream_cut": "closes streams, in the middle of a line where there is one",
+    "lag": "shows a reader the log without what is younger than `seconds`",
+    "stream_cut": "closes streams in the middle of a line",
     "stream_stall": "sends nothing on streams, not even heartbeats, for `seconds`",
-    "unknown_value": "adds fields and values that no schema names",
+    "unknown_value": "adds fields and reasons that no schema names",
 }
+STREAM_KINDS = frozenset({"stream_cut", "stream_stall"})
+REQUEST_KINDS = frozenset(KINDS) - STREAM_KINDS
 
 
 class FaultError(ValueError):
@@ -43,27 +46,58 @@ class Rule:
     count: int = 1
     chance: float = 1.0
     seconds: float = 0.0
-    status: int = 500
+    status: int = 0
+    """0 is the kind's own."""
+    after_s: float = 0.0
+    """Not before the venue has run so long: a schedule is a list of rules with times."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise FaultError(f"fault {self.kind!r} is not one of {', '.join(KINDS)}")
+        for name in ("count", "chance", "seconds", "status", "after_s"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise FaultError(f"{name} must be a number, not {type(value).__name__}")
+        if self.status and not 400 <= self.status <= 599:  # noqa: PLR2004 - the statuses of errors
+            raise FaultError("status must be 400 to 599")
 
     def fits(self, method: str, path: str) -> bool:
         """Whether it concerns a request."""
         return self.count != 0 and self.method in ("", method) and self.path in path
 
 
-def rule(raw: dict[str, Any]) -> Rule:
+_NAMES = tuple(item.name for item in fields(Rule))
+_NUMBERS: dict[str, Callable[[str], Any]] = {"seconds": float, "chance": float, "status": int}
+
+
+def rule(raw: Any) -> Rule:
     """A rule from JSON.
 
     Raises:
-        FaultError: an unknown kind or field.
+        FaultError: an unknown kind or field, or a value of the wrong type.
     """
-    try:
-        return Rule(**raw)
-    except TypeError as error:
-        raise FaultError(str(error).partition("() ")[2]) from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
+        raise FaultError(f"a fault is an object with a kind, one of {', '.join(KINDS)}")
+    if unknown := set(raw) - set(_NAMES):
+        raise FaultError(f"{', '.join(sorted(unknown))}: not known here; the fields are {', '.join(_NAMES)}")
+    return Rule(**raw)
+
+
+def header_rule(text: str) -> Rule:
+    """A rule from a header: `kind; seconds=1.5; status=502`.
+
+    Raises:
+        FaultError: it is none.
+    """
+    kind, *options = (part.strip() for part in text.split(";"))
+    raw: dict[str, Any] = {"kind": kind}
+    for option in options:
+        name, _, value = option.partition("=")
+        try:
+            raw[name] = _NUMBERS[name](value)
+        except (KeyError, ValueError):
+            raise FaultError(f"{option!r}: wanted seconds=, chance= or status= and a number") from None
+    return rule(raw)
 
 
 @dataclass(slots=True)
@@ -71,29 +105,21 @@ class Faults:
     """The rules in force, and how often each kind was used."""
 
     chance: random.Random
+    elapsed_s: Callable[[], float] = lambda: 0.0
     rules: list[Rule] = field(default_factory=list)
     used: dict[str, int] = field(default_factory=dict)
 
-    def take(
-        self, method: str, path: str, header: str | None = None, *, kinds: frozenset[str] | None = None
-    ) -> Rule | None:
-        """The fault for a request, used up by asking; `kinds` narrows to those that the caller can show."""
-        if header:
-            return self._use(Rule(kind=header.partition("=")[0], seconds=float(header.partition("=")[2] or 0)))
+    def take(self, method: str, path: str, *, kinds: frozenset[str]) -> Rule | None:
+        """The fault for a request, used up by asking; `kinds` are those that the caller can show."""
         for item in self.rules:
-            if (
-                (kinds is None or item.kind in kinds)
-                and item.fits(method, path)
-                and self.chance.random() < item.chance
-            ):
+            if item.kind not in kinds or not item.fits(method, path) or item.after_s > self.elapsed_s():
+                continue
+            if self.chance.random() < item.chance:
                 item.count -= 1 if item.count > 0 else 0
-                return self._use(item)
+                return self.use(item)
         return None
 
-    def _use(self, item: Rule) -> Rule:
+    def use(self, item: Rule) -> Rule:
+        """Counts a fault that is shown."""
         self.used[item.kind] = self.used.get(item.kind, 0) + 1
         return item
-
-
-STREAM_KINDS = frozenset({"stream_cut", "stream_stall"})
-REQUEST_KINDS = frozenset(KINDS) - STREAM_KINDS

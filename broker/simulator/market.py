@@ -42,6 +42,8 @@ class Price:
     ask: Decimal
     time_ns: int
     tradeable: bool
+    liquidity: int = LIQUIDITY
+    """Units that trade at once."""
 
     @property
     def mid(self) -> Decimal:
@@ -57,10 +59,12 @@ class Market:
     """All listed instruments; the same seed and the same steps give the same prices."""
 
     def __init__(self, seed: int, now_ns: int, names: Iterable[str] = LISTINGS) -> None:
+        self.seed = seed
         self._chance = random.Random(seed)
         self._listings: dict[str, Listing] = {name: LISTINGS[name] for name in names}
         self._mids = {name: listing.price for name, listing in self._listings.items()}
         self.scenario = Scenario.CALM
+        self.liquidity = LIQUIDITY
         self.prices: dict[str, Price] = {}
         self.step(now_ns)
 
@@ -86,6 +90,10 @@ class Market:
         self.prices[instrument] = self._quote(listing, mid, now_ns)
         return self.prices[instrument]
 
+    def requote(self, instrument: str, now_ns: int) -> Price:
+        """The same price again, as the scenario and the liquidity of now have it."""
+        return self.place(instrument, self._mids[instrument], now_ns)
+
     def _price(self, listing: Listing, now_ns: int) -> Price:
         move = self._chance.gauss(0, listing.volatility) * _STEP[self.scenario]
         if self.scenario is Scenario.GAP and self._chance.random() < _GAP_CHANCE:
@@ -104,6 +112,7 @@ class Market:
             ask=listing.round(mid + half),
             time_ns=now_ns,
             tradeable=self.scenario is not Scenario.WEEKEND,
+            liquidity=self.liquidity,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from broker.simulator.clock import parse_ns, rfc3339
 from broker.simulator.instruments import LISTINGS, Listing
 
 Json = Mapping[str, Any]
@@ -31,7 +32,11 @@ class RejectError(Exception):
 
 
 class InvalidRequestError(Exception):
-    """The venue refuses the request before it makes a transaction: 400 without one."""
+    """The venue cannot read a field: 400 without a transaction."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,10 +58,33 @@ class OrderSpec:
     on_fill: dict[str, Json] = field(default_factory=dict)
     """`takeProfitOnFill`, `stopLossOnFill`, … as they came."""
 
+    trade_client: dict[str, str] = field(default_factory=dict)
+    """`tradeClientExtensions`, for the trade that the order opens."""
+
     @property
     def listing(self) -> Listing:
         """What it trades."""
         return LISTINGS[self.instrument]
+
+    def wire(self) -> dict[str, Any]:
+        """The fields of a create transaction, and of the order's own object."""
+        fields: dict[str, Any] = {"timeInForce": self.time_in_force}
+        if self.type in DEPENDENT_TYPES:
+            fields["tradeID"] = self.trade_id
+        else:
+            fields |= {"instrument": self.instrument, "units": str(self.units), "positionFill": self.position_fill}
+        for name, value in (("price", self.price), ("priceBound", self.price_bound), ("distance", self.distance)):
+            if value is not None:
+                fields[name] = str(value)
+        if self.type != "MARKET":
+            fields["triggerCondition"] = "DEFAULT"
+        if self.gtd_time is not None:
+            fields["gtdTime"] = self.gtd_time
+        if self.client:
+            fields["clientExtensions"] = dict(self.client)
+        if self.trade_client:
+            fields["tradeClientExtensions"] = dict(self.trade_client)
+        return fields | {key: dict(value) for key, value in self.on_fill.items()}
 
 
 def parse(body: Any, trades: Mapping[str, str]) -> OrderSpec:
@@ -68,14 +96,14 @@ def parse(body: Any, trades: Mapping[str, str]) -> OrderSpec:
     """
     raw = body.get("order") if isinstance(body, Mapping) else None
     if not isinstance(raw, Mapping):
-        raise InvalidRequestError("Invalid value specified for 'order'")
+        raise InvalidRequestError("order")
     kind = str(raw.get("type", "MARKET"))
     if kind in DEPENDENT_TYPES:
         return _dependent(raw, kind, trades)
     if kind not in ENTRY_TYPES:
-        raise InvalidRequestError("Invalid value specified for 'order.type'")
+        raise InvalidRequestError("order.type")
     if raw.get("instrument") not in LISTINGS:
-        raise InvalidRequestError("Invalid value specified for 'order.instrument'")
+        raise InvalidRequestError("order.instrument")
     spec = OrderSpec(type=kind, instrument=str(raw["instrument"]))
     _common(raw, spec)
     spec.units = _units(raw, spec.listing)
@@ -84,7 +112,7 @@ def parse(body: Any, trades: Mapping[str, str]) -> OrderSpec:
     spec.price_bound = _price(raw, "priceBound", spec.listing, "PRICE_BOUND") if "priceBound" in raw else None
     spec.position_fill = str(raw.get("positionFill", "DEFAULT"))
     if spec.position_fill not in _POSITION_FILL:
-        raise InvalidRequestError("Invalid value specified for 'order.positionFill'")
+        raise InvalidRequestError("order.positionFill")
     spec.on_fill = {key: raw[key] for key in ON_FILL if isinstance(raw.get(key), Mapping)}
     _check_on_fill(spec)
     return spec
@@ -118,10 +146,27 @@ def _common(raw: Json, spec: OrderSpec) -> None:
     spec.gtd_time = raw.get("gtdTime")
     if spec.time_in_force == "GTD" and not spec.gtd_time:
         raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_MISSING")
-    extensions = raw.get("clientExtensions") or {}
-    spec.client = {key: str(extensions[key]) for key in ("id", "tag", "comment") if key in extensions}
+    _check_time(spec)
+    spec.client = _extensions(raw, "clientExtensions")
+    spec.trade_client = _extensions(raw, "tradeClientExtensions")
     if "id" in spec.client and not 0 < len(spec.client["id"]) <= _CLIENT_ID_CHARACTERS:
         raise RejectError("CLIENT_ORDER_ID_INVALID")
+
+
+def _check_time(spec: OrderSpec) -> None:
+    if spec.gtd_time is None:
+        return
+    try:
+        spec.gtd_time = rfc3339(parse_ns(spec.gtd_time))
+    except (ValueError, TypeError):
+        raise InvalidRequestError("order.gtdTime") from None
+
+
+def _extensions(raw: Json, key: str) -> dict[str, str]:
+    extensions = raw.get(key) or {}
+    if not isinstance(extensions, Mapping):
+        raise InvalidRequestError(f"order.{key}")
+    return {name: str(extensions[name]) for name in ("id", "tag", "comment") if name in extensions}
 
 
 def _units(raw: Json, listing: Listing) -> Decimal:
@@ -150,9 +195,9 @@ def _number(raw: Json, key: str, name: str) -> Decimal:
     try:
         number = Decimal(str(raw[key]))
     except InvalidOperation:
-        raise InvalidRequestError(f"Invalid value specified for 'order.{key}'") from None
+        raise InvalidRequestError(f"order.{key}") from None
     if not number.is_finite():
-        raise InvalidRequestError(f"Invalid value specified for 'order.{key}'")
+        raise InvalidRequestError(f"order.{key}")
     return number
 
 

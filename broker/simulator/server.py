@@ -1,68 +1,112 @@
-"""The simulated venue as an HTTP server, for a process of its own or inside a test."""
+"""The simulated venue on two ports, as the real one has two hosts: REST and streams."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, Self
 
 from aiohttp import web
 
-from broker.simulator import admin, routes_account, routes_orders
-from broker.simulator.middleware import VENUE, authorize, dress, limit, misbehave
+from broker.simulator import admin
+from broker.simulator.gate import Gate, Handler
+from broker.simulator.routes import ROUTES
 from broker.simulator.venue import Options, Venue
+from runtime.ports import listen, name_of
 
-SHUTDOWN_S = 1.0
-
-
-def application(venue: Venue) -> web.Application:
-    """The routes of v20 and of the administration, over one venue."""
-    app = web.Application(middlewares=[dress, limit(venue.options.requests_per_s), authorize, misbehave])
-    app[VENUE] = venue
-    for table in (routes_account.routes, routes_orders.routes, admin.routes):
-        app.add_routes(table)
-    return app
+SHUTDOWN_S = 0.2
 
 
 class Simulator:
-    """A venue that listens on loopback while the block runs. REST and streams share the port."""
+    """A v20 server. `async with` opens and closes it; port 0 is a free one.
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, **options: Any) -> None:
-        self.venue = Venue(Options(**options))
-        self._host, self._port = host, port
-        self._runner: web.AppRunner | None = None
-        self._market: asyncio.Task[None] | None = None
+    `options` may be given as a whole, or by the names of its fields.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        stream_port: int = 0,
+        options: Options | None = None,
+        source: Callable[[], int] = time.time_ns,
+        **changed: Any,
+    ) -> None:
+        self.options = replace(options or Options(), **changed)
+        self.venue = Venue(self.options, source)
+        self._places = ((host, port), (host, stream_port))
+        self._stack = AsyncExitStack()
+        self.rest_address = self.stream_address = ""
+
+    @property
+    def rest_url(self) -> str:
+        """Scheme and host of the REST API, without /v3."""
+        return f"http://{self.rest_address}"
+
+    @property
+    def stream_url(self) -> str:
+        """Scheme and host of the streams, without /v3."""
+        return f"http://{self.stream_address}"
+
+    @property
+    def token(self) -> str:
+        """A token that authorizes."""
+        return self.options.tokens[0]
+
+    @property
+    def account(self) -> str:
+        """The first account."""
+        return self.options.accounts[0]
 
     @property
     def state(self) -> Venue:
         """The venue itself, for a test to look into."""
         return self.venue
 
-    @property
-    def address(self) -> str:
-        """HOST:PORT."""
-        return f"{self._host}:{self._port}"
-
-    @property
-    def rest_url(self) -> str:
-        """Base of the REST API."""
-        return f"http://{self.address}"
-
-    @property
-    def stream_url(self) -> str:
-        """Base of the streams."""
-        return self.rest_url
-
     async def __aenter__(self) -> Self:
-        self._runner = web.AppRunner(application(self.venue), access_log=None, shutdown_timeout=SHUTDOWN_S)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        self._port = self._runner.addresses[0][1]
-        self._market = asyncio.create_task(self.venue.run())
+        async with AsyncExitStack() as stack:
+            sockets = [listen(*place) for place in self._places]
+            for taken in sockets:
+                stack.callback(taken.close)
+            runner = web.AppRunner(
+                application(self.venue), access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            for taken in sockets:
+                await web.SockSite(runner, taken).start()
+            self.rest_address, self.stream_address = (name_of(taken) for taken in sockets)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(group.create_task(self.venue.run()).cancel)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._market is not None:
-            self._market.cancel()
-            await asyncio.gather(self._market, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._stack.aclose()
+
+
+def application(venue: Venue) -> web.Application:
+    """Every route: v20's, the streams' and the simulator's own."""
+    app = web.Application(middlewares=[_as_json], client_max_size=1 << 20)
+    gate = Gate(venue)
+    for kind in ("pricing", "transactions"):
+        app.router.add_get(f"/v3/accounts/{{account}}/{kind}/stream", gate.stream(kind))
+    for method, path, endpoint in ROUTES:
+        app.router.add_route(method, f"/v3{path}", gate.endpoint(endpoint))
+    for method, path, act in admin.ACTS:
+        app.router.add_route(method, path, admin.handler(venue, act))
+    app.on_shutdown.append(gate.end_streams)
+    return app
+
+
+@web.middleware
+async def _as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error_:
+        words = {"errorMessage": error_.reason}
+        return web.json_response(words, status=error_.status, headers={"RequestID": "0"})

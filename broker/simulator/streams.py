@@ -1,33 +1,34 @@
-"""The venue's two streams: one JSON object a line, heartbeats between them, no replay."""
+"""The venue's two streams: one JSON object a line, a heartbeat every five seconds, no replay."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from broker.simulator import wire
-from broker.simulator.account import Transaction
+from broker.simulator.answers import encode
 from broker.simulator.clock import rfc3339
 from broker.simulator.faults import STREAM_KINDS, Rule
-from broker.simulator.market import Price
 from broker.simulator.venue import Subscription, Venue
 
+Encode = Callable[[Mapping[str, Any]], bytes]
 
-async def serve(request: web.Request, venue: Venue, subscription: Subscription) -> web.StreamResponse:
-    """Writes a stream until the client goes or a fault cuts it."""
-    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+
+async def serve(
+    request: web.Request, venue: Venue, subscription: Subscription, headers: dict[str, str]
+) -> web.StreamResponse:
+    """Writes a stream until the client goes, a fault cuts it or the simulator stops."""
+    in_unix = request.headers.get("Accept-Datetime-Format") == "UNIX"
+    response = web.StreamResponse(headers=headers | {"Content-Type": "application/octet-stream"})
     await response.prepare(request)
     venue.subscriptions.append(subscription)
+    if subscription.kind == "pricing":
+        subscription.offer_prices(list(venue.market.prices.values()))
     try:
-        if subscription.kind == "pricing":
-            for name in sorted(subscription.instruments):
-                subscription.offer(venue.market.prices[name])
-        else:
-            await _write(response, _heartbeat(venue, subscription))
-        await _pump(response, venue, subscription)
+        await _pump(request, response, venue, subscription, lambda line: encode(line, in_unix=in_unix) + b"\n")
     except ConnectionError:
         pass  # the client went: that is how a stream ends
     finally:
@@ -35,36 +36,42 @@ async def serve(request: web.Request, venue: Venue, subscription: Subscription) 
     return response
 
 
-async def _pump(response: web.StreamResponse, venue: Venue, subscription: Subscription) -> None:
-    while True:
+async def _pump(
+    request: web.Request, response: web.StreamResponse, venue: Venue, subscription: Subscription, line: Encode
+) -> None:
+    loop = asyncio.get_running_loop()
+    next_beat = loop.time()
+    while not subscription.ended:
+        if next_beat <= loop.time():
+            await response.write(line(_heartbeat(venue, subscription)))
+            next_beat = loop.time() + venue.options.heartbeat_s
         try:
-            item: Price | Transaction | None = await asyncio.wait_for(
-                subscription.lines.get(), venue.options.heartbeat_s
-            )
+            async with asyncio.timeout_at(next_beat):
+                await subscription.wake.wait()
         except TimeoutError:
-            item = None
-        fault = venue.faults.take("GET", f"/{subscription.kind}/stream", kinds=STREAM_KINDS)
-        line = _heartbeat(venue, subscription) if item is None else _line(item, venue)
-        if fault is not None and await _shows(fault, response, line):
-            return
-        await _write(response, line)
+            pass
+        fault = venue.faults.take("GET", request.path, kinds=STREAM_KINDS)
+        data = b"".join(line(item) for item in _waiting(venue, subscription))
+        if fault is not None:
+            await _show(fault, request, response, data or line(_heartbeat(venue, subscription)))
+        if data:
+            await response.write(data)
 
 
-async def _shows(fault: Rule, response: web.StreamResponse, line: dict[str, Any]) -> bool:
-    """Whether the fault ended the stream."""
+def _waiting(venue: Venue, subscription: Subscription) -> list[Mapping[str, Any]]:
+    prices, entries = subscription.take()
+    return [*(wire.price(item, venue.market.prices) for item in prices), *entries]
+
+
+async def _show(fault: Rule, request: web.Request, response: web.StreamResponse, data: bytes) -> None:
     if fault.kind == "stream_stall":
         await asyncio.sleep(fault.seconds)
-        return False
-    data = json.dumps(line).encode()
+        return
     await response.write(data[: len(data) // 2])
-    transport = response._req.transport if response._req is not None else None  # noqa: SLF001 - aiohttp has no public way to cut a response
-    if transport is not None:
-        transport.abort()
-    return True
-
-
-def _line(item: Price | Transaction, venue: Venue) -> dict[str, Any]:
-    return wire.price(item, venue.market.prices) if isinstance(item, Price) else item
+    if request.transport is not None:
+        # A half line, then nothing: closing waits for what is written, aborting does not.
+        request.transport.close()
+    raise ConnectionResetError
 
 
 def _heartbeat(venue: Venue, subscription: Subscription) -> dict[str, Any]:
@@ -72,7 +79,3 @@ def _heartbeat(venue: Venue, subscription: Subscription) -> dict[str, Any]:
     if subscription.kind == "transactions":
         beat["lastTransactionID"] = venue.accounts[subscription.account].last_id
     return beat
-
-
-async def _write(response: web.StreamResponse, line: dict[str, Any]) -> None:
-    await response.write(json.dumps(line).encode() + b"\n")

@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import random
 import time
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,25 +15,33 @@ from decimal import Decimal
 from broker.simulator.account import AccountBook, Transaction
 from broker.simulator.clock import NANOS
 from broker.simulator.faults import Faults
-from broker.simulator.market import Market, Price
-from broker.simulator.matching import Matching
+from broker.simulator.instruments import LISTINGS
+from broker.simulator.market import Market, Price, Scenario
+from broker.simulator.matching import Matching, trading_day
+
+WAITING_TRANSACTIONS = 10_000
+REQUESTS_KEPT = 20_000
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How a simulator is set up."""
 
     seed: int = 1
-    tokens: frozenset[str] = frozenset({"simulator-token"})
+    tokens: tuple[str, ...] = ("simulator-token",)
     accounts: tuple[str, ...] = ("101-004-1234567-001",)
+    instruments: tuple[str, ...] = tuple(LISTINGS)
     balance: Decimal = Decimal(100_000)
+    scenario: Scenario = Scenario.CALM
     ticks_per_s: float = 4.0
-    """The venue conflates prices to four a second for each instrument."""
+    """The venue conflates prices to four a second for each instrument. 0 moves nothing by itself."""
     speed: float = 1.0
     """Seconds of the venue's clock that pass in one of ours."""
     heartbeat_s: float = 5.0
-    requests_per_s: float = 120.0
-    """More are answered 429; the venue counts by IP. 0 counts nothing."""
+    requests_per_s: float = 0.0
+    """More are answered 429; the venue allows 120. 0 counts nothing."""
+    connections_per_s: float = 0.0
+    """More new connections are cut; the venue allows 2. 0 counts nothing."""
     latency_s: float = 0.0
     """How long an answer takes at least."""
 
@@ -42,84 +52,137 @@ class SimulatedClock:
     def __init__(self, speed: float, source: Callable[[], int] = time.time_ns) -> None:
         self._source = source
         self._anchor = self._shown = source()
-        self._speed = speed
+        self.speed = speed
 
     def now_ns(self) -> int:
         """The venue's time."""
-        return self._shown + int((self._source() - self._anchor) * self._speed)
+        return self._shown + int((self._source() - self._anchor) * self.speed)
 
     def move(self, seconds: float = 0.0, speed: float | None = None) -> None:
         """Jumps, and sets the speed from here on."""
         self._shown = self.now_ns() + int(seconds * NANOS)
         self._anchor = self._source()
-        self._speed = self._speed if speed is None else speed
+        self.speed = self.speed if speed is None else speed
 
 
 @dataclass(slots=True)
 class Subscription:
-    """What waits for one stream; a reader that is too slow loses the oldest prices, never transactions."""
+    """What waits for one stream: the latest price of each instrument, every transaction.
+
+    A reader that is too slow misses prices, as at the venue; one that has 10,000 transactions waiting is cut off.
+    """
 
     account: str
     kind: str
     instruments: frozenset[str] = frozenset()
-    lines: asyncio.Queue[Price | Transaction] = field(default_factory=lambda: asyncio.Queue(maxsize=10_000))
+    prices: dict[str, Price] = field(default_factory=dict)
+    entries: deque[Transaction] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
 
-    def offer(self, item: Price | Transaction) -> None:
-        """Queues an item without waiting."""
-        if self.lines.full():
-            self.lines.get_nowait()
-        self.lines.put_nowait(item)
+    def offer_prices(self, changed: Iterable[Price]) -> None:
+        """Keeps the latest of each."""
+        wanted = [price for price in changed if price.instrument in self.instruments]
+        if wanted:
+            self.prices.update((price.instrument, price) for price in wanted)
+            self.wake.set()
+
+    def offer_entries(self, new: Iterable[Transaction]) -> None:
+        """Queues transactions."""
+        self.entries.extend(new)
+        if len(self.entries) > WAITING_TRANSACTIONS:
+            self.end()
+        self.wake.set()
+
+    def end(self) -> None:
+        """Closes the stream."""
+        self.ended = True
+        self.wake.set()
+
+    def take(self) -> tuple[list[Price], list[Transaction]]:
+        """What waits, and nothing waits any more."""
+        found = list(self.prices.values()), list(self.entries)
+        self.prices.clear()
+        self.entries.clear()
+        self.wake.clear()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request that came: for tests that count what was sent."""
+
+    time_ns: int
+    method: str
+    path: str
+    status: int
+    fault: str | None
 
 
 class Venue:
     """Everything that a server shows. One event loop only."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, source: Callable[[], int] = time.time_ns) -> None:
         self.options = options
-        self.clock = SimulatedClock(options.speed)
-        self.market = Market(options.seed, self.clock.now_ns())
+        self.clock = SimulatedClock(options.speed, source)
+        now_ns = self.clock.now_ns()
+        self.market = Market(options.seed, now_ns, options.instruments)
+        self.market.scenario = options.scenario
         self.tokens = set(options.tokens)
-        self.faults = Faults(random.Random(options.seed))
-        self.accounts = {name: AccountBook(name, options.balance) for name in options.accounts}
+        self.faults = Faults(random.Random(options.seed), lambda: (self.clock.now_ns() - now_ns) / NANOS)
+        self.accounts = {name: AccountBook(name, options.balance, now_ns) for name in options.accounts}
         self.subscriptions: list[Subscription] = []
+        self.requests: deque[Seen] = deque(maxlen=REQUESTS_KEPT)
+        self.connections = 0
+        """How many were opened."""
         self._request_ids = itertools.count(42_000_000)
-        self._published = dict.fromkeys(self.accounts, 0)
+        self._published = {name: len(book.log) for name, book in self.accounts.items()}
+        self._day = trading_day(now_ns)
 
     def request_id(self) -> str:
         """A new one for each request."""
         return str(next(self._request_ids))
 
-    def matching(self, account: AccountBook, request_id: str) -> Matching:
+    def matching(self, account: AccountBook, request_id: str | None = None) -> Matching:
         """The rules at this moment."""
         return Matching(account, self.market.prices, self.clock.now_ns(), request_id)
 
+    def visible(self, account: AccountBook, lag_s: float) -> int:
+        """How many transactions a reader sees that lags behind."""
+        if not lag_s:
+            return len(account.log)
+        return bisect_right(account.times_ns, self.clock.now_ns() - int(lag_s * NANOS))
+
     def step(self) -> None:
         """Moves the prices once and lets what they trigger happen."""
-        changed = self.market.step(self.clock.now_ns())
-        self.apply(changed)
+        self.apply(self.market.step(self.clock.now_ns()))
 
-    def apply(self, changed: Iterable[Price]) -> None:
+    def apply(self, changed: list[Price]) -> None:
         """Shows changed prices to the streams and to resting orders."""
+        day = trading_day(self.clock.now_ns())
         for account in self.accounts.values():
-            self.matching(account, "0").tick()
-        for price in changed:
-            for subscription in self.subscriptions:
-                if subscription.kind == "pricing" and price.instrument in subscription.instruments:
-                    subscription.offer(price)
-        self.publish()
+            rules = self.matching(account)
+            for _ in range(day - self._day):
+                rules.finance()
+            rules.tick()
+            self.publish(account)
+        self._day = max(day, self._day)
+        for subscription in self.subscriptions:
+            if subscription.kind == "pricing":
+                subscription.offer_prices(changed)
 
-    def publish(self) -> None:
+    def publish(self, account: AccountBook) -> None:
         """Hands new transactions to the transaction streams."""
-        for name, account in self.accounts.items():
-            new: list[Transaction] = account.log[self._published[name] :]
-            self._published[name] = len(account.log)
-            for subscription in self.subscriptions:
-                if subscription.kind == "transactions" and subscription.account == name:
-                    for entry in new:
-                        subscription.offer(entry)
+        new = account.log[self._published[account.id] :]
+        self._published[account.id] = len(account.log)
+        for subscription in self.subscriptions if new else ():
+            if subscription.kind == "transactions" and subscription.account == account.id:
+                subscription.offer_entries(new)
 
     async def run(self) -> None:
-        """Moves the market until it is cancelled."""
-        while True:
-            await asyncio.sleep(1 / self.options.ticks_per_s)
+        """Moves the market until it is cancelled; a step that comes late is not made up for."""
+        loop = asyncio.get_running_loop()
+        while self.options.ticks_per_s:
+            due = loop.time() + 1 / self.options.ticks_per_s
             self.step()
+            await asyncio.sleep(max(0.0, due - loop.time()))

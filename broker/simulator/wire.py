@@ -8,8 +8,8 @@ from typing import Any
 
 from broker.simulator.account import CLOSEOUT_SHARE, AccountBook, RestingOrder, Trade, margin, money, profit
 from broker.simulator.clock import rfc3339
-from broker.simulator.market import HOME, LIQUIDITY, Price, home_factor
-from broker.simulator.matching import describe
+from broker.simulator.instruments import LISTINGS
+from broker.simulator.market import HOME, Price, home_factor
 
 Prices = Mapping[str, Price]
 ZERO = "0.0000"
@@ -24,55 +24,50 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
         "time": rfc3339(item.time_ns),
         "status": "tradeable" if item.tradeable else "non-tradeable",
         "tradeable": item.tradeable,
-        "bids": [{"price": str(item.bid), "liquidity": LIQUIDITY}],
-        "asks": [{"price": str(item.ask), "liquidity": LIQUIDITY}],
+        "bids": [{"price": str(item.bid), "liquidity": item.liquidity}],
+        "asks": [{"price": str(item.ask), "liquidity": item.liquidity}],
         "closeoutBid": str(item.bid),
         "closeoutAsk": str(item.ask),
         "quoteHomeConversionFactors": {"positiveUnits": factor, "negativeUnits": factor},
     }
 
 
-def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """An `AccountSummary`."""
+def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
+    """A `HomeConversions`: what one unit of a currency is worth at home."""
+    is_base = currency == HOME or f"{currency}_{HOME}" in prices
+    pair = f"{currency}_{HOME}" if is_base else f"{HOME}_{currency}"
+    direct = Decimal(1) if currency == HOME else prices[pair].mid
+    factor = direct if is_base else 1 / direct
+    text = str(round(factor, 8))
+    return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
+
+
+def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
+    """What the prices make of an account: `CalculatedAccountState`."""
     unrealized = book.unrealized(prices)
     nav = book.balance + unrealized
     used = book.margin_used(prices)
-    closeout = used * CLOSEOUT_SHARE
-    trades = book.open_trades()
-    realized = money(sum(book.realized.values(), Decimal(0)))
+    free = str(money(max(nav - used, Decimal(0))))
+    value = str(_value(book.open_trades(), prices))
     return {
-        "id": book.id,
-        "alias": "Simulated",
-        "currency": HOME,
-        "createdByUserID": book.user_id,
-        "createdTime": rfc3339(0),
-        "guaranteedStopLossOrderMode": "ALLOWED",
-        "resettablePL": str(realized),
-        "commission": ZERO,
-        "financing": ZERO,
-        "guaranteedExecutionFees": ZERO,
-        "marginRate": "0.0333",
-        "hedgingEnabled": False,
-        "balance": str(money(book.balance)),
-        "pl": str(realized),
         "unrealizedPL": str(unrealized),
         "NAV": str(money(nav)),
         "marginUsed": str(used),
-        "marginAvailable": str(money(max(nav - used, Decimal(0)))),
-        "positionValue": str(_value(trades, prices)),
+        "marginAvailable": free,
+        "positionValue": value,
         "marginCloseoutUnrealizedPL": str(unrealized),
         "marginCloseoutNAV": str(money(nav)),
         "marginCloseoutMarginUsed": str(used),
-        "marginCloseoutPercent": str(money(closeout / nav)) if nav > 0 else ZERO,
-        "marginCloseoutPositionValue": str(_value(trades, prices)),
-        "withdrawalLimit": str(money(max(nav - used, Decimal(0)))),
+        "marginCloseoutPercent": _share(used * CLOSEOUT_SHARE, nav),
+        "marginCloseoutPositionValue": value,
+        "withdrawalLimit": free,
         "marginCallMarginUsed": str(used),
-        "marginCallPercent": str(money(used / nav)) if nav > 0 else ZERO,
-        "openTradeCount": len(trades),
-        "openPositionCount": len({item.instrument for item in trades}),
-        "pendingOrderCount": len(book.pending()),
-        "lastTransactionID": book.last_id,
+        "marginCallPercent": _share(used, nav),
     }
+
+
+def _share(part: Decimal, whole: Decimal) -> str:
+    return str(round(part / whole, 5)) if whole > 0 else ZERO
 
 
 def _value(trades: list[Trade], prices: Prices) -> Decimal:
@@ -80,31 +75,71 @@ def _value(trades: list[Trade], prices: Prices) -> Decimal:
     return money(sum(values, Decimal(0)))
 
 
-def trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `Trade`."""
-    found: dict[str, Any] = {
-        "id": item.id,
-        "instrument": item.instrument,
-        "price": str(item.price),
-        "openTime": rfc3339(item.open_time_ns),
-        "initialUnits": str(item.initial_units),
-        "state": item.state,
-        "currentUnits": str(item.units),
-        "realizedPL": str(money(item.realized)),
-        "financing": ZERO,
+def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """An `AccountSummary`."""
+    realized = str(money(sum(book.realized.values(), Decimal(0))))
+    return {
+        "id": book.id,
+        "alias": "Simulated",
+        "currency": HOME,
+        "createdByUserID": book.user_id,
+        "createdTime": rfc3339(book.created_ns),
+        "guaranteedStopLossOrderMode": "ALLOWED",
+        "hedgingEnabled": False,
+        "marginRate": "0.0333",
+        "balance": str(money(book.balance)),
+        "pl": realized,
+        "resettablePL": realized,
+        "financing": str(money(book.financing)),
+        "commission": ZERO,
+        "guaranteedExecutionFees": ZERO,
+        "openTradeCount": len(book.open_trades()),
+        "openPositionCount": len(book.instruments()),
+        "pendingOrderCount": len(book.pending()),
+        "lastTransactionID": book.last_id,
+        **totals(book, prices),
     }
-    if item.client:
-        found["clientExtensions"] = dict(item.client)
-    if item.state == "OPEN":
-        found["unrealizedPL"] = str(money(profit(item, prices)))
-        found["marginUsed"] = str(money(margin(item.instrument, item.units, prices)))
-    else:
-        found["closeTime"] = rfc3339(item.close_time_ns or 0)
-        found["averageClosePrice"] = str(item.close_price)
-    for waiting in book.pending():
-        if waiting.spec.trade_id == item.id:
-            found[_LINKS[waiting.spec.type]] = order(waiting)
-    return found
+
+
+def account(book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """An `Account`: the summary and everything that is open."""
+    return {
+        **summary(book, prices),
+        "trades": [trade_summary(item, book, prices) for item in book.open_trades()],
+        "positions": [position(name, book, prices) for name in book.traded()],
+        "orders": [order(item) for item in book.pending()],
+    }
+
+
+def state(book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """An `AccountChangesState`: what prices alone have changed."""
+    trailing = [item for item in book.pending() if item.trailing_value is not None]
+    return {
+        **totals(book, prices),
+        "orders": [{"id": item.id, "trailingStopValue": str(item.trailing_value)} for item in trailing],
+        "trades": [
+            {
+                "id": item.id,
+                "unrealizedPL": str(money(profit(item, prices))),
+                "marginUsed": str(money(margin(item.instrument, item.units, prices))),
+            }
+            for item in book.open_trades()
+        ],
+        "positions": [_position_state(name, book, prices) for name in book.instruments()],
+    }
+
+
+def _position_state(instrument: str, book: AccountBook, prices: Prices) -> dict[str, str]:
+    trades = book.open_trades(instrument)
+    longs = book.unrealized(prices, [item for item in trades if item.units > 0])
+    shorts = book.unrealized(prices, [item for item in trades if item.units < 0])
+    return {
+        "instrument": instrument,
+        "netUnrealizedPL": str(longs + shorts),
+        "longUnrealizedPL": str(longs),
+        "shortUnrealizedPL": str(shorts),
+        "marginUsed": str(money(margin(instrument, book.position(instrument), prices))),
+    }
 
 
 _LINKS = {
@@ -115,54 +150,99 @@ _LINKS = {
 }
 
 
+def trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """A `Trade`, the orders that would close it whole."""
+    return _trade(item, prices) | {
+        _LINKS[waiting.spec.type]: order(waiting)
+        for waiting in book.pending_for(item.id)
+        if waiting.spec.type in _LINKS
+    }
+
+
+def trade_summary(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """A `TradeSummary`, the orders that would close it by their ids."""
+    return _trade(item, prices) | {
+        f"{_LINKS[waiting.spec.type]}ID": waiting.id
+        for waiting in book.pending_for(item.id)
+        if waiting.spec.type in _LINKS
+    }
+
+
+def _trade(item: Trade, prices: Prices) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": item.id,
+        "instrument": item.instrument,
+        "price": str(item.price),
+        "openTime": rfc3339(item.open_time_ns),
+        "initialUnits": str(item.initial_units),
+        "initialMarginRequired": str(item.initial_margin),
+        "state": item.state,
+        "currentUnits": str(item.units),
+        "realizedPL": str(money(item.realized)),
+        "financing": str(money(item.financing)),
+    }
+    if item.client:
+        found["clientExtensions"] = dict(item.client)
+    if item.closing_ids:
+        found["closingTransactionIDs"] = list(item.closing_ids)
+        found["averageClosePrice"] = str(item.average_close_price)
+    if item.state == "OPEN":
+        found["unrealizedPL"] = str(money(profit(item, prices)))
+        found["marginUsed"] = str(money(margin(item.instrument, item.units, prices)))
+    else:
+        found["closeTime"] = rfc3339(item.close_time_ns or 0)
+    return found
+
+
 def order(item: RestingOrder) -> dict[str, Any]:
     """An `Order` of its type."""
-    found = {
+    found: dict[str, Any] = {
         "id": item.id,
         "createTime": rfc3339(item.create_time_ns),
         "type": item.spec.type,
         "state": item.state,
-        **describe(item.spec),
+        **item.spec.wire(),
+        **item.outcome,
     }
     if item.trailing_value is not None:
         found["trailingStopValue"] = str(item.trailing_value)
-    if item.filled_by is not None:
-        found["fillingTransactionID"] = item.filled_by
-    if item.cancelled_by is not None:
-        found["cancellingTransactionID"] = item.cancelled_by
+    if item.touched_from is not None:
+        found["initialMarketPrice"] = str(item.touched_from)
     return found
 
 
 def position(instrument: str, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `Position`: both sides, of which one is zero without hedging."""
+    """A `Position`: both sides, of which one is empty without hedging."""
     trades = book.open_trades(instrument)
-    realized = str(money(book.realized.get(instrument, Decimal(0))))
     return {
         "instrument": instrument,
-        "pl": realized,
-        "resettablePL": realized,
-        "unrealizedPL": str(book.unrealized(prices, trades)),
-        "financing": ZERO,
+        **_results(book.realized[instrument, 1] + book.realized[instrument, -1], book.unrealized(prices, trades)),
         "commission": ZERO,
-        "guaranteedExecutionFees": ZERO,
         "marginUsed": str(money(margin(instrument, book.position(instrument), prices))),
-        "long": _side([item for item in trades if item.units > 0], book, prices),
-        "short": _side([item for item in trades if item.units < 0], book, prices),
+        "long": _side(instrument, 1, book, prices),
+        "short": _side(instrument, -1, book, prices),
     }
 
 
-def _side(trades: list[Trade], book: AccountBook, prices: Prices) -> dict[str, Any]:
+def _results(realized: Decimal, unrealized: Decimal) -> dict[str, str]:
+    return {
+        "pl": str(money(realized)),
+        "resettablePL": str(money(realized)),
+        "unrealizedPL": str(unrealized),
+        "financing": ZERO,
+        "guaranteedExecutionFees": ZERO,
+    }
+
+
+def _side(instrument: str, sign: int, book: AccountBook, prices: Prices) -> dict[str, Any]:
+    trades = [item for item in book.open_trades(instrument) if item.units * sign > 0]
     units = sum((item.units for item in trades), Decimal(0))
     found: dict[str, Any] = {
         "units": str(units),
-        "pl": ZERO,
-        "resettablePL": ZERO,
-        "unrealizedPL": str(book.unrealized(prices, trades)),
-        "financing": ZERO,
-        "guaranteedExecutionFees": ZERO,
+        **_results(book.realized[instrument, sign], book.unrealized(prices, trades)),
     }
     if units:
         value = sum((item.units * item.price for item in trades), Decimal(0))
-        found["averagePrice"] = str(round(value / units, 5))
+        found["averagePrice"] = str(LISTINGS[instrument].round(value / units))
         found["tradeIDs"] = [item.id for item in trades]
     return found
