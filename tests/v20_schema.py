@@ -102,6 +102,8 @@ LATER: dict[str, dict[str, Schema]] = {
 LATER_WORD = "GUARANTEED_STOP_LOSS|^UNITS_MINIMUM_NOT_MET$"
 """Words that enumerations have gained since."""
 
+_ERRORS = 400
+_IDS: Schema = {"lastTransactionID": _ID, "relatedTransactionIDs": {"type": "array", "items": _ID}}
 _ORDER_TYPE_NAMES = {
     "MARKET": "MarketOrder",
     "LIMIT": "LimitOrder",
@@ -202,7 +204,13 @@ def _definition_validator(name: str) -> Draft202012Validator:
 
 @functools.cache
 def _validator(method: str, path: str, status: int) -> Draft202012Validator:
-    response = _document()["paths"][path][method]["responses"][str(status)]
+    response = _document()["paths"][path][method]["responses"].get(str(status))
+    if response is None:
+        response = {"$ref": f"#/responses/{status}"}
     if "$ref" in response:
         response = _document()["responses"][response["$ref"].rpartition("/")[2]]
-    return Draft202012Validator({**response["schema"], "definitions": _document()["definitions"]})
+    schema = dict(response["schema"])
+    if status >= _ERRORS:
+        # The venue names them wherever a refusal is a transaction; the description forgets some.
+        schema["properties"] = {**_IDS, **schema["properties"]}
+    return Draft202012Validator({**schema, "definitions": _document()["definitions"]})

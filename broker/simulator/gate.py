@@ -93,17 +93,19 @@ class Gate:
 
     async def _answer(self, request: web.Request, request_id: str, act: Endpoint, fault: Rule | None) -> Answer:
         self._admit(request, fault)
+        # Read whole first: what has arrived is acted on, whether or not its client waits for the answer.
+        body = await self._read(request)
         if self._venue.options.latency_s:
             await asyncio.sleep(self._venue.options.latency_s)
         if fault is None:
-            return self._apply(request, request_id, act, await self._read(request))
+            return self._apply(request, request_id, act, body)
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
         lag_s = fault.seconds if fault.kind == "lag" else 0.0
-        status, body = self._apply(request, request_id, act, await self._read(request), lag_s)
+        status, answer = self._apply(request, request_id, act, body, lag_s)
         if fault.kind == "error_after":
             return fault.status or 500, error(fault.status or 500)
-        return status, _from_tomorrow(body) if fault.kind == "unknown_value" else body
+        return status, _from_tomorrow(answer) if fault.kind == "unknown_value" else answer
 
     def _apply(self, request: web.Request, request_id: str, act: Endpoint, body: Any, lag_s: float = 0.0) -> Answer:
         ask = self._context(request, request_id, body, lag_s)
@@ -158,7 +160,10 @@ class Gate:
         )
 
     async def _read(self, request: web.Request) -> Any:
-        data = await request.read()
+        try:
+            data = await request.read()
+        except ConnectionError:
+            raise AnswerError(0, {}) from None  # the client went in the middle of its request
         if not data:
             return {}
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -74,11 +74,7 @@ class Market:
         for name, listing in self._listings.items():
             price = self._price(listing, now_ns)
             before = self.prices.get(name)
-            if before is None or (before.bid, before.ask, before.tradeable) != (
-                price.bid,
-                price.ask,
-                price.tradeable,
-            ):
+            if before is None or replace(before, time_ns=now_ns) != price:
                 self.prices[name] = price
                 changed.append(price)
         return changed

@@ -55,7 +55,7 @@ class Simulator:
     @property
     def token(self) -> str:
         """A token that authorizes."""
-        return self.options.tokens[0]
+        return next(iter(self.options.tokens))
 
     @property
     def account(self) -> str:
@@ -72,9 +72,7 @@ class Simulator:
             sockets = [listen(*place) for place in self._places]
             for taken in sockets:
                 stack.callback(taken.close)
-            runner = web.AppRunner(
-                application(self.venue), access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True
-            )
+            runner = web.AppRunner(application(self.venue), access_log=None, shutdown_timeout=SHUTDOWN_S)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             for taken in sockets:

@@ -8,7 +8,7 @@ import random
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -28,7 +28,7 @@ class Options:
     """How a simulator is set up."""
 
     seed: int = 1
-    tokens: tuple[str, ...] = ("simulator-token",)
+    tokens: Collection[str] = ("simulator-token",)
     accounts: tuple[str, ...] = ("101-004-1234567-001",)
     instruments: tuple[str, ...] = tuple(LISTINGS)
     balance: Decimal = Decimal(100_000)

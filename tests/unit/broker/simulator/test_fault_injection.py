@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from broker.simulator.server import Simulator
+from tests.v20_client import V20Client
+
+ORDER = {"order": {"type": "MARKET", "instrument": "EUR_USD", "units": "100"}}
+
+
+async def post(client: V20Client, fault: str | None, timeout_s: float = 5.0) -> tuple[int, str]:
+    headers = {"X-Simulate-Fault": fault} if fault else {}
+    url = f"{client.rest_url}/v3/accounts/{client.account}/orders"
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
+    async with client.session.post(url, json=ORDER, headers=headers, timeout=timeout) as answer:
+        return answer.status, await answer.text()
+
+
+async def admin(client: V20Client, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    async with client.session.request(method, f"{client.rest_url}/simulator/{path}", json=body) as answer:
+        return answer.status, await answer.json()
+
+
+async def fills(client: V20Client) -> int:
+    return sum(entry["type"] == "ORDER_FILL" for entry in await client.log())
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "words"),
+    [
+        ("error_before", 500, "Internal server error."),
+        ("error_before; status=504", 504, "Timeout waiting for response."),
+        ("html", 503, "<html>"),
+        ("unauthorized", 401, "Insufficient authorization"),
+        ("rate_limited", 429, "rate"),
+    ],
+)
+async def test_a_fault_before_leaves_no_trace(client: V20Client, fault: str, status: int, words: str) -> None:
+    answered, text = await post(client, fault)
+
+    assert (answered, words in text) == (status, True)
+    assert await fills(client) == 0
+
+
+async def test_a_reset_before_leaves_no_trace(client: V20Client) -> None:
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await post(client, "reset_before")
+
+    assert await fills(client) == 0
+
+
+async def test_a_reset_after_has_traded(client: V20Client) -> None:
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await post(client, "reset_after")
+
+    assert await fills(client) == 1
+
+
+async def test_half_a_body_has_traded(client: V20Client) -> None:
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await post(client, "half_body")
+
+    assert await fills(client) == 1
+
+
+async def test_a_hang_has_traded(client: V20Client) -> None:
+    with pytest.raises(TimeoutError):
+        await post(client, "hang", timeout_s=0.1)
+
+    assert await fills(client) == 1
+
+
+async def test_an_error_after_has_traded(client: V20Client) -> None:
+    status, _ = await post(client, "error_after; status=502")
+
+    assert (status, await fills(client)) == (502, 1)
+
+
+async def test_a_delayed_request_lands_though_its_client_went(client: V20Client) -> None:
+    with pytest.raises(TimeoutError):
+        await post(client, "delay; seconds=0.2", timeout_s=0.05)
+    async with asyncio.timeout(5):
+        while await fills(client) == 0:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_lagging_log_shows_an_order_later(simulator: Simulator, client: V20Client) -> None:
+    order = (await client.order())["orderCreateTransaction"]["id"]
+    await admin(client, "POST", "faults", {"kind": "lag", "seconds": 3600, "method": "GET", "count": -1})
+
+    behind = await client.get("/transactions/sinceid?id=0")
+    await client.get(f"/orders/{order}", status=404)
+    simulator.venue.clock.move(3601.0)
+    caught_up = await client.get("/transactions/sinceid?id=0")
+
+    assert (behind["transactions"], behind["lastTransactionID"]) == ([], "0")
+    assert caught_up["lastTransactionID"] == "4"
+
+
+async def test_values_of_tomorrow_come_where_they_are_asked_for(client: V20Client) -> None:
+    _, text = await post(client, "unknown_value")
+
+    body = json.loads(text)
+    assert body["fieldOfTomorrow"] == {"values": [1, None, "x"]}
+    assert body["orderFillTransaction"]["reason"] == "REASON_OF_TOMORROW"
+
+
+async def test_a_rule_is_used_up_and_counted(client: V20Client) -> None:
+    rules = {"rules": [{"kind": "error_before", "method": "POST", "path": "/orders", "count": 2}]}
+    await admin(client, "POST", "faults", rules)
+
+    statuses = [(await post(client, None))[0] for _ in range(3)]
+
+    _, state = await admin(client, "GET", "state")
+    assert statuses == [500, 500, 201]
+    assert state["faults_used"] == {"error_before": 2}
+
+
+async def test_a_rule_waits_for_its_time(simulator: Simulator, client: V20Client) -> None:
+    await admin(client, "POST", "faults", {"kind": "html", "after_s": 3600, "count": -1})
+
+    before, _ = await post(client, None)
+    simulator.venue.clock.move(3601.0)
+    after, _ = await post(client, None)
+    await admin(client, "DELETE", "faults")
+
+    assert (before, after) == (201, 503)
+    assert (await post(client, None))[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"kind": "earthquake"}, "earthquake"),
+        ({"kind": "html", "colour": 1}, "colour"),
+        ({"kind": "html", "count": "x"}, "count"),
+        ({"kind": "html", "status": 200}, "status"),
+        ({}, "kind"),
+    ],
+)
+async def test_a_fault_that_cannot_be_is_refused(client: V20Client, body: Any, word: str) -> None:
+    status, answer = await admin(client, "POST", "faults", body)
+
+    assert status == 400
+    assert word in answer["errorMessage"]
+
+
+@pytest.mark.parametrize("header", ["earthquake", "delay; seconds=soon", "delay; colour=1"])
+async def test_a_header_that_cannot_be_is_refused(client: V20Client, header: str) -> None:
+    status, _ = await post(client, header)
+
+    assert status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("clock", {"seconds": -1}),
+        ("clock", {"speed": 0}),
+        ("clock", {"moon": 1}),
+        ("scenario", {"scenario": "war"}),
+        ("prices", {"instrument": "XXX_YYY", "mid": "1"}),
+        ("prices", {"instrument": "EUR_USD", "mid": "x"}),
+        ("tokens", {"accept": [1]}),
+        ("tokens", [1]),
+    ],
+)
+async def test_a_command_that_cannot_be_followed_is_refused(client: V20Client, path: str, body: Any) -> None:
+    status, answer = await admin(client, "POST", path, body)
+
+    assert status == 400
+    assert answer["errorMessage"]
+
+
+async def test_tokens_change_from_the_next_request_on(simulator: Simulator, client: V20Client) -> None:
+    await admin(client, "POST", "tokens", {"accept": ["new"], "revoke": [simulator.token]})
+
+    await client.get("/summary", status=401)
+    async with V20Client(simulator.rest_url, "new") as renewed:
+        await renewed.get("/summary")
+
+
+async def test_what_came_is_listed(client: V20Client) -> None:
+    await post(client, None)
+    await post(client, "error_before")
+
+    _, answer = await admin(client, "GET", "requests")
+
+    seen = [(item["method"], item["status"], item["fault"]) for item in answer["requests"]]
+    assert seen == [("POST", 201, None), ("POST", 500, "error_before")]
+
+
+async def test_a_weekend_halts_the_market(client: V20Client) -> None:
+    await admin(client, "POST", "scenario", {"scenario": "weekend"})
+
+    price = (await client.get("/pricing?instruments=EUR_USD"))["prices"][0]
+
+    assert (price["tradeable"], price["status"]) == (False, "non-tradeable")
