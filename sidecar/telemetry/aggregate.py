@@ -309,7 +309,7 @@ class Aggregate:
         rows.append(["overflow", [[*key, count] for key, count in self.overflow.items()]])
         return rows
 
-    def restore(self, rows: Iterable[Row]) -> None:
+    def restore(self, rows: Iterable[Sequence[Any]]) -> None:
         """Takes a state that `capture` gave, into an empty aggregate."""
         for row in rows:
             match row:

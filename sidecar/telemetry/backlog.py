@@ -75,7 +75,7 @@ class Backlog:
 
     def batches(self, after: Position, max_records: int) -> list[StoredBatch]:
         """As `wait_batches`, empty where there is nothing yet."""
-        after = max(after, self.cursor)
+        after = max(after, self.cursor, Position(self.settled_before()))
         source = self._kept(after) if after >= self._recent_from else self._read(after)
         taken, records = [], 0
         for stored in source:
@@ -166,7 +166,7 @@ class Backlog:
         return {"cursor": [self.cursor.segment, self.cursor.offset], "waiting": waiting}
 
     def restore(self, captured: dict[str, Any], position: Position) -> None:
-        """Takes what `capture` gave, for a replay from `position`. Records of segments that are gone count as dropped."""
+        """Takes what `capture` gave, for a replay from `position`; records of segments that are gone are dropped."""
         self.cursor = Position(*captured["cursor"])
         self._recent_from = position
         held = set(self._journal.segments)

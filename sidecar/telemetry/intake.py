@@ -6,6 +6,7 @@ has returned.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -78,6 +79,7 @@ class Intake:
         self._backlog = backlog
         self._counts = counts
         self._limits = limits
+        self.watch: Callable[[StoredBatch], None] | None = None
         self._next_stream = 1
         self.sessions: dict[SessionKey, SessionState] = {}
         self.cut_strings = 0
@@ -177,6 +179,8 @@ class Intake:
         counts.duplicate += duplicates
         stored = StoredBatch(end=end, session=stream.session, batch=clean, types=stream.types, received_ns=now_ns)
         self._take(stream.number, stored, stream.state, rejections, len(raw))
+        if self.watch is not None:
+            self.watch(stored)
         return rejections
 
     def _sound(self, stream: OpenStream, batch: pb.Batch, taken: int) -> tuple[pb.Batch, list[pb.Rejection]]:

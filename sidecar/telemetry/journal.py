@@ -58,6 +58,11 @@ class Journal:
         """The segments there are, oldest first."""
         return sorted(self._sizes)
 
+    def bytes_since(self, position: Position) -> int:
+        """Bytes that stand behind `position`."""
+        newer = sum(size for segment, size in self._sizes.items() if segment > position.segment)
+        return newer + max(0, self._sizes.get(position.segment, 0) - position.offset)
+
     def skip_to(self, segment: int) -> None:
         """Begins at `segment` or later, so that a position of the past never stands in the future."""
         self._segment = max(self._segment, segment)
@@ -142,6 +147,19 @@ class Journal:
             self._volume.remove(segment_name(segment))
             freed += self._sizes.pop(segment)
         return freed
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """Replaces a file that is no segment, after everything appended before is durable too. Blocks.
+
+        Raises:
+            OSError: the old file stands.
+        """
+        self._volume.sync()
+        self._volume.replace(name, data)
+
+    def close(self) -> None:
+        """Gives up the volume."""
+        self._volume.close()
 
     def sync(self) -> None:
         """Makes durable what was appended before the call. Blocks."""

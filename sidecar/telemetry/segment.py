@@ -216,15 +216,17 @@ def _entry(payload: bytes) -> tuple[int, Entry] | None:
         return stream, Stored(stream, received_ns, payload[_BATCH.size : middle], payload[middle:])
     if kind == b"X":
         return 0, Expire(*_EXPIRE.unpack(payload)[1:])
-    if kind == FILLER:
-        return None
+    return None if kind == FILLER else (_STREAM.unpack_from(payload)[1], _stream_entry(kind, payload))
+
+
+def _stream_entry(kind: bytes, payload: bytes) -> Entry:
     stream, rest = _STREAM.unpack_from(payload)[1], payload[_STREAM.size :]
     match kind:
         case b"S":
-            return stream, pb.Hello.FromString(rest)
+            return pb.Hello.FromString(rest)
         case b"D":
-            return stream, pb.Define.FromString(rest)
+            return pb.Define.FromString(rest)
         case b"G":
-            return stream, Begin(stream)
+            return Begin(stream)
         case _:
-            return stream, End(stream)
+            return End(stream)

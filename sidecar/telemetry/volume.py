@@ -49,6 +49,7 @@ class DirectoryVolume:
         self._directory = directory
         self._name = ""
         self._handle = -1
+        self._unsynced: list[int] = []
 
     def names(self) -> list[str]:
         """The files that are there, hidden ones left out."""
@@ -69,7 +70,7 @@ class DirectoryVolume:
     def append(self, name: str, data: bytes) -> None:
         """Extends the file; cut back where the volume takes only a part."""
         if name != self._name:
-            self.close()
+            self._leave_file()
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._handle = os.open(self._directory / name, flags, FILE_MODE)
             self._name = name
@@ -94,23 +95,32 @@ class DirectoryVolume:
         """Removes a file, if it is there."""
         (self._directory / name).unlink(missing_ok=True)
 
+    def _leave_file(self) -> None:
+        if self._handle >= 0:
+            self._unsynced.append(self._handle)
+            self._handle, self._name = -1, ""
+
     def sync(self) -> None:
-        """Flushes the file that is appended to, and the directory's names."""
-        if self._handle < 0:
-            return
-        # The loop may turn to the next file meanwhile: the descriptor is this call's own.
-        handle = os.dup(self._handle)
+        """Flushes what was appended to, and the directory's names."""
+        handles, self._unsynced = self._unsynced, []
+        if self._handle >= 0:
+            # The loop may turn to the next file meanwhile: the descriptor is this call's own.
+            handles.append(os.dup(self._handle))
         try:
-            os.fdatasync(handle)
+            for handle in handles:
+                os.fdatasync(handle)
         finally:
-            os.close(handle)
-        fsync_directory(self._directory)
+            for handle in handles:
+                os.close(handle)
+        if handles:
+            fsync_directory(self._directory)
 
     def close(self) -> None:
-        """Closes the file that is appended to."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle, self._name = -1, ""
+        """Closes what is open."""
+        self._leave_file()
+        for handle in self._unsynced:
+            os.close(handle)
+        self._unsynced = []
 
 
 class MemoryVolume:
