@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Collection
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def _options(given: argparse.Namespace) -> Options:
     )
 
 
-def _tokens(given: argparse.Namespace, faults: list[str]) -> tuple[str, ...]:
+def _tokens(given: argparse.Namespace, faults: list[str]) -> Collection[str]:
     tokens = list(given.token)
     for path in given.token_file:
         try:
