@@ -303,13 +303,15 @@ class OtlpExporter:
 
     async def _push_metrics(self, stop: asyncio.Event) -> None:
         """Sends a snapshot each interval; what is unsent by the next is superseded, unless it is a difference."""
-        while not stop.is_set():
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.metrics_interval_s):
                     await stop.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.metrics_interval_s):
                     await self._send_snapshot()
+            if stop.is_set():
+                return
 
     async def _send_snapshot(self) -> None:
         if self._base is None or not self._unsent:

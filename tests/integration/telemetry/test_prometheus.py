@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import json
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
-import aiohttp
 import psutil
 import pytest
 from aiohttp import web
@@ -27,7 +27,7 @@ from sidecar.telemetry.self_metrics_sources import (
     process_measures,
     producer_measures,
 )
-from tests.integration.telemetry.servers import answers, free_port, running, wait_until
+from tests.integration.telemetry.servers import fetch, prometheus
 from tests.require import require_binary
 from tests.unit.sidecar.telemetry.snapshots import NOW, counter, gauge, histogram, snapshot
 
@@ -98,29 +98,23 @@ async def address(page: MetricsPage) -> AsyncIterator[str]:
 
 @pytest.mark.slow
 async def test_prometheus_takes_every_series_and_exemplar(page: MetricsPage, address: str, tmp_path: Path) -> None:
-    prometheus = require_binary("prometheus")
-    port = free_port()
-    scrape = {"job_name": "sidecar", "static_configs": [{"targets": [address]}], "scrape_interval": "1s"}
-    (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))
-    command = [
-        prometheus,
-        f"--config.file={tmp_path}/prometheus.yml",
-        f"--storage.tsdb.path={tmp_path}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=exemplar-storage",
-    ]
-    api = f"http://127.0.0.1:{port}/api/v1"
-    async with running(command, tmp_path / "log"), aiohttp.ClientSession() as session:
-        await wait_until(
-            lambda: answers(session, f"http://127.0.0.1:{port}/-/ready"), "ready", output=tmp_path / "log"
-        )
+    server, api = prometheus(tmp_path, address)
 
-        async def scraped() -> bool:
-            return bool(await ask(session, f"{api}/query", query='up{job="sidecar"} == 1'))
+    def ask(path: str, **parameters: str) -> Any:
+        answer = fetch(f"{api}/{path}?{urlencode(parameters)}")
+        assert answer["status"] == "success", answer
+        return answer["data"]
 
-        await wait_until(scraped, "a scrape that succeeded", output=tmp_path / "log")
-        stored = await ask(session, f"{api}/query", query='{job="sidecar",__name__!~"up|scrape_.*"}')
-        exemplars = await ask(session, f"{api}/query_exemplars", query="broker_orders_total", start="0", end="4e9")
+    def scraped() -> bool:
+        return bool(ask("query", query='up{job="sidecar"} == 1')["result"])
+
+    def look() -> tuple[Any, Any]:
+        with server:
+            server.wait(scraped, "a scrape that succeeded")
+            everything = ask("query", query='{job="sidecar",__name__!~"up|scrape_.*"}')["result"]
+            return everything, ask("query_exemplars", query="broker_orders_total", start="0", end="4000000000")
+
+    stored, exemplars = await asyncio.to_thread(look)
     found = {name_and_labels(item["metric"]): float(item["value"][1]) for item in stored}
     wanted = {
         name_and_labels({"__name__": sample.name, **sample.labels}): sample.value
@@ -134,14 +128,6 @@ async def test_prometheus_takes_every_series_and_exemplar(page: MetricsPage, add
         key: wanted[key] for key in wanted.keys() - changing
     }
     assert exemplars[0]["exemplars"][0]["labels"]["trace_id"] == "000102030405060708090a0b0c0d0e0f"
-
-
-async def ask(session: aiohttp.ClientSession, url: str, **parameters: str) -> Any:
-    async with session.get(url, params=parameters) as answer:
-        body = await answer.json()
-    assert body["status"] == "success", body
-    data = body["data"]
-    return data["result"] if isinstance(data, dict) else data
 
 
 def name_and_labels(metric: dict[str, str]) -> frozenset[tuple[str, str]]:
