@@ -40,11 +40,21 @@ VENUE_LATENCY_MS = 20.0
 _exchange: contextvars.ContextVar[list[float] | None] = contextvars.ContextVar("exchange", default=None)
 
 
-def row(name: str, ours: float, *, unit: str, baseline: float | None = None, goal: float | None = None) -> dict[str, Any]:
+def row(
+    name: str, ours: float, *, unit: str, baseline: float | None = None, goal: float | None = None
+) -> dict[str, Any]:
     """A line of the table."""
     ratio = ours / baseline if baseline else None
     holds = ours <= goal if goal is not None else None
-    return {"name": name, "ours": ours, "baseline": baseline, "unit": unit, "ratio": ratio, "goal": goal, "holds": holds}
+    return {
+        "name": name,
+        "ours": ours,
+        "baseline": baseline,
+        "unit": unit,
+        "ratio": ratio,
+        "goal": goal,
+        "holds": holds,
+    }
 
 
 @asynccontextmanager
@@ -102,7 +112,7 @@ async def through_desk(url: str, directory: Path, count: int) -> tuple[list[floa
         )
         stop = asyncio.Event()
         running = asyncio.create_task(desk.run(stop))
-        while any(not item.ok for item in desk.conditions() if not item.advisory):
+        while any(not item.ok for item in desk.conditions() if not item.advisory):  # noqa: ASYNC110 - a state, no event
             await asyncio.sleep(0.05)
 
         async def act(index: int) -> None:
@@ -141,7 +151,12 @@ async def plain(url: str, count: int) -> list[float]:
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
 
         async def act(index: int) -> None:
-            order = {"type": "MARKET", "instrument": "EUR_USD", "units": "100" if index % 2 else "-100", "timeInForce": "FOK"}
+            order = {
+                "type": "MARKET",
+                "instrument": "EUR_USD",
+                "units": "100" if index % 2 else "-100",
+                "timeInForce": "FOK",
+            }
             started = perf_counter()
             async with session.post(f"{url}/v3/accounts/{ACCOUNT}/orders", json={"order": order}) as answer:
                 await answer.json()

@@ -201,6 +201,11 @@ class Desk:
     async def _on_prices_open(self) -> None:
         """The stream begins with a snapshot of its own."""
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._draining
+
     def _holder(self) -> Tenure:
         if self._draining:
             raise DrainingError

@@ -33,9 +33,9 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileReport:
-    """What a comparison found, at which transaction."""
+    """What a comparison found, at which transaction; none where the account did not hold still."""
 
-    at: int
+    at: int | None
     mismatches: tuple[Mismatch, ...]
 
 
@@ -43,7 +43,8 @@ class ReconcileReport:
 class Theirs:
     """The venue's view at one transaction."""
 
-    at: int
+    at: int | None
+    """None where the account did not hold still: then nothing can be compared."""
     orders: tuple[VenueOrder, ...]
     positions: tuple[Position, ...]
     trades: tuple[Trade, ...]
@@ -99,7 +100,8 @@ class Reconciler:
         for item in found:
             self._emit(ReconcileMismatch(kind=item.kind, subject=item.subject, ours=item.ours, theirs=item.theirs))
         self._adopt(theirs)
-        self._emit(ReconcileRun(result="mismatch" if found else "ok", finished_at_s=time()))
+        result = "moving" if theirs.at is None else "mismatch" if found else "ok"
+        self._emit(ReconcileRun(result=result, finished_at_s=time()))
         return ReconcileReport(at=theirs.at, mismatches=tuple(found))
 
     async def _wait_still(self) -> Theirs:
@@ -114,7 +116,7 @@ class Reconciler:
             if first == last == self._feed.applied or attempt == TRIES - 1:
                 break
         return Theirs(
-            at=last if first == last == self._feed.applied else 0,
+            at=last if first == last == self._feed.applied else None,
             orders=tuple(orders),
             positions=tuple(positions),
             trades=tuple(trades),
@@ -122,7 +124,7 @@ class Reconciler:
         )
 
     def _compare(self, theirs: Theirs) -> list[Mismatch]:
-        if not theirs.at:
+        if theirs.at is None:
             return []
         ours = {entry.order.venue_order_id or "" for entry in self._keeper.register.with_status(OrderStatus.PENDING)}
         found = order_mismatches(ours, {order.id for order in theirs.orders})
@@ -136,7 +138,7 @@ class Reconciler:
 
     def _adopt(self, theirs: Theirs) -> None:
         """Theirs is right. An order of ours that rests no more is settled by the log, which the feed has read."""
-        if not theirs.at:
+        if theirs.at is None:
             return
         for order in theirs.orders:
             if self._keeper.register.by_venue_id(order.id) is None:

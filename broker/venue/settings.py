@@ -41,6 +41,9 @@ class VenueSettings:
     heartbeat_deadline_s: float = setting(
         10.0, minimum=0.1, doc="seconds of silence after which a stream is cut; heartbeats come every 5 s"
     )
+    reconnect_s: float = setting(
+        0.5, minimum=0.001, doc="seconds before a stream is opened again; doubles up to 30 s while that fails"
+    )
     healthy_after_s: float = setting(60.0, minimum=0, doc="seconds a stream must live before its backoff starts anew")
     read_attempts: int = setting(4, minimum=1, maximum=10, doc="tries of a read; a write has one")
 

@@ -20,6 +20,7 @@ from runtime.secret import Secret
 HTTP_OK = 200
 UNAUTHORIZED = frozenset({401, 403})
 TOKEN_POLL_S = 0.25
+LONGEST_PAUSE_S = 30.0
 
 
 class _StreamEndedError(Exception):
@@ -59,7 +60,7 @@ class LineStream:
         self._on_open = on_open
         self._params = params
         self._on_unauthorized = on_unauthorized
-        self._backoff = Backoff(base_s=0.5, cap_s=30.0)
+        self._backoff = Backoff(base_s=settings.reconnect_s, cap_s=LONGEST_PAUSE_S)
         self.is_up = False
         self.reason: str | None = "not opened yet"
         self._last_message_s = monotonic()

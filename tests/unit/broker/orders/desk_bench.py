@@ -35,7 +35,7 @@ class Bench:
         return [event for event in self.events if type(event).__name__ == name]
 
     @asynccontextmanager
-    async def desk(self, **settings: Any) -> AsyncIterator[Desk]:
+    async def desk(self, *, wait_ready: bool = True, **settings: Any) -> AsyncIterator[Desk]:
         orders = OrderSettings(directory=self.directory, **(self.settings | settings))
         venue = VenueSettings(
             account=ACCOUNT,
@@ -43,6 +43,8 @@ class Bench:
             stream_url=self.venue.url,
             request_deadline_s=1.0,
             connections_per_s=100,
+            reconnect_s=0.01,
+            healthy_after_s=0.0,
         )
         chance = random.Random(1).random
         rest = VenueRest(venue, token=lambda: self.token, emit=self.events.append, chance=chance)
@@ -56,14 +58,18 @@ class Bench:
                 clock=lambda: datetime.now(UTC),
                 chance=random.random,
             )
-            stop = asyncio.Event()
-            running = asyncio.create_task(desk.run(stop))
+            self._stop = asyncio.Event()
+            self._running = asyncio.create_task(desk.run(self._stop))
             try:
-                await wait_until(lambda: running.done() or not blocked(desk))
+                await wait_until(lambda: self._running.done() or not (wait_ready and blocked(desk)))
                 yield desk
             finally:
-                stop.set()
-                await running
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Drains the desk that was started last."""
+        self._stop.set()
+        await self._running
 
 
 def blocked(desk: Desk) -> list[str]:

@@ -31,7 +31,8 @@ class FakeVenue:
         self.hidden = 0
         """So many of the newest transactions are not shown by `sinceid` yet."""
         self.tradeable = True
-        self.streams: set[web.StreamResponse] = set()
+        self.streams: dict[web.StreamResponse, web.Request] = {}
+        self.stream_requests: list[web.Request] = []
         self.arrived = asyncio.Event()
         self.url = ""
         self.gate = asyncio.Event()
@@ -44,8 +45,16 @@ class FakeVenue:
 
     async def tell(self, *items: dict[str, Any]) -> None:
         for item in items:
-            for stream in self.streams:
+            for stream in list(self.streams):
                 await stream.write(json.dumps(item).encode() + b"\n")
+
+    def cut(self, stream: web.StreamResponse) -> None:
+        transport = self.streams.pop(stream).transport
+        if transport is not None:
+            transport.abort()
+
+    def tokens_of_streams(self, token: str) -> list[web.Request]:
+        return [item for item in self.stream_requests if item.headers["Authorization"] == f"Bearer {token}"]
 
     def make(self, order: dict[str, Any]) -> dict[str, Any]:
         kind = order["type"]
@@ -87,7 +96,11 @@ class FakeVenue:
     def _answer(self, body: dict[str, Any], status: int = 200) -> web.Response:
         return web.json_response(body | {"lastTransactionID": str(len(self.log))}, status=status)
 
-    async def write(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one return a fault
+    async def write(self, request: web.Request) -> web.StreamResponse:
+        """What has arrived is done, whether the caller waits or not."""
+        return await asyncio.shield(self._write(request))
+
+    async def _write(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one return a fault
         body = await request.json() if request.can_read_body else None
         self.writes.append((request.method, request.path, body))
         self.arrived.set()
@@ -221,12 +234,13 @@ class FakeVenue:
         }
 
     async def _stream(self, request: web.Request, path: str) -> web.StreamResponse:
+        self.stream_requests.append(request)
         stream = web.StreamResponse()
         await stream.prepare(request)
         if path.startswith("pricing"):
             await stream.write(json.dumps(self.price()).encode() + b"\n")
         else:
-            self.streams.add(stream)
+            self.streams[stream] = request
         try:
             while True:
                 await asyncio.sleep(0.05)
@@ -235,7 +249,7 @@ class FakeVenue:
         except (ConnectionError, asyncio.CancelledError):
             return stream
         finally:
-            self.streams.discard(stream)
+            self.streams.pop(stream, None)
 
 
 def _now() -> str:

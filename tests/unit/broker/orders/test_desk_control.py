@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from decimal import Decimal
+
+import pytest
+
+from broker.domain import Order, OrderStatus, OrderType, Quote, Side
+from broker.orders.errors import DrainingError, NotReadyError, UnknownOrderError, UnknownPositionError
+from broker.orders.record import TradingState
+from broker.orders.updates import Missed
+from runtime.secret import Secret
+from tests.unit.broker.orders.desk_bench import Bench, MakeRequest, blocked, wait_until
+from tests.unit.broker.orders.fake_venue import FakeVenue
+
+
+async def test_halted_denies_before_any_write_and_survives_a_restart(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        desk.set_state(TradingState.HALTED, "operator", "drill")
+        order = await desk.place(make_request())
+    async with bench.desk() as desk:
+        assert desk.state is TradingState.HALTED
+        again = await desk.place(make_request("second"))
+        desk.set_state(TradingState.ACTIVE, "operator", "over")
+        after = await desk.place(make_request("third"))
+
+    assert (order.status, order.reason, again.reason) == (OrderStatus.DENIED, "TRADING_HALTED", "TRADING_HALTED")
+    assert after.status is OrderStatus.FILLED
+    assert len(venue.writes) == 1
+    assert [event.state for event in bench.of("TradingStateChanged")] == ["halted", "active"]
+
+
+async def test_halt_stops_an_order_that_waits_for_the_disk(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    async with bench.desk() as desk:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: goes_on.wait())
+            placing = asyncio.create_task(desk.place(make_request()))
+            await wait_until(lambda: bool(desk.open_orders()))
+            desk.set_state(TradingState.HALTED, "operator", "drill")
+            goes_on.set()
+            order = await placing
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
+    assert venue.writes == []
+
+
+async def test_halted_still_cancels(bench: Bench, venue: FakeVenue, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        order = await desk.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))
+        desk.set_state(TradingState.HALTED, "operator", "drill")
+        assert (await desk.cancel(order.id)).status is OrderStatus.CANCELLED
+
+
+async def test_reducing_lets_a_position_be_closed_and_no_other_opened(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        await desk.place(make_request())
+        desk.set_state(TradingState.REDUCING, "operator", "end of day")
+        opening = await desk.place(make_request("second"))
+        closing = await desk.place(make_request("third", side=Side.SELL))
+
+    assert (opening.status, opening.reason) == (OrderStatus.DENIED, "TRADING_REDUCING")
+    assert closing.status is OrderStatus.FILLED
+
+
+async def test_untradeable_is_denied_before_any_write(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.tradeable = False
+    async with bench.desk() as desk:
+        order = await desk.place(make_request())
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "MARKET_HALTED")
+    assert venue.writes == []
+    assert [(event.reason, event.source) for event in bench.of("OrderRefused")] == [("MARKET_HALTED", "risk")]
+
+
+async def test_drain_answers_those_in_flight_and_takes_no_more(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.gate.clear()
+    async with bench.desk() as desk:
+        placing = [asyncio.create_task(desk.place(make_request(f"order-{n}"))) for n in range(10)]
+        await wait_until(lambda: len(venue.writes) == 8)  # as many as there are connections
+        stopping = asyncio.create_task(bench.stop())
+        await wait_until(lambda: desk.is_draining)
+        with pytest.raises(DrainingError):
+            await desk.place(make_request("late"))
+        venue.gate.set()
+        orders = await asyncio.gather(*placing)
+        await stopping
+
+    assert {order.status for order in orders} == {OrderStatus.FILLED}
+    assert [event.result for event in bench.of("DrainEnded")] == ["complete"]
+
+
+async def test_drain_beyond_its_deadline_leaves_orders_to_the_journal(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.gate.clear()
+    async with bench.desk(drain_s=0.05) as desk:
+        placing = asyncio.create_task(desk.place(make_request()))
+        await wait_until(lambda: len(venue.writes) == 1)
+        await bench.stop()
+        placing.cancel()
+    venue.gate.set()
+    await wait_until(lambda: len(venue.fills) == 1)
+    async with bench.desk() as desk:
+        order = await desk.place(make_request())
+
+    assert order.status is OrderStatus.FILLED
+    assert len(venue.writes) == 1
+    assert next(event.result for event in bench.of("DrainEnded")) == "deadline"
+
+
+async def test_second_process_waits_until_the_first_gives_up(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    other = Bench(venue, bench.directory)
+    async with bench.desk() as first:
+        await first.place(make_request())
+        async with other.desk(wait_ready=False) as second:
+            await wait_until(lambda: any(item.reason == "NotOwner" for item in second.conditions()))
+            with pytest.raises(NotReadyError, match="NotOwner"):
+                await second.place(make_request("second"))
+            await bench.stop()
+            await wait_until(lambda: not blocked(second))
+            again = await second.place(make_request())
+
+    assert again.status is OrderStatus.FILLED
+    assert len(venue.writes) == 1
+
+
+async def test_order_by_a_later_stranger_under_our_mark_halts(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        extensions = {"id": "bk.elsewhere.1.01STRANGER"}
+        made = venue.make(
+            {"type": "LIMIT", "instrument": "EUR_USD", "units": "5", "price": "1", "clientExtensions": extensions}
+        )
+        await venue.tell(*made.values())
+        await wait_until(lambda: desk.state is TradingState.HALTED)
+        order = await desk.place(make_request())
+
+    assert order.reason == "TRADING_HALTED"
+    assert [event.kind for event in bench.of("ReconcileMismatch")] == ["foreign_order"]
+
+
+async def test_order_made_by_hand_is_adopted_and_followed(bench: Bench, venue: FakeVenue) -> None:
+    async with bench.desk() as desk:
+        made = venue.make({"type": "LIMIT", "instrument": "EUR_USD", "units": "-5", "price": "1.2"})
+        await venue.tell(*made.values())
+        await wait_until(lambda: len(desk.open_orders()) == 1)
+        adopted = desk.open_orders()[0]
+        await venue.tell(venue.cancel(made["orderCreateTransaction"], "CLIENT_REQUEST"))
+        await wait_until(lambda: not desk.open_orders())
+        ended = desk.order(adopted.id)
+
+    assert (adopted.request.client, adopted.request.side) == ("external", Side.SELL)
+    assert ended is not None
+    assert ended.status is OrderStatus.CANCELLED
+    assert bench.of("OrderTransition") == []
+
+
+async def test_reconcile_finds_and_adopts_what_was_missed(bench: Bench, venue: FakeVenue) -> None:
+    async with bench.desk() as desk:
+        venue.pending["99"] = {
+            "id": "99",
+            "type": "LIMIT_ORDER",
+            "instrument": "EUR_USD",
+            "units": "5",
+            "createTime": "0",
+        }
+        venue.position = Decimal(7)
+        found = await desk.reconcile()
+        again = await desk.reconcile()
+
+    assert [(item.kind, item.subject, item.ours, item.theirs) for item in found] == [
+        ("order", "99", "absent", "pending"),
+        ("position", "EUR_USD", "0", "7"),
+    ]
+    assert list(again) == []
+
+
+async def test_cut_stream_loses_and_doubles_nothing(bench: Bench, venue: FakeVenue) -> None:
+    seen: list[str] = []
+    async with bench.desk() as desk:
+
+        async def watch() -> None:
+            async for change in desk.changes(0):
+                seen.extend([change.transaction["id"]] if change.transaction is not None else [])
+
+        watching = asyncio.create_task(watch())
+        for round_ in range(10):
+            await wait_until(lambda: bool(venue.streams))
+            item = venue.add("DAILY_FINANCING", number=round_)
+            for stream in list(venue.streams):
+                await stream.write(b'{"type": "DAILY_FINA')
+                venue.cut(stream)
+            venue.add("DAILY_FINANCING", number=round_, after=item["id"])
+        await wait_until(lambda: len(seen) == 20, deadline_s=20)
+        watching.cancel()
+
+    assert seen == [str(number) for number in range(1, 21)]
+
+
+async def test_dead_token_rejects_and_the_next_one_works(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        venue.faults.append("401")
+        refused = await desk.place(make_request())
+        venue.token = "another-token"
+        bench.token = Secret("another-token")
+        await wait_until(lambda: len(venue.tokens_of_streams("another-token")) == 2)
+        order = await desk.place(make_request("second"))
+
+    assert (refused.status, refused.reason) == (OrderStatus.REJECTED, "NOT_AUTHORIZED")
+    assert order.status is OrderStatus.FILLED
+
+
+async def test_full_disk_denies_and_sends_nothing(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async with bench.desk() as desk:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            order = await desk.place(make_request())
+            faults = blocked(desk)
+        assert (order.status, order.reason, faults) == (OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", ["journal"])
+        assert venue.writes == []
+        await wait_until(lambda: not blocked(desk))
+        assert (await desk.place(make_request("second"))).status is OrderStatus.FILLED
+
+
+async def test_changes_after_a_restart_go_on_where_they_were(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        order = await desk.place(make_request())
+    async with bench.desk() as desk:
+        statuses, after = [], 0
+        async for change in desk.changes(0):
+            if change.order is not None and change.order.id == order.id:
+                statuses.append(change.order.status)
+                after = change.position
+            if len(statuses) == 2:
+                break
+        second = await desk.place(make_request("second"))
+        following = [change async for change in _orders(desk.changes(after), 2)]
+
+    assert statuses == [OrderStatus.SUBMITTED, OrderStatus.FILLED]
+    assert {change.order.id for change in following} == {second.id}
+
+
+async def _orders(stream, count):  # noqa: ANN001, ANN202 - a filter
+    async for change in stream:
+        if change.order is not None:
+            yield change
+            count -= 1
+        if count == 0:
+            return
+
+
+async def test_updates_bring_orders_and_quotes(bench: Bench, make_request: MakeRequest) -> None:
+    found: list[Order | Quote | Missed] = []
+    async with bench.desk() as desk:
+
+        async def listen() -> None:
+            async for item in desk.updates():
+                found.extend([item])
+
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(0)
+        await desk.place(make_request())
+        await wait_until(lambda: len(found) >= 3)
+        listening.cancel()
+
+    assert [item.status for item in found if isinstance(item, Order)][:3] == ["received", "submitted", "filled"]
+
+
+async def test_what_is_not_there_is_said(bench: Bench) -> None:
+    async with bench.desk() as desk:
+        with pytest.raises(UnknownOrderError):
+            await desk.cancel("nothing")
+        with pytest.raises(UnknownPositionError):
+            await desk.close_position("EUR_USD")
+        with pytest.raises(UnknownPositionError):
+            await desk.close_trade("1")
+        assert desk.order("nothing") is None
+
+
+async def test_quotes_come_from_memory(bench: Bench) -> None:
+    async with bench.desk() as desk:
+        quotes = desk.quotes(["EUR_USD", "XXX_YYY"])
+
+    assert [(quote.instrument, quote.bid, quote.ask) for quote in quotes] == [
+        ("EUR_USD", Decimal("1.09990"), Decimal("1.10010"))
+    ]
+
+
+async def test_gauges_are_sampled(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk(sample_s=0.1) as desk:
+        await desk.place(make_request())
+        await wait_until(lambda: any(event.units == 100 for event in bench.of("PositionSample")))
+        await wait_until(lambda: bool(bench.of("ReconcileRun")))
+
+    names = {type(event).__name__ for event in bench.events}
+    assert names >= {
+        "OrderSample",
+        "AccountSample",
+        "ThrottleSample",
+        "StreamSample",
+        "TransactionLag",
+        "TradingStateSample",
+    }
+    assert names >= {
+        "PriceSample",
+        "RiskUtilisation",
+        "QueueSample",
+        "ReconcileRun",
+        "ConnectionStatus",
+        "JournalSync",
+    }
