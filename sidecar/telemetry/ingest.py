@@ -61,6 +61,7 @@ class Connection:
     stream: OpenStream | None = None
     rejections: list[pb.Rejection] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    untold: bool = False
     ended: bool = False
     replaced: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -236,7 +237,7 @@ class Ingest:
         self._journal_state(None)
         if rejections:
             connection.rejections += rejections
-            connection.news.set()
+            _tell_soon(connection)
 
     async def _batch(self, connection: Connection, raw: bytes) -> None:
         stream = _opened(connection)
@@ -253,7 +254,7 @@ class Ingest:
         self._journal_state(None)
         self._producers.events(connection.hello, stream.state.durable_through, now_ns)
         connection.rejections += rejections
-        connection.news.set()
+        _tell_soon(connection)
 
     async def _wait_for_journal(self, error: OSError) -> None:
         """No acknowledgement and no next message: the producer's window fills, and it waits."""
@@ -270,7 +271,7 @@ class Ingest:
                 await self._wait_for_journal(error)
                 continue
             break
-        connection.news.set()
+        _tell_soon(connection)
         self._producers.goodbye(connection.hello, goodbye.reason)
 
     async def _acknowledge(self, connection: Connection, context: Context) -> None:
@@ -284,8 +285,9 @@ class Ingest:
 
     async def _tell(self, connection: Connection, context: Context) -> None:
         stream = connection.stream
-        if stream is None:
+        if stream is None or not connection.untold:
             return
+        connection.untold = False
         durable = stream.state.durable_through
         rejections, connection.rejections = connection.rejections, []
         await self._durable()
@@ -324,6 +326,11 @@ _NAMED = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRE
 
 def _refuse(rule: str, message: str) -> NoReturn:
     raise _RefusedError(_RULE_STATUS.get(rule, grpc.StatusCode.INVALID_ARGUMENT), f"{rule}: {message}")
+
+
+def _tell_soon(connection: Connection) -> None:
+    connection.untold = True
+    connection.news.set()
 
 
 def _opened(connection: Connection) -> OpenStream:

@@ -128,9 +128,10 @@ class Counts:
         """Takes counts that `capture` gave."""
         for producer_id, (received, counted, duplicate, rejected) in captured["producers"].items():
             self.producers[producer_id] = EventCounts(received, counted, duplicate, Counter(rejected))
-        accepted, exported, rejected = captured["logs"]
-        dropped = Counter({(reason, event): count for reason, event, count in captured["dropped"]})
-        self.logs = LogCounts(accepted, exported, Counter(rejected), dropped)
+        # In place: the backlog counts into the same object.
+        self.logs.accepted, self.logs.exported, rejected = captured["logs"]
+        self.logs.rejected.update(rejected)
+        self.logs.dropped.update({(reason, event): count for reason, event, count in captured["dropped"]})
 
 
 def _sum(producers: Mapping[str, EventLedger]) -> EventLedger:
