@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -89,6 +90,8 @@ class Credentials:
         self._applied_at: dict[str, datetime] = {}
         self._refused: Secret | None = None
         """The token that the venue answered with 401 while it was in use."""
+        self._tried: Path | None = None
+        self._again_s = 0.0
         self._rejected: tuple[Path, str] | None = None
         """Generation and reason that was last told: a retry does not tell it again."""
         self._conditions.set(
@@ -117,15 +120,17 @@ class Credentials:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
-            tried: Path | None = None
-            again_s: float | None = 0.0
             async with aclosing(_looks(self._settings)) as looks:
                 async for _ in looks:
-                    folder = current(self._settings.directory)
-                    if folder is None or (folder == tried and (again_s is None or loop.time() < again_s)):
-                        continue
-                    settled = await self._take(folder)
-                    tried, again_s = folder, None if settled else loop.time() + self._settings.retry_s
+                    await self.look(loop.time())
+
+    async def look(self, now_s: float) -> None:
+        """Takes the generation that is there now, unless it is settled or was tried less than `retry_s` ago."""
+        folder = current(self._settings.directory)
+        if folder is None or (folder == self._tried and now_s < self._again_s):
+            return
+        settled = await self._take(folder)
+        self._tried, self._again_s = folder, math.inf if settled else now_s + self._settings.retry_s
 
     async def _take(self, folder: Path) -> bool:
         """Whether the generation is settled: applied and proved, or wrong for good."""
@@ -258,14 +263,15 @@ _PASSING = frozenset({"Unauthorized"})
 
 async def _looks(settings: CredentialSettings) -> AsyncGenerator[None, None]:
     """A beat for each notification of the directory, and at least one each `poll_s`."""
-    yield None
     while True:
-        if not settings.directory.is_dir():
-            await asyncio.sleep(settings.poll_s)
-        else:
-            async for _ in _notifications(settings):
-                yield None
         yield None
+        try:
+            if settings.directory.is_dir():
+                async for _ in _notifications(settings):
+                    yield None
+        except (OSError, RuntimeError) as error:  # no inotify instance left, or the directory went
+            _LOG.warning("directory not watched, only polled", extra={"fault": str(error)})
+        await asyncio.sleep(settings.poll_s)
 
 
 async def _notifications(settings: CredentialSettings) -> AsyncGenerator[None, None]:
@@ -279,7 +285,6 @@ async def _notifications(settings: CredentialSettings) -> AsyncGenerator[None, N
         step=20,
         rust_timeout=int(settings.poll_s * 1000),
         yield_on_timeout=True,
-        raise_interrupt=False,
     )
     async with aclosing(stream):
         async for _ in stream:
