@@ -13,6 +13,7 @@ import click
 
 from runtime.config import ConfigError
 from runtime.run import complain
+from sidecar.console.cli import add_commands
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -77,6 +78,8 @@ def _run(config: Config) -> int:
     logging.getLogger().addHandler(recent)
     return run(lambda stop: serve(config, os.environ, recent, stop))
 
+
+add_commands(main)
 
 if __name__ == "__main__":
     main()

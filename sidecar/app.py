@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from sidecar import VERSION, facts
 from sidecar.config import Config
+from sidecar.console.control import control_application, control_path
 from sidecar.console.curve import History, Sample, panel_samples
 from sidecar.console.diagnosis import bundle
 from sidecar.console.event_stream import Watchers
@@ -44,7 +45,7 @@ from sidecar.telemetry.self_metrics_sources import (
     process_measures,
     producer_measures,
 )
-from sidecar.web import Server, bind, serve_http
+from sidecar.web import Server, bind, serve_control, serve_http
 
 log = logging.getLogger(__name__)
 PARTING_POLL_S = 0.05
@@ -148,6 +149,9 @@ class Sidecar:
             self._exporter = self._make_exporter(own)
             exporting = tasks.create_task(self._exporter.run(parted), name="export")
             tasks.create_task(own.run(parted), name="self-metrics")
+            control = control_application(self._agent.rotate if self._agent else None)
+            place = control_path(self._config.telemetry.journal_directory)
+            tasks.create_task(serve_control(control, place, parted), name="control")
             tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
             await self._pipeline.wait_listening()
             self._say_listening()

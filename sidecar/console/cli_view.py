@@ -1,0 +1,167 @@
+"""How commands show what they were told: tables on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sidecar.console.doctor import Finding
+
+Document = dict[str, Any]
+COLOURS = {"ok": "green", "advice": "yellow", "fault": "red", "": ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line: what it says of a thing, and how well that is (`ok`, `advice`, `fault`, or nothing)."""
+
+    mark: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a command shows: as a document, and as titled rows for people."""
+
+    well: bool
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+    document: Any = None
+
+
+def write(view: View, *, clear: bool = False) -> None:
+    """Shows a view: a table on a terminal, lines with tabs elsewhere."""
+    console = Console(highlight=False)
+    if clear and console.is_terminal:
+        console.clear()
+    if not console.is_terminal:
+        for line in plain_lines(view):
+            console.out(line, highlight=False)
+        return
+    console.print(Text(view.title, style="bold green" if view.well else "bold red"))
+    if view.rows:
+        console.print(_table(view))
+
+
+def plain_lines(view: View) -> Iterable[str]:
+    """The view for a pipe: the title, then a line each row, cells parted by tabs."""
+    yield view.title
+    for row in view.rows:
+        yield "\t".join((row.mark or "-", *row.cells))
+
+
+def _table(view: View) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for name in view.columns:
+        table.add_column(name, overflow="fold")
+    for row in view.rows:
+        mark = {"ok": "✓", "advice": "!", "fault": "✕", "": " "}[row.mark]
+        table.add_row(Text(mark, style=COLOURS[row.mark]), *(Text(cell) for cell in row.cells))
+    return table
+
+
+_TITLES = {"healthy": "All is well", "degraded": "Works, with a flaw", "down": "Not ready"}
+
+
+def status_view(status: Document) -> View:
+    """`sidecar status`: the verdict, the conditions that fail, the flow and its ledger."""
+    health, flow = status["health"], status["flow"]
+    rows = [_condition_row(item) for item in (health["why"] or health["conditions"])]
+    rows.extend(_producer_row(item) for item in status["producers"])
+    rows.append(_flow_row("events in", flow["in"], "held"))
+    rows.append(_flow_row("log records out", flow["out"], "queued"))
+    title = f"{_TITLES[health['state']]} since {health['since']}"
+    well = health["state"] != "down"
+    return View(well=well, title=title, columns=("what", "state", "why"), rows=rows, document=status)
+
+
+def _condition_row(item: Document) -> Row:
+    mark = "ok" if item["ok"] else "advice" if item["advisory"] else "fault"
+    return Row(mark=mark, cells=(item["name"], item["reason"], item["message"]))
+
+
+def _producer_row(producer: Document) -> Row:
+    state = (
+        "connected" if producer["connected"] else f"ended: {producer['goodbye']}" if producer["goodbye"] else "away"
+    )
+    age = producer["heartbeat_age_s"]
+    heartbeat = "never heard" if age is None else f"heartbeat {age:.1f} s ago"
+    secrets = f"secrets of generation {producer['applied_generation']}"
+    return Row(
+        mark="ok" if producer["connected"] else "fault", cells=(producer["id"], state, f"{heartbeat}, {secrets}")
+    )
+
+
+def _flow_row(name: str, side: Document, backlog: str) -> Row:
+    lost = f"{side['lost']} lost" + (f" ({_counts(side['lost_by'])})" if side["lost"] else "")
+    return Row(
+        mark="fault" if side["lost"] else "",
+        cells=(name, f"{side['rate']:.1f}/s", f"{side['backlog']} {backlog}, {lost}"),
+    )
+
+
+def secrets_view(status: Document) -> View:
+    """`sidecar secrets`: each secret's way, never its value."""
+    secrets = status["secrets"]
+    if not secrets["configured"]:
+        return View(well=True, title="No secret is configured", columns=(), rows=(), document=secrets)
+    token = secrets["token"]
+    rows = [_secret_row(item) for item in secrets["secrets"]]
+    rows.append(
+        Row(
+            mark="ok" if token["state"] == "valid" else "fault",
+            cells=("token", token["method"], token["state"], _expiry(token), _said(token)),
+        )
+    )
+    title = f"Generation {secrets['generation'] or 'none'}, acknowledged {secrets['acknowledged'] or 'none'}"
+    well = all(row.mark == "ok" for row in rows)
+    return View(
+        well=well, title=title, columns=("secret", "source", "state", "life", "remark"), rows=rows, document=secrets
+    )
+
+
+def _secret_row(secret: Document) -> Row:
+    source = f"{secret['source']} {secret['version']}".strip()
+    mark = "ok" if secret["state"] == "fresh" else "fault"
+    return Row(mark=mark, cells=(secret["name"], source, secret["state"], _expiry(secret), _said(secret)))
+
+
+def _expiry(item: Document) -> str:
+    left = item["expires_in_s"]
+    return "does not expire" if left is None else f"{left:.0f} s left"
+
+
+def _said(item: Document) -> str:
+    if item["mishap"] and item["state"] not in {"fresh", "valid"}:
+        return f"{item['mishap']['name']}: {item['mishap']['message']}"
+    step = item.get("next_step")
+    return f"{step} in {item['next_in_s']:.0f} s" if step and item.get("next_in_s") is not None else ""
+
+
+def findings_view(findings: Sequence[Finding]) -> View:
+    """`sidecar doctor`: each fault with its evidence and the next command."""
+    rows = [Row(mark="fault", cells=(item.fault, item.evidence, item.next)) for item in findings]
+    title = f"{len(findings)} fault{'s' if len(findings) != 1 else ''}" if findings else "No fault found"
+    return View(well=not findings, title=title, columns=("fault", "evidence", "next"), rows=rows)
+
+
+def finding_json(finding: Finding) -> Document:
+    """A finding for a program."""
+    return {key: value for key, value in asdict(finding).items() if key != "explains"}
+
+
+def event_line(event: Document) -> str:
+    """One event on one line."""
+    values = " ".join(f"{key}={value}" for key, value in event["attributes"].items())
+    return f"{event['time']} {event['producer']} {event['name']} {values}".rstrip()
+
+
+def _counts(table: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in table.items())
