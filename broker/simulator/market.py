@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
-from broker.simulator.instruments import LISTINGS, Listing
+from broker.simulator.instruments import HOME_VALUES, LISTINGS, Listing
 
 HOME = "USD"
 """Currency of every account."""
@@ -114,9 +114,15 @@ class Market:
 
 def home_factor(instrument: str, prices: Mapping[str, Price]) -> Decimal:
     """What one unit of the instrument's quote currency is worth in the account's currency."""
-    quote = LISTINGS[instrument].quote_currency
-    if quote == HOME:
+    return value_at_home(LISTINGS[instrument].quote_currency, prices)
+
+
+def value_at_home(currency: str, prices: Mapping[str, Price]) -> Decimal:
+    """What one unit of a currency is worth in the account's; a constant where no listed price says."""
+    if currency == HOME:
         return Decimal(1)
-    if (direct := prices.get(f"{quote}_{HOME}")) is not None:
+    if (direct := prices.get(f"{currency}_{HOME}")) is not None:
         return direct.mid
-    return 1 / prices[f"{HOME}_{quote}"].mid
+    if (inverse := prices.get(f"{HOME}_{currency}")) is not None:
+        return 1 / inverse.mid
+    return Decimal(HOME_VALUES[currency])

@@ -9,7 +9,7 @@ from typing import Any
 from broker.simulator.account import CLOSEOUT_SHARE, AccountBook, RestingOrder, Trade, margin, money, profit
 from broker.simulator.clock import rfc3339
 from broker.simulator.instruments import LISTINGS
-from broker.simulator.market import HOME, Price, home_factor
+from broker.simulator.market import HOME, Price, home_factor, value_at_home
 
 Prices = Mapping[str, Price]
 ZERO = "0.0000"
@@ -34,11 +34,7 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
 
 def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
     """A `HomeConversions`: what one unit of a currency is worth at home."""
-    is_base = currency == HOME or f"{currency}_{HOME}" in prices
-    pair = f"{currency}_{HOME}" if is_base else f"{HOME}_{currency}"
-    direct = Decimal(1) if currency == HOME else prices[pair].mid
-    factor = direct if is_base else 1 / direct
-    text = str(round(factor, 8))
+    text = str(round(value_at_home(currency, prices), 8))
     return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
 
 
