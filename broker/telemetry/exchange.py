@@ -111,6 +111,8 @@ class Exchange:
             await self._deliver(call, talk, done, farewell)
         except TimeoutError as error:
             raise StreamEndedError("silent") from error
+        except asyncio.InvalidStateError as error:  # what grpc.aio raises for a write to a call that has ended
+            raise StreamEndedError("broken") from error
         finally:
             self.opened = False
             call.cancel()
@@ -129,7 +131,7 @@ class Exchange:
                 for message in (*talk(True), *([farewell] if farewell else [])):
                     await self._put(call, message.SerializeToString())
                 await self._finish(call, reading)
-        except* (grpc.aio.AioRpcError, StreamEndedError, TimeoutError) as group:
+        except* (grpc.aio.AioRpcError, StreamEndedError, TimeoutError, asyncio.InvalidStateError) as group:
             raise _first(group) from None
 
     async def _finish(self, call: Call, reading: asyncio.Task[None]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc.aio
 from telemetry.v1 import telemetry_pb2 as pb
@@ -61,6 +62,7 @@ class TelemetryStream:
         self._spool_since = datetime.now(UTC)
         self._spool_reason = "Ready"
         self._leave_at_s: float | None = None
+        self._recovered = False
         self._exchange = Exchange(
             emitter.spool, settings, talk=self._talk, mended=emitter.mended, rejected=emitter.rejected
         )
@@ -104,7 +106,10 @@ class TelemetryStream:
         self._leave_at_s = time.monotonic() + self._settings.drain_s
 
     def _leaving(self) -> bool:
-        return self._leave_at_s is not None and (not self._emitter.spool.held or time.monotonic() >= self._leave_at_s)
+        if self._leave_at_s is None:
+            return False
+        delivered = self._recovered and not self._emitter.spool.held
+        return delivered or time.monotonic() >= self._leave_at_s
 
     async def _tend(self) -> None:
         while True:
@@ -146,6 +151,8 @@ class TelemetryStream:
         except grpc.aio.AioRpcError as error:
             extra = {"reason": error.code().name.lower(), "detail": str(error.details())[:300]}
             log.warning("telemetry stream ended", extra=extra)
+        except Exception:
+            log.exception("telemetry stream failed")  # a fault of ours must not end the process that trades
         else:
             return True
         return False
@@ -157,12 +164,12 @@ class TelemetryStream:
         """Delivers what killed predecessors left, one session after the other."""
         spool = self._emitter.spool
         own = spool.meta.session_id
-        found = await asyncio.to_thread(lambda: list(leftovers(spool.directory.parent, own)))
-        for leftover in found:
+        for leftover in await asyncio.to_thread(_left_in, spool.directory.parent, own):
             try:
                 await self._deliver(leftover)
             finally:
                 forget(leftover)
+        self._recovered = True
 
     async def _deliver(self, leftover: Leftover) -> None:
         rejected: Counter[str] = Counter()
@@ -222,6 +229,14 @@ class TelemetryStream:
             since=self._spool_since,
             advisory=True,
         )
+
+
+def _left_in(spool: Path, own: str) -> list[Leftover]:
+    try:
+        return list(leftovers(spool, own))
+    except OSError as error:
+        log.error("spool cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it
+        return []
 
 
 def _condition(item: Condition) -> pb.Condition:

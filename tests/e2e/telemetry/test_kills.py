@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.telemetry.load import event
+from tests.e2e.telemetry.pair import Notes, Pair
+from tests.otlp_receiver import OtlpReceiver
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+KILLS = int(os.environ.get("TELEMETRY_KILLS", "14"))
+SEED = int(os.environ.get("TELEMETRY_SEED", "0")) or random.randrange(1, 1 << 30)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[OtlpReceiver]:
+    async with OtlpReceiver() as made:
+        yield made
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[Pair]:
+    made = Pair(tmp_path, endpoint=receiver.endpoint)
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def settled(pair: Pair, receiver: OtlpReceiver, deadline_s: float = 30.0) -> Notes:
+    """Ends the load in order and waits until the sidecar has exported every record."""
+    assert pair.load is not None
+    assert await pair.load.stop(30) == 0, pair.load.last_lines()
+    notes = pair.notes()
+    async with asyncio.timeout(deadline_s):
+        while len(receiver.by_id) < len(notes.done):
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)  # anything too many would come now
+    return notes
+
+
+def expected(numbers: list[int]) -> dict[tuple[str, str], float]:
+    """What /metrics must say of these numbers, each once."""
+    found: Counter[tuple[str, str]] = Counter()
+    for number in numbers:
+        one = event(number)
+        found["broker_orders_total", one.status] += 1
+        if one.duration_s is not None:
+            found["broker_order_duration_seconds_count", one.status] += 1
+            found["broker_order_duration_seconds_sum", one.status] += one.duration_s  # type: ignore[assignment] # a count of seconds
+    return dict(found)
+
+
+def fields(number: int) -> dict[str, Any]:
+    return {name: value for name, value in event(number)._asdict().items() if value is not None}
+
+
+async def check(pair: Pair, receiver: OtlpReceiver, notes: Notes) -> None:
+    records = receiver.by_id.values()
+    told = sorted(int(record["attributes"]["order_id"]) for record in records)
+    assert len(told) == len(set(told)), "one event has two ids"
+    assert notes.done <= set(told) <= notes.begun
+    for record in records:
+        wanted = fields(int(record["attributes"]["order_id"]))
+        assert {name: record["attributes"][name] for name in wanted} == wanted
+    samples = await pair.samples()
+    names = ("broker_orders_total", "broker_order_duration_seconds_count", "broker_order_duration_seconds_sum")
+    assert {key: value for key, value in samples.items() if key[0] in names} == expected(told)
+
+
+async def test_killed_at_any_moment_every_event_counts_once(pair: Pair, receiver: OtlpReceiver) -> None:
+    chance = random.Random(SEED)
+    print(f"seed {SEED}, {KILLS} kills")
+    await pair.start_sidecar()
+    await pair.start_load()
+    for _ in range(KILLS):
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+        await pair.kill(chance.choice(("sidecar", "load")))
+    await asyncio.sleep(0.3)
+    notes = await settled(pair, receiver)
+    print(f"{len(notes.done)} events, {receiver.duplicates} redelivered records")
+    assert len(notes.done) > 100
+    await check(pair, receiver, notes)
+
+
+async def test_a_stopped_sidecar_costs_no_event(pair: Pair, receiver: OtlpReceiver) -> None:
+    await pair.start_sidecar()
+    await pair.start_load()
+    await asyncio.sleep(0.3)
+    assert pair.sidecar is not None
+    pair.sidecar.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(2.0)
+    pair.sidecar.process.send_signal(signal.SIGCONT)
+    await check(pair, receiver, await settled(pair, receiver))
+
+
+async def test_what_a_killed_load_left_arrives_without_its_sidecar_at_the_time(
+    pair: Pair, receiver: OtlpReceiver
+) -> None:
+    await pair.start_load()
+    await asyncio.sleep(0.5)
+    await pair.kill("load")
+    await pair.start_sidecar()
+    await check(pair, receiver, await settled(pair, receiver))
