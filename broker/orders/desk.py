@@ -46,6 +46,8 @@ from runtime.framing import FormatError
 
 CANCEL_TRIES = 3
 OPEN_PAUSE_S = 1.0
+TAKE_PAUSE_S = 0.25
+"""How often a standby looks whether the owner is gone."""
 log = logging.getLogger(__name__)
 
 
@@ -131,7 +133,7 @@ class Desk:
             message = f"the account is traded by {self._lease.holder()}"
             self._conditions.set("ownership", ok=False, reason="NotOwner", message=message)
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, self._lease.renew_every_s)):
+                async with asyncio.timeout(min(left_s, TAKE_PAUSE_S)):
                     await stop.wait()
         return False
 

@@ -34,6 +34,7 @@ class Pretrade:
         account: str,
         emit: Emit,
         prices_alive: Callable[[], bool],
+        circuit_allows: Callable[[], bool],
     ) -> None:
         self._keeper = keeper
         self._book = book
@@ -41,6 +42,7 @@ class Pretrade:
         self._account = account
         self._emit = emit
         self._prices_alive = prices_alive
+        self._circuit_allows = circuit_allows
         self._buckets: dict[str, Bucket] = {}
         self._recent: dict[OrderRequest, float] = {}
         self.day_profit = Decimal(0)
@@ -84,6 +86,7 @@ class Pretrade:
             instrument=keeper.instruments.get(request.instrument),
             quote=self._book.quote(request.instrument),
             prices_alive=self._prices_alive(),
+            circuit_allows=self._circuit_allows(),
             conversion=self._book.conversions.get(request.instrument),
             position=keeper.positions.get(request.instrument, Decimal(0)),
             day_profit=self.day_profit,

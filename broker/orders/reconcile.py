@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -84,13 +85,18 @@ class Reconciler:
         self._feed = feed
         self._venue = venue
         self._emit = emit
+        self._running = asyncio.Lock()
 
     async def run(self) -> ReconcileReport:
-        """One comparison.
+        """One comparison; another that runs is waited for.
 
         Raises:
             VenueError: the venue cannot be asked.
         """
+        async with self._running:
+            return await self._run()
+
+    async def _run(self) -> ReconcileReport:
         try:
             theirs = await self._wait_still()
         except VenueError:

@@ -45,6 +45,8 @@ class Market:
     quote: Quote | None
     prices_alive: bool
     """Whether the price stream's heartbeats come: a quiet market sends none but those."""
+    circuit_allows: bool = True
+    """Whether the breaker lets new exposure go: after failures in a row it does not for a while."""
     conversion: Decimal | None
     """From the quote currency to the account's."""
     position: Decimal
@@ -213,6 +215,12 @@ def _duplicate(_: OrderRequest, market: Market, settings: OrderSettings) -> Find
     return None
 
 
+def _circuit(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+    if not market.circuit_allows and not is_reducing(request, market.position):
+        return "CIRCUIT_OPEN", "the venue failed several times in a row; only reducing orders for a moment"
+    return None
+
+
 def _daily_loss(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
     limit = Decimal(str(settings.daily_loss))
     if limit and -market.day_profit >= limit and not is_reducing(request, market.position):
@@ -236,6 +244,7 @@ CHECKS: Mapping[str, Rule] = {
     "order_rate": _rate,
     "duplicate": _duplicate,
     "daily_loss": _daily_loss,
+    "circuit": _circuit,
 }
 
 

@@ -13,6 +13,7 @@ from broker.orders.record import TradingState
 from broker.orders.register import IN_FLIGHT, OPEN, UNRESOLVED
 from broker.telemetry.events import (
     AccountSample,
+    CircuitSample,
     OrderSample,
     PositionSample,
     PriceSample,
@@ -23,6 +24,7 @@ from broker.telemetry.events import (
     TransactionLag,
 )
 from broker.venue.book import QuoteBook
+from broker.venue.circuit import CircuitState
 from broker.venue.feed import TransactionFeed
 from broker.venue.rest import VenueRest
 from broker.venue.stream import LineStream
@@ -44,6 +46,12 @@ def sample_orders(keeper: Keeper, emit: Emit) -> None:
     )
     for state in TradingState:
         emit(TradingStateSample(state=state, holds=int(state is keeper.control.state)))
+
+
+def sample_circuit(state: CircuitState, emit: Emit) -> None:
+    """Whether new orders go through."""
+    for item in CircuitState:
+        emit(CircuitSample(state=item, holds=int(item is state)))
 
 
 def sample_account(account: Account, emit: Emit) -> None:

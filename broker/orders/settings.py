@@ -51,6 +51,10 @@ class OrderSettings:
         60.0, minimum=0.1, doc="seconds of scans after which an order that is not found is presumed absent"
     )
     absence_scans: int = setting(4, minimum=2, doc="whole scans without a find that are needed besides the horizon")
+    circuit_failures: int = setting(
+        5, minimum=1, doc="submissions in a row without an answer after which new exposure is held back"
+    )
+    circuit_pause_s: float = setting(5.0, minimum=0, doc="seconds that it is held back before one order tries")
     drain_s: float = setting(
         20.0, minimum=0, doc="seconds for orders in flight at the end; inside the pod's grace period"
     )

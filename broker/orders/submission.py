@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 from broker.domain import OrderStatus
@@ -16,6 +16,7 @@ from broker.orders.record import TradingState
 from broker.orders.resolve import Resolver
 from broker.telemetry.events import OrderAcknowledged, OrderStage
 from broker.venue import errors, order_call
+from broker.venue.circuit import Circuit
 from broker.venue.feed import TransactionFeed
 from broker.venue.order_call import Call
 from broker.venue.throttle import Precedence
@@ -59,6 +60,7 @@ class Submission:
         *,
         emit: Emit,
         may_send: Callable[[], bool],
+        circuit: Circuit,
     ) -> None:
         self._keeper = keeper
         self._sender = sender
@@ -66,6 +68,7 @@ class Submission:
         self._resolver = resolver
         self._emit = emit
         self._may_send = may_send
+        self.circuit = circuit
 
     async def run(self, entry: Entry, *, opens: bool) -> None:
         """Takes a received entry as far as the venue's answer goes. `opens` says that it may add exposure.
@@ -97,21 +100,28 @@ class Submission:
 
     async def _send(self, entry: Entry) -> None:
         started = perf_counter()
+        self.circuit = self.circuit.sent(monotonic())
         try:
             answer = await self._sender.submit(call_of(entry))
         except errors.RefusedError as error:
+            self._count(failed=False)
             self._refused(entry, error)
         except errors.RateLimitedError as error:
             self._lost(entry, error, refused_code=error.status)
         except errors.VenueError as error:
+            self._count(failed=True)
             if error.outcome_known:
                 self._not_done(entry, error)
             else:
                 self._lost(entry, error)
         else:
+            self._count(failed=False)
             order_type = entry.order.request.type
             self._emit(OrderAcknowledged(order_type=order_type, latency_s=perf_counter() - started))
             self._take(entry, answer)
+
+    def _count(self, *, failed: bool) -> None:
+        self.circuit = self.circuit.after(monotonic(), failed=failed)
 
     def _take(self, entry: Entry, answer: Answer) -> None:
         self._feed.note(answer.last_transaction_id)

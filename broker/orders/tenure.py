@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic, perf_counter
@@ -25,6 +26,7 @@ from broker.orders.risk import is_reducing
 from broker.orders.settings import OrderSettings
 from broker.orders.submission import Submission
 from broker.venue.book import QuoteBook
+from broker.venue.circuit import Circuit
 from broker.venue.errors import VenueError
 from broker.venue.feed import TransactionFeed
 from broker.venue.rest import Emit, TokenSource, VenueRest
@@ -90,10 +92,22 @@ class Tenure:
             scans=settings.absence_scans,
         )
         self._submission = Submission(
-            self.keeper, around.venue, self.feed, self._resolver, emit=emit, may_send=may_send
+            self.keeper,
+            around.venue,
+            self.feed,
+            self._resolver,
+            emit=emit,
+            may_send=may_send,
+            circuit=Circuit(failures_to_open=settings.circuit_failures, pause_s=settings.circuit_pause_s),
         )
         self._pretrade = Pretrade(
-            self.keeper, around.book, settings, account=account, emit=emit, prices_alive=lambda: around.prices.is_up
+            self.keeper,
+            around.book,
+            settings,
+            account=account,
+            emit=emit,
+            prices_alive=lambda: around.prices.is_up,
+            circuit_allows=lambda: self._submission.circuit.allows(monotonic()),
         )
         self.reconciler = Reconciler(self.keeper, self.feed, around.venue, emit)
         self.transactions = LineStream(
@@ -180,6 +194,7 @@ class Tenure:
         )
         while True:
             sampler.sample_orders(keeper, around.emit)
+            sampler.sample_circuit(self._submission.circuit.state(monotonic()), around.emit)
             sampler.sample_venue(around.venue, self.feed, [around.prices, self.transactions], around.emit)
             sampler.sample_instruments(keeper, around.book, names, around.emit)
             try:
@@ -210,6 +225,7 @@ class Tenure:
     ) -> Order:
         """Takes an order to its first settled status; the venue's part goes on if the caller leaves."""
         received_s = perf_counter()
+        self._mend()
         entry = self._receive(request, action, target, close_units)
         waiter = self.keeper.expect(entry.id, received_s, self._decision_price(request))
         self.keeper.put(entry)
@@ -221,6 +237,12 @@ class Tenure:
             opens = not is_reducing(request, self.keeper.positions.get(request.instrument, request.units * 0))
             self._fly(entry, opens=opens)
         return await self.wait_settled(entry, waiter)
+
+    def _mend(self) -> None:
+        """A journal that failed is tried again by the next order, not by the next beat."""
+        if self.journal.failure is not None:
+            with suppress(JournalError):
+                self.keeper.turn_segment()
 
     def _fly(self, entry: Entry, *, opens: bool) -> None:
         task = asyncio.create_task(self._submission.run(entry, opens=opens))
@@ -236,11 +258,9 @@ class Tenure:
         """The order at its first settled status; an unknown one is given the time of the first scans."""
         await waiter.settled.wait()
         if not waiter.resolved.is_set():
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._around.settings.answer_wait_s):
                     await waiter.resolved.wait()
-            except TimeoutError:
-                pass
         self.keeper.dismiss(entry.id)
         found = self.keeper.register.get(entry.id)
         return (found or entry).order

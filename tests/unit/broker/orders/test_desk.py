@@ -187,3 +187,18 @@ async def test_replacing_an_order_that_is_gone_is_rejected(
         new = await desk.replace(old.id, make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))
 
     assert (new.status, new.reason) == (OrderStatus.REJECTED, "ORDER_DOESNT_EXIST")
+
+
+async def test_venue_that_fails_again_and_again_gets_no_new_exposure(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.faults.extend(["", "drop", "drop"])
+    async with bench.desk(circuit_failures=2, answer_wait_s=0.0) as desk:
+        await desk.place(make_request())
+        for name in ("second", "third"):
+            await desk.place(make_request(name))
+        opening = await desk.place(make_request("fourth"))
+        closing = await desk.place(make_request("fifth", side=Side.SELL))
+
+    assert (opening.status, opening.reason) == (OrderStatus.DENIED, "CIRCUIT_OPEN")
+    assert closing.status is OrderStatus.FILLED

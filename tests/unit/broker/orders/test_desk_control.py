@@ -174,6 +174,7 @@ async def test_order_made_by_hand_is_adopted_and_followed(bench: Bench, venue: F
 
 async def test_reconcile_finds_and_adopts_what_was_missed(bench: Bench, venue: FakeVenue) -> None:
     async with bench.desk() as desk:
+        await wait_until(lambda: bool(bench.of("ReconcileRun")))
         venue.pending["99"] = {
             "id": "99",
             "type": "LIMIT_ORDER",
@@ -242,8 +243,8 @@ async def test_full_disk_denies_and_sends_nothing(
             faults = blocked(desk)
         assert (order.status, order.reason, faults) == (OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", ["journal"])
         assert venue.writes == []
-        await wait_until(lambda: not blocked(desk))
         assert (await desk.place(make_request("second"))).status is OrderStatus.FILLED
+        assert blocked(desk) == []
 
 
 async def test_changes_after_a_restart_go_on_where_they_were(bench: Bench, make_request: MakeRequest) -> None:
