@@ -89,7 +89,7 @@ async def _with_orders(parts: Parts, listening: socket.socket, stop: asyncio.Eve
 
 def _begin_drain(parts: Parts) -> None:
     _LOG.info("draining")
-    parts.surface.draining = True
+    parts.surface.drain.set()
     _say_serving(parts.conditions, reason="Draining")
     parts.emitter.emit(Lifecycle(phase="draining", detail=None))
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side, TimeInForce
 
@@ -14,6 +15,11 @@ InstrumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,16}_[A-Z
 ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
 VenueId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
 Note = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+Fault = tuple[str, str]
+"""A field and what is wrong with it."""
+FIELDS = "fields"
+"""Type of a validation error whose context lists faults of several fields."""
 
 _PRICED = frozenset(
     {
@@ -106,39 +112,41 @@ class OrderBody(Body):
     @model_validator(mode="after")
     def _fields_fit_the_type(self) -> Self:
         if faults := [*self._price_faults(), *self._time_faults(), *self._trade_faults()]:
-            raise ValueError("; ".join(faults))
+            raise PydanticCustomError(FIELDS, "the fields do not fit each other", {"faults": faults})
         return self
 
-    def _price_faults(self) -> list[str]:
+    def _price_faults(self) -> list[Fault]:
         faults = []
         needs = self.type in _PRICED and not (self.type in _DISTANT and self.distance is not None)
         if needs and self.price is None:
-            faults.append(f"price is required for a {self.type} order")
+            faults.append(("price", f"is required for a {self.type} order"))
         if self.type not in _PRICED and self.price is not None:
-            faults.append(f"price must be absent for a {self.type} order; price_bound limits its fill")
+            faults.append(("price", f"must be absent for a {self.type} order; price_bound limits its fill"))
         if self.type is OrderType.TRAILING_STOP_LOSS and self.distance is None:
-            faults.append("distance is required for a trailing_stop_loss order")
+            faults.append(("distance", "is required for a trailing_stop_loss order"))
         if self.distance is not None and self.type not in _DISTANT | {OrderType.TRAILING_STOP_LOSS}:
-            faults.append(f"distance must be absent for a {self.type} order")
-        if self.price is not None and self.distance is not None:
-            faults.append("give price or distance, and only one of them")
+            faults.append(("distance", f"must be absent for a {self.type} order"))
+        if self.price is not None and self.distance is not None and self.type in _DISTANT:
+            faults.append(("distance", "give price or distance, and only one of them"))
         return faults
 
-    def _time_faults(self) -> list[str]:
+    def _time_faults(self) -> list[Fault]:
         faults = []
         if self.type is OrderType.MARKET and self.time_in_force not in {None, *_AT_ONCE}:
-            faults.append("time_in_force of a market order is fok or ioc")
-        if self.type is not OrderType.MARKET and self.time_in_force in _AT_ONCE and self.type is not OrderType.LIMIT:
-            faults.append(f"time_in_force of a {self.type} order is gtc, gtd or gfd")
-        if (self.time_in_force is TimeInForce.GTD) != (self.expires_at is not None):
-            faults.append("expires_at and time_in_force gtd belong together")
+            faults.append(("time_in_force", "of a market order is fok or ioc"))
+        if self.type not in {OrderType.MARKET, OrderType.LIMIT} and self.time_in_force in _AT_ONCE:
+            faults.append(("time_in_force", f"of a {self.type} order is gtc, gtd or gfd"))
+        if self.time_in_force is TimeInForce.GTD and self.expires_at is None:
+            faults.append(("expires_at", "is required for time_in_force gtd"))
+        if self.time_in_force is not TimeInForce.GTD and self.expires_at is not None:
+            faults.append(("expires_at", "must be absent unless time_in_force is gtd"))
         return faults
 
-    def _trade_faults(self) -> list[str]:
+    def _trade_faults(self) -> list[Fault]:
         if (self.type in _OF_A_TRADE) == (self.trade_id is not None):
             return []
         need = "is required" if self.type in _OF_A_TRADE else "must be absent"
-        return [f"trade_id {need} for a {self.type} order"]
+        return [("trade_id", f"{need} for a {self.type} order")]
 
     def request(self, *, client: str, client_order_id: str, account: str, traceparent: str | None) -> OrderRequest:
         """The domain's form."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Annotated
 
@@ -48,8 +48,9 @@ async def stream_events(
     ] = None,
 ) -> Response:
     """Updates from now on. After a pause, ask for what may have changed: the stream does not replay."""
-    if parts.draining or parts.streams >= parts.settings.event_streams:
-        detail = f"{parts.streams} event streams are open." if not parts.draining else "The broker is ending."
+    ending = parts.drain.is_set()
+    if ending or parts.streams >= parts.settings.event_streams:
+        detail = "The broker is ending." if ending else f"{parts.streams} event streams are open."
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too-many-streams", detail, retry_after_s=5)
     names = frozenset(instruments.split(",")) if instruments else None
     body = _lines(parts, frozenset(kinds.split(",")), names)
@@ -59,10 +60,13 @@ async def stream_events(
 async def _lines(parts: Surface, kinds: frozenset[str], names: frozenset[str] | None) -> AsyncIterator[str]:
     parts.streams += 1
     pending: Channel[Update] = Channel(1)
-    reading = asyncio.create_task(_pass_on(parts.desk.updates(), pending))
+    tasks = [
+        asyncio.create_task(_pass_on(parts.desk.updates(), pending)),
+        asyncio.create_task(_close_at(parts.drain, pending)),
+    ]
     try:
         yield f"retry: {RETRY_MS}\n\n"
-        while not parts.draining:
+        while True:
             try:
                 async with asyncio.timeout(BEAT_S):
                     update = await pending.receive()
@@ -75,14 +79,21 @@ async def _lines(parts: Surface, kinds: frozenset[str], names: frozenset[str] | 
                 yield text
     finally:
         parts.streams -= 1
-        reading.cancel()
+        for task in tasks:
+            task.cancel()
+
+
+async def _close_at(end: asyncio.Event, pending: Channel[Update]) -> None:
+    await end.wait()
+    await pending.close()
 
 
 async def _pass_on(updates: AsyncIterator[Update], pending: Channel[Update]) -> None:
     """Waits where the reader is slow: the desk's own listener then drops the oldest and counts."""
     async with aclosing(updates):  # type: ignore[type-var] # a generator in fact
-        async for update in updates:
-            await pending.send(update)
+        with suppress(ClosedError):
+            async for update in updates:
+                await pending.send(update)
 
 
 def event_of(update: Update, kinds: frozenset[str], names: frozenset[str] | None) -> str | None:

@@ -51,7 +51,7 @@ _PLACED: Responses = {
 
 
 async def _accepting(parts: Parts) -> None:
-    if parts.draining:
+    if parts.drain.is_set():
         raise DrainingError
 
 

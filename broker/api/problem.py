@@ -14,6 +14,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from broker.api.body import FIELDS
+
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:broker:problem:"
 _SHOWN = 200
@@ -86,10 +88,17 @@ async def answer_problem(_: Request, error: Exception) -> Response:
 async def answer_validation(_: Request, error: Exception) -> Response:
     """Handler of FastAPI's validation errors: each field by name, no value repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it only
-    faults = [{"field": _path(item["loc"]), "message": _words(item)} for item in error.errors()]
+    faults = [fault for item in error.errors() for fault in _faults(item)]
     names = ", ".join(dict.fromkeys(fault["field"] for fault in faults))
     detail = f"The request is not valid: {names[:_SHOWN]}."
     return response_of(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, errors=faults))
+
+
+def _faults(item: Mapping[str, Any]) -> list[dict[str, str]]:
+    place = item["loc"]
+    if item["type"] == FIELDS:
+        return [{"field": _path([*place, field]), "message": words} for field, words in item["ctx"]["faults"]]
+    return [{"field": _path(place), "message": _words(item)}]
 
 
 def _path(place: Sequence[Any]) -> str:
@@ -104,6 +113,7 @@ def _words(item: Mapping[str, Any]) -> str:
 
 
 _NAMES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("too-large", None),
     HTTPStatus.NOT_FOUND: ("not-found", "There is nothing at this address; see /docs."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method-not-allowed", "This address does not take this method; see /docs."),
     HTTPStatus.BAD_REQUEST: ("bad-request", "The body cannot be read."),
@@ -114,5 +124,5 @@ async def answer_http(_: Request, error: Exception) -> Response:
     """Handler of the framework's own HTTP errors."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only
     status = HTTPStatus(error.status_code)
-    name, detail = _NAMES.get(status, (status.phrase.lower().replace(" ", "-"), str(error.detail)))
-    return response_of(Problem(status, name, detail, headers=error.headers))
+    name, detail = _NAMES.get(status, (status.phrase.lower().replace(" ", "-"), None))
+    return response_of(Problem(status, name, detail or str(error.detail), headers=error.headers))

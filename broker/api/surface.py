@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,7 @@ from broker.history.archive import Archive
 
 @dataclass(slots=True, kw_only=True)
 class Surface:
-    """The parts behind the API. `draining` refuses new orders and ends event streams."""
+    """The parts behind the API."""
 
     settings: ApiSettings
     history_rows: int
@@ -35,7 +36,8 @@ class Surface:
     new_id: Callable[[], str]
     conditions: Callable[[], Sequence[Condition]]
     quota: Quota = field(init=False)
-    draining: bool = False
+    drain: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set at the end: refuses new orders and ends event streams."""
     streams: int = 0
     """Event streams that are open."""
 
