@@ -20,7 +20,7 @@ from runtime.backoff import Backoff
 from sidecar.telemetry import otlp_metrics
 from sidecar.telemetry.model import Position, Session, Snapshot, StoredBatch
 from sidecar.telemetry.otlp_answer import Failure, Verdict, judge
-from sidecar.telemetry.otlp_channel import Headers, HeadersError, open_channel
+from sidecar.telemetry.otlp_channel import Connection, Headers, SetupError
 from sidecar.telemetry.otlp_logs import LogEncoder, request, resource_block, scope, unframed
 from sidecar.telemetry.otlp_metrics import SCOPE
 from sidecar.telemetry.otlp_parcels import Parcel, Part, count, halves, pack
@@ -156,6 +156,7 @@ class OtlpExporter:
         self._observe = observe
         self._backoff = Backoff(base_s=settings.backoff_base_s, cap_s=settings.backoff_cap_s)
         self._headers = Headers(settings)
+        self._connection = Connection(settings)
         self._rejects = RejectedRecords(rejected_directory, settings.rejected_bytes)
         self._encoder = LogEncoder()
         self._scope = scope(SCOPE, "")
@@ -167,7 +168,6 @@ class OtlpExporter:
         self._window = asyncio.Semaphore(settings.requests_in_flight)
         self._base: Snapshot | None = None
         self._unsent: deque[tuple[bytes, int]] = deque()
-        self._calls: dict[str, Any] = {}
 
     def status(self) -> ExportStatus:
         """Figures for health, console and ledger."""
@@ -176,21 +176,15 @@ class OtlpExporter:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Exports until `stop` is set, then for at most `drain_s` what is there.
-
-        Raises:
-            OSError: a certificate or key file cannot be read.
-        """
+        """Exports until `stop` is set, then for at most `drain_s` what is there."""
         if not self._settings.endpoint:
             await stop.wait()
             return
         self._base = self._snapshot() if self._settings.temporality == "delta" else None
-        async with open_channel(self._settings) as channel:
-            for signal in (self._logs, self._metrics):
-                self._calls[signal.name] = channel.unary_unary(
-                    signal.path, response_deserializer=signal.response.FromString
-                )
+        try:
             await self._run_until(stop)
+        finally:
+            await self._connection.close()
 
     async def _run_until(self, stop: asyncio.Event) -> None:
         with suppress(TimeoutError):
@@ -212,10 +206,11 @@ class OtlpExporter:
                     return
                 continue
             after = batches[-1].end
-            for parcel in self._pack(batches):
+            for parcel in await self._pack(batches):
                 await self._window.acquire()
                 self._parcels.append(parcel)
                 group.create_task(self._deliver(parcel))
+                await asyncio.sleep(0)
             if parcel.count < self._settings.max_request_records and not stop.is_set():
                 await asyncio.sleep(self._settings.linger_s)
 
@@ -226,8 +221,11 @@ class OtlpExporter:
         except TimeoutError:
             return ()
 
-    def _pack(self, batches: Sequence[StoredBatch]) -> list[Parcel]:
-        encoded = ((batch.end, self._block(batch.session), self._encoder.encode(batch)) for batch in batches)
+    async def _pack(self, batches: Sequence[StoredBatch]) -> list[Parcel]:
+        encoded = []
+        for batch in batches:
+            encoded.append((batch.end, self._block(batch.session), self._encoder.encode(batch)))
+            await asyncio.sleep(0)  # ingest has its turn
         limits = self._settings
         return list(pack(encoded, max_records=limits.max_request_records, max_bytes=limits.max_request_bytes))
 
@@ -360,18 +358,18 @@ class OtlpExporter:
         signal.requests += 1
         began = perf_counter()
         try:
-            call = self._calls[signal.name]
-            response = await call(data, timeout=self._settings.timeout_s, metadata=self._headers.metadata())
+            response = await self._connection.call(signal.path, signal.response, data, self._headers.metadata())
         except grpc.aio.AioRpcError as error:
             failure = judge(error.code(), error.details() or "", error.trailing_metadata() or ())
-        except HeadersError as error:
-            failure = Failure(Verdict.HOLD, "headers_file", str(error))
+        except SetupError as error:
+            failure = Failure(Verdict.HOLD, error.reason, str(error))
         else:
             self._seen(signal, "ok", began)
             signal.succeed()
             return response
         self._seen(signal, failure.reason, began)
         signal.fail(failure)
+        await self._connection.mend()
         return failure
 
     def _seen(self, signal: _Signal, outcome: str, began: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from runtime.config import setting
 from sidecar.telemetry.resource import parse_attributes
 
 DEFAULT_PORT = 4317
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+"""What gRPC sends of metadata: https://grpc.github.io/grpc/core/md_doc_p_r_o_t_o_c_o_l-_h_t_t_p2.html"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class OtlpSettings:
     )
     max_request_records: int = setting(4096, minimum=1, maximum=65_536, doc="log records of one request")
     max_request_bytes: int = setting(
-        1 << 20, minimum=16 << 10, maximum=4_000_000, doc="bytes of one request; collectors refuse more than 4 MiB"
+        512 << 10, minimum=16 << 10, maximum=4_000_000, doc="bytes of one request; collectors refuse more than 4 MiB"
     )
     max_request_points: int = setting(1000, minimum=1, maximum=20_000, doc="metric points of one request")
     requests_in_flight: int = setting(
@@ -77,6 +81,9 @@ class OtlpSettings:
     def __post_init__(self) -> None:
         if self.endpoint:
             parse_endpoint(self.endpoint)
+        for number, (name, value) in enumerate(self.headers.items(), start=1):
+            if fault := header_fault(name, value):
+                raise ValueError(f"headers: entry {number} {fault}")
         if (self.client_certificate_file is None) != (self.client_key_file is None):
             raise ValueError("client_certificate_file and client_key_file go together: give both or none")
         if self.backoff_cap_s < self.backoff_base_s:
@@ -86,6 +93,13 @@ class OtlpSettings:
     def routing(self) -> dict[str, str]:
         """Resource attributes that the Elasticsearch exporter routes log records by."""
         return {"data_stream.dataset": self.dataset, "data_stream.namespace": self.namespace}
+
+
+def header_fault(name: str, value: str) -> str:
+    """Why gRPC could not send a header, empty where it can; never a part of it, for it may be a secret."""
+    if not _HEADER_NAME.fullmatch(name):
+        return "is not name=value"
+    return "" if _HEADER_VALUE.fullmatch(value) else "has a value with characters that a header cannot have"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,12 +17,13 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
 
-from sidecar.telemetry.otlp_channel import Headers
+from sidecar.telemetry.otlp_channel import Headers, SetupError, credentials
 from sidecar.telemetry.otlp_settings import OtlpSettings, parse_endpoint
 
 if TYPE_CHECKING:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 
+_log = logging.getLogger(__name__)
 SCOPE = "sidecar"
 LAG_INTERVAL_S = 0.25
 PUSH_TIMEOUT_S = 2
@@ -107,13 +108,19 @@ class SelfMetrics:
                 self._lag.record(max(loop.time() - due, 0.0))
 
     async def _push(self, stop: asyncio.Event, reader: InMemoryMetricReader) -> None:
-        exporter = _exporter(self._otlp)
+        exporter: OTLPMetricExporter | None = None
         while not stop.is_set():
             await _pause(stop, self._otlp.metrics_interval_s)
+            try:
+                exporter = exporter or _exporter(self._otlp)
+            except SetupError as error:
+                _log.warning("own_metrics_not_pushed", extra={"reason": error.reason, "error": str(error)})
+                continue
             data = reader.get_metrics_data()
             if data is not None:
                 await asyncio.to_thread(exporter.export, data)
-        exporter.shutdown()
+        if exporter is not None:
+            exporter.shutdown()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
@@ -137,12 +144,7 @@ def _exporter(otlp: OtlpSettings) -> OTLPMetricExporter:
     endpoint = parse_endpoint(otlp.endpoint)
     options: dict[str, Any] = {"insecure": True}
     if endpoint.tls:
-        credentials = grpc.ssl_channel_credentials(
-            root_certificates=_bytes(otlp.certificate_file),
-            private_key=_bytes(otlp.client_key_file),
-            certificate_chain=_bytes(otlp.client_certificate_file),
-        )
-        options = {"insecure": False, "credentials": credentials}
+        options = {"insecure": False, "credentials": credentials(otlp)}
     return OTLPMetricExporter(
         endpoint=endpoint.target,
         headers=Headers(otlp).metadata(),
@@ -150,7 +152,3 @@ def _exporter(otlp: OtlpSettings) -> OTLPMetricExporter:
         compression=grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression,
         **options,
     )
-
-
-def _bytes(path: Path | None) -> bytes | None:
-    return None if path is None else path.read_bytes()

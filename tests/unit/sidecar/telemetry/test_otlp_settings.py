@@ -26,6 +26,13 @@ def test_another_endpoint_is_refused_without_being_repeated(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("headers", [{"sp ace": "secret"}, {"a": "sec\nret"}])
+def test_a_header_that_grpc_cannot_send_is_refused_without_being_repeated(headers: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="headers: entry 1 ") as caught:
+        OtlpSettings(headers=headers)
+    assert "sec" not in str(caught.value)
+
+
 def test_a_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(ValueError, match="client_certificate_file and client_key_file go together"):
         OtlpSettings(client_certificate_file=Path("c.pem"))
