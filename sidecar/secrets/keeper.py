@@ -72,15 +72,11 @@ class Keeper:
         """Keeps the secret for ever."""
         while True:
             step = self._next()
-            if step is None:
-                await self._clock.wait(self._wake, 1.0)
-            else:
-                await wait_until(self._clock, self._wake, step.at)
-            woken = self._wake.is_set()
-            self._wake.clear()
-            if step is None or woken or self._clock.boot() < step.at:
+            if step is not None and step.at <= self._clock.boot():
+                await self._take(step)
                 continue
-            await self._take(step)
+            await wait_until(self._clock, self._wake, NEVER if step is None else step.at)
+            self._wake.clear()
 
     def wake(self) -> None:
         """Looks again at once: the token changed."""
@@ -93,11 +89,11 @@ class Keeper:
 
     def _next(self) -> Step | None:
         """The next step, held back by failures; none while there is no token."""
-        if self._sessions.current is None:
+        session, material = self._sessions.usable, self.material
+        if session is None:
             return None
-        material = self.material
         step = next_step(
-            None if material is None or material.carried else self._held(material, self._sessions.current),
+            None if material is None or material.carried else self._held(material, session),
             forced=self._forced,
             poll={"kv": Act.POLL, "kv1": Act.READ, "transit": Act.READ}.get(self.secret.source),
             interval_s=self._settings.poll_interval_s,
@@ -117,7 +113,7 @@ class Keeper:
         )
 
     async def _take(self, step: Step) -> None:
-        session = self._sessions.current
+        session = self._sessions.usable
         if session is None:
             return
         self.busy = step.act is Act.READ and step.reason != "poll"

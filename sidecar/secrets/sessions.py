@@ -83,12 +83,17 @@ class Sessions:
         """Keeps a token for ever."""
         while True:
             step = self._next()
-            await wait_until(self._clock, self._wake, step.at)
-            woken = self._wake.is_set()
-            self._wake.clear()
-            if woken or self._clock.boot() < step.at:
+            if step.at <= self._clock.boot():
+                await self._take(step)
                 continue
-            await self._take(step)
+            await wait_until(self._clock, self._wake, step.at)
+            self._wake.clear()
+
+    @property
+    def usable(self) -> Session | None:
+        """The current session, unless its time has passed, as after a suspend."""
+        alive = self.current is not None and self._clock.boot() < self.current.life.end
+        return self.current if alive else None
 
     def taint(self, session: Session) -> None:
         """Says that a lease may exist under a token without our knowing its id."""

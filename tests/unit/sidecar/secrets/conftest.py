@@ -1,0 +1,33 @@
+"""Shared by the agent's tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.secrets.settings import SecretSettings
+from tests.unit.sidecar.secrets.scene import Scene
+
+
+@pytest.fixture
+async def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Scene]]:
+    """Makes scenes; publishing happens at once, for real threads do not wait on a fake clock."""
+
+    async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    made: list[Scene] = []
+
+    def make(*secrets: SecretSettings, **changes: Any) -> Scene:
+        made.append(Scene(tmp_path, *secrets, **changes))
+        return made[-1]
+
+    yield make
+    for scene in made:
+        if scene._task and not scene._task.done():
+            await scene.kill()

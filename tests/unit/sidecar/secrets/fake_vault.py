@@ -1,0 +1,199 @@
+"""A server of Vault's API in memory, on a test's clock, that fails on demand and counts requests.
+
+`test_fake_vault.py` holds it against a real server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.secret import Secret
+from sidecar.secrets.client import Answer, Fault, VaultError
+from sidecar.secrets.clock import Clock
+
+Rule = Callable[[str, str], VaultError | None]
+ROLE_ID, SECRET_ID = "role", "secret"
+_FAULTS = {400: Fault.INVALID, 403: Fault.DENIED, 404: Fault.NOT_FOUND, 429: Fault.RATE_LIMITED, 503: Fault.SEALED}
+
+
+@dataclass(slots=True)
+class Token:
+    accessor: str
+    expires: float
+    ends: float
+
+
+@dataclass(slots=True)
+class Lease:
+    token: str
+    path: str
+    expires: float
+    ends: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    time: float
+    method: str
+    path: str
+    token: str
+    outcome: str
+
+
+@dataclass(repr=False)
+class FakeVault:
+    """`fails` answers instead of the server, `loses` after it did what it was asked."""
+
+    clock: Clock
+    token_ttl: float = 1200.0
+    token_max_ttl: float = 86400.0
+    lease_ttl: float = 3600.0
+    lease_max_ttl: float = 86400.0
+    kv: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    fails: Rule | None = None
+    loses: Rule | None = None
+
+    def __post_init__(self) -> None:
+        self._number = itertools.count(1)
+
+    def write(self, path: str, **data: Any) -> None:
+        self.kv.setdefault(path, []).append(data)
+
+    def count(self, word: str) -> int:
+        """Requests whose path has a word."""
+        return sum(word in item.path for item in self.requests)
+
+    def failures(self, word: str = "") -> list[float]:
+        """Times of the failed ones."""
+        return [item.time for item in self.requests if word in item.path and item.outcome != "ok"]
+
+    def revoke_token(self, token: str) -> None:
+        """Its leases go with it."""
+        self.tokens.pop(token, None)
+        self.leases = {key: lease for key, lease in self.leases.items() if lease.token != token}
+
+    def alive(self) -> tuple[int, int]:
+        """Numbers of tokens and leases."""
+        self._expire()
+        return len(self.tokens), len(self.leases)
+
+    async def call(
+        self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
+    ) -> Answer:
+        text = token.reveal() if token else ""
+        try:
+            if self.fails and (error := self.fails(method, path)):
+                raise error
+            await asyncio.sleep(0)
+            answer = self._answer(method, path, text, body or {})
+            if self.loses and (error := self.loses(method, path)):
+                raise error
+        except VaultError as error:
+            self.requests.append(Request(self.clock.boot(), method, path, text, error.fault.value))
+            raise
+        self.requests.append(Request(self.clock.boot(), method, path, text, "ok"))
+        return answer
+
+    def _answer(self, method: str, path: str, token: str, body: Mapping[str, Any]) -> Answer:
+        self._expire()
+        if path == "auth/approle/login":
+            return self._login(body)
+        if token not in self.tokens:
+            raise failure(403, f"{method} {path}")
+        match path.split("/"):
+            case ["auth", "token", verb]:
+                return self._token(verb, token, body)
+            case ["sys", "leases", verb]:
+                return self._lease(verb, body)
+            case ["secret", kind, *rest]:
+                return self._kv(kind, "/".join(rest), f"{method} {path}")
+            case ["database", "creds", _]:
+                return self._credentials(path, token)
+            case _:
+                raise failure(404, f"{method} {path}")
+
+    def _login(self, body: Mapping[str, Any]) -> Answer:
+        if (body.get("role_id"), body.get("secret_id")) != (ROLE_ID, SECRET_ID):
+            raise failure(400, "POST auth/approle/login")
+        number, now = next(self._number), self.clock.boot()
+        self.tokens[f"token-{number}"] = Token(f"accessor-{number}", now + self.token_ttl, now + self.token_max_ttl)
+        auth = {"client_token": f"token-{number}", "accessor": f"accessor-{number}"}
+        return self._ok(auth=auth | {"lease_duration": int(self.token_ttl), "renewable": True})
+
+    def _token(self, verb: str, token: str, body: Mapping[str, Any]) -> Answer:
+        held, now = self.tokens[token], self.clock.boot()
+        if verb == "lookup-self":
+            return self._ok(data={"accessor": held.accessor, "ttl": int(held.expires - now), "renewable": True})
+        if verb == "renew-self":
+            increment = float(str(body.get("increment", self.token_ttl)).removesuffix("s"))
+            held.expires = min(now + increment, held.ends)
+            return self._ok(auth={"lease_duration": int(held.expires - now), "renewable": True})
+        if verb == "revoke-self":
+            self.revoke_token(token)
+            return Answer(status=204)
+        found = [key for key, item in self.tokens.items() if item.accessor == body.get("accessor")]
+        if not found:
+            raise failure(400, f"POST auth/token/{verb}")
+        self.revoke_token(found[0])
+        return Answer(status=204)
+
+    def _lease(self, verb: str, body: Mapping[str, Any]) -> Answer:
+        lease_id, now = str(body.get("lease_id")), self.clock.boot()
+        lease = self.leases.get(lease_id)
+        if verb == "revoke":
+            self.leases.pop(lease_id, None)  # a lease that is gone is revoked with success
+            return Answer(status=204)
+        if lease is None:
+            raise failure(400, "POST sys/leases/renew")
+        lease.expires = min(now + float(body.get("increment") or self.lease_ttl), lease.ends)
+        return self._ok(lease_id=lease_id, lease_duration=int(lease.expires - now), renewable=True)
+
+    def _kv(self, kind: str, path: str, operation: str) -> Answer:
+        versions = self.kv.get(path)
+        if not versions:
+            raise failure(404, operation)
+        if kind == "metadata":
+            entries = {
+                str(number): {"deletion_time": "", "destroyed": False} for number in range(1, len(versions) + 1)
+            }
+            return self._ok(data={"current_version": len(versions), "versions": entries})
+        return self._ok(data={"data": versions[-1], "metadata": {"version": len(versions)}})
+
+    def _credentials(self, path: str, token: str) -> Answer:
+        number, now = next(self._number), self.clock.boot()
+        lease_id = f"{path}/{number}"
+        self.leases[lease_id] = Lease(token, path, now + self.lease_ttl, now + self.lease_max_ttl)
+        data = {"username": f"user-{number}", "password": f"password-{number}"}
+        return self._ok(data=data, lease_id=lease_id, lease_duration=int(self.lease_ttl), renewable=True)
+
+    def _ok(self, **parts: Any) -> Answer:
+        return Answer(status=200, request_id=f"request-{next(self._number)}", **parts)
+
+    def _expire(self) -> None:
+        now = self.clock.boot()
+        for token in [key for key, item in self.tokens.items() if item.expires <= now]:
+            self.revoke_token(token)
+        self.leases = {key: lease for key, lease in self.leases.items() if lease.expires > now}
+
+
+def failure(status: int, operation: str = "", retry_after_s: float = 0.0) -> VaultError:
+    """The error that a status becomes."""
+    fault = _FAULTS.get(status, Fault.SERVER)
+    return VaultError(fault, operation, f"status {status}", status=status, retry_after_s=retry_after_s)
+
+
+def unreachable(method: str, path: str) -> VaultError:
+    """A server that is not there."""
+    return VaultError(Fault.UNREACHABLE, f"{method} {path}", "no connection")
+
+
+def on(word: str, error: Callable[[str], VaultError]) -> Rule:
+    """A rule for the paths that have a word."""
+    return lambda method, path: error(f"{method} {path}") if word in path else None

@@ -1,0 +1,332 @@
+"""What the agent does over time, on a fake server that counts requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import pytest
+
+from sidecar.secrets.client import Fault, VaultError
+from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
+from tests.unit.sidecar.secrets.scene import DATABASE, KEYS, VENUE, Scene
+
+MakeScene = Callable[..., Scene]
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    return max((sum(start <= time < start + 60 for time in times) for start in times), default=0)
+
+
+async def test_a_set_is_published_whole_or_not_at_all(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    scene.vault.fails = on("venue", lambda operation: failure(403, operation))
+    await scene.start()
+    await scene.clock.advance(30)
+    assert scene.generation == 0
+    assert not (scene.place / "published" / "database.json").exists()
+    scene.vault.fails = None
+    await scene.clock.advance(16)
+    assert scene.generation == 1
+
+
+async def test_a_new_version_is_published_within_the_interval(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    await scene.start()
+    scene.vault.write("venue", token="two")
+    await scene.clock.advance(2.1)
+    assert scene.read("venue.json") == {"token": "two"}
+
+
+async def test_an_unchanged_kv_secret_is_looked_at_but_read_once(make_scene: MakeScene) -> None:
+    scene = make_scene(VENUE)
+    await scene.start()
+    await scene.clock.advance(60)
+    assert scene.vault.count("secret/data") == 1
+    assert 30 <= scene.vault.count("secret/metadata") <= 34
+
+
+async def test_a_lease_is_renewed_at_two_thirds_and_stays_the_same(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    await scene.start()
+    before = scene.read("database.json")
+    await scene.clock.advance(0.71 * 3600)
+    assert scene.vault.count("sys/leases/renew") == 1
+    await scene.clock.advance(2 * 3600)
+    assert scene.read("database.json") == before
+    assert scene.vault.count("database/creds") == 1
+
+
+@pytest.mark.parametrize("seconds", [25.0, 75.0, 0.8 * 0.3 * 3600])
+async def test_an_outage_changes_no_credential(make_scene: MakeScene, seconds: float) -> None:
+    scene = make_scene(DATABASE)
+    await scene.start()
+    await scene.clock.advance(0.69 * 3600)
+    renewals, before = scene.vault.count("sys/leases/renew"), scene.read("database.json")
+    scene.vault.requests.clear()
+    scene.vault.fails = unreachable
+    await scene.clock.advance(seconds)
+    scene.vault.fails = None
+    await scene.clock.advance(120)
+    assert scene.read("database.json") == before
+    renewed = [item for item in scene.vault.requests if "leases/renew" in item.path and item.outcome == "ok"]
+    assert renewals + len(renewed) == 1
+    assert scene.vault.count("database/creds") == 0
+    assert scene.vault.count("login") == 0
+
+
+async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_scene: MakeScene) -> None:
+    scene = make_scene(type(DATABASE)(**{**_fields(DATABASE), "max_ttl_s": 7200.0}))
+    scene.vault.lease_max_ttl = 7200.0
+    await scene.start()
+    scene.prove()
+    first = next(iter(scene.vault.leases.values()))
+    while scene.vault.count("database/creds") < 2:
+        await scene.clock.advance(10)
+    assert first.ends - scene.clock.now >= 0.25 * 7200 - 10
+    assert scene.vault.alive() == (1, 2)
+    scene.prove()
+    await scene.clock.advance(1)
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_a_shortened_renewal_tells_the_end_and_brings_a_successor(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.lease_ttl, scene.vault.lease_max_ttl = 600.0, 1800.0
+    await scene.start()
+    scene.prove()
+    died = next(iter(scene.vault.leases.values())).ends
+    while scene.vault.count("database/creds") < 2:
+        await scene.clock.advance(1)
+    assert died - scene.clock.now >= 0.25 * 600
+
+
+FAULTS = {
+    **{str(status): failure(status) for status in (400, 403, 404, 412, 429, 473, 500, 502, 503, 504)},
+    "timeout": VaultError(Fault.TIMEOUT, "", ""),
+    "reset": VaultError(Fault.CONNECTION, "", ""),
+    "tls": VaultError(Fault.TLS, "", ""),
+    "redirect": VaultError(Fault.REDIRECT, "", "", status=307),
+    "half a body": VaultError(Fault.PROTOCOL, "", ""),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("word", ["login", "database/creds", "secret/data", "secret/metadata", "renew", "lookup"])
+async def test_no_failure_makes_a_hot_loop(make_scene: MakeScene, fault: str, word: str) -> None:
+    scene = make_scene()
+    scene.vault.lease_ttl = scene.vault.token_ttl = 30.0
+    scene.vault.fails = on(word, lambda _: FAULTS[fault])
+    await scene.start()
+    scene.prove()
+    await scene.clock.advance(130)
+    for path in {item.path for item in scene.vault.requests}:
+        assert most_in_a_minute(scene.vault.failures(path)) <= 10, path
+
+
+async def test_one_failing_secret_causes_no_reads_of_the_others(make_scene: MakeScene) -> None:
+    scene = make_scene(VENUE, KEYS, DATABASE)
+    await scene.start()
+    scene.vault.requests.clear()
+    scene.vault.fails = on("secret/metadata/keys", lambda operation: failure(403, operation))
+    await scene.clock.advance(120)
+    assert scene.vault.count("secret/data") == 0
+    assert scene.vault.count("database/creds") == 0
+    assert scene.vault.count("login") == 0
+
+
+async def test_retry_after_is_honoured(make_scene: MakeScene) -> None:
+    scene = make_scene(VENUE)
+    scene.vault.fails = on("secret/data", lambda operation: failure(429, operation, retry_after_s=45))
+    await scene.start()
+    await scene.clock.advance(44)
+    assert scene.vault.count("secret/data") == 1
+    await scene.clock.advance(2)
+    assert scene.vault.count("secret/data") == 2
+
+
+async def test_a_revoked_token_is_noticed_and_replaced_within_five_seconds(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    await scene.start()
+    scene.prove()
+    scene.vault.revoke_token("token-1")
+    await scene.clock.advance(2.1)
+    assert scene.generation == 2
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_a_new_token_changes_no_kv_file(make_scene: MakeScene) -> None:
+    scene = make_scene(VENUE, KEYS)
+    await scene.start()
+    scene.vault.revoke_token("token-1")
+    await scene.clock.advance(10)
+    assert scene.vault.alive() == (1, 0)
+    assert scene.generation == 1
+    assert scene.vault.count("secret/data") == 2
+
+
+async def test_a_token_is_replaced_with_its_lease_before_its_own_end(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.token_ttl, scene.vault.token_max_ttl = 600.0, 1800.0
+    await scene.start()
+    scene.prove()
+    for _ in range(3600):
+        await scene.clock.advance(1)
+        scene.prove()
+        assert scene.vault.alive()[1] >= 1
+    assert not scene.audited("secrets.token.lost")
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_an_expiry_during_a_suspend_is_made_good_within_a_second_of_waking(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    await scene.start()
+    scene.prove()
+    scene.clock.suspend(2 * 86400)
+    await scene.clock.advance(1.1)
+    assert scene.generation == 2
+    assert scene.vault.alive() == (1, 1)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_step_of_the_wall_clock_changes_nothing(make_scene: MakeScene, hours: int) -> None:
+    scene = make_scene()
+    await scene.start()
+    scene.vault.requests.clear()
+    scene.clock.wall_offset = timedelta(hours=hours)
+    await scene.clock.advance(60)
+    assert scene.vault.count("secret/data") + scene.vault.count("creds") + scene.vault.count("renew") == 0
+    assert scene.generation == 1
+
+
+async def test_a_lease_whose_answer_was_lost_goes_with_its_token(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    lost = iter([VaultError(Fault.TIMEOUT, "", ""), None, None, None])
+    scene.vault.loses = lambda _, path: next(lost) if "creds" in path else None
+    await scene.start()
+    await scene.clock.advance(5)
+    assert scene.generation >= 1
+    scene.prove()
+    await scene.clock.advance(5)
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_ten_kills_leave_one_token_and_one_lease(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    await scene.start()
+    for _ in range(10):
+        await scene.kill()
+        await scene.start()
+    scene.prove()
+    await scene.clock.advance(2)
+    assert scene.vault.alive() == (1, 1)
+    assert scene.agent.status().sessions == 1
+
+
+async def test_a_predecessors_lease_lives_until_its_successor_is_proved(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    await scene.start()
+    scene.prove()
+    await scene.kill()
+    await scene.start()
+    await scene.clock.advance(60)
+    assert scene.vault.alive() == (2, 2)
+    scene.prove()
+    await scene.clock.advance(1)
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_a_predecessors_kv_set_stands_while_the_server_is_away(make_scene: MakeScene) -> None:
+    scene = make_scene(VENUE)
+    await scene.start()
+    await scene.kill()
+    scene.vault.fails = unreachable
+    await scene.start()
+    await scene.clock.advance(30)
+    status = scene.agent.status()
+    assert (status.generation_published, status.secrets[0].state) == (1, "carried")
+    assert status.token.mishap is not None
+    assert status.token.mishap.name == "unreachable"
+
+
+async def test_a_secret_that_fails_at_a_restart_holds_up_no_other(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    await scene.start()
+    await scene.kill()
+    scene.vault.fails = on("venue", lambda operation: failure(403, operation))
+    await scene.start()
+    await scene.clock.advance(2)
+    assert scene.generation == 2
+    assert scene.read("venue.json") == {"token": "one"}
+
+
+async def test_what_nobody_proves_is_kept_alive_and_reported(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.lease_ttl = 600.0
+    await scene.start()
+    scene.prove()
+    await scene.agent.rotate("database")
+    await scene.clock.advance(2000)
+    assert scene.vault.alive() == (1, 2)
+    assert scene.agent.status().stage == "timed_out"
+    scene.prove()
+    await scene.clock.advance(1)
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_a_rejected_set_can_still_be_proved_later(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    await scene.start()
+    scene.prove()
+    await scene.agent.rotate("database")
+    await scene.clock.advance(1)
+    scene.agent.rejected("broker", 2, "database", "authentication_failed", "no")
+    await scene.clock.advance(5)
+    assert scene.vault.alive() == (1, 2)
+    assert scene.agent.status().rejection is not None
+    scene.prove()
+    await scene.clock.advance(1)
+    assert scene.vault.alive() == (1, 1)
+    assert scene.agent.status().rejection is None
+
+
+async def test_all_named_producers_must_prove_a_set(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE, acknowledged_by=("broker", "pricer"))
+    await scene.start()
+    scene.agent.applied("broker", 1)
+    assert scene.agent.status().generation_acknowledged == 0
+    scene.agent.applied("pricer", 1)
+    assert scene.agent.status().generation_acknowledged == 1
+
+
+async def test_after_a_goodbye_everything_is_given_back(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    await scene.start()
+    scene.prove()
+    scene.agent.goodbye("broker")
+    await scene.stop()
+    assert scene.vault.alive() == (0, 0)
+
+
+async def test_a_producer_that_came_back_keeps_its_credentials(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    await scene.start()
+    scene.prove()
+    scene.agent.goodbye("broker")
+    scene.agent.connected("broker")
+    await scene.stop()
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_without_secrets_nothing_is_asked(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    scene.settings = type(scene.settings)()
+    scene.agent = scene._agent()
+    await scene.start()
+    await scene.clock.advance(10)
+    assert scene.vault.requests == []
+    await scene.stop()
+
+
+def _fields(secret: object) -> dict[str, object]:
+    return {name: getattr(secret, name) for name in secret.__dataclass_fields__}  # type: ignore[attr-defined] # a dataclass
