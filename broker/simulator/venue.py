@@ -180,9 +180,10 @@ class Venue:
                 subscription.offer_entries(new)
 
     async def run(self) -> None:
-        """Moves the market until it is cancelled; a step that comes late is not made up for."""
+        """Moves the market until it is cancelled; a whole step that was missed is not made up for."""
         loop = asyncio.get_running_loop()
+        due = loop.time()
         while self.options.ticks_per_s:
-            due = loop.time() + 1 / self.options.ticks_per_s
             self.step()
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            due = max(due + 1 / self.options.ticks_per_s, loop.time())
+            await asyncio.sleep(due - loop.time())
