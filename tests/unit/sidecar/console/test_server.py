@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+
+from sidecar.console.event_stream import Watchers
+from sidecar.console.server import PAGES, Sources, console_application
+from sidecar.telemetry.tail import TailEvent
+
+HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+@dataclass
+class World:
+    events: asyncio.Queue[TailEvent] = field(default_factory=asyncio.Queue)
+    watchers: Watchers = field(default_factory=lambda: Watchers(2))
+    tails_open: int = 0
+
+    def status(self) -> dict[str, Any]:
+        return {"health": {"state": "healthy"}}
+
+    async def tail(self) -> AsyncIterator[TailEvent]:
+        self.tails_open += 1
+        try:
+            while True:
+                yield await self.events.get()
+        finally:
+            self.tails_open -= 1
+
+    async def bundle(self) -> dict[str, str]:
+        return {"status.json": "{}\n"}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+async def client(world: World) -> AsyncIterator[TestClient]:
+    sources = Sources(status=world.status, tail=world.tail, bundle=world.bundle)
+    async with TestClient(TestServer(console_application(sources, world.watchers, HOSTS))) as found:
+        yield found
+        world.watchers.close()
+
+
+def event(sequence: int) -> TailEvent:
+    return TailEvent(
+        time_ns=1_700_000_000_000_000_000,
+        producer_id="p",
+        session_id="s",
+        sequence=sequence,
+        name="a.b",
+        severity=9,
+        attributes={"x": 1.5},
+    )
+
+
+async def message(answer: ClientResponse) -> tuple[str, Any]:
+    kind = (await answer.content.readline()).decode().removeprefix("event: ").strip()
+    data = json.loads((await answer.content.readline()).decode().removeprefix("data: "))
+    assert await answer.content.readline() == b"\n"
+    return kind, data
+
+
+async def test_every_part_of_the_page_is_served_with_the_policy(client: TestClient) -> None:
+    for path, (_, kind) in PAGES.items():
+        answer = await client.get(path)
+        assert (answer.status, answer.content_type) == (200, kind)
+        assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_page_names_no_other_host_and_has_no_inline_script_or_style(client: TestClient) -> None:
+    for path in PAGES:
+        text = await (await client.get(path)).text()
+        urls = text.replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in urls
+        assert "https://" not in urls
+    page = await (await client.get("/")).text()
+    assert "style=" not in page
+    assert page.count("<script") == page.count('<script type="module" src="/console.js"></script>') == 1
+    assert "onclick" not in page
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8090", "127.0.0.1.evil.example", "[::2]:80", ""])
+async def test_a_name_that_is_not_ours_is_refused(client: TestClient, host: str) -> None:
+    answer = await client.get("/api/status", headers={"Host": host})
+    assert answer.status == 421
+    assert "health" not in await answer.text()
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:80", "[::1]:80"])
+async def test_our_own_names_are_answered(client: TestClient, host: str) -> None:
+    assert (await client.get("/api/status", headers={"Host": host})).status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
+    for path in ("/", "/api/status", "/api/events", "/api/diagnostics"):
+        assert (await client.request(method, path)).status == 405
+
+
+async def test_the_status_is_json(client: TestClient) -> None:
+    assert await (await client.get("/api/status")).json() == {"health": {"state": "healthy"}}
+
+
+async def test_a_stream_begins_with_the_status_and_goes_on_with_each_tick(client: TestClient, world: World) -> None:
+    async with client.get("/api/events?tail=0") as answer:
+        first = await message(answer)
+        world.watchers.tell({"tick": 2})
+        assert [first, await message(answer)] == [
+            ("status", {"health": {"state": "healthy"}}),
+            ("status", {"tick": 2}),
+        ]
+
+
+async def test_a_stream_carries_the_producers_events(client: TestClient, world: World) -> None:
+    world.events.put_nowait(event(1))
+    world.events.put_nowait(event(2))
+    async with client.get("/api/events?status=0") as answer:
+        kind, data = await message(answer)
+    assert kind == "events"
+    assert data[0] == {
+        "time": "2023-11-14T22:13:20.000Z",
+        "producer": "p",
+        "sequence": 1,
+        "name": "a.b",
+        "severity": 9,
+        "attributes": {"x": 1.5},
+    }
+    assert [item["sequence"] for item in data] == [1, 2]
+
+
+async def test_one_watcher_too_many_is_asked_to_come_back(client: TestClient) -> None:
+    async with client.get("/api/events?tail=0"), client.get("/api/events?tail=0"):
+        answer = await client.get("/api/events?tail=0")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+
+
+async def test_a_watcher_that_goes_makes_room_and_ends_its_tail(client: TestClient, world: World) -> None:
+    for _ in range(4):
+        async with client.get("/api/events") as answer:
+            await message(answer)
+        while world.watchers.any:
+            world.watchers.tell({"still": "there"})
+            await asyncio.sleep(0)
+    assert world.tails_open == 0
+
+
+async def test_closing_ends_every_stream(client: TestClient, world: World) -> None:
+    async with client.get("/api/events?tail=0") as answer:
+        await message(answer)
+        world.watchers.close()
+        assert await answer.content.read() == b""
+    assert (await client.get("/api/events")).status == 503
+
+
+async def test_a_watcher_that_is_far_behind_misses_a_status_and_no_more() -> None:
+    watchers = Watchers(1)
+    messages = watchers.enter()
+    for tick in range(100):
+        watchers.tell({"tick": tick})
+    assert messages.full()
+    messages.get_nowait()
+    watchers.tell({"tick": "last"})
+    waiting = [messages.get_nowait() for _ in range(messages.qsize())]
+    assert b"last" in (waiting[-1] or b"")
+
+
+async def test_the_bundle_is_a_zip_file_to_keep(client: TestClient) -> None:
+    answer = await client.get("/api/diagnostics")
+    assert "attachment" in answer.headers["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(await answer.read())) as archive:
+        assert archive.read("status.json") == b"{}\n"
