@@ -49,15 +49,16 @@ class Pretrade:
         """Of this UTC day, as of the last sample of the account."""
 
     def verdict(self, request: OrderRequest) -> risk.Denial | None:
-        """The first denial, or None where the order may go."""
+        """The first denial, or None where the order may go.
+
+        One event an order, not one a check: a check has passed where neither it nor one before it has denied.
+        """
         started = perf_counter()
-        market = self._market(request)
-        found = None
-        for name, denial in risk.check(request, market, self._settings):
-            self._emit(RiskCheck(check=name, result="passed" if denial is None else "denied"))
-            if denial is not None:
-                found = denial
-                break
+        found = risk.check(request, self._market(request), self._settings)
+        if found is None:
+            self._emit(RiskCheck(check="all", result="passed"))
+        else:
+            self._emit(RiskCheck(check=found.check, result="denied"))
         self._emit(OrderStage(stage="risk", duration_s=perf_counter() - started))
         return found
 

@@ -6,7 +6,7 @@ Each check has a name, and a reason that a refusal carries. All run on memory, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -68,11 +68,12 @@ def is_reducing(request: OrderRequest, position: Decimal) -> bool:
     return request.position_fill is PositionFill.REDUCE_ONLY or request.units <= abs(position)
 
 
-def check(request: OrderRequest, market: Market, settings: OrderSettings) -> Iterator[tuple[str, Denial | None]]:
-    """Each check's name with its denial, in order; a caller stops at the first denial."""
+def check(request: OrderRequest, market: Market, settings: OrderSettings) -> Denial | None:
+    """The first denial, in the order of CHECKS, or None where the order may go."""
     for name, rule in CHECKS.items():
-        found = rule(request, market, settings)
-        yield name, Denial(check=name, reason=found[0], message=found[1]) if found else None
+        if (found := rule(request, market, settings)) is not None:
+            return Denial(check=name, reason=found[0], message=found[1])
+    return None
 
 
 Finding = tuple[str, str] | None

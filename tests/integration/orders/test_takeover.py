@@ -94,12 +94,12 @@ async def test_paused_owner_wakes_up_fenced_and_nothing_is_doubled(tmp_path: Pat
 
 
 async def test_killed_owner_is_followed_without_waiting_for_its_lease(tmp_path: Path) -> None:
-    async with Simulator(seed=3, tokens=frozenset({TOKEN}), requests_per_s=0) as simulator:
-        async with (
-            rival(simulator.rest_url, tmp_path, "first") as first,
-            rival(simulator.rest_url, tmp_path, "second") as second,
-        ):
-            await until(lambda: first.placed() or second.placed())
-            owner, other = (first, second) if first.placed() else (second, first)
-            owner.process.kill()
-            await until(lambda: len(other.placed()) >= 3)
+    async with (
+        Simulator(seed=3, tokens=frozenset({TOKEN}), requests_per_s=0) as simulator,
+        rival(simulator.rest_url, tmp_path, "first") as first,
+        rival(simulator.rest_url, tmp_path, "second") as second,
+    ):
+        await until(lambda: first.placed() or second.placed())
+        owner, other = (first, second) if first.placed() else (second, first)
+        owner.process.kill()
+        await until(lambda: len(other.placed()) >= 3)

@@ -38,8 +38,8 @@ LIMIT: dict[str, Any] = {"type": OrderType.LIMIT, "price": Decimal("1.1")}
 
 
 def reason(request: OrderRequest, market: Market = MARKET, **settings: Any) -> str | None:
-    found = [denial for _, denial in check(request, market, OrderSettings(**settings)) if denial is not None]
-    return found[0].reason if found else None
+    found = check(request, market, OrderSettings(**settings))
+    return found.reason if found is not None else None
 
 
 def test_plain_order_passes_every_check() -> None:
