@@ -42,7 +42,7 @@ def write(view: View, *, clear: bool = False) -> None:
         console.clear()
     if not console.is_terminal:
         for line in plain_lines(view):
-            console.out(line, highlight=False)
+            print(line, flush=True)
         return
     console.print(Text(view.title, style="bold green" if view.well else "bold red"))
     if view.rows:
