@@ -78,7 +78,7 @@ class JournalSource:
         while True:
             try:
                 found, self._offset = read_from(segment, self._offset)
-            except FileNotFoundError:
+            except OSError:  # it was let go, or the volume fails: the next look tells
                 return
             if not found:
                 return

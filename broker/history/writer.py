@@ -21,7 +21,7 @@ from broker.orders.changes import Change
 from broker.orders.conditions import Conditions
 from broker.telemetry.events import HistorySample
 from runtime.backoff import Backoff
-from runtime.channel import Channel, ClosedError
+from runtime.channel import Channel
 
 _LOG = logging.getLogger(__name__)
 CONDITION = "history"
@@ -83,10 +83,18 @@ class Writer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
             while True:
-                try:
-                    await self._follow()
-                except DatabaseUnavailableError as error:
-                    await self._wait_after(error)
+                reason, fault = await self._follow_until_fault()
+                await self._wait_after(reason, fault)
+
+    async def _follow_until_fault(self) -> tuple[str, str]:
+        fault: tuple[str, str] = ("Ended", "the journal ended")
+        try:
+            await self._follow()
+        except* DatabaseUnavailableError as group:
+            fault = ("DatabaseUnavailable", _words(group))
+        except* (OSError, ValueError) as group:
+            fault = ("JournalUnreadable", _words(group))
+        return fault
 
     async def flush(self, deadline_s: float) -> bool:
         """Whether everything that the journal has now got written in time."""
@@ -108,13 +116,8 @@ class Writer:
         self._recovered()
         ahead: Channel[Change] = Channel(READ_AHEAD)
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(self._read(ahead, self.position))
-            try:
-                await self._write_all(ahead)
-            except* DatabaseUnavailableError as group:
-                raise group.exceptions[0] from None
-            finally:
-                reading.cancel()
+            tasks.create_task(self._read(ahead, self.position))
+            await self._write_all(ahead)
 
     async def _read_position(self, connection: AsyncConnection) -> int:
         query = sa.select(tables.progress.c.position).where(tables.progress.c.source == self._source.name)
@@ -127,10 +130,7 @@ class Writer:
 
     async def _write_all(self, ahead: Channel[Change]) -> None:
         while True:
-            try:
-                batch = [await ahead.receive()]
-            except ClosedError:
-                return
+            batch = [await ahead.receive()]
             while len(ahead) and len(batch) < self._settings.batch_rows:
                 batch.append(await ahead.receive())
             await self._write(batch)
@@ -150,10 +150,11 @@ class Writer:
         self._failures = 0
         self._say(ok=True, reason="Ready", message="")
 
-    async def _wait_after(self, error: DatabaseUnavailableError) -> None:
-        self._say(ok=False, reason="DatabaseUnavailable", message=str(error))
+    async def _wait_after(self, reason: str, fault: str) -> None:
+        """An order never depends on the history: whatever is wrong with it, it is tried again."""
+        self._say(ok=False, reason=reason, message=fault)
         if not self._failures:
-            _LOG.warning("history database unavailable", extra={"fault": str(error), "backlog": self.backlog()})
+            _LOG.warning("history not written", extra={"reason": reason, "fault": fault, "backlog": self.backlog()})
         self._database.changed.clear()
         try:
             async with asyncio.timeout(self._backoff.delay_s(self._failures, self._chance())):
@@ -169,6 +170,13 @@ class Writer:
         while True:
             self._emit(HistorySample(backlog=self.backlog()))
             await asyncio.sleep(SAMPLE_S)
+
+
+def _words(group: BaseExceptionGroup[Exception]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, DatabaseUnavailableError) else f"{type(error).__name__}: {error}"
 
 
 async def write_rows(connection: AsyncConnection, rows: Rows) -> None:

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from broker.history.archive import ORDERS, Filter
+from broker.history.database import (
+    Database,
+    DatabaseLogin,
+    DatabaseUnavailableError,
+    LoginRefusedError,
+)
+from broker.history.schema import migrate
+from broker.history.settings import HistorySettings
+from runtime.secret import Secret
+from tests.postgres import Postgres, running_postgres
+from tests.unit.broker.history.changes import make_order, make_transaction
+from tests.unit.broker.history.conftest import Bench
+
+pytestmark = pytest.mark.real
+OWNER = "broker_owner"
+_NAMES = count(1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+async def superuser(server: Postgres) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(
+        host="127.0.0.1", port=server.port, user=server.user, password=server.password, database=server.database
+    )
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def settings(server: Postgres, superuser: asyncpg.Connection) -> HistorySettings:
+    """A database of its own, whose tables belong to a role that short-lived users are members of."""
+    name = f"history_{next(_NAMES)}"
+    await superuser.execute(f"DO $$ BEGIN CREATE ROLE {OWNER}; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    await superuser.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
+    return HistorySettings(
+        url=f"postgresql+asyncpg://127.0.0.1:{server.port}/{name}", role=OWNER, batch_delay_s=0, deadline_s=5.0
+    )
+
+
+async def lease(superuser: asyncpg.Connection) -> DatabaseLogin:
+    """A user as a dynamic secret makes it."""
+    name = f"v-broker-{next(_NAMES)}"
+    await superuser.execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'pw-{name}' IN ROLE {OWNER}")
+    return DatabaseLogin(name, Secret(f"pw-{name}"))
+
+
+async def revoke(superuser: asyncpg.Connection, login: DatabaseLogin) -> None:
+    await superuser.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", login.username
+    )
+    await superuser.execute(f'DROP ROLE "{login.username}"')
+
+
+async def adopt(database: Database, login: DatabaseLogin) -> None:
+    engine = database.engine(login)
+    await database.prove(engine)
+    await database.adopt(engine)
+
+
+@pytest.fixture
+async def bench(settings: HistorySettings) -> AsyncIterator[Bench]:
+    made = Bench(settings)
+    yield made
+    await made.database.close()
+
+
+async def numbers(bench: Bench) -> list[int]:
+    found: list[int] = []
+    cursor: str | None = None
+    while True:
+        page = await bench.archive.page(ORDERS, Filter(), limit=1000, cursor=cursor)
+        found += [int(row["client_order_id"].removeprefix("c-")) for row in page.rows]
+        if (cursor := page.cursor) is None:
+            return sorted(found)
+
+
+async def test_history_waits_for_a_login_and_is_complete(bench: Bench, superuser: asyncpg.Connection) -> None:
+    for number in range(1, 51):
+        bench.source.add(make_order(number))
+    bench.source.add(make_transaction(7))
+    async with bench.writing() as writer:
+        await asyncio.sleep(0)
+        await adopt(bench.database, await lease(superuser))
+        assert await writer.flush(20)
+
+    assert await numbers(bench) == list(range(1, 51))
+    assert await bench.archive.order(make_order(3).id) == make_order(3)
+    assert bench.source.released == 51
+
+
+async def test_rotation_fails_no_query_and_leaves_no_connection(bench: Bench, superuser: asyncpg.Connection) -> None:
+    login = await lease(superuser)
+    await adopt(bench.database, login)
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        while True:
+            await bench.archive.page(ORDERS, Filter(), limit=10)
+            asked += 1
+            await asyncio.sleep(0)
+
+    async with bench.writing() as writer:
+        bench.source.add(make_order(1))
+        assert await writer.flush(20)
+        readers = [asyncio.create_task(ask()) for _ in range(4)]
+        for number in range(2, 22):
+            bench.source.add(make_order(number))
+            successor = await lease(superuser)
+            await adopt(bench.database, successor)
+            await asyncio.gather(*bench.database._ended)
+            await revoke(superuser, login)
+            login = successor
+        assert await writer.flush(20)
+        for reader in readers:
+            assert not reader.done(), reader.exception()
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+
+    assert asked > 20
+    assert await numbers(bench) == list(range(1, 22))
+    await bench.database.close()
+    left = await superuser.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'broker' AND usename <> $1", login.username
+    )
+    assert left == 0
+
+
+async def test_database_that_refuses_for_a_while_loses_nothing(bench: Bench, superuser: asyncpg.Connection) -> None:
+    login = await lease(superuser)
+    await adopt(bench.database, login)
+    async with bench.writing() as writer:
+        bench.source.add(make_order(1))
+        assert await writer.flush(20)
+        await revoke(superuser, login)
+        for number in range(2, 200):
+            bench.source.add(make_order(number))
+        await bench.until("DatabaseUnavailable")
+        assert writer.backlog() == 198
+
+        await adopt(bench.database, await lease(superuser))
+        assert await writer.flush(20)
+    assert await numbers(bench) == list(range(1, 200))
+    assert bench.condition().ok
+
+
+async def test_wrong_password_is_a_refusal_and_a_dead_port_is_not(
+    settings: HistorySettings, superuser: asyncpg.Connection
+) -> None:
+    database = Database(settings)
+    login = await lease(superuser)
+    engine = database.engine(DatabaseLogin(login.username, Secret("wrong-password")))
+    with pytest.raises(LoginRefusedError) as caught:
+        await database.prove(engine)
+    await engine.dispose()
+    assert "wrong-password" not in str(caught.value)
+
+    nowhere = Database(HistorySettings(url="postgresql+asyncpg://127.0.0.1:1/db", deadline_s=2))
+    engine = nowhere.engine(login)
+    with pytest.raises(DatabaseUnavailableError) as unavailable:
+        await nowhere.prove(engine)
+    await engine.dispose()
+    assert not isinstance(unavailable.value, LoginRefusedError)
+
+
+async def test_processes_that_start_at_once_migrate_once(
+    settings: HistorySettings, superuser: asyncpg.Connection, tmp_path: Path
+) -> None:
+    databases = [Database(settings) for _ in range(4)]
+    for database in databases:
+        await adopt(database, await lease(superuser))
+
+    async def start(database: Database) -> None:
+        async with database.transaction() as connection:
+            await migrate(connection)
+
+    await asyncio.gather(*map(start, databases))
+    for database in databases:
+        await database.close()

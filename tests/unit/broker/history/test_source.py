@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broker.history.source import JournalSource
+from broker.orders.changes import Change, changes
+from broker.orders.entry import Entry
+from broker.orders.journal import Journal
+from broker.orders.record import KEPT, Control, control_record, entry_record, transaction_record
+from tests.unit.broker.history.changes import make_order, make_transaction
+
+
+class Owner:
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def changes(self, after: int) -> AsyncIterator[Change]:
+        return changes(self.journal, after)
+
+    def release(self, position: int) -> None:
+        self.journal.release(position)
+
+
+def entry(number: int, kind: bytes = b"o") -> bytes:
+    return entry_record(Entry(order=make_order(number), client_id=f"bk.b.1.{number}", checkpoint=1), kind)
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    made = Journal(tmp_path / "orders", segment_bytes=1 << 20, keep_bytes=1 << 30, emit=lambda _: None)
+    made.open()
+    made.rotate([control_record(Control())])
+    yield made
+    await made.close()
+
+
+async def test_last_is_the_newest_change_not_the_newest_record(journal: Journal) -> None:
+    source = JournalSource(Owner(journal), journal.directory)
+    assert source.last() == 0
+    journal.append(entry(1))
+    position = journal.append(transaction_record(make_transaction(7)))
+    journal.append(control_record(Control()))
+
+    assert source.last() == position
+    assert source.last() == position
+
+
+async def test_last_agrees_with_what_is_read(journal: Journal) -> None:
+    source = JournalSource(Owner(journal), journal.directory)
+    for number in range(1, 4):
+        journal.append(entry(number))
+    journal.rotate([entry(3, KEPT), control_record(Control())])
+    assert source.last() == 4
+    journal.append(entry(4))
+
+    read = []
+    async for change in source.changes(0):
+        read.append(change.position)
+        if change.position == source.last():
+            break
+    assert read == [2, 3, 4, 7]
+
+
+async def test_a_new_reader_finds_the_last_change_before_a_snapshot(journal: Journal) -> None:
+    position = journal.append(entry(1))
+    journal.rotate([control_record(Control())])
+
+    assert JournalSource(Owner(journal), journal.directory).last() == position
+
+
+async def test_name_stays_with_the_volume(journal: Journal, tmp_path: Path) -> None:
+    first = JournalSource(Owner(journal), journal.directory).name
+
+    assert JournalSource(Owner(journal), journal.directory).name == first
+    assert JournalSource(Owner(journal), tmp_path / "other").name != first
