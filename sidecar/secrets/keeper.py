@@ -160,7 +160,7 @@ class Keeper:
             return
         answer = await self._sessions.call("poll", session, request.method, request.path)
         self._looked = self._clock.boot()
-        self._wanted = read_version(self.secret, answer)
+        self._wanted = read_version(self.secret, answer, self._clock.wall())
 
     async def _renew(self, session: Session) -> None:
         material = self.material

@@ -209,9 +209,11 @@ class Sessions:
                 self._journal.end_sessions([number])
             raise
         self._journal.name_session(number, login.accessor, owned=login.owned)
-        self._adopt(number, login, reason)
+        session = self._adopt(number, login, reason)
+        if self._asked(session) > login.ttl_s and login.renewable:
+            await self._renew(session)
 
-    def _adopt(self, number: int, login: Login, reason: str) -> None:
+    def _adopt(self, number: int, login: Login, reason: str) -> Session:
         now = self._clock.boot()
         maximum = self._settings.auth.max_ttl_s
         life = Life(
@@ -222,7 +224,7 @@ class Sessions:
             chance=self._clock.chance(),
             last=now + maximum if maximum else NEVER,
         )
-        self.current = self.alive[number] = Session(number=number, login=login, life=life, checked=now)
+        session = self.current = self.alive[number] = Session(number=number, login=login, life=life, checked=now)
         self._suspect = False
         self._logins[reason] += 1
         self._trail.record(
@@ -233,9 +235,13 @@ class Sessions:
             ttl_s=login.ttl_s,
         )
         self.on_change()
+        return session
+
+    def _asked(self, session: Session) -> float:
+        return self._settings.auth.ttl_s or session.login.ttl_s
 
     async def _renew(self, session: Session) -> None:
-        asked = session.login.ttl_s
+        asked = self._asked(session)
         answer = await self.call("renew", session, "POST", "auth/token/renew-self", {"increment": f"{int(asked)}s"})
         now = self._clock.boot()
         given = float(answer.auth.get("lease_duration") or 0)

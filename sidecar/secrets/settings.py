@@ -33,6 +33,12 @@ class AuthSettings:
     )
     secret_id_wrapped: bool = setting(False, doc="whether secret_id_file holds a response-wrapping token")
     token_file: Path | None = setting(None, doc="file with a token; the sidecar renews it and never revokes it")
+    ttl_s: int = setting(
+        0,
+        minimum=0,
+        doc="seconds to ask for once a token is in the journal; 0: what the role gives. Let the role give a minute: "
+        "a token whose login was cut off by a crash is known to nobody and lives that long",
+    )
     max_ttl_s: float = setting(
         0.0, minimum=0, doc="seconds that a token can live at most, as its role says; 0: learned at the first end"
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sidecar.secrets.client import Answer
@@ -77,7 +78,7 @@ def version_request(secret: SecretSettings) -> Request | None:
     return Request(method="GET", path=f"{secret.mount_path}/metadata/{secret.path}")
 
 
-def read_version(secret: SecretSettings, answer: Answer) -> str:
+def read_version(secret: SecretSettings, answer: Answer, now: datetime) -> str:
     """The current version by its metadata.
 
     Raises:
@@ -88,14 +89,14 @@ def read_version(secret: SecretSettings, answer: Answer) -> str:
     entry = versions.get(current)
     if not current or entry is None:
         raise SourceError(f"secret {secret.name!r}: the metadata of {secret.path} names no current version")
-    if entry.get("destroyed") or _deleted(entry):
+    if entry.get("destroyed") or _deleted(entry, now):
         raise SourceError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
     return current
 
 
-def _deleted(entry: Mapping[str, Any]) -> bool:
+def _deleted(entry: Mapping[str, Any], now: datetime) -> bool:
     text = str(entry.get("deletion_time") or "")
-    return bool(text) and datetime.fromisoformat(text) <= datetime.now(UTC)
+    return bool(text) and datetime.fromisoformat(text) <= now
 
 
 def read_secret(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
@@ -170,8 +171,6 @@ def _pki(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
 
 def _transit(secret: SecretSettings, answer: Answer) -> Reading:
     """`plaintext` stays base64, as the engine gives it; render with format raw and key `text` for its text."""
-    import base64  # noqa: PLC0415 - rare
-
     if "plaintext" not in answer.data:
         raise SourceError(f"secret {secret.name!r}: key {secret.role} gave no plaintext")
     plaintext = str(answer.data["plaintext"])

@@ -31,10 +31,11 @@ def make_transport(connection: Connection) -> Transport:
     """
     session = requests.Session()
     session.trust_env = False  # no proxy, .netrc or REQUESTS_CA_BUNDLE from the environment
+    if connection.ca_cert:
+        session.verify = str(connection.ca_cert)  # hvac puts a session's own setting, by default true, before its own
     adapter = _Adapter(
         base_uri=connection.address.rstrip("/"),
         token="",
-        verify=str(connection.ca_cert) if connection.ca_cert else True,
         timeout=(connection.connect_timeout_s, connection.request_timeout_s),
         allow_redirects=False,
         session=session,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -221,6 +222,22 @@ async def test_ten_kills_leave_one_token_and_one_lease(make_scene: MakeScene) ->
     await scene.clock.advance(2)
     assert scene.vault.alive() == (1, 1)
     assert scene.agent.status().sessions == 1
+
+
+async def test_a_token_that_a_killed_login_left_is_short_lived(make_scene: MakeScene) -> None:
+    scene = make_scene(VENUE)
+    scene.settings = replace(scene.settings, auth=replace(scene.settings.auth, ttl_s=1200))
+    scene.agent = scene._agent()
+    scene.vault.token_ttl = 60.0
+    scene.vault.loses = on("login", lambda operation: VaultError(Fault.TIMEOUT, operation, ""))
+    await scene.start()
+    await scene.kill()
+    scene.vault.loses = None
+    await scene.start()
+    assert scene.vault.alive() == (2, 0)
+    await scene.clock.advance(60)
+    assert scene.vault.alive() == (1, 0)
+    assert scene.agent.status().token.expires_in_s == pytest.approx(1140, abs=1)
 
 
 async def test_a_predecessors_lease_lives_until_its_successor_is_proved(make_scene: MakeScene) -> None:
