@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from time import perf_counter
 from typing import Any
 
-from broker.domain import Account, Order, OrderRequest, OrderStatus, OrderType, Position, PositionFill, Quote, Side
+from broker.domain import Account, Order, OrderRequest, OrderStatus, Position, Quote, Side
 from broker.health import Condition
+from broker.orders import closing
+from broker.orders.cancel import cancel
 from broker.orders.changes import Change, changes
 from broker.orders.conditions import Conditions
 from broker.orders.entry import Action, Entry
@@ -25,29 +26,20 @@ from broker.orders.errors import (
     UnknownPositionError,
 )
 from broker.orders.identity import order_id
-from broker.orders.journal import JournalError
 from broker.orders.ownership import FileLease
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.register import OPEN
 from broker.orders.settings import OrderSettings
+from broker.orders.tenancy import Tenancy
 from broker.orders.tenure import Surroundings, Tenure
 from broker.orders.updates import Missed, Updates
-from broker.telemetry.events import CancelAnswered, DrainEnded, DuplicateRequest
-from broker.venue import order_call
+from broker.telemetry.events import CancelAnswered, DuplicateRequest
 from broker.venue.book import QuoteBook
-from broker.venue.errors import RefusedError, VenueError
 from broker.venue.rest import Emit, TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.stream import LineStream
-from broker.venue.throttle import Precedence
-from broker.venue.wire import parse_answer
-from runtime.framing import FormatError
 
-CANCEL_TRIES = 3
-OPEN_PAUSE_S = 1.0
-TAKE_PAUSE_S = 0.25
-"""How often a standby looks whether the owner is gone."""
 log = logging.getLogger(__name__)
 
 
@@ -91,7 +83,7 @@ class Desk:
             params=self._price_params,
             on_unauthorized=on_unauthorized,
         )
-        self._around = Surroundings(
+        around = Surroundings(
             settings=settings,
             venue_settings=venue_settings,
             venue=venue,
@@ -105,93 +97,23 @@ class Desk:
             on_change=self._updates.publish,
             on_unauthorized=on_unauthorized,
         )
-        self._lease = FileLease(
+        lease = FileLease(
             settings.directory / "ownership" / venue_settings.account, owner=settings.owner, lease_s=settings.lease_s
         )
-        self._tenure: Tenure | None = None
-        self._has_tenure = asyncio.Event()
-        self._draining = False
-        self._conditions.set("ownership", ok=False, reason="Starting", message="the account is not taken yet")
+        self._tenancy = Tenancy(around, lease)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            while not stop.is_set():
-                if await self._wait_ownership(stop):
-                    await self._hold(stopping)
-        finally:
-            stopping.cancel()
-            self._lease.release()
+        await self._tenancy.run(stop)
 
-    async def _wait_ownership(self, stop: asyncio.Event) -> bool:
-        while not stop.is_set():
-            left_s = self._lease.take()
-            if left_s == 0.0:
-                self._conditions.set("ownership", ok=True, reason="Ready", message=f"epoch {self._lease.epoch}")
-                return True
-            message = f"the account is traded by {self._lease.holder()}"
-            self._conditions.set("ownership", ok=False, reason="NotOwner", message=message)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, TAKE_PAUSE_S)):
-                    await stop.wait()
-        return False
+    @property
+    def _tenure(self) -> Tenure | None:
+        return self._tenancy.tenure
 
-    async def _hold(self, stopping: asyncio.Task[Any]) -> None:
-        lease = self._lease
-        tenure = Tenure(self._around, epoch=lease.epoch, may_send=lease.holds, may_write=lease.is_in_time)
-        try:
-            tenure.open()
-        except (OSError, JournalError, FormatError) as error:
-            self._conditions.set("journal", ok=False, reason=type(error).__name__, message=str(error))
-            self._lease.release()
-            await asyncio.wait([stopping], timeout=OPEN_PAUSE_S)
-            return
-        self._conditions.set("journal", ok=True, reason="Ready")
-        self._tenure = tenure
-        self._has_tenure.set()
-        try:
-            await self._follow(tenure, stopping)
-        finally:
-            self._has_tenure.clear()
-            self._tenure = tenure if self._draining else None
-            await tenure.close()
-
-    async def _follow(self, tenure: Tenure, stopping: asyncio.Task[Any]) -> None:
-        """Runs the tenure until the end of it: `stop`, a lost lease, or a fault of its own, which goes up."""
-        work = asyncio.create_task(tenure.run())
-        prices = asyncio.create_task(self._run_prices(tenure))
-        renewing = asyncio.create_task(self._renew())
-        tasks = [work, prices, renewing]
-        try:
-            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if stopping in done:
-                await self._drain(tenure)
-            for task in done - {stopping}:
-                await task
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _run_prices(self, tenure: Tenure) -> None:
-        while not tenure.is_in_contact:  # noqa: ASYNC110 - instruments come with the first contact
-            await asyncio.sleep(0.02)
-        await self._prices.run()
-
-    async def _renew(self) -> None:
-        """Ends when the account is lost. A thread would not help: who cannot run cannot send either."""
-        while self._lease.renew():  # noqa: ASYNC110 - a beat, nothing to wait on
-            await asyncio.sleep(self._lease.renew_every_s)
-        self._conditions.set("ownership", ok=False, reason="Lost", message=f"taken by {self._lease.holder()}")
-        log.error("ownership lost", extra={"holder": self._lease.holder()})
-
-    async def _drain(self, tenure: Tenure) -> None:
-        """No new orders; those on their way are answered, or stay in the journal for the next start."""
-        self._draining = True
-        started = perf_counter()
-        whole = await tenure.wait_landed(self._settings.drain_s)
-        self._emit(DrainEnded(result="complete" if whole else "deadline", duration_s=perf_counter() - started))
+    @property
+    def is_draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._tenancy.draining
 
     def _price_params(self) -> dict[str, str]:
         known = list(self._tenure.keeper.instruments) if self._tenure is not None else []
@@ -203,13 +125,8 @@ class Desk:
     async def _on_prices_open(self) -> None:
         """The stream begins with a snapshot of its own."""
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether the end has begun."""
-        return self._draining
-
     def _holder(self) -> Tenure:
-        if self._draining:
+        if self._tenancy.draining:
             raise DrainingError
         if self._tenure is None:
             fault = self._conditions.fault()
@@ -221,8 +138,8 @@ class Desk:
         if not tenure.is_in_contact:
             fault = self._conditions.fault()
             raise NotReadyError(fault.reason if fault is not None else "Starting")
-        if not self._lease.holds():
-            raise NotReadyError("NotOwner", self._lease.renew_every_s)
+        if not self._tenancy.lease.holds():
+            raise NotReadyError("NotOwner", self._tenancy.lease.renew_every_s)
         return tenure
 
     async def place(self, request: OrderRequest) -> Order:
@@ -282,27 +199,10 @@ class Desk:
         if (waiter := tenure.keeper.waiter(order_id)) is not None:
             await tenure.wait_settled(entry, waiter)
         started = perf_counter()
-        entry = await self._cancel(tenure, self._entry(tenure, order_id))
+        entry = await cancel(self._entry(tenure, order_id), tenure.keeper, tenure.feed, self._venue)
         outcome = str(entry.status) if entry.status.is_final else "failed"
         self._emit(CancelAnswered(outcome=outcome, duration_s=perf_counter() - started))
         return entry.order
-
-    async def _cancel(self, tenure: Tenure, entry: Entry) -> Entry:
-        for attempt in range(CANCEL_TRIES):
-            if entry.status is not OrderStatus.PENDING or entry.order.venue_order_id is None:
-                return entry
-            try:
-                answer = await self._venue.submit(order_call.cancel(entry.order.venue_order_id), Precedence.CANCEL)
-                tenure.keeper.fold(entry.id, answer.transactions)
-            except RefusedError as error:
-                tenure.feed.note(parse_answer(error.body).last_transaction_id)
-                await tenure.feed.fill()  # it ended before the cancel came: the log says how
-            except VenueError:
-                if attempt == CANCEL_TRIES - 1:
-                    raise
-                await tenure.feed.fill()
-            entry = self._entry(tenure, entry.id)
-        return entry
 
     async def close_position(
         self,
@@ -323,9 +223,10 @@ class Desk:
         held = tenure.keeper.positions.get(instrument, Decimal(0))
         if held == 0 or (side is not None and side.sign * held < 0):
             raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
-        request = self._closing(
+        request = closing.request(
             client=client,
-            client_order_id=client_order_id,
+            client_order_id=client_order_id or self._name("close"),
+            account=self._venue_settings.account,
             instrument=instrument,
             held=held,
             units=units,
@@ -353,9 +254,10 @@ class Desk:
         trade = next((item for item in trades if item.id == trade_id), None)
         if trade is None:
             raise UnknownPositionError(f"no open trade {trade_id}")
-        request = self._closing(
+        request = closing.request(
             client=client,
-            client_order_id=client_order_id,
+            client_order_id=client_order_id or self._name("close"),
+            account=self._venue_settings.account,
             instrument=trade.instrument,
             held=trade.units,
             units=units,
@@ -364,28 +266,8 @@ class Desk:
         request = replace(request, trade_id=trade_id)
         return await self._close(tenure, request, Action.CLOSE_TRADE, trade_id, units)
 
-    def _closing(
-        self,
-        *,
-        client: str,
-        client_order_id: str | None,
-        instrument: str,
-        held: Decimal,
-        units: Decimal | None,
-        traceparent: str | None,
-    ) -> OrderRequest:
-        now_ms = int(self._clock().timestamp() * 1000)
-        return OrderRequest(
-            client_order_id=client_order_id or f"close-{order_id(now_ms, int(self._chance() * (1 << 80)))}",
-            client=client,
-            account=self._venue_settings.account,
-            instrument=instrument,
-            type=OrderType.MARKET,
-            side=Side.SELL if held > 0 else Side.BUY,
-            units=units if units is not None else abs(held),
-            position_fill=PositionFill.REDUCE_ONLY,
-            traceparent=traceparent,
-        )
+    def _name(self, kind: str) -> str:
+        return f"{kind}-{order_id(int(self._clock().timestamp() * 1000), int(self._chance() * (1 << 80)))}"
 
     async def _close(
         self, tenure: Tenure, request: OrderRequest, action: Action, target: str | None, units: Decimal | None
@@ -474,7 +356,7 @@ class Desk:
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Order changes and transactions behind journal position `after`, for ever; waits for the account."""
         while True:
-            await self._has_tenure.wait()
+            await self._tenancy.held.wait()
             if self._tenure is None:
                 continue
             async for change in changes(self._tenure.journal, after):

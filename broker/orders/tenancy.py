@@ -1,0 +1,116 @@
+"""Taking the account, trading it, handing it over: one tenure after the other until the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+
+from broker.orders.journal import JournalError
+from broker.orders.ownership import FileLease
+from broker.orders.tenure import Surroundings, Tenure
+from broker.telemetry.events import DrainEnded
+from runtime.framing import FormatError
+
+OPEN_PAUSE_S = 1.0
+TAKE_PAUSE_S = 0.25
+"""How often a standby looks whether the owner is gone."""
+log = logging.getLogger(__name__)
+
+
+class Tenancy:
+    """Holds the account while it can. `tenure` is the one that holds, or None."""
+
+    def __init__(self, around: Surroundings, lease: FileLease) -> None:
+        self._around = around
+        self._conditions = around.conditions
+        self._settings = around.settings
+        self._emit = around.emit
+        self.lease = lease
+        self.tenure: Tenure | None = None
+        self.held = asyncio.Event()
+        """Set while a tenure holds."""
+        self.draining = False
+        self._conditions.set("ownership", ok=False, reason="Starting", message="the account is not taken yet")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                if await self._wait_ownership(stop):
+                    await self._hold(stopping)
+        finally:
+            stopping.cancel()
+            self.lease.release()
+
+    async def _wait_ownership(self, stop: asyncio.Event) -> bool:
+        while not stop.is_set():
+            left_s = self.lease.take()
+            if left_s == 0.0:
+                self._conditions.set("ownership", ok=True, reason="Ready", message=f"epoch {self.lease.epoch}")
+                return True
+            message = f"the account is traded by {self.lease.holder()}"
+            self._conditions.set("ownership", ok=False, reason="NotOwner", message=message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, TAKE_PAUSE_S)):
+                    await stop.wait()
+        return False
+
+    async def _hold(self, stopping: asyncio.Task[Any]) -> None:
+        lease = self.lease
+        tenure = Tenure(self._around, epoch=lease.epoch, may_send=lease.holds, may_write=lease.is_in_time)
+        try:
+            tenure.open()
+        except (OSError, JournalError, FormatError) as error:
+            self._conditions.set("journal", ok=False, reason=type(error).__name__, message=str(error))
+            self.lease.release()
+            await asyncio.wait([stopping], timeout=OPEN_PAUSE_S)
+            return
+        self._conditions.set("journal", ok=True, reason="Ready")
+        self.tenure = tenure
+        self.held.set()
+        try:
+            await self._follow(tenure, stopping)
+        finally:
+            self.held.clear()
+            self.tenure = tenure if self.draining else None
+            await tenure.close()
+
+    async def _follow(self, tenure: Tenure, stopping: asyncio.Task[Any]) -> None:
+        """Runs the tenure until the end of it: `stop`, a lost lease, or a fault of its own, which goes up."""
+        work = asyncio.create_task(tenure.run())
+        prices = asyncio.create_task(self._run_prices(tenure))
+        renewing = asyncio.create_task(self._renew())
+        tasks = [work, prices, renewing]
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if stopping in done:
+                await self._drain(tenure)
+            for task in done - {stopping}:
+                await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run_prices(self, tenure: Tenure) -> None:
+        while not tenure.is_in_contact:  # noqa: ASYNC110 - instruments come with the first contact
+            await asyncio.sleep(0.02)
+        await self._around.prices.run()
+
+    async def _renew(self) -> None:
+        """Ends when the account is lost. A thread would not help: who cannot run cannot send either."""
+        while self.lease.renew():  # noqa: ASYNC110 - a beat, nothing to wait on
+            await asyncio.sleep(self.lease.renew_every_s)
+        self._conditions.set("ownership", ok=False, reason="Lost", message=f"taken by {self.lease.holder()}")
+        log.error("ownership lost", extra={"holder": self.lease.holder()})
+
+    async def _drain(self, tenure: Tenure) -> None:
+        """No new orders; those on their way are answered, or stay in the journal for the next start."""
+        self.draining = True
+        started = perf_counter()
+        whole = await tenure.wait_landed(self._settings.drain_s)
+        self._emit(DrainEnded(result="complete" if whole else "deadline", duration_s=perf_counter() - started))
