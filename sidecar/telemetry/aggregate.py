@@ -203,9 +203,8 @@ class Aggregate:
 
     def apply(self, stream: int, batch: pb.Batch, received_ns: int) -> None:
         """Takes the measurements of a batch, whose groups are sound and of known types."""
-        plans = self._plans[stream]
         for group in batch.groups:
-            plan = plans[group.event_id]
+            plan = self._plans[stream][group.event_id]
             for name in plan.refused:
                 self.refused[plan.producer_id, name, "definition_conflict"] += group.count
             if plan.feeds:
@@ -277,6 +276,10 @@ class Aggregate:
             for table in producer.tables.values()
             for series in table.series.values()
         )
+
+    def live_sessions(self) -> list[tuple[str, str]]:
+        """Producer and session of all gauges there are."""
+        return [(producer_id, item.session_id) for producer_id, item in self._producers.items() if item.session_id]
 
     def series_count(self) -> dict[str, int]:
         """How many series each producer has."""

@@ -25,11 +25,13 @@ from sidecar.telemetry.segment import (
     End,
     Entry,
     Expire,
+    Lost,
     StreamContext,
     batch_payload,
     begin_payload,
     end_payload,
     expire_payload,
+    lost_payload,
     session_of,
 )
 from sidecar.telemetry.segment import Stored as StoredEntry
@@ -232,6 +234,15 @@ class Intake:
             self._journal.append([end_payload(stream.number)], stream.number, stream.declarations)
             self._aggregate.end(stream.session)
 
+    def lose_session(self, producer_id: str, session_id: str) -> None:
+        """A session whose stream broke has not come back: its gauges go.
+
+        Raises:
+            OSError: the journal takes nothing now.
+        """
+        self._journal.append([lost_payload(producer_id, session_id)])
+        self._aggregate.end(Session(producer_id=producer_id, session_id=session_id))
+
     def close_stream(self, stream: OpenStream) -> None:
         """The stream has ended; nothing more of it will come."""
         self._aggregate.forget_stream(stream.number)
@@ -310,6 +321,8 @@ class Intake:
                 self._aggregate.begin(context.session)
             case End(), StreamContext() if new:
                 self._aggregate.end(context.session)
+            case Lost(), _ if new:
+                self._aggregate.end(Session(producer_id=said.producer_id, session_id=said.session_id))
             case Expire(), _ if new:
                 self._aggregate.expire(said.now_ns, said.idle_ns)
             case StoredEntry(), StreamContext() if new:

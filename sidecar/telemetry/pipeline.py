@@ -101,6 +101,7 @@ class TelemetryPipeline:
         self._checkpoint_lock = asyncio.Lock()
         self._lock = -1
         self._replayed = 0
+        self._gone_since_s: dict[tuple[str, str], float] = {}
         self._overflowed: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
@@ -229,6 +230,7 @@ class TelemetryPipeline:
                 expired_s = now_s
                 self._expire()
             await self._make_room()
+            self._end_lost_sessions()
             self._report_overflow()
 
     async def checkpoint(self) -> None:
@@ -269,6 +271,17 @@ class TelemetryPipeline:
             with contextlib.suppress(OSError):
                 self._journal.release(segment + 1)
             _log.warning("log records dropped", extra={"reason": "journal_full", "events": dict(dropped)})
+
+    def _end_lost_sessions(self) -> None:
+        """Ends the gauges of producers that went without a word and did not come back."""
+        now_s = perf_counter()
+        gone = {key for key in self._aggregate.live_sessions() if not self._ingest.is_connected(*key)}
+        self._gone_since_s = {key: self._gone_since_s.get(key, now_s) for key in gone}
+        for key, since_s in self._gone_since_s.items():
+            if now_s - since_s >= self._settings.session_grace_s:
+                with contextlib.suppress(OSError):
+                    self._intake.lose_session(*key)
+                    _log.warning("session lost", extra={"producer": key[0], "session": key[1]})
 
     def _expire(self) -> None:
         settings, now_ns = self._settings, self._clock()

@@ -7,6 +7,7 @@ Payloads of version 1, little-endian, after one byte that names the kind:
     G  stream (4)                                            the stream's session begins, or goes on
     E  stream (4)                                            the stream's session ends
     B  stream (4), received ns (8), length (4), Ack, Batch   a batch; the Ack holds what of it was refused
+    L  producer id, line feed, session id                    a session that did not come back ended
     X  now ns (8), idle ns (8)                               series that were idle so long were forgotten
 
 S and D stand in each segment before the first record that needs them, so that a segment is read without the
@@ -51,6 +52,14 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A session that did not come back ends."""
+
+    producer_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Expire:
     """Idle series were forgotten."""
 
@@ -68,7 +77,7 @@ class Stored:
     raw: bytes
 
 
-Entry = pb.Hello | pb.Define | Begin | End | Expire | Stored
+Entry = pb.Hello | pb.Define | Begin | End | Lost | Expire | Stored
 
 
 def stream_payload(stream: int, hello: bytes) -> bytes:
@@ -94,6 +103,11 @@ def end_payload(stream: int) -> bytes:
 def batch_payload(stream: int, received_ns: int, refused: bytes, raw: bytes) -> bytes:
     """The payload of `Stored`."""
     return _BATCH.pack(b"B", stream, received_ns, len(refused)) + refused + raw
+
+
+def lost_payload(producer_id: str, session_id: str) -> bytes:
+    """The payload of `Lost`."""
+    return f"L{producer_id}\n{session_id}".encode()
 
 
 def expire_payload(now_ns: int, idle_ns: int) -> bytes:
@@ -216,6 +230,9 @@ def _entry(payload: bytes) -> tuple[int, Entry] | None:
         return stream, Stored(stream, received_ns, payload[_BATCH.size : middle], payload[middle:])
     if kind == b"X":
         return 0, Expire(*_EXPIRE.unpack(payload)[1:])
+    if kind == b"L":
+        producer_id, session_id = payload[1:].decode().split("\n")
+        return 0, Lost(producer_id, session_id)
     return None if kind == FILLER else (_STREAM.unpack_from(payload)[1], _stream_entry(kind, payload))
 
 

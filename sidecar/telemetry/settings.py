@@ -52,6 +52,11 @@ class TelemetrySettings:
     session_retention_s: float = setting(
         604_800.0, minimum=60, doc="seconds that the sequence of a session is remembered after its last event"
     )
+    session_grace_s: float = setting(
+        60.0,
+        minimum=1,
+        doc="seconds that the gauges of a producer stay after its stream broke; a Goodbye ends them at once",
+    )
     max_sessions: int = setting(10_000, minimum=1, doc="sessions remembered; the longest idle ones go first")
     max_producers: int = setting(16, minimum=1, doc="producers connected at once; one more is RESOURCE_EXHAUSTED")
     allowed_producers: tuple[str, ...] = setting((), doc="producer ids that may connect; empty: any")
