@@ -9,6 +9,7 @@ from typing import Any
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
 from broker.orders.entry import Action, Entry
 from broker.telemetry.events import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
+from broker.venue.reasons import label
 
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
 
@@ -64,20 +65,24 @@ def _ended(before: Entry | None, order: Order) -> Iterator[tuple[Any, ...]]:
         return
     if order.status in {OrderStatus.DENIED, OrderStatus.REJECTED}:
         yield OrderRefused(
-            reason=order.reason,
+            reason=label(order.reason),
             source="risk" if order.status is OrderStatus.DENIED else "venue",
             order_id=order.id,
             client_order_id=request.client_order_id,
             instrument=request.instrument,
-            message=order.message,
+            message=_words(order.reason, order.message),
         )
     elif order.status in {OrderStatus.CANCELLED, OrderStatus.FILLED}:
         yield OrderCancelled(
-            reason=order.reason,
+            reason=label(order.reason),
             order_id=order.id,
             client_order_id=request.client_order_id,
             instrument=request.instrument,
         )
+
+
+def _words(reason: str, message: str | None) -> str | None:
+    return message if label(reason) == reason else f"{reason}: {message or ''}"
 
 
 def _filled(
