@@ -151,7 +151,7 @@ class Filling:
 
     def rest(self, spec: OrderSpec, batch: str | None = None, **extra: Any) -> tuple[RestingOrder, Transaction]:
         """Writes the create transaction of an order that waits from now on."""
-        if spec.type == "STOP_LOSS" and spec.price is None and spec.distance is not None:
+        if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
             spec.price = self._stop_price(spec)
         created = self.write(f"{spec.type}_ORDER", batch, **spec.wire(), **extra)
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)

@@ -8,9 +8,10 @@ from typing import Any
 
 from broker.simulator.account import CLOSEOUT_SHARE, RestingOrder, Trade, Transaction, margin, money
 from broker.simulator.clock import NANOS, parse_ns
+from broker.simulator.fields import RejectError
 from broker.simulator.filling import Filling, protection_price
 from broker.simulator.market import Price, home_factor
-from broker.simulator.requests import DEPENDENT_TYPES, ON_FILL, OrderSpec, RejectError
+from broker.simulator.requests import DEPENDENT_TYPES, ON_FILL, OrderSpec
 
 DAY_NS = 86_400 * NANOS
 DAY_ENDS_NS = 21 * 3_600 * NANOS
@@ -35,7 +36,7 @@ class Matching(Filling):
         Raises:
             RejectError: the venue refuses it; the caller writes the reject.
         """
-        self._check(spec)
+        self.check(spec)
         order, created = self.rest(spec, reason=reason, **extra)
         return {"orderCreateTransaction": created, **self._act(order, created["batchID"])}
 
@@ -45,7 +46,7 @@ class Matching(Filling):
         Raises:
             RejectError: the new one is refused; the old one waits on.
         """
-        self._check(spec, replaced=old)
+        self.check(spec, replaced=old)
         new_id = str(len(self.book.log) + 2)
         cancelled = self.cancel(old, "CLIENT_REQUEST_REPLACED", replacedByOrderID=new_id)
         made = self.create(spec, reason="REPLACEMENT", replacesOrderID=old.id)
@@ -71,14 +72,19 @@ class Matching(Filling):
         reason = "MARKET_ORDER_POSITION_CLOSEOUT"
         return {"orderCreateTransaction": created, **self._trade(order, created["batchID"], reason)}
 
-    def _check(self, spec: OrderSpec, replaced: RestingOrder | None = None) -> None:
+    def check(self, spec: OrderSpec, replaced: RestingOrder | None = None, *, replaces_like: bool = False) -> None:
+        """What the venue asks of an order before it takes it; `replaces_like`: one of its type is about to end.
+
+        Raises:
+            RejectError: it is not taken.
+        """
         client_id = spec.client.get("id")
         holder = self.book.pending_by_client_id(client_id) if client_id else None
         if holder is not None and holder is not replaced:
             raise RejectError("CLIENT_ORDER_ID_ALREADY_EXISTS")
         if spec.gtd_time is not None and parse_ns(spec.gtd_time) <= self.now_ns:
             raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_IN_PAST")
-        if spec.type in DEPENDENT_TYPES:
+        if spec.type in DEPENDENT_TYPES and not replaces_like:
             others = (item for item in self.book.pending_for(str(spec.trade_id)) if item is not replaced)
             if any(item.spec.type == spec.type for item in others):
                 raise RejectError(f"{spec.type}_ORDER_ALREADY_EXISTS")

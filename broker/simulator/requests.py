@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
-from broker.simulator.clock import parse_ns, rfc3339
+from broker.simulator import fields as read
+from broker.simulator.fields import InvalidRequestError, Json, RejectError
 from broker.simulator.instruments import LISTINGS, Listing
 
-Json = Mapping[str, Any]
 ENTRY_TYPES = ("MARKET", "LIMIT", "STOP", "MARKET_IF_TOUCHED")
 DEPENDENT_TYPES = ("TAKE_PROFIT", "STOP_LOSS", "GUARANTEED_STOP_LOSS", "TRAILING_STOP_LOSS")
-_CLIENT_ID_CHARACTERS = 128
+ON_FILL = {
+    "takeProfitOnFill": "TAKE_PROFIT",
+    "stopLossOnFill": "STOP_LOSS",
+    "guaranteedStopLossOnFill": "GUARANTEED_STOP_LOSS",
+    "trailingStopLossOnFill": "TRAILING_STOP_LOSS",
+}
 _TIME_IN_FORCE = {
     "MARKET": ("FOK", "IOC"),
     "LIMIT": ("GTC", "GTD", "GFD", "FOK", "IOC"),
@@ -21,22 +26,6 @@ _TIME_IN_FORCE = {
 }
 _RESTING = ("GTC", "GTD", "GFD")
 _POSITION_FILL = ("DEFAULT", "OPEN_ONLY", "REDUCE_FIRST", "REDUCE_ONLY")
-
-
-class RejectError(Exception):
-    """The venue rejects the order, with a reason, in a transaction of the log."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class InvalidRequestError(Exception):
-    """The venue cannot read a field: 400 without a transaction."""
-
-    def __init__(self, field: str) -> None:
-        super().__init__(field)
-        self.field = field
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,7 +76,7 @@ class OrderSpec:
         return fields | {key: dict(value) for key, value in self.on_fill.items()}
 
 
-def parse(body: Any, trades: Mapping[str, str]) -> OrderSpec:
+def parse(body: Any, trades: Mapping[str, str], listed: Collection[str]) -> OrderSpec:
     """The order of a request's body; `trades` maps the ids of open trades to their instruments.
 
     Raises:
@@ -97,33 +86,30 @@ def parse(body: Any, trades: Mapping[str, str]) -> OrderSpec:
     raw = body.get("order") if isinstance(body, Mapping) else None
     if not isinstance(raw, Mapping):
         raise InvalidRequestError("order")
-    kind = str(raw.get("type", "MARKET"))
+    kind = read.text(raw, "type", "MARKET")
     if kind in DEPENDENT_TYPES:
         return _dependent(raw, kind, trades)
     if kind not in ENTRY_TYPES:
         raise InvalidRequestError("order.type")
-    if raw.get("instrument") not in LISTINGS:
+    return _entry(raw, kind, listed)
+
+
+def _entry(raw: Json, kind: str, listed: Collection[str]) -> OrderSpec:
+    name = read.text(raw, "instrument", "")
+    if name not in listed:
         raise InvalidRequestError("order.instrument")
-    spec = OrderSpec(type=kind, instrument=str(raw["instrument"]))
-    _common(raw, spec)
-    spec.units = _units(raw, spec.listing)
-    if kind != "MARKET":
-        spec.price = _price(raw, "price", spec.listing, "PRICE")
-    spec.price_bound = _price(raw, "priceBound", spec.listing, "PRICE_BOUND") if "priceBound" in raw else None
-    spec.position_fill = str(raw.get("positionFill", "DEFAULT"))
+    spec = OrderSpec(type=kind, instrument=name, position_fill=read.text(raw, "positionFill", "DEFAULT"))
     if spec.position_fill not in _POSITION_FILL:
         raise InvalidRequestError("order.positionFill")
-    spec.on_fill = {key: raw[key] for key in ON_FILL if isinstance(raw.get(key), Mapping)}
-    _check_on_fill(spec)
+    _common(raw, spec)
+    spec.units = read.units(raw, spec.listing)
+    if kind != "MARKET":
+        spec.price = read.price(raw, "price", spec.listing, "PRICE")
+    if raw.get("priceBound") is not None:
+        spec.price_bound = read.price(raw, "priceBound", spec.listing, "PRICE_BOUND")
+    spec.trade_client = read.extensions(raw, "tradeClientExtensions")
+    spec.on_fill = {key: _on_fill(raw[key], key, spec.listing) for key in ON_FILL if raw.get(key) is not None}
     return spec
-
-
-ON_FILL = {
-    "takeProfitOnFill": "TAKE_PROFIT",
-    "stopLossOnFill": "STOP_LOSS",
-    "guaranteedStopLossOnFill": "GUARANTEED_STOP_LOSS",
-    "trailingStopLossOnFill": "TRAILING_STOP_LOSS",
-}
 
 
 def _dependent(raw: Json, kind: str, trades: Mapping[str, str]) -> OrderSpec:
@@ -132,84 +118,44 @@ def _dependent(raw: Json, kind: str, trades: Mapping[str, str]) -> OrderSpec:
         raise RejectError("TRADE_DOESNT_EXIST")
     spec = OrderSpec(type=kind, instrument=trades[trade_id], trade_id=trade_id)
     _common(raw, spec)
-    if kind == "TRAILING_STOP_LOSS" or ("distance" in raw and kind != "TAKE_PROFIT"):
-        spec.distance = _price(raw, "distance", spec.listing, "PRICE_DISTANCE")
-    else:
-        spec.price = _price(raw, "price", spec.listing, "PRICE")
+    by_distance = kind == "TRAILING_STOP_LOSS" or (raw.get("distance") is not None and kind != "TAKE_PROFIT")
+    if by_distance:
+        spec.distance = read.price(raw, "distance", spec.listing, "PRICE_DISTANCE")
+    if by_distance and kind != "TRAILING_STOP_LOSS" and raw.get("price") is not None:
+        raise RejectError(f"{kind}_ORDER_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
+    if not by_distance:
+        spec.price = read.price(raw, "price", spec.listing, "PRICE")
     return spec
 
 
 def _common(raw: Json, spec: OrderSpec) -> None:
-    spec.time_in_force = str(raw.get("timeInForce", "FOK" if spec.type == "MARKET" else "GTC"))
+    spec.time_in_force = read.text(raw, "timeInForce", "FOK" if spec.type == "MARKET" else "GTC")
     if spec.time_in_force not in _TIME_IN_FORCE.get(spec.type, _RESTING):
         raise RejectError("TIME_IN_FORCE_INVALID")
-    spec.gtd_time = raw.get("gtdTime")
-    if spec.time_in_force == "GTD" and not spec.gtd_time:
+    spec.gtd_time = read.moment(raw, "gtdTime")
+    if spec.time_in_force == "GTD" and spec.gtd_time is None:
         raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_MISSING")
-    _check_time(spec)
-    spec.client = _extensions(raw, "clientExtensions")
-    spec.trade_client = _extensions(raw, "tradeClientExtensions")
-    if "id" in spec.client and not 0 < len(spec.client["id"]) <= _CLIENT_ID_CHARACTERS:
-        raise RejectError("CLIENT_ORDER_ID_INVALID")
+    spec.client = read.extensions(raw)
 
 
-def _check_time(spec: OrderSpec) -> None:
-    if spec.gtd_time is None:
-        return
-    try:
-        spec.gtd_time = rfc3339(parse_ns(spec.gtd_time))
-    except (ValueError, TypeError):
-        raise InvalidRequestError("order.gtdTime") from None
-
-
-def _extensions(raw: Json, key: str) -> dict[str, str]:
-    extensions = raw.get(key) or {}
-    if not isinstance(extensions, Mapping):
+def _on_fill(raw: Any, key: str, listing: Listing) -> dict[str, Any]:
+    if not isinstance(raw, Mapping):
         raise InvalidRequestError(f"order.{key}")
-    return {name: str(extensions[name]) for name in ("id", "tag", "comment") if name in extensions}
-
-
-def _units(raw: Json, listing: Listing) -> Decimal:
-    units = _number(raw, "units", "UNITS")
-    if units == 0 or units != units.to_integral_value():
-        raise RejectError("UNITS_INVALID" if units == 0 else "UNITS_PRECISION_EXCEEDED")
-    if abs(units) < listing.minimum_units:
-        raise RejectError("UNITS_MINIMUM_NOT_MET")
-    if abs(units) > listing.maximum_units:
-        raise RejectError("UNITS_LIMIT_EXCEEDED")
-    return units
-
-
-def _price(raw: Json, key: str, listing: Listing, name: str) -> Decimal:
-    price = _number(raw, key, name)
-    if price <= 0:
-        raise RejectError(f"{name}_INVALID")
-    if price != listing.round(price):
-        raise RejectError(f"{name}_PRECISION_EXCEEDED")
-    return price
-
-
-def _number(raw: Json, key: str, name: str) -> Decimal:
-    if raw.get(key) is None:
-        raise RejectError(f"{name}_MISSING")
-    try:
-        number = Decimal(str(raw[key]))
-    except InvalidOperation:
-        raise InvalidRequestError(f"order.{key}") from None
-    if not number.is_finite():
-        raise InvalidRequestError(f"order.{key}")
-    return number
-
-
-def _check_on_fill(spec: OrderSpec) -> None:
-    for key, kind in ON_FILL.items():
-        raw = spec.on_fill.get(key)
-        if raw is None:
-            continue
-        name = f"{kind}_ON_FILL_PRICE"
-        if "distance" in raw:
-            _price(raw, "distance", spec.listing, f"{name}_DISTANCE")
-        elif kind == "TRAILING_STOP_LOSS":
-            raise RejectError("TRAILING_STOP_LOSS_ON_FILL_PRICE_DISTANCE_MISSING")
-        else:
-            _price(raw, "price", spec.listing, name)
+    kind = ON_FILL[key]
+    name = f"{kind}_ON_FILL_PRICE"
+    found: dict[str, Any] = {"timeInForce": read.text(raw, "timeInForce", "GTC")}
+    if found["timeInForce"] not in _RESTING:
+        raise RejectError(f"{kind}_ON_FILL_TIME_IN_FORCE_INVALID")
+    if raw.get("distance") is not None or kind == "TRAILING_STOP_LOSS":
+        found["distance"] = str(read.price(raw, "distance", listing, f"{name}_DISTANCE"))
+        if raw.get("price") is not None:
+            raise RejectError(f"{kind}_ON_FILL_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
+    else:
+        found["price"] = str(read.price(raw, "price", listing, name))
+    if (until := read.moment(raw, "gtdTime")) is not None:
+        found["gtdTime"] = until
+    elif found["timeInForce"] == "GTD":
+        raise RejectError(f"{kind}_ON_FILL_GTD_TIMESTAMP_MISSING")
+    if client := read.extensions(raw):
+        found["clientExtensions"] = client
+    return found

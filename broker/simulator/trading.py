@@ -9,12 +9,14 @@ from typing import Any
 from broker.simulator import requests
 from broker.simulator.account import AccountBook, RestingOrder, Trade, Transaction
 from broker.simulator.answers import AnswerError, absent, acted, invalid
+from broker.simulator.fields import InvalidRequestError, RejectError, extensions
 from broker.simulator.matching import Matching
 
 Json = Mapping[str, Any]
 _ECHOED_DEPENDENT = ("tradeID", "price", "distance", "timeInForce", "gtdTime", "clientExtensions")
 _ECHOED = ("instrument", "units", "price", "priceBound", "timeInForce", "gtdTime", "positionFill", "clientExtensions")
 """Fields of a request that its reject transaction repeats."""
+_DIGITS = 15
 _WORDS = {
     "ORDER_DOESNT_EXIST": "The order ID specified does not exist",
     "TRADE_DOESNT_EXIST": "The Trade specified does not exist",
@@ -30,11 +32,11 @@ def place(rules: Matching, body: Any) -> dict[str, Any]:
     """
     before = len(rules.book.log)
     try:
-        spec = requests.parse(body, _instruments(rules.book))
+        spec = requests.parse(body, _instruments(rules.book), rules.prices)
         return acted(rules.book, rules.create(spec), before)
-    except requests.InvalidRequestError as error:
+    except InvalidRequestError as error:
         raise invalid(error.field) from None
-    except requests.RejectError as error:
+    except RejectError as error:
         raise _rejected(rules, body["order"], error.reason, before) from None
 
 
@@ -49,11 +51,11 @@ def replace(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     if old is None:
         raise _cancel_rejected(rules, specifier, before)
     try:
-        spec = requests.parse(body, _instruments(rules.book))
+        spec = requests.parse(body, _instruments(rules.book), rules.prices)
         return acted(rules.book, rules.replace(old, spec), before)
-    except requests.InvalidRequestError as error:
+    except InvalidRequestError as error:
         raise invalid(error.field) from None
-    except requests.RejectError as error:
+    except RejectError as error:
         raise _rejected(
             rules, body["order"], error.reason, before, reason="REPLACEMENT", intendedReplacesOrderID=old.id
         ) from None
@@ -123,23 +125,32 @@ def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any
     """
     before = len(rules.book.log)
     raw = body if isinstance(body, Mapping) else {}
-    held = rules.book.position(instrument)
-    wanted = {side: str(raw.get(f"{side}Units", "ALL")) for side in ("long", "short")}
+    wanted = {side: str(raw.get(f"{side}Units", "ALL")) for side in _SIDES}
+    sides = [side for side in _SIDES if wanted[side] != "NONE"]
+    # Without hedging one side exists at most: all are looked at before anything is done.
+    sizes = {side: _closable(rules, instrument, side, wanted[side], before) for side in sides}
     answer: dict[str, Transaction] = {}
-    for side, sign in (("long", 1), ("short", -1)):
-        if wanted[side] == "NONE":
-            continue
-        size = held * sign
-        units = max(size, Decimal(1)) if wanted[side] == "ALL" else _units(wanted[side], f"{side}Units")
+    for side, units in sizes.items():
         closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted[side]}}
-        if size <= 0 or units > size:
-            reason = "CLOSEOUT_POSITION_DOESNT_EXIST" if size <= 0 else "CLOSEOUT_POSITION_UNITS_EXCEED_POSITION_SIZE"
-            status = 400 if held else 404
-            raise _close_rejected(rules, f"{side}OrderRejectTransaction", status, reason, before, **closeout)
-        client = raw.get(f"{side}ClientExtensions") or {}
-        made = rules.close_position(instrument, -units * sign, dict(client), **closeout)
+        client = _client(raw, f"{side}ClientExtensions")
+        made = rules.close_position(instrument, -units * _SIDES[side], client, **closeout)
         answer |= {f"{side}{key[0].upper()}{key[1:]}": entry for key, entry in made.items()}
     return acted(rules.book, answer, before)
+
+
+_SIDES = {"long": 1, "short": -1}
+
+
+def _closable(rules: Matching, instrument: str, side: str, wanted: str, before: int) -> Decimal:
+    held = rules.book.position(instrument)
+    size = held * _SIDES[side]
+    units = size if wanted == "ALL" else _units(wanted, f"{side}Units")
+    if size > 0 and units <= size:
+        return units
+    reason = "CLOSEOUT_POSITION_DOESNT_EXIST" if size <= 0 else "CLOSEOUT_POSITION_UNITS_EXCEED_POSITION_SIZE"
+    closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted}}
+    name = f"{side}OrderRejectTransaction"
+    raise _close_rejected(rules, name, 400 if held else 404, reason, before, **closeout)
 
 
 def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
@@ -149,27 +160,30 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     if trade is None:
         raise absent("NO_SUCH_TRADE", "The trade ID specified does not exist")
     raw = body if isinstance(body, Mapping) else {}
+    named = [key for key in _DEPENDENTS if key in raw]
+    specs = {key: _dependent(rules, trade, key, raw[key], before) for key in named if raw[key] is not None}
     answer: dict[str, Transaction] = {}
-    for key, kind in _DEPENDENTS.items():
-        if key not in raw:
-            continue
-        order = next((item for item in rules.book.pending_for(trade.id) if item.spec.type == kind), None)
-        if order is not None:
+    for key in named:
+        held = (item for item in rules.book.pending_for(trade.id) if item.spec.type == _DEPENDENTS[key])
+        if (order := next(held, None)) is not None:
             answer[f"{key}OrderCancelTransaction"] = rules.cancel(order, "CLIENT_REQUEST_REPLACED")
-        if raw[key] is not None:
-            answer |= _dependent(rules, trade, key, raw[key], before)
+        if key in specs:
+            answer[f"{key}OrderTransaction"] = rules.create(specs[key])["orderCreateTransaction"]
     return acted(rules.book, answer, before)
 
 
-def _dependent(rules: Matching, trade: Trade, key: str, raw: Json, before: int) -> dict[str, Transaction]:
+def _dependent(rules: Matching, trade: Trade, key: str, raw: Any, before: int) -> requests.OrderSpec:
+    if not isinstance(raw, Mapping):
+        raise invalid(key)
     request = {**raw, "type": _DEPENDENTS[key], "tradeID": trade.id}
     try:
-        spec = requests.parse({"order": request}, _instruments(rules.book))
-        return {f"{key}OrderTransaction": rules.create(spec)["orderCreateTransaction"]}
-    except requests.InvalidRequestError as error:
+        spec = requests.parse({"order": request}, _instruments(rules.book), rules.prices)
+        rules.check(spec, replaces_like=True)
+    except InvalidRequestError as error:
         raise invalid(error.field) from None
-    except requests.RejectError as error:
+    except RejectError as error:
         raise _rejected(rules, request, error.reason, before, name=f"{key}OrderRejectTransaction") from None
+    return spec
 
 
 _DEPENDENTS = {
@@ -201,10 +215,16 @@ def _instruments(book: AccountBook) -> dict[str, str]:
 
 
 def _extensions(body: Any) -> dict[str, str]:
-    raw = body.get("clientExtensions") if isinstance(body, Mapping) else None
-    if not isinstance(raw, Mapping):
+    if not isinstance(body, Mapping) or not isinstance(body.get("clientExtensions"), Mapping):
         raise invalid("clientExtensions")
-    return {key: str(raw[key]) for key in ("id", "tag", "comment") if key in raw}
+    return _client(body, "clientExtensions")
+
+
+def _client(raw: Json, key: str) -> dict[str, str]:
+    try:
+        return extensions(raw, key)
+    except (InvalidRequestError, RejectError):
+        raise invalid(key) from None
 
 
 def _units(text: str, field: str) -> Decimal:
@@ -212,9 +232,9 @@ def _units(text: str, field: str) -> Decimal:
         units = Decimal(text)
     except InvalidOperation:
         raise invalid(field) from None
-    if not units.is_finite() or units <= 0:
+    if not units.is_finite() or units <= 0 or units != units.to_integral_value() or units.adjusted() > _DIGITS:
         raise invalid(field)
-    return units
+    return Decimal(format(units, "f"))
 
 
 def _names_order(specifier: str) -> dict[str, str]:

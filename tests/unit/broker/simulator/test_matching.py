@@ -246,12 +246,32 @@ def test_a_client_id_is_free_again_after_its_order_ended() -> None:
     assert "orderCreateTransaction" in floor.order(type="LIMIT", price="1.00000", clientExtensions={"id": "x"})
 
 
+def test_a_close_that_names_a_side_that_is_not_there_does_nothing() -> None:
+    floor = Floor()
+    floor.order(units="100")
+
+    with pytest.raises(AnswerError, match="CLOSEOUT_POSITION_DOESNT_EXIST"):
+        trading.close_position(floor.rules, "EUR_USD", {})
+
+    assert floor.book.position("EUR_USD") == 100
+
+
+def test_protection_that_is_refused_leaves_what_was_there() -> None:
+    floor = Floor()
+    trade = floor.order(takeProfitOnFill={"price": "1.2"})["orderFillTransaction"]["id"]
+
+    with pytest.raises(AnswerError, match="PRICE_PRECISION_EXCEEDED"):
+        trading.protect(floor.rules, trade, {"takeProfit": {"price": "1.3"}, "stopLoss": {"price": "1.00000001"}})
+
+    assert [str(order.spec.price) for order in floor.book.pending()] == ["1.20000"]
+
+
 ACTS = st.lists(
     st.one_of(
         st.tuples(st.just("market"), st.sampled_from(NAMES), st.integers(-5000, 5000)),
         st.tuples(st.just("limit"), st.sampled_from(NAMES), st.integers(-5000, 5000)),
         st.tuples(st.just("protected"), st.just("EUR_USD"), st.integers(-5000, 5000)),
-        st.tuples(st.just("close"), st.sampled_from(NAMES), st.just(0)),
+        st.tuples(st.just("close"), st.sampled_from(NAMES), st.integers(0, 1)),
         st.tuples(st.just("move"), st.sampled_from(NAMES), st.integers(-300, 300)),
         st.tuples(st.just("day"), st.just(""), st.just(0)),
     ),
@@ -270,7 +290,7 @@ def perform(floor: Floor, act: tuple[str, str, int]) -> None:
     elif kind == "protected":
         floor.order(units=str(number), takeProfitOnFill={"distance": "0.00100"}, stopLossOnFill={"distance": "0.001"})
     elif kind == "close":
-        trading.close_position(floor.rules, name, {})
+        trading.close_position(floor.rules, name, {("short" if number else "long") + "Units": "NONE"})
     elif kind == "move":
         floor.price(str(mid * (1 + Decimal(number) / 100_000)), name)
     else:
