@@ -13,8 +13,8 @@ from sidecar.telemetry.model import Distribution, Exemplar, Instrument, Labels, 
 
 MAX_INTEGER = (1 << 63) - 1  # OTLP says integers in 64 bits
 
-Row = list[Any]
-"""The state of a series as plain values: what a checkpoint holds."""
+Row = Sequence[Any]
+"""The state of a series as plain values: what a checkpoint holds. Tuples: garbage collection passes them by."""
 
 
 def exact_sum(high: float, low: float, values: Sequence[float]) -> tuple[float, float]:
@@ -80,7 +80,7 @@ class Sum:
 
     def row(self) -> Row:
         """The state as plain values."""
-        return [self.labels, self.start_ns, self.time_ns, self.value, self.low, exemplar_row(self.exemplar)]
+        return (self.labels, self.start_ns, self.time_ns, self.value, self.low, exemplar_row(self.exemplar))
 
     @classmethod
     def from_row(cls, row: Row) -> Sum:
@@ -118,7 +118,7 @@ class Last:
 
     def row(self) -> Row:
         """The state as plain values."""
-        return [self.labels, self.start_ns, self.time_ns, self.touched_ns, self.value, self.sequence]
+        return (self.labels, self.start_ns, self.time_ns, self.touched_ns, self.value, self.sequence)
 
     @classmethod
     def from_row(cls, row: Row) -> Last:
@@ -181,9 +181,9 @@ class Histogram:
 
     def row(self) -> Row:
         """The state as plain values."""
-        exemplars = [exemplar_row(item) for item in self.exemplars]
+        exemplars = tuple(map(exemplar_row, self.exemplars))
         times = (self.start_ns, self.time_ns)
-        return [self.labels, *times, self.total, self.low, tuple(self.buckets), exemplars]
+        return (self.labels, *times, self.total, self.low, tuple(self.buckets), exemplars)
 
     @classmethod
     def from_row(cls, row: Row, bounds: Sequence[float]) -> Histogram:
@@ -216,7 +216,7 @@ def exemplar_row(exemplar: Exemplar | None) -> Row | None:
     """An exemplar as plain values, ids in hex."""
     if exemplar is None:
         return None
-    return [exemplar.value, exemplar.time_ns, exemplar.trace_id.hex(), exemplar.span_id.hex()]
+    return (exemplar.value, exemplar.time_ns, exemplar.trace_id.hex(), exemplar.span_id.hex())
 
 
 def exemplar_of(row: Row | None) -> Exemplar | None:

@@ -1,0 +1,80 @@
+"""Files that version 1 has written are read for ever: journal-v1.bin and checkpoint-v1.bin are its golden bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.framing import FormatError, records
+from sidecar.telemetry import checkpoint as checkpoints
+from sidecar.telemetry.checkpoint import Checkpoint
+from sidecar.telemetry.model import Number, Position
+from sidecar.telemetry.segment import segment_name
+from sidecar.telemetry.volume import MemoryVolume
+from tests.unit.sidecar.telemetry.batches import TIME_NS
+from tests.unit.sidecar.telemetry.test_crash import Core
+
+DATA = Path(__file__).parents[3] / "data" / "telemetry"
+JOURNAL = (DATA / "journal-v1.bin").read_bytes()
+CHECKPOINT = (DATA / "checkpoint-v1.bin").read_bytes()
+
+
+def volume(*, checkpoint: bool) -> MemoryVolume:
+    made = MemoryVolume()
+    made.files[segment_name(1)] = bytearray(JOURNAL)
+    if checkpoint:
+        made.files[checkpoints.FILE] = bytearray(CHECKPOINT)
+    return made
+
+
+def test_the_golden_journal_has_every_kind_of_record() -> None:
+    assert {record.payload[:1] for record in records(JOURNAL)} == {b"S", b"G", b"D", b"B", b"E", b"L", b"X"}
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_version_1_is_read(checkpoint: bool) -> None:
+    core = Core(volume(checkpoint=checkpoint))
+    ledger = core.counts.ledger(core.backlog.queued)
+    assert ledger.balanced
+    assert (ledger.events.counted, dict(ledger.events.rejected)) == (18, {"column_length": 2})
+    assert {key: state.durable_through for key, state in core.intake.sessions.items()} == {
+        ("a", "s1"): 14,
+        ("a", "s2"): 3,
+        ("b", "old"): 3,
+    }
+    assert len(core.log_sequences()) == 12
+    (producer,) = core.aggregate.snapshot(2 * TIME_NS).producers
+    orders = producer.families[1].points
+    assert orders[0] == Number(
+        (("status", "status1"), ("broker", "oanda")), 1_700_000_000_003_000_000, 1_700_000_000_009_000_000, 3
+    )
+
+
+def test_a_checkpoint_says_what_it_said() -> None:
+    found = checkpoints.decode(CHECKPOINT)
+    assert found.instance_id == "instance"
+    assert found.position == Position(1, 1188)
+    assert checkpoints.encode(found) == CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"ELSE\x01\x00\x00\x00", b"TELC\x02\x00\x00\x00", CHECKPOINT[:-1], CHECKPOINT[:200], CHECKPOINT[:8]],
+)
+def test_a_checkpoint_that_is_cut_or_of_another_version_is_not_guessed_at(data: bytes) -> None:
+    with pytest.raises(FormatError):
+        checkpoints.decode(data)
+
+
+def test_a_newer_journal_is_set_aside_whole() -> None:
+    newer = volume(checkpoint=False)
+    newer.files[segment_name(1)][4] = 2
+    core = Core(newer)
+    assert core.counts.ledger(0).events.counted == 0
+    assert core.journal.damaged_bytes == len(JOURNAL)
+    assert len(newer.files[segment_name(1) + ".damaged"]) == len(JOURNAL)
+
+
+def test_an_empty_checkpoint_comes_back() -> None:
+    assert checkpoints.decode(checkpoints.encode(Checkpoint())).aggregate == []
