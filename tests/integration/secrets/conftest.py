@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture
 def vault(bao: OpenBao, postgres: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Vault:
     """A policy, a role and a database role of this test's own, so that its leases and tokens can be counted."""
-    vault = Vault(
-        bao=bao, postgres=postgres, place=tmp_path, name=request.node.name.replace("_", "-").lower()[:40].strip("-")
-    )
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
+    vault = Vault(bao=bao, postgres=postgres, place=tmp_path, name=name)
     vault.set_up()
     return vault

@@ -1,0 +1,235 @@
+"""Kills, rotations under readers, and what must never be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import asyncpg
+import pytest
+import tomli_w
+
+from runtime.config import effective
+from sidecar.secrets.settings import AuthSettings, SecretsSettings
+from tests.integration.secrets.vault import Vault, until
+
+pytestmark = pytest.mark.real
+SCRIPT = Path(__file__).with_name("agent_process.py")
+ROTATIONS = int(os.environ.get("ROTATIONS", "60"))
+"""1,000 in a soak."""
+
+
+def written(vault: Vault, settings: SecretsSettings) -> Path:
+    """The settings as a file."""
+    path = vault.place / "secrets.toml"
+    path.write_text(tomli_w.dumps(without_none(effective(settings))))
+    return path
+
+
+def without_none(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    return [without_none(item) for item in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def process(vault: Vault, path: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The agent as a process, its output in the file `log`."""
+    environ = {**os.environ, "PYTHONPATH": ".:proto", "VAULT_TOKEN": "ambient-token"}
+    with (vault.place / "log").open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(path), *options], stdout=log, stderr=log, env=environ
+        )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait(10)
+
+
+def generation(vault: Vault) -> int:
+    try:
+        return int(vault.read("manifest.json")["generation"])
+    except FileNotFoundError:
+        return 0
+
+
+async def test_ten_kills_leave_one_lease_and_one_token(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_ttl": "4s"})
+    settings = vault.settings()
+    auth: AuthSettings = replace(settings.auth, ttl_s=1200)
+    path = written(vault, replace(settings, auth=auth))
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chance = random.Random(seed)
+    for _ in range(10):
+        with process(vault, path):
+            before = generation(vault)
+            await until(lambda before=before: generation(vault) > before or chance.random() < 0.02)
+            await asyncio.sleep(chance.random() * 0.02)
+    with process(vault, path, "prove"):
+        await until(lambda: len(vault.tokens()) == 1 and len(vault.leases()) == 1)
+        found = vault.read("database.json")
+        connection = await asyncpg.connect(
+            host="127.0.0.1",
+            port=vault.postgres.port,
+            user=found["username"],
+            password=found["password"],
+            database="postgres",
+        )
+        await connection.close()
+
+
+async def test_a_signal_after_the_goodbye_leaves_nothing(vault: Vault) -> None:
+    with process(vault, written(vault, vault.settings()), "prove") as child:
+        await until(lambda: generation(vault) == 1)
+        await until(lambda: b"secrets.acknowledge" in (vault.place / "log").read_bytes())
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    await until(lambda: vault.tokens() == [] and vault.leases() == [])
+
+
+async def test_a_signal_before_it_leaves_all_to_a_successor(vault: Vault) -> None:
+    with process(vault, written(vault, vault.settings())) as child:
+        await until(lambda: generation(vault) == 1)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    assert (len(vault.tokens()), len(vault.leases())) == (1, 1)
+
+
+class Readers:
+    """Threads that read the set in a loop, by its directory and by its links."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=read) for read in (self._whole, self._whole, self._links)]
+        self.faults: list[str] = []
+        self.reads = 0
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _whole(self) -> None:
+        """All files of one set belong together: both carry the version that the manifest says."""
+        while not self._stop.wait(0.0005):
+            try:
+                place = (self._place / "..data").resolve(strict=True)
+                venue = json.loads((place / "venue.json").read_text())
+                manifest = json.loads((place / "manifest.json").read_text())
+                database = json.loads((place / "database.json").read_text())
+            except (OSError, ValueError) as error:
+                self.faults.append(repr(error))
+                continue
+            self.reads += 1
+            if str(manifest["secrets"]["venue"]["version"]) != venue["token"] or not database["password"]:
+                self.faults.append("torn")
+
+    def _links(self) -> None:
+        while not self._stop.wait(0.0005):
+            try:
+                json.loads((self._place / "venue.json").read_text())
+            except (OSError, ValueError) as error:
+                self.faults.append(repr(error))
+
+
+async def test_rotations_under_readers_tear_no_set_and_fail_no_query(vault: Vault) -> None:
+    vault.bao.write_kv(f"{vault.name}/venue", token="2")
+    vault.bao.call("DELETE", f"secret/metadata/{vault.name}/venue")
+    vault.bao.write_kv(f"{vault.name}/venue", token="1")
+    settings = vault.settings(poll_interval_s=0.1, grace_s=5.0)
+    async with vault.running(settings) as agent:
+        with Readers(settings.directory) as readers:
+            for number in range(2, ROTATIONS + 2):
+                before = agent.status().generation_published
+                vault.bao.write_kv(f"{vault.name}/venue", token=str(number))
+                if number % 3 == 0:
+                    await agent.rotate("database")
+                await until(lambda before=before: agent.status().generation_published > before)
+                found = vault.read("database.json")
+                connection = await asyncpg.connect(
+                    host="127.0.0.1",
+                    port=vault.postgres.port,
+                    user=found["username"],
+                    password=found["password"],
+                    database="postgres",
+                )
+                agent.applied("broker", agent.status().generation_published)
+                assert await connection.fetchval("select 1") == 1
+                await connection.close()
+        assert readers.faults == []
+        assert readers.reads > ROTATIONS
+        await until(lambda: len(vault.leases()) == 1)
+
+
+async def test_canaries_appear_nowhere(vault: Vault) -> None:
+    canary = f'cänary"/+{random.getrandbits(64):x}'
+    vault.bao.write_kv(f"{vault.name}/venue", token=canary)
+    with process(vault, written(vault, vault.settings(poll_interval_s=0.2)), "prove") as child:
+        await until(lambda: generation(vault) >= 1)
+        vault.bao.write_kv(f"{vault.name}/venue", token=canary + "2")
+        await until(lambda: generation(vault) >= 2)
+        (accessor,) = vault.tokens()
+        vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
+        await until(lambda: generation(vault) >= 3)
+        places = {name: Path(f"/proc/{child.pid}/{name}").read_bytes() for name in ("environ", "cmdline")}
+        password = vault.read("database.json")["password"]
+        secret_id = (vault.place / "secret-id").read_text()
+        child.send_signal(signal.SIGTERM)
+        child.wait(10)
+    places |= {
+        "log": (vault.place / "log").read_bytes(),
+        "manifest": (vault.place / "published" / "manifest.json").read_bytes(),
+    }
+    places |= {"journal": (vault.place / "leases" / "leases.json").read_bytes()}
+    for secret in (canary, password, secret_id):
+        for form in forms(secret):
+            assert [name for name, text in places.items() if form.encode() in text] == []
+
+
+def forms(secret: str) -> list[str]:
+    """What a secret could look like where it leaked."""
+    return [
+        secret,
+        json.dumps(secret)[1:-1],
+        urllib.parse.quote(secret, safe=""),
+        base64.b64encode(secret.encode()).decode().rstrip("="),
+    ]
+
+
+async def test_a_stopped_server_costs_nothing_but_time(vault: Vault) -> None:
+    async with vault.running(vault.settings(poll_interval_s=0.2)) as agent:
+        before = vault.read("database.json")
+        os.kill(vault.bao.process.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: agent.status().secrets[0].mishap is not None)
+            stalled = agent.status()
+        finally:
+            os.kill(vault.bao.process.pid, signal.SIGCONT)
+        assert stalled.secrets[0].mishap.name == "timeout"
+        started = time.monotonic()
+        await until(lambda: agent.status().secrets[0].state == "fresh" and agent.status().token.state == "valid")
+        print("recovered after", time.monotonic() - started)
+        assert vault.read("database.json") == before
+        assert len(vault.tokens()) == 1
