@@ -34,11 +34,12 @@ from broker.orders.settings import OrderSettings
 from broker.orders.tenancy import Tenancy
 from broker.orders.tenure import Surroundings, Tenure
 from broker.orders.updates import Missed, Updates
-from broker.telemetry.events import CancelAnswered, DuplicateRequest
+from broker.telemetry.events import CancelAnswered, ClockSample, DuplicateRequest
 from broker.venue.book import QuoteBook
 from broker.venue.rest import Emit, TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.stream import LineStream
+from broker.venue.transaction import parse_time
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,11 @@ class Desk:
         return {"instruments": ",".join(self._venue_settings.instruments or known), "snapshot": "true"}
 
     async def _on_price(self, raw: dict[str, Any]) -> None:
-        self._book.take(raw)
+        if raw.get("type") == "HEARTBEAT":
+            offset_s = (parse_time(raw.get("time")) - self._clock()).total_seconds()
+            self._emit(ClockSample(offset_s=offset_s))  # the way here included: an upper bound of our lead
+        else:
+            self._book.take(raw)
 
     async def _on_prices_open(self) -> None:
         """The stream begins with a snapshot of its own."""
@@ -339,7 +344,7 @@ class Desk:
     def _say_streams(self) -> None:
         streams = [self._prices] + ([self._tenure.transactions] if self._tenure is not None else [])
         for stream in streams:
-            fresh = stream.is_up or (stream.reason is None)
+            fresh = stream.is_alive
             words = "" if fresh else f"the {stream.name} stream is down: {stream.reason}"
             self._conditions.set(stream.name, ok=fresh, reason="Ready" if fresh else "StreamDown", message=words)
 

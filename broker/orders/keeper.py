@@ -279,9 +279,12 @@ class Keeper:
         self.control = control
 
     def set_state(self, state: TradingState, actor: str, reason: str) -> None:
-        """Changes what may be traded, at once and over restarts."""
+        """Changes what may be traded, at once; over restarts, too, once the journal takes it."""
         previous = self.control.state
         self.control = replace(self.control, state=state, state_actor=actor, state_reason=reason)
         self._emit(TradingStateChanged(state=state, previous=previous, reason=reason, actor=actor))
         log.warning("trading state changed", extra={"state": str(state), "actor": actor, "reason": reason})
-        self._write(record.control_record(self.control))
+        try:
+            self._write(record.control_record(self.control))
+        except JournalError as error:
+            log.exception("trading state not in the journal", extra={"fault": str(error)})

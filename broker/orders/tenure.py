@@ -106,7 +106,7 @@ class Tenure:
             settings,
             account=account,
             emit=emit,
-            prices_alive=lambda: around.prices.is_up,
+            prices_alive=lambda: around.prices.is_alive,
             circuit_allows=lambda: self._submission.circuit.allows(monotonic()),
         )
         self.reconciler = Reconciler(self.keeper, self.feed, around.venue, emit)

@@ -44,17 +44,18 @@ class QuoteBook:
                 self._quotes[quote.instrument] = quote
 
     def quote(self, instrument: str) -> Quote | None:
-        """The latest quote.
-
-        Raises:
-            ValueError: its numbers cannot be read.
-        """
+        """The latest quote; None where there is none, or none that can be read."""
         if (quote := self._quotes.get(instrument)) is not None:
             return quote
         if (held := self._raw.get(instrument)) is None:
             return None
-        quote = parse_quote(held[0], held[1])
-        if quote is not None:
+        try:
+            quote = parse_quote(held[0], held[1])
+        except (ValueError, KeyError, TypeError):
+            quote = None
+        if quote is None:
+            del self._raw[instrument]  # a price that says nothing is no price: orders are denied for want of one
+        else:
             self._quotes[instrument] = quote
         return quote
 

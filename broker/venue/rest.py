@@ -107,7 +107,8 @@ class VenueRest:
             VenueError: `outcome_known` says whether the venue certainly did not act; a refusal is an answer, too,
                 and comes as RefusedError with its body.
         """
-        await self.requests.enter(precedence)
+        waited_s = await self.requests.enter(precedence)
+        self._emit(OrderStage(stage="throttle", duration_s=waited_s))
         body, request_id = await self._exchange(call, self._account_path(call.path), None)
         started = perf_counter()
         try:

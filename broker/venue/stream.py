@@ -64,11 +64,17 @@ class LineStream:
         self.is_up = False
         self.reason: str | None = "not opened yet"
         self._last_message_s = monotonic()
+        self._was_up = False
 
     @property
     def silence_s(self) -> float:
         """Seconds since the last bytes."""
         return monotonic() - self._last_message_s
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether bytes came within the heartbeat's deadline: a stream that is being opened again still counts."""
+        return self._was_up and self.silence_s < self._settings.heartbeat_deadline_s
 
     async def run(self) -> None:
         """Keeps the stream open."""
@@ -164,4 +170,5 @@ class LineStream:
     def _turn(self, *, up: bool, reason: str | None) -> None:
         if up != self.is_up:
             self._emit(ConnectionStatus(channel=self.name, up=int(up), reason=reason))
+        self._was_up |= up
         self.is_up, self.reason = up, reason
