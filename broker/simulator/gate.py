@@ -202,7 +202,7 @@ class Gate:
         await response.write(data[: len(data) // 2])
         if request.transport is not None:
             request.transport.close()
-        raise ConnectionResetError
+        return response
 
 
 def _cut(request: web.Request) -> web.StreamResponse:
