@@ -70,11 +70,20 @@ const pill = (kind, text) => make("span", `pill ${kind}`, text);
 
 const TITLES = { healthy: "All is well", degraded: "Works, with a flaw", down: "Not ready" };
 
-function drawVerdict(health, now) {
+// A producer's own failing conditions say more than that it is not ready.
+function causes(status) {
+  const failing = status.producers.flatMap((producer) => producer.conditions
+    .filter((item) => !item.ok && !item.advisory)
+    .map((item) => ({ ...item, name: `${producer.id} ${item.name}` })));
+  return status.health.why.flatMap((item) => (item.name === "ProducerReady" && item.reason !== "NotAlive" && failing.length ? failing : [item]));
+}
+
+function drawVerdict(status, now) {
+  const health = status.health;
   byId("verdict").dataset.state = health.state;
   say(byId("verdict-title"), TITLES[health.state]);
   say(byId("verdict-since"), `since ${clock(health.since)}, for ${ago(health.since, now)}`);
-  const why = health.why.map((item) => make("li", item.advisory ? "advice" : null,
+  const why = causes(status).map((item) => make("li", item.advisory ? "advice" : null,
     make("strong", null, `${item.name}: ${item.reason}`),
     make("span", "text", item.message),
     make("span", "quiet", `since ${clock(item.since)}, ${ago(item.since, now)}`)));
@@ -173,19 +182,19 @@ function latencyPanel(panel) {
   const label = `${panel.title}: median ${millis(now.p50)}, 99th percentile ${millis(now.p99)}`;
   const line = (className, name, value) => make("span", null, make("i", className), `${name} `, make("b", null, millis(value)));
   return [curve([{ values: panel.p99, className: "second" }, { values: panel.p50, className: "first" }], { label }),
-    make("p", "key", line("first", "p50", now.p50), line("second", "p99", now.p99), make("span", null, `${short(panel.count)} in all`))];
+    make("p", "key", line("first", "p50", now.p50), line("second", "p99", now.p99), make("span", "total", `${short(panel.count)} in all`))];
 }
 
 function ratePanel(panel) {
   const now = latest(panel.curve) ?? 0;
   return [curve([{ values: panel.curve, className: panel.title.match(/error/i) ? "alarm" : "first" }], { label: `${panel.title}: ${speed(now)} a second`, ceiling: 1 }),
-    make("p", "key", make("span", null, "now ", make("b", null, `${speed(now)} /s`)), make("span", null, `${short(panel.total)} in all`))];
+    make("p", "key", make("span", null, "now ", make("b", null, `${speed(now)} /s`)), make("span", "total", `${short(panel.total)} in all`))];
 }
 
 function flowPanel(title, values, label) {
   return make("article", "panel", make("h3", null, title), curve([{ values, className: "first" }], { label, ceiling: 1 }),
     make("p", "key", make("span", null, "now ", make("b", null, `${speed(latest(values) ?? 0)} /s`)),
-      make("span", null, `most ${speed(Math.max(0, ...values))} /s`)));
+      make("span", "total", `most ${speed(Math.max(0, ...values))} /s`)));
 }
 
 const DRAW = { states: statesPanel, value: statesPanel, latency: latencyPanel, rate: ratePanel };
@@ -207,7 +216,7 @@ function drawPanels(status) {
 
 const STATES = { fresh: "good", failing: "bad", waiting: "warn", carried: "warn" };
 
-function secretRow(secret, now) {
+function secretRow(secret, refused, now) {
   const read = secret.read_at ? (now - Date.parse(secret.read_at)) / 1000 : null;
   const left = secret.expires_in_s;
   const total = read !== null && left !== null ? read + left : null;
@@ -216,13 +225,14 @@ function secretRow(secret, now) {
   const end = left === null ? "does not expire" : left > 0 ? `expires in ${span(left)}` : `expired ${span(-left)} ago`;
   return make("article", "secret",
     make("div", null,
-      make("h3", null, secret.name, pill(STATES[secret.state] ?? "off", secret.state)),
+      make("h3", null, secret.name, refused ? pill("bad", "refused") : pill(STATES[secret.state] ?? "off", secret.state)),
       make("p", "quiet", `${secret.source}${secret.version ? `, version ${secret.version}` : ""}`),
       make("p", "quiet mono", secret.files.join(", "))),
     make("div", "life",
       bar(share, kind, `${secret.name}: ${end}`),
       make("div", "ends",
-        make("span", null, secret.read_at ? `read ${span(read)} ago` : "never read"),
+        make("span", null, secret.read_at ? `read ${span(read)} ago` : "never read",
+          left === null && secret.last_success ? `, checked ${ago(secret.last_success, now)} ago` : ""),
         make("span", null, end))),
     make("p", "next quiet", secret.next_step && secret.next_in_s !== null ? `${secret.next_step} in ${span(secret.next_in_s)}` : ""),
     secret.mishap && secret.state !== "fresh" ? make("p", "fault", `${secret.mishap.name}: ${secret.mishap.message}`) : null);
@@ -239,11 +249,12 @@ function drawSecrets(secrets, producers, now) {
       : by.length ? pill("good", `acknowledged by ${by.join(", ")}`)
         : pill("warn", `last acknowledged: ${secrets.acknowledged || "none"}`),
     make("span", null, `Vault token (${token.method}) `, make("b", null, token.state), token.expires_in_s === null ? "" : `, expires in ${span(token.expires_in_s)}`),
-    make("span", null, `${secrets.leases} leases held`));
+    make("span", null, `${secrets.leases} ${secrets.leases === 1 ? "lease" : "leases"} held`));
   const faults = [refused ? `${secrets.rejection.secret || "the set"}: ${secrets.rejection.reason}: ${secrets.rejection.message}` : null,
     token.state !== "valid" && token.mishap ? `${token.mishap.name}: ${token.mishap.message}` : null,
     secrets.mishap ? `${secrets.mishap.name}: ${secrets.mishap.message}` : null].filter(Boolean);
-  show(byId("secrets"), head, ...faults.map((text) => make("p", "secret fault", text)), ...secrets.secrets.map((item) => secretRow(item, now)));
+  show(byId("secrets"), head, ...faults.map((text) => make("p", "fault", text)),
+    ...secrets.secrets.map((item) => secretRow(item, refused && [item.name, ""].includes(secrets.rejection.secret), now)));
   return undefined;
 }
 
@@ -259,21 +270,20 @@ const head = (...names) => make("thead", null, make("tr", null, ...names.map(([n
 function conditionRow(item, now) {
   const kind = item.ok ? "good" : item.advisory ? "warn" : "bad";
   const state = make("td", null, pill(kind, item.ok ? "holds" : item.reason));
-  return make("tr", null, cell(item.name), state, cell(item.message || "–", "text"), cell(item.since ? `${clock(item.since)}, ${ago(item.since, now)}` : "–"));
+  const since = cell(item.since ? ago(item.since, now) : "–", "since");
+  if (item.since) since.title = clock(item.since);
+  return make("tr", null, cell(item.name), state, cell(item.message || "–", "text"), since);
 }
 
-function owner(name) {
-  const made = make("td", null, name);
-  made.colSpan = 4;
-  return make("tr", "owner", made);
+function conditionTable(name, items, now) {
+  const table = make("table", null, make("caption", null, name), head(["Condition"], ["State"], ["Why"], ["For"]),
+    make("tbody", null, ...items.map((item) => conditionRow(item, now))));
+  return make("div", "scroll", table);
 }
 
 function drawConditions(status, now) {
-  const rows = [owner("sidecar"), ...status.health.conditions.map((item) => conditionRow(item, now))];
-  for (const producer of status.producers) {
-    if (producer.conditions.length) rows.push(owner(producer.id), ...producer.conditions.map((item) => conditionRow(item, now)));
-  }
-  show(byId("conditions"), make("table", null, head(["Condition"], ["State"], ["Why"], ["Since"]), make("tbody", null, ...rows)));
+  const owners = [["sidecar", status.health.conditions], ...status.producers.map((item) => [item.id, item.conditions])];
+  show(byId("conditions"), ...owners.filter(([, items]) => items.length).map(([name, items]) => conditionTable(name, items, now)));
 }
 
 function ledgerRow(name, total, parts, balanced) {
@@ -307,10 +317,12 @@ function text(event) {
   return `${event.name} ${event.producer} ${Object.entries(event.attributes).map(([key, value]) => `${key}=${value}`).join(" ")}`.toLowerCase();
 }
 
+const plain = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : value);
+
 function eventRow(event) {
   const [, word, kind] = level(event.severity);
   const values = make("span", "values");
-  for (const [key, value] of Object.entries(event.attributes)) values.append(make("span", null, `${key}=`), `${value} `);
+  for (const [key, value] of Object.entries(event.attributes)) values.append(make("span", null, `${key}=`), `${plain(value)} `);
   return make("li", kind, make("span", "when", event.time.slice(11, 23)), make("span", "level", word), make("span", "name", event.name), values);
 }
 
@@ -365,7 +377,7 @@ drawTail();
 function draw(status) {
   const now = Date.parse(status.time);
   say(byId("identity"), `version ${status.version}, pid ${status.pid}, up ${ago(status.started, now)}`);
-  drawVerdict(status.health, now);
+  drawVerdict(status, now);
   drawFlow(status, now);
   drawPanels(status);
   drawSecrets(status.secrets, status.producers, now);
