@@ -2,56 +2,68 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.telemetry.spool_file import Row, SessionMeta, read_rows, segment_paths, whole_rows
-from runtime.framing import FormatError
+from broker.telemetry.spool_file import (
+    Row,
+    SessionMeta,
+    checked_rows,
+    count_records,
+    segment_paths,
+    skip_records,
+    taken_rows,
+    whole_rows,
+)
+from runtime.framing import HEADER_BYTES
 
 DAMAGED = ("", "spool_damaged")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Segment:
-    """A run of events: in a file, in memory, or in both."""
+    """A run of events from sequence `first` on: in a file, in mapped memory, or in both."""
 
     first: int
     path: Path | None
-    rows: list[Row] | None
-    """None where they are in the file only."""
+    map: mmap.mmap | None = None
     count: int = 0
-    """Of a segment that is still written, the length of `rows` counts."""
-    size: int = 0
-    """Bytes in the file."""
-    memory: int = 0
-    """Estimate of what `rows` takes."""
+    end: int = HEADER_BYTES
+    """Where the first `count` records end; one that is still written may have more."""
+
+    def look(self) -> None:
+        """Counts the records that came since the last look."""
+        if self.map is not None:
+            more, self.end = count_records(self.map, self.end)
+            self.count += more
 
     @property
     def last(self) -> int:
-        """Sequence of the last event; `first - 1` where there is none."""
-        return self.first + (self.count or len(self.rows or ())) - 1
+        """Sequence of the last event counted; `first - 1` where there is none."""
+        return self.first + self.count - 1
 
 
 class Run(NamedTuple):
     """Consecutive events from sequence `first` on."""
 
     first: int
-    rows: Sequence[Row]
+    rows: list[Row]
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Where reading a segment's file stands: rows before sequence `next` were given out."""
+    """Where reading a segment stands: the record of sequence `next` begins at `place`."""
 
     segment: Segment
     next: int
-    rows: Iterator[Row]
+    place: int
+    data: bytes | None = None
 
 
 class Backlog:
@@ -72,6 +84,7 @@ class Backlog:
     def first(self) -> int:
         """Sequence of the first event held; one past the last where none is."""
         with self._lock:
+            self._look()
             held = next((item for item in self._segments if item.last > self._acknowledged), None)
             return self._acknowledged + 1 if held is None else max(held.first, self._acknowledged + 1)
 
@@ -83,33 +96,50 @@ class Backlog:
 
     def held_locked(self) -> int:
         """How many events wait; for who holds the lock already."""
+        self._look()
         return sum(max(0, item.last - max(item.first - 1, self._acknowledged)) for item in self._segments)
+
+    def _look(self) -> None:
+        if self._segments:
+            self._segments[-1].look()
 
     def after(self, sequence: int, limit: int) -> Run:
         """Up to `limit` consecutive events that follow `sequence`; the first is a later one where some are lost."""
         while True:
-            with self._lock:
-                segment = next((item for item in self._segments if item.last > sequence), None)
+            segment = self._following(sequence)
             if segment is None:
-                return Run(sequence + 1, ())
+                return Run(sequence + 1, [])
             first = max(segment.first, sequence + 1)
             rows = self._rows(segment, first, limit)
             if rows:
                 return Run(first, rows)
             self._cut(segment, first)
 
-    def _rows(self, segment: Segment, first: int, limit: int) -> Sequence[Row]:
-        rows = segment.rows
-        if rows is not None:
-            start = first - segment.first
-            return rows[start : start + limit]
+    def _following(self, sequence: int) -> Segment | None:
+        with self._lock:
+            self._look()
+            return next((item for item in self._segments if item.last > sequence), None)
+
+    def _rows(self, segment: Segment, first: int, limit: int) -> list[Row]:
         reader = self._reader
         if reader is None or reader.segment is not segment or reader.next != first:
-            reader = _Reader(segment, first, islice(_file_rows(segment), first - segment.first, segment.count))
-        found = list(islice(reader.rows, limit))
-        reader.next = first + len(found)
-        self._reader = reader
-        return found
+            reader = self._reader = _Reader(segment, segment.first, HEADER_BYTES)
+        limit = min(limit, segment.last - first + 1)
+        try:
+            rows, reader.place = _taken(reader, first, limit)
+        except ValueError:  # it is in its file only, or was closed by the thread that rolled on
+            rows, reader.place = self._read(reader, first, limit)
+        reader.next = first + len(rows)
+        return rows
+
+    def _read(self, reader: _Reader, first: int, limit: int) -> tuple[list[Row], int]:
+        """Reads a file, whose sums are checked: it may have been damaged."""
+        if reader.data is None:
+            reader.data = _content(reader.segment)
+        skipped, place = first - reader.next, reader.place
+        if skipped:
+            _, place = checked_rows(reader.data, place, skipped)
+        return checked_rows(reader.data, place, limit)
 
     def _cut(self, segment: Segment, first: int) -> None:
         """What a file should hold from `first` on cannot be read: it is lost, and counted."""
@@ -118,10 +148,13 @@ class Backlog:
             segment.count = first - segment.first
             if not segment.count:
                 self._segments.remove(segment)
+                self._released(segment)
 
     def acknowledge(self, through: int) -> None:
         """Releases every event up to sequence `through`."""
         with self._lock:
+            self._look()
+            through = min(through, self._segments[-1].last if self._segments else 0)
             self._acknowledged = max(self._acknowledged, through)
             gone = list(self._release())
         for path in gone:
@@ -139,15 +172,22 @@ class Backlog:
         return segment.last <= self._acknowledged
 
     def _released(self, segment: Segment) -> None:
-        """For who keeps account of sizes; called with the lock held."""
+        """For who keeps account of space; called with the lock held."""
 
 
-def _file_rows(segment: Segment) -> Iterator[Row]:
+def _taken(reader: _Reader, first: int, limit: int) -> tuple[list[Row], int]:
+    mapped = reader.segment.map
+    if mapped is None:
+        raise ValueError
+    place = reader.place if reader.next == first else skip_records(mapped, first - reader.segment.first)
+    return taken_rows(mapped, place, limit)
+
+
+def _content(segment: Segment) -> bytes:
     try:
-        data = segment.path.read_bytes() if segment.path is not None else b""
-        yield from read_rows(data)
-    except (OSError, FormatError):
-        return
+        return segment.path.read_bytes() if segment.path is not None else b""
+    except OSError:
+        return b""
 
 
 class Leftover(Backlog):
@@ -158,8 +198,7 @@ class Leftover(Backlog):
         self.directory = directory
         self.lock = lock
         for first, path in segment_paths(directory):
-            data = path.read_bytes()
-            count = whole_rows(data)
+            count = whole_rows(path.read_bytes())
             if count:
-                self._segments.append(Segment(first, path, None, count, len(data)))
+                self._segments.append(Segment(first, path, count=count))
         self._acknowledged = self._segments[0].first - 1 if self._segments else 0

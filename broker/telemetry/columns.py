@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from telemetry.v1 import telemetry_pb2 as pb
@@ -16,8 +15,9 @@ from broker.telemetry.trace import TRACE_BYTES
 FIXED = 3
 """Event id, time and trace come first in a row."""
 MIN_INT64, MAX_INT64 = -(1 << 63), (1 << 63) - 1
+SAMPLE = 16
 _NO_TRACE = bytes(TRACE_BYTES)
-_code = itemgetter(0)
+Put = Callable[[pb.Column, Sequence[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,14 @@ def fill(
     """
     batch.first_sequence = first
     batch.count = len(rows)
-    codes = list(map(_code, rows))
-    if codes.count(codes[0]) == len(codes):
-        _group(batch.groups.add(event_id=codes[0]), rows, types.get(codes[0]), mended)
+    codes = {row[0] for row in rows}
+    if len(codes) == 1:
+        code = codes.pop()
+        _group(batch.groups.add(event_id=code), rows, types.get(code), mended)
         return
     places: defaultdict[int, list[int]] = defaultdict(list)
-    for place, code in enumerate(codes):
-        places[code].append(place)
+    for place, row in enumerate(rows):
+        places[row[0]].append(place)
     for code, offsets in places.items():
         group = batch.groups.add(event_id=code, offsets=offsets)
         _group(group, [rows[place] for place in offsets], types.get(code), mended)
@@ -58,11 +59,7 @@ def fill(
 def _group(group: pb.Group, rows: Sequence[Row], kind: Kind | None, mended: Counter[tuple[str, str]]) -> None:
     kind = kind or Kind("unknown", ())  # the sidecar refuses the group by name
     group.count = len(rows)
-    width = FIXED + len(kind.types)
-    if any(len(row) != width for row in rows):
-        mended[kind.name, "wrong_arity"] += len(rows)
-        rows = [(row + (None,) * width)[:width] for row in rows]
-    _, times, traces, *values = zip(*rows, strict=True)
+    _, times, traces, *values = _transposed(rows, kind, mended)
     base = group.base_time_unix_nano = times[0]
     group.time_offsets_nano.extend([time - base for time in times])
     if any(traces):
@@ -70,6 +67,18 @@ def _group(group: pb.Group, rows: Sequence[Row], kind: Kind | None, mended: Coun
     columns = group.columns
     for column_type, column_values in zip(kind.types, values, strict=True):
         _column(columns.add(), column_type, column_values, kind, mended)
+
+
+def _transposed(rows: Sequence[Row], kind: Kind, mended: Counter[tuple[str, str]]) -> list[tuple[Any, ...]]:
+    width = FIXED + len(kind.types)
+    try:
+        columns = list(zip(*rows, strict=True))
+    except ValueError:
+        columns = []
+    if len(columns) != width:
+        mended[kind.name, "wrong_arity"] += sum(1 for row in rows if len(row) != width)
+        columns = list(zip(*[(row + (None,) * width)[:width] for row in rows], strict=True))
+    return columns
 
 
 def _traces(column: pb.TraceColumn, traces: Sequence[bytes | None]) -> None:
@@ -82,47 +91,55 @@ def _traces(column: pb.TraceColumn, traces: Sequence[bytes | None]) -> None:
 def _column(
     column: pb.Column, column_type: int, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]
 ) -> None:
-    put, mend = _WAYS[column_type]
     try:
-        put(column, values)
+        _WAYS[column_type][0](column, values)
+    except (TypeError, ValueError, OverflowError):  # None among them, too: rare enough to be found out this way
+        column.Clear()
+        _put_some(column, column_type, values, kind, mended)
+
+
+def _put_some(
+    column: pb.Column, column_type: int, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]
+) -> None:
+    """Fills a column in which values are absent or do not fit."""
+    put, mend, filler = _WAYS[column_type]
+    try:
+        put(column, [filler if value is None else value for value in values])
     except (TypeError, ValueError, OverflowError):
         column.Clear()
         good = list(map(mend, values))
-        put(column, good)
         mended[kind.name, "wrong_type"] += sum(
             1 for before, after in zip(values, good, strict=True) if before is not after
         )
-
-
-def _absent(column: pb.Column, values: Sequence[Any], filler: Any) -> Sequence[Any]:
-    """`values` with a filler where there is none; the column says where."""
-    if None not in values:
-        return values
+        values = good
+        put(column, [filler if value is None else value for value in values])
     column.absent.extend([place for place, value in enumerate(values) if value is None])
-    return [filler if value is None else value for value in values]
 
 
 def _strings(column: pb.Column, values: Sequence[Any]) -> None:
-    values = _absent(column, values, "")
-    distinct = dict.fromkeys(values)
-    if 2 * len(distinct) > len(values):
+    if values.count(values[0]) == len(values):
+        column.values.append(values[0])
+        column.indexes.extend([0] * len(values))
+        return
+    if len(set(values[:SAMPLE])) > SAMPLE // 2:  # ids: a dictionary would be as long as the column
         column.values.extend(values)
         return
+    distinct = dict.fromkeys(values)
     column.values.extend(distinct)
     place = dict(zip(distinct, range(len(distinct)), strict=True))
     column.indexes.extend([place[value] for value in values])
 
 
 def _doubles(column: pb.Column, values: Sequence[Any]) -> None:
-    column.doubles.extend(_absent(column, values, 0.0))
+    column.doubles.extend(values)
 
 
 def _integers(column: pb.Column, values: Sequence[Any]) -> None:
-    column.integers.extend(_absent(column, values, 0))
+    column.integers.extend(values)
 
 
 def _booleans(column: pb.Column, values: Sequence[Any]) -> None:
-    column.booleans.extend(_absent(column, values, False))
+    column.booleans.extend(values)
 
 
 def _mended_string(value: Any) -> str | None:
@@ -153,9 +170,9 @@ def _mended_boolean(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-_WAYS: Mapping[int, tuple[Callable[[pb.Column, Sequence[Any]], None], Callable[[Any], Any]]] = {
-    pb.FIELD_TYPE_STRING: (_strings, _mended_string),
-    pb.FIELD_TYPE_DOUBLE: (_doubles, _mended_double),
-    pb.FIELD_TYPE_INT64: (_integers, _mended_integer),
-    pb.FIELD_TYPE_BOOL: (_booleans, _mended_boolean),
+_WAYS: Mapping[int, tuple[Put, Callable[[Any], Any], Any]] = {
+    pb.FIELD_TYPE_STRING: (_strings, _mended_string, ""),
+    pb.FIELD_TYPE_DOUBLE: (_doubles, _mended_double, 0.0),
+    pb.FIELD_TYPE_INT64: (_integers, _mended_integer, 0),
+    pb.FIELD_TYPE_BOOL: (_booleans, _mended_boolean, False),
 }

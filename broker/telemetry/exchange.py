@@ -20,6 +20,8 @@ PROTOCOL_VERSION = 1
 PUBLISH = "/telemetry.v1.TelemetryService/Publish"
 IDLE_TURNS = 100
 IDLE_FACTOR = 4
+BUSY_EVENTS = 50
+BUSY_FACTOR = 5
 ENVELOPE_BYTES = 16
 SHORT_TEXT = 100
 
@@ -202,7 +204,7 @@ class Exchange:
             idle = 0 if sent else idle + 1
             if sent < self._settings.batch_events:
                 self._check_silence()
-                await asyncio.sleep(rest_s if idle < IDLE_TURNS else rest_s * IDLE_FACTOR)
+                await asyncio.sleep(rest_s * pace(sent, idle))
 
     async def _send(self, call: Call) -> int:
         """Sends the next batch, where there is one and the window takes it. How many events it had."""
@@ -247,6 +249,16 @@ class Exchange:
         flight = self._flight
         if flight.batches and time.monotonic() - flight.heard_at_s > self._settings.ack_deadline_s:
             raise StreamEndedError("unacknowledged")
+
+
+def pace(sent: int, idle: int) -> float:
+    """How many times the age of a batch to rest: `sent` events went last, nothing for `idle` turns.
+
+    A message costs as much as a hundred events: many events wait longer, so that few messages carry them.
+    """
+    if idle >= IDLE_TURNS:
+        return IDLE_FACTOR
+    return min(BUSY_FACTOR, max(1.0, sent / BUSY_EVENTS))
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

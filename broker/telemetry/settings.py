@@ -36,7 +36,10 @@ class TelemetrySettings:
         0.25, minimum=0, maximum=0.9, doc="part of spool and memory that only orders, fills and refusals may use"
     )
     batch_age_ms: float = setting(
-        5.0, minimum=0.1, maximum=1000, doc="milliseconds that an event waits for company before it is sent"
+        5.0,
+        minimum=0.1,
+        maximum=1000,
+        doc="milliseconds that an event waits for company; up to five times that where many come",
     )
     batch_events: int = setting(
         500, minimum=1, maximum=8192, doc="events of one batch; building one must not hold the event loop for 2 ms"

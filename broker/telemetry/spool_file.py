@@ -13,17 +13,27 @@ from __future__ import annotations
 import fcntl
 import json
 import marshal
+import mmap
 import os
-from collections.abc import Iterator
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from telemetry.v1 import telemetry_pb2 as pb
 
 from runtime.atomic_file import replace_file
-from runtime.framing import FormatError, file_header, file_version, frame, records
+from runtime.framing import (
+    HEADER_BYTES,
+    RECORD_HEADER_BYTES,
+    FormatError,
+    file_header,
+    file_version,
+    frame,
+    records,
+)
 
 Row = tuple[Any, ...]
 """An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields."""
@@ -34,6 +44,7 @@ SESSION_KIND = b"TSES"
 SESSION_FILE = "session"
 SUFFIX = ".spool"
 MARSHAL_VERSION = 2
+_length = struct.Struct("<I").unpack_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,23 +142,57 @@ def encode_row(row: Row) -> bytes:
     return frame(marshal.dumps(row, MARSHAL_VERSION))
 
 
-def read_rows(data: bytes) -> Iterator[Row]:
+def count_records(data: mmap.mmap, start: int) -> tuple[int, int]:
+    """How many records of a mapping that we write follow `start`, and where they end: zeros come after the last."""
+    count, room = 0, len(data) - RECORD_HEADER_BYTES
+    while start <= room and (length := _length(data, start)[0]):
+        start += RECORD_HEADER_BYTES + length
+        count += 1
+    return count, start
+
+
+def skip_records(data: mmap.mmap, count: int) -> int:
+    """Where the record begins that `count` others come before."""
+    start = HEADER_BYTES
+    for _ in range(count):
+        start += RECORD_HEADER_BYTES + _length(data, start)[0]
+    return start
+
+
+def taken_rows(data: mmap.mmap, start: int, limit: int) -> tuple[list[Row], int]:
+    """Up to `limit` rows of a mapping that we write, from `start` on, and where they end; they are there."""
+    rows: list[Row] = []
+    for _ in range(limit):
+        content = start + RECORD_HEADER_BYTES
+        start = content + _length(data, start)[0]
+        rows.append(marshal.loads(data[content:start]))  # noqa: S302 - we wrote it
+    return rows, start
+
+
+def checked_rows(data: bytes, start: int, limit: int) -> tuple[list[Row], int]:
+    """Up to `limit` rows of a file from `start` on, up to the first that is cut or damaged, and where they end."""
+    rows: list[Row] = []
+    for record in islice(records(data, start), limit):
+        try:
+            rows.append(marshal.loads(record.payload))  # noqa: S302 - our own volume's file, its sum was right
+        except (ValueError, EOFError, TypeError):
+            break
+        start = record.end
+    return rows, start
+
+
+def read_rows(data: bytes) -> list[Row]:
     """The rows of a segment, up to the first that is cut or damaged.
 
     Raises:
         FormatError: the file is of another kind or version.
     """
     _known_version(data, SEGMENT_KIND)
-    for record in records(data):
-        try:
-            row = marshal.loads(record.payload)  # noqa: S302 - our own volume's file, its sum was right
-        except (ValueError, EOFError, TypeError):
-            return
-        yield row
+    return checked_rows(data, HEADER_BYTES, len(data))[0]
 
 
 def whole_rows(data: bytes) -> int:
-    """How many rows of a segment can be read; none of a file that is cut in its header."""
+    """How many rows of a segment can be read; none of a file that is cut in its header or of another version."""
     try:
         _known_version(data, SEGMENT_KIND)
     except FormatError:

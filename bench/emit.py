@@ -1,0 +1,282 @@
+"""What an event costs the process that emits it: `python -m bench.emit`.
+
+`emit_cost` is the CPU of the calling thread for one order event of ten fields and more: ours is one `emit` into a
+spool on disk, the baseline is what the OpenTelemetry SDK needs to say the same (a counter, a histogram and a log
+record with the same attributes, through its batch processor; its worker's CPU is not counted against it).
+`broker_cpu_per_event` is the CPU of the whole process from `emit` to the acknowledgement of a real sidecar in
+another process, against the SDK with its OTLP exporters and a sink in another process. Rounds alternate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import (
+    BatchLogRecordProcessor,
+    InMemoryLogRecordExporter,
+    LogRecordExporter,
+    LogRecordExportResult,
+)
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
+
+from broker.telemetry.catalogue_orders import LATENCY_S
+from broker.telemetry.emitter import Emitter
+from broker.telemetry.events import OrderTransition
+from broker.telemetry.settings import TelemetrySettings
+from broker.telemetry.stream import TelemetryStream
+
+ROUNDS = 15
+EVENTS = 4000
+RATE = 20_000
+SECONDS = 4.0
+SDK_EVENTS = 20_000
+EMIT_GOAL = 0.05
+WHOLE_GOAL = 0.04
+SIDECAR = """
+[telemetry]
+socket = "{place}/run/telemetry.sock"
+journal_directory = "{place}/journal"
+[health]
+address = "127.0.0.1:0"
+[metrics]
+address = "127.0.0.1:0"
+[console]
+address = "127.0.0.1:0"
+"""
+
+
+def row(name: str, ours: float, baseline: float, goal: float) -> dict[str, Any]:
+    """A line of the table; microseconds of CPU."""
+    ratio = ours / baseline
+    return {
+        "name": name,
+        "ours": round(ours, 3),
+        "baseline": round(baseline, 3),
+        "unit": "us",
+        "ratio": round(ratio, 4),
+        "goal": goal,
+        "holds": ratio <= goal,
+    }
+
+
+def event(number: int) -> OrderTransition:
+    return OrderTransition(
+        status=("received", "submitted", "filled")[number % 3],
+        order_type="market",
+        side="buy" if number % 2 else "sell",
+        instrument="EUR_USD",
+        units="1000",
+        price="1.08321",
+        order_id=f"01J9ZK3T8Q4W5E6R7T{number:08d}",
+        client_order_id=f"client-{number}",
+        venue_order_id=str(18_000 + number),
+        reason=None,
+        duration_s=(number % 300) / 1000,
+    )
+
+
+class Sdk:
+    """The SDK's way to say an event."""
+
+    def __init__(self, reader: MetricReader, exporter: LogRecordExporter) -> None:
+        self.meters = MeterProvider(metric_readers=[reader])
+        meter = self.meters.get_meter("bench")
+        self._orders = meter.create_counter("broker.orders", unit="{order}")
+        self._durations = meter.create_histogram(
+            "broker.order.duration", unit="s", explicit_bucket_boundaries_advisory=list(LATENCY_S)
+        )
+        self.logs = LoggerProvider()
+        self.logs.add_log_record_processor(
+            BatchLogRecordProcessor(exporter, max_queue_size=2 * SDK_EVENTS, max_export_batch_size=512)
+        )
+        self._logger = self.logs.get_logger("bench")
+
+    def emit(self, item: OrderTransition) -> None:
+        """One counter, one histogram, one log record."""
+        labels = {"status": item.status, "broker": "oanda"}
+        self._orders.add(1, labels)
+        if item.duration_s is not None:
+            self._durations.record(item.duration_s, labels)
+        attributes = {name: value for name, value in zip(item._fields, item, strict=True) if value is not None}
+        record = LogRecord(
+            timestamp=time.time_ns(),
+            severity_number=SeverityNumber.INFO,
+            event_name="broker.order.transition",
+            body="Order reached a status",
+            attributes=attributes,
+        )
+        self._logger.emit(record)
+
+
+class _Nowhere(InMemoryLogRecordExporter):
+    def export(self, batch: Any) -> LogRecordExportResult:
+        del batch
+        return LogRecordExportResult.SUCCESS
+
+
+def _cpu_us(emit: Callable[[OrderTransition], None], events: list[OrderTransition]) -> float:
+    started = time.thread_time()
+    for item in events:
+        emit(item)
+    return (time.thread_time() - started) / len(events) * 1e6
+
+
+def emit_cost() -> dict[str, Any]:
+    """CPU of the calling thread for one event, median of alternating rounds."""
+    events = [event(number) for number in range(EVENTS)]
+    sdk = Sdk(InMemoryMetricReader(), _Nowhere())
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as place:
+        emitter = Emitter(TelemetrySettings(spool_directory=Path(place)))
+        for _ in range(ROUNDS):
+            emitter.spool.tend(time.monotonic())
+            ours.append(_cpu_us(emitter.emit, events))
+            emitter.spool.acknowledge(emitter.spool.last)
+            theirs.append(_cpu_us(sdk.emit, events))
+            sdk.logs.force_flush()
+        emitter.close()
+    sdk.logs.shutdown()
+    sdk.meters.shutdown()
+    return row("emit_cost", statistics.median(ours), statistics.median(theirs), EMIT_GOAL)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+        await asyncio.sleep(0.005)
+    raise TimeoutError
+
+
+async def _ours(socket: Path, spool: Path) -> float:
+    """CPU in microseconds of this process for each event, start-up left out."""
+    settings = TelemetrySettings(socket=socket, spool_directory=spool)
+    emitter = Emitter(settings)
+    stream = TelemetryStream(emitter, settings, tuple)
+    stop = asyncio.Event()
+    events = [event(number) for number in range(10_000)]
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(stream.run(stop))
+        await _until(lambda: stream.connected)
+        await asyncio.sleep(0.5)
+        cpu, started, number = time.process_time(), loop.time(), 0
+        while number < RATE * SECONDS:
+            due = int(min((loop.time() - started) * RATE, RATE * SECONDS))
+            for place in range(number, due):
+                emitter.emit(events[place % len(events)])
+            number = due
+            await asyncio.sleep(0.005)
+        await _until(lambda: not emitter.ledger().held)
+        cost = (time.process_time() - cpu) / number * 1e6
+        stop.set()
+        await running
+    emitter.close()
+    return cost
+
+
+def _theirs(endpoint: str) -> float:
+    """The same for the SDK with its OTLP exporters."""
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415 - the child's
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint, insecure=True), export_interval_millis=1000)
+    sdk = Sdk(reader, OTLPLogExporter(endpoint, insecure=True))
+    events = [event(number) for number in range(10_000)]
+    sdk.emit(events[0])
+    sdk.logs.force_flush()
+    cpu = time.process_time()
+    for number in range(SDK_EVENTS):
+        sdk.emit(events[number % len(events)])
+        if number % 100 == 0:
+            time.sleep(0.001)
+    sdk.logs.force_flush()
+    sdk.meters.force_flush()
+    cost = (time.process_time() - cpu) / SDK_EVENTS * 1e6
+    sdk.logs.shutdown()
+    sdk.meters.shutdown()
+    return cost
+
+
+class _Anything(grpc.GenericRpcHandler):
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        del handler_call_details
+        return grpc.unary_unary_rpc_method_handler(lambda _, __: b"")
+
+
+def _sink() -> None:
+    """An OTLP endpoint that takes everything and reads nothing."""
+    server = grpc.server(ThreadPoolExecutor(2), handlers=(_Anything(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(json.dumps({"event": "listening", "endpoint": f"127.0.0.1:{port}"}), flush=True)
+    server.wait_for_termination()
+
+
+@contextmanager
+def _child(*arguments: str) -> Iterator[dict[str, Any]]:
+    """A child that says where it listens; ended with the block."""
+    with subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield next(said for line in process.stdout if (said := json.loads(line)).get("event") == "listening")
+        finally:
+            process.terminate()
+            process.stdout.read()
+
+
+def _measured(*arguments: str) -> float:
+    command = [sys.executable, "-m", "bench.emit", *arguments]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def broker_cpu_per_event() -> dict[str, Any]:
+    """CPU of the whole process for one event, emitted to acknowledged."""
+    with tempfile.TemporaryDirectory() as text:
+        place = Path(text)
+        config = place / "sidecar.toml"
+        config.write_text(SIDECAR.format(place=place))
+        with _child("sidecar", "--config", str(config)):
+            ours = _measured("ours", str(place / "run" / "telemetry.sock"), str(place / "spool"))
+    with _child("bench.emit", "sink") as said:
+        theirs = _measured("theirs", said["endpoint"])
+    return row("broker_cpu_per_event", ours, theirs, WHOLE_GOAL)
+
+
+def rows() -> list[dict[str, Any]]:
+    """Every line of this bench."""
+    return [emit_cost(), broker_cpu_per_event()]
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case ["ours", socket, spool]:
+            print(uvloop.run(_ours(Path(socket), Path(spool))))
+        case ["theirs", endpoint]:
+            print(_theirs(endpoint))
+        case ["sink"]:
+            _sink()
+        case _:
+            print(json.dumps(rows(), indent=1))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    main(sys.argv[1:])
