@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sidecar.console import cli_view as view
+from sidecar.console.doctor import Finding
+from sidecar.telemetry.producers import ProducerLedger
+from tests.unit.sidecar.console.world import PRODUCER, SECRETS, document
+
+
+def lines(shown: view.View) -> list[str]:
+    return list(view.plain_lines(shown))
+
+
+def test_a_healthy_status_lists_its_conditions_producers_and_flow() -> None:
+    found = lines(view.status_view(document()))
+    assert found[0] == "All is well since 2023-11-14T22:12:50.000Z"
+    assert "ok\tProducerReady\tReady\t1 conditions of broker hold" in found
+    assert found[-3:] == [
+        "ok\tbroker\tconnected\theartbeat 0.5 s ago, secrets of generation 3",
+        "-\tevents in\t50.0/s\t2 held, 0 lost",
+        "-\tlog records out\t44.0/s\t2 queued, 0 lost",
+    ]
+
+
+def test_a_status_that_is_not_ready_lists_only_what_fails_and_is_not_well() -> None:
+    shown = view.status_view(document(changed={"draining": True}))
+    assert not shown.well
+    assert lines(shown)[:2] == [
+        "Not ready since 2023-11-14T22:12:50.000Z",
+        "fault\tNotDraining\tDraining\tthe sidecar was told to stop",
+    ]
+
+
+def test_losses_are_told_with_their_reasons() -> None:
+    ledger = ProducerLedger(emitted=3, dropped=(("a", "spool_full", 3),))
+    found = lines(view.status_view(document(producer=replace(PRODUCER, ledger=ledger))))
+    assert "fault\tevents in\t50.0/s\t0 held, 3 lost (spool_full 3)" in found
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ({"connected": False}, "fault\tbroker\taway"),
+        ({"connected": False, "goodbye": "sigterm"}, "fault\tbroker\tended: sigterm"),
+    ],
+)
+def test_a_producer_that_is_gone_says_how(change: dict[str, Any], state: str) -> None:
+    found = lines(view.status_view(document(producer=replace(PRODUCER, **change))))
+    assert any(line.startswith(state) for line in found)
+
+
+def test_secrets_are_listed_with_their_life_and_no_value() -> None:
+    assert lines(view.secrets_view(document())) == [
+        "Generation 3, acknowledged 3",
+        "ok\tvenue\tkv 3\tfresh\tdoes not expire\t",
+        "ok\tdatabase\tleased\tfresh\t600 s left\t",
+        "ok\ttoken\tapprole\tvalid\t1200 s left\t",
+    ]
+
+
+def test_a_token_that_fails_makes_secrets_not_well() -> None:
+    token = replace(SECRETS.token, state="failing")
+    assert not view.secrets_view(document(secrets=replace(SECRETS, token=token))).well
+
+
+FINDING = Finding(fault="vault_sealed", evidence="login: 503", next="bao operator unseal", explains=("x",))
+
+
+def test_findings_are_shown_with_evidence_and_what_to_do() -> None:
+    assert lines(view.findings_view([FINDING])) == ["1 fault", "fault\tvault_sealed\tlogin: 503\tbao operator unseal"]
+    assert lines(view.findings_view([])) == ["No fault found"]
+
+
+def test_a_finding_for_a_program_has_what_a_person_sees() -> None:
+    assert view.finding_json(FINDING) == {
+        "fault": "vault_sealed",
+        "evidence": "login: 503",
+        "next": "bao operator unseal",
+    }
+
+
+def test_an_event_is_one_line() -> None:
+    event = {"time": "t", "producer": "p", "name": "a.b", "attributes": {"x": 1, "y": "z"}}
+    assert view.event_line(event) == "t p a.b x=1 y=z"
+
+
+def test_markup_in_a_message_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = io.StringIO()
+    terminal = Console(file=target, force_terminal=True, width=120, no_color=True)
+    monkeypatch.setattr(view, "Console", lambda **_: terminal)
+    view.write(view.findings_view([replace(FINDING, evidence="[red]odd[/red] [link=x]")]))
+    assert "[red]odd[/red] [link=x]" in target.getvalue()
