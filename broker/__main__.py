@@ -29,8 +29,8 @@ EX_OK, EX_CONFIG = 0, 78
 def main(context: click.Context, path: Path | None, check_config: bool, config_schema: bool) -> None:
     """Places FX and CFD orders at OANDA, each once.
 
-    Exit codes: 0 after a drain, 69 an address that is not to be had, 70 a bug, 73 a directory that is not to be had,
-    78 a configuration with faults.
+    Exit codes: 0 after a drain, 69 an address or directory that is not to be had, 70 a bug, 78 a configuration with
+    faults.
     """
     context.obj = path
     if config_schema:

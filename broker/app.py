@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import socket
+from collections.abc import Iterator
 from time import monotonic
 
 from broker.config import Config
@@ -17,30 +18,48 @@ from runtime.ports import AddressError, listen, name_of
 from runtime.run import complain
 
 _LOG = logging.getLogger(__name__)
-EX_OK, EX_UNAVAILABLE, EX_CANTCREAT = 0, 69, 73
+EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
 READY_LOOK_S = 0.02
 
 
 async def serve(config: Config, stop: asyncio.Event) -> int:
-    """Runs until `stop` and the drain that follows; the exit code."""
+    """Runs until `stop` and the drain that follows; the exit code (sysexits.h)."""
+    code = EX_OK
     try:
-        listening = listen(config.api.host, config.api.port)
-    except AddressError as error:
-        complain(f"api: {error}")
-        return EX_UNAVAILABLE
+        await _serve(config, stop)
+    except* (AddressError, SpoolError) as group:
+        code = EX_UNAVAILABLE
+        complain(f"broker: {next(_leaves(group))}")
+    except* Exception:  # noqa: BLE001 - logged in full, and told by the exit code
+        code = EX_SOFTWARE
+        _LOG.exception("broker failed")
+    return code
+
+
+async def _serve(config: Config, stop: asyncio.Event) -> None:
+    listening = listen(config.api.host, config.api.port)
     try:
         parts = build(config)
     except OSError as error:
         listening.close()
-        complain(
-            f"telemetry.spool_directory: {config.telemetry.spool_directory}: {error.strerror}; give one to write to"
-        )
-        return EX_CANTCREAT
+        place = config.telemetry.spool_directory
+        raise SpoolError(f"telemetry.spool_directory {place}: {error.strerror}; give one to write to") from error
     try:
         await _with_telemetry(parts, listening, stop)
     finally:
         parts.emitter.close()
-    return EX_OK
+
+
+class SpoolError(Exception):
+    """The directory for events cannot be used."""
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 async def _with_telemetry(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:

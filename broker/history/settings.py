@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from urllib.parse import urlsplit
 
 from runtime.config import setting
 
@@ -38,11 +36,10 @@ class HistorySettings:
     export_rows: int = setting(1_000_000, minimum=1, doc="rows of one export")
 
     def __post_init__(self) -> None:
-        try:
-            url = make_url(self.url)
-        except ArgumentError as error:
-            raise ValueError("url is not a database URL, for example sqlite+aiosqlite:///history.sqlite") from error
-        if url.drivername not in DRIVERS:
+        url = urlsplit(self.url)  # SQLAlchemy's own reading takes 0.4 s of import that `--check-config` need not pay
+        if url.scheme not in DRIVERS:
             raise ValueError(f"url must start with one of {', '.join(name + '://' for name in DRIVERS)}")
-        if url.password is not None or (url.username and url.drivername.startswith("postgresql")):
+        if url.username is not None or url.password is not None:
             raise ValueError("url has a user or password; they belong in database.json of the secret volume")
+        if not url.path.strip("/"):
+            raise ValueError("url names no database, for example sqlite+aiosqlite:///history.sqlite")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.history import tables
@@ -191,8 +191,13 @@ async def _upsert(
 ) -> None:
     if not rows:
         return
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    insert = _insert_of(connection.dialect.name)(table)
     keys = [column.name for column in table.primary_key]
     changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
     where = insert.excluded[newer] >= table.c[newer] if newer else None
     await connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed, where=where), rows)
+
+
+def _insert_of(dialect: str) -> Any:
+    """The dialect's own INSERT, which knows ON CONFLICT; the other dialect is not imported."""
+    return importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert

@@ -236,7 +236,8 @@ async def test_batch_is_one_transaction_with_its_position(bench: Bench, monkeypa
     ("url", "words"),
     [
         ("mysql://host/db", "must start with one of"),
-        ("no url", "not a database URL"),
+        ("no url", "must start with one of"),
+        ("sqlite+aiosqlite://", "names no database"),
         ("postgresql+asyncpg://user:secret-pw@host/db", "user or password"),
         ("postgresql+asyncpg://user@host/db", "user or password"),
     ],
