@@ -30,6 +30,7 @@ from sidecar.health.conditions import Facts
 from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
 from sidecar.health.probes import probe_application
+from sidecar.measures import health_measures, secrets_measures
 from sidecar.secrets.status import SecretsStatus
 from sidecar.telemetry.export import ExportStatus, OtlpExporter, SignalStatus
 from sidecar.telemetry.exposition_page import MetricsPage
@@ -184,6 +185,9 @@ class Sidecar:
         own.add(journal_measures(self._pipeline))
         own.add(export_measures(self._export_status, self._clock))
         own.add(process_measures(psutil.Process()))
+        own.add(health_measures(lambda: self._health.conditions))
+        if self._agent is not None:
+            own.add(secrets_measures(self._agent.status))
         self._page = MetricsPage(self._pipeline.snapshot, own.registry)
         return own
 
