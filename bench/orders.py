@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import os
 import random
@@ -37,6 +38,8 @@ ACCOUNT = "101-004-1234567-001"
 TOKEN = "bench-token"  # noqa: S105 - the simulator's, made here
 RATE = 50.0
 VENUE_LATENCY_MS = 20.0
+OPEN_ORDERS = 1000
+HTTP_CREATED = 201
 _exchange: contextvars.ContextVar[list[float] | None] = contextvars.ContextVar("exchange", default=None)
 
 
@@ -93,13 +96,12 @@ async def paced(count: int, act: Callable[[int], Awaitable[None]]) -> None:
             group.create_task(act(index))
 
 
-async def through_desk(url: str, directory: Path, count: int) -> tuple[list[float], list[float]]:
-    """Seconds of each `place`, and of it beyond its HTTP exchange."""
+@asynccontextmanager
+async def ready_desk(url: str, directory: Path) -> AsyncIterator[Desk]:
+    """A desk that may trade."""
+    secret = Secret(TOKEN)
     venue_settings = VenueSettings(account=ACCOUNT, rest_url=url, stream_url=url, connections_per_s=50)
     settings = OrderSettings(directory=directory / "orders")
-    whole: list[float] = []
-    beyond: list[float] = []
-    secret = Secret(TOKEN)
     async with VenueRest(venue_settings, token=lambda: secret, emit=note, chance=random.random) as rest:
         desk = Desk(
             settings,
@@ -113,7 +115,37 @@ async def through_desk(url: str, directory: Path, count: int) -> tuple[list[floa
         stop = asyncio.Event()
         running = asyncio.create_task(desk.run(stop))
         while any(not item.ok for item in desk.conditions() if not item.advisory):  # noqa: ASYNC110 - a state, no event
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
+        yield desk
+        stop.set()
+        await running
+
+
+async def start_with_open_orders(url: str, directory: Path, count: int = OPEN_ORDERS) -> float:
+    """Seconds from start to ready with so many resting orders in the journal and at the venue."""
+    order = {"type": "LIMIT", "instrument": "EUR_USD", "units": "1", "price": "0.50000", "timeInForce": "GTC"}
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+        for start in range(0, count, 50):
+            posts = [
+                session.post(f"{url}/v3/accounts/{ACCOUNT}/orders", json={"order": order})
+                for _ in range(start, start + 50)
+            ]
+            for answer in await asyncio.gather(*posts):
+                assert answer.status == HTTP_CREATED, await answer.text()
+                answer.release()
+    async with ready_desk(url, directory) as desk:
+        assert len(desk.open_orders()) == count
+    started = perf_counter()
+    async with ready_desk(url, directory) as desk:
+        assert len(desk.open_orders()) == count
+        return perf_counter() - started
+
+
+async def through_desk(url: str, directory: Path, count: int) -> tuple[list[float], list[float]]:
+    """Seconds of each `place`, and of it beyond its HTTP exchange."""
+    whole: list[float] = []
+    beyond: list[float] = []
+    async with ready_desk(url, directory) as desk:
 
         async def act(index: int) -> None:
             times: list[float] = []
@@ -126,9 +158,9 @@ async def through_desk(url: str, directory: Path, count: int) -> tuple[list[floa
                 whole.append(duration)
                 beyond.append(duration - times[0])
 
+        gc.collect()
+        gc.freeze()  # as the broker does when it is ready
         await paced(count, act)
-        stop.set()
-        await running
     return whole, beyond
 
 
@@ -195,7 +227,8 @@ async def measure(seconds: float) -> list[dict[str, Any]]:
             syncs = await asyncio.to_thread(disk_syncs, directory, count // 2)
             whole, beyond = await through_desk(url, directory, count)
             syncs += await asyncio.to_thread(disk_syncs, directory, count // 2)
-    rows = []
+            start_s = await start_with_open_orders(url, directory)
+    rows = [row(f"start_to_ready_with_{OPEN_ORDERS}_open_orders", start_s, unit="s", goal=2.0)]
     for part, goal in ((50, 1.0), (99, 5.0)):
         own = max(0.0, percentile(beyond, part) - percentile(syncs, part))
         rows += [
