@@ -21,7 +21,8 @@ PRODUCER = "producer"
 NUMBER = "otel_series"
 """Label that tells apart series which Prometheus could not."""
 OURS = (PRODUCER, "le")
-SLICE_POINTS = 500
+SLICE_LINES = 1000
+"""Lines of a slice: about a millisecond's work."""
 _NS = 1_000_000_000
 
 
@@ -89,7 +90,7 @@ class Exposition:
         self._said: dict[tuple[str, str], dict[frozenset[tuple[str, str]], list[Labels]]] = {}
 
     def chunks(self, snapshot: Snapshot) -> Iterator[str]:
-        """The page in slices of about SLICE_POINTS points, without OpenMetrics' closing `# EOF`."""
+        """The page in slices of about SLICE_LINES lines, without OpenMetrics' closing `# EOF`."""
         kept: dict[tuple[str, str], dict[Labels, _Series]] = {}
         self._forget()
         for shown in self._shown(snapshot):
@@ -106,7 +107,7 @@ class Exposition:
     def _forget(self) -> None:
         """Starts anew where most series that were ever shown are gone."""
         live = sum(map(len, self._kept.values()))
-        if sum(map(len, self._said.values())) > 2 * live + SLICE_POINTS:
+        if sum(map(len, self._said.values())) > 2 * live + SLICE_LINES:
             self._said.clear()
             self._kept = {}
 
@@ -131,9 +132,10 @@ class Exposition:
 
     def _lines(self, name: str, producer: str, family: Family, kept: dict[Labels, _Series]) -> Iterator[str]:
         before = self._kept.get((name, producer), {})
-        for start in range(0, len(family.points), SLICE_POINTS):
+        step = max(SLICE_LINES // (len(family.bounds) + 3 if family.bounds else 1), 1)
+        for start in range(0, len(family.points), step):
             slice_ = []
-            for point in family.points[start : start + SLICE_POINTS]:
+            for point in family.points[start : start + step]:
                 series = before.get(point.labels)
                 if series is None:
                     template = self._template(name, family, self._pairs(name, producer, point.labels))

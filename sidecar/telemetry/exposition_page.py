@@ -59,7 +59,10 @@ class MetricsPage:
         async with self._turn:
             press = zlib.compressobj(1, wbits=_GZIP_WINDOW) if zipped else _Plain()
             parts = [press.compress(self._own(format_))]
-            for chunk in self._expositions[format_].chunks(self._snapshot()):
+            await asyncio.sleep(0)
+            snapshot = self._snapshot()
+            await asyncio.sleep(0)
+            for chunk in self._expositions[format_].chunks(snapshot):
                 parts.append(press.compress(chunk.encode()))
                 await asyncio.sleep(0)
             parts.append(press.compress(_EOF if format_ is Format.OPENMETRICS else b""))

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.garbage import keep_short, settle
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+class Knot:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_is_alive_is_out_of_the_collectors_sight() -> None:
+    kept = [[number] for number in range(1000)]
+    settle()
+    assert gc.get_freeze_count() >= len(kept)
+    assert len(gc.get_objects()) < gc.get_freeze_count() / 10
+
+
+def test_cycles_that_were_frozen_are_found_by_the_next_settling() -> None:
+    knot = Knot()
+    seen = weakref.ref(knot)
+    settle()
+    del knot
+    gc.collect()
+    assert seen() is not None
+    settle()
+    assert seen() is None
+
+
+async def test_it_ends_when_told_to() -> None:
+    stop = asyncio.Event()
+    stop.set()
+    async with asyncio.timeout(5):
+        await keep_short(stop)
+    assert gc.get_freeze_count() > 0
