@@ -59,7 +59,9 @@ def histogram(
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-_NAMES = st.sampled_from(["a", "a.b", "a_b", "a.total", "a.count", "a.sum", "a.bucket", "a.seconds", "target.info", "b"])
+_NAMES = st.sampled_from(
+    ["a", "a.b", "a_b", "a.total", "a.count", "a.sum", "a.bucket", "a.seconds", "target.info", "b"]
+)
 _UNITS = st.sampled_from(["", "s", "1", "{order}", "By", "By/s", "weird unit"])
 _LABELS = st.dictionaries(
     st.sampled_from(["status", "a.b", "a_b", "le", "producer", "otel.metric.overflow"]), _TEXT, max_size=3
@@ -71,7 +73,9 @@ _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 def _families(draw: st.DrawFn) -> Family:
     kind = draw(st.sampled_from([1, 2, 3, 4]))
     labels = draw(st.lists(_LABELS, min_size=1, max_size=4, unique=True))
-    bounds = tuple(sorted(draw(st.sets(st.floats(-5, 5), max_size=4)))) if kind == pb.INSTRUMENT_KIND_HISTOGRAM else ()
+    bounds = (
+        tuple(sorted(draw(st.sets(st.floats(-5, 5), max_size=4)))) if kind == pb.INSTRUMENT_KIND_HISTOGRAM else ()
+    )
     points: list[Number | Distribution] = []
     for each in labels:
         if kind == pb.INSTRUMENT_KIND_HISTOGRAM:
@@ -89,7 +93,7 @@ def _one_name_each(found: list[Family]) -> tuple[Family, ...]:
     return tuple({each.name: each for each in found}.values())
 
 
-snapshots = st.lists(
-    st.lists(_families(), max_size=4).map(_one_name_each), min_size=1, max_size=3
-).map(lambda each: snapshot(**{f"p{at}": families for at, families in enumerate(each)}))
+snapshots = st.lists(st.lists(_families(), max_size=4).map(_one_name_each), min_size=1, max_size=3).map(
+    lambda each: snapshot(**{f"p{at}": families for at, families in enumerate(each)})
+)
 """Any snapshot: names that collide, labels that collide, empty labels, odd units, bounds below zero."""
