@@ -1,0 +1,21 @@
+# Writes new versions of what the broker uses. Cannot read the venue's token, old or new.
+
+path "secret/data/broker/venue" {
+  capabilities = ["create", "update", "patch"]
+}
+path "secret/metadata/broker/venue" {
+  capabilities = ["read"]
+}
+# Holds digests of keys, no keys.
+path "secret/data/broker/api-keys" {
+  capabilities = ["create", "read", "update"]
+}
+path "secret/metadata/broker/api-keys" {
+  capabilities = ["read"]
+}
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
+path "auth/token/revoke-self" {
+  capabilities = ["update"]
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Sets a Vault or OpenBao server up for the broker. Running it again changes nothing that is already so.
+#
+# Needs the `vault` or `bao` command, logged in with the right to write policies, mounts and roles.
+#   NAMESPACE, SERVICE_ACCOUNT  who may log in                       (broker, broker)
+#   KUBERNETES_HOST             API server that checks their tokens  (https://kubernetes.default.svc)
+#   KUBERNETES_CA_FILE          its authority, where the server runs outside that cluster (none: the pod's own)
+#   DATABASE_HOST               host:port of PostgreSQL              (none: no database engine)
+#   DATABASE_NAME               database of the order history        (broker)
+#   DATABASE_ADMIN              role that makes roles                (vault)
+#   DATABASE_ADMIN_PASSWORD_FILE  file with its password; it is changed to one that only the server knows
+#   DATABASE_SSLMODE            (verify-full)
+#   PKI_DOMAIN                  domain of certificates               (NAMESPACE.svc)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cli=${CLI:-$(command -v vault || command -v bao)}
+namespace=${NAMESPACE:-broker}
+service_account=${SERVICE_ACCOUNT:-broker}
+domain=${PKI_DOMAIN:-$namespace.svc}
+
+enable() { # kind of mount, type, path, options…
+  local kind=$1 type=$2 path=$3
+  shift 3
+  "$cli" "$kind" list | grep "^$path/ " >/dev/null || "$cli" "$kind" enable -path="$path" "$@" "$type"
+}
+
+for file in "$here"/policies/*.hcl; do
+  "$cli" policy write "$(basename "$file" .hcl)" "$file"
+done
+
+# A token whose login was cut off by a crash is known to nobody: it lives two minutes. The sidecar renews a token
+# that it has written down for as long as its `auth.ttl_s` says.
+token=(token_no_default_policy=true token_ttl=2m token_max_ttl=24h token_type=service)
+
+enable auth kubernetes kubernetes
+outside=(${KUBERNETES_CA_FILE:+"kubernetes_ca_cert=@$KUBERNETES_CA_FILE" disable_local_ca_jwt=true})
+"$cli" write auth/kubernetes/config \
+  kubernetes_host="${KUBERNETES_HOST:-https://kubernetes.default.svc}" "${outside[@]}"
+"$cli" write auth/kubernetes/role/broker \
+  bound_service_account_names="$service_account" bound_service_account_namespaces="$namespace" \
+  audience=vault token_policies=broker-sidecar "${token[@]}"
+
+enable secrets kv-v2 secret
+enable secrets transit transit
+"$cli" read transit/keys/broker >/dev/null 2>&1 || "$cli" write -f transit/keys/broker
+
+enable secrets pki pki -max-lease-ttl=87600h
+if ! "$cli" read pki/cert/ca >/dev/null 2>&1; then
+  "$cli" write pki/root/generate/internal common_name="broker internal authority" key_type=ec key_bits=256 ttl=87600h
+fi
+"$cli" write pki/roles/broker allowed_domains="$domain" allow_subdomains=true allow_ip_sans=false \
+  key_type=ec key_bits=256 ttl=24h max_ttl=72h generate_lease=false
+
+if [[ -n ${DATABASE_HOST:-} ]]; then
+  enable secrets database database
+  if ! "$cli" read database/config/broker >/dev/null 2>&1; then
+    host="$DATABASE_HOST/${DATABASE_NAME:-broker}?sslmode=${DATABASE_SSLMODE:-verify-full}"
+    "$cli" write database/config/broker plugin_name=postgresql-database-plugin allowed_roles=broker \
+      connection_url="postgresql://{{username}}:{{password}}@$host" \
+      username="${DATABASE_ADMIN:-vault}" password=- <"$DATABASE_ADMIN_PASSWORD_FILE"
+    "$cli" write -f database/rotate-root/broker
+  fi
+  "$cli" write database/roles/broker db_name=broker default_ttl=1h max_ttl=24h \
+    creation_statements=@"$here/database/create.sql" revocation_statements=@"$here/database/revoke.sql"
+fi
+
+# Break-glass: a token role, so that a grantor can give exactly this and nothing else.
+"$cli" write auth/token/roles/break-glass allowed_policies=break-glass orphan=true renewable=false \
+  token_no_default_policy=true token_explicit_max_ttl=1h token_type=service
+
+# Vault takes audit devices by its API; OpenBao by its configuration (see audit.hcl).
+if ! "$cli" audit list 2>/dev/null | grep "^file/ " >/dev/null; then
+  "$cli" audit enable file file_path=stdout 2>/dev/null ||
+    echo "audit: declare the device in the server's configuration, as in $here/audit.hcl" >&2
+fi
