@@ -39,7 +39,7 @@ class TelemetrySettings:
         5.0,
         minimum=0.1,
         maximum=1000,
-        doc="milliseconds that an event waits for company; up to five times that where many come",
+        doc="milliseconds that an event waits for company; up to eight times that where many come",
     )
     batch_events: int = setting(
         500, minimum=1, maximum=8192, doc="events of one batch; building one must not hold the event loop for 2 ms"
