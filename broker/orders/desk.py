@@ -17,7 +17,7 @@ from broker.orders import closing
 from broker.orders.cancel import cancel
 from broker.orders.changes import Change, changes
 from broker.orders.conditions import Conditions
-from broker.orders.entry import Action, Entry
+from broker.orders.entry import Action, Entry, is_same
 from broker.orders.errors import (
     ClientIdConflictError,
     DrainingError,
@@ -164,12 +164,15 @@ class Desk:
         return self._tenure.keeper.register.by_key(request.client, request.client_order_id)
 
     async def _again(self, entry: Entry, request: OrderRequest) -> Order:
-        same = replace(entry.order.request, traceparent=None) == replace(request, traceparent=None)
+        same = is_same(entry, request)
         action = "replayed" if same else "refused"
         self._emit(DuplicateRequest(action=action, client_order_id=request.client_order_id))
         if not same:
             raise ClientIdConflictError(f"client_order_id {request.client_order_id!r} was used for another order")
         tenure = self._tenure
+        if tenure is not None and entry.action is Action.ADOPTED:
+            entry = replace(entry, action=Action.CREATE, order=replace(entry.order, request=request))
+            tenure.keeper.put(entry)
         if tenure is not None and (waiter := tenure.keeper.waiter(entry.id)) is not None:
             return await tenure.wait_settled(entry, waiter)
         return entry.order

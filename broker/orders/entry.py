@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from broker.domain import Order, OrderStatus
+from broker.domain import Order, OrderRequest, OrderStatus
 
 
 class Action(StrEnum):
@@ -59,3 +59,12 @@ class Entry:
         """The entry at another status."""
         order = replace(self.order, status=status, reason=reason, message=message, updated_at=now)
         return replace(self, order=order)
+
+
+def is_same(entry: Entry, request: OrderRequest) -> bool:
+    """Whether a request asks for what the entry's did. Of an adopted order only what the venue keeps is compared."""
+    held = entry.order.request
+    if entry.action is not Action.ADOPTED:
+        return replace(held, traceparent=None) == replace(request, traceparent=None)
+    parts = ("instrument", "type", "side", "units", "price")
+    return all(getattr(held, name) == getattr(request, name) for name in parts)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
+from hashlib import blake2b
 
 FAMILY = "bk"
 """Every client id of this program starts so, whoever runs it."""
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS = 80
-_PARTS = 4
+_PARTS = 5
 
 
 def order_id(time_ms: int, chance: int) -> str:
@@ -17,18 +19,26 @@ def order_id(time_ms: int, chance: int) -> str:
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
 
 
+def caller_digest(client: str, client_order_id: str) -> str:
+    """16 characters that stand for a caller and its id: a successor without our journal knows the order by them."""
+    digest = blake2b(f"{client}\0{client_order_id}".encode(), digest_size=10).digest()
+    return base64.b32encode(digest).decode().lower()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTag:
-    """What a client id of ours says: `bk.<owner>.<epoch>.<order id>`; at most 128 characters at the venue."""
+    """What a client id of ours says: `bk.<owner>.<epoch>.<order id>.<caller>`; the venue takes 128 characters."""
 
     owner: str
     """Who trades the account: one name a deployment."""
     epoch: int
     """Counts the owner's takings of the account."""
     order_id: str
+    caller: str
+    """See `caller_digest`."""
 
     def __str__(self) -> str:
-        return f"{FAMILY}.{self.owner}.{self.epoch}.{self.order_id}"
+        return f"{FAMILY}.{self.owner}.{self.epoch}.{self.order_id}.{self.caller}"
 
 
 def parse_tag(client_id: str | None) -> ClientTag | None:
@@ -36,4 +46,4 @@ def parse_tag(client_id: str | None) -> ClientTag | None:
     parts = (client_id or "").split(".")
     if len(parts) != _PARTS or parts[0] != FAMILY or not parts[2].isdecimal():
         return None
-    return ClientTag(owner=parts[1], epoch=int(parts[2]), order_id=parts[3])
+    return ClientTag(owner=parts[1], epoch=int(parts[2]), order_id=parts[3], caller=parts[4])

@@ -246,7 +246,8 @@ class Keeper:
         if stranger and self.started_at is not None and transaction.id > self.started_at:
             self.set_state(TradingState.HALTED, "broker", f"order {transaction.id} by another owner: {tag}")
         adopted = self.adopt(parse_order(transaction.raw, self._account, EXTERNAL))
-        if transaction.reason != "ON_FILL":  # protection that one of our own orders asked for
+        expected = transaction.reason == "ON_FILL" or self.started_at is None  # asked for with another, or read back
+        if not expected:
             kind = "order" if tag is None else "foreign_order"
             theirs = transaction.type
             self._emit(ReconcileMismatch(kind=kind, subject=str(transaction.id), ours="absent", theirs=theirs))
@@ -255,8 +256,10 @@ class Keeper:
     def adopt(self, found: VenueOrder) -> Entry:
         """Takes an order of the venue's into our books, as one that rests."""
         now = self._clock()
+        tag = parse_tag(found.client_id)
+        ours = tag is not None and tag.owner == self._owner and self.register.get(tag.order_id) is None
         order = Order(
-            id=f"venue-{found.id}",
+            id=tag.order_id if tag is not None and ours else f"venue-{found.id}",
             request=found.request,
             status=OrderStatus.PENDING,
             venue_order_id=found.id,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from broker.domain import OrderStatus
 from broker.orders.entry import Action, Entry
+from broker.orders.identity import caller_digest, parse_tag
 from broker.venue.transaction import Transaction
 
 IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
@@ -25,6 +26,8 @@ class Register:
         self._finished: OrderedDict[str, None] = OrderedDict()
         self._by_key: dict[tuple[str, str], str] = {}
         self._by_client_id: dict[str, str] = {}
+        self._by_caller: dict[str, str] = {}
+        """Of adopted orders that bear our mark: the caller's id is not at the venue, its digest is."""
         self._by_venue_id: dict[str, str] = {}
         self._closing: dict[str, str] = {}
         """Trade id to the order that closes it, until its market order is known."""
@@ -45,6 +48,8 @@ class Register:
         self._open_by_client[entry.order.request.client] += entry.status in OPEN
         self._by_key[entry.key] = entry.id
         self._by_client_id[entry.client_id] = entry.id
+        if entry.action is Action.ADOPTED and (tag := parse_tag(entry.client_id)) is not None:
+            self._by_caller[tag.caller] = entry.id
         if entry.order.venue_order_id is not None:
             self._by_venue_id[entry.order.venue_order_id] = entry.id
         if entry.action is Action.CLOSE_TRADE and entry.target and entry.order.venue_order_id is None:
@@ -65,8 +70,11 @@ class Register:
         return self._entries.get(order_id)
 
     def by_key(self, client: str, client_order_id: str) -> Entry | None:
-        """By the caller and its id."""
-        return self._entries.get(self._by_key.get((client, client_order_id), ""))
+        """By the caller and its id, also where only the venue remembers them."""
+        found = self._by_key.get((client, client_order_id))
+        if found is None and self._by_caller:
+            found = self._by_caller.get(caller_digest(client, client_order_id))
+        return self._entries.get(found or "")
 
     def by_venue_id(self, venue_order_id: str) -> Entry | None:
         """By the venue's order id."""
@@ -109,3 +117,5 @@ class Register:
                 del index[key]
         if self._by_key.get(entry.key) == entry.id:
             del self._by_key[entry.key]
+        if (tag := parse_tag(entry.client_id)) is not None:
+            self._by_caller.pop(tag.caller, None)

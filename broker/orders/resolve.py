@@ -17,7 +17,7 @@ from typing import Protocol
 from broker.domain import OrderStatus
 from broker.orders.keeper import Keeper
 from broker.venue.errors import VenueError
-from broker.venue.session import is_whole
+from broker.venue.session import last_without_gap
 from broker.venue.transaction import Transaction
 from broker.venue.wire import Page
 
@@ -134,12 +134,16 @@ class Resolver:
     async def _read(self, after: int) -> tuple[bool, tuple[Transaction, ...]]:
         """The log behind `after`, and whether it is whole. What is there counts in any case."""
         found: dict[int, Transaction] = {}
-        for _ in range(HOLE_TRIES):
+        tries = 0
+        while tries < HOLE_TRIES:
             try:
                 page = await self._reader.transactions_since(after)
             except VenueError:
                 break
             found |= {item.id: item for item in page.transactions}
-            if is_whole(sorted(found), after, page.last_transaction_id):
+            end = last_without_gap([item.id for item in page.transactions], after)
+            if end >= page.last_transaction_id:
                 return True, tuple(found.values())
+            tries = 0 if end > after else tries + 1
+            after = end
         return False, tuple(found.values())

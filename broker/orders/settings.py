@@ -61,6 +61,9 @@ class OrderSettings:
     sample_s: float = setting(5.0, minimum=0.1, doc="seconds between samples of the gauges and reads of the account")
     reconcile_s: float = setting(300.0, minimum=1, doc="seconds between comparisons with the venue")
     lease_s: float = setting(10.0, minimum=0.5, doc="seconds that a taking of the account lasts without renewal")
+    read_back_transactions: int = setting(
+        5000, minimum=0, doc="how much of the venue's log a journal that knows nothing of the account begins with"
+    )
     segment_bytes: int = setting(64 << 20, minimum=1 << 12, doc="size at which the journal begins another segment")
     keep_bytes: int = setting(2 << 30, minimum=1 << 16, doc="size of all segments that history has not taken yet")
     remember_s: float = setting(

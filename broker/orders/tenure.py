@@ -15,7 +15,7 @@ from broker.domain import Order, OrderRequest, OrderStatus, Side
 from broker.orders import sampler
 from broker.orders.conditions import Conditions
 from broker.orders.entry import Action, Entry
-from broker.orders.identity import ClientTag, order_id
+from broker.orders.identity import ClientTag, caller_digest, order_id
 from broker.orders.journal import Journal, JournalError
 from broker.orders.keeper import Keeper, Waiter
 from broker.orders.pretrade import Pretrade
@@ -169,10 +169,7 @@ class Tenure:
         keeper.instruments = {item.name: item for item in await venue.instruments()}
         account = await venue.summary()
         if keeper.control.applied is None:
-            orders, last = await venue.pending_orders()
-            for order in orders:
-                keeper.adopt(order)
-            keeper.set_control(applied=last)
+            await self._read_back(int(account.last_transaction_id))
         self.feed.applied = keeper.control.applied or 0
         if int(account.last_transaction_id) < self.feed.applied:
             raise ValueError(f"the venue's log ends at {account.last_transaction_id}, ours at {self.feed.applied}")
@@ -185,6 +182,19 @@ class Tenure:
             self._around.venue_settings.instruments or list(keeper.instruments)
         )
         book.put(quotes)
+
+    async def _read_back(self, last: int) -> None:
+        """A journal that knows nothing of the account learns its recent orders from the venue's log.
+
+        So a successor on another volume knows the callers' ids of its predecessor, and sends nothing twice. What is
+        older and rests is adopted.
+        """
+        self.keeper.set_control(applied=max(0, last - self._around.settings.read_back_transactions))
+        self.feed.applied = self.keeper.control.applied or 0
+        await self.feed.fill()
+        for order in (await self._around.venue.pending_orders())[0]:
+            if self.keeper.register.by_venue_id(order.id) is None:
+                self.keeper.adopt(order)
 
     async def _sample(self) -> None:
         around, keeper = self._around, self.keeper
@@ -270,7 +280,8 @@ class Tenure:
         chance = int(self._around.chance() * (1 << 53)) << 27 | int(self._around.chance() * (1 << 27))
         name = order_id(int(now.timestamp() * 1000), chance)
         order = Order(id=name, request=request, status=OrderStatus.RECEIVED, created_at=now, updated_at=now)
-        tag = ClientTag(owner=self._around.settings.owner, epoch=self._epoch, order_id=name)
+        caller = caller_digest(request.client, request.client_order_id)
+        tag = ClientTag(owner=self._around.settings.owner, epoch=self._epoch, order_id=name, caller=caller)
         return Entry(
             order=order,
             client_id=str(tag),

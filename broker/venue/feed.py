@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from broker.telemetry.events import StreamGap
 from broker.venue.rest import Emit
-from broker.venue.session import is_whole
+from broker.venue.session import last_without_gap
 from broker.venue.transaction import Transaction, parse_transaction
 from broker.venue.wire import Page
 
@@ -68,7 +68,7 @@ class TransactionFeed:
             await self.fill()
 
     async def fill(self) -> None:
-        """Reads the log from `applied` until it is whole.
+        """Reads the log from `applied` until it is whole, page by page.
 
         A page with a hole is asked again: the log may lag behind its own last id. A hole that stays is the
         venue's way of counting, and is passed over.
@@ -77,18 +77,17 @@ class TransactionFeed:
             VenueError: the log cannot be read.
         """
         async with self._filling:
-            await self._fill()
-
-    async def _fill(self) -> None:
-        for attempt in range(HOLE_TRIES):
-            page = await self._log.transactions_since(self.applied)
-            self.note(page.last_transaction_id)
-            fresh = [item for item in page.transactions if item.id > self.applied]
-            whole = is_whole([item.id for item in fresh], self.applied, self.last_known)
-            if whole or attempt == HOLE_TRIES - 1:
-                self._take_all(fresh)
-                return
-            await asyncio.sleep(HOLE_WAIT_S * (attempt + 1))
+            tries = 0
+            while tries < HOLE_TRIES:
+                page = await self._log.transactions_since(self.applied)
+                self.note(page.last_transaction_id)
+                fresh = [item for item in page.transactions if item.id > self.applied]
+                end = last_without_gap([item.id for item in fresh], self.applied)
+                tries = 0 if end > self.applied else tries + 1
+                self._take_all(fresh if tries == HOLE_TRIES else [item for item in fresh if item.id <= end])
+                if self.applied >= self.last_known:
+                    return
+                await asyncio.sleep(HOLE_WAIT_S * tries)
 
     def _take_all(self, fresh: list[Transaction]) -> None:
         if fresh:

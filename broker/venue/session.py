@@ -51,6 +51,11 @@ def failures_after(failures: int, lived_s: float, healthy_after_s: float) -> int
     return 1 if lived_s >= healthy_after_s else failures + 1
 
 
-def is_whole(ids: list[int], after: int, last: int) -> bool:
-    """Whether a page of the log has every id behind `after` up to `last`."""
-    return ids == list(range(after + 1, last + 1))
+def last_without_gap(ids: list[int], after: int) -> int:
+    """The last of the rising ids that follow `after` one by one; `after` itself where none does."""
+    for number in ids:
+        if number == after + 1:
+            after = number
+        elif number > after:
+            break
+    return after

@@ -11,7 +11,7 @@ from broker.orders.entry import Action, Entry
 from broker.venue.transaction import Transaction, parse_transaction
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-CLIENT_ID = "bk.broker.1.01ORDER"
+CLIENT_ID = "bk.broker.1.01ORDER.caller"
 
 
 def make_request(**fields: Any) -> OrderRequest:

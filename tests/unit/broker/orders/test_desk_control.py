@@ -9,7 +9,13 @@ from decimal import Decimal
 import pytest
 
 from broker.domain import Order, OrderStatus, OrderType, Quote, Side
-from broker.orders.errors import DrainingError, NotReadyError, UnknownOrderError, UnknownPositionError
+from broker.orders.errors import (
+    ClientIdConflictError,
+    DrainingError,
+    NotReadyError,
+    UnknownOrderError,
+    UnknownPositionError,
+)
 from broker.orders.record import TradingState
 from broker.orders.updates import Missed
 from runtime.secret import Secret
@@ -144,7 +150,7 @@ async def test_order_by_a_later_stranger_under_our_mark_halts(
     bench: Bench, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
     async with bench.desk() as desk:
-        extensions = {"id": "bk.elsewhere.1.01STRANGER"}
+        extensions = {"id": "bk.elsewhere.1.01STRANGER.caller"}
         made = venue.make(
             {"type": "LIMIT", "instrument": "EUR_USD", "units": "5", "price": "1", "clientExtensions": extensions}
         )
@@ -334,3 +340,25 @@ async def test_gauges_are_sampled(bench: Bench, make_request: MakeRequest) -> No
         "ConnectionStatus",
         "JournalSync",
     }
+
+
+async def test_successor_on_another_volume_knows_the_callers_ids(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    other = Bench(venue, bench.directory / "elsewhere")
+    async with bench.desk() as desk:
+        filled = await desk.place(make_request())
+        resting = await desk.place(make_request("second", type=OrderType.LIMIT, price=Decimal("1.09")))
+    async with other.desk() as desk:
+        again = await desk.place(make_request())
+        with pytest.raises(ClientIdConflictError):
+            await desk.place(make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))
+        ended = await desk.cancel(resting.id)
+        state = desk.state
+
+    assert (again.id, again.status, again.fills) == (filled.id, OrderStatus.FILLED, filled.fills)
+    assert again.request == make_request()
+    assert ended.status is OrderStatus.CANCELLED
+    assert state is TradingState.ACTIVE
+    assert len(venue.writes) == 3
+    assert other.of("ReconcileMismatch") == []

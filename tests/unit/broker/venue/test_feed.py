@@ -84,12 +84,21 @@ async def test_lagging_page_is_asked_again() -> None:
     feed, seen, _ = make(log, applied=2)
     await feed.fill()
     assert seen == [3, 4, 5]
-    assert log.asked == [2, 2, 2]
+    assert log.asked == [2, 3, 3]
+
+
+async def test_short_pages_are_read_one_after_the_other() -> None:
+    log = Log(9)
+    log.missing = [set(range(4, 10)), set(range(7, 10))]
+    feed, seen, _ = make(log)
+    await feed.fill()
+    assert seen == list(range(1, 10))
+    assert log.asked == [0, 3, 6]
 
 
 async def test_hole_that_stays_is_passed_over() -> None:
     log = Log(5)
-    log.missing = [{4}] * 5
+    log.missing = [{4}] * 6
     feed, seen, _ = make(log, applied=2)
     await feed.fill()
     assert seen == [3, 5]

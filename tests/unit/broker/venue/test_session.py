@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.venue.session import LineSplitter, StreamDataError, failures_after, is_whole, message
+from broker.venue.session import LineSplitter, StreamDataError, failures_after, last_without_gap, message
 
 LINES = [json.dumps({"type": "PRICE", "text": "ü\\n{", "n": number}).encode() for number in range(5)]
 
@@ -38,8 +38,9 @@ def test_backoff_starts_anew_after_a_healthy_life() -> None:
     assert failures_after(5, lived_s=59.0, healthy_after_s=60.0) == 6
 
 
-def test_page_with_a_hole_is_not_whole() -> None:
-    assert is_whole([4, 5, 6], 3, 6)
-    assert is_whole([], 3, 3)
-    assert not is_whole([4, 6], 3, 6)
-    assert not is_whole([4, 5], 3, 6)
+def test_gap_free_prefix_ends_before_the_hole() -> None:
+    assert last_without_gap([4, 5, 6], 3) == 6
+    assert last_without_gap([], 3) == 3
+    assert last_without_gap([4, 6], 3) == 4
+    assert last_without_gap([5, 6], 3) == 3
+    assert last_without_gap([2, 3, 4], 3) == 4
