@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -241,13 +242,15 @@ class Sidecar:
     async def _sample(self, stop: asyncio.Event) -> None:
         """Adds a point to the console's curves each interval, and tells who watches."""
         while not stop.is_set():
-            self._history.add(self._take_sample())
-            if self._watchers.any:
-                self._watchers.tell(self.status())
             try:
+                self._history.add(self._take_sample())
+                if self._watchers.any:
+                    self._watchers.tell(self.status())
+            except Exception:
+                # A picture that cannot be drawn ends neither telemetry nor secrets.
+                log.exception("console.sample_failed")
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._config.console.interval_s)
-            except TimeoutError:
-                continue
 
     def _take_sample(self) -> Sample:
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())

@@ -88,15 +88,16 @@ async def _show(url: str, view: Callable[[dict[str, Any]], Any], as_json: bool, 
     from sidecar.console.client import Sidecar  # noqa: PLC0415 - see _settings
 
     sidecar = Sidecar(url)
-    while True:
-        shown = view(await sidecar.status())
-        if as_json:
-            print(json.dumps(shown.document, default=str), flush=True)
-        else:
-            cli_view.write(shown, clear=watch)
-        if not watch:
-            return EX_OK if shown.well else EX_FINDINGS
-        await asyncio.sleep(WATCH_S)
+    with cli_view.writer(live=watch) as write:
+        while True:
+            shown = view(await sidecar.status())
+            if as_json:
+                print(json.dumps(shown.document, default=str), flush=True)
+            else:
+                write(shown)
+            if not watch:
+                return EX_OK if shown.well else EX_FINDINGS
+            await asyncio.sleep(WATCH_S)
 
 
 @click.command()
@@ -147,7 +148,8 @@ async def _examine(url: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps([cli_view.finding_json(item) for item in findings]))
     else:
-        cli_view.write(cli_view.findings_view(findings))
+        with cli_view.writer() as write:
+            write(cli_view.findings_view(findings))
     return code if findings else EX_OK
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -35,18 +37,22 @@ class View:
     document: Any = None
 
 
-def write(view: View, *, clear: bool = False) -> None:
-    """Shows a view: a table on a terminal, lines with tabs elsewhere."""
+@contextmanager
+def writer(*, live: bool = False) -> Iterator[Callable[[View], None]]:
+    """Shows views: tables on a terminal (`live`: one that changes in place), lines with tabs elsewhere."""
     console = Console(highlight=False)
-    if clear and console.is_terminal:
-        console.clear()
     if not console.is_terminal:
-        for line in plain_lines(view):
-            print(line, flush=True)
-        return
-    console.print(Text(view.title, style="bold green" if view.well else "bold red"))
-    if view.rows:
-        console.print(_table(view))
+        yield lambda view: print("\n".join(plain_lines(view)), flush=True)
+    elif live:
+        with Live(console=console, screen=True, auto_refresh=False) as screen:
+            yield lambda view: screen.update(_drawn(view), refresh=True)
+    else:
+        yield lambda view: console.print(_drawn(view))
+
+
+def _drawn(view: View) -> RenderableType:
+    title = Text(view.title, style="bold green" if view.well else "bold red")
+    return Group(title, _table(view)) if view.rows else title
 
 
 def plain_lines(view: View) -> Iterable[str]:
@@ -120,6 +126,12 @@ def secrets_view(status: Document) -> View:
             cells=("token", token["method"], token["state"], _expiry(token), _said(token)),
         )
     )
+    rejection = secrets["rejection"]
+    if rejection and rejection["generation"] == secrets["generation"]:
+        said = f"{rejection['reason']}: {rejection['message']}"
+        rows.append(
+            Row(mark="fault", cells=(rejection["secret"] or "the set", rejection["producer"], "refused", "", said))
+        )
     title = f"Generation {secrets['generation'] or 'none'}, acknowledged {secrets['acknowledged'] or 'none'}"
     well = all(row.mark == "ok" for row in rows)
     return View(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -8,9 +9,11 @@ import socket
 import sys
 import time
 import tomllib
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -143,6 +146,38 @@ async def test_a_dead_collector_does_not_hold_the_end_and_loses_nothing(place: P
     async with running(table, place) as successor:
         ledger = (await successor.status())["ledger"]
     assert (ledger["counted"], ledger["logs"]["queued"], ledger["balanced"]) == (100, 100, True)
+
+
+async def test_an_open_page_does_not_hold_the_end(place: Path) -> None:
+    async with (
+        running(settings(place), place) as process,
+        aiohttp.ClientSession() as session,
+        session.get(process.url("console", "/api/events")) as page,
+    ):
+        assert (await page.content.readline()).startswith(b"event: status")
+        assert await process.end() == 0
+
+
+async def test_the_diagnostics_bundle_holds_what_a_helper_asks_for(place: Path) -> None:
+    table = settings(place) | {"otlp": {"headers": {"authorization": "hunter2"}}}
+    async with (
+        running(table, place) as process,
+        aiohttp.ClientSession() as session,
+        session.get(process.url("console", "/api/diagnostics")) as answer,
+    ):
+        archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
+    files = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert set(files) == {
+        "status.json",
+        "configuration.json",
+        "log.jsonl",
+        "metrics.txt",
+        "tasks.json",
+        "versions.json",
+    }
+    assert json.loads(files["configuration.json"])["otlp"]["headers"] == {"authorization": "***"}
+    assert "hunter2" not in "".join(files.values())
+    assert '"event": "listening"' in files["log.jsonl"]
 
 
 async def test_counters_go_on_over_a_kill(place: Path) -> None:

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from sidecar.console import cli_view as view
 from sidecar.console.doctor import Finding
+from sidecar.secrets.status import Rejection
 from sidecar.telemetry.producers import ProducerLedger
-from tests.unit.sidecar.console.world import PRODUCER, SECRETS, document
+from tests.unit.sidecar.console.world import MOMENT, PRODUCER, SECRETS, document
 
 
 def lines(shown: view.View) -> list[str]:
@@ -69,6 +70,15 @@ def test_a_token_that_fails_makes_secrets_not_well() -> None:
     assert not view.secrets_view(document(secrets=replace(SECRETS, token=token))).well
 
 
+def test_a_refused_secret_is_listed_with_who_refused_it() -> None:
+    rejection = Rejection(
+        generation=3, producer_id="broker", secret="database", reason="auth_failed", message="no", time=MOMENT
+    )
+    shown = view.secrets_view(document(secrets=replace(SECRETS, rejection=rejection)))
+    assert not shown.well
+    assert lines(shown)[-1] == "fault\tdatabase\tbroker\trefused\t\tauth_failed: no"
+
+
 FINDING = Finding(fault="vault_sealed", evidence="login: 503", next="bao operator unseal", explains=("x",))
 
 
@@ -94,5 +104,6 @@ def test_markup_in_a_message_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     target = io.StringIO()
     terminal = Console(file=target, force_terminal=True, width=120, no_color=True)
     monkeypatch.setattr(view, "Console", lambda **_: terminal)
-    view.write(view.findings_view([replace(FINDING, evidence="[red]odd[/red] [link=x]")]))
+    with view.writer() as write:
+        write(view.findings_view([replace(FINDING, evidence="[red]odd[/red] [link=x]")]))
     assert "[red]odd[/red] [link=x]" in target.getvalue()
