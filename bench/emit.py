@@ -5,6 +5,8 @@ spool on disk, the baseline is what the OpenTelemetry SDK needs to say the same 
 record with the same attributes, through its batch processor; its worker's CPU is not counted against it).
 `broker_cpu_per_event` is the CPU of the whole process from `emit` to the acknowledgement of a real sidecar in
 another process, against the SDK with its OTLP exporters and a sink in another process. Rounds alternate.
+`emit_p99_while_sidecar_stopped` compares one emit of a hundred while the sidecar is stopped (SIGSTOP, BENCH_STALL_S
+seconds) with the same before.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import uvloop
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
@@ -49,6 +53,9 @@ SECONDS = 4.0
 SDK_EVENTS = 20_000
 EMIT_GOAL = 0.05
 WHOLE_GOAL = 0.04
+STALL_RATE = 5000
+STALL_S = float(os.environ.get("BENCH_STALL_S", "10"))
+MEMORY_GOAL_MIB = 16
 SIDECAR = """
 [telemetry]
 socket = "{place}/run/telemetry.sock"
@@ -63,7 +70,7 @@ address = "127.0.0.1:0"
 
 
 def row(name: str, ours: float, baseline: float, goal: float) -> dict[str, Any]:
-    """A line of the table; microseconds of CPU."""
+    """A line of the table; microseconds."""
     ratio = ours / baseline
     return {
         "name": name,
@@ -192,6 +199,44 @@ async def _ours(socket: Path, spool: Path) -> float:
     return cost
 
 
+async def _paced(emitter: Emitter, seconds: float) -> list[int]:
+    """Emits 5,000 events a second; how long each `emit` took, in nanoseconds."""
+    loop = asyncio.get_running_loop()
+    started, took = loop.time(), []
+    while (elapsed := loop.time() - started) < seconds:
+        while len(took) < elapsed * STALL_RATE:
+            item = event(len(took) % 10_000)
+            before = time.perf_counter_ns()
+            emitter.emit(item)
+            took.append(time.perf_counter_ns() - before)
+        await asyncio.sleep(0.002)
+    return took
+
+
+async def _stalled(socket: Path, spool: Path, sidecar: int) -> dict[str, float]:
+    """How `emit` and memory fare while the sidecar stands still."""
+    settings = TelemetrySettings(socket=socket, spool_directory=spool)
+    emitter = Emitter(settings)
+    stream = TelemetryStream(emitter, settings, tuple)
+    stop, memory = asyncio.Event(), psutil.Process().memory_info
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(stream.run(stop))
+        await _until(lambda: stream.connected)
+        normal, before = await _paced(emitter, 3.0), memory().rss
+        os.kill(sidecar, signal.SIGSTOP)
+        try:
+            stalled, after = await _paced(emitter, STALL_S), memory().rss
+        finally:
+            os.kill(sidecar, signal.SIGCONT)
+        await _until(lambda: not emitter.ledger().held)
+        stop.set()
+        await running
+    dropped = sum(emitter.ledger().dropped.values())
+    emitter.close()
+    p99 = [statistics.quantiles(took, n=100)[-1] / 1000 for took in (stalled, normal)]
+    return {"stalled_us": p99[0], "normal_us": p99[1], "grown": after - before, "dropped": dropped}
+
+
 def _theirs(endpoint: str) -> float:
     """The same for the SDK with its OTLP exporters."""
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415 - the child's
@@ -236,25 +281,49 @@ def _child(*arguments: str) -> Iterator[dict[str, Any]]:
     with subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield next(said for line in process.stdout if (said := json.loads(line)).get("event") == "listening")
+            found = next(said for line in process.stdout if (said := json.loads(line)).get("event") == "listening")
+            yield {**found, "pid": process.pid}
         finally:
             process.terminate()
             process.stdout.read()
 
 
-def _measured(*arguments: str) -> float:
+def _measured(*arguments: str) -> Any:
     command = [sys.executable, "-m", "bench.emit", *arguments]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def broker_cpu_per_event() -> dict[str, Any]:
-    """CPU of the whole process for one event, emitted to acknowledged."""
+@contextmanager
+def _sidecar() -> Iterator[tuple[str, str, str]]:
+    """A real sidecar: its socket, a place for a spool, its process id."""
     with tempfile.TemporaryDirectory() as text:
         place = Path(text)
         config = place / "sidecar.toml"
         config.write_text(SIDECAR.format(place=place))
-        with _child("sidecar", "--config", str(config)):
-            ours = _measured("ours", str(place / "run" / "telemetry.sock"), str(place / "spool"))
+        with _child("sidecar", "--config", str(config)) as said:
+            yield str(place / "run" / "telemetry.sock"), str(place / "spool"), str(said["pid"])
+
+
+def emit_while_stalled() -> list[dict[str, Any]]:
+    """The longest of a hundred emits while the sidecar stands still, and what memory grows by."""
+    with _sidecar() as places:
+        found = _measured("stalled", *places)
+    grown = {
+        "name": "emitter_memory_while_sidecar_stopped",
+        "ours": round(found["grown"] / (1 << 20), 2),
+        "baseline": None,
+        "unit": "MiB",
+        "ratio": None,
+        "goal": MEMORY_GOAL_MIB,
+        "holds": found["grown"] <= MEMORY_GOAL_MIB << 20 and not found["dropped"],
+    }
+    return [row("emit_p99_while_sidecar_stopped", found["stalled_us"], found["normal_us"], 2.0), grown]
+
+
+def broker_cpu_per_event() -> dict[str, Any]:
+    """CPU of the whole process for one event, emitted to acknowledged."""
+    with _sidecar() as (socket, spool, _):
+        ours = _measured("ours", socket, spool)
     with _child("bench.emit", "sink") as said:
         theirs = _measured("theirs", said["endpoint"])
     return row("broker_cpu_per_event", ours, theirs, WHOLE_GOAL)
@@ -262,13 +331,15 @@ def broker_cpu_per_event() -> dict[str, Any]:
 
 def rows() -> list[dict[str, Any]]:
     """Every line of this bench."""
-    return [emit_cost(), broker_cpu_per_event()]
+    return [emit_cost(), broker_cpu_per_event(), *emit_while_stalled()]
 
 
 def main(arguments: list[str]) -> None:
     match arguments:
         case ["ours", socket, spool]:
             print(uvloop.run(_ours(Path(socket), Path(spool))))
+        case ["stalled", socket, spool, sidecar]:
+            print(json.dumps(uvloop.run(_stalled(Path(socket), Path(spool), int(sidecar)))))
         case ["theirs", endpoint]:
             print(_theirs(endpoint))
         case ["sink"]:
