@@ -160,6 +160,31 @@ async def test_a_poison_record_ends_alone_counted_and_kept_aside(tmp_path: Path)
     assert {"key": "order_id", "value": {"string_value": "13"}} in kept[0]["record"]["attributes"]
 
 
+@pytest.mark.parametrize("poison", range(1, 9))
+async def test_only_the_poison_is_lost_wherever_it_stands(poison: int) -> None:
+    def is_poison(record: LogRecord) -> bool:
+        return any(item.value.string_value == str(poison) for item in record.attributes)
+
+    journal = MemoryJournal([orders(1, 8, end=10)])
+    async with OtlpReceiver(poison=is_poison) as receiver:
+        await drained(exporter(journal, settings(receiver.endpoint)))
+    assert {record["attributes"]["order_id"] for record in receiver.records} == {
+        str(at) for at in range(1, 9) if at != poison
+    }
+    assert (journal.exported, dict(journal.rejected)) == (7, {"invalid_argument": 1})
+
+
+async def test_a_success_ends_the_failure_and_keeps_what_it_was() -> None:
+    journal = MemoryJournal([orders(1, 2, end=10)])
+    async with OtlpReceiver() as receiver:
+        receiver.logs_faults.append(Fault(code=grpc.StatusCode.UNAVAILABLE, details="busy"))
+        it = exporter(journal, settings(receiver.endpoint))
+        await drained(it)
+    logs = it.status().logs
+    assert (logs.failing_since_ns, logs.last_success_ns, logs.last_error) == (0, NOW, "unavailable: busy")
+    assert (logs.requests, logs.retries, logs.in_flight, logs.exported) == (2, 1, 0, 2)
+
+
 async def test_partial_success_counts_the_rejected_and_does_not_repeat() -> None:
     journal = MemoryJournal([orders(1, 5, end=10)])
     async with OtlpReceiver() as receiver:
@@ -263,12 +288,13 @@ async def test_metrics_are_pushed_each_interval_and_at_the_end() -> None:
     assert it.status().metrics.exported == len(receiver.metric_requests)
 
 
-async def test_differences_survive_a_collector_that_was_away() -> None:
+async def test_differences_survive_a_collector_that_was_away_for_some_intervals() -> None:
     values = iter([5, 7, 12, *[20] * 100])
-    async with OtlpReceiver() as receiver:
-        receiver.metrics_faults.extend([Fault(code=grpc.StatusCode.UNAVAILABLE)] * 3)
+    async with OtlpReceiver(always=Fault(code=grpc.StatusCode.UNAVAILABLE)) as receiver:
         otlp = settings(receiver.endpoint, metrics=True, logs=False, metrics_interval_s=0.1, temporality="delta")
         async with running(exporter(MemoryJournal(), otlp, snapshot=lambda: counted(next(values)))):
+            await asyncio.sleep(0.35)
+            receiver.always = Fault()
             await receiver.wait_metrics(3)
     gained = [
         point.as_int
