@@ -22,6 +22,9 @@ from sidecar.telemetry.series import Row, Series, labels_of, new_series, series_
 OVERFLOW: Labels = (("otel.metric.overflow", "true"),)
 """Attributes of the series that takes what the limit leaves out (OpenTelemetry metrics SDK, cardinality limits)."""
 
+MAX_LABEL = 1024
+"""Characters of a label's value; a series with a longer one overflows, for a label has few values, and short ones."""
+
 SESSION_KINDS = frozenset({pb.INSTRUMENT_KIND_UP_DOWN_COUNTER, pb.INSTRUMENT_KIND_GAUGE})
 
 
@@ -238,7 +241,8 @@ class Aggregate:
         found = table.series.get(key)
         if found is None:
             full = len(table.series) - (OVERFLOW in table.series) >= self._limit.instrument
-            if full or plan.producer.series >= self._limit.producer:
+            long = max(map(len, texts), default=0) > MAX_LABEL
+            if full or long or plan.producer.series >= self._limit.producer:
                 # Not in the feed's cache, which would grow without bound.
                 self.overflow[plan.producer_id, table.instrument.name] += events
                 return table.series.get(OVERFLOW) or self._new(plan.producer, table, OVERFLOW, OVERFLOW, now_ns)

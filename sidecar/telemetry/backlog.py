@@ -38,7 +38,7 @@ class Backlog:
         self._recent: deque[tuple[StoredBatch, int]] = deque()
         self._recent_bytes = 0
         self._recent_from = Position()
-        self._reading: tuple[Position, Iterator[StoredBatch]] | None = None
+        self._reading: tuple[Position, Iterator[StoredBatch], bool] | None = None
         self._arrived = asyncio.Event()
 
     @property
@@ -96,26 +96,28 @@ class Backlog:
 
     def _read(self, after: Position) -> Iterator[StoredBatch]:
         """Batches of the first segment behind `after` that has any; where it stopped, the next call goes on."""
-        for batches in self._sources(after):
+        for batches, is_whole in self._sources(after):
             found = False
             for stored in batches:
                 if stored.end > after:
-                    self._reading = stored.end, batches
+                    self._reading = stored.end, batches, is_whole
                     found = True
                     yield stored
             if found:
                 return
 
-    def _sources(self, after: Position) -> Iterator[Iterator[StoredBatch]]:
+    def _sources(self, after: Position) -> Iterator[tuple[Iterator[StoredBatch], bool]]:
+        """Readers of the segments from `after` on, and whether each segment was whole when it was read."""
         first = after.segment
         if self._reading is not None and self._reading[0] == after:
-            yield self._reading[1]
-            # The segment being written has grown since it was read.
-            first += first < self._journal.end.segment
+            _, batches, is_whole = self._reading
+            yield batches, is_whole
+            first += is_whole
         for segment in [number for number in self._journal.segments if number >= first]:
+            is_whole = segment < self._journal.end.segment
             reader = self._journal.read(segment)
             if reader is not None:
-                yield stored_batches(segment, reader, after)
+                yield stored_batches(segment, reader, after), is_whole
 
     def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
         """Up to `to`, records were exported or rejected by the collector."""

@@ -70,7 +70,7 @@ class TelemetrySettings:
     max_batch_events: int = setting(8192, minimum=1, maximum=1 << 20, doc="events of one batch")
     max_event_types: int = setting(256, minimum=1, maximum=65_535, doc="event types of one stream")
     max_fields: int = setting(64, minimum=1, maximum=1024, doc="fields of one event type")
-    max_string_bytes: int = setting(4096, minimum=64, doc="bytes of one string value; longer ones are cut")
+    max_string_bytes: int = setting(16_384, minimum=64, doc="bytes of one string value; longer ones are cut")
     ack_delay_ms: float = setting(
         2.0, minimum=0, maximum=1000, doc="milliseconds that acknowledgements wait for company"
     )

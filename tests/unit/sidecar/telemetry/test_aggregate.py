@@ -234,7 +234,9 @@ def test_a_clock_that_was_set_back_makes_no_series_begin_after_its_snapshot() ->
 
 
 @given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=60), st.data())
-def test_a_sum_is_the_correctly_rounded_one_in_whatever_portions_it_comes(values: list[float], data: st.DataObject) -> None:
+def test_a_sum_is_the_correctly_rounded_one_in_whatever_portions_it_comes(
+    values: list[float], data: st.DataObject
+) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=5)))
     high = low = 0.0
     for start, end in zip([0, *cuts], [*cuts, len(values)], strict=True):
@@ -244,3 +246,9 @@ def test_a_sum_is_the_correctly_rounded_one_in_whatever_portions_it_comes(values
 
 def test_a_sum_beyond_all_doubles_is_infinite() -> None:
     assert exact_sum(1.7e308, 0.0, [1.7e308]) == (math.inf, 0.0)
+
+
+def test_a_label_that_is_a_text_overflows() -> None:
+    aggregate = started()
+    aggregate.apply(1, batch(1, orders([("s" * 1025, "buy", 0.5, "1"), ("s" * 1024, "buy", 0.5, "1")])), 10)
+    assert {key[0][:4] for key in points(aggregate, "broker.orders")} == {"true", "ssss"}
