@@ -374,12 +374,133 @@ TELEMETRY_BOARD: Rows = {
         ),
     ],
 }
+SECRETS_BOARD: Rows = {
+    "Lives": [
+        Panel(
+            title="Until expiry",
+            description="Seconds that each published secret still lives.",
+            unit="s",
+            queries=[latest("sidecar_secrets_seconds_to_expiry", "secret", how="min")],
+        ),
+        Panel(
+            title="Vault token",
+            description="Seconds that the sidecar's own token still lives.",
+            unit="s",
+            queries=[latest("sidecar_secrets_token_seconds_to_expiry", "pod", how="min")],
+        ),
+    ],
+    "Rotation": [
+        Panel(
+            title="Generation",
+            description="Published, and proved by use; they differ only while a rotation is under way.",
+            unit="none",
+            queries=[
+                latest("sidecar_secrets_generation_published", "pod"),
+                latest("sidecar_secrets_generation_acknowledged", "pod"),
+            ],
+        ),
+        Panel(
+            title="Reads by reason",
+            description="Why secrets were read, a second.",
+            unit="ops",
+            queries=[rate("sidecar_secrets_reads_total", "reason")],
+        ),
+        Panel(
+            title="Leases held",
+            description="By Vault's count for us; those that await retirement are on top of one a secret.",
+            unit="none",
+            queries=[latest("sidecar_secrets_leases", "pod"), latest("sidecar_secrets_awaiting_retirement", "pod")],
+        ),
+        Panel(
+            title="Requests to Vault",
+            description="By outcome, a second.",
+            unit="reqps",
+            queries=[rate("sidecar_secrets_requests_total", "outcome")],
+        ),
+    ],
+}
+CAPACITY_BOARD: Rows = {
+    "Headroom": [
+        Panel(
+            title="Venue tokens left",
+            description="Of the limit on requests; 0 means that orders wait.",
+            unit="none",
+            queries=[latest("broker_ratelimit_tokens", "bucket", how="min")],
+        ),
+        Panel(
+            title="Orders in flight",
+            description="What the autoscaler looks at, besides CPU.",
+            unit="none",
+            queries=[latest("broker_orders_inflight", "pod")],
+        ),
+        Panel(
+            title="Queues",
+            description="Depth of each bounded queue of the broker.",
+            unit="none",
+            queries=[latest("broker_queue_depth", "queue")],
+        ),
+        Panel(
+            title="History's backlog",
+            description="Rows that wait for the database; the journal keeps them.",
+            unit="none",
+            queries=[latest("broker_history_backlog", "pod")],
+        ),
+        Panel(
+            title="Journal in an hour",
+            description="Linear forecast of the sidecar's journal against its limit.",
+            unit="bytes",
+            queries=[
+                Query(expr="predict_linear(telemetry_journal_size_bytes{<select>}[15m], 3600)", legend="{{pod}}"),
+                latest("telemetry_journal_limit_bytes", "pod"),
+            ],
+        ),
+        Panel(
+            title="Loop lag, p99",
+            description="How late the sidecar's loop is; CPU that it lacks shows here first.",
+            unit="s",
+            queries=quantiles("sidecar_loop_lag_seconds", "pod")[1:],
+        ),
+    ],
+    "Service (RED) and resources (USE)": [
+        Panel(
+            title="Order API: rate",
+            description="Requests a second, by route.",
+            unit="reqps",
+            queries=[rate("broker_http_requests_total", "route")],
+        ),
+        Panel(
+            title="Order API: errors",
+            description="Answers of 5xx, a second.",
+            unit="reqps",
+            queries=[rate("broker_http_requests_total", "route", more='status_class="5xx"')],
+        ),
+        Panel(
+            title="Order API: duration, p99",
+            description="By route.",
+            unit="s",
+            queries=quantiles("broker_http_request_duration_seconds", "route")[1:],
+        ),
+        Panel(
+            title="Memory",
+            description="Working set of each container, as the kubelet counts it.",
+            unit="bytes",
+            queries=[
+                Query(
+                    expr='max by (container) (container_memory_working_set_bytes{<select>,container=~"broker|sidecar"})',
+                    legend="{{container}}",
+                )
+            ],
+        ),
+    ],
+}
 BOARDS: dict[str, tuple[str, str, Rows]] = {
     "broker-overview": ("Broker: overview", "Objectives first, then what moves.", OVERVIEW),
     "broker-orders": ("Broker: orders", "What happens to orders, and where their time goes.", ORDER_BOARD),
     "broker-venue": ("Broker: venue API", "Requests to OANDA, their errors and limits.", VENUE_BOARD),
     "broker-streams": ("Broker: streams", "Prices and transactions as they come.", STREAM_BOARD),
     "broker-risk": ("Broker: risk and account", "Checks, limits, margin and positions.", RISK_BOARD),
+    "broker-secrets": ("Sidecar: secrets", "How long each lives, and who proved it.", SECRETS_BOARD),
+    "broker-capacity": ("Broker: capacity", "What is left of every limit.", CAPACITY_BOARD),
     "broker-telemetry": (
         "Sidecar: telemetry path",
         "From emit() to the collector, with every loss.",
