@@ -136,6 +136,7 @@ class SecretsAgent:
         self._publication.open(
             ancestors=ancestors, held=frozenset(item.lease_id for item in holdings.leases if item.lease_id)
         )
+        self._retirement.inherit(self._settings.acknowledge_timeout_s)
         for name, keeper in self._keepers.items():
             files = frozenset(file.name for file in keeper.secret.files)
             leased = keeper.secret.source == "leased"

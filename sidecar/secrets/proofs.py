@@ -31,13 +31,20 @@ class Proofs:
         self.counters: Counter[str] = Counter()
         self.on_news: Callable[[], None] = lambda: None
 
-    def published(self, generation: int, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
-        """A set is visible; it is made of these leases and lives as long as these sessions."""
-        fetched = Rotation(
+    def fetched(self, generation: int, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
+        """A set is about to be visible; it is made of these leases and lives as long as these sessions."""
+        self._rotations[generation] = Rotation(
             generation=generation, stage=Stage.FETCHED, published=self._clock.boot(), sessions=sessions, leases=leases
         )
-        self._rotations[generation] = fetched.after(Happening.PUBLISH)
+
+    def published(self, generation: int) -> None:
+        """It is visible."""
+        self._rotations[generation] = self._rotations[generation].after(Happening.PUBLISH)
         self.on_news()
+
+    def withdrawn(self, generation: int) -> None:
+        """It could not be made visible."""
+        self._rotations.pop(generation, None)
 
     def composed(self, generation: int, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
         """The same bytes, made of other leases or of none."""

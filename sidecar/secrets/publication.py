@@ -12,7 +12,7 @@ from sidecar.secrets.clock import Clock
 from sidecar.secrets.manifest import Entry, Manifest
 from sidecar.secrets.material import Material, Materials, leases, sessions, versions
 from sidecar.secrets.proofs import Proofs
-from sidecar.secrets.publish import KEPT, Content, Publisher
+from sidecar.secrets.publish import KEPT, Content, Publisher, PublishError
 from sidecar.secrets.schedule import Life
 from sidecar.secrets.settings import SecretsSettings
 
@@ -50,7 +50,8 @@ class Publication:
         self._grace = dict.fromkeys(self._publisher.replaced(), due)
         if self.manifest:
             self._files = self._publisher.contents()
-            self._proofs.published(self.generation, sessions=ancestors, leases=held)
+            self._proofs.fetched(self.generation, sessions=ancestors, leases=held)
+            self._proofs.published(self.generation)
 
     def carried(self, name: str, files: frozenset[str], *, sessions: frozenset[int]) -> Material | None:
         """A predecessor's files of a secret, if they are the ones that it becomes now."""
@@ -73,19 +74,23 @@ class Publication:
             PublishError: the volume is full or not writable.
         """
         files = {name: content for item in materials.values() for name, content in item.files.items()}
-        made_of = {"sessions": sessions(materials), "leases": leases(materials)}
         if self.manifest and files == self._files and versions(materials) == _versions(self.manifest):
-            self._proofs.composed(self.generation, **made_of)  # type: ignore[arg-type] # a dict forgets which is which
+            self._proofs.composed(self.generation, sessions=sessions(materials), leases=leases(materials))
             return
         manifest = self._manifest_of(materials)
         before = self._publisher.replaced()
-        await asyncio.to_thread(self._publisher.publish, manifest, files)
+        self._proofs.fetched(manifest.generation, sessions=sessions(materials), leases=leases(materials))
+        try:
+            await asyncio.to_thread(self._publisher.publish, manifest, files)
+        except PublishError:
+            self._proofs.withdrawn(manifest.generation)
+            raise
         due = self._clock.boot() + self._grace_s
         self._grace |= {name: due for name in self._publisher.replaced() if name not in before}
         self.manifest, self._files = manifest, files
         self.counters["publications"] += 1
         self._trail.record("secrets.publish", generation=manifest.generation)
-        self._proofs.published(manifest.generation, **made_of)  # type: ignore[arg-type] # see above
+        self._proofs.published(manifest.generation)
 
     def sweep(self) -> None:
         """Removes sets whose grace has ended, and the oldest where there are too many."""

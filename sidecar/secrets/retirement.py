@@ -12,7 +12,7 @@ from sidecar.secrets.clock import Clock
 from sidecar.secrets.lease_journal import LeaseJournal, SessionRecord
 from sidecar.secrets.material import Material
 from sidecar.secrets.proofs import Proofs
-from sidecar.secrets.schedule import Failures, Life
+from sidecar.secrets.schedule import RENEW_FROM, Failures, Life
 from sidecar.secrets.sessions import Session, Sessions
 
 _GONE = frozenset({Fault.INVALID, Fault.NOT_FOUND})
@@ -28,6 +28,15 @@ class Superseded:
     session: int
     life: Life
     asked_s: float
+    """0: what its role gives."""
+    failures: Failures = field(default_factory=Failures)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ancestor:
+    """A token of a predecessor, known by its accessor only."""
+
+    life: Life
     failures: Failures = field(default_factory=Failures)
 
 
@@ -41,6 +50,7 @@ class Retirement:
         self._clock, self._trail = clock, trail
         self._superseded: list[Superseded] = []
         self._failures: dict[int, Failures] = {}
+        self._ancestors: dict[int, Ancestor] = {}
         self.counters: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -61,6 +71,17 @@ class Retirement:
             )
         )
 
+    def inherit(self, first_s: float) -> None:
+        """Takes over what the journal says of predecessors; it is kept alive if it is needed after `first_s`."""
+        now, holdings = self._clock.boot(), self._journal.holdings
+        guess = Life(start=now, born=now, ttl_s=first_s / RENEW_FROM, renewable=True, chance=0.0)
+        self._ancestors = {item.number: Ancestor(life=guess) for item in holdings.sessions if item.accessor}
+        self._superseded = [
+            Superseded(secret=item.secret, lease_id=item.lease_id, session=item.session, life=guess, asked_s=0.0)
+            for item in holdings.leases
+            if item.lease_id and item.session in self._ancestors
+        ]
+
     async def tend(self, needed: frozenset[int]) -> None:
         """Gives back what can go and renews what cannot; `needed` sessions are kept."""
         leases, sessions = self._proofs.in_use()
@@ -74,6 +95,8 @@ class Retirement:
             waiting = self._failures.setdefault(record.number, Failures()).retry_at() > self._clock.boot()
             if not kept and not waiting:
                 await self._revoke_session(record, current)
+            elif record.number in self._ancestors:
+                await self._renew_ancestor(record, current)
 
     async def give_back(self) -> None:
         """Ends everything that is held, whoever may use it."""
@@ -90,7 +113,7 @@ class Retirement:
         await self._revoke_session(records[-1], current)
 
     async def _tend_lease(self, item: Superseded, in_use: frozenset[str]) -> None:
-        if item.session not in self._sessions.alive:
+        if item.session not in self._sessions.alive and item.session not in self._ancestors:
             self._superseded.remove(item)
             return
         now = self._clock.boot()
@@ -118,11 +141,30 @@ class Retirement:
         self._drop(item)
 
     async def _renew_lease(self, item: Superseded) -> None:
-        session = self._sessions.alive[item.session]
-        body = {"lease_id": item.lease_id, "increment": int(item.asked_s)}
+        session = self._sessions.alive.get(item.session) or self._sessions.current
+        if session is None:
+            return
+        body: dict[str, str | int] = {"lease_id": item.lease_id}
+        if item.asked_s:
+            body["increment"] = int(item.asked_s)
         answer = await self._sessions.call("renew", session, "POST", "sys/leases/renew", body)
         now, given = self._clock.boot(), float(answer.lease_duration)
         item.life = item.life.renewed(now, given, item.asked_s, self._clock.chance())
+        item.failures.forget()
+
+    async def _renew_ancestor(self, record: SessionRecord, current: Session) -> None:
+        """Its leases die with it, and a reader that has proved nothing newer uses them."""
+        item, now = self._ancestors[record.number], self._clock.boot()
+        if max(item.life.renew_at(), item.failures.retry_at()) > now:
+            return
+        body = {"accessor": record.accessor}
+        try:
+            answer = await self._sessions.call("renew", current, "POST", "auth/token/renew-accessor", body)
+        except VaultError as error:
+            item.failures.note(now, self._clock.chance(), error.retry_after_s)
+            return
+        given = float(answer.auth.get("lease_duration") or 0)
+        item.life = Life(start=now, born=now, ttl_s=given, renewable=True, chance=self._clock.chance())
         item.failures.forget()
 
     def _drop(self, item: Superseded) -> None:
@@ -148,6 +190,7 @@ class Retirement:
                 )
                 return
         self._failures.pop(record.number, None)
+        self._ancestors.pop(record.number, None)
         self._sessions.forget(record.number)
         self.counters["retirements"] += 1
         self._trail.record("secrets.token.revoke", accessor=hashed(record.accessor))

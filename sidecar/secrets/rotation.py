@@ -29,6 +29,9 @@ class Happening(StrEnum):
 
 TABLE: dict[tuple[Stage, Happening], Stage] = {
     (Stage.FETCHED, Happening.PUBLISH): Stage.PUBLISHED,
+    # A reader may see a set before its publisher knows that it is visible.
+    (Stage.FETCHED, Happening.APPLY): Stage.ACKNOWLEDGED,
+    (Stage.FETCHED, Happening.REJECT): Stage.REJECTED,
     (Stage.PUBLISHED, Happening.APPLY): Stage.ACKNOWLEDGED,
     (Stage.PUBLISHED, Happening.REJECT): Stage.REJECTED,
     (Stage.PUBLISHED, Happening.TIME_OUT): Stage.TIMED_OUT,

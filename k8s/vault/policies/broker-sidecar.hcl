@@ -42,7 +42,10 @@ path "sys/leases/renew" {
 path "sys/leases/revoke" {
   capabilities = ["update"]
 }
-# The token of a killed predecessor, by the accessor in its lease journal.
+# The token of a killed predecessor, by the accessor in its lease journal: kept until its leases are replaced.
+path "auth/token/renew-accessor" {
+  capabilities = ["update"]
+}
 path "auth/token/revoke-accessor" {
   capabilities = ["update"]
 }

@@ -40,7 +40,7 @@ async def test_a_new_version_is_published_and_the_lease_stays(vault: Vault) -> N
         before = vault.leases()
         vault.bao.write_kv(f"{vault.name}/venue", token="second")
         await until(lambda: vault.read("venue.json") == {"token": "second"})
-        assert agent.status().generation_published == 2
+        await until(lambda: agent.status().generation_published == 2)
         assert vault.leases() == before
 
 

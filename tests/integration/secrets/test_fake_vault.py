@@ -117,6 +117,8 @@ async def test_a_token_goes_by_its_accessor(server: Fake | Real) -> None:
     old, new = await log_in(server), await log_in(server)
     accessor = (await server.caller.call("GET", "auth/token/lookup-self", token=old)).data["accessor"]
     body = {"accessor": accessor}
+    renewed = await server.caller.call("POST", "auth/token/renew-accessor", token=new, body=body)
+    assert renewed.auth["lease_duration"] == 1200
     assert await status_of(server, "POST", "auth/token/revoke-accessor", new, body) == 204
     assert await status_of(server, "GET", "auth/token/lookup-self", old) == 403
     assert await status_of(server, "POST", "auth/token/revoke-accessor", new, body) == 200

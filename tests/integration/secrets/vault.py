@@ -22,6 +22,7 @@ path "secret/data/{name}/*" {{ capabilities = ["read"] }}
 path "secret/metadata/{name}/*" {{ capabilities = ["read"] }}
 path "database/creds/{name}" {{ capabilities = ["read"] }}
 path "auth/token/revoke-accessor" {{ capabilities = ["update"] }}
+path "auth/token/renew-accessor" {{ capabilities = ["update"] }}
 path "sys/leases/renew" {{ capabilities = ["update"] }}
 path "sys/leases/revoke" {{ capabilities = ["update"] }}
 """

@@ -141,6 +141,10 @@ class FakeVault:
         found = [key for key, item in self.tokens.items() if item.accessor == body.get("accessor")]
         if not found:
             return self._ok()  # with a warning, as the real one
+        if verb == "renew-accessor":
+            other = self.tokens[found[0]]
+            other.expires = min(now + self.token_ttl, other.ends)
+            return self._ok(auth={"lease_duration": int(other.expires - now), "renewable": True})
         self.revoke_token(found[0])
         return Answer(status=204)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from sidecar.secrets.client import Fault, VaultError
+from sidecar.secrets.publish import Publisher, PublishError
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
 from tests.unit.sidecar.secrets.scene import DATABASE, KEYS, VENUE, Scene
 
@@ -253,6 +255,23 @@ async def test_a_predecessors_lease_lives_until_its_successor_is_proved(make_sce
     assert scene.vault.alive() == (1, 1)
 
 
+async def test_what_a_predecessor_left_in_use_is_kept_alive(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.token_ttl, scene.vault.lease_ttl = 300.0, 400.0
+    await scene.start()
+    scene.prove()
+    await scene.kill()
+    await scene.start()
+    scene.agent.rejected("broker", 2, "database", "authentication_failed", "no")
+    await scene.clock.advance(2000)
+    assert scene.vault.alive() == (2, 2)
+    scene.prove()
+    await scene.clock.advance(1)
+    assert scene.vault.alive() == (1, 1)
+
+
 async def test_a_predecessors_kv_set_stands_while_the_server_is_away(make_scene: MakeScene) -> None:
     scene = make_scene(VENUE)
     await scene.start()
@@ -289,6 +308,44 @@ async def test_what_nobody_proves_is_kept_alive_and_reported(make_scene: MakeSce
     scene.prove()
     await scene.clock.advance(1)
     assert scene.vault.alive() == (1, 1)
+
+
+async def test_a_reader_may_be_faster_than_the_publisher(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene(DATABASE)
+    await scene.start()
+    scene.prove()
+    publish = Publisher.publish
+
+    def publish_and_be_read(*arguments: Any) -> None:
+        publish(*arguments)
+        scene.agent.applied("broker", 2)
+
+    monkeypatch.setattr(Publisher, "publish", publish_and_be_read)
+    await scene.agent.rotate("database")
+    await scene.clock.advance(2)
+    assert scene.agent.status().stage == "acknowledged"
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_a_full_volume_is_reported_and_tried_again(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene(VENUE)
+    await scene.start()
+
+    def full(*_: object) -> None:
+        raise PublishError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publisher, "publish", full)
+        scene.vault.write("venue", token="two")
+        await scene.clock.advance(5)
+        assert scene.agent.status().mishap is not None
+    await scene.clock.advance(16)
+    assert scene.read("venue.json") == {"token": "two"}
+    assert scene.agent.status().mishap is None
 
 
 async def test_a_rejected_set_can_still_be_proved_later(make_scene: MakeScene) -> None:

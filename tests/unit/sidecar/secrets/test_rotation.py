@@ -25,7 +25,8 @@ def rotation(stage: Stage) -> Rotation:
         (Stage.TIMED_OUT, Happening.REJECT, Stage.REJECTED),
         (Stage.ACKNOWLEDGED, Happening.REJECT, Stage.ACKNOWLEDGED),
         (Stage.ACKNOWLEDGED, Happening.TIME_OUT, Stage.ACKNOWLEDGED),
-        (Stage.FETCHED, Happening.APPLY, Stage.FETCHED),
+        (Stage.FETCHED, Happening.APPLY, Stage.ACKNOWLEDGED),
+        (Stage.FETCHED, Happening.TIME_OUT, Stage.FETCHED),
     ],
 )
 def test_moves(stage: Stage, happening: Happening, becomes: Stage) -> None:
