@@ -32,6 +32,8 @@ from sidecar.telemetry.settings import TelemetrySettings
 
 BATCH_EVENTS = 512
 RECORDS = 512
+KEPT = 8
+BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 STATUSES = ("pending", "accepted", "filled", "rejected", "cancelled")
 
 
@@ -53,7 +55,7 @@ def define(*, log: bool) -> pb.Define:
         unit="s",
         measure="duration_s",
         labels=["status", "order_type"],
-        bounds=[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+        bounds=BOUNDS,
     )
     if log:
         message.log.severity = pb.SEVERITY_INFO
@@ -95,11 +97,15 @@ def message(body: bytes, first: int) -> bytes:
 
 
 @asynccontextmanager
-async def sink() -> AsyncIterator[str]:
-    """A collector that takes everything at once and reads nothing; its URL."""
+async def sink(kept: list[bytes] | None = None, taken: list[int] | None = None) -> AsyncIterator[str]:
+    """A collector that reads nothing of what it takes; its URL. Keeps the first requests, counts bytes."""
     answer = logs_service_pb2.ExportLogsServiceResponse().SerializeToString()
 
-    async def take(_raw: bytes, _context: Any) -> bytes:
+    async def take(raw: bytes, _context: Any) -> bytes:
+        if kept is not None and len(kept) < KEPT:
+            kept.append(raw)
+        if taken is not None:
+            taken[0] += len(raw)
         return answer
 
     server = aio.server(options=[("grpc.max_receive_message_length", 8 << 20)])
@@ -192,11 +198,11 @@ async def load(socket: Path, batches: int, *, log: bool) -> None:
         await call.done_writing()
 
 
-async def run_once(batches: int, *, log: bool) -> dict[str, float]:
+async def run_once(batches: int, *, log: bool, kept: list[bytes] | None = None) -> dict[str, float]:
     """One measured process under load; its figures with the seconds it took."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
-        async with sink() as endpoint:
+        async with sink(kept) as endpoint:
             command = [sys.executable, "-m", "bench.ingest", "--serve", place, endpoint if log else ""]
             pipe = asyncio.subprocess.PIPE
             child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
