@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from broker.api.problem import MEDIA_TYPE, ProblemView
+from broker.api.view import ProblemView
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -21,7 +21,7 @@ def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, headers: Mapping
 
 def problems(*statuses: int) -> Responses:
     """What OpenAPI says of error answers."""
-    return {status: {"model": ProblemView, "content": {MEDIA_TYPE: {}}} for status in statuses}
+    return {status: {"model": ProblemView} for status in statuses}
 
 
 COMMON = problems(401, 403, 422, 429, 503, 504)

@@ -9,6 +9,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from broker.api import account, admin, documentation, events, history, orders
+from broker.api.description import Described
 from broker.api.envelope import Envelope
 from broker.api.errors import KINDS, answer_part
 from broker.api.problem import Problem, answer_http, answer_problem, answer_validation
@@ -41,12 +42,13 @@ def _operation_id(route: APIRoute) -> str:
 
 def build_application(surface: Surface) -> FastAPI:
     """The application on its parts."""
-    application = FastAPI(
+    application = Described(
         title="Broker order API",
         version=VERSION,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         generate_unique_id_function=_operation_id,
         telemetry=_NO_TELEMETRY,

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BaseModel
 
 from broker.api.access import Reader
 from broker.api.answer import COMMON, Responses
 from broker.api.body import ClientOrderId, InstrumentName
+from broker.api.past import PastFill, PastFills, PastOrder, PastOrders, PastTransaction, PastTransactions
 from broker.api.surface import Parts, Surface
 from broker.api.view import plain, rfc3339
 from broker.domain import OrderStatus
@@ -32,49 +33,16 @@ Instrument = Annotated[InstrumentName | None, Query()]
 Form = Annotated[str, Query(pattern="^(json|csv)$", description="csv exports all rows, not a page.")]
 Name = Annotated[str | None, Query(max_length=64, pattern=r"^[!-~]+$")]
 
-_COLUMNS = {
-    "orders": (
-        "id",
-        "client",
-        "client_order_id",
-        "instrument",
-        "type",
-        "side",
-        "status",
-        "reason",
-        "units",
-        "filled_units",
-        "average_price",
-        "venue_order_id",
-        "created_at",
-        "updated_at",
-    ),
-    "fills": (
-        "transaction_id",
-        "order_id",
-        "instrument",
-        "side",
-        "units",
-        "price",
-        "profit",
-        "half_spread_cost",
-        "time",
-    ),
-    "transactions": ("id", "type", "instrument", "time", "transaction"),
-}
-_LISTED: Responses = {
-    **COMMON,
-    200: {
-        "description": "The newest first. `next` is the cursor of the next page, null at the end.",
-        "content": {
-            "application/json": {"example": {"orders": [], "next": None}},
-            "text/csv": {"schema": {"type": "string"}},
-        },
-    },
-}
+_ROWS: dict[str, type[BaseModel]] = {"orders": PastOrder, "fills": PastFill, "transactions": PastTransaction}
 
 
-@routes.get("/orders", responses=_LISTED, summary="Orders, finished ones too")
+def _listed(model: type[BaseModel]) -> Responses:
+    words = "The newest first. `next` is the cursor of the next page, null at the end."
+    found = {"model": model, "description": words, "content": {"text/csv": {"schema": {"type": "string"}}}}
+    return {**COMMON, 200: found}
+
+
+@routes.get("/orders", responses=_listed(PastOrders), summary="Orders, finished ones too")
 async def list_orders(
     *,
     parts: Parts,
@@ -94,7 +62,7 @@ async def list_orders(
     return await _list(parts, ORDERS, _filter(equal, since, until), limit=limit, cursor=cursor, form=form)
 
 
-@routes.get("/fills", responses=_LISTED, summary="Fills")
+@routes.get("/fills", responses=_listed(PastFills), summary="Fills")
 async def list_fills(
     *,
     parts: Parts,
@@ -112,7 +80,7 @@ async def list_fills(
     return await _list(parts, FILLS, _filter(equal, since, until), limit=limit, cursor=cursor, form=form)
 
 
-@routes.get("/transactions", responses=_LISTED, summary="The account's transactions")
+@routes.get("/transactions", responses=_listed(PastTransactions), summary="The account's transactions")
 async def list_transactions(
     *,
     parts: Parts,
@@ -151,7 +119,7 @@ async def _list(parts: Surface, kind: Kind, wanted: Filter, *, limit: int, curso
 async def _csv(
     kind: Kind, first: list[dict[str, Any]], rest: AsyncIterator[list[dict[str, Any]]]
 ) -> AsyncIterator[str]:
-    yield _lines([_COLUMNS[kind.table.name]])
+    yield _lines([_ROWS[kind.table.name].model_fields])
     yield _lines(_row(kind, row).values() for row in first)
     async for block in rest:
         yield _lines(_row(kind, row).values() for row in block)
@@ -173,7 +141,7 @@ def _cell(value: Any) -> Any:
 
 
 def _row(kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
-    return {name: _plain(row, name) for name in _COLUMNS[kind.table.name]}
+    return {name: _plain(row, name) for name in _ROWS[kind.table.name].model_fields}
 
 
 def _plain(row: dict[str, Any], name: str) -> Any:

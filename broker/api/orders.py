@@ -13,9 +13,9 @@ from broker.api.access import Reader, Trader
 from broker.api.answer import COMMON, Responses, answer, problems
 from broker.api.body import ClientOrderId, ClosePositionBody, CloseTradeBody, InstrumentName, OrderBody, VenueId
 from broker.api.keys import Client
-from broker.api.problem import MEDIA_TYPE, Problem, ProblemView
+from broker.api.problem import Problem
 from broker.api.surface import Parts, Surface
-from broker.api.view import OrderList, OrderView, order_view
+from broker.api.view import OrderList, OrderView, ProblemView, order_view
 from broker.domain import Order, OrderStatus
 from broker.orders.errors import DrainingError
 
@@ -43,7 +43,6 @@ _PLACED: Responses = {
     },
     422: {
         "model": ProblemView,
-        "content": {MEDIA_TYPE: {}},
         "description": "The request is not valid, or the order was denied by the broker's limits or rejected by the "
         "venue: then `reason` says why and `order` is the order. Nothing was traded.",
     },

@@ -11,32 +11,13 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from broker.api.body import FIELDS
+from broker.api.view import TYPE_PREFIX
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:broker:problem:"
 _SHOWN = 200
-
-
-class FieldFault(BaseModel):
-    """One field of a request that is wrong."""
-
-    field: str = Field(description="Path of the field, for example `units` or `take_profit.price`.")
-    message: str
-
-
-class ProblemView(BaseModel):
-    """What went wrong, in the form of RFC 9457."""
-
-    type: str = Field(description="Stable name of the kind of error.", examples=[TYPE_PREFIX + "not-ready"])
-    title: str
-    status: int
-    detail: str = Field(description="What happened this time, and what to do.")
-    reason: str | None = Field(default=None, description="Constant name of the cause, where there is one.")
-    errors: list[FieldFault] | None = Field(default=None, description="Of 422: each field that is wrong.")
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's own noun

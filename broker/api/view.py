@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field, PlainSerializer
 from broker.average_price import average_price
 from broker.domain import Account, Fill, Order, OrderStatus, OrderType, Position, Quote, Side, TimeInForce
 
+TYPE_PREFIX = "urn:broker:problem:"
+
 
 def plain(value: Decimal) -> str:
     """Digits without an exponent."""
@@ -119,6 +121,25 @@ class StateView(BaseModel):
     """What may be traded now."""
 
     state: str = Field(examples=["active"], description="active, reducing or halted")
+
+
+class FieldFault(BaseModel):
+    """One field of a request that is wrong."""
+
+    field: str = Field(description="Path of the field, for example `units` or `take_profit.price`.")
+    message: str
+
+
+class ProblemView(BaseModel):
+    """What went wrong, in the form of RFC 9457."""
+
+    type: str = Field(description="Stable name of the kind of error.", examples=[TYPE_PREFIX + "not-ready"])
+    title: str
+    status: int
+    detail: str = Field(description="What happened this time, and what to do.")
+    reason: str | None = Field(default=None, description="Constant name of the cause, where there is one.")
+    errors: list[FieldFault] | None = Field(default=None, description="Of 422: each field that is wrong.")
+    order: OrderView | None = Field(default=None, description="Of an order that was refused or not cancelled.")
 
 
 class MismatchView(BaseModel):

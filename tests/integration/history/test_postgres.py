@@ -8,6 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from broker.config import CredentialSettings
+from broker.credentials import Credentials
 from broker.history.archive import ORDERS, Filter
 from broker.history.database import (
     Database,
@@ -19,8 +21,9 @@ from broker.history.schema import migrate
 from broker.history.settings import HistorySettings
 from runtime.secret import Secret
 from tests.postgres import Postgres, running_postgres
-from tests.unit.broker.history.changes import make_order, make_transaction
+from tests.unit.broker.history.changes import START, make_order, make_transaction
 from tests.unit.broker.history.conftest import Bench
+from tests.unit.broker.volume import publish, usual_files
 
 pytestmark = pytest.mark.real
 OWNER = "broker_owner"
@@ -193,3 +196,61 @@ async def test_processes_that_start_at_once_migrate_once(
     await asyncio.gather(*map(start, databases))
     for database in databases:
         await database.close()
+
+
+class Announced:
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+
+    def secrets_applied(self, generation: int) -> None:
+        self.said.append(("applied", generation))
+
+    def secrets_rejected(self, generation: int, secret: str, reason: str, message: str) -> None:
+        self.said.append(("rejected", generation, secret, reason))
+
+
+class AgreeableVenue:
+    async def prove(self, token: Secret) -> None:
+        pass
+
+
+def with_login(login: DatabaseLogin) -> dict[str, object]:
+    return {
+        **usual_files(),
+        "database.json": {"username": login.username, "password": login.password.reveal()},
+    }
+
+
+async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
+    bench: Bench, superuser: asyncpg.Connection, tmp_path: Path
+) -> None:
+    announced = Announced()
+    credentials = Credentials(
+        CredentialSettings(directory=tmp_path, retry_s=1.0),
+        account="101-004-1234567-001",
+        needs_tls=False,
+        venue=AgreeableVenue(),
+        database=bench.database,
+        tls=None,
+        conditions=bench.conditions,
+        emit=bench.events.append,
+        announce=announced,
+        clock=lambda: START,
+    )
+    first, second = await lease(superuser), await lease(superuser)
+    publish(tmp_path, 1, with_login(first))
+    await credentials.look(0)
+    async with bench.database.transaction() as connection:
+        await migrate(connection)
+
+    publish(tmp_path, 2, with_login(DatabaseLogin(second.username, Secret("wrong"))))
+    await credentials.look(1)
+    assert announced.said == [("applied", 1), ("rejected", 2, "database", "Unauthorized")]
+    await bench.archive.page(ORDERS, Filter(), limit=1)
+
+    publish(tmp_path, 3, with_login(second))
+    await credentials.look(2)
+    assert announced.said[-1] == ("applied", 3)
+    await asyncio.gather(*bench.database._ended)
+    await revoke(superuser, first)
+    await bench.archive.page(ORDERS, Filter(), limit=1)

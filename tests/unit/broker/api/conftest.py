@@ -29,7 +29,7 @@ ACCOUNT = "101-004-1234567-001"
 KEYS_IN_USE = parse_api_keys(json.dumps(keys_file()))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Client:
     """Calls the application with the key of `flow`, unless told otherwise."""
 

@@ -202,7 +202,15 @@ async def test_openapi_document_is_valid_and_says_enough_for_a_generated_client(
     schemas = document["components"]["schemas"]
     assert schemas["OrderBody"]["examples"]
     assert schemas["OrderView"]["properties"]["units"]["type"] == "string"
-    assert "HTTPValidationError" not in json.dumps(document["paths"])
+    errors = [
+        response["content"]
+        for item in operations
+        for status, response in item["responses"].items()
+        if status >= "400"
+    ]
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
+    assert len(errors) > 50
+    assert all(content == problem for content in errors)
 
 
 async def test_documentation_page_needs_no_other_host(api: Client) -> None:
