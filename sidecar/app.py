@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol
 
 import psutil
 from aiohttp import web
@@ -18,26 +16,26 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
 from sidecar import VERSION, facts
+from sidecar.agent import Agent, Messenger
 from sidecar.config import Config
 from sidecar.console.control import control_application, control_path
 from sidecar.console.curve import History, Sample, panel_samples
 from sidecar.console.diagnosis import bundle
-from sidecar.console.event_stream import Watchers
+from sidecar.console.picture import Picture
 from sidecar.console.recent import RecentLog
 from sidecar.console.secrets import secrets_json
 from sidecar.console.server import Sources, console_application
-from sidecar.console.status import Identity, Parts, event_totals, status_document
+from sidecar.console.status import Identity, Parts, event_totals, ledger_json
 from sidecar.health.conditions import Facts
 from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
 from sidecar.health.probes import probe_application
 from sidecar.measures import health_measures, secrets_measures
-from sidecar.secrets.status import SecretsStatus
 from sidecar.telemetry.export import ExportStatus, OtlpExporter, SignalStatus
 from sidecar.telemetry.exposition_page import MetricsPage
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.pipeline import TelemetryPipeline
-from sidecar.telemetry.producers import ProducerStatus, SecretsRefusal
+from sidecar.telemetry.producers import ProducerStatus
 from sidecar.telemetry.resource import own_resource
 from sidecar.telemetry.self_metrics import SelfMetrics
 from sidecar.telemetry.self_metrics_sources import (
@@ -57,31 +55,6 @@ REJECTED_DIRECTORY = "rejected"
 _NOTHING = Ledger(events=EventLedger(), logs=LogLedger())
 
 
-class Agent(Protocol):
-    """The secrets' agent."""
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Logs in, publishes, keeps fresh."""
-
-    async def rotate(self, name: str | None) -> None:
-        """Reads a secret again now, or all."""
-
-    def connected(self, producer_id: str) -> None:
-        """A producer is there, and may read secrets."""
-
-    def status(self) -> SecretsStatus:
-        """What it holds, without values."""
-
-    def applied(self, producer_id: str, generation: int) -> None:
-        """A producer has proved a generation."""
-
-    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
-        """A producer cannot use a generation."""
-
-    def goodbye(self, producer_id: str) -> None:
-        """A producer has ended in order."""
-
-
 class Sidecar:
     """Every part of the process. `bind` first, then `run` until told to stop."""
 
@@ -99,13 +72,11 @@ class Sidecar:
         self._pipeline = TelemetryPipeline(telemetry, clock=self._clock, services=(self._add_health,))
         self._exporter: OtlpExporter | None = None
         self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)
-        self._history = History(round(config.console.history_s / config.console.interval_s) + 1)
-        self._watchers = Watchers(config.console.max_watchers)
+        self._picture = Picture(config.console, sample=self._sample, gather=self._gather)
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
-        self._greeted: dict[str, int] = {}
-        self._listen_to_producers()
+        self._messenger = Messenger(agent, self._pipeline.producers) if agent else None
 
     def bind(self) -> None:
         """Takes every TCP address.
@@ -117,9 +88,9 @@ class Sidecar:
         self._servers.append(bind("probes", probe_application(self._health), config.health.address))
         self._servers.append(bind("metrics", self._metrics_application(), config.metrics.address))
         if config.console.address:
-            sources = Sources(status=self.status, tail=self._pipeline.tail, bundle=self._bundle)
+            sources = Sources(status=self._picture.status, tail=self._pipeline.tail, bundle=self._bundle)
             hosts = frozenset(config.console.allowed_hosts)
-            application = console_application(sources, self._watchers, hosts)
+            application = console_application(sources, self._picture.watchers, hosts)
             self._servers.append(bind("console", application, config.console.address))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -134,9 +105,8 @@ class Sidecar:
                 tasks.create_task(serve_http(server, ended), name=server.name)
             tasks.create_task(self._health.run(ended), name="health")
             tasks.create_task(self._grpc_health.run(ended), name="grpc-health")
-            tasks.create_task(self._sample(ended), name="sampler")
+            tasks.create_task(self._picture.run(ended), name="picture")
             await self._carry(stop)
-            self._watchers.close()
             ended.set()
 
     async def _carry(self, stop: asyncio.Event) -> None:
@@ -162,7 +132,7 @@ class Sidecar:
             parted.set()
             await exporting
             flushed.set()
-        log.info("sidecar.drained", extra={"ledger": self.status()["ledger"]})
+        log.info("sidecar.drained", extra={"ledger": ledger_json(self._ledger())})
 
     def _say_listening(self) -> None:
         self._listening = True
@@ -207,25 +177,6 @@ class Sidecar:
     def _resource(self) -> dict[str, str]:
         return own_resource(self._environ, version=VERSION, instance_id=self._pipeline.instance_id)
 
-    def _listen_to_producers(self) -> None:
-        if (agent := self._agent) is None:
-            return
-
-        def rejected(producer_id: str, refusal: SecretsRefusal) -> None:
-            agent.rejected(producer_id, refusal.generation, refusal.secret, refusal.reason, refusal.message)
-
-        self._pipeline.producers.on_secrets_applied(agent.applied)
-        self._pipeline.producers.on_secrets_rejected(rejected)
-        self._pipeline.producers.on_goodbye(lambda producer_id, _: agent.goodbye(producer_id))
-
-    def _greet_producers(self) -> None:
-        """Tells the agent of each producer that has connected since the last look."""
-        present = {item.producer_id: item.changed_ns for item in self._producers() if item.connected}
-        for producer_id, since_ns in present.items():
-            if self._agent is not None and self._greeted.get(producer_id) != since_ns:
-                self._agent.connected(producer_id)
-        self._greeted = present
-
     def _add_health(self, server: aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health.servicer, server)
 
@@ -239,25 +190,13 @@ class Sidecar:
             return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
         return await self._page.handle(request)
 
-    async def _sample(self, stop: asyncio.Event) -> None:
-        """Adds a point to the console's curves each interval, and tells who watches."""
-        while not stop.is_set():
-            try:
-                self._history.add(self._take_sample())
-                if self._watchers.any:
-                    self._watchers.tell(self.status())
-            except Exception:
-                # A picture that cannot be drawn ends neither telemetry nor secrets.
-                log.exception("console.sample_failed")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._config.console.interval_s)
-
-    def _take_sample(self) -> Sample:
+    def _sample(self) -> Sample:
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
         return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
     def _facts(self) -> Facts:
-        self._greet_producers()
+        if self._messenger is not None:
+            self._messenger.look()
         now_ns, wanted = self._clock(), self._config.health.producer
         return Facts(
             now_ns=now_ns,
@@ -269,22 +208,19 @@ class Sidecar:
             export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
         )
 
-    def status(self) -> dict[str, Any]:
-        """The document of `/api/status`."""
-        return status_document(
-            Parts(
-                now_ns=self._clock(),
-                identity=self._identity,
-                conditions=self._health.conditions,
-                producers=self._producers(),
-                ledger=self._ledger(),
-                export=self._export_status(),
-                secrets=secrets_json(self._agent.status() if self._agent else None),
-                journal=asdict(self._pipeline.journal_status()) if self._opened else {},
-                history=self._history,
-                panels=self._config.console.panels,
-                interval_s=self._config.console.interval_s,
-            )
+    def _gather(self, history: History) -> Parts:
+        return Parts(
+            now_ns=self._clock(),
+            identity=self._identity,
+            conditions=self._health.conditions,
+            producers=self._producers(),
+            ledger=self._ledger(),
+            export=self._export_status(),
+            secrets=secrets_json(self._agent.status() if self._agent else None),
+            journal=asdict(self._pipeline.journal_status()) if self._opened else {},
+            history=history,
+            panels=self._config.console.panels,
+            interval_s=self._config.console.interval_s,
         )
 
     def _producers(self) -> Sequence[ProducerStatus]:
@@ -299,7 +235,7 @@ class Sidecar:
         return self._exporter.status()
 
     async def _bundle(self) -> dict[str, str]:
-        return await bundle(self._config, self.status(), self._recent, self._page)
+        return await bundle(self._config, self._picture.status(), self._recent, self._page)
 
 
 def _stays(producer: ProducerStatus) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from runtime.ports import AddressError
 from runtime.run import complain
-from sidecar.app import Agent, Sidecar
+from sidecar.agent import Agent
+from sidecar.app import Sidecar
 from sidecar.config import Config
 from sidecar.console.recent import RecentLog
 

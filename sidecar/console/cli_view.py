@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.console.doctor import Finding
+from sidecar.console.finding import Finding
 
 Document = dict[str, Any]
 COLOURS = {"ok": "green", "advice": "yellow", "fault": "red", "": ""}

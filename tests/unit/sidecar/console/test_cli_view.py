@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from sidecar.console import cli_view as view
-from sidecar.console.doctor import Finding
+from sidecar.console.finding import Finding
 from sidecar.secrets.status import Rejection
 from sidecar.telemetry.producers import ProducerLedger
 from tests.unit.sidecar.console.world import MOMENT, PRODUCER, SECRETS, document

@@ -1,0 +1,23 @@
+"""A fault that somebody can see and mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Document = dict[str, Any]
+"""The status document."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A fault (constant name), what shows it, and the next command; `explains` are faults that follow from it."""
+
+    fault: str
+    evidence: str
+    next: str
+    explains: tuple[str, ...] = ()
+
+
+Check = Callable[[Document], Iterator[Finding]]
