@@ -29,7 +29,7 @@ from broker.telemetry.spool_file import (
 )
 from runtime.framing import HEADER_BYTES, file_header
 
-SPARE = "spare"
+SPARE, NEXT = "spare", "next"
 MEMORY_PARTS = 16
 """Into how many segments events in memory are parted: memory is freed by segments."""
 MAX_RETIRED = 3
@@ -103,7 +103,7 @@ class Spool(Backlog):
         self._file_bytes = 0
         self._memory_used = 0
         self._session_lock: int | None = None
-        self._spare: tuple[int, mmap.mmap] | None = None
+        self._spare: tuple[Path, int, mmap.mmap] | None = None
         self._current: _Open | None = None
         self._retired: list[_Open] = []
         self._mend_at_s = 0.0
@@ -177,9 +177,10 @@ class Spool(Backlog):
         return None
 
     def _release_all(self) -> None:
-        """Frees memory that was acknowledged while it was written."""
-        for _ in self._release():
-            pass
+        """Frees what was acknowledged while it was written."""
+        for path in self._release():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _begin(self, path: Path | None, mapped: mmap.mmap, handle: int) -> None:
         mapped.seek(HEADER_BYTES)
@@ -190,22 +191,25 @@ class Spool(Backlog):
 
     def _roll(self) -> None:
         """Goes on in a new file; raises OSError where there is none to be had."""
-        handle, mapped = self._spare or self._allocate()
-        self._spare = None
+        scratch, handle, mapped = self._spare or self._allocate(NEXT)
         self._freeze()
         path = segment_path(self.directory, self._next())
         try:
-            (self.directory / SPARE).rename(path)
+            scratch.rename(path)
+            self._spare = None  # not before: `tend` would make another of that name
         except OSError:
+            self._spare = None
             mapped.close()
             os.close(handle)
             raise
         self._begin(path, mapped, handle)
         self.fault = None
 
-    def _allocate(self) -> tuple[int, mmap.mmap]:
-        size = self._bounds.segment_bytes
-        handle = os.open(self.directory / SPARE, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def _allocate(self, name: str) -> tuple[Path, int, mmap.mmap]:
+        """An empty segment in a new file: one of that name may be mapped, and must not be truncated."""
+        size, scratch = self._bounds.segment_bytes, self.directory / name
+        scratch.unlink(missing_ok=True)
+        handle = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(handle, 0, size)
             mapped = mmap.mmap(handle, size)
@@ -213,7 +217,7 @@ class Spool(Backlog):
             os.close(handle)
             raise
         mapped.write(file_header(SEGMENT_KIND, VERSION))
-        return handle, mapped
+        return scratch, handle, mapped
 
     def _freeze(self) -> None:
         """The current segment takes nothing more, not even from a thread that is about to call its `put`."""
@@ -247,8 +251,8 @@ class Spool(Backlog):
         with self.guard:
             self._look()
             retired, self._retired = self._retired, []
-            for segment in retired:
-                segment.retire()
+        for segment in retired:
+            segment.retire()
         if self.fault is not None and now_s >= self._mend_at_s:
             self._mend_at_s = now_s + MEND_INTERVAL_S
             self._mend()
@@ -256,10 +260,11 @@ class Spool(Backlog):
             self._prepare()
 
     def _prepare(self) -> None:
-        with self.guard, suppress(OSError):  # the roll will meet it again, and say so
-            if self._spare is None:
-                self._spare = self._allocate()
-                self._spare[1].madvise(MADV_POPULATE_WRITE)
+        with suppress(OSError):  # the roll will meet it again, and say so
+            spare = self._allocate(SPARE)
+            with suppress(OSError):
+                spare[2].madvise(MADV_POPULATE_WRITE)
+            self._spare = spare
 
     def _mend(self) -> None:
         with self.guard:
@@ -286,9 +291,10 @@ class Spool(Backlog):
                 segment.retire()
             self._retired = []
         if self._spare is not None:
-            self._spare[1].close()
-            os.close(self._spare[0])
-            (self.directory / SPARE).unlink(missing_ok=True)
+            scratch, handle, mapped = self._spare
+            mapped.close()
+            os.close(handle)
+            scratch.unlink(missing_ok=True)
         if self._session_lock is not None:
             if not self.held:
                 remove_session(self.directory)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,28 @@ def test_tending_prepares_the_next_segment_and_closes_the_written_ones(tmp_path:
     first = made.spool.directory / "00000000000000000001.spool"
     assert first.stat().st_size < 1 << 16
     assert (made.spool.directory / "spare").stat().st_size == 1 << 16
+
+
+def test_threads_emit_while_the_loop_tends_reads_and_releases(tmp_path: Path) -> None:
+    made = emitter(tmp_path, segment_bytes=1 << 16, spool_bytes=4 << 20)
+
+    def work(start: int) -> None:
+        for number in range(start, start + 4000):
+            made.emit(Chatter(f"{number}"))
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 10_000, 20_000)]
+    for thread in threads:
+        thread.start()
+    got: list[int] = []
+    while any(thread.is_alive() for thread in threads) or made.spool.held:
+        made.spool.tend(0.0)
+        run = made.spool.after(len(got), 300)
+        assert run.first == len(got) + 1
+        got += [int(row[3]) for row in run.rows]
+        made.spool.acknowledge(len(got))
+    assert made.ledger().dropped == {}
+    for start in (0, 10_000, 20_000):
+        assert [number for number in got if start <= number < start + 4000] == list(range(start, start + 4000))
 
 
 steps = st.lists(
