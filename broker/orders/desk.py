@@ -26,6 +26,7 @@ from broker.orders.errors import (
     UnknownPositionError,
 )
 from broker.orders.identity import order_id
+from broker.orders.lease import Lease
 from broker.orders.ownership import FileLease
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
@@ -42,6 +43,16 @@ from broker.venue.stream import LineStream
 from broker.venue.transaction import parse_time
 
 log = logging.getLogger(__name__)
+
+
+def lease_of(settings: OrderSettings, account: str) -> Lease:
+    """The taking of the account where the settings say that it is kept."""
+    if settings.ownership == "cluster":
+        # Only a pod needs the client of the API server, and its import costs a tenth of a second.
+        from broker.orders.cluster_lease import ClusterApi, ClusterLease  # noqa: PLC0415
+
+        return ClusterLease(ClusterApi(), f"{settings.owner}-{account}".lower(), lease_s=settings.lease_s)
+    return FileLease(settings.directory / "ownership" / account, owner=settings.owner, lease_s=settings.lease_s)
 
 
 class Desk:
@@ -98,10 +109,7 @@ class Desk:
             on_change=self._updates.publish,
             on_unauthorized=on_unauthorized,
         )
-        lease = FileLease(
-            settings.directory / "ownership" / venue_settings.account, owner=settings.owner, lease_s=settings.lease_s
-        )
-        self._tenancy = Tenancy(around, lease)
+        self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""

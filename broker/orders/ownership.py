@@ -1,4 +1,4 @@
-"""Who may trade the account: one process at a time, on one machine. The cluster's Lease has the same face.
+"""Who may trade the account on one machine, through files; `cluster_lease` is the same in a cluster.
 
 A taking has a number, the epoch, and a file `lease.<epoch>` that its owner renews. Taking is the exclusive
 creation of the next file, so that two cannot win. An owner whose lease ran out, or that sees a later epoch,
@@ -11,15 +11,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from broker.orders.lease import MARGIN_SHARE, boot_time_s
 from runtime.atomic_file import replace_file
 
-MARGIN_SHARE = 0.2
-"""Part of the lease in which the owner already holds back and the successor still waits."""
 KEPT_EPOCHS = 8
 
 
@@ -41,11 +39,6 @@ def wait_s(record: LeaseRecord | None, *, now_s: float, boot_id: str, holder_die
     if record is None or holder_died or record.boot_id != boot_id:
         return 0.0
     return max(0.0, record.renewed_s + record.lease_s * (1 + MARGIN_SHARE) - now_s)
-
-
-def boot_time_s() -> float:
-    """Seconds since boot, suspension included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
@@ -83,14 +76,14 @@ class FileLease:
         """Whether our lease runs: enough for our own files, of which a successor begins new ones."""
         return bool(self.epoch) and boot_time_s() < self._renewed_s + self._lease_s * (1 - MARGIN_SHARE)
 
-    def take(self) -> float:
+    async def take(self) -> float:
         """Tries to become the owner: 0 where we are, else seconds until it is worth trying again.
 
         Raises:
             OSError: the directory cannot be used.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.release()
+        await self.release()
         epoch = self._latest()
         record = self._read(epoch) if epoch else None
         left_s = wait_s(
@@ -118,7 +111,7 @@ class FileLease:
         self._tidy()
         return True
 
-    def renew(self) -> bool:
+    async def renew(self) -> bool:
         """Goes on owning; False where it is too late or another has taken over."""
         if not self.holds():
             return False
@@ -130,7 +123,7 @@ class FileLease:
         self._renewed_s = renewed_s
         return self.holds()
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Gives it up; the successor need not wait."""
         self.epoch = 0
         if self._alive >= 0:

@@ -60,6 +60,11 @@ class OrderSettings:
     )
     sample_s: float = setting(5.0, minimum=0.1, doc="seconds between samples of the gauges and reads of the account")
     reconcile_s: float = setting(300.0, minimum=1, doc="seconds between comparisons with the venue")
+    ownership: str = setting(
+        "file",
+        choices=("file", "cluster"),
+        doc="where the taking of the account is kept: file on one machine, cluster for a Lease of the namespace",
+    )
     lease_s: float = setting(10.0, minimum=0.5, doc="seconds that a taking of the account lasts without renewal")
     read_back_transactions: int = setting(
         5000, minimum=0, doc="how much of the venue's log a journal that knows nothing of the account begins with"

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from broker.orders.journal import JournalError
-from broker.orders.ownership import FileLease
+from broker.orders.lease import Lease
 from broker.orders.tenure import Surroundings, Tenure
 from broker.telemetry.events import DrainEnded
 from runtime.framing import FormatError
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class Tenancy:
     """Holds the account while it can. `tenure` is the one that holds, or None."""
 
-    def __init__(self, around: Surroundings, lease: FileLease) -> None:
+    def __init__(self, around: Surroundings, lease: Lease) -> None:
         self._around = around
         self._conditions = around.conditions
         self._settings = around.settings
@@ -44,11 +44,11 @@ class Tenancy:
                     await self._hold(stopping)
         finally:
             stopping.cancel()
-            self.lease.release()
+            await self.lease.release()
 
     async def _wait_ownership(self, stop: asyncio.Event) -> bool:
         while not stop.is_set():
-            left_s = self.lease.take()
+            left_s = await self.lease.take()
             if left_s == 0.0:
                 self._conditions.set("ownership", ok=True, reason="Ready", message=f"epoch {self.lease.epoch}")
                 return True
@@ -66,7 +66,7 @@ class Tenancy:
             tenure.open()
         except (OSError, JournalError, FormatError) as error:
             self._conditions.set("journal", ok=False, reason=type(error).__name__, message=str(error))
-            self.lease.release()
+            await self.lease.release()
             await asyncio.wait([stopping], timeout=OPEN_PAUSE_S)
             return
         self._conditions.set("journal", ok=True, reason="Ready")
@@ -103,7 +103,7 @@ class Tenancy:
 
     async def _renew(self) -> None:
         """Ends when the account is lost. A thread would not help: who cannot run cannot send either."""
-        while self.lease.renew():  # noqa: ASYNC110 - a beat, nothing to wait on
+        while await self.lease.renew():  # noqa: ASYNC110 - a beat, nothing to wait on
             await asyncio.sleep(self.lease.renew_every_s)
         self._conditions.set("ownership", ok=False, reason="Lost", message=f"taken by {self.lease.holder()}")
         log.error("ownership lost", extra={"holder": self.lease.holder()})

@@ -41,57 +41,57 @@ def test_dead_owner_earlier_boot_and_nobody_are_followed_at_once() -> None:
     assert wait_s(None, now_s=101.0, boot_id="boot", holder_died=False) == 0.0
 
 
-def test_one_of_two_owns(tmp_path: Path, clock: Clock) -> None:
+async def test_one_of_two_owns(tmp_path: Path, clock: Clock) -> None:
     first, second = lease(tmp_path), lease(tmp_path)
-    assert first.take() == 0.0
-    assert second.take() == 12.0
+    assert await first.take() == 0.0
+    assert await second.take() == 12.0
     assert (first.holds(), second.holds()) == (True, False)
 
 
-def test_released_account_is_free_at_once(tmp_path: Path, clock: Clock) -> None:
+async def test_released_account_is_free_at_once(tmp_path: Path, clock: Clock) -> None:
     first, second = lease(tmp_path), lease(tmp_path)
-    first.take()
-    first.release()
-    assert second.take() == 0.0
+    await first.take()
+    await first.release()
+    assert await second.take() == 0.0
     assert second.epoch == 2
 
 
-def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: Clock) -> None:
+async def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: Clock) -> None:
     paused, successor = lease(tmp_path), lease(tmp_path)
-    paused.take()
+    await paused.take()
     clock.now_s += 12.0
-    assert successor.take() == 0.0
+    assert await successor.take() == 0.0
     assert not paused.holds()
-    assert not paused.renew()
+    assert not await paused.renew()
     assert successor.holds()
 
 
-def test_owner_stops_before_its_deadline(tmp_path: Path, clock: Clock) -> None:
+async def test_owner_stops_before_its_deadline(tmp_path: Path, clock: Clock) -> None:
     owner = lease(tmp_path)
-    owner.take()
+    await owner.take()
     clock.now_s += 7.9
     assert owner.holds()
     clock.now_s += 0.2
     assert not owner.holds()
 
 
-def test_later_epoch_fences_even_before_the_deadline(tmp_path: Path, clock: Clock) -> None:
+async def test_later_epoch_fences_even_before_the_deadline(tmp_path: Path, clock: Clock) -> None:
     owner = lease(tmp_path)
-    owner.take()
+    await owner.take()
     (tmp_path / "lease.2").write_text("{}")
     assert not owner.holds()
 
 
-def test_renewal_prolongs(tmp_path: Path, clock: Clock) -> None:
+async def test_renewal_prolongs(tmp_path: Path, clock: Clock) -> None:
     owner, other = lease(tmp_path), lease(tmp_path)
-    owner.take()
+    await owner.take()
     clock.now_s += 7.0
-    assert owner.renew()
+    assert await owner.renew()
     clock.now_s += 7.0
     assert owner.holds()
-    assert other.take() == 5.0
+    assert await other.take() == 5.0
 
 
-def test_holder_is_named(tmp_path: Path, clock: Clock) -> None:
-    lease(tmp_path, "blue").take()
+async def test_holder_is_named(tmp_path: Path, clock: Clock) -> None:
+    await lease(tmp_path, "blue").take()
     assert lease(tmp_path).holder().startswith("blue (process ")

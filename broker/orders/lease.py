@@ -1,0 +1,43 @@
+"""What a taking of an account promises, wherever it is kept."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+MARGIN_SHARE = 0.2
+"""Part of the lease in which the owner already holds back and the successor still waits."""
+
+
+class Lease(Protocol):
+    """One process at a time trades the account. `release` it."""
+
+    epoch: int
+    """Of our taking; rises with each taking by anybody; 0 is none."""
+
+    @property
+    def renew_every_s(self) -> float:
+        """How often to renew."""
+
+    def holds(self) -> bool:
+        """Whether we may send now. Cheap enough to ask before every send."""
+
+    def is_in_time(self) -> bool:
+        """Whether our time runs: enough for our own files."""
+
+    async def take(self) -> float:
+        """Tries to become the owner: 0 where we are, else seconds until it is worth trying again."""
+
+    async def renew(self) -> bool:
+        """Goes on owning; False where it is too late or another has taken over."""
+
+    async def release(self) -> None:
+        """Gives it up; the successor need not wait."""
+
+    def holder(self) -> str:
+        """Who owns it as far as we know, in words."""
+
+
+def boot_time_s() -> float:
+    """Seconds since boot, suspension of the machine or the process included (CLOCK_BOOTTIME)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
