@@ -67,3 +67,7 @@ lock: $(VENV)/test.done ## resolve the requirements anew
 	@compile="$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11"; \
 	$$compile requirements/run.in -o requirements/run.txt; \
 	for set in broker sidecar dev test; do $$compile -c requirements/run.txt requirements/$$set.in -o requirements/$$set.txt; done
+
+.PHONY: images
+images: ## build the images and print their sizes (CONTAINER_TOOL=docker TAG=dev)
+	@scripts/images.sh
