@@ -49,7 +49,19 @@ class Emitter:
     raises MisuseError; otherwise it is counted, and mended where that is possible.
     """
 
-    __slots__ = ("_clock", "_codes", "_declared", "_events", "_strict", "emit", "mended", "rejected", "spool")
+    __slots__ = (
+        "_clock",
+        "_codes",
+        "_declared",
+        "_events",
+        "_members",
+        "_mixed",
+        "_strict",
+        "emit",
+        "mended",
+        "rejected",
+        "spool",
+    )
 
     def __init__(
         self,
@@ -74,6 +86,10 @@ class Emitter:
         self._declared = {item.type: code for code, item in self._events.items()}
         self._codes: dict[type, int] = {} if self._strict else dict(self._declared)
         self.spool = Spool(settings.spool_directory, meta, _bounds(settings, catalogue))
+        self._members: dict[enum.StrEnum, str] = {}
+        """Members of enumerations that events had, with their values."""
+        self._mixed: dict[type, int] = {}
+        """Events that have such members: `marshal` takes none."""
         self.rejected: Counter[str] = Counter()
         self.mended: Counter[tuple[str, str]] = Counter()
         self.emit: Emit = _short_way(self._codes, clock, self.spool, self._emit_slowly)
@@ -82,13 +98,27 @@ class Emitter:
     def _emit_slowly(self, event: tuple[Any, ...]) -> None:
         """What `emit` could not do at once: a new segment, values of other classes, refusals, misuse."""
         try:
-            self._admit(event)
+            if not self._emit_mixed(event):
+                self._admit(event)
         except MisuseError:
             if self._strict:
                 raise
         except Exception:
             log.exception("event lost")
             self._drop("unknown", "internal_error")
+
+    def _emit_mixed(self, event: tuple[Any, ...]) -> bool:
+        """Takes an event whose enumerations are all known; whether it did."""
+        code = self._mixed.get(event.__class__)
+        if code is None:
+            return False
+        value_of = self._members.get
+        try:
+            fields = [value_of(value, value) for value in event]
+            self.spool.put(encode_row((code, self._clock(), current_trace.get(), *fields)))
+        except (TypeError, ValueError):  # a value of another kind, a new member, or no room
+            return False
+        return True
 
     def _admit(self, event: tuple[Any, ...]) -> None:
         code = self._declared.get(event.__class__)
@@ -98,8 +128,10 @@ class Emitter:
         declared = self._events[code]
         self._check(declared, event)
         fields = tuple(map(plain, event))
-        if any(after is not before for after, before in zip(fields, event, strict=True)):
-            self._codes.pop(event.__class__, None)  # its values always need this: the short way would fail first
+        lost = sum(after is None and before is not None for after, before in zip(fields, event, strict=True))
+        if lost:
+            self.mended[declared.name, "wrong_type"] += lost
+        self._learn(event, code)
         row = (code, self._clock(), current_trace.get(), *fields)
         frame = encode_row(row)
         if len(frame) > MAX_EVENT_BYTES:
@@ -109,6 +141,14 @@ class Emitter:
             reason = self.spool.add(code, frame)
             if reason is not None:
                 self.spool.dropped[declared.name, reason] += 1
+
+    def _learn(self, event: tuple[Any, ...], code: int) -> None:
+        """The short way would fail at each event of this type: it takes the next longer one."""
+        members = list(filter(_is_member, event))
+        if members and not self._strict:
+            self._members.update((member, member.value) for member in members)
+            self._codes.pop(event.__class__, None)
+            self._mixed[event.__class__] = code
 
     def _check(self, declared: Event, event: tuple[Any, ...]) -> None:
         columns = declared.columns
@@ -169,6 +209,10 @@ def _bounds(settings: TelemetrySettings, catalogue: Catalogue) -> Bounds:
         reserve=settings.reserve_ratio,
         reserved=frozenset(code for code, event in enumerate(catalogue.events, start=1) if event.reserved),
     )
+
+
+def _is_member(value: Any) -> bool:
+    return isinstance(value, enum.StrEnum)
 
 
 _EXACT = frozenset({str, int, float, bool, type(None)})

@@ -154,3 +154,31 @@ def test_a_closed_emitter_with_nothing_held_leaves_no_files(tmp_path: Path) -> N
     made.spool.acknowledge(1)
     made.close()
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_new_member_of_an_enumeration_is_told_like_the_first(tmp_path: Path) -> None:
+    class Note(enum.StrEnum):
+        THANKS = "thanks"
+
+    made = emitter(tmp_path)
+    made.emit(sale(shop=Shop.NORTH))
+    made.emit(sale(shop=Shop.NORTH, note=Note.THANKS))
+    made.emit(sale(shop="plain", note=Note.THANKS))
+    made.emit(sale(shop=Shop.NORTH, note=["no", "text"]))
+    rows = made.spool.after(0, 9).rows
+    assert [(row[3], row[7]) for row in rows] == [
+        ("north", None),
+        ("north", "thanks"),
+        ("plain", "thanks"),
+        ("north", None),
+    ]
+    assert all(type(value) is not Shop for row in rows for value in row)
+    assert made.ledger().mended == {("shop.sale", "wrong_type"): 1}
+
+
+def test_the_way_for_enumerations_rolls_on_to_the_next_segment(tmp_path: Path) -> None:
+    made = emitter(tmp_path, segment_bytes=1 << 16, spool_bytes=1 << 20)
+    for number in range(3000):
+        made.emit(sale(number, shop=Shop.NORTH))
+    assert numbers(made) == list(range(3000))
+    assert len(list(made.spool.directory.glob("*.spool"))) > 1
