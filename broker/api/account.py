@@ -28,7 +28,7 @@ async def get_account(parts: Parts, _: Reader) -> Response:
     return answer(account_view(await parts.desk.account()))
 
 
-@routes.get("/positions", response_model=PositionList, responses=_ASKED, summary="Open positions", tags=["positions"])
+@routes.get("/positions", response_model=PositionList, responses=_ASKED, summary="Open positions")
 async def list_positions(parts: Parts, _: Reader) -> Response:
     """Net holdings, as the venue says now."""
     positions = await parts.desk.positions()

@@ -170,7 +170,6 @@ async def cancel_order(order_id: OrderId, parts: Parts, client: Trader) -> Respo
     responses=_PLACED,
     summary="Close a position",
     dependencies=[Accepting],
-    tags=["positions"],
     response_class=JSONResponse,
 )
 async def close_position(
@@ -200,7 +199,6 @@ async def close_position(
     responses=_PLACED,
     summary="Close a trade",
     dependencies=[Accepting],
-    tags=["positions"],
     response_class=JSONResponse,
 )
 async def close_trade(
