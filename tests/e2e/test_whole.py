@@ -6,13 +6,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.otlp_receiver import OtlpReceiver
 
 from devstack.configuration import ACCOUNT
 from devstack.flow import Flow
 from devstack.stack import Stack
 from devstack.status import settle
 from tests.e2e.stack_fixture import running_stack
+from tests.otlp_receiver import OtlpReceiver
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 ORDERS = 200

@@ -486,7 +486,7 @@ CAPACITY_BOARD: Rows = {
             unit="bytes",
             queries=[
                 Query(
-                    expr='max by (container) (container_memory_working_set_bytes{<select>,container=~"broker|sidecar"})',
+                    expr='sum by (container) (container_memory_working_set_bytes{<select>,container!=""})',
                     legend="{{container}}",
                 )
             ],

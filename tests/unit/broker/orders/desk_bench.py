@@ -29,7 +29,7 @@ class Bench:
         self.directory = directory
         self.events: list[Any] = []
         self.token: Secret | None = Secret(venue.token)
-        self.settings: dict[str, Any] = {"answer_wait_s": 1.0, "absence_horizon_s": 0.3, "absence_scans": 2}
+        self.settings: dict[str, Any] = {"answer_wait_s": 30.0, "absence_horizon_s": 0.3, "absence_scans": 2}
 
     def of(self, name: str) -> list[Any]:
         return [event for event in self.events if type(event).__name__ == name]
@@ -41,7 +41,7 @@ class Bench:
             account=ACCOUNT,
             rest_url=self.venue.url,
             stream_url=self.venue.url,
-            request_deadline_s=1.0,
+            request_deadline_s=20,
             connections_per_s=100,
             reconnect_s=0.01,
             healthy_after_s=0.0,
@@ -76,7 +76,7 @@ def blocked(desk: Desk) -> list[str]:
     return [item.name for item in desk.conditions() if not item.ok and not item.advisory]
 
 
-async def wait_until(is_so: Callable[[], bool], deadline_s: float = 5.0) -> None:
+async def wait_until(is_so: Callable[[], bool], deadline_s: float = 30.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not is_so():
             await asyncio.sleep(0.005)

@@ -55,7 +55,7 @@ def keeper(tmp_path: Path) -> Keeper:
 async def resolved(keeper: Keeper, log: Log, *, scans: int = 3, horizon_s: float = 60.0) -> OrderStatus:
     resolver = Resolver(keeper, log, now_s=log.clock, horizon_s=horizon_s, scans=scans)
     searching = asyncio.create_task(resolver.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (entry := keeper.register.get("01ORDER")) is not None and entry.status is OrderStatus.UNKNOWN:
             await asyncio.sleep(0)
     searching.cancel()

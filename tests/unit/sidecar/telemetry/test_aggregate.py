@@ -5,12 +5,12 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.aggregate import OVERFLOW, Aggregate, Limit
 from sidecar.telemetry.contract import event_type
 from sidecar.telemetry.model import Distribution, Exemplar, Number, Session
 from sidecar.telemetry.series import exact_sum
-from telemetry.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.telemetry.batches import TIME_NS, batch, order_define, orders, sample_define, samples
 
 BROKER = Session(producer_id="broker", session_id="s1")

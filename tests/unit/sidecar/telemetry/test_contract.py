@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.contract import (
     Limits,
@@ -14,7 +15,6 @@ from sidecar.telemetry.contract import (
     cut_strings,
     event_type,
 )
-from telemetry.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.telemetry.batches import batch, filled, hello, order_define, samples
 
 
@@ -76,7 +76,10 @@ def spoil_role(define: pb.Define) -> None:
         (lambda define: define.instruments[1].bounds.append(1.0), "bad_bounds"),
         (lambda define: define.instruments[1].bounds.append(float("inf")), "bad_bounds"),
         (lambda define: define.instruments[1].bounds.extend(range(2, 90)), "bad_bounds"),
-        (lambda define: define.instruments.add(name="broker.orders", kind=2, measure="duration_s"), "definition_conflict"),
+        (
+            lambda define: define.instruments.add(name="broker.orders", kind=2, measure="duration_s"),
+            "definition_conflict",
+        ),
         (lambda define: setattr(define.log, "severity", 25), "bad_severity"),
         (lambda define: setattr(define.log, "severity_field", "order_id"), "unknown_label"),
         (lambda define: setattr(define.log, "body", "b" * 4097), "text_too_long"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry import checkpoint as checkpoints
 from sidecar.telemetry.aggregate import Aggregate, Limit
@@ -19,7 +20,6 @@ from sidecar.telemetry.journal import Journal
 from sidecar.telemetry.ledger import Counts
 from sidecar.telemetry.segment import segment_name
 from sidecar.telemetry.volume import MemoryVolume
-from telemetry.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.telemetry.batches import (
     TIME_NS,
     batch,

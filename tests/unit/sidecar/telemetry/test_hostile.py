@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import random
 
+from telemetry.v1 import telemetry_pb2 as pb
+
 from sidecar.telemetry.aggregate import Limit
 from sidecar.telemetry.intake import StreamFaultError
-from telemetry.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.telemetry.batches import batch, hello, order_define, orders, sample_define
 from tests.unit.sidecar.telemetry.test_crash import Core, mixed
 

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc import aio
+from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
-from telemetry.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.telemetry.batches import TIME_NS, hello
 
 Pair = tuple[bytes, bytes]
