@@ -20,6 +20,8 @@ PAGES = {
     "/console.css": ("console.css", "text/css"),
     "/console.js": ("console.js", "text/javascript"),
     "/chart.js": ("chart.js", "text/javascript"),
+    "/tail.js": ("tail.js", "text/javascript"),
+    "/words.js": ("words.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 

@@ -1,70 +1,7 @@
 // The console: draws what /api/events says. Nothing here changes anything on the other side.
 import { bar, curve } from "/chart.js";
-
-const byId = (id) => document.getElementById(id);
-
-// An element. A class may be null; children are nodes or texts, null is left out.
-function make(tag, className, ...children) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
-// Replaces a container's content only where it differs: an unchanged part keeps its selection and scroll.
-function show(container, ...children) {
-  const fresh = document.createElement("div");
-  fresh.append(...children.filter((child) => child !== null));
-  if (container.innerHTML !== fresh.innerHTML) container.replaceChildren(...fresh.childNodes);
-}
-
-function say(container, text) {
-  if (container.textContent !== text) container.textContent = text;
-}
-
-// ---- words
-
-const count = (value) => Math.round(value).toLocaleString("en");
-
-function short(value) {
-  if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
-  if (value >= 1e4) return `${(value / 1e3).toFixed(1)} k`;
-  return count(value);
-}
-
-function speed(value) {
-  if (value === 0) return "0";
-  if (value < 10) return value.toFixed(1);
-  return short(value);
-}
-
-function bytes(value) {
-  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
-    if (value < 1024 || unit === "GiB") return `${value < 10 && unit !== "B" ? value.toFixed(1) : Math.round(value)} ${unit}`;
-    value /= 1024;
-  }
-  return "";
-}
-
-function span(seconds) {
-  const whole = Math.max(0, Math.round(seconds));
-  if (whole < 90) return `${whole} s`;
-  if (whole < 5400) return `${Math.round(whole / 60)} min`;
-  if (whole < 129600) return `${Math.floor(whole / 3600)} h ${Math.round((whole % 3600) / 60)} min`;
-  return `${Math.round(whole / 86400)} d`;
-}
-
-function millis(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 0.0995) return `${(seconds * 1000).toFixed(1)} ms`;
-  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`;
-}
-
-const clock = (text) => (text ? new Date(text).toLocaleTimeString("en-GB") : "–");
-const ago = (text, now) => (text ? span((now - Date.parse(text)) / 1000) : "–");
-const reasons = (table) => Object.entries(table).map(([reason, number]) => `${reason} ${count(number)}`).join(", ");
-const sum = (table) => Object.values(table).reduce((total, value) => total + value, 0);
-const pill = (kind, text) => make("span", `pill ${kind}`, text);
+import { take } from "/tail.js";
+import { ago, byId, bytes, clock, count, make, millis, pill, reasons, say, short, show, span, speed, sum } from "/words.js";
 
 // ---- verdict
 
@@ -304,73 +241,6 @@ function drawLedger(status) {
     `exported ${count(logs.exported)}, queued ${count(logs.queued)}, rejected ${count(sum(logs.rejected))}, dropped ${count(sum(logs.dropped))}`, logs.balanced));
   show(byId("ledger"), make("table", null, head(["What came"], ["In all", "number"], ["What became of it"], ["State"]), make("tbody", null, ...rows)));
 }
-
-// ---- tail
-
-const KEPT = 2000;
-const SHOWN = 300;
-const tail = { events: [], paused: false, missed: 0, seen: 0, dirty: false };
-const LEVELS = [[17, "error", "bad"], [13, "warn", "warn"], [9, "info", ""], [5, "debug", ""], [1, "trace", ""], [0, "–", ""]];
-const level = (severity) => LEVELS.find(([least]) => severity >= least);
-
-function text(event) {
-  return `${event.name} ${event.producer} ${Object.entries(event.attributes).map(([key, value]) => `${key}=${value}`).join(" ")}`.toLowerCase();
-}
-
-const plain = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : value);
-
-function eventRow(event) {
-  const [, word, kind] = level(event.severity);
-  const values = make("span", "values");
-  for (const [key, value] of Object.entries(event.attributes)) values.append(make("span", null, `${key}=`), `${plain(value)} `);
-  return make("li", kind, make("span", "when", event.time.slice(11, 23)), make("span", "level", word), make("span", "name", event.name), values);
-}
-
-function drawTail() {
-  tail.dirty = false;
-  const wanted = byId("filter").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const least = Number(byId("severity").value);
-  const chosen = [];
-  for (let place = tail.events.length - 1; place >= 0 && chosen.length < SHOWN; place -= 1) {
-    const event = tail.events[place];
-    if (event.severity >= least && wanted.every((word) => (event.text ??= text(event)).includes(word))) chosen.push(event);
-  }
-  const list = byId("tail");
-  const atTop = list.scrollTop < 8;
-  const nothing = make("li", "empty", tail.events.length ? "Nothing matches the filter." : "No event yet.");
-  list.replaceChildren(...(chosen.length ? chosen.map((event) => (event.row ??= eventRow(event))) : [nothing]));
-  if (atTop) list.scrollTop = 0;
-  const behind = tail.paused && tail.missed ? `, ${count(tail.missed)} since the pause` : "";
-  say(byId("tail-count"), `${count(chosen.length)} shown of ${count(tail.seen)}${behind}`);
-}
-
-function take(events) {
-  tail.seen += events.length;
-  if (tail.paused) tail.missed += events.length;
-  else {
-    tail.events.push(...events);
-    if (tail.events.length > KEPT) tail.events.splice(0, tail.events.length - KEPT);
-  }
-  if (!tail.dirty) {
-    tail.dirty = true;
-    requestAnimationFrame(drawTail);
-  }
-}
-
-byId("filter").addEventListener("input", drawTail);
-byId("severity").addEventListener("change", drawTail);
-byId("pause").addEventListener("click", () => {
-  tail.paused = !tail.paused;
-  tail.missed = 0;
-  byId("pause").setAttribute("aria-pressed", String(tail.paused));
-  say(byId("pause"), tail.paused ? "Go on" : "Pause");
-  drawTail();
-});
-byId("clear").addEventListener("click", () => {
-  tail.events = [];
-  drawTail();
-});
-drawTail();
 
 // ---- the stream
 
