@@ -190,7 +190,9 @@ class Sidecar:
             return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
         return await self._page.handle(request)
 
-    def _sample(self) -> Sample:
+    def _sample(self) -> Sample | None:
+        if not self._opened:
+            return None
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
         return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Iterator, Mapping
 
-from runtime.ports import AddressError
+from runtime.ports import AddressError, parse_address
 from runtime.run import complain
 from sidecar.agent import Agent
 from sidecar.app import Sidecar
@@ -21,6 +22,10 @@ async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, s
     """Runs a sidecar until `stop`; its exit code."""
     if environ.get("VAULT_TOKEN"):
         log.warning("config.vault_token_ignored", extra={"fix": "put the token into a file: secrets.auth.token_file"})
+    if config.console.address and not _is_loopback(config.console.address):
+        log.warning(
+            "console.exposed", extra={"address": config.console.address, "fix": "it asks nobody who they are"}
+        )
     code = EX_OK
     try:
         sidecar = Sidecar(config, environ, recent, make_agent(config))
@@ -42,6 +47,14 @@ def make_agent(config: Config) -> Agent | None:
     from sidecar.secrets.audit import log_audit  # noqa: PLC0415 - see above
 
     return SecretsAgent(config.secrets, on_audit=log_audit)
+
+
+def _is_loopback(address: str) -> bool:
+    host, _ = parse_address(address)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _end(code: int, group: BaseException) -> int:

@@ -14,6 +14,8 @@ import click
 
 from runtime.run import complain
 
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
+"""Where to ask a server that listens on every interface."""
 EX_OK, EX_FINDINGS, EX_UNAVAILABLE, EX_CONFIG = 0, 1, 69, 78
 WATCH_S = 1.0
 
@@ -41,7 +43,16 @@ def _settings(path: Path | None) -> Any:
 
 
 def _url(path: Path | None, url: str | None) -> str:
-    return url or f"http://{_settings(path).console.address}"
+    if url:
+        return url
+    from runtime.ports import parse_address  # noqa: PLC0415 - see _settings
+
+    address = _settings(path).console.address
+    host, port = parse_address(address) if address else ("", 0)
+    if not port:
+        complain("console.address names no port to ask; give --console URL")
+        sys.exit(EX_CONFIG)
+    return f"http://{_EVERYWHERE.get(host, address.rpartition(':')[0])}:{port}"
 
 
 def _ask(question: Coroutine[Any, Any, int]) -> None:

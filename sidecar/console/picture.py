@@ -17,10 +17,13 @@ log = logging.getLogger(__name__)
 
 
 class Picture:
-    """Takes a sample each interval, and makes the status document from what `gather` tells with the history."""
+    """Takes a sample each interval, and makes the status document from what `gather` tells with the history.
+
+    `sample` gives None while there is nothing to be sampled: a total that is read late would look like a leap.
+    """
 
     def __init__(
-        self, settings: ConsoleSettings, *, sample: Callable[[], Sample], gather: Callable[[History], Parts]
+        self, settings: ConsoleSettings, *, sample: Callable[[], Sample | None], gather: Callable[[History], Parts]
     ) -> None:
         self._interval_s = settings.interval_s
         self._sample = sample
@@ -42,7 +45,8 @@ class Picture:
 
     def _draw(self) -> None:
         try:
-            self._history.add(self._sample())
+            if (sample := self._sample()) is not None:
+                self._history.add(sample)
             if self.watchers.any:
                 self.watchers.tell(self.status())
         except Exception:

@@ -44,3 +44,12 @@ async def test_a_sample_that_cannot_be_taken_does_not_end_it() -> None:
     await asyncio.wait_for(picture.run(stop), 10)
     assert calls == 3
     assert picture.status()["panels"] == []
+
+
+async def test_what_is_not_open_yet_leaves_no_point() -> None:
+    picture, stop = Picture(SETTINGS, sample=lambda: None, gather=gather), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(picture.run(stop))
+        await asyncio.sleep(0)
+        stop.set()
+    assert picture.status()["flow"]["in"]["curve"] == []
