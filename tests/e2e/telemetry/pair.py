@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from devstack.process import Child, start, wait_event
+from devstack.process import Child, wait_event
 
 ROOT = Path(__file__).parents[3]
 LOAD = Path(__file__).with_name("load.py")
@@ -62,9 +63,13 @@ class Pair:
 
     async def _start(self, name: str, arguments: list[str]) -> tuple[Child, dict[str, Any]]:
         self.starts[name] += 1
-        child = await start(
-            f"{name}-{self.starts[name]}", [sys.executable, *arguments], directory=self.place, environ=self._environ
-        )
+        log = self.place / f"{name}-{self.starts[name]}.log"
+        with log.open("wb") as out:
+            # Without preexec_fn the interpreter uses vfork(2): gRPC's handlers of fork(2) crash a child now and then.
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, stdout=out, stderr=out, env=self._environ, start_new_session=True
+            )
+        child = Child(log.stem, process, log)
         return child, await wait_event(child, "listening", 20)
 
     async def start_sidecar(self) -> None:
