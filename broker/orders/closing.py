@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from broker.domain import OrderRequest, OrderType, PositionFill, Side
+from broker.domain import OrderRequest, OrderType, PositionFill, Side, TimeInForce
 
 
 def request(
@@ -26,6 +26,7 @@ def request(
         type=OrderType.MARKET,
         side=Side.SELL if held > 0 else Side.BUY,
         units=units if units is not None else abs(held),
+        time_in_force=TimeInForce.FOK,
         position_fill=PositionFill.REDUCE_ONLY,
         traceparent=traceparent,
     )
