@@ -21,6 +21,7 @@ BATCH_OVERHEAD_BYTES = 2048
 """What a parsed batch takes beside its bytes, roughly."""
 
 JOURNAL_FULL = "journal_full"
+NOT_EXPORTED = "not_exported"
 JOURNAL_DAMAGED = "journal_damaged"
 EXPORT_MISMATCH = "export_mismatch"
 
@@ -40,6 +41,8 @@ class Backlog:
         self._recent_from = Position()
         self._reading: tuple[Position, Iterator[StoredBatch], bool] | None = None
         self._arrived = asyncio.Event()
+        self.keeps = True
+        """Whether anybody will export; if not, records are dropped as they come."""
 
     @property
     def queued(self) -> int:
@@ -52,6 +55,9 @@ class Backlog:
         if not events:
             return
         self._counts.accepted += sum(events.values())
+        if not self.keeps:
+            self._counts.dropped.update({(NOT_EXPORTED, event): count for event, count in events.items()})
+            return
         self._waiting.setdefault(stored.end.segment, Counter()).update(events)
         self._recent.append((stored, size_bytes + BATCH_OVERHEAD_BYTES))
         self._recent_bytes += size_bytes + BATCH_OVERHEAD_BYTES

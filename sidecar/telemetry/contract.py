@@ -25,6 +25,7 @@ MAX_FIELD_NAME = 64
 MAX_INSTRUMENTS = 32
 MAX_BOUNDS = 64
 MAX_EVENT_ID = 65_535
+MAX_GROUPS = 1024
 MAX_SEVERITY = 24
 MAX_TEXT_BYTES = 4096
 MAX_SEQUENCE = 1 << 62
@@ -259,12 +260,18 @@ def check_batch(batch: pb.Batch, limits: Limits) -> Fault | None:
 def check_cover(batch: pb.Batch) -> Fault | None:
     """Whether the groups say of each event of the batch, once, of which type it is."""
     groups = batch.groups
+    if len(groups) > MAX_GROUPS:
+        return Fault("too_many_groups", f"{len(groups)} groups, one for each type that occurs is enough")
     if len(groups) == 1 and not groups[0].offsets:
         if groups[0].count != batch.count:
             return Fault("count_mismatch", f"the batch has {batch.count} events, its group {groups[0].count}")
         return None
+    return _offsets_fault(batch)
+
+
+def _offsets_fault(batch: pb.Batch) -> Fault | None:
     places: list[int] = []
-    for group in groups:
+    for group in batch.groups:
         offsets = group.offsets[:]
         if len(offsets) != group.count:
             return Fault("offset_length", f"{len(offsets)} offsets for {group.count} events")
@@ -330,7 +337,7 @@ def _length_fault(length: int, count: int) -> Fault | None:
 
 def _absent_fault(column: pb.Column, count: int) -> Fault | None:
     absent = column.absent
-    if absent and (absent[-1] >= count or not _ascending(absent[:])):
+    if absent and (len(absent) > count or absent[-1] >= count or not _ascending(absent[:])):
         return Fault("absent_range", f"absent places must be strictly ascending and below {count}")
     return None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ from sidecar.telemetry.protocol import UNKNOWN, Action, Broken, State, step
 
 SERVICE = "telemetry.v1.TelemetryService"
 HELLO_DEADLINE_S = 10.0
+MAX_UNTOLD = 256
 JOURNAL_RETRY_S = 0.2
 """How often a batch is tried again while the volume takes nothing; its producer waits meanwhile."""
 
@@ -63,7 +64,7 @@ class Connection:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     untold: bool = False
     ended: bool = False
-    replaced: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Future[_RefusedError] | None = None
 
 
 @dataclass(slots=True)
@@ -97,6 +98,7 @@ class Ingest:
         self._journal_state = journal_state
         self._open: dict[tuple[str, str], Connection] = {}
         self.counts = IngestCounts()
+        self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -137,11 +139,11 @@ class Ingest:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._acknowledge(connection, context))
-                replaced = tasks.create_task(self._end_when_replaced(connection))
+                ending = tasks.create_task(self._end_when_told(connection))
                 await self._read(connection, requests, context)
                 connection.ended = True
                 connection.news.set()
-                replaced.cancel()
+                ending.cancel()
         except* _RefusedError as group:
             refused = next(error for error in group.exceptions if isinstance(error, _RefusedError))
         return refused
@@ -210,12 +212,20 @@ class Ingest:
         self._open[key] = connection
         self._idle.clear()
         if older is not None:
-            older.replaced.set()
+            _end(older, _RefusedError(grpc.StatusCode.ALREADY_EXISTS, "the session has another, newer stream"))
         self._producers.connected(hello, self._clock())
         await self._durable()
         await context.write(_welcome_message(self._terms, stream.state.durable_through))
 
+    def end_streams(self) -> None:
+        """Ends every stream, and takes no new one: the sidecar is draining."""
+        self._draining = True
+        for connection in self._open.values():
+            _end(connection, _draining())
+
     def _admit(self, hello: pb.Hello) -> None:
+        if self._draining:
+            raise _draining()
         allowed = self._terms.allowed_producers
         if allowed and hello.producer_id not in allowed:
             text = f"producer {hello.producer_id[:64]!r} is not among telemetry.allowed_producers"
@@ -236,8 +246,7 @@ class Ingest:
             break
         self._journal_state(None)
         if rejections:
-            connection.rejections += rejections
-            _tell_soon(connection)
+            _tell_soon(connection, rejections)
 
     async def _batch(self, connection: Connection, raw: bytes) -> None:
         stream = _opened(connection)
@@ -253,8 +262,7 @@ class Ingest:
             break
         self._journal_state(None)
         self._producers.events(connection.hello, stream.state.durable_through, now_ns)
-        connection.rejections += rejections
-        _tell_soon(connection)
+        _tell_soon(connection, rejections)
 
     async def _wait_for_journal(self, error: OSError) -> None:
         """No acknowledgement and no next message: the producer's window fills, and it waits."""
@@ -294,9 +302,9 @@ class Ingest:
         await context.write(_ack_message(durable, rejections))
 
     @staticmethod
-    async def _end_when_replaced(connection: Connection) -> None:
-        await connection.replaced.wait()
-        raise _RefusedError(grpc.StatusCode.ALREADY_EXISTS, "the session has another, newer stream")
+    async def _end_when_told(connection: Connection) -> None:
+        connection.over = asyncio.get_running_loop().create_future()
+        raise await connection.over
 
     def _closed(self, connection: Connection) -> None:
         stream = connection.stream
@@ -328,9 +336,34 @@ def _refuse(rule: str, message: str) -> NoReturn:
     raise _RefusedError(_RULE_STATUS.get(rule, grpc.StatusCode.INVALID_ARGUMENT), f"{rule}: {message}")
 
 
-def _tell_soon(connection: Connection) -> None:
+def _draining() -> _RefusedError:
+    return _RefusedError(grpc.StatusCode.UNAVAILABLE, "the sidecar is draining: connect again")
+
+
+def _end(connection: Connection, reason: _RefusedError) -> None:
+    if connection.over is not None and not connection.over.done():
+        connection.over.set_result(reason)
+
+
+def _tell_soon(connection: Connection, rejections: Sequence[pb.Rejection] = ()) -> None:
+    connection.rejections += rejections
+    if len(connection.rejections) > MAX_UNTOLD:
+        # A producer that does not listen: what it is told gets coarser, and takes no more room.
+        connection.rejections = merged(connection.rejections)
     connection.untold = True
     connection.news.set()
+
+
+def merged(rejections: Sequence[pb.Rejection]) -> list[pb.Rejection]:
+    """One rejection a reason: the first of it, with the count of all."""
+    by_reason: dict[str, pb.Rejection] = {}
+    for item in rejections:
+        found = by_reason.get(item.reason)
+        if found is None:
+            by_reason[item.reason] = item
+        else:
+            found.count += item.count
+    return list(by_reason.values())
 
 
 def _opened(connection: Connection) -> OpenStream:

@@ -69,7 +69,10 @@ class JournalStatus:
 
 
 class TelemetryPipeline:
-    """Takes events and keeps them until they are exported. `open` first, then `serve` until told to stop."""
+    """Takes events and keeps them until they are exported. `open` first, then `serve` until told to stop.
+
+    Without `keep_logs` nobody will export log records: they are counted as dropped, and not kept.
+    """
 
     def __init__(
         self,
@@ -78,11 +81,13 @@ class TelemetryPipeline:
         clock: Callable[[], int],
         services: Sequence[listening.AddServices] = (),
         volume: Volume | None = None,
+        keep_logs: bool = True,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._services = services
         self._volume = volume
+        self._keep_logs = keep_logs
         self._counts = Counts()
         limit = Limit(settings.max_series, settings.max_producer_series, settings.max_instruments)
         self._aggregate = Aggregate(limit)
@@ -115,6 +120,7 @@ class TelemetryPipeline:
         self._volume = volume = self._volume or self._open_volume()
         journal = self._journal = Journal(volume, segment_bytes=settings.segment_bytes)
         self._backlog = Backlog(journal, self._counts.logs, memory_bytes=settings.memory_bytes)
+        self._backlog.keeps = self._keep_logs
         self._intake = Intake(journal, self._aggregate, self._backlog, self._counts, self._limits())
         self._intake.watch = self._tail.add
         self._sync = GroupSync(journal, enabled=settings.durability == "disk")
@@ -205,6 +211,7 @@ class TelemetryPipeline:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
                 await self._ingest.wait_idle()
+        self._ingest.end_streams()
         await server.stop(STOP_GRACE_S)
 
     async def close(self) -> None:

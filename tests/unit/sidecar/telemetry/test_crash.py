@@ -32,6 +32,7 @@ from tests.unit.sidecar.telemetry.batches import (
 )
 
 SEGMENT_BYTES = 700
+HOUR_NS = 3_600_000_000_000
 EXAMPLES = int(os.environ.get("CRASH_EXAMPLES", "150"))
 
 
@@ -130,7 +131,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.sampled_from(["a", "b"]), st.sampled_from(["s1", "s2"]), st.integers(1, 9)),
         st.tuples(st.just("overlap"), st.just("a"), st.sampled_from(["s1", "s2"]), st.integers(1, 9)),
-        st.tuples(st.sampled_from(["checkpoint", "expire", "end", "reconnect", "damage"])),
+        st.tuples(st.sampled_from(["checkpoint", "expire", "end", "reconnect", "damage", "later", "earlier"])),
     ),
     max_size=25,
 )
@@ -156,6 +157,10 @@ def one_step(core: Core, step: tuple[Any, ...]) -> None:
         case ("end",) if core.streams:
             key = next(iter(core.streams))
             core.intake.end_session(core.streams.pop(key))
+        case ("later",):
+            core.now_ns += HOUR_NS
+        case ("earlier",):
+            core.now_ns -= HOUR_NS
         case ("reconnect",):
             core.streams.clear()
         case ("damage",) if core.streams:
@@ -173,6 +178,9 @@ def test_a_replay_gives_the_state_there_was(steps: list[tuple[Any, ...]]) -> Non
     again = core.killed()
     assert without_duplicates(again.state()) == without_duplicates(core.state())
     assert again.log_sequences() == core.log_sequences()
+    snapshot = again.aggregate.snapshot(again.now_ns)
+    points = [point for each in snapshot.producers for family in each.families for point in family.points]
+    assert all(point.start_ns <= snapshot.time_ns for point in points)
 
 
 def without_duplicates(state: dict[str, Any]) -> dict[str, Any]:

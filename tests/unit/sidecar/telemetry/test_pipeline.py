@@ -11,6 +11,7 @@ import pytest
 from grpc import aio
 from telemetry.v1 import telemetry_pb2 as pb
 
+from sidecar.telemetry.ingest import merged
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.pipeline import JournalInUseError, TelemetryPipeline
 from sidecar.telemetry.server import SocketError
@@ -267,6 +268,57 @@ async def test_a_socket_directory_that_is_open_to_all_is_refused(tmp_path: Path)
     with pytest.raises(SocketError, match="make it 0700"):
         await pipeline.serve(asyncio.Event())
     await pipeline.close()
+
+
+@asynccontextmanager
+async def serving(pipeline: TelemetryPipeline) -> AsyncIterator[asyncio.Event]:
+    """Serves until the event is set, which the test does itself."""
+    await pipeline.open()
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(pipeline.serve(stop))
+        await pipeline.wait_listening()
+        yield stop
+    await pipeline.close()
+
+
+async def test_a_drain_ends_the_streams_that_stay_and_says_so(tmp_path: Path) -> None:
+    pipeline = TelemetryPipeline(settings(tmp_path, drain_s=0.05), clock=lambda: TIME_NS)
+    async with serving(pipeline) as stop, Client(pipeline._settings.socket) as client:
+        await client.open()
+        stop.set()
+        assert await client.status() == (grpc.StatusCode.UNAVAILABLE, "the sidecar is draining: connect again")
+
+
+async def test_a_drain_waits_for_a_stream_that_ends_by_itself(tmp_path: Path) -> None:
+    pipeline = TelemetryPipeline(settings(tmp_path, drain_s=5.0), clock=lambda: TIME_NS)
+    async with serving(pipeline) as stop, Client(pipeline._settings.socket) as client:
+        await client.open()
+        stop.set()
+        await asyncio.sleep(0.05)
+        client.send(goodbye=pb.Goodbye(reason="sigterm"))
+        client.finish()
+        assert (await client.status())[0] is grpc.StatusCode.OK
+
+
+async def test_what_nobody_will_export_is_not_kept(tmp_path: Path) -> None:
+    pipeline = TelemetryPipeline(settings(tmp_path), clock=lambda: TIME_NS, keep_logs=False)
+    await pipeline.open()
+    stream = pipeline._intake.open_stream(hello(), TIME_NS)
+    pipeline._intake.define(stream, order_define())
+    pipeline._intake.batch(stream, batch(1, filled(3)).SerializeToString(), TIME_NS)
+    logs = pipeline.ledger().logs
+    assert (logs.queued, dict(logs.dropped)) == (0, {("not_exported", "order.transition"): 3})
+    await pipeline.close()
+
+
+def test_refusals_of_a_producer_that_does_not_listen_take_no_more_room() -> None:
+    many = [pb.Rejection(first_sequence=number, count=2, reason=f"r{number % 3}") for number in range(1, 301)]
+    assert [(item.first_sequence, item.count, item.reason) for item in merged(many)] == [
+        (1, 200, "r1"),
+        (2, 200, "r2"),
+        (3, 200, "r0"),
+    ]
 
 
 async def test_durability_none_keeps_nothing(tmp_path: Path) -> None:
