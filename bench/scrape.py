@@ -89,6 +89,7 @@ async def serve(directory: Path) -> None:
     settings = TelemetrySettings(socket=directory / "run" / "t.sock", journal_directory=directory / "journal")
     pipeline = TelemetryPipeline(settings, clock=time_ns)
     await pipeline.open()
+    keep_short(asyncio.get_running_loop(), 0.0)
     application = web.Application()
     application.router.add_get("/metrics", MetricsPage(pipeline.snapshot).handle)
     runner = web.AppRunner(application)
@@ -112,7 +113,6 @@ async def serve(directory: Path) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
         tasks.create_task(watch())
-        tasks.create_task(keep_short(stop))
         await pipeline.wait_listening()
         print(json.dumps({"address": "http://{}:{}/metrics".format(*runner.addresses[0][:2])}), flush=True)
     await runner.cleanup()

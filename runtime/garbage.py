@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import suppress
 
+FIRST_S = 1.0
+"""After the start, which should not wait for it."""
 FREEZE_INTERVAL_S = 10.0
-FULL_INTERVAL_S = 3600.0
+FREEZES_A_FULL = 360
 YOUNG_OBJECTS = 10_000
 """New containers before the youngest are looked at (CPython's 700 is for small programs)."""
 _NEVER = 1_000_000
 
 
 def settle() -> None:
-    """Collects everything once and freezes what is alive: to be called when a process has started."""
+    """Collects everything once and freezes what is alive."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
@@ -28,18 +29,15 @@ def settle() -> None:
     gc.set_threshold(YOUNG_OBJECTS, 20, _NEVER)
 
 
-async def keep_short(stop: asyncio.Event) -> None:
-    """Keeps pauses short until `stop`."""
-    settle()
-    waited_s = 0.0
-    while not stop.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FREEZE_INTERVAL_S):
-                await stop.wait()
-        waited_s += FREEZE_INTERVAL_S
-        if waited_s >= FULL_INTERVAL_S:
-            waited_s = 0.0
-            settle()
-        else:
-            gc.collect(1)
-            gc.freeze()
+def keep_short(loop: asyncio.AbstractEventLoop, first_s: float = FIRST_S) -> None:
+    """Keeps pauses short for as long as `loop` runs."""
+    loop.call_later(first_s, _freeze, loop, 0)
+
+
+def _freeze(loop: asyncio.AbstractEventLoop, number: int) -> None:
+    if number % FREEZES_A_FULL == 0:
+        settle()
+    else:
+        gc.collect(1)
+        gc.freeze()
+    loop.call_later(FREEZE_INTERVAL_S, _freeze, loop, number + 1)

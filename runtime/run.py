@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
+from runtime import garbage
+
 Serve = Callable[[asyncio.Event], Awaitable[int]]
 
 
@@ -24,6 +26,7 @@ def run(serve: Serve) -> int:
 async def _until_signal(serve: Serve) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    garbage.keep_short(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return await serve(stop)

@@ -41,9 +41,9 @@ def test_cycles_that_were_frozen_are_found_by_the_next_settling() -> None:
     assert seen() is None
 
 
-async def test_it_ends_when_told_to() -> None:
-    stop = asyncio.Event()
-    stop.set()
-    async with asyncio.timeout(5):
-        await keep_short(stop)
+async def test_it_begins_by_itself_on_a_loop() -> None:
+    gc.unfreeze()
+    keep_short(asyncio.get_running_loop(), 0.0)
+    await asyncio.sleep(0.01)
     assert gc.get_freeze_count() > 0
+    assert gc.get_threshold()[2] == 1_000_000
