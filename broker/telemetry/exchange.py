@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from broker.telemetry.backlog import Backlog, Run
 from broker.telemetry.columns import fill, kinds
 from broker.telemetry.settings import TelemetrySettings
 
+log = logging.getLogger(__name__)
 PROTOCOL_VERSION = 1
 PUBLISH = "/telemetry.v1.TelemetryService/Publish"
 IDLE_TURNS = 100
@@ -191,6 +193,8 @@ class Exchange:
         flight.acknowledge(ack.durable_through)
         flight.window_bytes = ack.window_bytes or flight.window_bytes
         for refusal in ack.rejected:
+            if refusal.reason not in self._rejected:
+                log.warning("events refused", extra={"reason": refusal.reason, "detail": refusal.message})
             self._rejected[refusal.reason] += refusal.count
         self._backlog.acknowledge(ack.durable_through)
 

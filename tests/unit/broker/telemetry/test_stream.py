@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from broker.health import Condition
 from broker.telemetry.emitter import Emitter
 from broker.telemetry.stream import TelemetryStream
@@ -229,7 +231,7 @@ async def test_a_gap_in_what_is_left_begins_a_new_stream_behind_it(tmp_path: Pat
     assert fake.faults == []
 
 
-async def test_refusals_are_counted_by_reason(tmp_path: Path) -> None:
+async def test_refusals_are_counted_by_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Refusing(SidecarFake):
         async def Publish(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - gRPC's name
             async for response in super().Publish(requests, context):
@@ -242,3 +244,5 @@ async def test_refusals_are_counted_by_reason(tmp_path: Path) -> None:
     async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
         await until(lambda: made.ledger().acknowledged == 1)
     assert made.ledger().rejected == {"unknown_event": 3}
+    (said,) = [record for record in caplog.records if record.getMessage() == "events refused"]
+    assert said.__dict__["reason"] == "unknown_event"
