@@ -95,12 +95,12 @@ async def test_kills_between_any_two_steps_double_nothing_and_lose_nothing(tmp_p
     assert {order["status"] for order in orders.values()} <= {"filled", "pending", "presumed_absent"}
 
 
-async def transactions(simulator: Simulator) -> list[dict[str, Any]]:
+async def transactions(simulator: Simulator, token: str = TOKEN) -> list[dict[str, Any]]:
     """The venue's own log."""
 
     url = f"{simulator.rest_url}/v3/accounts/101-004-1234567-001/transactions/sinceid"
     async with (
-        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
         session.get(url, params={"id": "0"}) as answer,
     ):
         return list((await answer.json())["transactions"])

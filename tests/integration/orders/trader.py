@@ -97,7 +97,11 @@ async def place(desk: Desk, ledger: Ledger, name: str) -> None:
 
 
 async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: Killer) -> None:
-    secret = Secret(TOKEN)
+    token_file = directory.parent / "token"
+
+    def token() -> Secret:
+        return Secret(token_file.read_text() if token_file.exists() else TOKEN)
+
     settings = VenueSettings(
         account=ACCOUNT,
         rest_url=url,
@@ -109,12 +113,12 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
     orders = OrderSettings(
         directory=directory, absence_horizon_s=3.0, price_collar_ratio=0.5, answer_wait_s=10.0, sample_s=0.5
     )
-    async with VenueRest(settings, token=lambda: secret, emit=killer, chance=random.random) as rest:
+    async with VenueRest(settings, token=token, emit=killer, chance=random.random) as rest:
         desk = Desk(
             orders,
             settings,
             venue=rest,
-            token=lambda: secret,
+            token=token,
             emit=killer,
             clock=lambda: datetime.now(UTC),
             chance=random.random,
@@ -137,7 +141,8 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
             name: {"id": held.id, "status": held.status, "fills": [fill.transaction_id for fill in held.fills]}
             for name, held in found.items()
         }
-        print(json.dumps({"orders": final, "mismatches": [str(item) for item in mismatches]}), flush=True)
+        words = {"orders": final, "mismatches": [str(item) for item in mismatches]}
+        print(json.dumps(words | {"balance": str((await desk.account()).balance)}), flush=True)
         stop.set()
         await running
 

@@ -1,0 +1,81 @@
+"""A stretch of trading with everything at once: kills, faults on one request in a hundred, tokens that rotate.
+
+DAY_KILLS (default 6) is the number of kills and SEED their seed; both are printed. At the end the venue's account and
+our books agree to the cent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from broker.simulator.faults import Rule
+from broker.simulator.server import Simulator
+from tests.integration.orders.test_kills import fills_by_order, run_once, transactions
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+KILLS = int(os.environ.get("DAY_KILLS", "6"))
+SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+ORDERS_PER_KILL = 20
+FAULTS = (
+    "hang",
+    "reset_before",
+    "reset_after",
+    "half_body",
+    "error_before",
+    "error_after",
+    "html",
+    "rate_limited",
+    "lag",
+)
+ROTATION_S = 1.5
+
+
+async def rotate(simulator: Simulator, token_file: Path) -> None:
+    """The next token is accepted before it is handed over, and the old one revoked after a while."""
+    number = 0
+    while True:
+        await asyncio.sleep(ROTATION_S)
+        number += 1
+        old, new = token_file.read_text(), f"token-{number}"
+        simulator.state.tokens.add(new)
+        scratch = token_file.with_suffix(".new")
+        scratch.write_text(new)
+        scratch.replace(token_file)
+        await asyncio.sleep(ROTATION_S / 2)
+        simulator.state.tokens.discard(old)
+
+
+async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path: Path) -> None:
+    print(f"DAY_KILLS={KILLS} SEED={SEED}")
+    chance = random.Random(SEED)
+    token_file = tmp_path / "token"
+    token_file.write_text("token-0")
+    async with Simulator(seed=SEED, tokens=("token-0",), requests_per_s=0, latency_s=0.004) as simulator:
+        for kind in FAULTS:
+            simulator.state.faults.rules.append(Rule(kind=kind, count=-1, chance=0.01 / len(FAULTS), seconds=0.3))
+        rotating = asyncio.create_task(rotate(simulator, token_file))
+        for kills in range(1, KILLS + 1):
+            await run_once(
+                simulator.rest_url,
+                tmp_path,
+                kills * ORDERS_PER_KILL,
+                kill_at=chance.randrange(50, 1500),
+                kill_after_s=None,
+            )
+        last = await run_once(simulator.rest_url, tmp_path, KILLS * ORDERS_PER_KILL, kill_at=0, kill_after_s=None)
+        rotating.cancel()
+        log = await transactions(simulator, token_file.read_text())
+
+    assert last is not None
+    assert last["mismatches"] == []
+    assert len(last["orders"]) == KILLS * ORDERS_PER_KILL
+    fills = fills_by_order(log)
+    assert {name: number for name, number in fills.items() if number > 1} == {}
+    assert {order["id"] for order in last["orders"].values() if order["status"] == "filled"} == set(fills)
+    balances = [item["accountBalance"] for item in log if "accountBalance" in item]
+    assert last["balance"] == balances[-1]
