@@ -65,6 +65,17 @@ class Backlog:
             self._evict()
         self._arrived.set()
 
+    def keep(self, stored: StoredBatch, size_bytes: int, segment: int) -> None:
+        """Takes log records that were journaled anew: `segment`, where they stood, will be dropped."""
+        events = log_events(stored.batch, stored.types)
+        self._settle(segment, events)
+        self._counts.accepted -= sum(events.values())
+        self.add(stored, size_bytes)
+
+    def waits(self, end: Position) -> bool:
+        """Whether the records of the batch that ends there wait, and the exporter does not have them in hand."""
+        return end > self.cursor and all(end != handed for handed, _ in self._handed)
+
     def _evict(self) -> None:
         stored, size_bytes = self._recent.popleft()
         self._recent_bytes -= size_bytes

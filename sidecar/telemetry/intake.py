@@ -6,7 +6,7 @@ has returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -31,6 +31,7 @@ from sidecar.telemetry.segment import (
     begin_payload,
     end_payload,
     expire_payload,
+    kept_payload,
     lost_payload,
     session_of,
 )
@@ -243,6 +244,35 @@ class Intake:
         self._journal.append([lost_payload(producer_id, session_id)])
         self._aggregate.end(Session(producer_id=producer_id, session_id=session_id))
 
+    def keep_reserved(self, segment: int) -> None:
+        """Journals anew the log records of reserved types that wait in a segment, so that it can be dropped.
+
+        Where they are most of it they go with it: else the journal would be busy with nothing else.
+
+        Raises:
+            OSError: the journal takes nothing now; what is left goes with the segment.
+        """
+        reader = self._journal.read(segment)
+        if reader is None:
+            return
+        found = [
+            (reader.streams[stream], said, batch)
+            for record, stream, said in reader
+            if isinstance(said, StoredEntry) and self._backlog.waits(Position(segment, record.end))
+            if (batch := reserved_part(said.raw, reader.streams[stream].types)).groups
+        ]
+        if sum(batch.ByteSize() for _, _, batch in found) * 2 > self._journal.size_of(segment):
+            return
+        for context, said, batch in found:
+            raw = batch.SerializeToString()
+            payload = kept_payload(said.stream, said.received_ns, raw)
+            events = [group.event_id for group in batch.groups]
+            end = self._journal.append([payload], said.stream, declarations_of(context), events)
+            stored = StoredBatch(
+                end=end, session=context.session, batch=batch, types=context.types, received_ns=said.received_ns
+            )
+            self._backlog.keep(stored, len(raw), segment)
+
     def close_stream(self, stream: OpenStream) -> None:
         """The stream has ended; nothing more of it will come."""
         self._aggregate.forget_stream(stream.number)
@@ -331,13 +361,33 @@ class Intake:
         return False
 
     def _batch_again(self, stream: int, said: StoredEntry, context: StreamContext, end: Position) -> None:
-        batch = pb.Batch.FromString(said.raw)
+        stored = StoredBatch(
+            end=end,
+            session=context.session,
+            batch=pb.Batch.FromString(said.raw),
+            types=context.types,
+            received_ns=said.received_ns,
+        )
+        if said.kept:
+            self._backlog.add(stored, len(said.raw))
+            return
         state = self._session(context.session, context.hello, said.received_ns)
         rejections = list(pb.Ack.FromString(said.refused).rejected)
-        stored = StoredBatch(
-            end=end, session=context.session, batch=batch, types=context.types, received_ns=said.received_ns
-        )
         self._take(stream, stored, state, rejections, len(said.raw))
+
+
+def reserved_part(raw: bytes, types: Mapping[int, EventType]) -> pb.Batch:
+    """The groups of a batch whose types are reserved and make log records."""
+    batch = pb.Batch.FromString(raw)
+    kinds = ((group, types[group.event_id]) for group in batch.groups)
+    groups = [group for group, kind in kinds if kind.reserved and kind.log is not None]
+    return pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=groups)
+
+
+def declarations_of(context: StreamContext) -> Declarations:
+    """What another segment must say of a stream."""
+    defines = {event: define.SerializeToString(deterministic=True) for event, define in context.defines.items()}
+    return Declarations(context.hello.SerializeToString(deterministic=True), defines)
 
 
 def parse_batch(raw: bytes) -> pb.Batch:

@@ -53,6 +53,10 @@ class Journal:
         """Bytes of all segments."""
         return sum(self._sizes.values())
 
+    def size_of(self, segment: int) -> int:
+        """Bytes of a segment."""
+        return self._sizes.get(segment, 0)
+
     @property
     def segments(self) -> Sequence[int]:
         """The segments there are, oldest first."""

@@ -274,9 +274,12 @@ class TelemetryPipeline:
             segment = self._journal.segments[0]
             if segment >= min(self._checkpoint_end.segment, self._journal.end.segment):
                 return
-            dropped = self._backlog.drop(segment)
             with contextlib.suppress(OSError):
-                self._journal.release(segment + 1)
+                self._intake.keep_reserved(segment)
+            dropped = self._backlog.drop(segment)
+            # What was kept is known by the checkpoint before the place where it stood is gone.
+            await self.checkpoint()
+            self._release(segment + 1)
             _log.warning("log records dropped", extra={"reason": "journal_full", "events": dict(dropped)})
 
     def _end_lost_sessions(self) -> None:

@@ -8,6 +8,7 @@ Payloads of version 1, little-endian, after one byte that names the kind:
     E  stream (4)                                            the stream's session ends
     B  stream (4), received ns (8), length (4), Ack, Batch   a batch; the Ack holds what of it was refused
     L  producer id, line feed, session id                    a session that did not come back ended
+    K  as B                                                  log records of reserved types, from a dropped segment
     X  now ns (8), idle ns (8)                               series that were idle so long were forgotten
 
 S and D stand in each segment before the first record that needs them, so that a segment is read without the
@@ -75,6 +76,8 @@ class Stored:
     received_ns: int
     refused: bytes
     raw: bytes
+    kept: bool = False
+    """It repeats log records of a segment that was dropped: counted before."""
 
 
 Entry = pb.Hello | pb.Define | Begin | End | Lost | Expire | Stored
@@ -108,6 +111,11 @@ def batch_payload(stream: int, received_ns: int, refused: bytes, raw: bytes) -> 
 def lost_payload(producer_id: str, session_id: str) -> bytes:
     """The payload of `Lost`."""
     return f"L{producer_id}\n{session_id}".encode()
+
+
+def kept_payload(stream: int, received_ns: int, raw: bytes) -> bytes:
+    """The payload of a `Stored` that is `kept`."""
+    return _BATCH.pack(b"K", stream, received_ns, 0) + raw
 
 
 def expire_payload(now_ns: int, idle_ns: int) -> bytes:
@@ -224,10 +232,10 @@ def session_of(hello: pb.Hello) -> Session:
 
 def _entry(payload: bytes) -> tuple[int, Entry] | None:
     kind = payload[:1]
-    if kind == b"B":
+    if kind in {b"B", b"K"}:
         _, stream, received_ns, refused = _BATCH.unpack_from(payload)
         middle = _BATCH.size + refused
-        return stream, Stored(stream, received_ns, payload[_BATCH.size : middle], payload[middle:])
+        return stream, Stored(stream, received_ns, payload[_BATCH.size : middle], payload[middle:], kind == b"K")
     if kind == b"X":
         return 0, Expire(*_EXPIRE.unpack(payload)[1:])
     if kind == b"L":

@@ -29,7 +29,7 @@ def volume(*, checkpoint: bool) -> MemoryVolume:
 
 
 def test_the_golden_journal_has_every_kind_of_record() -> None:
-    assert {record.payload[:1] for record in records(JOURNAL)} == {b"S", b"G", b"D", b"B", b"E", b"L", b"X"}
+    assert {record.payload[:1] for record in records(JOURNAL)} == {b"S", b"G", b"D", b"B", b"K", b"E", b"L", b"X"}
 
 
 @pytest.mark.parametrize("checkpoint", [True, False])
@@ -43,7 +43,7 @@ def test_version_1_is_read(checkpoint: bool) -> None:
         ("a", "s2"): 3,
         ("b", "old"): 3,
     }
-    assert len(core.log_sequences()) == 12
+    assert len(set(core.log_sequences())) == 12
     (producer,) = core.aggregate.snapshot(2 * TIME_NS).producers
     orders = producer.families[1].points
     assert orders[0] == Number(
