@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +105,8 @@ def groups() -> list[Tree]:
     objectives = yaml.safe_load((HERE / "objectives.yaml").read_text())
     found: dict[str, list[Tree]] = {}
     for name, rule in written_alerts():
-        found.setdefault(name, []).append({key: value for key, value in rule.items() if key != "test"})
+        kept = {key: value for key, value in rule.items() if key != "test"}
+        found.setdefault(name, []).append(kept | {"expr": expand(rule["expr"])})
     burning = list(burn_alerts(objectives))
     for rule in [*burning, *(rule for rules in found.values() for rule in rules)]:
         _link(rule)
@@ -113,6 +115,18 @@ def groups() -> list[Tree]:
         {"name": "slo.burn", "rules": burning},
         *({"name": name, "rules": rules} for name, rules in found.items()),
     ]
+
+
+_RISE = re.compile(r"rise by \(([^)]*)\) \((\w+(?:\{[^}]*\})?)\[(\w+)\]\)")
+
+
+def expand(expr: str) -> str:
+    """`rise by (labels) (counter[window])` as PromQL: how much it grew, its first appearance included.
+
+    `increase()` sees nothing when a series begins above zero, and a counter of something rare begins with the
+    first time that it happens.
+    """
+    return _RISE.sub(r"(sum by (\1) (increase(\2[\3])) > 0\nor sum by (\1) (\2 unless \2 offset \3) > 0)", expr)
 
 
 def _link(rule: Tree) -> None:
@@ -136,6 +150,7 @@ def rule_tests() -> Tree:
 def _case(rule: Tree, kind: str) -> Tree:
     test = rule["test"]
     expected = []
+    when = test.get(f"{kind}_at") or test.get("at", "20m")
     if kind == "fires":
         shown = groups_annotations()[rule["alert"]]
         labels = {**test.get("labels", {}), **rule["labels"]}
@@ -145,7 +160,7 @@ def _case(rule: Tree, kind: str) -> Tree:
         "name": f"{rule['alert']} {kind}",
         "interval": "30s",
         "input_series": [{"series": series, "values": values} for series, values in test[kind].items()],
-        "alert_rule_test": [{"eval_time": test.get("at", "20m"), "alertname": rule["alert"], "exp_alerts": expected}],
+        "alert_rule_test": [{"eval_time": when, "alertname": rule["alert"], "exp_alerts": expected}],
     }
 
 
