@@ -81,11 +81,12 @@ async def _with_history(parts: Parts, listening: socket.socket, stop: asyncio.Ev
     async with parts.venue, asyncio.TaskGroup() as tasks:
         credentials = tasks.create_task(parts.credentials.run())
         writer = tasks.create_task(parts.writer.run())
+        filling = tasks.create_task(parts.backfill.run())
         await _with_orders(parts, listening, stop)
         if not await parts.writer.flush(parts.config.history.drain_s):
             _LOG.warning("history not complete at the end", extra={"backlog": parts.writer.backlog()})
-        writer.cancel()
-        credentials.cancel()
+        for task in (writer, filling, credentials):
+            task.cancel()
     await parts.database.close()
 
 

@@ -18,6 +18,7 @@ from broker.config import Config
 from broker.credentials import Credentials
 from broker.health import Condition
 from broker.history.archive import Archive
+from broker.history.backfill import Backfill
 from broker.history.database import Database
 from broker.history.source import JournalSource
 from broker.history.writer import Writer
@@ -49,6 +50,7 @@ class Parts:
     credentials: Credentials
     desk: Desk
     writer: Writer
+    backfill: Backfill
     surface: Surface
     server: ApiServer
 
@@ -126,6 +128,7 @@ def build(config: Config) -> Parts:
         credentials=credentials,
         desk=desk,
         writer=writer,
+        backfill=Backfill(database, venue, account=account, chance=random.random),
         surface=surface,
         server=build_server(build_application(surface), config.api, tls),
     )

@@ -51,6 +51,7 @@ class Database:
         self._pool: _Pool | None = None
         self._faults = _faults(settings.url)
         self._ended: set[asyncio.Task[None]] = set()
+        self.schema_lock = asyncio.Lock()
         self.changed = asyncio.Event()
         """Set when a new pool is in use; the writer clears it."""
 

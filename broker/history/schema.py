@@ -7,8 +7,22 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.history.database import Database
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 0x62726F6B  # any number that nothing else in the database locks
+
+
+async def ensure_schema(database: Database) -> None:
+    """Opens a database that needs no login, and brings its schema up to date; one task of the process at a time.
+
+    Raises:
+        DatabaseUnavailableError: it cannot be used.
+    """
+    async with database.schema_lock:
+        await database.ensure_open()
+        async with database.transaction() as connection:
+            await migrate(connection)
 
 
 async def migrate(connection: AsyncConnection) -> None:

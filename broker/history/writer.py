@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
 from broker.history.rows import Rows, rows_of
-from broker.history.schema import migrate
+from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
 from broker.orders.changes import Change
 from broker.orders.conditions import Conditions
@@ -109,9 +109,8 @@ class Writer:
         return True
 
     async def _follow(self) -> None:
-        await self._database.ensure_open()
+        await ensure_schema(self._database)
         async with self._database.transaction() as connection:
-            await migrate(connection)
             self.position = await self._read_position(connection)
         self._recovered()
         ahead: Channel[Change] = Channel(READ_AHEAD)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -93,6 +94,9 @@ async def test_json_of_another_content_type_is_a_client_error(api: Client) -> No
     assert (answer.status, answer.problem) == (422, "invalid-request")
 
 
+HOSTILE_BODIES = int(os.environ.get("HOSTILE_BODIES", "200"))
+"""How many are tried; a long run sets 100000."""
+
 _ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -117,7 +121,7 @@ _ORDER = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=HOSTILE_BODIES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     raw=_ORDER.map(lambda value: json.dumps(value).encode())
     | st.binary(max_size=200)
@@ -129,7 +133,7 @@ async def test_hostile_bodies_never_break_it(api: Client, raw: bytes) -> None:
     assert answer.status in {201, 202, 400, 409, 422}
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=HOSTILE_BODIES // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(
         [

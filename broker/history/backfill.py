@@ -1,0 +1,102 @@
+"""Transactions that no journal brought: a volume was lost, or the process was away. Read from the venue's own log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from broker.history import tables
+from broker.history.database import Database, DatabaseUnavailableError
+from broker.history.rows import Rows, transaction_row
+from broker.history.schema import ensure_schema
+from broker.history.writer import write_rows
+from broker.venue.errors import VenueError
+from broker.venue.wire import Page
+from runtime.backoff import Backoff
+
+_LOG = logging.getLogger(__name__)
+MOST_GAPS = 1000
+"""The venue may skip an id; each start asks again for so many at most."""
+
+
+class LogReader(Protocol):
+    """Who can read the account's log."""
+
+    async def transactions_since(self, after: int) -> Page:
+        """The log behind `after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Missing ids: those behind `after` and before `before`; None is up to the log's end."""
+
+    after: int
+    before: int | None
+
+
+class Backfill:
+    """Fills the gaps that a start finds. An empty history begins with the journal and is not filled."""
+
+    def __init__(self, database: Database, log: LogReader, *, account: str, chance: Callable[[], float]) -> None:
+        self._database = database
+        self._log = log
+        self._account = account
+        self._chance = chance
+        self._backoff = Backoff(base_s=1.0, cap_s=60.0)
+
+    async def run(self) -> int:
+        """Returns when the gaps are filled, with the number of transactions; tries again as long as it takes."""
+        attempt = 0
+        while True:
+            try:
+                return await self._fill_all()
+            except (VenueError, DatabaseUnavailableError, ValueError, KeyError) as error:
+                level = logging.WARNING if attempt else logging.DEBUG  # a start has no token and no login yet
+                _LOG.log(level, "history not filled yet", extra={"fault": str(error)})
+            await asyncio.sleep(self._backoff.delay_s(attempt, self._chance()))
+            attempt += 1
+
+    async def _fill_all(self) -> int:
+        await ensure_schema(self._database)
+        async with self._database.transaction() as connection:
+            gaps = await find_gaps(connection, self._account)
+        filled = 0
+        for gap in gaps:
+            filled += await self._fill(gap)
+        if filled:
+            _LOG.info("history filled from the venue's log", extra={"transactions": filled})
+        return filled
+
+    async def _fill(self, gap: Gap) -> int:
+        after, filled = gap.after, 0
+        while True:
+            page = await self._log.transactions_since(after)
+            found = [
+                item for item in page.transactions if after < item.id and (gap.before is None or item.id < gap.before)
+            ]
+            if not found:
+                return filled
+            rows = [transaction_row(dict(item.raw), self._account) for item in found]
+            async with self._database.transaction() as connection:
+                await write_rows(connection, Rows(transactions={row["id"]: row for row in rows}))
+            filled += len(found)
+            after = found[-1].id
+
+
+async def find_gaps(connection: AsyncConnection, account: str) -> list[Gap]:
+    """Missing stretches of an account's log, oldest first, and what is behind its newest."""
+    number = tables.transactions.c.id
+    mine = tables.transactions.c.account == account
+    pairs = sa.select(number.label("id"), sa.func.lag(number).over(order_by=number).label("before")).where(mine)
+    inner = pairs.subquery()
+    query = sa.select(inner.c.before, inner.c.id).where(inner.c.id - inner.c.before > 1).order_by(inner.c.id.desc())
+    found = (await connection.execute(query.limit(MOST_GAPS))).all()
+    gaps = [Gap(after, before) for after, before in reversed(found)]
+    last = (await connection.execute(sa.select(sa.func.max(number)).where(mine))).scalar()
+    return gaps if last is None else [*gaps, Gap(last, None)]
