@@ -148,9 +148,13 @@ class Journal:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((position, done))
-        if not self._syncing:
-            self._sync()
+        self.begin_sync()
         await done
+
+    def begin_sync(self) -> None:
+        """Starts the disk on what is written, where it is not at work."""
+        if not self._syncing and self.synced < self.written:
+            self._sync()
 
     def _sync(self) -> None:
         self._syncing = True

@@ -19,6 +19,7 @@ from broker.venue import errors, order_call
 from broker.venue.circuit import Circuit
 from broker.venue.feed import TransactionFeed
 from broker.venue.order_call import Call
+from broker.venue.rest import Hindrance
 from broker.venue.throttle import Precedence
 from broker.venue.wire import Answer, parse_answer
 
@@ -29,8 +30,10 @@ log = logging.getLogger(__name__)
 class Sender(Protocol):
     """Who sends a write to the venue, once."""
 
-    async def submit(self, call: Call, precedence: Precedence = Precedence.OPEN) -> Answer:
-        """Sends it."""
+    async def submit(
+        self, call: Call, precedence: Precedence = Precedence.OPEN, *, hindrance: Hindrance = lambda: None
+    ) -> Answer:
+        """Sends it, unless there is a hindrance when its turn comes."""
 
 
 def call_of(entry: Entry) -> Call:
@@ -70,25 +73,33 @@ class Submission:
         self._may_send = may_send
         self.circuit = circuit
 
-    async def run(self, entry: Entry, *, opens: bool) -> None:
-        """Takes a received entry as far as the venue's answer goes. `opens` says that it may add exposure.
+    def begin(self, entry: Entry) -> int | None:
+        """Writes the intent of a received entry; the position to wait for, or None where it is denied."""
+        try:
+            position = self._keeper.put_intent(entry.moved(OrderStatus.SUBMITTED, self._keeper.now()))
+        except JournalError as error:
+            self._deny_unkept(entry, error)
+            return None
+        self._keeper.journal.begin_sync()
+        return position
+
+    async def run(self, entry: Entry, position: int, *, opens: bool) -> None:
+        """Takes an entry from its intent as far as the venue's answer goes. `opens`: it may add exposure.
 
         Nothing is sent before the intent is on the disk, nor by who no longer owns the account.
         """
-        entry = replace(entry, checkpoint=self._feed.last_known)
         started = perf_counter()
         try:
-            position = self._keeper.put_intent(entry.moved(OrderStatus.SUBMITTED, self._keeper.now()))
             await self._keeper.journal.wait_synced(position)
         except JournalError as error:
-            log.exception("order journal unavailable", extra={"order_id": entry.id})
-            self._keeper.move(entry.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
+            self._deny_unkept(entry, error)
             return
         self._stage("journal", started)
-        if (reason := self._hindrance(opens=opens)) is not None:
-            self._keeper.move(entry.id, OrderStatus.DENIED, reason)
-            return
-        await self._send(entry)
+        await self._send(entry, opens=opens)
+
+    def _deny_unkept(self, entry: Entry, error: JournalError) -> None:
+        log.error("order journal unavailable", extra={"order_id": entry.id, "fault": str(error)})
+        self._keeper.move(entry.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
 
     def _hindrance(self, *, opens: bool) -> str | None:
         if not self._may_send():
@@ -98,14 +109,16 @@ class Submission:
             return f"TRADING_{state.name}"
         return None
 
-    async def _send(self, entry: Entry) -> None:
+    async def _send(self, entry: Entry, *, opens: bool) -> None:
         started = perf_counter()
         self.circuit = self.circuit.sent(monotonic())
         try:
-            answer = await self._sender.submit(call_of(entry))
+            answer = await self._sender.submit(call_of(entry), hindrance=lambda: self._hindrance(opens=opens))
         except errors.RefusedError as error:
             self._count(failed=False)
             self._refused(entry, error)
+        except errors.WithheldError as error:
+            self._keeper.move(entry.id, OrderStatus.DENIED, str(error))
         except errors.RateLimitedError as error:
             self._lost(entry, error, refused_code=error.status)
         except errors.VenueError as error:

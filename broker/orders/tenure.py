@@ -245,7 +245,8 @@ class Tenure:
         else:
             self._pretrade.count(request)
             opens = not is_reducing(request, self.keeper.positions.get(request.instrument, request.units * 0))
-            self._fly(entry, opens=opens)
+            if (position := self._submission.begin(entry)) is not None:
+                self._fly(entry, position, opens=opens)
         return await self.wait_settled(entry, waiter)
 
     def _mend(self) -> None:
@@ -254,15 +255,21 @@ class Tenure:
             with suppress(JournalError):
                 self.keeper.turn_segment()
 
-    def _fly(self, entry: Entry, *, opens: bool) -> None:
-        task = asyncio.create_task(self._submission.run(entry, opens=opens))
+    def _fly(self, entry: Entry, position: int, *, opens: bool) -> None:
+        task = asyncio.create_task(self._submission.run(entry, position, opens=opens))
         self._flights.add(task)
-        task.add_done_callback(self._landed)
+        task.add_done_callback(lambda done: self._landed(done, entry.id))
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, task: asyncio.Task[None], order_id: str) -> None:
+        """A fault of ours on the way leaves the outcome to the venue's log, as a lost answer does."""
         self._flights.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("submission failed", exc_info=error)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.error("submission failed", exc_info=error, extra={"order_id": order_id})
+        held = self.keeper.register.get(order_id)
+        if held is not None and held.status is OrderStatus.SUBMITTED:
+            self.keeper.move(order_id, OrderStatus.UNKNOWN, "INTERNAL_ERROR", f"{type(error).__name__} in the broker")
+            self._resolver.want()
 
     async def wait_settled(self, entry: Entry, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one is given the time of the first scans."""

@@ -34,6 +34,12 @@ class NotSentError(VenueError):
     error_type = "not_sent"
 
 
+class WithheldError(NotSentError):
+    """The caller changed its mind while the request waited its turn; the text is its reason."""
+
+    error_type = "withheld"
+
+
 class AnswerLostError(VenueError):
     """The request went out and no usable answer came: time-out, reset, half a body. The outcome is unknown."""
 

@@ -31,8 +31,10 @@ from runtime.backoff import Backoff
 from runtime.secret import Secret
 
 TokenSource = Callable[[], Secret | None]
+Hindrance = Callable[[], str | None]
 Emit = Callable[[tuple[Any, ...]], None]
-CONNECT_SHARE = 0.6
+CONNECT_SHARE = 0.3
+"""Of a request's deadline, for getting a connection: less than the gap between two owners of the account."""
 REACHED = (errors.RefusedError, errors.RateLimitedError)
 """Errors that only a working venue gives."""
 
@@ -100,15 +102,18 @@ class VenueRest:
         hooks.on_connection_create_start.append(pace)
         return hooks
 
-    async def submit(self, call: Call, precedence: Precedence = Precedence.OPEN) -> wire.Answer:
-        """Sends a write once.
+    async def submit(
+        self, call: Call, precedence: Precedence = Precedence.OPEN, *, hindrance: Hindrance = lambda: None
+    ) -> wire.Answer:
+        """Sends a write once. `hindrance` is asked last, after the wait for the rate limit: its reason withholds it.
 
         Raises:
             VenueError: `outcome_known` says whether the venue certainly did not act; a refusal is an answer, too,
                 and comes as RefusedError with its body.
         """
-        waited_s = await self.requests.enter(precedence)
-        self._emit(OrderStage(stage="throttle", duration_s=waited_s))
+        await self._wait_turn(call, precedence)
+        if (reason := hindrance()) is not None:
+            raise errors.WithheldError(reason, operation=call.operation)
         body, request_id = await self._exchange(call, self._account_path(call.path), None)
         started = perf_counter()
         try:
@@ -117,6 +122,15 @@ class VenueRest:
             raise errors.UnreadableAnswerError(str(error), operation=call.operation, request_id=request_id) from error
         self._emit(OrderStage(stage="parse", duration_s=perf_counter() - started))
         return answer
+
+    async def _wait_turn(self, call: Call, precedence: Precedence) -> None:
+        try:
+            async with asyncio.timeout(self._settings.request_deadline_s):
+                waited_s = await self.requests.enter(precedence)
+        except TimeoutError:
+            words = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
+            raise errors.NotSentError(words, operation=call.operation) from None
+        self._emit(OrderStage(stage="throttle", duration_s=waited_s))
 
     async def summary(self) -> Account:
         """The account's summary."""

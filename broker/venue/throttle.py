@@ -105,6 +105,11 @@ class Throttle:
         self._bucket = self._bucket.closed_until(self._now_s() + seconds)
         self._pump()
 
+    def open(self) -> None:
+        """The venue's refusal is over: the bucket is full again."""
+        self._bucket = Bucket(self._bucket.rate, self._bucket.burst)
+        self._pump()
+
     def _reserve(self, precedence: Precedence) -> float:
         return self._bucket.burst * (0.0, 0.1, 0.2)[precedence]
 

@@ -48,6 +48,7 @@ class Bench:
         )
         chance = random.Random(1).random
         rest = VenueRest(venue, token=lambda: self.token, emit=self.events.append, chance=chance)
+        self.rest = rest
         async with rest:
             desk = Desk(
                 orders,

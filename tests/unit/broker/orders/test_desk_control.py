@@ -362,3 +362,33 @@ async def test_successor_on_another_volume_knows_the_callers_ids(
     assert state is TradingState.ACTIVE
     assert len(venue.writes) == 3
     assert other.of("ReconcileMismatch") == []
+
+
+async def test_halt_stops_an_order_that_waits_for_the_rate_limit(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        bench.rest.requests.obey(60.0)
+        placing = asyncio.create_task(desk.place(make_request()))
+        await wait_until(lambda: bench.rest.requests.depth > 0 and bool(desk.open_orders()))
+        await wait_until(lambda: any(event.stage == "journal" for event in bench.of("OrderStage")))
+        desk.set_state(TradingState.HALTED, "operator", "drill")
+        bench.rest.requests.open()
+        order = await placing
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
+    assert venue.writes == []
+
+
+async def test_fault_of_ours_leaves_the_outcome_to_the_venues_log(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("broker.venue.rest.wire.parse_answer", fail)
+    async with bench.desk() as desk:
+        order = await desk.place(make_request())
+
+    assert order.status is OrderStatus.FILLED
+    assert len(venue.writes) == 1
