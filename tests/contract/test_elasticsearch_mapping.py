@@ -32,7 +32,7 @@ def test_an_attribute_with_two_types_has_one_in_the_engine() -> None:
 
 def test_a_number_with_a_fraction_is_never_indexed_as_a_whole_one() -> None:
     fractions = {name for name, types in logged_types().items() if types == {float}}
-    assert {name: MAPPED.get(name) for name in fractions} == dict.fromkeys(fractions, {"type": "double"})
+    assert {name: MAPPED.get(name) for name in fractions} == {name: {"type": "double"} for name in fractions}
 
 
 def test_every_attribute_that_is_mapped_is_one_of_the_broker_s() -> None:
