@@ -7,19 +7,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sidecar.secrets.audit import AuditTrail, hashed
 from sidecar.secrets.client import Fault, VaultError
 from sidecar.secrets.clock import Clock, wait_until
-from sidecar.secrets.lease_journal import LeaseJournal
+from sidecar.secrets.lease_journal import JournalError, LeaseJournal
 from sidecar.secrets.login import LoginError
 from sidecar.secrets.material import Material
 from sidecar.secrets.publish import Content
 from sidecar.secrets.render import RenderError, render
 from sidecar.secrets.schedule import NEVER, Act, Failures, Held, Life, Step, next_step
 from sidecar.secrets.sessions import Session, Sessions
-from sidecar.secrets.settings import SecretSettings, SecretsSettings
+from sidecar.secrets.settings import FileSettings, SecretSettings, SecretsSettings
 from sidecar.secrets.sources import (
     Reading,
     SourceError,
@@ -30,7 +29,7 @@ from sidecar.secrets.sources import (
 )
 from sidecar.secrets.status import Mishap, SecretStatus
 
-Mishaps = (VaultError, LoginError, SourceError, RenderError)
+Mishaps = (VaultError, LoginError, JournalError, SourceError, RenderError)
 
 
 class Keeper:
@@ -54,7 +53,6 @@ class Keeper:
         self._clock, self._trail = clock, trail
         self._wake = asyncio.Event()
         self._failures = Failures()
-        self._templates = {file.name: _template_of(file.template_file) for file in secret.files}
         self._forced = ""
         self._wanted = ""
         self._looked = -NEVER
@@ -211,7 +209,7 @@ class Keeper:
         material = self._material(reading, session)
         try:
             files = {
-                file.name: Content(data=render(file, reading.data, self._templates[file.name]), mode=file.permissions)
+                file.name: Content(data=render(file, reading.data, _template_of(file)), mode=file.permissions)
                 for file in self.secret.files
             }
         except RenderError:
@@ -291,6 +289,7 @@ class Keeper:
 
 _NAMES: dict[type[Exception], str] = {
     LoginError: "credential_unreadable",
+    JournalError: "lease_journal_unwritable",
     SourceError: "unexpected_answer",
     RenderError: "not_renderable",
 }
@@ -300,5 +299,12 @@ def _ignore(name: str, material: Material) -> None:
     """Nobody listens."""
 
 
-def _template_of(path: Path | None) -> str:
-    return path.read_text(encoding="utf-8") if path else ""
+def _template_of(file: FileSettings) -> str:
+    if file.template_file is None:
+        return file.template
+    try:
+        return file.template_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RenderError(
+            f"file {file.name!r}: {file.template_file} cannot be read ({type(error).__name__})"
+        ) from None

@@ -45,12 +45,21 @@ class Holdings:
     leases: tuple[LeaseRecord, ...] = ()
 
 
+class JournalError(Exception):
+    """An intent cannot be written, so it must not be acted on; the text says why."""
+
+
 class LeaseJournal:
-    """Keeps `Holdings` in a file that nobody else reads; every change is durable when it returns."""
+    """Keeps `Holdings` in a file that nobody else reads.
+
+    An intent is durable when its call returns, or the call fails. What is written about deeds that were done
+    already is kept in memory where the volume refuses it, and goes out with the next write; `fault` says so.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE
         self._holdings = Holdings()
+        self.fault = ""
 
     @property
     def holdings(self) -> Holdings:
@@ -76,10 +85,14 @@ class LeaseJournal:
         return ""
 
     def begin_session(self, now: datetime, *, owned: bool) -> int:
-        """Writes that a login is about to be made; returns the session's number."""
+        """Writes that a login is about to be made; returns the session's number.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
         number = self._holdings.last_session + 1
         record = SessionRecord(number=number, begun_at=now.isoformat(), owned=owned)
-        self._store(replace(self._holdings, last_session=number, sessions=(*self._holdings.sessions, record)))
+        self._intend(replace(self._holdings, last_session=number, sessions=(*self._holdings.sessions, record)))
         return number
 
     def name_session(self, number: int, accessor: str, *, owned: bool) -> None:
@@ -102,9 +115,13 @@ class LeaseJournal:
         )
 
     def begin_lease(self, secret: str, session: int, now: datetime) -> None:
-        """Writes that a lease is about to be read."""
+        """Writes that a lease is about to be read.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
         record = LeaseRecord(secret=secret, session=session, begun_at=now.isoformat())
-        self._store(replace(self._holdings, leases=(*self._holdings.leases, record)))
+        self._intend(replace(self._holdings, leases=(*self._holdings.leases, record)))
 
     def name_lease(self, secret: str, session: int, lease_id: str) -> None:
         """Writes what came of the intent to read a lease; without an id the intent is dropped."""
@@ -122,10 +139,21 @@ class LeaseJournal:
         left = tuple(item for item in self._holdings.leases if item.lease_id != lease_id)
         self._store(replace(self._holdings, leases=left))
 
+    def _intend(self, holdings: Holdings) -> None:
+        before = self._holdings
+        self._store(holdings)
+        if self.fault:
+            self._holdings = before
+            raise JournalError(self.fault)
+
     def _store(self, holdings: Holdings) -> None:
-        tree = {"version": VERSION, **asdict(holdings)}
-        replace_file(self._path, json.dumps(tree).encode(), mode=0o600)
         self._holdings = holdings
+        try:
+            replace_file(self._path, json.dumps({"version": VERSION, **asdict(holdings)}).encode(), mode=0o600)
+        except OSError as error:
+            self.fault = f"{self._path}: {error.strerror}"
+        else:
+            self.fault = ""
 
 
 def _decode(data: bytes) -> Holdings:

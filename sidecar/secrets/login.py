@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.atomic_file import replace_file
 from runtime.secret import Secret
 from sidecar.secrets.client import Answer, Caller
 from sidecar.secrets.settings import AuthSettings
+
+OPENED = "secret-id.json"
+"""In the directory of the lease journal."""
 
 
 class LoginError(Exception):
@@ -29,11 +36,13 @@ class Login:
 
 
 class SecretIds:
-    """Unwraps a wrapped secret id once and keeps it: the wrapping token works a single time."""
+    """Opens a wrapped secret id once and keeps it in `place`, 0600: the wrapping token works a single time.
 
-    def __init__(self) -> None:
-        self._wrapped: Secret | None = None
-        self._plain: Secret | None = None
+    A restarted sidecar finds it there as long as the file that it came from is the same.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._path = place / OPENED
 
     async def plain(self, caller: Caller, auth: AuthSettings) -> Secret:
         """The secret id to log in with.
@@ -45,10 +54,24 @@ class SecretIds:
         given = read_credential(auth.secret_id_file, "secrets.auth.secret_id_file")
         if not auth.secret_id_wrapped:
             return given
-        if self._plain is None or given != self._wrapped:
-            self._plain = await self._unwrap(caller, auth, given)
-            self._wrapped = given
-        return self._plain
+        kept = self._kept(given)
+        if kept is None:
+            kept = await self._unwrap(caller, auth, given)
+            content = {"wrapping": _digest(given), "secret_id": kept.reveal()}
+            self._keep(json.dumps(content).encode())
+        return kept
+
+    def _keep(self, content: bytes) -> None:
+        """A volume that refuses it costs the next restart its login, not this one."""
+        with contextlib.suppress(OSError):
+            replace_file(self._path, content, mode=0o600)
+
+    def _kept(self, given: Secret) -> Secret | None:
+        try:
+            content = json.loads(self._path.read_bytes())
+            return Secret(content["secret_id"]) if content["wrapping"] == _digest(given) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     @staticmethod
     async def _unwrap(caller: Caller, auth: AuthSettings, wrapping: Secret) -> Secret:
@@ -62,6 +85,10 @@ class SecretIds:
             )
         unwrapped = await caller.call("POST", "sys/wrapping/unwrap", token=wrapping)
         return Secret(str(unwrapped.data["secret_id"]))
+
+
+def _digest(secret: Secret) -> str:
+    return hashlib.sha256(secret.reveal().encode()).hexdigest()
 
 
 def read_credential(path: Path | None, key: str) -> Secret:

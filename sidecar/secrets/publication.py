@@ -31,6 +31,7 @@ class Publication:
         self._proofs, self._clock, self._trail = proofs, clock, trail
         self._files: Mapping[str, Content] = {}
         self._grace: dict[str, float] = {}
+        self._publishing = False
         self.manifest: Manifest | None = None
         self.counters: Counter[str] = Counter()
 
@@ -80,11 +81,14 @@ class Publication:
         manifest = self._manifest_of(materials)
         before = self._publisher.replaced()
         self._proofs.fetched(manifest.generation, sessions=sessions(materials), leases=leases(materials))
+        self._publishing = True
         try:
             await asyncio.to_thread(self._publisher.publish, manifest, files)
         except PublishError:
             self._proofs.withdrawn(manifest.generation)
             raise
+        finally:
+            self._publishing = False
         due = self._clock.boot() + self._grace_s
         self._grace |= {name: due for name in self._publisher.replaced() if name not in before}
         self.manifest, self._files = manifest, files
@@ -93,7 +97,12 @@ class Publication:
         self._proofs.published(manifest.generation)
 
     def sweep(self) -> None:
-        """Removes sets whose grace has ended, and the oldest where there are too many."""
+        """Removes sets whose grace has ended, and the oldest where there are too many.
+
+        Not while one is being made: it would look like one that was replaced.
+        """
+        if self._publishing:
+            return
         now = self._clock.boot()
         names = [name for name in self._publisher.replaced() if self._grace.get(name, now) > now]
         kept = frozenset(names[:KEPT])

@@ -13,7 +13,7 @@ from runtime.secret import Secret
 from sidecar.secrets.audit import AuditTrail, hashed
 from sidecar.secrets.client import Answer, Caller, Fault, VaultError
 from sidecar.secrets.clock import Clock, wait_until
-from sidecar.secrets.lease_journal import LeaseJournal
+from sidecar.secrets.lease_journal import JournalError, LeaseJournal
 from sidecar.secrets.login import Login, LoginError, SecretIds, log_in
 from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, next_token_step
 from sidecar.secrets.settings import SecretsSettings
@@ -45,7 +45,7 @@ class Sessions:
     ) -> None:
         self._caller, self._settings, self._journal = caller, settings, journal
         self._clock, self._trail = clock, trail
-        self._secret_ids = SecretIds()
+        self._secret_ids = SecretIds(settings.lease_journal)
         self._wake = asyncio.Event()
         self._failures = Failures()
         self._suspect = False
@@ -154,7 +154,7 @@ class Sessions:
                 await self._renew(session)
             else:
                 await self._check(session)
-        except (VaultError, LoginError) as error:
+        except (VaultError, LoginError, JournalError) as error:
             self._failed(step, session if older else None, error)
             return
         (session.failures if older and session else self._failures).forget()
@@ -162,11 +162,11 @@ class Sessions:
         if not older:
             self._mishap = None
 
-    def _failed(self, step: Step, older: Session | None, error: VaultError | LoginError) -> None:
+    def _failed(self, step: Step, older: Session | None, error: VaultError | LoginError | JournalError) -> None:
         retry_after = error.retry_after_s if isinstance(error, VaultError) else 0.0
         failures = older.failures if older else self._failures
         failures.note(self._clock.boot(), self._clock.chance(), retry_after)
-        name = error.fault.value if isinstance(error, VaultError) else "credential_unreadable"
+        name = error.fault.value if isinstance(error, VaultError) else _NAMES[type(error)]
         if older is None:
             status = error.status if isinstance(error, VaultError) else 0
             self._mishap = Mishap(name=name, message=str(error), time=self._clock.wall(), status=status)
@@ -255,6 +255,12 @@ class Sessions:
         now, left = self._clock.boot(), float(answer.data.get("ttl") or 0)
         if left and left < session.life.end - now - 2:
             session.life = replace(session.life, ttl_s=now + left - session.life.start)
+
+
+_NAMES: dict[type[Exception], str] = {
+    LoginError: "credential_unreadable",
+    JournalError: "lease_journal_unwritable",
+}
 
 
 class _Counted:

@@ -70,7 +70,7 @@ class FileSettings:
     key: str = setting("", doc="the field of a raw file")
     keys: tuple[str, ...] = setting((), doc="fields of a json or dotenv file; empty: all")
     template: str = setting("", doc="text of a jinja2 template over the secret's fields")
-    template_file: Path | None = setting(None, doc="file with the template, read at start")
+    template_file: Path | None = setting(None, doc="file with the template, read whenever the secret is")
     mode: str = setting("0440", doc="permissions, octal; 0440 or tighter")
 
     def __post_init__(self) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sidecar.secrets.client import Fault, VaultError
 from sidecar.secrets.publish import Publisher, PublishError
+from sidecar.secrets.settings import FileSettings
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
 from tests.unit.sidecar.secrets.scene import DATABASE, KEYS, VENUE, Scene
 
@@ -329,6 +331,21 @@ async def test_a_reader_may_be_faster_than_the_publisher(
     assert scene.vault.alive() == (1, 1)
 
 
+async def test_a_set_that_is_being_made_is_not_swept(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make_scene(VENUE)
+    await scene.start()
+    swap = Publisher._swap
+
+    def swap_late(publisher: Publisher, target: str) -> None:
+        scene.agent._publication.sweep()
+        swap(publisher, target)
+
+    monkeypatch.setattr(Publisher, "_swap", swap_late)
+    scene.vault.write("venue", token="two")
+    await scene.clock.advance(2.1)
+    assert scene.read("venue.json") == {"token": "two"}
+
+
 async def test_a_full_volume_is_reported_and_tried_again(
     make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +363,34 @@ async def test_a_full_volume_is_reported_and_tried_again(
     await scene.clock.advance(16)
     assert scene.read("venue.json") == {"token": "two"}
     assert scene.agent.status().mishap is None
+
+
+async def test_without_a_lease_journal_nothing_is_asked_for(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    scene = make_scene(DATABASE)
+    with monkeypatch.context() as patch:
+        patch.setattr("sidecar.secrets.lease_journal.replace_file", full)
+        await scene.start()
+        await scene.clock.advance(30)
+        assert scene.vault.requests == []
+        mishap = scene.agent.status().token.mishap
+        assert mishap is not None
+        assert mishap.name == "lease_journal_unwritable"
+    await scene.clock.advance(16)
+    assert scene.generation == 1
+
+
+async def test_a_template_that_is_not_there_is_named(make_scene: MakeScene, tmp_path: Path) -> None:
+    file = FileSettings(name="venue", format="jinja2", template_file=tmp_path / "none")
+    scene = make_scene(replace(VENUE, files=(file,)))
+    await scene.start()
+    mishap = scene.agent.status().secrets[0].mishap
+    assert mishap is not None
+    assert (mishap.name, "none cannot be read" in mishap.message) == ("not_renderable", True)
 
 
 async def test_a_rejected_set_can_still_be_proved_later(make_scene: MakeScene) -> None:

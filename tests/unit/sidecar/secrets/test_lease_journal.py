@@ -6,7 +6,9 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sidecar.secrets.lease_journal import FILE, LeaseJournal, LeaseRecord, SessionRecord
+import pytest
+
+from sidecar.secrets.lease_journal import FILE, JournalError, LeaseJournal, LeaseRecord, SessionRecord
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 TEXT = "2026-11-02T12:00:00+00:00"
@@ -81,3 +83,21 @@ def test_what_is_held_does_not_show_in_its_text(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     journal.name_session(journal.begin_session(NOW, owned=True), "the-accessor", owned=True)
     assert "the-accessor" not in repr(journal.holdings)
+
+
+def test_an_intent_that_cannot_be_written_is_not_acted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = journal_in(tmp_path)
+    number = journal.begin_session(NOW, owned=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("sidecar.secrets.lease_journal.replace_file", full)
+        with pytest.raises(JournalError, match="No space left on device"):
+            journal.begin_session(NOW, owned=True)
+        journal.name_session(number, "accessor", owned=True)
+        assert "No space left" in journal.fault
+    assert journal.begin_session(NOW, owned=True) == 2
+    assert journal.fault == ""
+    assert journal_in(tmp_path).holdings.sessions[0].accessor == "accessor"
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")

@@ -40,9 +40,9 @@ def write(place: Path, name: str, text: str) -> Path:
 async def test_a_projected_token_is_read_again_at_every_login(tmp_path: Path, method: str, mount: str) -> None:
     server, path = Server(login=Answer(status=200, auth=AUTH)), write(tmp_path, "token", "first\n")
     auth = AuthSettings(method=method, role="broker", jwt_file=path)
-    login = await log_in(server, auth, SecretIds())
+    login = await log_in(server, auth, SecretIds(tmp_path))
     path.write_text("second\n")
-    await log_in(server, auth, SecretIds())
+    await log_in(server, auth, SecretIds(tmp_path))
     assert (login.token.reveal(), login.accessor, login.ttl_s, login.renewable) == ("t", "a", 60.0, True)
     assert server.asked == [
         (f"auth/{mount}/login", "", {"role": "broker", "jwt": "first"}),
@@ -57,36 +57,49 @@ def approle(tmp_path: Path, **changes: Any) -> AuthSettings:
 
 async def test_approle_sends_both_ids_to_its_mount(tmp_path: Path) -> None:
     server = Server(login=Answer(status=200, auth=AUTH))
-    await log_in(server, approle(tmp_path), SecretIds())
+    await log_in(server, approle(tmp_path), SecretIds(tmp_path))
     assert server.asked == [("auth/teams/a/login", "", {"role_id": "r", "secret_id": "s"})]
 
 
-async def test_a_wrapped_secret_id_is_unwrapped_once(tmp_path: Path) -> None:
+async def test_a_wrapped_secret_id_is_unwrapped_once_also_over_a_restart(tmp_path: Path) -> None:
     server = Server(
         login=Answer(status=200, auth=AUTH),
         lookup=Answer(status=200, data={"creation_path": "auth/teams/a/role/broker/secret-id"}),
         unwrap=Answer(status=200, data={"secret_id": "inner"}),
     )
-    ids = SecretIds()
     for _ in range(2):
-        await log_in(server, approle(tmp_path, secret_id_wrapped=True), ids)
+        await log_in(server, approle(tmp_path, secret_id_wrapped=True), SecretIds(tmp_path))
     paths = [path for path, _, _ in server.asked]
     assert paths == ["sys/wrapping/lookup", "sys/wrapping/unwrap", "auth/teams/a/login", "auth/teams/a/login"]
     assert server.asked[1][1] == "s"
     assert server.asked[3][2] == {"role_id": "r", "secret_id": "inner"}
 
 
+async def test_a_new_wrapping_token_is_opened_too(tmp_path: Path) -> None:
+    server = Server(
+        login=Answer(status=200, auth=AUTH),
+        lookup=Answer(status=200, data={"creation_path": "auth/teams/a/role/broker/secret-id"}),
+        unwrap=Answer(status=200, data={"secret_id": "inner"}),
+    )
+    auth = approle(tmp_path, secret_id_wrapped=True)
+    await log_in(server, auth, SecretIds(tmp_path))
+    write(tmp_path, "secret", "another")
+    await log_in(server, auth, SecretIds(tmp_path))
+    assert [path for path, _, _ in server.asked].count("sys/wrapping/unwrap") == 2
+    assert (tmp_path / "secret-id.json").stat().st_mode & 0o777 == 0o600
+
+
 async def test_something_else_that_was_wrapped_is_refused_unopened(tmp_path: Path) -> None:
     server = Server(lookup=Answer(status=200, data={"creation_path": "cubbyhole/x"}))
     with pytest.raises(LoginError, match="was made by 'cubbyhole/x', not by approle"):
-        await log_in(server, approle(tmp_path, secret_id_wrapped=True), SecretIds())
+        await log_in(server, approle(tmp_path, secret_id_wrapped=True), SecretIds(tmp_path))
     assert len(server.asked) == 1
 
 
 async def test_a_token_from_a_file_is_adopted_and_not_ours(tmp_path: Path) -> None:
     server = Server(lookup_self=Answer(status=200, data={"accessor": "a", "ttl": 30, "renewable": False}))
     auth = AuthSettings(method="token_file", token_file=write(tmp_path, "token", " tok \n"))
-    login = await log_in(server, auth, SecretIds())
+    login = await log_in(server, auth, SecretIds(tmp_path))
     assert (login.token.reveal(), login.owned, login.ttl_s) == ("tok", False, 30.0)
 
 
@@ -96,11 +109,11 @@ async def test_a_missing_or_empty_file_is_named(tmp_path: Path, text: str | None
     if text is not None:
         path.write_text(text)
     with pytest.raises(LoginError, match=message) as raised:
-        await log_in(Server(), AuthSettings(role="r", jwt_file=path), SecretIds())
+        await log_in(Server(), AuthSettings(role="r", jwt_file=path), SecretIds(tmp_path))
     assert str(path) in str(raised.value)
 
 
 async def test_a_login_that_wants_more_is_explained(tmp_path: Path) -> None:
     server = Server(login=Answer(status=200, auth={"mfa_requirement": {}}))
     with pytest.raises(LoginError, match="second factor"):
-        await log_in(server, approle(tmp_path), SecretIds())
+        await log_in(server, approle(tmp_path), SecretIds(tmp_path))
