@@ -20,6 +20,7 @@ from sidecar.agent import Agent, Messenger
 from sidecar.config import Config
 from sidecar.console.control import control_application, control_path
 from sidecar.console.curve import History, Sample, panel_samples
+from sidecar.console.deeds import Deeds
 from sidecar.console.diagnosis import bundle
 from sidecar.console.picture import Picture
 from sidecar.console.recent import RecentLog
@@ -58,11 +59,14 @@ _NOTHING = Ledger(events=EventLedger(), logs=LogLedger())
 class Sidecar:
     """Every part of the process. `bind` first, then `run` until told to stop."""
 
-    def __init__(self, config: Config, environ: Mapping[str, str], recent: RecentLog, agent: Agent | None) -> None:
+    def __init__(
+        self, config: Config, environ: Mapping[str, str], recent: RecentLog, agent: Agent | None, deeds: Deeds
+    ) -> None:
         self._config = config
         self._environ = environ
         self._recent = recent
         self._agent = agent
+        self._deeds = deeds
         self._clock = time.time_ns
         self._identity = Identity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
         self._grpc_health = GrpcHealth()
@@ -218,7 +222,7 @@ class Sidecar:
             producers=self._producers(),
             ledger=self._ledger(),
             export=self._export_status(),
-            secrets=secrets_json(self._agent.status() if self._agent else None),
+            secrets=secrets_json(self._agent.status() if self._agent else None, self._deeds.document()),
             journal=asdict(self._pipeline.journal_status()) if self._opened else {},
             history=history,
             panels=self._config.console.panels,

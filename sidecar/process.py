@@ -12,6 +12,7 @@ from runtime.run import complain
 from sidecar.agent import Agent
 from sidecar.app import Sidecar
 from sidecar.config import Config
+from sidecar.console.deeds import Deeds
 from sidecar.console.recent import RecentLog
 
 EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
@@ -28,7 +29,8 @@ async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, s
         )
     code = EX_OK
     try:
-        sidecar = Sidecar(config, environ, recent, make_agent(config))
+        deeds = Deeds()
+        sidecar = Sidecar(config, environ, recent, make_agent(config, deeds), deeds)
         sidecar.bind()
         await sidecar.run(stop)
     except* (AddressError, OSError) as group:
@@ -39,14 +41,13 @@ async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, s
     return code
 
 
-def make_agent(config: Config) -> Agent | None:
-    """The secrets' agent, where a secret is configured."""
+def make_agent(config: Config, deeds: Deeds) -> Agent | None:
+    """The secrets' agent, where a secret is configured; what it does goes to `deeds`."""
     if not config.secrets.secrets:
         return None
     from sidecar.secrets.agent import SecretsAgent  # noqa: PLC0415 - hvac takes its time, and may not be wanted
-    from sidecar.secrets.audit import log_audit  # noqa: PLC0415 - see above
 
-    return SecretsAgent(config.secrets, on_audit=log_audit)
+    return SecretsAgent(config.secrets, on_audit=deeds.add)
 
 
 def _is_loopback(address: str) -> bool:

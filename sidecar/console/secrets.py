@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sidecar.secrets.status import Mishap, Rejection, SecretsStatus, SecretStatus, TokenStatus
 
 JsonObject = dict[str, Any]
+SHOWN = 30
+"""Deeds in the document: it goes to every page each second."""
 
 
-def secrets_json(status: SecretsStatus | None) -> JsonObject:
-    """The part `secrets` of the status document; None where no secret is configured."""
+def secrets_json(status: SecretsStatus | None, deeds: Sequence[JsonObject] = ()) -> JsonObject:
+    """The part `secrets` of the status document; None where no secret is configured.
+
+    `deeds` is what was done lately, the latest first.
+    """
     if status is None:
         return {"configured": False, "secrets": []}
     return {
@@ -33,6 +39,7 @@ def secrets_json(status: SecretsStatus | None) -> JsonObject:
             for (operation, outcome), count in sorted(status.requests.items())
         ],
         "counters": dict(status.counters),
+        "deeds": list(deeds[:SHOWN]),
     }
 
 

@@ -175,6 +175,26 @@ function secretRow(secret, refused, now) {
     secret.mishap && secret.state !== "fresh" ? make("p", "fault", `${secret.mishap.name}: ${secret.mishap.message}`) : null);
 }
 
+const DEEDS = {
+  login: "logged in", read: "read", publish: "published", acknowledge: "proved", reject: "refused", renew: "renewed",
+  revoke: "lease revoked", rotate: "rotation asked for", "token.renew": "token renewed", "token.revoke": "token revoked",
+};
+
+function deedRow(deed, now) {
+  const well = deed.outcome === "ok";
+  const about = [deed.secret, deed.generation ? `generation ${deed.generation}` : "", well ? "" : deed.outcome.replaceAll("_", " "),
+    ...["producer", "reason"].map((key) => deed.attributes[key])].filter(Boolean);
+  const when = make("time", "quiet", clock(deed.time));
+  when.dateTime = deed.time;
+  return make("li", well ? null : "bad", when, make("span", "deed", DEEDS[deed.deed] ?? deed.deed), make("span", null, about.join(", ")), make("span", "quiet", `${ago(deed.time, now)} ago`));
+}
+
+function drawDeeds(secrets, now) {
+  const deeds = secrets.deeds ?? [];
+  byId("deeds-box").hidden = !deeds.length;
+  show(byId("deeds"), ...deeds.map((deed) => deedRow(deed, now)));
+}
+
 function drawSecrets(secrets, producers, now) {
   if (!secrets.configured) return show(byId("secrets"), make("p", "quiet", "No secret is configured."));
   const by = producers.filter((item) => item.applied_generation === secrets.generation && secrets.generation).map((item) => item.id);
@@ -251,6 +271,7 @@ function draw(status) {
   drawFlow(status, now);
   drawPanels(status);
   drawSecrets(status.secrets, status.producers, now);
+  drawDeeds(status.secrets, now);
   drawConditions(status, now);
   drawLedger(status);
 }

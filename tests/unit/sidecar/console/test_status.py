@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sidecar.console.deeds import Deeds
+from sidecar.secrets.audit import AuditEvent
 from sidecar.telemetry.export import ExportStatus, SignalStatus
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.producers import ProducerLedger, SecretsRefusal
-from tests.unit.sidecar.console.world import LEDGER, NOW_NS, NS, PRODUCER, document
+from tests.unit.sidecar.console.world import LEDGER, MOMENT, NOW_NS, NS, PRODUCER, document
 
 
 def test_a_healthy_sidecar_says_so_with_its_probes() -> None:
@@ -105,3 +107,31 @@ def test_secrets_are_told_without_a_value_and_with_the_tokens_rest() -> None:
 
 def test_without_secrets_the_document_says_so() -> None:
     assert document(secrets=None)["secrets"] == {"configured": False, "secrets": []}
+
+
+def test_what_was_done_with_secrets_is_told_latest_first() -> None:
+    assert document()["secrets"]["deeds"] == [
+        {
+            "time": "2023-11-14T22:00:00.000Z",
+            "deed": "renew",
+            "outcome": "denied",
+            "secret": "database",
+            "generation": None,
+            "attributes": {},
+        },
+        {
+            "time": "2023-11-14T22:00:00.000Z",
+            "deed": "publish",
+            "outcome": "ok",
+            "secret": "",
+            "generation": 3,
+            "attributes": {},
+        },
+    ]
+
+
+def test_only_the_latest_deeds_are_kept() -> None:
+    deeds = Deeds(kept=2)
+    for generation in range(5):
+        deeds.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=generation))
+    assert [item["generation"] for item in deeds.document()] == [4, 3]

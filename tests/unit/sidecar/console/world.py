@@ -9,11 +9,13 @@ from typing import Any
 
 from sidecar import facts
 from sidecar.console.curve import History, PanelSample, Sample
+from sidecar.console.deeds import Deeds
 from sidecar.console.secrets import secrets_json
 from sidecar.console.settings import PanelSettings
 from sidecar.console.status import Identity, Parts, status_document
 from sidecar.health.conditions import Facts, evaluate, track
 from sidecar.health.settings import HealthSettings
+from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
 from sidecar.telemetry.export import ExportStatus, SignalStatus
@@ -92,6 +94,9 @@ def parts(
         producer=facts.producer_facts("broker", producer, NOW_NS),
         export=facts.export_facts(export, ledger.logs.queued),
     )
+    deeds = Deeds()
+    deeds.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=3))
+    deeds.add(AuditEvent(time=MOMENT, name="secrets.renew", outcome="denied", secret="database"))
     conditions = track((), evaluate(replace(found, **(changed or {})), HealthSettings()), NOW_NS - 30 * NS)
     return Parts(
         now_ns=NOW_NS,
@@ -100,7 +105,7 @@ def parts(
         producers=[producer] if producer else [],
         ledger=ledger,
         export=export,
-        secrets=secrets_json(secrets),
+        secrets=secrets_json(secrets, deeds.document()),
         journal=journal,
         history=history(),
         panels=PANELS,
