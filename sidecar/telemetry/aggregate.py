@@ -17,7 +17,8 @@ from telemetry.v1 import telemetry_pb2 as pb
 from sidecar.telemetry.columns import Columns
 from sidecar.telemetry.measuring import Feed, Measuring
 from sidecar.telemetry.model import EventType, Family, Instrument, Labels, ProducerMetrics, Session, Snapshot
-from sidecar.telemetry.series import Row, Series, labels_of, new_series, series_of
+from sidecar.telemetry.series import Row, Series, labels_of, new_series
+from sidecar.telemetry.table import Table, identity
 
 OVERFLOW: Labels = (("otel.metric.overflow", "true"),)
 """Attributes of the series that takes what the limit leaves out (OpenTelemetry metrics SDK, cardinality limits)."""
@@ -35,65 +36,6 @@ class Limit:
     instrument: int = 2000
     producer: int = 50_000
     instruments: int = 1000
-
-
-class Table:
-    """An instrument of a producer and its series. `owner` is the stream that last claimed its definition.
-
-    Series are found by their labels in alphabetical order: two event types may name them in different orders.
-    """
-
-    __slots__ = ("captured", "frozen", "instrument", "owner", "owner_session", "retired", "series")
-
-    def __init__(self, instrument: Instrument, owner: int, owner_session: str) -> None:
-        self.instrument = instrument
-        self.owner = owner
-        self.owner_session = owner_session
-        self.series: dict[Labels, Series] = {}
-        self.retired = False
-        self.frozen: Family | None = None
-        self.captured: list[Row] | None = None
-
-    def freeze(self) -> Family:
-        """The family of the snapshot; the same object until a series changes."""
-        family = self.frozen
-        if family is None:
-            item = self.instrument
-            family = Family(
-                name=item.name,
-                kind=item.kind,
-                unit=item.unit,
-                description=item.description,
-                bounds=item.bounds,
-                points=[series.freeze() for series in self.series.values()],
-            )
-            self.frozen = family
-        return family
-
-    def capture(self) -> Row:
-        """The state as plain values; those of the series are the same list until one changes."""
-        rows = self.captured
-        if rows is None:
-            rows = self.captured = [series.row() for series in self.series.values()]
-        item = self.instrument
-        definition = [item.name, int(item.kind), item.unit, item.description, item.bounds]
-        return [definition, self.owner, self.owner_session, rows]
-
-    @classmethod
-    def from_capture(cls, captured: Sequence[Any]) -> Table:
-        """The table whose `capture` this was."""
-        (name, kind, unit, description, bounds), owner, owner_session, rows = captured
-        instrument = Instrument(name=name, kind=kind, unit=unit, description=description, bounds=tuple(bounds))
-        table = cls(instrument, owner, owner_session)
-        for row in rows:
-            series = series_of(instrument, row)
-            table.series[tuple(sorted(series.labels))] = series
-        return table
-
-
-def identity(instrument: Instrument) -> tuple[int, str, tuple[float, ...]]:
-    """What all definitions of one instrument's name share."""
-    return instrument.kind, instrument.unit, instrument.bounds
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from sidecar.telemetry.aggregate import Aggregate
 from sidecar.telemetry.backlog import Backlog
 from sidecar.telemetry.checkpoint import Checkpoint, SessionRow
 from sidecar.telemetry.contract import Fault, Limits
+from sidecar.telemetry.definition import check_define, event_type
 from sidecar.telemetry.journal import Declarations, Journal
 from sidecar.telemetry.ledger import Counts
 from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
@@ -125,7 +126,7 @@ class Intake:
         known = stream.declarations.defines.get(define.event_id)
         if known == raw:
             return []
-        faults = contract.check_define(define, self._limits)
+        faults = check_define(define, self._limits)
         if known is not None:
             faults = [Fault("definition_conflict", f"event id {define.event_id} means another type on this stream")]
         elif len(stream.types) >= self._limits.max_event_types:
@@ -140,7 +141,7 @@ class Intake:
         except OSError:
             del declarations.defines[define.event_id]
             raise
-        kind = contract.event_type(define)
+        kind = event_type(define)
         # Batches that were handed on share the mapping: a new one, not a changed one.
         stream.types = {**stream.types, define.event_id: kind}
         refused = self._aggregate.define(stream.number, stream.session, kind, recovery=stream.recovery)

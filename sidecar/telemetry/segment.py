@@ -21,10 +21,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
 from telemetry.v1 import telemetry_pb2 as pb
 
 from runtime.framing import HEADER_BYTES, RECORD_HEADER_BYTES, Record, file_header, file_version, frame, records
-from sidecar.telemetry.contract import event_type
+from sidecar.telemetry.definition import event_type
 from sidecar.telemetry.model import EventType, Session
 
 KIND = b"TELJ"
@@ -203,15 +204,25 @@ class SegmentReader:
     def __init__(self, data: bytes) -> None:
         self._records = records(data)
         self.streams: dict[int, StreamContext] = {}
+        self.unreadable = 0
+        """Sound records that say nothing this program understands: left out."""
 
     def __iter__(self) -> Iterator[tuple[Record, int, Entry]]:
         """Each record with its stream (0 where it has none) and what it says; fillers are left out."""
         for record in self._records:
-            entry = _entry(record.payload)
+            entry = self._said(record.payload)
             if entry is not None:
-                stream, said = entry
-                self._declare(stream, said)
-                yield record, stream, said
+                yield record, *entry
+
+    def _said(self, payload: bytes) -> tuple[int, Entry] | None:
+        try:
+            entry = _entry(payload)
+            if entry is not None:
+                self._declare(*entry)
+        except (DecodeError, struct.error, ValueError, KeyError):
+            self.unreadable += 1
+            return None
+        return entry
 
     def _declare(self, stream: int, said: Entry) -> None:
         if isinstance(said, pb.Hello):

@@ -24,11 +24,9 @@ def exact_sum(high: float, low: float, values: Sequence[float]) -> tuple[float, 
     """
     try:
         total = math.fsum((high, low, *values))
+        return total, math.fsum((high, low, *values, -total)) if math.isfinite(total) else 0.0
     except OverflowError:
-        total = sum(values, high)
-    if not math.isfinite(total):
-        return total, 0.0
-    return total, math.fsum((high, low, *values, -total))
+        return sum(values, high), 0.0
 
 
 class Sum:

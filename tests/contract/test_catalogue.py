@@ -4,7 +4,8 @@ from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry.catalogue import CATALOGUE
 from broker.telemetry.document import exposed
-from sidecar.telemetry.contract import Limits, check_define
+from sidecar.telemetry.contract import Limits
+from sidecar.telemetry.definition import check_define
 from sidecar.telemetry.exposition_names import family_name
 
 DEFINES = CATALOGUE.defines({"broker": "oanda"})

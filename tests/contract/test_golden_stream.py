@@ -7,15 +7,8 @@ from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry.columns import fill, kinds
 from runtime.framing import file_version, records
-from sidecar.telemetry.contract import (
-    Limits,
-    check_batch,
-    check_cover,
-    check_define,
-    check_group,
-    check_hello,
-    event_type,
-)
+from sidecar.telemetry.contract import Limits, check_batch, check_cover, check_group, check_hello
+from sidecar.telemetry.definition import check_define, event_type
 from tests.unit.broker.telemetry.samples import SHOP, START_NS
 
 GOLDEN = Path(__file__).parents[1] / "data" / "stream" / "version-1.bin"

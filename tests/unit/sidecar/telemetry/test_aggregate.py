@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.aggregate import OVERFLOW, Aggregate, Limit
-from sidecar.telemetry.contract import event_type
+from sidecar.telemetry.definition import event_type
 from sidecar.telemetry.model import Distribution, Exemplar, Number, Session
 from sidecar.telemetry.series import exact_sum
 from tests.unit.sidecar.telemetry.batches import TIME_NS, batch, order_define, orders, sample_define, samples

@@ -5,16 +5,8 @@ from collections.abc import Callable
 import pytest
 from telemetry.v1 import telemetry_pb2 as pb
 
-from sidecar.telemetry.contract import (
-    Limits,
-    check_batch,
-    check_cover,
-    check_define,
-    check_group,
-    check_hello,
-    cut_strings,
-    event_type,
-)
+from sidecar.telemetry.contract import Limits, check_batch, check_cover, check_group, check_hello, cut_strings
+from sidecar.telemetry.definition import check_define, event_type
 from tests.unit.sidecar.telemetry.batches import batch, filled, hello, order_define, samples
 
 

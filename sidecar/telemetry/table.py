@@ -1,0 +1,68 @@
+"""An instrument of one producer, and its series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sidecar.telemetry.model import Family, Instrument, Labels
+from sidecar.telemetry.series import Row, Series, series_of
+
+
+class Table:
+    """An instrument of a producer and its series. `owner` is the stream that last claimed its definition.
+
+    Series are found by their labels in alphabetical order: two event types may name them in different orders.
+    """
+
+    __slots__ = ("captured", "frozen", "instrument", "owner", "owner_session", "retired", "series")
+
+    def __init__(self, instrument: Instrument, owner: int, owner_session: str) -> None:
+        self.instrument = instrument
+        self.owner = owner
+        self.owner_session = owner_session
+        self.series: dict[Labels, Series] = {}
+        self.retired = False
+        self.frozen: Family | None = None
+        self.captured: list[Row] | None = None
+
+    def freeze(self) -> Family:
+        """The family of the snapshot; the same object until a series changes."""
+        family = self.frozen
+        if family is None:
+            item = self.instrument
+            family = Family(
+                name=item.name,
+                kind=item.kind,
+                unit=item.unit,
+                description=item.description,
+                bounds=item.bounds,
+                points=[series.freeze() for series in self.series.values()],
+            )
+            self.frozen = family
+        return family
+
+    def capture(self) -> Row:
+        """The state as plain values; those of the series are the same list until one changes."""
+        rows = self.captured
+        if rows is None:
+            rows = self.captured = [series.row() for series in self.series.values()]
+        item = self.instrument
+        definition = [item.name, int(item.kind), item.unit, item.description, item.bounds]
+        return [definition, self.owner, self.owner_session, rows]
+
+    @classmethod
+    def from_capture(cls, captured: Sequence[Any]) -> Table:
+        """The table whose `capture` this was."""
+        (name, kind, unit, description, bounds), owner, owner_session, rows = captured
+        instrument = Instrument(name=name, kind=kind, unit=unit, description=description, bounds=tuple(bounds))
+        table = cls(instrument, owner, owner_session)
+        for row in rows:
+            series = series_of(instrument, row)
+            table.series[tuple(sorted(series.labels))] = series
+        return table
+
+
+def identity(instrument: Instrument) -> tuple[int, str, tuple[float, ...]]:
+    """What all definitions of one instrument's name share."""
+    return instrument.kind, instrument.unit, instrument.bounds
