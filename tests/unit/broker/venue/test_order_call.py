@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.domain import OrderType, PositionFill, Protection, Side, TimeInForce
 from broker.venue import order_call
+from tests import v20_schema
 from tests.unit.broker.orders.samples import make_request
 
 
@@ -86,3 +90,39 @@ def test_close_asks_all_only_of_the_side_that_exists() -> None:
     call = order_call.close_position("EUR_USD", "id", long=False, units=None)
     assert call.body == {"shortUnits": "ALL", "shortClientExtensions": {"id": "id"}, "longUnits": "NONE"}
     assert order_call.close_trade("7", Decimal(10)).body == {"units": "10"}
+
+
+PRICES = st.decimals("0.5", "2", places=5)
+PROTECTIONS = st.none() | st.builds(Protection, price=PRICES) | st.builds(Protection, distance=PRICES)
+
+
+@given(
+    kind=st.sampled_from(OrderType),
+    side=st.sampled_from(Side),
+    units=st.integers(1, 10**8).map(Decimal),
+    price=PRICES,
+    time_in_force=st.sampled_from([TimeInForce.GTC, TimeInForce.GTD]),
+    position_fill=st.sampled_from(PositionFill),
+    take_profit=st.none() | st.builds(Protection, price=PRICES),
+    stop_loss=PROTECTIONS,
+)
+def test_every_order_is_one_of_the_venues_description(
+    kind: OrderType, side: Side, units: Decimal, price: Decimal, time_in_force: TimeInForce, **fields: Any
+) -> None:
+    dependent = kind in order_call.DEPENDENT
+    request = make_request(
+        type=kind,
+        side=side,
+        units=units,
+        price=None if kind is OrderType.TRAILING_STOP_LOSS else price,
+        distance=price if kind is OrderType.TRAILING_STOP_LOSS else None,
+        time_in_force=TimeInForce.FOK if kind is OrderType.MARKET else time_in_force,
+        expires_at=datetime(2026, 1, 6, tzinfo=UTC),
+        trade_id="7" if dependent else None,
+        tag="t",
+        comment="c",
+        **fields,
+    )
+    order = order_call.create(request, "bk.a.1.X.y").body["order"]
+    described = order["type"].removeprefix("GUARANTEED_")  # the description is older than these: as a stop-loss
+    assert v20_schema.request_faults(described, order | {"type": described}) == []
