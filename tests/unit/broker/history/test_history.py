@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ from broker.history.archive import (
     parse_cursor,
 )
 from broker.history.database import Database, DatabaseUnavailableError
-from broker.history.schema import migrate
+from broker.history.schema import MIGRATIONS, NEWEST, migrate
 from broker.history.settings import HistorySettings
 from broker.telemetry.events import HistorySample
 from tests.unit.broker.history.changes import START, ChangeList, make_order, make_transaction
@@ -216,6 +218,14 @@ async def test_migrations_make_the_tables_that_the_code_declares(bench: Bench) -
         await migrate(connection)
         await migrate(connection)
         assert await connection.run_sync(differences) == []
+
+
+def test_newest_step_is_the_head_of_the_migrations() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+
+    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST]
 
 
 async def test_batch_is_one_transaction_with_its_position(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
