@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from broker.cli import commands
+from broker.cli.client import AnswerError, Call
+
+ORDER = {"id": "01J", "instrument": "EUR_USD", "side": "buy", "units": "100", "price": None, "status": "pending"}
+Run = Callable[..., Result]
+
+
+class FakeBroker:
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.keys: list[str] = []
+        self.answer: dict[str, Any] | AnswerError = {}
+
+    async def __call__(self, call: Call, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
+        self.calls.append(call)
+        self.keys.append(key)
+        if isinstance(self.answer, AnswerError):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
+    made = FakeBroker()
+    monkeypatch.setattr(commands, "ask", made)
+    return made
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    key = tmp_path / "key"
+    key.write_text("the-key\n")
+
+    def invoke(name: str, *arguments: str) -> Result:
+        return CliRunner().invoke(commands.COMMANDS[name], [*arguments, "--key-file", str(key)])
+
+    return invoke
+
+
+def test_orders_are_lines_with_tabs_where_there_is_no_terminal(broker: FakeBroker, run: Run) -> None:
+    broker.answer = {"orders": [ORDER]}
+    result = run("orders", "--instrument", "EUR_USD")
+
+    header, line = result.output.splitlines()
+    assert header.split("\t")[:4] == ["id", "instrument", "side", "type"]
+    assert line.split("\t")[:7] == ["01J", "EUR_USD", "buy", "-", "100", "-", "pending"]
+    assert broker.calls == [Call("GET", "/v1/orders", params={"instrument": "EUR_USD"})]
+    assert broker.keys == ["the-key"]
+
+
+def test_json_is_the_answer_itself(broker: FakeBroker, run: Run) -> None:
+    broker.answer = {"orders": [ORDER]}
+
+    assert json.loads(run("orders", "--json").output) == broker.answer
+
+
+def test_nothing_is_said_in_words(broker: FakeBroker, run: Run) -> None:
+    broker.answer = {"positions": []}
+
+    assert run("positions").output == "no open positions\n"
+
+
+@pytest.mark.parametrize(("name", "state"), [("halt", "halted"), ("reduce", "reducing"), ("resume", "active")])
+def test_state_is_changed_with_a_reason(broker: FakeBroker, run: Run, name: str, state: str) -> None:
+    broker.answer = {"state": state}
+    result = run(name, "--reason", "news")
+
+    assert result.output == f"the broker is {state}\n"
+    assert broker.calls == [Call("PUT", "/v1/admin/state", body={"state": state, "reason": "news"})]
+    assert run(name).exit_code == 2
+
+
+def test_mismatches_are_listed(broker: FakeBroker, run: Run) -> None:
+    broker.answer = {"mismatches": [{"kind": "position", "subject": "EUR_USD", "ours": "0", "theirs": "100"}]}
+
+    assert run("reconcile").output == "kind\tsubject\tours\ttheirs\nposition\tEUR_USD\t0\t100\n"
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 77), (403, 77), (422, 1), (503, 1), (0, 69)])
+def test_exit_code_says_what_kind_of_failure(broker: FakeBroker, run: Run, status: int, code: int) -> None:
+    broker.answer = AnswerError(status, "why it failed")
+    result = run("orders")
+
+    assert result.exit_code == code
+    assert "why it failed" in result.output
