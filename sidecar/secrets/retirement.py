@@ -90,8 +90,11 @@ class Retirement:
         current = self._sessions.current
         if current is None:
             return
+        # A token that is not ours to revoke does not take its leases with it: it is kept until they are gone.
+        burdened = {item.session for item in self._superseded}
         for record in self._journal.holdings.sessions:
             kept = record.number == current.number or record.number in sessions | needed
+            kept = kept or (not record.owned and record.number in burdened)
             waiting = self._failures.setdefault(record.number, Failures()).retry_at() > self._clock.boot()
             if not kept and not waiting:
                 await self._revoke_session(record, current)

@@ -12,8 +12,8 @@ import pytest
 
 from sidecar.secrets.client import Fault, VaultError
 from sidecar.secrets.publish import Publisher, PublishError
-from sidecar.secrets.settings import FileSettings
-from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
+from sidecar.secrets.settings import AuthSettings, FileSettings
+from tests.unit.sidecar.secrets.fake_vault import Token, failure, on, unreachable
 from tests.unit.sidecar.secrets.scene import DATABASE, KEYS, VENUE, Scene
 
 MakeScene = Callable[..., Scene]
@@ -124,7 +124,7 @@ async def test_no_failure_makes_a_hot_loop(make_scene: MakeScene, fault: str, wo
     scene.vault.fails = on(word, lambda _: FAULTS[fault])
     await scene.start()
     scene.prove()
-    await scene.clock.advance(130)
+    await scene.clock.advance(75)
     for path in {item.path for item in scene.vault.requests}:
         assert most_in_a_minute(scene.vault.failures(path)) <= 10, path
 
@@ -416,6 +416,25 @@ async def test_all_named_producers_must_prove_a_set(make_scene: MakeScene) -> No
     assert scene.agent.status().generation_acknowledged == 0
     scene.agent.applied("pricer", 1)
     assert scene.agent.status().generation_acknowledged == 1
+
+
+async def test_a_token_that_is_not_ours_stays_and_its_old_leases_go(make_scene: MakeScene, tmp_path: Path) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.tokens["operators"] = Token("accessor", scene.clock.now + 86400, scene.clock.now + 86400)
+    (tmp_path / "token").write_text("operators")
+    auth = AuthSettings(method="token_file", token_file=tmp_path / "token")
+    scene.settings = replace(scene.settings, auth=auth)
+    scene.agent = scene._agent()
+    await scene.start()
+    for _ in range(3):
+        await scene.kill()
+        await scene.start()
+    scene.prove()
+    await scene.clock.advance(2)
+    assert scene.vault.alive() == (1, 1)
+    scene.agent.goodbye("broker")
+    await scene.stop()
+    assert scene.vault.alive() == (1, 0)
 
 
 async def test_after_a_goodbye_everything_is_given_back(make_scene: MakeScene) -> None:
