@@ -192,11 +192,13 @@ class Credentials:
         if self._is_proved and self._held is not None and self._held.database == login:
             return None, None
         name = generation.name_of("database.json")
-        engine = self._database.engine(login)
+        engine: AsyncEngine | None = None
         try:
+            engine = self._database.engine(login)
             await self._database.prove(engine)
         except LoginRefusedError as error:
-            await engine.dispose()
+            if engine is not None:
+                await engine.dispose()
             raise GenerationError(generation.number, name, "Unauthorized", str(error)) from error
         except DatabaseUnavailableError as error:
             return engine, GenerationError(generation.number, name, "DatabaseUnavailable", str(error))

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -138,7 +139,11 @@ class Database:
             _LOG.warning("database pool not closed in order", extra={"fault": describe(error)})
 
     def engine(self, login: DatabaseLogin | None) -> AsyncEngine:
-        """An engine for a login, not connected yet; the caller adopts or disposes it."""
+        """An engine for a login, not connected yet; the caller adopts or disposes it.
+
+        Raises:
+            DatabaseUnavailableError: `ca_file` cannot be read.
+        """
         url = make_url(self._settings.url)
         options: dict[str, Any] = {"hide_parameters": True}
         if url.drivername.startswith("sqlite"):
@@ -163,8 +168,15 @@ class Database:
         if settings.role:
             found["server_settings"]["role"] = settings.role
         if settings.ca_file is not None:
-            found["ssl"] = ssl.create_default_context(cafile=str(settings.ca_file))
+            found["ssl"] = _trust(settings.ca_file)
         return found
+
+
+def _trust(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise DatabaseUnavailableError(f"history.ca_file {ca_file}: {error.strerror or error}") from error
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from broker.domain import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
+from broker.health import Condition
 from broker.orders.errors import DrainingError, NotReadyError, UnknownOrderError
 from broker.orders.journal import JournalError
 from broker.venue.errors import NotAuthorizedError, NotSentError, RateLimitedError
 from tests.unit.broker.api.conftest import Client
+from tests.unit.broker.api.fake_desk import NOW
 from tests.unit.broker.volume import KEYS
 
 
@@ -216,6 +218,18 @@ async def test_desk_that_cannot_is_a_problem_with_retry_after(
     answer = await api.place()
 
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (status, problem, retry_after)
+
+
+async def test_standby_is_409_and_says_who_trades(api: Client) -> None:
+    api.desk.fault = NotReadyError("NotOwner", 2.5)
+    words = "the account is traded by broker (process 7, epoch 3)"
+    api.surface.conditions = lambda: [
+        Condition(name="ownership", ok=False, reason="NotOwner", message=words, since=NOW)
+    ]
+    answer = await api.place()
+
+    assert (answer.status, answer.problem, answer.headers["retry-after"]) == (409, "not-owner-of-account", "3")
+    assert words in answer.json()["detail"]
 
 
 async def test_draining_refuses_orders_and_still_cancels(api: Client) -> None:

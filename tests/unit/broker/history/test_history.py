@@ -289,3 +289,11 @@ async def test_journal_that_cannot_be_read_is_told_and_tried_again(
         assert await writer.flush(FOREVER)
 
     assert bench.condition().ok
+
+
+def test_certificates_that_are_not_there_yet_are_named(tmp_path: Path) -> None:
+    missing = tmp_path / "ca.crt"
+    database = Database(HistorySettings(url="postgresql+asyncpg://host/db", ca_file=missing))
+
+    with pytest.raises(DatabaseUnavailableError, match=r"history\.ca_file .*ca\.crt: No such file"):
+        database.engine(None)
