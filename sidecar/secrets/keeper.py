@@ -270,7 +270,7 @@ class Keeper:
             files=tuple(file.name for file in self.secret.files),
             read_at=material.read_at if material else None,
             last_success=self._last_success,
-            expires_in_s=None if life is None or life.end == NEVER else life.end - now,
+            expires_in_s=None if material is None or (end := self._end(material)) == NEVER else end - now,
             ends_in_s=None if life is None or life.last == NEVER else life.last - now,
             next_step=step.act.value if step else "login",
             next_in_s=max(0.0, step.at - now) if step and step.at < NEVER else None,
@@ -278,6 +278,11 @@ class Keeper:
             mishap=self._mishap,
             reads=dict(self._reads),
         )
+
+    def _end(self, material: Material) -> float:
+        """A lease ends with its token."""
+        tokens = [self._sessions.alive[item].life.end for item in material.sessions if item in self._sessions.alive]
+        return min([material.life.end, *tokens])
 
     def _state(self) -> str:
         if self.material is None:

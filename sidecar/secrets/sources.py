@@ -13,6 +13,7 @@ from sidecar.secrets.login import read_credential
 from sidecar.secrets.settings import SecretSettings
 
 STATIC_ROLE_MARGIN_S = 1.0
+"""Added to what the server says is left, which it rounds down; 0 left means that its rotation is late."""
 
 
 class SourceError(Exception):
@@ -149,7 +150,7 @@ def _static_role(secret: SecretSettings, answer: Answer) -> Reading:
     return Reading(
         data=answer.data,
         version=str(answer.data.get("last_vault_rotation", "")),
-        refresh_s=ttl + STATIC_ROLE_MARGIN_S,
+        refresh_s=max(ttl, STATIC_ROLE_MARGIN_S) + STATIC_ROLE_MARGIN_S,
         request_id=answer.request_id,
     )
 

@@ -160,6 +160,13 @@ async def test_a_revoked_token_is_noticed_and_replaced_within_five_seconds(make_
     assert scene.vault.alive() == (1, 1)
 
 
+async def test_a_lease_is_said_to_end_with_its_token(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.token_ttl = 600.0
+    await scene.start()
+    assert scene.agent.status().secrets[0].expires_in_s == pytest.approx(600, abs=1)
+
+
 async def test_a_new_token_changes_no_kv_file(make_scene: MakeScene) -> None:
     scene = make_scene(VENUE, KEYS)
     await scene.start()
