@@ -1,4 +1,4 @@
-"""Taking what producers send: checked, journaled, then applied; and applied again from the journal after a crash.
+"""Taking what producers send: checked, journaled, then applied.
 
 No socket and no task: time is an argument, and whoever calls decides when. An event is durable when `batch`
 has returned.
@@ -6,6 +6,7 @@ has returned.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,20 +14,12 @@ from google.protobuf.message import DecodeError
 from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry import contract
-from sidecar.telemetry.aggregate import Aggregate
-from sidecar.telemetry.backlog import Backlog
-from sidecar.telemetry.checkpoint import Checkpoint, SessionRow
 from sidecar.telemetry.contract import Fault, Limits
 from sidecar.telemetry.definition import check_define, event_type
 from sidecar.telemetry.journal import Declarations, Journal
-from sidecar.telemetry.ledger import Counts
 from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
+from sidecar.telemetry.segment import Stored as StoredEntry
 from sidecar.telemetry.segment import (
-    Begin,
-    End,
-    Entry,
-    Expire,
-    Lost,
     StreamContext,
     batch_payload,
     begin_payload,
@@ -36,7 +29,7 @@ from sidecar.telemetry.segment import (
     lost_payload,
     session_of,
 )
-from sidecar.telemetry.segment import Stored as StoredEntry
+from sidecar.telemetry.state import SessionKey, SessionState, State
 from sidecar.telemetry.trim import trimmed
 
 
@@ -46,14 +39,6 @@ class StreamFaultError(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"{fault.reason}: {fault.message}")
         self.fault = fault
-
-
-@dataclass(slots=True)
-class SessionState:
-    """How far a session has been taken, and when it last sent."""
-
-    durable_through: int = 0
-    touched_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -69,23 +54,15 @@ class OpenStream:
     refused_types: dict[int, str] = field(default_factory=dict)
 
 
-SessionKey = tuple[str, str]
-
-
 class Intake:
-    """The state behind all streams. One event loop only."""
+    """Takes messages of all streams into the journal and the state. One event loop only."""
 
-    def __init__(
-        self, journal: Journal, aggregate: Aggregate, backlog: Backlog, counts: Counts, limits: Limits
-    ) -> None:
+    def __init__(self, journal: Journal, state: State, limits: Limits) -> None:
         self._journal = journal
-        self._aggregate = aggregate
-        self._backlog = backlog
-        self._counts = counts
+        self._state = state
         self._limits = limits
+        self._open: Counter[SessionKey] = Counter()
         self.watch: Callable[[StoredBatch], None] | None = None
-        self._next_stream = 1
-        self.sessions: dict[SessionKey, SessionState] = {}
         self.cut_strings = 0
 
     def open_stream(self, hello: pb.Hello, now_ns: int) -> OpenStream:
@@ -99,22 +76,16 @@ class Intake:
         if fault is not None:
             raise StreamFaultError(fault)
         session = session_of(hello)
-        number = self._next_stream
+        number = self._state.next_stream
         declarations = Declarations(hello.SerializeToString(deterministic=True))
         if not hello.recovery:
             self._journal.append([begin_payload(number)], number, declarations)
-        self._next_stream += 1
-        state = self._session(session, hello, now_ns)
+        self._state.next_stream += 1
+        state = self._state.session(session, hello.first_sequence, now_ns)
+        self._open[session.producer_id, session.session_id] += 1
         if not hello.recovery:
-            self._aggregate.begin(session)
+            self._state.aggregate.begin(session)
         return OpenStream(number, session, state, hello.recovery, declarations)
-
-    def _session(self, session: Session, hello: pb.Hello, now_ns: int) -> SessionState:
-        state = self.sessions.setdefault((session.producer_id, session.session_id), SessionState())
-        # What lies below its first event the producer will never send.
-        state.durable_through = max(state.durable_through, hello.first_sequence - 1)
-        state.touched_ns = max(state.touched_ns, now_ns)
-        return state
 
     def define(self, stream: OpenStream, define: pb.Define) -> list[pb.Rejection]:
         """Takes an event type; what of it is refused.
@@ -144,7 +115,7 @@ class Intake:
         kind = event_type(define)
         # Batches that were handed on share the mapping: a new one, not a changed one.
         stream.types = {**stream.types, define.event_id: kind}
-        refused = self._aggregate.define(stream.number, stream.session, kind, recovery=stream.recovery)
+        refused = self._state.aggregate.define(stream.number, stream.session, kind, recovery=stream.recovery)
         conflict = "its kind, unit or bounds differ from what the name means already, or there are too many"
         return [
             _refusal(Fault("definition_conflict", f"instrument {name!r}: {conflict}"), kind.name) for name in refused
@@ -163,7 +134,7 @@ class Intake:
             raise StreamFaultError(fault)
         durable = stream.state.durable_through
         last = batch.first_sequence + batch.count - 1
-        counts = self._counts.of(stream.session.producer_id)
+        counts = self._state.counts.of(stream.session.producer_id)
         if last <= durable:
             counts.received += batch.count
             counts.duplicate += batch.count
@@ -182,7 +153,7 @@ class Intake:
         counts.received += duplicates
         counts.duplicate += duplicates
         stored = StoredBatch(end=end, session=stream.session, batch=clean, types=stream.types, received_ns=now_ns)
-        self._take(stream.number, stored, stream.state, rejections, len(raw))
+        self._state.take(stream.number, stored, stream.state, rejections, len(raw))
         if self.watch is not None:
             self.watch(stored)
         return rejections
@@ -211,21 +182,6 @@ class Intake:
             return trimmed(kept, taken), rejections
         return (pb.Batch.FromString(batch.SerializeToString()), []) if changed else (batch, [])
 
-    def _take(
-        self, stream: int, stored: StoredBatch, state: SessionState, rejections: list[pb.Rejection], size: int
-    ) -> None:
-        """What a journaled batch changes: the same live and in a replay."""
-        batch = stored.batch
-        counts = self._counts.of(stored.session.producer_id)
-        counts.received += batch.count
-        counts.counted += batch.count - sum(item.count for item in rejections)
-        for item in rejections:
-            counts.rejected[item.reason] += item.count
-        state.durable_through = batch.first_sequence + batch.count - 1
-        state.touched_ns = stored.received_ns
-        self._aggregate.apply(stream, batch, stored.received_ns)
-        self._backlog.add(stored, size)
-
     def end_session(self, stream: OpenStream) -> None:
         """The session ends: its gauges go.
 
@@ -234,7 +190,7 @@ class Intake:
         """
         if not stream.recovery:
             self._journal.append([end_payload(stream.number)], stream.number, stream.declarations)
-            self._aggregate.end(stream.session)
+            self._state.aggregate.end(stream.session)
 
     def lose_session(self, producer_id: str, session_id: str) -> None:
         """A session whose stream broke has not come back: its gauges go.
@@ -243,7 +199,7 @@ class Intake:
             OSError: the journal takes nothing now.
         """
         self._journal.append([lost_payload(producer_id, session_id)])
-        self._aggregate.end(Session(producer_id=producer_id, session_id=session_id))
+        self._state.aggregate.end(Session(producer_id=producer_id, session_id=session_id))
 
     def keep_reserved(self, segment: int) -> None:
         """Journals anew the log records of reserved types that wait in a segment, so that it can be dropped.
@@ -259,7 +215,7 @@ class Intake:
         found = [
             (reader.streams[stream], said, batch)
             for record, stream, said in reader
-            if isinstance(said, StoredEntry) and self._backlog.waits(Position(segment, record.end))
+            if isinstance(said, StoredEntry) and self._state.backlog.waits(Position(segment, record.end))
             if (batch := reserved_part(said.raw, reader.streams[stream].types)).groups
         ]
         if sum(batch.ByteSize() for _, _, batch in found) * 2 > self._journal.size_of(segment):
@@ -272,11 +228,15 @@ class Intake:
             stored = StoredBatch(
                 end=end, session=context.session, batch=batch, types=context.types, received_ns=said.received_ns
             )
-            self._backlog.keep(stored, len(raw), segment)
+            self._state.backlog.keep(stored, len(raw), segment)
 
     def close_stream(self, stream: OpenStream) -> None:
         """The stream has ended; nothing more of it will come."""
-        self._aggregate.forget_stream(stream.number)
+        self._state.aggregate.forget_stream(stream.number)
+        key = stream.session.producer_id, stream.session.session_id
+        self._open[key] -= 1
+        if not self._open[key]:
+            del self._open[key]
 
     def expire(self, now_ns: int, idle_ns: int) -> int:
         """Forgets idle series; how many.
@@ -284,97 +244,14 @@ class Intake:
         Raises:
             OSError: the journal takes nothing now.
         """
-        if not self._aggregate.has_idle(now_ns, idle_ns):
+        if not self._state.aggregate.has_idle(now_ns, idle_ns):
             return 0
         self._journal.append([expire_payload(now_ns, idle_ns)])
-        return self._aggregate.expire(now_ns, idle_ns)
+        return self._state.aggregate.expire(now_ns, idle_ns)
 
     def forget_sessions(self, before_ns: int, most: int) -> None:
-        """Forgets the sequences of sessions that sent nothing since `before_ns`, and of all but the `most` latest."""
-        latest = sorted(self.sessions.items(), key=lambda item: item[1].touched_ns, reverse=True)
-        self.sessions = {key: state for key, state in latest[:most] if state.touched_ns >= before_ns}
-
-    def checkpoint(self, instance_id: str) -> Checkpoint:
-        """The state of this moment."""
-        return Checkpoint(
-            position=self._journal.end,
-            instance_id=instance_id,
-            next_stream=self._next_stream,
-            sessions=[
-                SessionRow(
-                    producer_id=producer_id,
-                    session_id=session_id,
-                    durable_through=state.durable_through,
-                    touched_ns=state.touched_ns,
-                )
-                for (producer_id, session_id), state in self.sessions.items()
-            ],
-            counts=self._counts.capture(),
-            backlog=self._backlog.capture(),
-            aggregate=self._aggregate.capture(),
-        )
-
-    def restore(self, checkpoint: Checkpoint) -> int:
-        """Takes a checkpoint and what the journal holds behind it; how many batches that were."""
-        self._next_stream = checkpoint.next_stream
-        self.sessions = {
-            (row.producer_id, row.session_id): SessionState(row.durable_through, row.touched_ns)
-            for row in checkpoint.sessions
-        }
-        if checkpoint.counts is not None:
-            self._counts.restore(checkpoint.counts)
-        if checkpoint.backlog is not None:
-            self._backlog.restore(checkpoint.backlog, checkpoint.position)
-        self._aggregate.restore(checkpoint.aggregate)
-        return sum(self._replay(segment, checkpoint.position) for segment in self._journal.segments)
-
-    def _replay(self, segment: int, start: Position) -> int:
-        reader = self._journal.read(segment) if segment >= start.segment else None
-        batches = 0
-        if reader is not None:
-            for record, stream, said in reader:
-                new = Position(segment, record.start) >= start
-                batches += self._again(
-                    stream, said, reader.streams.get(stream), Position(segment, record.end), new=new
-                )
-        return batches
-
-    def _again(self, stream: int, said: Entry, context: StreamContext | None, end: Position, *, new: bool) -> bool:
-        """Does once more what a record of the journal says; declarations also where they are not `new`."""
-        self._next_stream = max(self._next_stream, stream + 1)
-        match said, context:
-            case pb.Define(), StreamContext():
-                kind = context.types[said.event_id]
-                self._aggregate.define(stream, context.session, kind, recovery=context.hello.recovery)
-            case pb.Hello(), StreamContext() if new:
-                self._session(context.session, context.hello, 0)
-            case Begin(), StreamContext() if new:
-                self._aggregate.begin(context.session)
-            case End(), StreamContext() if new:
-                self._aggregate.end(context.session)
-            case Lost(), _ if new:
-                self._aggregate.end(Session(producer_id=said.producer_id, session_id=said.session_id))
-            case Expire(), _ if new:
-                self._aggregate.expire(said.now_ns, said.idle_ns)
-            case StoredEntry(), StreamContext() if new:
-                self._batch_again(stream, said, context, end)
-                return True
-        return False
-
-    def _batch_again(self, stream: int, said: StoredEntry, context: StreamContext, end: Position) -> None:
-        stored = StoredBatch(
-            end=end,
-            session=context.session,
-            batch=pb.Batch.FromString(said.raw),
-            types=context.types,
-            received_ns=said.received_ns,
-        )
-        if said.kept:
-            self._backlog.add(stored, len(said.raw))
-            return
-        state = self._session(context.session, context.hello, said.received_ns)
-        rejections = list(pb.Ack.FromString(said.refused).rejected)
-        self._take(stream, stored, state, rejections, len(said.raw))
+        """Forgets sessions silent since `before_ns`, and all but the `most` latest; never a connected one."""
+        self._state.forget_sessions(before_ns, most, self._open)
 
 
 def reserved_part(raw: bytes, types: Mapping[int, EventType]) -> pb.Batch:

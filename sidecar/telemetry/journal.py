@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from runtime.framing import HEADER_BYTES, FormatError, frame
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.segment import (
+    SUFFIX,
     Repair,
     SegmentReader,
     UnknownVersionError,
@@ -19,6 +20,10 @@ from sidecar.telemetry.segment import (
     stream_payload,
 )
 from sidecar.telemetry.volume import Volume
+
+DAMAGED = ".damaged"
+MAX_DAMAGED = 4
+"""Damaged segments that are kept for whoever wants to look at them."""
 
 
 @dataclass(slots=True)
@@ -132,8 +137,11 @@ class Journal:
         if mended.damaged_bytes:
             self.damaged_bytes += mended.damaged_bytes
             self.damaged_segments += 1
-            self._volume.replace(name + ".damaged", data)
+            self._volume.replace(name + DAMAGED, data)
             self._volume.replace(name, mended.data or header())
+            damaged = [each for each in self._volume.names() if each.endswith(SUFFIX + DAMAGED)]
+            for old in damaged[:-MAX_DAMAGED]:
+                self._volume.remove(old)
         elif mended.torn_bytes:
             self.torn_bytes += mended.torn_bytes
             self._volume.truncate(name, len(mended.data))

@@ -29,7 +29,9 @@ from sidecar.telemetry.journal import Journal
 from sidecar.telemetry.ledger import Counts, Ledger
 from sidecar.telemetry.model import Position, Snapshot, StoredBatch
 from sidecar.telemetry.producers import Producers
+from sidecar.telemetry.replay import Replayed, restore
 from sidecar.telemetry.settings import TelemetrySettings
+from sidecar.telemetry.state import State
 from sidecar.telemetry.syncing import GroupSync
 from sidecar.telemetry.tail import Tail, TailEvent
 from sidecar.telemetry.volume import DirectoryVolume, MemoryVolume, Volume
@@ -66,6 +68,8 @@ class JournalStatus:
     """When the last checkpoint was written; 0 for not yet."""
     checkpoint_error: str
     replayed_batches: int
+    unreadable_records: int
+    """Records of the journal that the replay could make nothing of."""
 
 
 class TelemetryPipeline:
@@ -105,7 +109,7 @@ class TelemetryPipeline:
         self._saved_backlog: dict[str, Any] | None = None
         self._checkpoint_lock = asyncio.Lock()
         self._lock = -1
-        self._replayed = 0
+        self._replayed = Replayed()
         self._gone_since_s: dict[tuple[str, str], float] = {}
         self._overflowed: set[tuple[str, str]] = set()
 
@@ -121,13 +125,12 @@ class TelemetryPipeline:
         journal = self._journal = Journal(volume, segment_bytes=settings.segment_bytes)
         self._backlog = Backlog(journal, self._counts.logs, memory_bytes=settings.memory_bytes)
         self._backlog.keeps = self._keep_logs
-        self._intake = Intake(journal, self._aggregate, self._backlog, self._counts, self._limits())
+        self._state = State(self._aggregate, self._backlog, self._counts)
+        self._intake = Intake(journal, self._state, self._limits())
         self._intake.watch = self._tail.add
         self._sync = GroupSync(journal, enabled=settings.durability == "disk")
         stored = self._read_checkpoint(volume)
-        if stored.position.segment >= journal.end.segment:
-            journal.skip_to(stored.position.segment + 1)
-        self._replayed = self._intake.restore(stored)
+        self._replayed = restore(self._state, journal, stored)
         self._checkpoint_end = stored.position
         self.instance_id = stored.instance_id or str(uuid.uuid4())
         self._ingest = Ingest(
@@ -243,7 +246,7 @@ class TelemetryPipeline:
     async def checkpoint(self) -> None:
         """Writes the state of this moment; on failure the one before stands, and the journal keeps what it needs."""
         async with self._checkpoint_lock:
-            state = self._intake.checkpoint(self.instance_id)
+            state = self._state.checkpoint(self._journal.end, self.instance_id)
             if self._checkpoint_ns and (state.position, state.backlog) == (self._checkpoint_end, self._saved_backlog):
                 return
             settled = self._backlog.settled_before()
@@ -336,7 +339,8 @@ class TelemetryPipeline:
             error_since_ns=0 if self._error is None else self._error_since_ns,
             checkpoint_ns=self._checkpoint_ns,
             checkpoint_error=self._checkpoint_error,
-            replayed_batches=self._replayed,
+            replayed_batches=self._replayed.batches,
+            unreadable_records=self._replayed.unreadable,
         )
 
     def series(self) -> Mapping[str, int]:

@@ -264,5 +264,7 @@ def _stream_entry(kind: bytes, payload: bytes) -> Entry:
             return pb.Define.FromString(rest)
         case b"G":
             return Begin(stream)
-        case _:
+        case b"E":
             return End(stream)
+        case _:
+            raise ValueError(f"record of unknown kind {kind!r}")

@@ -31,7 +31,8 @@ class TelemetrySettings:
     durability: str = setting(
         "process",
         choices=("none", "process", "disk"),
-        doc="what an acknowledged event survives: nothing (memory only), a kill of the process, a loss of power",
+        doc="what an acknowledged event survives: nothing (the journal is in memory, all of journal_bytes), "
+        "a kill of the process, a loss of power",
     )
     checkpoint_interval_s: float = setting(
         5.0, minimum=0.05, doc="seconds between checkpoints; a restart replays what came since"

@@ -18,7 +18,9 @@ from sidecar.telemetry.contract import Limits
 from sidecar.telemetry.intake import Intake, OpenStream, StreamFaultError
 from sidecar.telemetry.journal import Journal
 from sidecar.telemetry.ledger import Counts
+from sidecar.telemetry.replay import restore
 from sidecar.telemetry.segment import segment_name
+from sidecar.telemetry.state import State
 from sidecar.telemetry.volume import MemoryVolume
 from tests.unit.sidecar.telemetry.batches import (
     TIME_NS,
@@ -48,14 +50,13 @@ class Core:
         self.aggregate = Aggregate(Limit(instrument=3))
         self.journal = Journal(self.volume, segment_bytes=SEGMENT_BYTES)
         self.backlog = Backlog(self.journal, self.counts.logs, memory_bytes=4000)
-        self.intake = Intake(self.journal, self.aggregate, self.backlog, self.counts, Limits(max_string_bytes=64))
+        self.held = State(self.aggregate, self.backlog, self.counts)
+        self.intake = Intake(self.journal, self.held, Limits(max_string_bytes=64))
         try:
             stored = checkpoints.decode(self.volume.read(checkpoints.FILE))
         except FileNotFoundError:
             stored = checkpoints.Checkpoint()
-        if stored.position.segment >= self.journal.end.segment:
-            self.journal.skip_to(stored.position.segment + 1)
-        self.intake.restore(stored)
+        self.replayed = restore(self.held, self.journal, stored)
         self.streams: dict[tuple[str, str], OpenStream] = {}
 
     def tick(self) -> int:
@@ -76,7 +77,7 @@ class Core:
         self.intake.batch(stream, mixed(sequence, count).SerializeToString(), self.tick())
 
     def checkpoint(self) -> None:
-        self.volume.replace(checkpoints.FILE, checkpoints.encode(self.intake.checkpoint("instance")))
+        self.volume.replace(checkpoints.FILE, checkpoints.encode(self.held.checkpoint(self.journal.end, "instance")))
 
     def killed(self) -> Core:
         """What a new process finds."""
@@ -85,7 +86,7 @@ class Core:
         return Core(copy, self.now_ns)
 
     def state(self) -> dict[str, Any]:
-        state = checkpoints.decode(checkpoints.encode(self.intake.checkpoint("instance")))
+        state = checkpoints.decode(checkpoints.encode(self.held.checkpoint(self.journal.end, "instance")))
         assert self.counts.ledger(self.backlog.queued).balanced
         return {
             "aggregate": sorted(map(repr, state.aggregate)),
@@ -206,7 +207,7 @@ def test_every_sequence_is_counted_and_logged_once_whatever_kills(
     sequences = core.log_sequences()
     assert len(sequences) == len(set(sequences))
     refused = sum(core.counts.ledger(0).events.rejected.values())
-    events = sum(state.durable_through for state in core.intake.sessions.values())
+    events = sum(state.durable_through for state in core.held.sessions.values())
     assert core.counts.ledger(0).events.counted == events - refused
 
 
@@ -257,6 +258,39 @@ def test_a_segment_whose_header_is_gone_is_set_aside_and_the_others_are_used() -
     assert again.journal.damaged_segments == 1
     assert again.stream("a", "s1").state.durable_through == 30
     assert again.counts.ledger(again.backlog.queued).balanced
+
+
+@pytest.mark.parametrize("payload", [b"?", b"?12345678", b"S", b"X12", b"D\x01\x00\x00\x00\xff\xff", b"B\x09\x00\x00\x00" + bytes(12)])
+def test_a_record_that_says_nothing_is_counted_and_left_out(payload: bytes) -> None:
+    core = Core()
+    core.send("a", "s1", 3, 1)
+    core.journal.append([payload])
+    core.send("a", "s1", 3, 4)
+    again = core.killed()
+    assert again.stream("a", "s1").state.durable_through == 6
+    assert (again.replayed.batches, again.replayed.unreadable) == (2, 1)
+
+
+def test_only_the_youngest_damaged_segments_are_kept() -> None:
+    core = Core()
+    for first in range(1, 61, 3):
+        core.send("a", "s1", 3, first)
+    for segment in core.journal.segments:
+        core.volume.files[segment_name(segment)][:4] = b"????"
+    damaged = [name for name in core.killed().volume.files if name.endswith(".damaged")]
+    assert len(damaged) == 4
+
+
+def test_sessions_that_are_silent_or_too_many_are_forgotten_but_not_connected_ones() -> None:
+    core = Core()
+    for session in ("s1", "s2", "s3"):
+        core.send("a", session, 1, 1)
+    core.intake.close_stream(core.streams["a", "s1"])
+    core.intake.close_stream(core.streams["a", "s2"])
+    core.intake.forget_sessions(before_ns=0, most=2)
+    assert set(core.held.sessions) == {("a", "s2"), ("a", "s3")}
+    core.intake.forget_sessions(before_ns=core.now_ns + 1, most=2)
+    assert set(core.held.sessions) == {("a", "s3")}
 
 
 def test_a_gap_ends_the_stream_and_takes_nothing() -> None:

@@ -38,7 +38,7 @@ def test_version_1_is_read(checkpoint: bool) -> None:
     ledger = core.counts.ledger(core.backlog.queued)
     assert ledger.balanced
     assert (ledger.events.counted, dict(ledger.events.rejected)) == (18, {"column_length": 2})
-    assert {key: state.durable_through for key, state in core.intake.sessions.items()} == {
+    assert {key: state.durable_through for key, state in core.held.sessions.items()} == {
         ("a", "s1"): 14,
         ("a", "s2"): 3,
         ("b", "old"): 3,
