@@ -24,7 +24,7 @@ class Change:
 
 
 async def changes(journal: Journal, after: int) -> AsyncIterator[Change]:
-    """Changes from position `after` on, for ever; waits for new ones.
+    """Changes from position `after` on, until the journal is closed; waits for new ones.
 
     Begins at the oldest that is kept where `after` is older: the missing ones are in the venue's log. Where
     `after` is from another journal (beyond our end) it begins at the oldest, too.
@@ -46,6 +46,8 @@ async def changes(journal: Journal, after: int) -> AsyncIterator[Change]:
             continue
         if (following := _following(journal, segment)) is not None:
             segment, offset, position = following, HEADER_BYTES, following.first
+        elif journal.is_closed:
+            return
         else:
             await journal.grown.wait()
 

@@ -120,6 +120,11 @@ class Desk:
         return self._tenancy.tenure
 
     @property
+    def epoch(self) -> int:
+        """Which taking of the account holds; 0 is none."""
+        return self._tenancy.lease.epoch
+
+    @property
     def is_draining(self) -> bool:
         """Whether the end has begun."""
         return self._tenancy.draining
@@ -358,6 +363,10 @@ class Desk:
             fresh = stream.is_alive
             words = "" if fresh else f"the {stream.name} stream is down: {stream.reason}"
             self._conditions.set(stream.name, ok=fresh, reason="Ready" if fresh else "StreamDown", message=words)
+        if self._prices.is_alive and not self._book.names():
+            self._conditions.set(
+                self._prices.name, ok=False, reason="NoPrices", message="the stream is open, no price has come yet"
+            )
 
     async def updates(self) -> AsyncIterator[Order | Quote | Missed]:
         """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
@@ -370,14 +379,13 @@ class Desk:
                 self._book.watch = None
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
-        """Order changes and transactions behind journal position `after`, for ever; waits for the account."""
+        """Order changes and transactions behind journal position `after`, for ever, from one taking to the next."""
         while True:
+            if (tenure := self._tenure) is not None:
+                async for change in changes(tenure.journal, after):
+                    after = change.position
+                    yield change
             await self._tenancy.held.wait()
-            if self._tenure is None:
-                continue
-            async for change in changes(self._tenure.journal, after):
-                after = change.position
-                yield change
 
     def release(self, position: int) -> None:
         """The changes up to `position` are kept elsewhere: the journal may let them go."""

@@ -76,6 +76,7 @@ class Journal:
         self.damaged_bytes = 0
         """Unreadable bytes at the end of the newest segment at `open`, set aside in a `.torn` file."""
         self.failure: str | None = None
+        self.is_closed = False
 
     @property
     def directory(self) -> Path:
@@ -230,13 +231,15 @@ class Journal:
             item.path.unlink()
 
     async def close(self) -> None:
-        """Syncs and closes; nothing may be appended after it."""
+        """Syncs and closes; nothing may be appended after it, and who reads behind comes to an end."""
         with suppress(JournalError):
             await self.wait_synced(self.written)
         self._disk.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+        self.is_closed = True
+        self.grown.set()
 
 
 def read_from(segment: Segment, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Record], int]:

@@ -20,7 +20,7 @@ from broker.orders.record import TradingState
 from broker.orders.updates import Missed
 from runtime.secret import Secret
 from tests.unit.broker.orders.desk_bench import Bench, MakeRequest, blocked, wait_until
-from tests.unit.broker.orders.fake_venue import FakeVenue
+from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 
 
 async def test_halted_denies_before_any_write_and_survives_a_restart(
@@ -208,17 +208,17 @@ async def test_cut_stream_loses_and_doubles_nothing(bench: Bench, venue: FakeVen
                 seen.extend([change.transaction["id"]] if change.transaction is not None else [])
 
         watching = asyncio.create_task(watch())
-        for round_ in range(10):
+        for round_ in range(30):
             await wait_until(lambda: bool(venue.streams))
             item = venue.add("DAILY_FINANCING", number=round_)
             for stream in list(venue.streams):
                 await stream.write(b'{"type": "DAILY_FINA')
                 venue.cut(stream)
             venue.add("DAILY_FINANCING", number=round_, after=item["id"])
-        await wait_until(lambda: len(seen) == 20, deadline_s=20)
+        await wait_until(lambda: len(seen) == 60)
         watching.cancel()
 
-    assert seen == [str(number) for number in range(1, 21)]
+    assert seen == [str(number) for number in range(1, 61)]
 
 
 async def test_dead_token_rejects_and_the_next_one_works(
@@ -392,3 +392,29 @@ async def test_fault_of_ours_leaves_the_outcome_to_the_venues_log(
 
     assert order.status is OrderStatus.FILLED
     assert len(venue.writes) == 1
+
+
+async def test_account_that_was_lost_is_taken_again_and_changes_go_on(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    seen: list[str] = []
+    async with bench.desk(lease_s=2.0) as desk:
+
+        async def watch() -> None:
+            async for change in desk.changes(0):
+                seen.extend([change.order.id] if change.order is not None else [])
+
+        watching = asyncio.create_task(watch())
+        first = await desk.place(make_request())
+        (bench.directory / "ownership" / ACCOUNT / "lease.2").write_text("{}")
+        with pytest.raises(NotReadyError, match="NotOwner"):
+            await desk.place(make_request("fenced"))
+        await wait_until(lambda: not blocked(desk) and desk.epoch == 3)
+        second = await desk.place(make_request("second"))
+        again = await desk.place(make_request())
+        await wait_until(lambda: second.id in seen)
+        watching.cancel()
+
+    assert again.id == first.id
+    assert seen.count(first.id) == seen.count(second.id) == 2
+    assert len(venue.fills) == 2
