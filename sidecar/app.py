@@ -30,6 +30,7 @@ from sidecar.console.status import Identity, Parts, event_totals, ledger_json
 from sidecar.health.conditions import Facts
 from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
+from sidecar.health.heartbeats import Heartbeats
 from sidecar.health.probes import probe_application
 from sidecar.measures import health_measures, secrets_measures
 from sidecar.telemetry.export import ExportStatus, OtlpExporter, SignalStatus
@@ -75,6 +76,7 @@ class Sidecar:
         telemetry = replace(config.telemetry, drain_s=0)
         self._pipeline = TelemetryPipeline(telemetry, clock=self._clock, services=(self._add_health,))
         self._exporter: OtlpExporter | None = None
+        self._heartbeats = Heartbeats()
         self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)
         self._picture = Picture(config.console, sample=self._sample, gather=self._gather)
         self._page: MetricsPage | None = None
@@ -203,14 +205,16 @@ class Sidecar:
     def _facts(self) -> Facts:
         if self._messenger is not None:
             self._messenger.look()
-        now_ns, wanted = self._clock(), self._config.health.producer
+        wanted = self._config.health.producer
+        producer = self._pipeline.producers.get(wanted)
+        age_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
         return Facts(
-            now_ns=now_ns,
+            now_ns=self._clock(),
             draining=self._draining,
             socket_open=self._listening,
             journal_fault=facts.journal_fault(self._pipeline.journal_status()) if self._opened else None,
             secrets=facts.secrets_facts(self._agent.status() if self._agent else None),
-            producer=facts.producer_facts(wanted, self._pipeline.producers.get(wanted), now_ns),
+            producer=facts.producer_facts(wanted, producer, age_s),
             export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
         )
 

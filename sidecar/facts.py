@@ -8,17 +8,15 @@ from sidecar.telemetry.export import ExportStatus
 from sidecar.telemetry.pipeline import JournalStatus
 from sidecar.telemetry.producers import ProducerStatus
 
-NS = 1_000_000_000
 
-
-def producer_facts(producer_id: str, status: ProducerStatus | None, now_ns: int) -> ProducerFacts:
+def producer_facts(producer_id: str, status: ProducerStatus | None, heartbeat_age_s: float | None) -> ProducerFacts:
     """What is known of the producer; `status` is None while it has never connected."""
-    if status is None or not status.last_heartbeat_ns:
+    if status is None:
         return ProducerFacts(producer_id=producer_id)
     return ProducerFacts(
         producer_id=producer_id,
         connected=status.connected,
-        heartbeat_age_s=max(0, now_ns - status.last_heartbeat_ns) / NS,
+        heartbeat_age_s=heartbeat_age_s,
         goodbye=status.goodbye,
         conditions=tuple(
             Condition(name=item.name, ok=item.ok, reason=item.reason, message=item.message, advisory=item.advisory)

@@ -54,7 +54,7 @@ class Health:
         facts = replace(self._collect(), loop_lag_s=loop_lag_s)
         self.conditions = track(self.conditions, evaluate(facts, self._settings), facts.now_ns)
         self._evaluated_at = self._monotonic()
-        self._announce()
+        self._announce({probe: verdict(probe, self.conditions).ok for probe in PROBES})
 
     def verdict(self, probe: str) -> Verdict:
         """The cached answer of a probe of `PROBES`; a failure when it is too old."""
@@ -68,9 +68,10 @@ class Health:
             self.refresh(loop_lag_s)
         except Exception:
             log.exception("health.evaluation_failed")
+            if self._monotonic() - self._evaluated_at > self._settings.stale_s:
+                self._announce(dict.fromkeys(PROBES, False))
 
-    def _announce(self) -> None:
-        verdicts = {probe: verdict(probe, self.conditions).ok for probe in PROBES}
+    def _announce(self, verdicts: dict[str, bool]) -> None:
         if verdicts != self._known:
             self._known = verdicts
             log.info("health.changed", extra={"verdicts": verdicts, "failing": self._failing()})

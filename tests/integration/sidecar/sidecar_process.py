@@ -62,6 +62,7 @@ class Process:
         """The first log line of that event."""
         async with asyncio.timeout(START_S):
             while not (found := [line for line in self.said if line["event"] == event]):
+                assert not self.complaints, self.complaints
                 await asyncio.sleep(0.01)
         return found[0]
 

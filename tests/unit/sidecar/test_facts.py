@@ -8,8 +8,7 @@ from sidecar.facts import export_facts, journal_fault, producer_facts, secrets_f
 from sidecar.health.conditions import SecretsFacts
 from sidecar.secrets.status import Mishap, Rejection
 from sidecar.telemetry.pipeline import JournalStatus
-from sidecar.telemetry.producers import ProducerStatus
-from tests.unit.sidecar.console.world import EXPORT, MOMENT, NOW_NS, NS, PRODUCER, SECRETS, SIGNAL
+from tests.unit.sidecar.console.world import EXPORT, MOMENT, PRODUCER, SECRETS, SIGNAL
 
 SEALED = Mishap(name="sealed", message="login: HTTP 503", time=MOMENT, status=503)
 DENIED = Mishap(name="denied", message="read: HTTP 403", time=MOMENT, status=403)
@@ -29,14 +28,14 @@ JOURNAL = JournalStatus(
 
 
 def test_a_producer_that_never_came_has_no_heartbeat() -> None:
-    assert producer_facts("broker", None, NOW_NS).heartbeat_age_s is None
-    assert producer_facts("broker", ProducerStatus(producer_id="broker"), NOW_NS).heartbeat_age_s is None
+    found = producer_facts("broker", None, None)
+    assert (found.producer_id, found.connected, found.heartbeat_age_s) == ("broker", False, None)
 
 
-def test_a_heartbeat_has_its_age_and_never_a_negative_one() -> None:
-    assert producer_facts("broker", PRODUCER, NOW_NS).heartbeat_age_s == 0.5
-    early = replace(PRODUCER, last_heartbeat_ns=NOW_NS + NS)
-    assert producer_facts("broker", early, NOW_NS).heartbeat_age_s == 0
+def test_a_producer_is_told_with_its_conditions() -> None:
+    found = producer_facts("broker", PRODUCER, 0.5)
+    assert (found.connected, found.heartbeat_age_s) == (True, 0.5)
+    assert [(item.name, item.ok) for item in found.conditions] == [("Venue", True)]
 
 
 def test_without_an_agent_no_secret_is_configured() -> None:

@@ -91,7 +91,9 @@ def parts(
         now_ns=NOW_NS,
         socket_open=True,
         secrets=facts.secrets_facts(secrets),
-        producer=facts.producer_facts("broker", producer, NOW_NS),
+        producer=facts.producer_facts(
+            "broker", producer, (NOW_NS - producer.last_heartbeat_ns) / NS if producer else None
+        ),
         export=facts.export_facts(export, ledger.logs.queued),
     )
     deeds = Deeds()

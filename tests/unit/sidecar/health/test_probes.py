@@ -107,14 +107,15 @@ async def test_a_fact_that_cannot_be_had_leaves_the_verdict_to_go_stale(world: W
     def collect() -> Facts:
         raise RuntimeError("a part is broken")
 
-    health = Health(HealthSettings(interval_s=0.01, stale_s=0.02), collect)
+    heard: list[dict[str, bool]] = []
     stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(health.run(stop))
-        await asyncio.sleep(0.03)
-        assert not running.done()
+
+    def on_verdicts(verdicts: dict[str, bool]) -> None:
+        heard.append(verdicts)
         stop.set()
-    assert not health.verdict("livez").ok
+
+    await Health(HealthSettings(), collect, on_verdicts=on_verdicts).run(stop)
+    assert heard == [{"livez": False, "livez/broker": False, "readyz": False, "startupz": False}]
 
 
 def test_a_change_of_a_verdict_is_told_once(world: World) -> None:
