@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,10 +23,13 @@ from broker.history.database import Database, DatabaseUnavailableError, LoginRef
 from broker.orders.conditions import Conditions
 from broker.telemetry.events import CredentialReload, CredentialSample
 from broker.venue.errors import NotAuthorizedError, VenueError
+from broker.volume import looks_at
 from runtime.secret import Secret
 
 _LOG = logging.getLogger(__name__)
 SAMPLE_S = 15.0
+ASK_AGAIN_S = 30.0
+"""Seconds between questions whether a refused token is taken again: no storm."""
 CONDITION, VENUE = "credentials", "venue-token"
 EVERY = "all"
 
@@ -92,6 +95,7 @@ class Credentials:
         """The token that the venue answered with 401 while it was in use."""
         self._tried: Path | None = None
         self._again_s = 0.0
+        self._ask_at_s = 0.0
         self._rejected: tuple[Path, str] | None = None
         """Generation and reason that was last told: a retry does not tell it again."""
         self._conditions.set(
@@ -107,7 +111,7 @@ class Credentials:
         return self._held.api_keys if self._held is not None else None
 
     def refused(self, token: Secret) -> None:
-        """The venue answered 401 to `token`: not ready until another one works."""
+        """The venue answered 401 to `token`: not ready until another one works, or this one again."""
         if self._held is None or self._held.venue_token != token or self._refused == token:
             return
         self._refused = token
@@ -120,17 +124,35 @@ class Credentials:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
-            async with aclosing(_looks(self._settings)) as looks:
+            async with aclosing(looks_at(self._settings.directory, self._settings.poll_s)) as looks:
                 async for _ in looks:
                     await self.look(loop.time())
 
     async def look(self, now_s: float) -> None:
         """Takes the generation that is there now, unless it is settled or was tried less than `retry_s` ago."""
         folder = current(self._settings.directory)
-        if folder is None or (folder == self._tried and now_s < self._again_s):
+        if folder is None:
+            return
+        if folder == self._tried and now_s < self._again_s:
+            await self._ask_again(now_s)
             return
         settled = await self._take(folder)
         self._tried, self._again_s = folder, math.inf if settled else now_s + self._settings.retry_s
+
+    async def _ask_again(self, now_s: float) -> None:
+        """Whether a refused token is taken again: the 401 may have been the venue's own trouble."""
+        held = self._held
+        if self._refused is None or held is None or held.venue_token is None or now_s < self._ask_at_s:
+            return
+        self._ask_at_s = now_s + ASK_AGAIN_S
+        try:
+            doubt = await self._prove_token(held, held.venue_token)
+        except GenerationError:
+            return
+        if doubt is None:
+            self._refused = None
+            _LOG.warning("venue takes the token again", extra={"generation": held.number})
+            self._conditions.set(VENUE, ok=True, reason="Ready", message=f"generation {held.number} is in use")
 
     async def _take(self, folder: Path) -> bool:
         """Whether the generation is settled: applied and proved, or wrong for good."""
@@ -261,35 +283,3 @@ class Credentials:
 
 _PASSING = frozenset({"Unauthorized"})
 """A refusal that may pass: a fresh credential can take a moment to be known where it is used."""
-
-
-async def _looks(settings: CredentialSettings) -> AsyncGenerator[None, None]:
-    """A beat for each notification of the directory, and at least one each `poll_s`."""
-    while True:
-        yield None
-        try:
-            if settings.directory.is_dir():
-                async for _ in _notifications(settings):
-                    yield None
-        except (OSError, RuntimeError) as error:  # no inotify instance left, or the directory went
-            _LOG.warning("directory not watched, only polled", extra={"fault": str(error)})
-        await asyncio.sleep(settings.poll_s)
-
-
-async def _notifications(settings: CredentialSettings) -> AsyncGenerator[None, None]:
-    from watchfiles import awatch  # noqa: PLC0415 - its import takes 50 ms that the start need not wait for
-
-    stream = awatch(
-        settings.directory,
-        watch_filter=None,
-        recursive=False,
-        debounce=50,
-        step=20,
-        rust_timeout=int(settings.poll_s * 1000),
-        yield_on_timeout=True,
-    )
-    async with aclosing(stream):
-        async for _ in stream:
-            yield None
-            if not settings.directory.is_dir():
-                return

@@ -227,6 +227,22 @@ async def test_401_in_use_is_not_ready_until_another_token_works(bench: Bench) -
     assert bench.condition("venue-token").ok
 
 
+async def test_refused_token_is_asked_again_without_a_storm(bench: Bench) -> None:
+    publish(bench.directory, 1, usual_files())
+    await bench.credentials.look(0)
+    bench.venue.valid.clear()
+    bench.credentials.refused(Secret("token-1"))
+    for now_s in range(1, 100):
+        await bench.credentials.look(now_s)
+    assert bench.venue.asked == ["token-1"] * 5
+    assert not bench.condition("venue-token").ok
+    assert bench.stream.said == [("applied", 1)]
+
+    bench.venue.valid.add("token-1")
+    await bench.credentials.look(200)
+    assert bench.condition("venue-token").ok
+
+
 async def test_401_of_an_older_token_changes_nothing(bench: Bench) -> None:
     publish(bench.directory, 1, {**usual_files(), "venue.json": venue_file("token-2")})
     await bench.credentials.look(0)
