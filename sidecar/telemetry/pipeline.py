@@ -11,17 +11,12 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
 from grpc import aio
 
-from runtime.framing import FormatError
-from sidecar.telemetry import checkpoint as checkpoints
 from sidecar.telemetry import server as listening
 from sidecar.telemetry.aggregate import Aggregate, Limit
 from sidecar.telemetry.backlog import Backlog
-from sidecar.telemetry.checkpoint import Checkpoint
 from sidecar.telemetry.contract import Limits
 from sidecar.telemetry.ingest import Ingest, IngestCounts, Terms
 from sidecar.telemetry.intake import Intake
@@ -30,19 +25,15 @@ from sidecar.telemetry.ledger import Counts, Ledger
 from sidecar.telemetry.model import Position, Snapshot, StoredBatch
 from sidecar.telemetry.producers import Producers
 from sidecar.telemetry.replay import Replayed, restore
+from sidecar.telemetry.saving import Saving, read_checkpoint
 from sidecar.telemetry.settings import TelemetrySettings
 from sidecar.telemetry.state import State
 from sidecar.telemetry.syncing import GroupSync
 from sidecar.telemetry.tail import Tail, TailEvent
+from sidecar.telemetry.upkeep import Upkeep
 from sidecar.telemetry.volume import DirectoryVolume, MemoryVolume, Volume
 
-NS = 1_000_000_000
-SLICE_S = 0.002
-"""How long a checkpoint is encoded before other work has its turn."""
-
 STOP_GRACE_S = 0.5
-TICK_S = 0.25
-EXPIRY_INTERVAL_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -103,15 +94,8 @@ class TelemetryPipeline:
         self._listening = asyncio.Event()
         self._error: OSError | None = None
         self._error_since_ns = 0
-        self._checkpoint_ns = 0
-        self._checkpoint_end = Position()
-        self._checkpoint_error = ""
-        self._saved_backlog: dict[str, Any] | None = None
-        self._checkpoint_lock = asyncio.Lock()
         self._lock = -1
         self._replayed = Replayed()
-        self._gone_since_s: dict[tuple[str, str], float] = {}
-        self._overflowed: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
         """Takes the journal's directory, reads the checkpoint and replays what came after it.
@@ -129,10 +113,10 @@ class TelemetryPipeline:
         self._intake = Intake(journal, self._state, self._limits())
         self._intake.watch = self._tail.add
         self._sync = GroupSync(journal, enabled=settings.durability == "disk")
-        stored = self._read_checkpoint(volume)
+        stored = read_checkpoint(volume)
         self._replayed = restore(self._state, journal, stored)
-        self._checkpoint_end = stored.position
         self.instance_id = stored.instance_id or str(uuid.uuid4())
+        self._saving = Saving(journal, self._state, stored, instance_id=self.instance_id, clock=self._clock)
         self._ingest = Ingest(
             self._intake,
             self.producers,
@@ -140,6 +124,15 @@ class TelemetryPipeline:
             clock=self._clock,
             durable=self._sync.wait,
             journal_state=self._journal_state,
+        )
+        self._upkeep = Upkeep(
+            settings,
+            journal=journal,
+            state=self._state,
+            intake=self._intake,
+            saving=self._saving,
+            is_connected=self._ingest.is_connected,
+            clock=self._clock,
         )
         await self.checkpoint()
 
@@ -173,19 +166,6 @@ class TelemetryPipeline:
             ack_delay_s=settings.ack_delay_ms / 1000,
         )
 
-    def _read_checkpoint(self, volume: Volume) -> Checkpoint:
-        try:
-            data = volume.read(checkpoints.FILE)
-        except FileNotFoundError:
-            return Checkpoint()
-        try:
-            return checkpoints.decode(data)
-        except (FormatError, ValueError, KeyError, TypeError) as error:
-            # Set aside, not guessed at: the journal still holds what was not exported.
-            volume.replace(f"{checkpoints.FILE}.damaged", data)
-            _log.error("checkpoint set aside", extra={"reason": str(error)})
-            return Checkpoint()
-
     async def serve(self, stop: asyncio.Event) -> None:
         """Serves producers until `stop`, lets their streams end, writes a last checkpoint.
 
@@ -195,7 +175,7 @@ class TelemetryPipeline:
         server, self.tcp_address = listening.build(self._settings, self._ingest.handler(), self._services)
         try:
             async with asyncio.TaskGroup() as tasks:
-                keeping = [tasks.create_task(self._keep()), tasks.create_task(self._sync.run())]
+                keeping = [tasks.create_task(self._upkeep.run()), tasks.create_task(self._sync.run())]
                 await server.start()
                 self._listening.set()
                 await stop.wait()
@@ -225,89 +205,9 @@ class TelemetryPipeline:
             os.close(self._lock)
             self._lock = -1
 
-    async def _keep(self) -> None:
-        """Checkpoints, expiry and room in the journal, at their times."""
-        settings, checked_s = self._settings, perf_counter()
-        expired_s = checked_s
-        while True:
-            await asyncio.sleep(min(TICK_S, settings.checkpoint_interval_s))
-            now_s = perf_counter()
-            behind = self._journal.bytes_since(self._checkpoint_end)
-            if now_s - checked_s >= settings.checkpoint_interval_s or behind >= settings.checkpoint_bytes:
-                checked_s = now_s
-                await self.checkpoint()
-            if now_s - expired_s >= EXPIRY_INTERVAL_S:
-                expired_s = now_s
-                self._expire()
-            await self._make_room()
-            self._end_lost_sessions()
-            self._report_overflow()
-
     async def checkpoint(self) -> None:
-        """Writes the state of this moment; on failure the one before stands, and the journal keeps what it needs."""
-        async with self._checkpoint_lock:
-            state = self._state.checkpoint(self._journal.end, self.instance_id)
-            if self._checkpoint_ns and (state.position, state.backlog) == (self._checkpoint_end, self._saved_backlog):
-                return
-            settled = self._backlog.settled_before()
-            data = await encode_in_slices(state)
-            try:
-                await asyncio.to_thread(self._journal.write_beside, checkpoints.FILE, data)
-            except OSError as error:
-                self._checkpoint_error = str(error)
-                # Room for the next try: what is exported, though after a crash it would count as dropped.
-                self._release(min(self._checkpoint_end.segment, settled))
-                return
-            self._checkpoint_error = ""
-            self._checkpoint_ns = self._clock()
-            self._checkpoint_end, self._saved_backlog = state.position, state.backlog
-            self._release(min(state.position.segment, settled))
-
-    def _release(self, before: int) -> None:
-        with contextlib.suppress(OSError):
-            self._journal.release(before)
-
-    async def _make_room(self) -> None:
-        """The journal is full: what is exported goes, then the oldest log records, their metrics saved first."""
-        limit = self._settings.journal_bytes
-        if self._journal.size_bytes <= limit:
-            return
-        await self.checkpoint()
-        while self._journal.size_bytes > limit:
-            segment = self._journal.segments[0]
-            if segment >= min(self._checkpoint_end.segment, self._journal.end.segment):
-                return
-            with contextlib.suppress(OSError):
-                self._intake.keep_reserved(segment)
-            dropped = self._backlog.drop(segment)
-            # What was kept is known by the checkpoint before the place where it stood is gone.
-            await self.checkpoint()
-            self._release(segment + 1)
-            _log.warning("log records dropped", extra={"reason": "journal_full", "events": dict(dropped)})
-
-    def _end_lost_sessions(self) -> None:
-        """Ends the gauges of producers that went without a word and did not come back."""
-        now_s = perf_counter()
-        gone = {key for key in self._aggregate.live_sessions() if not self._ingest.is_connected(*key)}
-        self._gone_since_s = {key: self._gone_since_s.get(key, now_s) for key in gone}
-        for key, since_s in self._gone_since_s.items():
-            if now_s - since_s >= self._settings.session_grace_s:
-                with contextlib.suppress(OSError):
-                    self._intake.lose_session(*key)
-                    _log.warning("session lost", extra={"producer": key[0], "session": key[1]})
-
-    def _expire(self) -> None:
-        settings, now_ns = self._settings, self._clock()
-        if settings.idle_expiry_s:
-            with contextlib.suppress(OSError):
-                self._intake.expire(now_ns, int(settings.idle_expiry_s * NS))
-        self._intake.forget_sessions(now_ns - int(settings.session_retention_s * NS), settings.max_sessions)
-
-    def _report_overflow(self) -> None:
-        for producer_id, instrument in self._aggregate.overflow.keys() - self._overflowed:
-            self._overflowed.add((producer_id, instrument))
-            extra = {"producer": producer_id, "instrument": instrument, "limit": self._settings.max_series}
-            _log.warning("series overflow", extra=extra)
+        """Writes the state of this moment; why it could not, `journal_status` says."""
+        await self._saving.write()
 
     def _journal_state(self, error: OSError | None) -> None:
         if error is not None and self._error is None:
@@ -337,8 +237,8 @@ class TelemetryPipeline:
             torn_bytes=journal.torn_bytes,
             error="" if self._error is None else str(self._error),
             error_since_ns=0 if self._error is None else self._error_since_ns,
-            checkpoint_ns=self._checkpoint_ns,
-            checkpoint_error=self._checkpoint_error,
+            checkpoint_ns=self._saving.written_ns,
+            checkpoint_error=self._saving.error,
             replayed_batches=self._replayed.batches,
             unreadable_records=self._replayed.unreadable,
         )
@@ -401,14 +301,3 @@ def lock_directory(directory: Path) -> int:
         text = f"{directory} is in use by another process: give each sidecar a journal_directory of its own"
         raise JournalInUseError(error.errno, text) from error
     return handle
-
-
-async def encode_in_slices(state: Checkpoint) -> bytes:
-    """A checkpoint's file; other work has its turn between the parts."""
-    parts, began_s = [], perf_counter()
-    for part in checkpoints.slices(state):
-        parts.append(part)
-        if perf_counter() - began_s > SLICE_S:
-            await asyncio.sleep(0)
-            began_s = perf_counter()
-    return b"".join(parts)
