@@ -18,6 +18,7 @@ def producer_facts(producer_id: str, status: ProducerStatus | None, heartbeat_ag
         connected=status.connected,
         heartbeat_age_s=heartbeat_age_s,
         goodbye=status.goodbye,
+        has_spoken=status.has_spoken,
         conditions=tuple(
             Condition(name=item.name, ok=item.ok, reason=item.reason, message=item.message, advisory=item.advisory)
             for item in status.conditions

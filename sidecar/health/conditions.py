@@ -65,6 +65,8 @@ class ProducerFacts:
     """None: it never sent one."""
     goodbye: str = ""
     """The reason of an orderly end; empty while there is none."""
+    has_spoken: bool = True
+    """Whether it has said its conditions since it connected."""
     conditions: tuple[Condition, ...] = ()
 
 
@@ -224,6 +226,9 @@ def _producer_ready(producer: ProducerFacts, settings: HealthSettings) -> Condit
     if _silence(producer, settings) is not None:
         message = f"{producer.producer_id} is not alive"
         return Condition(name="ProducerReady", ok=False, reason="NotAlive", message=message)
+    if not producer.has_spoken:
+        message = f"{producer.producer_id} has connected and not yet said how it is"
+        return Condition(name="ProducerReady", ok=False, reason="NotSaid", message=message)
     failing = [item for item in producer.conditions if not item.ok and not item.advisory]
     if failing:
         message = "; ".join(f"{item.name}: {item.reason}: {item.message}" for item in failing)

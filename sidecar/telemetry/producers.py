@@ -61,6 +61,8 @@ class ProducerStatus:
     last_heartbeat_ns: int = 0
     last_event_ns: int = 0
     recovery_streams: int = 0
+    has_spoken: bool = False
+    """Whether a heartbeat of this session came: before it, that no condition fails says nothing."""
     conditions: tuple[ProducerCondition, ...] = ()
     ledger: ProducerLedger | None = None
     applied_generation: int = 0
@@ -71,8 +73,8 @@ class ProducerStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether it is connected and each of its conditions that is no mere advice holds."""
-        return self.connected and all(item.ok or item.advisory for item in self.conditions)
+        """Whether it is connected, has said how it is, and each of its conditions that is no mere advice holds."""
+        return self.connected and self.has_spoken and all(item.ok or item.advisory for item in self.conditions)
 
 
 @dataclass(slots=True)
@@ -150,6 +152,7 @@ class Producers:
             self._all[hello.producer_id] = replace(
                 status,
                 last_heartbeat_ns=now_ns,
+                has_spoken=True,
                 conditions=tuple(map(_condition, beat.conditions[:MAX_CONDITIONS])),
                 ledger=_ledger(beat.ledger) if beat.HasField("ledger") else status.ledger,
             )

@@ -130,6 +130,11 @@ def test_a_producer_that_is_not_ready_says_why_in_its_own_words() -> None:
     assert (found.reason, found.message) == ("TokenRefused", "VenueReachable: TokenRefused: 401 from the venue")
 
 
+def test_a_producer_that_has_not_said_how_it_is_is_not_ready() -> None:
+    found = condition("ProducerReady", producer(has_spoken=False))
+    assert (found.ok, found.reason) == (False, "NotSaid")
+
+
 def test_since_is_kept_until_state_or_reason_changes() -> None:
     down = Condition(name="CollectorReachable", ok=False, reason="Unavailable", message="1 try")
     first = track((), (down,), 10)
