@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ async def rotate(socket: Path, name: str | None) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    return (
-        "no answer within the deadline"
-        if isinstance(error, asyncio.TimeoutError)
-        else str(error) or type(error).__name__
-    )
+    if isinstance(error, asyncio.TimeoutError):
+        return "no answer within the deadline"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return os.strerror(error.os_error.errno)
+    return str(error) or type(error).__name__

@@ -118,6 +118,21 @@ async def running(
         await asyncio.gather(*readers)
 
 
+async def command(*arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Exit code, output and complaints of one run of the command."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sidecar",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], **(environ or {})},
+    )
+    out, complaint = await asyncio.wait_for(child.communicate(), 30)
+    return child.returncode or 0, out.decode(), complaint.decode()
+
+
 async def _hear(process: Process) -> None:
     assert process.child.stdout is not None
     async for line in process.child.stdout:

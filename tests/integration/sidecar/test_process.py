@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 import tomllib
 import zipfile
@@ -22,6 +21,7 @@ from telemetry.v1 import telemetry_pb2 as pb
 
 from tests.integration.sidecar.sidecar_process import (
     Process,
+    command,
     producer,
     running,
     settings,
@@ -36,20 +36,6 @@ pytestmark = pytest.mark.real
 async def place() -> AsyncIterator[Path]:
     async with short_directory() as found:
         yield found
-
-
-async def command(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "sidecar",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], **(environ or {})},
-    )
-    out, complaint = await asyncio.wait_for(child.communicate(), 30)
-    return child.returncode or 0, out.decode(), complaint.decode()
 
 
 async def answers(process: Process) -> dict[str, int]:

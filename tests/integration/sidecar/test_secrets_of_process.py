@@ -12,8 +12,7 @@ import aiohttp
 import pytest
 from telemetry.v1 import telemetry_pb2 as pb
 
-from tests.integration.sidecar.sidecar_process import Process, producer, running, settings, short_directory
-from tests.integration.sidecar.test_process import command
+from tests.integration.sidecar.sidecar_process import Process, command, producer, running, settings, short_directory
 from tests.openbao import OpenBao, running_openbao
 
 pytestmark = pytest.mark.real
