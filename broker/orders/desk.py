@@ -32,8 +32,9 @@ from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.register import OPEN
 from broker.orders.settings import OrderSettings
+from broker.orders.surroundings import Surroundings
 from broker.orders.tenancy import Tenancy
-from broker.orders.tenure import Surroundings, Tenure
+from broker.orders.tenure import Tenure
 from broker.orders.updates import Missed, Updates
 from broker.telemetry.events import CancelAnswered, ClockSample, DuplicateRequest
 from broker.venue.book import QuoteBook
@@ -41,6 +42,7 @@ from broker.venue.rest import Emit, TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.stream import LineStream
 from broker.venue.transaction import parse_time
+from runtime.secret import Secret
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ class Desk:
         emit: Emit,
         clock: Callable[[], datetime],
         chance: Callable[[], float],
-        on_unauthorized: Callable[..., None] = lambda _: None,
+        on_unauthorized: Callable[[Secret], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._venue_settings = venue_settings

@@ -10,7 +10,8 @@ from typing import Any
 
 from broker.orders.journal import JournalError
 from broker.orders.lease import Lease
-from broker.orders.tenure import Surroundings, Tenure
+from broker.orders.surroundings import Surroundings
+from broker.orders.tenure import Tenure
 from broker.telemetry.events import DrainEnded
 from runtime.framing import FormatError
 

@@ -6,14 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from decimal import Decimal
 from time import monotonic, perf_counter
-from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, Side
-from broker.orders import sampler
-from broker.orders.conditions import Conditions
+from broker.orders.beats import Beats
+from broker.orders.contact import Contact
 from broker.orders.entry import Action, Entry
 from broker.orders.identity import ClientTag, caller_digest, order_id
 from broker.orders.journal import Journal, JournalError
@@ -23,36 +21,13 @@ from broker.orders.reconcile import Reconciler
 from broker.orders.register import IN_FLIGHT, Register
 from broker.orders.resolve import Resolver
 from broker.orders.risk import is_reducing
-from broker.orders.settings import OrderSettings
 from broker.orders.submission import Submission
-from broker.venue.book import QuoteBook
+from broker.orders.surroundings import Surroundings
 from broker.venue.circuit import Circuit
-from broker.venue.errors import VenueError
 from broker.venue.feed import TransactionFeed
-from broker.venue.rest import Emit, TokenSource, VenueRest
-from broker.venue.settings import VenueSettings
 from broker.venue.stream import LineStream
 
-CONTACT_PAUSE_S = 0.5
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a tenure works with and does not own."""
-
-    settings: OrderSettings
-    venue_settings: VenueSettings
-    venue: VenueRest
-    book: QuoteBook
-    prices: LineStream
-    conditions: Conditions
-    token: TokenSource
-    emit: Emit
-    clock: Callable[[], datetime]
-    chance: Callable[[], float]
-    on_change: Callable[[Order], None]
-    on_unauthorized: Callable[..., None]
 
 
 class Tenure:
@@ -122,8 +97,22 @@ class Tenure:
             on_open=self.feed.opened,
             on_unauthorized=around.on_unauthorized,
         )
-        self.is_in_contact = False
+        self._contact = Contact(around, self.keeper, self.feed, self._pretrade)
+        self._beats = Beats(
+            around,
+            keeper=self.keeper,
+            feed=self.feed,
+            transactions=self.transactions,
+            submission=self._submission,
+            pretrade=self._pretrade,
+            reconciler=self.reconciler,
+        )
         self._flights: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_in_contact(self) -> bool:
+        """Whether the venue has told what happened before."""
+        return self._contact.is_made
 
     def open(self) -> None:
         """Reads the journal; what was on its way when the process ended is unknown now.
@@ -139,91 +128,12 @@ class Tenure:
 
     async def run(self) -> None:
         """Makes contact, then follows the account."""
-        await self._contact()
+        await self._contact.make()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.transactions.run())
             group.create_task(self._resolver.run())
-            group.create_task(self._sample())
-            group.create_task(self._compare())
-
-    async def _contact(self) -> None:
-        """Learns what happened while nobody followed; again and again until the venue answers."""
-        while True:
-            try:
-                await self._catch_up()
-            except VenueError as error:
-                self._say_contact(reason=error.error_type, message=str(error))
-            except (JournalError, ValueError, KeyError) as error:
-                self._say_contact(reason=type(error).__name__, message=str(error))
-            else:
-                self._say_contact(reason="Ready", message="")
-                return
-            await asyncio.sleep(CONTACT_PAUSE_S)
-
-    def _say_contact(self, *, reason: str, message: str) -> None:
-        self.is_in_contact = reason == "Ready"
-        self._around.conditions.set("venue", ok=self.is_in_contact, reason=reason, message=message)
-
-    async def _catch_up(self) -> None:
-        venue, keeper, book = self._around.venue, self.keeper, self._around.book
-        keeper.instruments = {item.name: item for item in await venue.instruments()}
-        account = await venue.summary()
-        if keeper.control.applied is None:
-            await self._read_back(int(account.last_transaction_id))
-        self.feed.applied = keeper.control.applied or 0
-        if int(account.last_transaction_id) < self.feed.applied:
-            raise ValueError(f"the venue's log ends at {account.last_transaction_id}, ours at {self.feed.applied}")
-        await self.feed.fill()
-        positions, at = await venue.positions()
-        keeper.set_positions({item.instrument: item.units for item in positions}, at)
-        keeper.started_at = self.feed.last_known
-        sampler.sample_risk(self._pretrade, account, keeper)
-        quotes, book.conversions = await venue.pricing(
-            self._around.venue_settings.instruments or list(keeper.instruments)
-        )
-        book.put(quotes)
-
-    async def _read_back(self, last: int) -> None:
-        """A journal that knows nothing of the account learns its recent orders from the venue's log.
-
-        So a successor on another volume knows the callers' ids of its predecessor, and sends nothing twice. What is
-        older and rests is adopted.
-        """
-        self.keeper.set_control(applied=max(0, last - self._around.settings.read_back_transactions))
-        self.feed.applied = self.keeper.control.applied or 0
-        await self.feed.fill()
-        for order in (await self._around.venue.pending_orders())[0]:
-            if self.keeper.register.by_venue_id(order.id) is None:
-                self.keeper.adopt(order)
-
-    async def _sample(self) -> None:
-        around, keeper = self._around, self.keeper
-        names = (
-            around.venue_settings.sampled_instruments
-            or (around.venue_settings.instruments or tuple(sorted(keeper.instruments)))[: sampler.SAMPLED_BY_DEFAULT]
-        )
-        while True:
-            sampler.sample_orders(keeper, around.emit)
-            sampler.sample_circuit(self._submission.circuit.state(monotonic()), around.emit)
-            sampler.sample_venue(around.venue, self.feed, [around.prices, self.transactions], around.emit)
-            sampler.sample_instruments(keeper, around.book, names, around.emit)
-            try:
-                keeper.turn_segment()
-                account = await around.venue.summary()
-                self.feed.note(int(account.last_transaction_id))
-                sampler.sample_account(account, around.emit)
-                sampler.sample_risk(self._pretrade, account, keeper)
-            except (VenueError, JournalError, ValueError, KeyError) as error:
-                log.warning("sample failed", extra={"fault": str(error)})
-            await asyncio.sleep(around.settings.sample_s)
-
-    async def _compare(self) -> None:
-        while True:
-            try:
-                await self.reconciler.run()
-            except (VenueError, JournalError, ValueError, KeyError) as error:
-                log.warning("reconcile failed", extra={"fault": str(error)})
-            await asyncio.sleep(self._around.settings.reconcile_s)
+            group.create_task(self._beats.sample())
+            group.create_task(self._beats.compare())
 
     async def place(
         self,
@@ -231,7 +141,7 @@ class Tenure:
         *,
         action: Action = Action.CREATE,
         target: str | None = None,
-        close_units: Any = None,
+        close_units: Decimal | None = None,
     ) -> Order:
         """Takes an order to its first settled status; the venue's part goes on if the caller leaves."""
         received_s = perf_counter()
@@ -239,15 +149,23 @@ class Tenure:
         entry = self._receive(request, action, target, close_units)
         waiter = self.keeper.expect(entry.id, received_s, self._decision_price(request))
         self.keeper.put(entry)
-        denial = self._pretrade.verdict(request)
-        if denial is not None:
-            self.keeper.move(entry.id, OrderStatus.DENIED, denial.reason, denial.message)
-        else:
-            self._pretrade.count(request)
-            opens = not is_reducing(request, self.keeper.positions.get(request.instrument, request.units * 0))
-            if (position := self._submission.begin(entry)) is not None:
-                self._fly(entry, position, opens=opens)
+        try:
+            self._judge(entry)
+        except Exception:
+            self.keeper.move(entry.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
+            raise
         return await self.wait_settled(entry, waiter)
+
+    def _judge(self, entry: Entry) -> None:
+        """Denies a received order or sends it on its way."""
+        request = entry.order.request
+        if (denial := self._pretrade.verdict(request)) is not None:
+            self.keeper.move(entry.id, OrderStatus.DENIED, denial.reason, denial.message)
+            return
+        self._pretrade.count(request)
+        opens = not is_reducing(request, self.keeper.positions.get(request.instrument, Decimal(0)))
+        if (position := self._submission.begin(entry)) is not None:
+            self._fly(entry, position, opens=opens)
 
     def _mend(self) -> None:
         """A journal that failed is tried again by the next order, not by the next beat."""
@@ -282,7 +200,9 @@ class Tenure:
         found = self.keeper.register.get(entry.id)
         return (found or entry).order
 
-    def _receive(self, request: OrderRequest, action: Action, target: str | None, close_units: Any) -> Entry:
+    def _receive(
+        self, request: OrderRequest, action: Action, target: str | None, close_units: Decimal | None
+    ) -> Entry:
         now = self._around.clock()
         chance = int(self._around.chance() * (1 << 53)) << 27 | int(self._around.chance() * (1 << 27))
         name = order_id(int(now.timestamp() * 1000), chance)
@@ -298,7 +218,7 @@ class Tenure:
             close_units=close_units,
         )
 
-    def _decision_price(self, request: OrderRequest) -> Any:
+    def _decision_price(self, request: OrderRequest) -> Decimal | None:
         quote = self._around.book.quote(request.instrument)
         if quote is None:
             return None
