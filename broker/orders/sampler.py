@@ -10,7 +10,7 @@ from broker.domain import Account, OrderStatus
 from broker.orders.keeper import Keeper
 from broker.orders.pretrade import Pretrade
 from broker.orders.record import TradingState
-from broker.orders.register import IN_FLIGHT, OPEN, UNRESOLVED
+from broker.orders.register import IN_FLIGHT, UNRESOLVED
 from broker.telemetry.events import (
     AccountSample,
     CircuitSample,
@@ -41,7 +41,7 @@ def sample_orders(keeper: Keeper, emit: Emit) -> None:
             in_flight=register.count(IN_FLIGHT),
             unknown=register.count(frozenset({OrderStatus.UNKNOWN})),
             unresolved=register.count(UNRESOLVED),
-            open_orders=register.count(OPEN),
+            open_orders=register.count(frozenset({OrderStatus.PENDING})),
         )
     )
     for state in TradingState:

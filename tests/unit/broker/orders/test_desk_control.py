@@ -320,7 +320,9 @@ async def test_quotes_come_from_memory(bench: Bench) -> None:
 async def test_gauges_are_sampled(bench: Bench, make_request: MakeRequest) -> None:
     async with bench.desk(sample_s=0.1) as desk:
         await desk.place(make_request())
+        await desk.place(make_request("resting", type=OrderType.LIMIT, price=Decimal("1.09")))
         await wait_until(lambda: any(event.units == 100 for event in bench.of("PositionSample")))
+        await wait_until(lambda: bench.of("OrderSample")[-1].open_orders == 1)
         await wait_until(lambda: bool(bench.of("ReconcileRun")))
 
     names = {type(event).__name__ for event in bench.events}
