@@ -13,10 +13,10 @@ from sidecar.secrets.client import Fault, VaultError
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.lease_journal import JournalError, LeaseJournal
 from sidecar.secrets.login import LoginError
-from sidecar.secrets.material import Material
+from sidecar.secrets.material import Material, made_of
 from sidecar.secrets.publish import Content
 from sidecar.secrets.render import RenderError, render
-from sidecar.secrets.schedule import NEVER, Act, Failures, Held, Life, Step, next_step
+from sidecar.secrets.schedule import LEASE_LOST, NEVER, Act, Failures, Held, Step, next_step
 from sidecar.secrets.sessions import Session, Sessions
 from sidecar.secrets.settings import FileSettings, SecretSettings, SecretsSettings
 from sidecar.secrets.sources import (
@@ -55,6 +55,7 @@ class Keeper:
         self._failures = Failures()
         self._forced = ""
         self._wanted = ""
+        self._failed_act: Act | None = None
         self._looked = -NEVER
         self._mishap: Mishap | None = None
         self._failing_since: datetime | None = None
@@ -108,6 +109,7 @@ class Keeper:
             newer=bool(self._wanted) and self._wanted != material.version,
             looked=self._looked,
             refresh_at=material.refresh_at,
+            unread=self._failed_act is Act.READ,
         )
 
     async def _take(self, step: Step) -> None:
@@ -121,6 +123,7 @@ class Keeper:
             self._failed(step, error)
         else:
             self._failures.forget()
+            self._failed_act = None
             self._mishap = self._failing_since = None
             self._last_success = self._clock.wall()
         finally:
@@ -140,6 +143,7 @@ class Keeper:
     def _failed(self, step: Step, error: Exception) -> None:
         retry_after = error.retry_after_s if isinstance(error, VaultError) else 0.0
         self._failures.note(self._clock.boot(), self._clock.chance(), retry_after)
+        self._failed_act = step.act
         now = self._clock.wall()
         name = error.fault.value if isinstance(error, VaultError) else _NAMES[type(error)]
         status = error.status if isinstance(error, VaultError) else 0
@@ -150,7 +154,7 @@ class Keeper:
         )
         lost = isinstance(error, VaultError) and error.fault in {Fault.INVALID, Fault.NOT_FOUND}
         if step.act is Act.RENEW and lost:
-            self.force("lease_lost")  # OpenBao answers 400 for a lease that is gone, Vault 404
+            self.force(LEASE_LOST)  # OpenBao answers 400 for a lease that is gone, Vault 404
 
     async def _poll(self, session: Session) -> None:
         request = version_request(self.secret)
@@ -206,7 +210,14 @@ class Keeper:
             self._sessions.taint(session)
 
     def _accept(self, reading: Reading, reason: str, session: Session) -> None:
-        material = self._material(reading, session)
+        material = made_of(
+            reading,
+            session=session.number,
+            max_ttl_s=self.secret.max_ttl_s,
+            now=self._clock.boot(),
+            wall=self._clock.wall(),
+            chance=self._clock.chance(),
+        )
         try:
             files = {
                 file.name: Content(data=render(file, reading.data, _template_of(file)), mode=file.permissions)
@@ -232,31 +243,8 @@ class Keeper:
             )
         if old is not None and old.lease_id:
             self.on_superseded(self.secret.name, old)
-        if not same:
+        if not same or (old is not None and old.carried):
             self.on_change()
-
-    def _material(self, reading: Reading, session: Session) -> Material:
-        now, wall = self._clock.boot(), self._clock.wall()
-        maximum = self.secret.max_ttl_s
-        life = Life(
-            start=now,
-            born=now,
-            ttl_s=reading.ttl_s,
-            renewable=reading.renewable,
-            chance=self._clock.chance(),
-            last=now + maximum if maximum and reading.lease_id else NEVER,
-        )
-        return Material(
-            version=reading.version,
-            files={},
-            life=life,
-            lease_id=reading.lease_id,
-            sessions=frozenset({session.number}) if reading.lease_id else frozenset(),
-            expires_at=wall + timedelta(seconds=reading.ttl_s) if reading.ttl_s else None,
-            read_at=wall,
-            refresh_at=now + reading.refresh_s if reading.refresh_s else NEVER,
-            first_ttl_s=reading.ttl_s,
-        )
 
     def status(self) -> SecretStatus:
         """For people and metrics."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sidecar.secrets.publish import Content
 from sidecar.secrets.schedule import NEVER, Life
+from sidecar.secrets.sources import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,32 @@ class Material:
     refresh_at: float = NEVER
     first_ttl_s: float = 0.0
     carried: bool = False
+
+
+def made_of(
+    reading: Reading, *, session: int, max_ttl_s: float, now: float, wall: datetime, chance: float
+) -> Material:
+    """What was read, without files yet; `max_ttl_s` bounds a lease (0: not known)."""
+    leased = bool(reading.lease_id)
+    life = Life(
+        start=now,
+        born=now,
+        ttl_s=reading.ttl_s,
+        renewable=reading.renewable,
+        chance=chance,
+        last=now + max_ttl_s if max_ttl_s and leased else NEVER,
+    )
+    return Material(
+        version=reading.version,
+        files={},
+        life=life,
+        lease_id=reading.lease_id,
+        sessions=frozenset({session}) if leased else frozenset(),
+        expires_at=wall + timedelta(seconds=reading.ttl_s) if reading.ttl_s else None,
+        read_at=wall,
+        refresh_at=now + reading.refresh_s if reading.refresh_s else NEVER,
+        first_ttl_s=reading.ttl_s,
+    )
 
 
 Materials = Mapping[str, Material]

@@ -14,6 +14,8 @@ SPREAD = 0.10
 FAILURES_PER_MINUTE = 10
 RETRY_BASE_S, RETRY_CAP_S = 0.5, 15.0
 NEVER = float("inf")
+LEASE_LOST = "lease_lost"
+"""The server does not know a lease any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,8 @@ class Held:
     """What the schedule needs to know of a secret that was read.
 
     `same_session`: whether the token that it was read with is the current one, which only matters to leases.
-    `newer`: a newer version is known to exist. `refresh_at`: when the server changes it by itself.
+    `newer`: a newer version is known to exist. `refresh_at`: when the server changes it by itself. `unread`: the
+    last step was to read a successor, and failed.
     """
 
     life: Life
@@ -131,6 +134,7 @@ class Held:
     newer: bool = False
     looked: float = NEVER
     refresh_at: float = NEVER
+    unread: bool = False
 
 
 def next_step(
@@ -143,12 +147,15 @@ def next_step(
     """
     if held is None:
         return Step(act=Act.READ, at=now, reason="first")
+    renewal = Step(act=Act.RENEW, at=held.life.renew_at(), reason="renewal")
+    if held.unread and renewal.at <= now < held.life.end and forced != LEASE_LOST:
+        return renewal  # what has no successor yet lives on
     if reason := forced or _lost(held, now):
         return Step(act=Act.READ, at=now, reason=reason)
     steps = [
         Step(act=Act.READ, at=held.life.replace_at(overlap_s), reason="end_of_life"),
         Step(act=Act.READ, at=held.refresh_at, reason="rotated_by_server"),
-        Step(act=Act.RENEW, at=held.life.renew_at(), reason="renewal"),
+        renewal,
     ]
     if poll is not None:
         steps.append(Step(act=poll, at=poll_at(held.looked, interval_s, held.life.chance), reason="poll"))

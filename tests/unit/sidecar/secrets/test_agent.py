@@ -81,7 +81,7 @@ async def test_an_outage_changes_no_credential(make_scene: MakeScene, seconds: f
 
 
 async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_scene: MakeScene) -> None:
-    scene = make_scene(type(DATABASE)(**{**_fields(DATABASE), "max_ttl_s": 7200.0}))
+    scene = make_scene(replace(DATABASE, max_ttl_s=7200.0))
     scene.vault.lease_max_ttl = 7200.0
     await scene.start()
     scene.prove()
@@ -92,6 +92,26 @@ async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_
     assert scene.vault.alive() == (1, 2)
     scene.prove()
     await scene.clock.advance(1)
+    assert scene.vault.alive() == (1, 1)
+
+
+async def test_what_gets_no_successor_is_renewed_to_its_last_moment(make_scene: MakeScene) -> None:
+    scene = make_scene(replace(DATABASE, max_ttl_s=3600.0))
+    scene.vault.lease_ttl, scene.vault.lease_max_ttl = 600.0, 3600.0
+    await scene.start()
+    scene.prove()
+    scene.vault.fails = on("database/creds", lambda operation: failure(403, operation))
+    await scene.clock.advance(3500)
+    assert scene.vault.alive() == (1, 1)
+    assert most_in_a_minute(scene.vault.failures("database/creds")) <= 10
+
+
+async def test_a_lost_lease_is_read_again(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    await scene.start()
+    scene.vault.leases.clear()
+    await scene.clock.advance(0.71 * 3600)
+    assert scene.generation == 2
     assert scene.vault.alive() == (1, 1)
 
 
@@ -116,9 +136,16 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("word", ["login", "database/creds", "secret/data", "secret/metadata", "renew", "lookup"])
-async def test_no_failure_makes_a_hot_loop(make_scene: MakeScene, fault: str, word: str) -> None:
+KINDS = ("400", "403", "404", "503", "timeout")
+"""Those that are treated differently."""
+WORDS = ("login", "secret/data", "secret/metadata", "renew", "lookup")
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [*(("database/creds", fault) for fault in FAULTS), *((word, fault) for word in WORDS for fault in KINDS)],
+)
+async def test_no_failure_makes_a_hot_loop(make_scene: MakeScene, word: str, fault: str) -> None:
     scene = make_scene()
     scene.vault.lease_ttl = scene.vault.token_ttl = 30.0
     scene.vault.fails = on(word, lambda _: FAULTS[fault])
@@ -471,7 +498,3 @@ async def test_without_secrets_nothing_is_asked(make_scene: MakeScene) -> None:
     await scene.clock.advance(10)
     assert scene.vault.requests == []
     await scene.stop()
-
-
-def _fields(secret: object) -> dict[str, object]:
-    return {name: getattr(secret, name) for name in secret.__dataclass_fields__}  # type: ignore[attr-defined] # a dataclass
