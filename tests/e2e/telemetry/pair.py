@@ -56,6 +56,7 @@ class Pair:
     sidecar: Child | None = None
     load: Child | None = None
     metrics_address: str = ""
+    console_address: str = ""
 
     @property
     def _environ(self) -> dict[str, str]:
@@ -77,7 +78,7 @@ class Pair:
         config = self.place / "sidecar.toml"
         config.write_text(SIDECAR.format(place=self.place, endpoint=self.endpoint, telemetry=self.telemetry))
         self.sidecar, said = await self._start("sidecar", ["-m", "sidecar", "--config", str(config)])
-        self.metrics_address = said["metrics"]
+        self.metrics_address, self.console_address = said["metrics"], said["console"]
 
     async def start_load(self) -> None:
         """Starts the load, with numbers that nobody had before."""
@@ -99,6 +100,13 @@ class Pair:
         lines = (self.place / "notes").read_text().split()
         numbers = {mark: {int(line[1:]) for line in lines if line[0] == mark} for mark in "sd"}
         return Notes(numbers["s"], numbers["d"])
+
+    async def queued(self) -> int:
+        """Log records that the sidecar has not exported."""
+        url = f"http://{self.console_address}/api/status"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            status = await answer.json()
+        return int(status["ledger"]["logs"]["queued"])
 
     async def samples(self) -> dict[tuple[str, str], float]:
         """Samples of the load on /metrics: (name, status, and bound of a bucket behind a slash) → value."""

@@ -35,13 +35,13 @@ async def pair(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[Pair]:
         await made.stop()
 
 
-async def settled(pair: Pair, receiver: OtlpReceiver, deadline_s: float = 30.0) -> Notes:
+async def settled(pair: Pair, receiver: OtlpReceiver, deadline_s: float = 60.0) -> Notes:
     """Ends the load in order and waits until the sidecar has exported every record."""
     assert pair.load is not None
     assert await pair.load.stop(30) == 0, pair.load.last_lines()
     notes = pair.notes()
     async with asyncio.timeout(deadline_s):
-        while len(receiver.by_id) < len(notes.done):
+        while await pair.queued():
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.3)  # anything too many would come now
     return notes
