@@ -7,35 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 from telemetry.v1 import telemetry_pb2 as pb
 
+from sidecar.telemetry.connection import (
+    Connection,
+    RefusedError,
+    batch_bytes,
+    draining,
+    refuse,
+)
 from sidecar.telemetry.contract import PROTOCOL_VERSION, Limits
-from sidecar.telemetry.intake import Intake, OpenStream, StreamFaultError
+from sidecar.telemetry.intake import Intake, StreamFaultError
 from sidecar.telemetry.producers import Producers
 from sidecar.telemetry.protocol import UNKNOWN, Action, Broken, State, step
 
 SERVICE = "telemetry.v1.TelemetryService"
 HELLO_DEADLINE_S = 10.0
-MAX_UNTOLD = 256
 JOURNAL_RETRY_S = 0.2
 """How often a batch is tried again while the volume takes nothing; its producer waits meanwhile."""
-
-_BATCH_TAG = pb.PublishRequest.BATCH_FIELD_NUMBER << 3 | 2
-_RULE_STATUS = {
-    "protocol_version": grpc.StatusCode.FAILED_PRECONDITION,
-    "sequence_gap": grpc.StatusCode.FAILED_PRECONDITION,
-    "hello_first": grpc.StatusCode.FAILED_PRECONDITION,
-    "one_hello": grpc.StatusCode.FAILED_PRECONDITION,
-    "after_goodbye": grpc.StatusCode.FAILED_PRECONDITION,
-}
-"""Statuses of broken rules; INVALID_ARGUMENT where none stands here."""
 
 _log = logging.getLogger(__name__)
 Context = aio.ServicerContext[Any, Any]
@@ -51,20 +47,6 @@ class Terms:
     max_producers: int
     allowed_producers: frozenset[str]
     ack_delay_s: float
-
-
-@dataclass(slots=True)
-class Connection:
-    """A stream that is being served, and what its producer has not been told yet."""
-
-    state: State = State.NEW
-    hello: pb.Hello = field(default_factory=pb.Hello)
-    stream: OpenStream | None = None
-    rejections: list[pb.Rejection] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    untold: bool = False
-    ended: bool = False
-    over: asyncio.Future[_RefusedError] | None = None
 
 
 @dataclass(slots=True)
@@ -134,7 +116,7 @@ class Ingest:
 
     async def _serve(
         self, connection: Connection, requests: AsyncIterator[bytes], context: Context
-    ) -> _RefusedError | None:
+    ) -> RefusedError | None:
         refused = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -144,8 +126,8 @@ class Ingest:
                 connection.ended = True
                 connection.news.set()
                 ending.cancel()
-        except* _RefusedError as group:
-            refused = next(error for error in group.exceptions if isinstance(error, _RefusedError))
+        except* RefusedError as group:
+            refused = next(error for error in group.exceptions if isinstance(error, RefusedError))
         return refused
 
     async def _read(self, connection: Connection, requests: AsyncIterator[bytes], context: Context) -> None:
@@ -166,11 +148,11 @@ class Ingest:
             request = pb.PublishRequest.FromString(raw)
         except DecodeError:
             self.counts.malformed_messages += 1
-            _refuse("malformed_message", "a message that is no PublishRequest")
+            refuse("malformed_message", "a message that is no PublishRequest")
         kind = request.WhichOneof("message") or UNKNOWN
         found = step(connection.state, kind)
         if isinstance(found, Broken):
-            _refuse(found.rule, found.message)
+            refuse(found.rule, found.message)
         action, state = found
         await self._act(action, request, connection, context)
         connection.state = state
@@ -202,17 +184,17 @@ class Ingest:
         try:
             stream = self._intake.open_stream(hello, self._clock())
         except StreamFaultError as error:
-            _refuse(error.fault.reason, error.fault.message)
+            refuse(error.fault.reason, error.fault.message)
         except OSError as error:
             self._journal_state(error)
-            raise _RefusedError(grpc.StatusCode.UNAVAILABLE, f"the journal takes nothing now: {error}") from error
+            raise RefusedError(grpc.StatusCode.UNAVAILABLE, f"the journal takes nothing now: {error}") from error
         connection.hello, connection.stream = hello, stream
         key = (hello.producer_id, hello.session_id)
         older = self._open.get(key)
         self._open[key] = connection
         self._idle.clear()
         if older is not None:
-            _end(older, _RefusedError(grpc.StatusCode.ALREADY_EXISTS, "the session has another, newer stream"))
+            older.end(RefusedError(grpc.StatusCode.ALREADY_EXISTS, "the session has another, newer stream"))
         self._producers.connected(hello, self._clock())
         await self._durable()
         await context.write(_welcome_message(self._terms, stream.state.durable_through))
@@ -221,22 +203,22 @@ class Ingest:
         """Ends every stream, and takes no new one: the sidecar is draining."""
         self._draining = True
         for connection in self._open.values():
-            _end(connection, _draining())
+            connection.end(draining())
 
     def _admit(self, hello: pb.Hello) -> None:
         if self._draining:
-            raise _draining()
+            raise draining()
         allowed = self._terms.allowed_producers
         if allowed and hello.producer_id not in allowed:
             text = f"producer {hello.producer_id[:64]!r} is not among telemetry.allowed_producers"
-            raise _RefusedError(grpc.StatusCode.PERMISSION_DENIED, text)
+            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, text)
         others = {producer_id for producer_id, _ in self._open} - {hello.producer_id}
         if len(others) >= self._terms.max_producers:
             text = f"{len(others)} producers are connected, telemetry.max_producers allows no more"
-            raise _RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
     async def _define(self, connection: Connection, define: pb.Define) -> None:
-        stream = _opened(connection)
+        stream = connection.opened()
         while True:
             try:
                 rejections = self._intake.define(stream, define)
@@ -246,23 +228,23 @@ class Ingest:
             break
         self._journal_state(None)
         if rejections:
-            _tell_soon(connection, rejections)
+            connection.tell_soon(rejections)
 
     async def _batch(self, connection: Connection, raw: bytes) -> None:
-        stream = _opened(connection)
+        stream = connection.opened()
         while True:
             now_ns = self._clock()
             try:
                 rejections = self._intake.batch(stream, raw, now_ns)
             except StreamFaultError as error:
-                _refuse(error.fault.reason, error.fault.message)
+                refuse(error.fault.reason, error.fault.message)
             except OSError as error:
                 await self._wait_for_journal(error)
                 continue
             break
         self._journal_state(None)
         self._producers.events(connection.hello, stream.state.durable_through, now_ns)
-        _tell_soon(connection, rejections)
+        connection.tell_soon(rejections)
 
     async def _wait_for_journal(self, error: OSError) -> None:
         """No acknowledgement and no next message: the producer's window fills, and it waits."""
@@ -271,7 +253,7 @@ class Ingest:
         await asyncio.sleep(JOURNAL_RETRY_S)
 
     async def _leave(self, connection: Connection, goodbye: pb.Goodbye) -> None:
-        stream = _opened(connection)
+        stream = connection.opened()
         while True:
             try:
                 self._intake.end_session(stream)
@@ -279,7 +261,7 @@ class Ingest:
                 await self._wait_for_journal(error)
                 continue
             break
-        _tell_soon(connection)
+        connection.tell_soon()
         self._producers.goodbye(connection.hello, goodbye.reason)
 
     async def _acknowledge(self, connection: Connection, context: Context) -> None:
@@ -317,72 +299,6 @@ class Ingest:
             if not self._open:
                 self._idle.set()
             self._producers.disconnected(connection.hello, self._clock())
-
-
-class _RefusedError(Exception):
-    """The stream ends with a status."""
-
-    def __init__(self, status: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
-        self.rule = text.partition(":")[0] if status in _NAMED else status.name.lower()
-
-
-_NAMED = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION})
-
-
-def _refuse(rule: str, message: str) -> NoReturn:
-    raise _RefusedError(_RULE_STATUS.get(rule, grpc.StatusCode.INVALID_ARGUMENT), f"{rule}: {message}")
-
-
-def _draining() -> _RefusedError:
-    return _RefusedError(grpc.StatusCode.UNAVAILABLE, "the sidecar is draining: connect again")
-
-
-def _end(connection: Connection, reason: _RefusedError) -> None:
-    if connection.over is not None and not connection.over.done():
-        connection.over.set_result(reason)
-
-
-def _tell_soon(connection: Connection, rejections: Sequence[pb.Rejection] = ()) -> None:
-    connection.rejections += rejections
-    if len(connection.rejections) > MAX_UNTOLD:
-        # A producer that does not listen: what it is told gets coarser, and takes no more room.
-        connection.rejections = merged(connection.rejections)
-    connection.untold = True
-    connection.news.set()
-
-
-def merged(rejections: Sequence[pb.Rejection]) -> list[pb.Rejection]:
-    """One rejection a reason: the first of it, with the count of all."""
-    by_reason: dict[str, pb.Rejection] = {}
-    for item in rejections:
-        found = by_reason.get(item.reason)
-        if found is None:
-            by_reason[item.reason] = item
-        else:
-            found.count += item.count
-    return list(by_reason.values())
-
-
-def _opened(connection: Connection) -> OpenStream:
-    assert connection.stream is not None  # noqa: S101 - the table lets nothing but Hello through before
-    return connection.stream
-
-
-def batch_bytes(raw: bytes) -> bytes | None:
-    """The serialized Batch of a PublishRequest that holds nothing else; None where it must be parsed."""
-    if not raw or raw[0] != _BATCH_TAG:
-        return None
-    length = shift = 0
-    for place in range(1, min(6, len(raw))):
-        byte = raw[place]
-        length |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - a varint's last byte
-            return raw[place + 1 :] if length == len(raw) - place - 1 else None
-        shift += 7
-    return None
 
 
 def _welcome_message(terms: Terms, durable_through: int) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from grpc import aio
 from telemetry.v1 import telemetry_pb2 as pb
 
-from sidecar.telemetry.ingest import merged
+from sidecar.telemetry.connection import merged
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.pipeline import JournalInUseError, TelemetryPipeline
 from sidecar.telemetry.server import SocketError
