@@ -20,7 +20,9 @@ function drawVerdict(status, now) {
   byId("verdict").dataset.state = health.state;
   say(byId("verdict-title"), TITLES[health.state]);
   say(byId("verdict-since"), `since ${clock(health.since)}, for ${ago(health.since, now)}`);
-  const why = causes(status).map((item) => make("li", item.advisory ? "advice" : null,
+  const found = causes(status);
+  say(byId("announcement"), [TITLES[health.state], ...found.map((item) => `${item.name}: ${item.reason}`)].join(". "));
+  const why = found.map((item) => make("li", item.advisory ? "advice" : null,
     make("strong", null, `${item.name}: ${item.reason}`),
     make("span", "text", item.message),
     make("span", "quiet", `since ${clock(item.since)}, ${ago(item.since, now)}`)));
@@ -285,6 +287,7 @@ function lost() {
   link("lost", "no answer, trying again");
   byId("verdict").dataset.state = "unknown";
   say(byId("verdict-title"), "The sidecar does not answer");
+  say(byId("announcement"), "The sidecar does not answer");
   say(byId("verdict-since"), "what is below is the last that it said");
   document.title = "? Sidecar";
 }

@@ -134,6 +134,8 @@ async def test_a_change_is_shown_as_it_comes() -> None:
         world.watchers.tell(document(**VENUE_DOWN))
         await page.wait("document.querySelector('#verdict-title').innerText === 'Not ready'")
         assert await page.run("document.title") == "✕ Sidecar"
+        heard = await page.run("document.querySelector('[role=status].unseen').textContent")
+        assert heard == "Not ready. broker Venue: Unavailable"
         world.watchers.tell(document())
         await page.wait("document.querySelector('#verdict-title').innerText === 'All is well'")
 

@@ -33,6 +33,7 @@ PRODUCER = ProducerStatus(
     changed_ns=NOW_NS - 60 * NS,
     last_heartbeat_ns=NOW_NS - NS // 2,
     last_event_ns=NOW_NS - NS,
+    has_spoken=True,
     conditions=(ProducerCondition(name="Venue", ok=True, reason="Ready", message="", since_ns=NOW_NS - 50 * NS),),
     ledger=ProducerLedger(emitted=102, acknowledged=100, held=2),
     applied_generation=3,
