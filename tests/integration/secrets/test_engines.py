@@ -91,7 +91,7 @@ async def test_a_certificate_is_published_with_its_key_and_chain(vault: Vault) -
 
 
 async def test_a_certificate_is_replaced_before_its_end(vault: Vault) -> None:
-    async with vault.running(only(vault, pki(vault, "6s"), acknowledge_timeout_s=1.0)) as agent:
+    async with vault.running(only(vault, pki(vault, "12s"), acknowledge_timeout_s=3.0)) as agent:
         first = fits(vault.place / "published")
         await until(lambda: agent.status().generation_published >= 2)
         second = fits(vault.place / "published")
