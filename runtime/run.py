@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,8 +19,9 @@ def run(serve: Serve) -> int:
     """Runs `serve(stop)` on uvloop; SIGTERM and SIGINT set `stop`. Returns its exit code.
 
     A second signal of the same kind changes nothing: drains are idempotent, and the kubelet's SIGKILL
-    is the way to end one that hangs.
+    is the way to end one that hangs. A crash leaves no core file: the memory holds secrets.
     """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return uvloop.run(_until_signal(serve))
 
 

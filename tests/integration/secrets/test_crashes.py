@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -194,6 +195,7 @@ async def test_canaries_appear_nowhere(vault: Vault) -> None:
         vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
         await until(lambda: generation(vault) >= 3)
         places = {name: Path(f"/proc/{child.pid}/{name}").read_bytes() for name in ("environ", "cmdline")}
+        limits = Path(f"/proc/{child.pid}/limits").read_text()
         password = vault.read("database.json")["password"]
         secret_id = (vault.place / "secret-id").read_text()
         child.send_signal(signal.SIGTERM)
@@ -203,6 +205,7 @@ async def test_canaries_appear_nowhere(vault: Vault) -> None:
         "manifest": (vault.place / "published" / "manifest.json").read_bytes(),
     }
     places |= {"journal": (vault.place / "leases" / "leases.json").read_bytes()}
+    assert re.search(r"^Max core file size\s+0\s+0\s", limits, re.MULTILINE)
     for secret in (canary, password, secret_id):
         for form in forms(secret):
             assert [name for name, text in places.items() if form.encode() in text] == []
