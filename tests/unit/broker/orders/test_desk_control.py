@@ -420,3 +420,20 @@ async def test_account_that_was_lost_is_taken_again_and_changes_go_on(
     assert again.id == first.id
     assert seen.count(first.id) == seen.count(second.id) == 2
     assert len(venue.fills) == 2
+
+
+async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothing(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    async with bench.desk() as desk:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: goes_on.wait())
+            placing = asyncio.create_task(desk.place(make_request()))
+            await wait_until(lambda: bool(desk.open_orders()))
+            (bench.directory / "ownership" / ACCOUNT / f"lease.{desk.epoch + 1}").write_text("{}")
+            goes_on.set()
+            order = await placing
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "OWNERSHIP_LOST")
+    assert venue.writes == []

@@ -100,3 +100,10 @@ def test_waits_between_scans_double() -> None:
         search = search.after_empty(100.0)
         waits.append(search.due_s - 100.0)
     assert waits == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+
+
+async def test_horizon_alone_is_not_enough(keeper: Keeper) -> None:
+    log = Log()
+    keeper.put(make_entry(OrderStatus.UNKNOWN, checkpoint=6))
+    assert await resolved(keeper, log, scans=3, horizon_s=1.0) is OrderStatus.PRESUMED_ABSENT
+    assert log.asked == [6, 6, 6]
