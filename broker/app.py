@@ -126,6 +126,7 @@ async def _announce(parts: Parts, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         await asyncio.sleep(READY_LOOK_S)
+    parts.surface.ready.set()
     gc.collect()
     gc.freeze()  # what is here now lives as long as the process: the collector need not look at it again
     parts.emitter.emit(Lifecycle(phase="ready", detail=None))

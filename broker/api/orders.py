@@ -17,7 +17,7 @@ from broker.api.problem import Problem
 from broker.api.surface import Parts, Surface
 from broker.api.view import OrderList, OrderView, ProblemView, order_view
 from broker.domain import Order, OrderStatus
-from broker.orders.errors import DrainingError
+from broker.orders.errors import DrainingError, NotReadyError
 
 routes = APIRouter(prefix="/v1", tags=["orders"])
 
@@ -49,12 +49,20 @@ _PLACED: Responses = {
 }
 
 
-async def _accepting(parts: Parts) -> None:
+async def _not_draining(parts: Parts) -> None:
     if parts.drain.is_set():
         raise DrainingError
 
 
-Accepting = Depends(_accepting)
+async def _ready(parts: Parts) -> None:
+    """A denial is final for its id; what is only too early is 503, and may come again."""
+    if not parts.ready.is_set():
+        faults = (item.reason for item in parts.conditions() if not item.ok and not item.advisory)
+        raise NotReadyError(next(faults, "Starting"))
+
+
+NotDraining = Depends(_not_draining)
+Ready = Depends(_ready)
 
 
 @routes.post(
@@ -62,7 +70,7 @@ Accepting = Depends(_accepting)
     status_code=201,
     responses=_PLACED,
     summary="Place an order",
-    dependencies=[Accepting],
+    dependencies=[NotDraining, Ready],
     response_class=JSONResponse,
 )
 async def place_order(
@@ -90,7 +98,7 @@ async def place_order(
     status_code=201,
     responses=_PLACED,
     summary="Replace a resting order",
-    dependencies=[Accepting],
+    dependencies=[NotDraining, Ready],
     response_class=JSONResponse,
 )
 async def replace_order(
@@ -169,7 +177,7 @@ async def cancel_order(order_id: OrderId, parts: Parts, client: Trader) -> Respo
     status_code=201,
     responses=_PLACED,
     summary="Close a position",
-    dependencies=[Accepting],
+    dependencies=[NotDraining],
     response_class=JSONResponse,
 )
 async def close_position(
@@ -198,7 +206,7 @@ async def close_position(
     status_code=201,
     responses=_PLACED,
     summary="Close a trade",
-    dependencies=[Accepting],
+    dependencies=[NotDraining],
     response_class=JSONResponse,
 )
 async def close_trade(

@@ -36,6 +36,8 @@ class Surface:
     new_id: Callable[[], str]
     conditions: Callable[[], Sequence[Condition]]
     quota: Quota = field(init=False)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process was ready for the first time: an order before that would be denied for want of a price."""
     drain: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at the end: refuses new orders and ends event streams."""
     streams: int = 0

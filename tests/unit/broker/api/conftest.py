@@ -74,5 +74,6 @@ async def api(settings: ApiSettings, tmp_path: Path) -> AsyncIterator[Client]:
             new_id=lambda: f"auto-{next(numbers)}",
             conditions=lambda: [Condition(name="venue", ok=True, reason="Ready", message="", since=NOW)],
         )
+        surface.ready.set()
         yield Client(build_application(surface), surface, desk, database, events, keys)
     await database.close()

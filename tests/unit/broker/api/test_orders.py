@@ -232,6 +232,20 @@ async def test_standby_is_409_and_says_who_trades(api: Client) -> None:
     assert words in answer.json()["detail"]
 
 
+async def test_order_before_the_first_readiness_is_503_and_not_denied_for_good(api: Client) -> None:
+    api.surface.ready.clear()
+    api.surface.conditions = lambda: [
+        Condition(name="history", ok=False, reason="DatabaseUnavailable", message="", since=NOW, advisory=True),
+        Condition(name="prices", ok=False, reason="StreamDown", message="", since=NOW),
+    ]
+    early = await api.place(client_order_id="early")
+    assert (early.status, early.problem, early.json()["reason"]) == (503, "not-ready", "StreamDown")
+    assert (await api("POST", "/v1/positions/EUR_USD/close")).status == 201
+
+    api.surface.ready.set()
+    assert (await api.place(client_order_id="early")).status == 201
+
+
 async def test_draining_refuses_orders_and_still_cancels(api: Client) -> None:
     resting = (await api.place(type="limit", price="1.0")).json()
     api.surface.drain.set()
