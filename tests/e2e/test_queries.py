@@ -1,45 +1,105 @@
 from __future__ import annotations
 
-import json
-import random
-import re
-from collections.abc import Iterator
-from pathlib import Path
+import asyncio
+from collections.abc import AsyncIterator
 
 import aiohttp
+import promql_parser
 import pytest
-import yaml
+import pytest_asyncio
 
-from devstack.flow import Flow
+from devstack.stack import Stack
 from devstack.status import settle
+from tests.e2e.cluster_metrics import cluster_page
+from tests.e2e.queries import Expression, Selection, expressions, groupings, nodes, selections
+from tests.e2e.scenario import bad_day
 from tests.e2e.stack_fixture import running_stack
+from tests.integration.monitoring.prometheus import POD, Prometheus, running_prometheus
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
-OURS = re.compile(r"\b((?:broker|telemetry|sidecar)_[a-z0-9_]+)\b")
-LABELS = {"broker_sidecar"}
-
-
-def used() -> Iterator[tuple[str, str]]:
-    """Every metric of ours that a rule, a dashboard or a runbook names, and where."""
-    monitoring = ROOT / "k8s" / "monitoring"
-    for group in yaml.safe_load((monitoring / "prometheus-rules.yaml").read_text())["groups"]:
-        for rule in group["rules"]:
-            yield from ((name, rule.get("alert") or rule["record"]) for name in OURS.findall(rule["expr"]))
-    for path in (monitoring / "dashboards").glob("*.json"):
-        for expr in re.findall(r'"expr": "((?:[^"\\]|\\.)*)"', path.read_text()):
-            yield from ((name, path.stem) for name in OURS.findall(json.loads(f'"{expr}"')))
-    for path in (ROOT / "docs" / "runbooks").glob("*.md"):
-        for block in re.findall(r"```promql\n(.*?)```", path.read_text(), re.DOTALL):
-            yield from ((name, path.stem) for name in OURS.findall(block))
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+ALL = list(expressions())
+OUTAGE_ONLY = {
+    "telemetry_dropped_total": "a producer's spool was full",
+    "telemetry_events_rejected_total": "a producer broke the contract",
+    "telemetry_logs_dropped_total": "the journal was full",
+    "telemetry_series_overflow_total": "a label had too many values",
+    "sidecar_secrets_seconds_to_expiry": "a secret that expires: this stack has KV alone",
+    'broker_orders_total{status="presumed_absent"}': "a venue whose log hides an order to the horizon",
+    'broker_http_requests_total{namespace=~".*",pod=~".*",status_class="5xx"}': "a fault of the order API",
+    'broker_api_errors_total{error_type="not_authorized"}': "a token that the venue refuses",
+}
+"""Series that begin with something that this scenario cannot cause, and what would."""
 
 
-async def test_every_metric_that_a_query_names_is_on_the_page() -> None:
-    async with running_stack() as stack, aiohttp.ClientSession() as session:
-        await Flow(stack.addresses["api"], stack.api_key, random.Random(3)).send(40)
-        await settle(stack, session, deadline_s=15)
-        async with session.get(f"{stack.addresses['metrics']}/metrics") as answer:
-            page = await answer.text()
-    present = set(re.findall(r"^([a-z0-9_]+)(?:\{| )", page, re.MULTILINE))
-    absent = sorted({name for name, _ in used()} - present - LABELS)
-    assert not absent, " ".join(absent)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
+    """A Prometheus that has seen a bad day of both processes."""
+    async with running_stack() as stack, cluster_page() as cluster, aiohttp.ClientSession() as session:
+        targets = {_address(stack): POD, cluster: {"node": "node-1"}}
+        async with running_prometheus(tmp_path_factory.mktemp("prometheus"), targets) as found:
+            await found.wait("broker_connection_status")
+            await bad_day(stack, session)
+            await settle(stack, session, deadline_s=15)
+            await found.wait('count_over_time(slo:error:ratio_1h{slo="order-latency"}[1m]) > 3')
+            await asyncio.sleep(3)
+            yield found
+
+
+def _address(stack: Stack) -> str:
+    return stack.addresses["metrics"].removeprefix("http://")
+
+
+def is_excused(item: Selection) -> bool:
+    return str(item) in OUTAGE_ONLY or item.name in OUTAGE_ONLY or 'slo="secret-freshness"' in item.matchers
+
+
+async def test_prometheus_answers_every_expression(server: Prometheus) -> None:
+    for item in ALL:
+        await server.query(item.text)
+
+
+async def test_every_series_that_an_expression_selects_exists(server: Prometheus) -> None:
+    wanted = {found: item for item in ALL for found in selections(item.text)}
+    absent = [
+        f"{found} ({item.place})"
+        for found, item in wanted.items()
+        if not is_excused(found) and not await _series(server, found)
+    ]
+    assert not absent, "\n".join(sorted(absent))
+
+
+async def _series(server: Prometheus, found: Selection) -> list[set[str]]:
+    """The labels of each series of the last minutes that fits."""
+    return [set(item["metric"]) for item in await server.query(f"last_over_time({found}[5m])")]
+
+
+async def test_every_label_that_an_expression_groups_by_exists(server: Prometheus) -> None:
+    absent = []
+    for item in ALL:
+        for labels, grouped in groupings(item.text):
+            series = [names for found in grouped for names in await _series(server, found)]
+            if series and not labels <= set().union(*series):
+                absent.append(f"{item.place}: {labels - set().union(*series)}")
+    assert not absent, "\n".join(absent)
+
+
+def is_condition(item: Expression) -> bool:
+    """Whether an empty answer is a good one: a comparison drops what does not fit."""
+    comparing = {"==", "!=", ">", "<", ">=", "<="}
+    return any(isinstance(node, promql_parser.BinaryExpr) and str(node.op) in comparing for node in nodes(item.text))
+
+
+async def test_every_expression_that_is_no_condition_returns_data(server: Prometheus) -> None:
+    empty = [
+        f"{item.place}: {item.text}"
+        for item in ALL
+        if not is_condition(item)
+        and not any(map(is_excused, selections(item.text)))
+        and not await server.query(item.text)
+    ]
+    assert not empty, "\n".join(empty)
+
+
+async def test_every_objective_has_a_ratio_while_nothing_is_wrong(server: Prometheus) -> None:
+    found = {item["metric"]["slo"] for item in await server.query("slo:error:ratio_1h")}
+    assert found >= {"order-availability", "order-latency", "price-freshness", "telemetry-ledger"}
