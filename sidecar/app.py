@@ -74,7 +74,10 @@ class Sidecar:
         # The wait for producers to leave is ours (`_part`): the exporter's last flush lies between it and the
         # last checkpoint, so that what is exported then is not exported again by the next start.
         telemetry = replace(config.telemetry, drain_s=0)
-        self._pipeline = TelemetryPipeline(telemetry, clock=self._clock, services=(self._add_health,))
+        keep_logs = bool(config.otlp.endpoint) and config.otlp.logs
+        self._pipeline = TelemetryPipeline(
+            telemetry, clock=self._clock, services=(self._add_health,), keep_logs=keep_logs
+        )
         self._exporter: OtlpExporter | None = None
         self._heartbeats = Heartbeats()
         self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.console.finding import Check, Document, Finding
+from sidecar.telemetry.backlog import NOT_EXPORTED
 
 BACKLOG_LARGE = 10_000
 JOURNAL_SHARE = 0.8
@@ -31,7 +32,7 @@ def _export_off(status: Document) -> Iterator[Finding]:
     if not status["export"]["endpoint"]:
         yield Finding(
             fault="export_off",
-            evidence=f"otlp.endpoint is empty; {status['ledger']['logs']['queued']} log records wait",
+            evidence=f"otlp.endpoint is empty; {status['ledger']['logs']['accepted']} log records are not kept",
             next="set otlp.endpoint or OTEL_EXPORTER_OTLP_ENDPOINT, or scrape /metrics only",
             explains=("export_behind",),
         )
@@ -59,7 +60,8 @@ def _export_rejected(status: Document) -> Iterator[Finding]:
 
 
 def _logs_dropped(status: Document) -> Iterator[Finding]:
-    if dropped := status["ledger"]["logs"]["dropped"]:
+    dropped = {reason: n for reason, n in status["ledger"]["logs"]["dropped"].items() if reason != NOT_EXPORTED}
+    if dropped:
         yield Finding(
             fault="records_dropped",
             evidence=f"the journal was full: {_counts(dropped)}",
@@ -96,10 +98,12 @@ def _journal_full(status: Document) -> Iterator[Finding]:
 
 
 def _journal_damaged(status: Document) -> Iterator[Finding]:
-    if damaged := status["journal"].get("damaged_segments"):
+    journal = status["journal"]
+    if journal.get("damaged_segments") or journal.get("unreadable_records"):
         yield Finding(
             fault="journal_damaged",
-            evidence=f"{damaged} segments were set aside, {status['journal']['damaged_bytes']} bytes",
+            evidence=f"{journal['damaged_segments']} segments were set aside, {journal['damaged_bytes']} bytes; "
+            f"{journal['unreadable_records']} records say nothing",
             next="keep the *.damaged files for a look; check the volume (dmesg, fsck)",
         )
 

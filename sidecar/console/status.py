@@ -11,6 +11,7 @@ from sidecar.console.curve import History, panel_quantiles, panel_rates, rates
 from sidecar.console.settings import PanelSettings
 from sidecar.health.conditions import PROBES, Condition, verdict
 from sidecar.health.probes import condition_json, time_text
+from sidecar.telemetry.backlog import NOT_EXPORTED
 from sidecar.telemetry.export import ExportStatus, SignalStatus
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.producers import ProducerLedger, ProducerStatus
@@ -86,6 +87,7 @@ def flow_json(parts: Parts) -> JsonObject:
     held = sum(item.ledger.held for item in parts.producers if item.ledger)
     dropped = _drops(parts.producers)
     logs = parts.ledger.logs
+    lost = _lost(logs)
     return {
         "in": {
             "rate": _rate(parts, "received"),
@@ -97,11 +99,17 @@ def flow_json(parts: Parts) -> JsonObject:
         "out": {
             "rate": _rate(parts, "exported"),
             "backlog": logs.queued,
-            "lost": sum(logs.dropped.values()) + sum(logs.rejected.values()),
-            "lost_by": {**_by_reason(logs), **logs.rejected},
+            "lost": sum(lost.values()),
+            "lost_by": lost,
             "curve": _curve(parts.history, "exported"),
         },
     }
+
+
+def _lost(logs: LogLedger) -> dict[str, int]:
+    """Records that are gone although somebody wants them: not those that no collector is there for."""
+    gone = {**_by_reason(logs), **logs.rejected}
+    return {reason: count for reason, count in gone.items() if reason != NOT_EXPORTED}
 
 
 def _rate(parts: Parts, name: str) -> float:

@@ -24,6 +24,7 @@ JOURNAL = JournalStatus(
     checkpoint_ns=0,
     checkpoint_error="",
     replayed_batches=0,
+    unreadable_records=0,
 )
 
 

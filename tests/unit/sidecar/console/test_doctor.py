@@ -109,6 +109,7 @@ SEEDED: list[tuple[str, Change]] = [
     ("checkpoint_failed", {"journal": JOURNAL | {"checkpoint_error": "[Errno 30] Read-only file system"}}),
     ("journal_filling", {"journal": JOURNAL | {"bytes_used": 80_001}}),
     ("journal_damaged", {"journal": JOURNAL | {"damaged_segments": 1, "damaged_bytes": 77}}),
+    ("journal_damaged", {"journal": JOURNAL | {"unreadable_records": 2}}),
     ("collector_away", {"export": failing_export("unavailable: connection refused")}),
     ("collector_refuses", {"export": failing_export("unauthenticated: no token")}),
     ("export_off", {"export": replace(EXPORT, endpoint="")}),
@@ -143,6 +144,13 @@ def test_without_secrets_nothing_is_missed() -> None:
 @pytest.mark.parametrize(("fault", "changes"), SEEDED, ids=[name for name, _ in SEEDED])
 def test_each_seeded_fault_is_found_and_only_it(fault: str, changes: Change) -> None:
     assert faults(**changes) == [fault]
+
+
+def test_log_records_that_nobody_wants_are_not_lost() -> None:
+    logs = LogLedger(accepted=90, dropped={("not_exported", "a.b"): 90})
+    found = document(export=replace(EXPORT, endpoint=""), ledger=replace(LEDGER, logs=logs))
+    assert [item.fault for item in diagnose(found)] == ["export_off"]
+    assert found["flow"]["out"]["lost"] == 0
 
 
 def test_every_finding_has_its_evidence_and_what_to_do() -> None:

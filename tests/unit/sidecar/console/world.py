@@ -65,6 +65,7 @@ JOURNAL: dict[str, Any] = {
     "checkpoint_error": "",
     "damaged_segments": 0,
     "damaged_bytes": 0,
+    "unreadable_records": 0,
 }
 PANELS = (PanelSettings(title="Orders", instrument="broker.orders", show="states", by="status"),)
 
