@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import aiohttp
@@ -87,13 +87,14 @@ def note(event: tuple[Any, ...]) -> None:
         times.append(event[1])
 
 
-async def paced(count: int, act: Callable[[int], Awaitable[None]]) -> None:
-    """Starts `count` acts at the rate, whatever each takes."""
-    started = perf_counter()
+async def paced(count: int, act: Callable[[int], Awaitable[None]]) -> float:
+    """Starts `count` acts at the rate, whatever each takes; CPU seconds of this process for each."""
+    started, cpu_s = perf_counter(), process_time()
     async with asyncio.TaskGroup() as group:
         for index in range(count):
             await asyncio.sleep(max(0.0, started + index / RATE - perf_counter()))
             group.create_task(act(index))
+    return (process_time() - cpu_s) / count
 
 
 @asynccontextmanager
@@ -141,8 +142,8 @@ async def start_with_open_orders(url: str, directory: Path, count: int = OPEN_OR
         return perf_counter() - started
 
 
-async def through_desk(url: str, directory: Path, count: int) -> tuple[list[float], list[float]]:
-    """Seconds of each `place`, and of it beyond its HTTP exchange."""
+async def through_desk(url: str, directory: Path, count: int) -> tuple[list[float], list[float], float]:
+    """Seconds of each `place`, and of it beyond its HTTP exchange; CPU seconds of each."""
     whole: list[float] = []
     beyond: list[float] = []
     async with ready_desk(url, directory) as desk:
@@ -160,8 +161,8 @@ async def through_desk(url: str, directory: Path, count: int) -> tuple[list[floa
 
         gc.collect()
         gc.freeze()  # as the broker does when it is ready
-        await paced(count, act)
-    return whole, beyond
+        cpu_s = await paced(count, act)
+    return whole, beyond, cpu_s
 
 
 def request(index: int) -> OrderRequest:
@@ -177,8 +178,8 @@ def request(index: int) -> OrderRequest:
     )
 
 
-async def plain(url: str, count: int) -> list[float]:
-    """Seconds of each POST by a client that keeps nothing."""
+async def plain(url: str, count: int) -> tuple[list[float], float]:
+    """Seconds of each POST by a client that keeps nothing; CPU seconds of each."""
     durations: list[float] = []
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
 
@@ -195,8 +196,8 @@ async def plain(url: str, count: int) -> list[float]:
             if index >= RATE:
                 durations.append(perf_counter() - started)
 
-        await paced(count, act)
-    return durations
+        cpu_s = await paced(count, act)
+    return durations, cpu_s
 
 
 def disk_syncs(directory: Path, count: int) -> list[float]:
@@ -223,12 +224,13 @@ async def measure(seconds: float) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         directory, count = Path(name), int(seconds * RATE)
         async with simulator(directory) as url:
-            base = await plain(url, count)
+            base, base_cpu_s = await plain(url, count)
             syncs = await asyncio.to_thread(disk_syncs, directory, count // 2)
-            whole, beyond = await through_desk(url, directory, count)
+            whole, beyond, cpu_s = await through_desk(url, directory, count)
             syncs += await asyncio.to_thread(disk_syncs, directory, count // 2)
             start_s = await start_with_open_orders(url, directory)
-    rows = [row(f"start_to_ready_with_{OPEN_ORDERS}_open_orders", start_s, unit="s", goal=2.0)]
+    rows = [row("order_cpu", cpu_s * 1000, unit="ms", baseline=base_cpu_s * 1000)]
+    rows += [row(f"start_to_ready_with_{OPEN_ORDERS}_open_orders", start_s, unit="s", goal=2.0)]
     for part, goal in ((50, 1.0), (99, 5.0)):
         own = max(0.0, percentile(beyond, part) - percentile(syncs, part))
         rows += [

@@ -22,6 +22,7 @@ from broker.venue.transaction import Transaction
 from broker.venue.wire import Page
 
 FIRST_WAIT_S = 0.05
+FAILURE_WAIT_S = 0.25
 LONGEST_WAIT_S = 8.0
 CONFIRMING_SCANS = 2
 HOLE_TRIES = 3
@@ -42,15 +43,18 @@ class Search:
     started_s: float
     empty_scans: int = 0
     due_s: float = 0.0
+    failures: int = 0
+    """Scans in a row that said nothing."""
 
     def after_empty(self, now_s: float) -> Search:
         """After a whole scan without a find: the waits double."""
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**self.empty_scans)
-        return replace(self, empty_scans=self.empty_scans + 1, due_s=now_s + wait_s)
+        return replace(self, empty_scans=self.empty_scans + 1, due_s=now_s + wait_s, failures=0)
 
     def after_failure(self, now_s: float) -> Search:
-        """After a scan that says nothing: the log could not be read, or has a hole."""
-        return replace(self, due_s=now_s + 0.5)
+        """After a scan that says nothing: unreadable, or with a hole. The waits double: no storm on a dead token."""
+        wait_s = min(LONGEST_WAIT_S, FAILURE_WAIT_S * 2**self.failures)
+        return replace(self, due_s=now_s + wait_s, failures=self.failures + 1)
 
     def is_over(self, now_s: float, *, horizon_s: float, scans: int) -> bool:
         """Whether absence may be presumed."""

@@ -107,3 +107,12 @@ async def test_horizon_alone_is_not_enough(keeper: Keeper) -> None:
     keeper.put(make_entry(OrderStatus.UNKNOWN, checkpoint=6))
     assert await resolved(keeper, log, scans=3, horizon_s=1.0) is OrderStatus.PRESUMED_ABSENT
     assert log.asked == [6, 6, 6]
+
+
+def test_scans_that_fail_are_asked_ever_more_slowly() -> None:
+    search, waits = begin(0.0), []
+    for _ in range(8):
+        search = search.after_failure(100.0)
+        waits.append(search.due_s - 100.0)
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+    assert search.after_empty(100.0).after_failure(100.0).due_s == 100.25
