@@ -71,6 +71,7 @@ async def test_orders_venue_and_history_agree_after_kills(stand: Stand) -> None:
     seed = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"SEED={seed}")
     chance = random.Random(seed)
+    stand.changed["orders"] = {"absence_horizon_s": 1.0, "absence_scans": 2}
     await stand.start_ready()
     names = iter([f"{number:05d}" for number in range((KILLS + 1) * ORDERS_BETWEEN)])
     answers: dict[str, dict[str, Any]] = {}
