@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.e2e.scenario import Client, Venue
+from tests.e2e.stack_fixture import running_stack
+from tests.integration.monitoring.alerting import running_alertmanager
+from tests.integration.monitoring.prometheus import POD, running_prometheus
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+async def test_a_fault_at_the_venue_pages_and_its_end_resolves(tmp_path: Path) -> None:
+    async with (
+        running_stack() as stack,
+        running_alertmanager(tmp_path) as alertmanager,
+        running_prometheus(
+            tmp_path / "prometheus",
+            {stack.addresses["metrics"].removeprefix("http://"): POD},
+            alertmanager=alertmanager.url,
+        ) as prometheus,
+        aiohttp.ClientSession() as session,
+    ):
+        venue, client = Venue(stack, session), Client(stack, session)
+        await client.wait_prices()
+        await prometheus.wait("broker_orders_unknown == 0")
+
+        await venue.fault("lag", method="GET", count=-1, seconds=600)
+        await venue.fault("stream_stall", path="/transactions", count=-1, seconds=20)
+        await venue.fault("reset_after", method="POST", path="/orders")
+        began = time.monotonic()
+        assert (await client.order("lost"))["status"] == "unknown"
+        await alertmanager.inbox.wait(lambda inbox: any(map(is_ours, inbox.events("trigger"))))
+        paged = time.monotonic() - began
+
+        await venue.heal()
+        healed = time.monotonic()
+        await alertmanager.inbox.wait(lambda inbox: any(map(is_ours, inbox.events("resolve"))))
+        resolved = time.monotonic() - healed
+    (event,) = filter(is_ours, alertmanager.inbox.events("trigger"))
+    assert event["payload"]["summary"] == "[broker] OrdersUnknown: 1 orders have no known outcome"
+    ended = [item for item in alertmanager.inbox.events("resolve") if is_ours(item)]
+    assert {item["dedup_key"] for item in ended} == {event["dedup_key"]}
+    print(
+        f"from the lost answer to the page {paged:.1f} s, from the end of the fault to the resolve {resolved:.1f} s,"
+        " with 1 s for scrape, evaluation, `for` and group_wait (shipped: 15 s, 30 s, 1 m, 15 s)"
+    )
+
+
+def is_ours(event: dict[str, dict[str, str]]) -> bool:
+    return event["payload"]["class"] == "OrdersUnknown"
