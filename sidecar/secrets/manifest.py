@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 VERSION = 1
@@ -50,7 +51,7 @@ class Manifest:
         """A manifest from its file.
 
         Raises:
-            ValueError, KeyError, TypeError: it is not one, or of another version.
+            ValueError, KeyError, TypeError, AttributeError: it is not one, or of another version.
         """
         tree = json.loads(data)
         if tree["version"] != VERSION:
@@ -59,9 +60,16 @@ class Manifest:
             name: Entry(
                 source=item["source"],
                 version="" if item["version"] is None else str(item["version"]),
-                expires_at=item["expires_at"],
-                files=tuple(item["files"]),
+                expires_at=_moment(item["expires_at"]),
+                files=tuple(str(file) for file in item["files"]),
             )
             for name, item in tree["secrets"].items()
         }
-        return Manifest(generation=int(tree["generation"]), published_at=tree["published_at"], secrets=entries)
+        published_at = _moment(str(tree["published_at"])) or ""
+        return Manifest(generation=int(tree["generation"]), published_at=published_at, secrets=entries)
+
+
+def _moment(text: str | None) -> str | None:
+    if text is not None:
+        datetime.fromisoformat(text)
+    return text

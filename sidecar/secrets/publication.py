@@ -120,7 +120,7 @@ class Publication:
             for name, item in materials.items()
         }
         now = _zulu(self._clock.wall(), "milliseconds")
-        return Manifest(generation=self.generation + 1, published_at=now, secrets=entries)
+        return Manifest(generation=self._publisher.highest() + 1, published_at=now, secrets=entries)
 
 
 def _versions(manifest: Manifest) -> dict[str, str]:

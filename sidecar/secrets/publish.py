@@ -65,16 +65,19 @@ class Publisher:
         """The manifest of the published set, if there is one that can be read."""
         try:
             return Manifest.parse((self._directory / DATA / MANIFEST).read_bytes())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def contents(self) -> dict[str, Content]:
-        """The files of the published set, without its manifest."""
-        found = {}
-        for name in self._files_of(self._target()):
-            path = self._directory / DATA / name
-            found[name] = Content(data=path.read_bytes(), mode=stat.S_IMODE(path.stat().st_mode))
-        return found
+        """The files of the published set, without its manifest; none if they are not ours to read."""
+        place = self._directory / DATA
+        try:
+            return {
+                name: Content(data=(place / name).read_bytes(), mode=stat.S_IMODE((place / name).stat().st_mode))
+                for name in self._files_of(self._target())
+            }
+        except OSError:
+            return {}
 
     def publish(self, manifest: Manifest, files: Mapping[str, Content]) -> None:
         """Makes a set visible, whole.
@@ -107,6 +110,10 @@ class Publisher:
             if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False) and entry.name != target
         ]
         return sorted(names, key=_generation_of, reverse=True)
+
+    def highest(self) -> int:
+        """The highest number that a set here has, also one whose manifest cannot be read; 0 if there is none."""
+        return max(0, *map(_generation_of, [self._target(), *self.replaced()]))
 
     def _write(self, place: Path, manifest: Manifest, files: Mapping[str, Content]) -> None:
         place.mkdir(mode=0o700)

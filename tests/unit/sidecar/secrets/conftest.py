@@ -15,12 +15,16 @@ from tests.unit.sidecar.secrets.scene import Scene
 
 @pytest.fixture
 async def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Scene]]:
-    """Makes scenes; publishing happens at once, for real threads do not wait on a fake clock."""
+    """Makes scenes; publishing happens at once, for real threads do not wait on a fake clock.
+
+    Waits look up rarely: a fake clock is not suspended unless a test says so.
+    """
 
     async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
     monkeypatch.setattr(asyncio, "to_thread", at_once)
+    monkeypatch.setattr("sidecar.secrets.clock.TICK_S", 30.0)
     made: list[Scene] = []
 
     def make(*secrets: SecretSettings, **changes: Any) -> Scene:

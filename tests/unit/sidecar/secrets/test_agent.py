@@ -52,7 +52,7 @@ async def test_an_unchanged_kv_secret_is_looked_at_but_read_once(make_scene: Mak
 
 
 async def test_a_lease_is_renewed_at_two_thirds_and_stays_the_same(make_scene: MakeScene) -> None:
-    scene = make_scene(DATABASE)
+    scene = make_scene(DATABASE, token_check_interval_s=60.0)
     await scene.start()
     before = scene.read("database.json")
     await scene.clock.advance(0.71 * 3600)
@@ -81,7 +81,7 @@ async def test_an_outage_changes_no_credential(make_scene: MakeScene, seconds: f
 
 
 async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_scene: MakeScene) -> None:
-    scene = make_scene(replace(DATABASE, max_ttl_s=7200.0))
+    scene = make_scene(replace(DATABASE, max_ttl_s=7200.0), token_check_interval_s=60.0)
     scene.vault.lease_max_ttl = 7200.0
     await scene.start()
     scene.prove()
@@ -96,7 +96,7 @@ async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_
 
 
 async def test_what_gets_no_successor_is_renewed_to_its_last_moment(make_scene: MakeScene) -> None:
-    scene = make_scene(replace(DATABASE, max_ttl_s=3600.0))
+    scene = make_scene(replace(DATABASE, max_ttl_s=3600.0), token_check_interval_s=60.0)
     scene.vault.lease_ttl, scene.vault.lease_max_ttl = 600.0, 3600.0
     await scene.start()
     scene.prove()
@@ -107,7 +107,7 @@ async def test_what_gets_no_successor_is_renewed_to_its_last_moment(make_scene: 
 
 
 async def test_a_lost_lease_is_read_again(make_scene: MakeScene) -> None:
-    scene = make_scene(DATABASE)
+    scene = make_scene(DATABASE, token_check_interval_s=60.0)
     await scene.start()
     scene.vault.leases.clear()
     await scene.clock.advance(0.71 * 3600)
@@ -217,7 +217,10 @@ async def test_a_token_is_replaced_with_its_lease_before_its_own_end(make_scene:
     assert scene.vault.alive() == (1, 1)
 
 
-async def test_an_expiry_during_a_suspend_is_made_good_within_a_second_of_waking(make_scene: MakeScene) -> None:
+async def test_an_expiry_during_a_suspend_is_made_good_within_a_second_of_waking(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.secrets.clock.TICK_S", 1.0)
     scene = make_scene(DATABASE)
     await scene.start()
     scene.prove()

@@ -105,7 +105,7 @@ async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from([PROVE, *DEEDS]), max_size=14))
 def test_what_is_proved_works_and_nothing_is_left(deeds: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name, mock.patch("asyncio.to_thread", at_once):

@@ -181,13 +181,38 @@ def check_convergence(place: Path, *, first: bool) -> None:
     assert visible(place) == {"c": "three c"}
 
 
-def test_a_manifest_of_another_version_is_no_set(tmp_path: Path) -> None:
+DAMAGED = [
+    "",
+    "[]",
+    "7",
+    '{"version": 99}',
+    '{"version": 1, "generation": 1, "published_at": "yesterday", "secrets": {}}',
+    '{"version": 1, "generation": 1, "published_at": "2026-11-02T12:00:00Z", "secrets": []}',
+    '{"version": 1, "generation": 1, "published_at": "2026-11-02T12:00:00Z", "secrets": {"a": {}}}',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_what_is_no_manifest_of_ours_is_no_set(tmp_path: Path, text: str) -> None:
     publisher = publisher_in(tmp_path)
     publisher.publish(manifest(1, "a"), contents("one", "a"))
     path = tmp_path / "..data" / "manifest.json"
     path.chmod(0o600)
-    path.write_text('{"version": 99}')
+    path.write_text(text)
     assert publisher.current() is None
+    assert publisher.highest() == 1
+
+
+def test_a_set_that_cannot_be_read_back_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = publisher_in(tmp_path)
+    publisher.publish(manifest(1, "a"), contents("one", "a"))
+
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    assert publisher.contents() == contents("one", "a")
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert publisher.contents() == {}
 
 
 def test_a_disk_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
