@@ -5,6 +5,7 @@ from __future__ import annotations
 from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry import events as e
+from broker.telemetry import presets
 from broker.telemetry.declare import Counter, Event, Gauge, Histogram, Log
 
 LATENCY_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
@@ -25,6 +26,7 @@ LIFECYCLE = (
                 unit="{order}",
                 description="Statuses that orders reached; `received` counts every order once.",
                 labels=("status",),
+                presets=presets.STATUSES,
             ),
             Histogram(
                 name="broker.order.duration",
@@ -76,7 +78,13 @@ LIFECYCLE = (
         labels=("side", "order_type", "asset_class", "partial"),
         measures=("units", "half_spread_cost", "slippage_pips", "latency_s"),
         instruments=(
-            Counter(name="broker.fills", unit="{fill}", description="Trades made.", labels=("side", "partial")),
+            Counter(
+                name="broker.fills",
+                unit="{fill}",
+                description="Trades made.",
+                labels=("side", "partial"),
+                presets=presets.FILLS,
+            ),
             Counter(
                 name="broker.filled.units",
                 unit="{unit}",
@@ -120,6 +128,7 @@ LIFECYCLE = (
                 unit="{order}",
                 description="Orders refused by our risk checks or by the venue.",
                 labels=("reason", "source"),
+                presets=presets.REJECTS,
             ),
         ),
         log=Log(pb.SEVERITY_WARN, "Order refused"),
@@ -135,6 +144,7 @@ LIFECYCLE = (
                 unit="{order}",
                 description="Orders that ended without a trade, or whose rest was cancelled.",
                 labels=("reason",),
+                presets=presets.CANCELS,
             ),
         ),
         log=Log(pb.SEVERITY_INFO, "Order cancelled"),
@@ -168,6 +178,7 @@ LIFECYCLE = (
                 unit="{order}",
                 description="Orders whose lost answer was found out.",
                 labels=("result",),
+                presets=presets.RESOLUTIONS,
             ),
             Histogram(
                 name="broker.unknown.resolution",
@@ -190,6 +201,7 @@ LIFECYCLE = (
                 unit="{request}",
                 description="Requests with a client order id seen before: replayed or refused.",
                 labels=("action",),
+                presets=presets.DUPLICATES,
             ),
         ),
         log=Log(pb.SEVERITY_INFO, "Client order id seen before"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry import events as e
+from broker.telemetry import presets
 from broker.telemetry.catalogue_orders import LATENCY_S
 from broker.telemetry.declare import Counter, Event, Gauge, Histogram, Log
 
@@ -86,6 +87,7 @@ PROCESS = (
                 unit="{reload}",
                 description="Generations of secrets tried: applied or rejected.",
                 labels=("result",),
+                presets=presets.RELOADS,
             ),
         ),
         log=Log(pb.SEVERITY_INFO, "Generation of secrets tried"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry import events as e
+from broker.telemetry import presets
 from broker.telemetry.catalogue_orders import LATENCY_S, STAGE_S
 from broker.telemetry.declare import Counter, Event, Gauge, Histogram, Log
 
@@ -41,6 +42,7 @@ REQUESTS = (
                 unit="{error}",
                 description="Requests to the venue that failed.",
                 labels=("error_type",),
+                presets=presets.ERRORS,
             ),
         ),
         log=Log(pb.SEVERITY_ERROR, "Request to the venue failed"),
@@ -55,6 +57,7 @@ REQUESTS = (
                 unit="{request}",
                 description="Reads from the venue that were tried again.",
                 labels=("operation",),
+                presets=presets.OPERATIONS,
             ),
         ),
     ),
@@ -99,6 +102,7 @@ REQUESTS = (
                 unit="{response}",
                 description="Answers 429 from the venue.",
                 labels=("operation",),
+                presets=presets.OPERATIONS,
             ),
         ),
     ),
@@ -157,6 +161,7 @@ STREAMS = (
                 unit="{connection}",
                 description="Streams opened again.",
                 labels=("stream", "cause"),
+                presets=presets.RECONNECTS,
             ),
         ),
         log=Log(pb.SEVERITY_WARN, "Stream opened again"),
@@ -171,6 +176,7 @@ STREAMS = (
                 unit="{transaction}",
                 description="Transactions that a stream missed and a back-fill brought.",
                 measure="transactions",
+                presets=((),),
             ),
         ),
         log=Log(pb.SEVERITY_WARN, "Gap of a stream back-filled"),
@@ -185,6 +191,7 @@ STREAMS = (
                 unit="{message}",
                 description="Lines of a stream that could not be read.",
                 labels=("stream",),
+                presets=presets.each(*presets.STREAMS),
             ),
         ),
         log=Log(pb.SEVERITY_ERROR, "Line of a stream could not be read"),
@@ -332,6 +339,7 @@ ACCOUNT = (
                 unit="{difference}",
                 description="Differences between our books and the venue's.",
                 labels=("kind",),
+                presets=presets.MISMATCHES,
             ),
         ),
         log=Log(pb.SEVERITY_ERROR, "Our books and the venue's differ"),

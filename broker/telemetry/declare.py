@@ -47,6 +47,8 @@ class Instrument:
     labels: tuple[str, ...] = ()
     only_when: Mapping[str, str] = field(default_factory=dict)
     measure: str = ""
+    presets: tuple[tuple[str, ...], ...] = ()
+    """Values of `labels` whose series exist at zero before their first event: a rate sees that event."""
 
     kind: typing.ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UNSPECIFIED
 
@@ -215,6 +217,8 @@ def _instrument_faults(item: Instrument, event: Event) -> Iterator[str]:
     for name in (*item.labels, *item.only_when):
         if name not in event.labels:
             yield f"{name!r} is not one of the event's labels"
+    if any(len(values) != len(item.labels) for values in item.presets):
+        yield f"each preset needs a value for each of its {len(item.labels)} labels"
     if isinstance(item, Histogram) and not sound_bounds(item.buckets):
         yield f"buckets must be 1 to {MAX_BOUNDS}, finite and ascending"
 
@@ -279,4 +283,5 @@ def _instrument(item: Instrument, constant_labels: Mapping[str, str]) -> pb.Inst
         bounds=item.bounds,
         only_when=item.only_when,
         constant_labels=constant_labels,
+        presets=[pb.LabelValues(values=values) for values in item.presets],
     )

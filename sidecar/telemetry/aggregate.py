@@ -68,6 +68,8 @@ class Aggregate:
         self._limit = limit or Limit()
         self._producers: dict[str, Producer] = {}
         self._plans: dict[int, dict[int, Plan]] = {}
+        self._unset: dict[int, list[Plan]] = {}
+        """Event types whose presets are to be made, by stream."""
         self.refused: Counter[tuple[str, str, str]] = Counter()
         """Measurements that were not taken, by (producer, instrument, reason)."""
         self.overflow: Counter[tuple[str, str]] = Counter()
@@ -122,6 +124,8 @@ class Aggregate:
                 feeds.append(Feed.of(kind, instrument, table))
         plan = Plan(kind, session.producer_id, producer, session.session_id, not recovery, feeds, refused)
         self._plans[stream][kind.event_id] = plan
+        if any(feed.presets for feed in feeds):
+            self._unset.setdefault(stream, []).append(plan)
         return tuple(dict.fromkeys(refused))
 
     def _claim(
@@ -145,9 +149,13 @@ class Aggregate:
     def forget_stream(self, stream: int) -> None:
         """Drops the event types of a stream that has ended."""
         self._plans.pop(stream, None)
+        self._unset.pop(stream, None)
 
     def apply(self, stream: int, batch: pb.Batch, received_ns: int) -> None:
         """Takes the measurements of a batch, whose groups are sound and of known types."""
+        # Not when they are defined, which has no time that a replay would give again.
+        for plan in self._unset.pop(stream, ()):
+            self._preset(plan, received_ns)
         for group in batch.groups:
             plan = self._plans[stream][group.event_id]
             for name in plan.refused:
@@ -176,6 +184,15 @@ class Aggregate:
             if sampled:
                 measuring.keep_exemplars(sampled)
 
+    def _preset(self, plan: Plan, now_ns: int) -> None:
+        for feed in plan.feeds:
+            if feed.table.retired:
+                continue
+            for texts in feed.presets:
+                series = self._find(plan, feed, texts, 0, now_ns)
+                feed.table.kept.add(tuple(sorted(series.labels)))
+                feed.table.frozen = feed.table.captured = None
+
     def _find(self, plan: Plan, feed: Feed[Table], texts: tuple[str, ...], events: int, now_ns: int) -> Series:
         table = feed.table
         labels: Labels = (*zip(feed.names, texts, strict=True), *feed.constant)
@@ -203,7 +220,7 @@ class Aggregate:
         expired = 0
         for producer in self._producers.values():
             for table in producer.tables.values():
-                old = [key for key, series in table.series.items() if series.touched_ns < now_ns - idle_ns]
+                old = table.idle(now_ns - idle_ns)
                 for key in old:
                     del table.series[key]
                 if old:
@@ -217,10 +234,9 @@ class Aggregate:
     def has_idle(self, now_ns: int, idle_ns: int) -> bool:
         """Whether `expire` would forget a series."""
         return any(
-            series.touched_ns < now_ns - idle_ns
+            table.idle(now_ns - idle_ns)
             for producer in self._producers.values()
             for table in producer.tables.values()
-            for series in table.series.values()
         )
 
     def live_sessions(self) -> list[tuple[str, str]]:

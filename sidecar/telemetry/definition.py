@@ -21,6 +21,7 @@ from sidecar.telemetry.model import EventType, Field, Instrument, LogTemplate
 MAX_NAME = 128
 MAX_FIELD_NAME = 64
 MAX_INSTRUMENTS = 32
+MAX_PRESETS = 256
 MAX_BOUNDS = 64
 MAX_SEVERITY = 24
 _NUMBERS = frozenset({pb.FIELD_TYPE_DOUBLE, pb.FIELD_TYPE_INT64})
@@ -65,6 +66,7 @@ def _instrument(item: pb.Instrument) -> Instrument:
         bounds=tuple(item.bounds),
         only_when=tuple(sorted(item.only_when.items())),
         constant_labels=tuple(sorted(item.constant_labels.items())),
+        presets=tuple(tuple(each.values) for each in item.presets),
     )
 
 
@@ -138,7 +140,18 @@ def _instrument_faults(item: pb.Instrument, define: pb.Define) -> list[Fault]:
     faults += [Fault("unknown_label", f"{name[:80]!r} is not a label field of the event") for name in unknown]
     if len(set(item.labels)) != len(item.labels):
         faults.append(Fault("duplicate_label", "a label stands twice"))
-    return faults + _constant_faults(item) + _bounds_faults(item)
+    return faults + _constant_faults(item) + _bounds_faults(item) + _preset_faults(item)
+
+
+def _preset_faults(item: pb.Instrument) -> list[Fault]:
+    if not item.presets:
+        return []
+    if item.kind not in (pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM):
+        return [Fault("preset_kind", "only counters and histograms begin at zero")]
+    if len(item.presets) > MAX_PRESETS:
+        return [Fault("too_many_presets", f"{len(item.presets)} presets, at most {MAX_PRESETS} are taken")]
+    wrong = [each for each in item.presets if len(each.values) != len(item.labels)]
+    return [Fault("preset_length", f"{len(each.values)} values for {len(item.labels)} labels") for each in wrong[:1]]
 
 
 def _constant_faults(item: pb.Instrument) -> list[Fault]:

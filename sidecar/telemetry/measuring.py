@@ -37,6 +37,7 @@ class Feed(Generic[T]):
     measure: int | None
     wanted: Sequence[tuple[int, str]]
     constant: Labels
+    presets: tuple[tuple[str, ...], ...] = ()
     cache: dict[tuple[str, ...], Series] = field(default_factory=dict)
 
     @classmethod
@@ -50,6 +51,7 @@ class Feed(Generic[T]):
             measure=places[instrument.measure] if instrument.measure else None,
             wanted=[(places[name], text) for name, text in instrument.only_when],
             constant=instrument.constant_labels,
+            presets=instrument.presets,
         )
 
 

@@ -34,6 +34,8 @@ class Instrument:
     bounds: tuple[float, ...] = ()
     only_when: tuple[tuple[str, str], ...] = ()
     constant_labels: tuple[tuple[str, str], ...] = ()
+    presets: tuple[tuple[str, ...], ...] = ()
+    """Values of the labels of series that exist at zero before their first event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,16 +15,22 @@ class Table:
     Series are found by their labels in alphabetical order: two event types may name them in different orders.
     """
 
-    __slots__ = ("captured", "frozen", "instrument", "owner", "owner_session", "retired", "series")
+    __slots__ = ("captured", "frozen", "instrument", "kept", "owner", "owner_session", "retired", "series")
 
     def __init__(self, instrument: Instrument, owner: int, owner_session: str) -> None:
         self.instrument = instrument
         self.owner = owner
         self.owner_session = owner_session
         self.series: dict[Labels, Series] = {}
+        self.kept: set[Labels] = set()
+        """Series that a definition names: they do not expire while the process that named them may still use them."""
         self.retired = False
         self.frozen: Family | None = None
         self.captured: list[Row] | None = None
+
+    def idle(self, before_ns: int) -> list[Labels]:
+        """Series without a measurement since `before_ns`, but for those that are kept."""
+        return [key for key, series in self.series.items() if series.touched_ns < before_ns and key not in self.kept]
 
     def freeze(self) -> Family:
         """The family of the snapshot; the same object until a series changes."""

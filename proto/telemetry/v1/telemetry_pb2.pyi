@@ -508,6 +508,7 @@ class Instrument(_message.Message):
     BOUNDS_FIELD_NUMBER: _builtins.int
     ONLY_WHEN_FIELD_NUMBER: _builtins.int
     CONSTANT_LABELS_FIELD_NUMBER: _builtins.int
+    PRESETS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """OpenTelemetry name, for example `broker.order.duration`: [a-z][a-z0-9_.]*, at most 128 characters.
     On /metrics dots become underscores, and the unit and `_total` are appended as the specification
@@ -542,6 +543,13 @@ class Instrument(_message.Message):
     def constant_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Attributes with a constant value, added after the labels."""
 
+    @_builtins.property
+    def presets(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelValues]:
+        """Label combinations that exist at zero from the first batch of the stream on, so that a rate sees their
+        first event. Counters and histograms only, at most 256. A reader that does not know this field makes
+        each series with its first event.
+        """
+
     def __init__(
         self,
         *,
@@ -554,14 +562,39 @@ class Instrument(_message.Message):
         bounds: _abc.Iterable[_builtins.float] | None = ...,
         only_when: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         constant_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        presets: _abc.Iterable[Global___LabelValues] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "constant_labels", b"constant_labels", "description", b"description", "kind", b"kind", "labels", b"labels", "measure", b"measure", "name", b"name", "only_when", b"only_when", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "constant_labels", b"constant_labels", "description", b"description", "kind", b"kind", "labels", b"labels", "measure", b"measure", "name", b"name", "only_when", b"only_when", "presets", b"presets", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Instrument: _TypeAlias = Instrument  # noqa: Y015
+
+@_typing.final
+class LabelValues(_message.Message):
+    """One combination of an instrument's labels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A value for each of Instrument.labels, in their order."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelValues: _TypeAlias = LabelValues  # noqa: Y015
 
 @_typing.final
 class LogTemplate(_message.Message):
