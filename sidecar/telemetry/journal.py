@@ -44,6 +44,8 @@ class Journal:
         self._before = max(self._sizes, default=0)
         self._segment = self._before + 1
         self._declared: dict[int, set[int]] = {}
+        self._sound: set[int] = set()
+        """Segments of earlier processes that were looked through; those of this one need no look."""
         self.damaged_bytes = 0
         self.damaged_segments = 0
         self.torn_bytes = 0
@@ -123,13 +125,14 @@ class Journal:
         except FileNotFoundError:
             self._sizes.pop(segment, None)
             return None
-        if segment == self._segment:
+        if segment > self._before or segment in self._sound:
             return SegmentReader(data)
         try:
             # The last segment of the process before may end in a write that was torn.
             mended = repair(data, last=segment == self._before)
         except (FormatError, UnknownVersionError):
             mended = Repair(b"", len(data), 0)
+        self._sound.add(segment)
         return SegmentReader(self._mend(segment, data, mended))
 
     def _mend(self, segment: int, data: bytes, mended: Repair) -> bytes:

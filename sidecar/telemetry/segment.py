@@ -156,19 +156,23 @@ def repair(data: bytes, *, last: bool) -> Repair:
     version = file_version(data, KIND)
     if version != VERSION:
         raise UnknownVersionError(f"journal segment of version {version}; this program reads {VERSION}")
-    parts = [data[:HEADER_BYTES]]
-    at, damaged = HEADER_BYTES, 0
-    while at < len(data):
-        sound = next(records(data, at), None)
-        end = sound.end if sound is not None else _framed_end(data, at)
+    parts: list[bytes] = []
+    at = kept_from = HEADER_BYTES
+    damaged = 0
+    while True:
+        for sound in records(data, at):
+            at = sound.end
+        end = _framed_end(data, at)
         if end is None:
             break
-        if sound is None:
-            damaged += end - at
-        parts.append(data[at:end] if sound is not None else frame(FILLER * (end - at - RECORD_HEADER_BYTES)))
-        at = end
+        parts += [data[kept_from:at], frame(FILLER * (end - at - RECORD_HEADER_BYTES))]
+        damaged += end - at
+        at = kept_from = end
     rest = len(data) - at
-    return Repair(b"".join(parts), damaged if last else damaged + rest, rest if last else 0)
+    if not damaged and not rest:
+        return Repair(data, 0, 0)
+    whole = b"".join([data[:HEADER_BYTES], *parts, data[kept_from:at]])
+    return Repair(whole, damaged if last else damaged + rest, rest if last else 0)
 
 
 class UnknownVersionError(ValueError):
