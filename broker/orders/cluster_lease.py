@@ -114,6 +114,10 @@ class ClusterLease:
         """Who owns it as far as we know, in words."""
         return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder else "nobody"
 
+    def is_wanted(self) -> bool:
+        """Always: whoever has it keeps it."""
+        return True
+
     async def take(self) -> float:
         """Tries to become the owner: 0 where we are, else seconds until it is worth trying again."""
         self.epoch = 0

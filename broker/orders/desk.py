@@ -16,6 +16,7 @@ from broker.health import Condition
 from broker.orders import closing
 from broker.orders.cancel import cancel
 from broker.orders.changes import Change, changes
+from broker.orders.colour import ColouredLease
 from broker.orders.conditions import Conditions
 from broker.orders.entry import Action, Entry, is_same
 from broker.orders.errors import (
@@ -33,7 +34,7 @@ from broker.orders.record import TradingState
 from broker.orders.register import OPEN
 from broker.orders.settings import OrderSettings
 from broker.orders.surroundings import Surroundings
-from broker.orders.tenancy import Tenancy
+from broker.orders.tenancy import TAKE_PAUSE_S, Tenancy
 from broker.orders.tenure import Tenure
 from broker.orders.updates import Missed, Updates
 from broker.telemetry.events import CancelAnswered, ClockSample, DuplicateRequest
@@ -48,7 +49,14 @@ log = logging.getLogger(__name__)
 
 
 def lease_of(settings: OrderSettings, account: str) -> Lease:
-    """The taking of the account where the settings say that it is kept."""
+    """The taking of the account, kept where the settings say; by the active colour only, if they name it."""
+    lease = _kept_lease(settings, account)
+    if settings.colour_file is None:
+        return lease
+    return ColouredLease(lease, settings.colour_file, settings.colour_label)
+
+
+def _kept_lease(settings: OrderSettings, account: str) -> Lease:
     if settings.ownership == "cluster":
         # Only a pod needs the client of the API server, and its import costs a tenth of a second.
         from broker.orders.cluster_lease import ClusterApi, ClusterLease  # noqa: PLC0415
@@ -155,6 +163,8 @@ class Desk:
 
     def _trader(self) -> Tenure:
         tenure = self._holder()
+        if self._tenancy.yielding:
+            raise NotReadyError("NotOwner", TAKE_PAUSE_S)
         if not tenure.is_in_contact:
             fault = self._conditions.fault()
             raise NotReadyError(fault.reason if fault is not None else "Starting")

@@ -25,6 +25,9 @@ class Lease(Protocol):
     def is_in_time(self) -> bool:
         """Whether our time runs: enough for our own files."""
 
+    def is_wanted(self) -> bool:
+        """Whether it is ours to keep: False asks for an orderly hand-over."""
+
     async def take(self) -> float:
         """Tries to become the owner: 0 where we are, else seconds until it is worth trying again."""
 

@@ -76,6 +76,10 @@ class FileLease:
         """Whether our lease runs: enough for our own files, of which a successor begins new ones."""
         return bool(self.epoch) and boot_time_s() < self._renewed_s + self._lease_s * (1 - MARGIN_SHARE)
 
+    def is_wanted(self) -> bool:
+        """Always: whoever has it keeps it."""
+        return True
+
     async def take(self) -> float:
         """Tries to become the owner: 0 where we are, else seconds until it is worth trying again.
 

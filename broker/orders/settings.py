@@ -65,6 +65,13 @@ class OrderSettings:
         choices=("file", "cluster"),
         doc="where the taking of the account is kept: file on one machine, cluster for a Lease of the namespace",
     )
+    colour_file: Path | None = setting(
+        None, doc="downwardAPI file of the pod's labels: only the active colour takes the account; none: any may"
+    )
+    colour_label: str = setting("broker.role/colour", doc="label in that file whose value `active` lets us trade")
+    standby_ready: bool = setting(
+        False, doc="whether a broker that does not own the account is ready: it answers reads, and orders with 409"
+    )
     lease_s: float = setting(10.0, minimum=0.5, doc="seconds that a taking of the account lasts without renewal")
     read_back_transactions: int = setting(
         5000, minimum=0, doc="how much of the venue's log a journal that knows nothing of the account begins with"

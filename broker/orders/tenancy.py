@@ -34,6 +34,8 @@ class Tenancy:
         self.held = asyncio.Event()
         """Set while a tenure holds."""
         self.draining = False
+        self.yielding = False
+        """Whether the account is being handed over: no new orders, those on their way are waited for."""
         self._conditions.set("ownership", ok=False, reason="Starting", message="the account is not taken yet")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -54,7 +56,7 @@ class Tenancy:
                 self._conditions.set("ownership", ok=True, reason="Ready", message=f"epoch {self.lease.epoch}")
                 return True
             message = f"the account is traded by {self.lease.holder()}"
-            self._conditions.set("ownership", ok=False, reason="NotOwner", message=message)
+            self._say_standby("NotOwner", message)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, TAKE_PAUSE_S)):
                     await stop.wait()
@@ -85,11 +87,14 @@ class Tenancy:
         work = asyncio.create_task(tenure.run())
         prices = asyncio.create_task(self._run_prices(tenure))
         renewing = asyncio.create_task(self._renew())
-        tasks = [work, prices, renewing]
+        yielding = asyncio.create_task(self._until_unwanted())
+        tasks = [work, prices, renewing, yielding]
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
             if stopping in done:
                 await self._drain(tenure)
+            elif yielding in done:
+                await self._yield(tenure)
             for task in done - {stopping}:
                 await task
         finally:
@@ -106,8 +111,28 @@ class Tenancy:
         """Ends when the account is lost. A thread would not help: who cannot run cannot send either."""
         while await self.lease.renew():  # noqa: ASYNC110 - a beat, nothing to wait on
             await asyncio.sleep(self.lease.renew_every_s)
-        self._conditions.set("ownership", ok=False, reason="Lost", message=f"taken by {self.lease.holder()}")
+        self._say_standby("Lost", f"taken by {self.lease.holder()}")
         log.error("ownership lost", extra={"holder": self.lease.holder()})
+
+    def _say_standby(self, reason: str, message: str) -> None:
+        """Not owning is no fault where a standby is wanted: it answers reads and waits for its turn."""
+        self._conditions.set(
+            "ownership", ok=False, reason=reason, message=message, advisory=self._settings.standby_ready
+        )
+
+    async def _until_unwanted(self) -> None:
+        while self.lease.is_wanted():  # noqa: ASYNC110 - a file that the kubelet writes; nothing to wait on
+            await asyncio.sleep(TAKE_PAUSE_S)
+
+    async def _yield(self, tenure: Tenure) -> None:
+        """Hands the account over: the orders on their way are answered before the successor may begin."""
+        self.yielding = True
+        try:
+            self._say_standby("NotOwner", "the account goes to the active colour")
+            await tenure.wait_landed(self._settings.drain_s)
+            await self.lease.release()
+        finally:
+            self.yielding = False
 
     async def _drain(self, tenure: Tenure) -> None:
         """No new orders; those on their way are answered, or stay in the journal for the next start."""
