@@ -49,8 +49,10 @@ check: $(VENV)/test.done ## lint, types, import contracts, contract lint and dri
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@cd proto && ../$(BIN)/buf lint
+	@cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released/v1.binpb
 	@bash proto/generate.sh --check
+	@$(BIN)/python -m broker.telemetry.document --check
+	@$(BIN)/python -m broker.orders.document --check
 	@$(BIN)/python k8s/monitoring/generate.py --check
 	@$(BIN)/python k8s/monitoring/grafana/generate.py --check
 
@@ -61,6 +63,17 @@ proto: $(VENV)/test.done ## generate the stubs from the contract
 .PHONY: bench
 bench: $(VENV)/test.done ## measure, beside baselines, into bench/results.json
 	@$(BIN)/python -m bench
+
+.PHONY: soak
+soak: $(VENV)/test.done ## the sweeps at full size (hours): kills, ambiguous answers, hostile input, rotations
+	@SEED=$${SEED:-$$RANDOM} TELEMETRY_KILLS=200 KILLS=500 BROKER_KILLS=50 DAY_KILLS=144 AMBIGUOUS=500 ROTATIONS=1000 \
+	 CRASH_EXAMPLES=2000 HOSTILE_MESSAGES=100000 HOSTILE_BODIES=100000 REQUIRE_ALL=1 $(BIN)/python -m pytest -v -o timeout=14400 \
+	 tests/e2e/telemetry tests/integration/orders tests/integration/api tests/integration/secrets \
+	 tests/unit/sidecar/telemetry/test_crash.py tests/unit/sidecar/telemetry/test_hostile.py tests/unit/broker/api/test_surroundings.py
+
+.PHONY: otelcol
+otelcol: ## build the collector distribution, once (.cache/otelcol)
+	@bash otel-collector/build.sh
 
 .PHONY: lock
 lock: $(VENV)/test.done ## resolve the requirements anew
