@@ -12,8 +12,9 @@ MARGIN_SHARE = 0.2
 class Lease(Protocol):
     """One process at a time trades the account. `release` it."""
 
-    epoch: int
-    """Of our taking; rises with each taking by anybody; 0 is none."""
+    @property
+    def epoch(self) -> int:
+        """Of our taking; rises with each taking by anybody; 0 is none."""
 
     @property
     def renew_every_s(self) -> float:
