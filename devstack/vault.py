@@ -22,6 +22,7 @@ path "secret/data/broker/*"     { capabilities = ["read"] }
 path "secret/metadata/broker/*" { capabilities = ["read"] }
 path "database/creds/broker"    { capabilities = ["read"] }
 path "auth/token/revoke-accessor" { capabilities = ["update"] }
+path "auth/token/renew-accessor" { capabilities = ["update"] }
 path "auth/token/lookup-accessor" { capabilities = ["update"] }
 path "sys/leases/renew"         { capabilities = ["update"] }
 path "sys/leases/revoke"        { capabilities = ["update"] }

@@ -27,6 +27,7 @@ from sidecar.console.recent import RecentLog
 from sidecar.console.secrets import secrets_json
 from sidecar.console.server import Sources, console_application
 from sidecar.console.status import Identity, Parts, event_totals, ledger_json
+from sidecar.hangup import rotate_on_hangup
 from sidecar.health.conditions import Facts
 from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
@@ -124,6 +125,7 @@ class Sidecar:
         async with asyncio.TaskGroup() as tasks:
             if self._agent is not None:
                 tasks.create_task(self._agent.run(parted), name="secrets")
+                tasks.create_task(rotate_on_hangup(self._agent, parted), name="hangup")
             await self._pipeline.open()
             self._opened = True
             own = self._measure_ourselves()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import signal
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -91,6 +92,17 @@ async def test_a_generation_is_published_proved_and_rotated_and_nothing_shows_a_
     assert CANARY not in shown
     assert CANARY not in json.dumps(process.said)
     assert CANARY not in process.complaints
+
+
+async def test_sighup_rotates_every_secret(bao: OpenBao, place: Path) -> None:
+    config = with_secrets(bao.address, place)
+    config["secrets"]["poll_interval_s"] = 60.0  # so that only the signal can bring it
+    async with running(config, place) as process:
+        await until(process, "secrets.generation", 1)
+        bao.write_kv("broker/venue", token=f"{CANARY}-3")
+        process.child.send_signal(signal.SIGHUP)
+        await until(process, "secrets.generation", 2)
+        assert await process.end() == 0
 
 
 async def everything(process: Process) -> str:
