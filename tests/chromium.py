@@ -157,7 +157,16 @@ async def chromium_page(program: str = "chromium") -> AsyncIterator[Page]:
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait)
+        await _remove(profile)
+
+
+async def _remove(profile: Path) -> None:
+    """The browser's children write into its profile until they have noticed its end."""
+    for _ in range(50):
         shutil.rmtree(profile, ignore_errors=True)
+        if not profile.exists():
+            return
+        await asyncio.sleep(0.1)
 
 
 async def _port(profile: Path) -> int:
