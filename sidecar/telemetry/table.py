@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.telemetry.model import Family, Instrument, Labels
-from sidecar.telemetry.series import Row, Series, series_of
+from sidecar.telemetry.series import Row, Series, labels_of, series_of
 
 
 class Table:
@@ -23,7 +23,7 @@ class Table:
         self.owner_session = owner_session
         self.series: dict[Labels, Series] = {}
         self.kept: set[Labels] = set()
-        """Series that a definition names: they do not expire while the process that named them may still use them."""
+        """Series that a definition names: they do not expire, in a replay either."""
         self.retired = False
         self.frozen: Family | None = None
         self.captured: list[Row] | None = None
@@ -55,14 +55,15 @@ class Table:
             rows = self.captured = [series.row() for series in self.series.values()]
         item = self.instrument
         definition = [item.name, int(item.kind), item.unit, item.description, item.bounds]
-        return [definition, self.owner, self.owner_session, rows]
+        return [definition, self.owner, self.owner_session, rows, sorted(self.kept)]
 
     @classmethod
     def from_capture(cls, captured: Sequence[Any]) -> Table:
         """The table whose `capture` this was."""
-        (name, kind, unit, description, bounds), owner, owner_session, rows = captured
+        (name, kind, unit, description, bounds), owner, owner_session, rows, kept = captured
         instrument = Instrument(name=name, kind=kind, unit=unit, description=description, bounds=tuple(bounds))
         table = cls(instrument, owner, owner_session)
+        table.kept = set(map(labels_of, kept))
         for row in rows:
             series = series_of(instrument, row)
             table.series[tuple(sorted(series.labels))] = series

@@ -38,6 +38,13 @@ HOUR_NS = 3_600_000_000_000
 EXAMPLES = int(os.environ.get("CRASH_EXAMPLES", "150"))
 
 
+def named_order_define() -> pb.Define:
+    """An order's event, of which one status exists from the first batch on."""
+    define = order_define()
+    define.instruments[0].presets.add(values=["status1"])
+    return define
+
+
 @dataclass
 class Core:
     """The state behind the streams, on a volume in memory."""
@@ -67,7 +74,7 @@ class Core:
         key = (producer, session)
         if key not in self.streams:
             stream = self.intake.open_stream(hello(producer, session, recovery=recovery), self.tick())
-            for define in (order_define(), sample_define()):
+            for define in (named_order_define(), sample_define()):
                 assert self.intake.define(stream, define) == []
             self.streams[key] = stream
         return self.streams[key]
@@ -154,7 +161,7 @@ def one_step(core: Core, step: tuple[Any, ...]) -> None:
         case ("checkpoint",):
             core.checkpoint()
         case ("expire",):
-            core.intake.expire(core.tick(), 12_000_000)
+            core.intake.expire(core.tick(), 3_000_000)
         case ("end",) if core.streams:
             key = next(iter(core.streams))
             core.intake.end_session(core.streams.pop(key))
