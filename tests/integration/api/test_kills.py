@@ -102,11 +102,11 @@ async def test_orders_venue_and_history_agree_after_kills(stand: Stand) -> None:
             await asyncio.sleep(0.1)
         while {item["transaction_id"] for item in await all_rows(stand, "fills")} != set(fills):
             await asyncio.sleep(0.1)
+        while not set(fills) <= {str(item["id"]) for item in await all_rows(stand, "transactions")}:
+            await asyncio.sleep(0.1)
 
     assert len(answers) == (KILLS + 1) * ORDERS_BETWEEN
     assert {row["client_order_id"] for row in rows} == set(answers)
     assert {row["id"] for row in rows} == {answer["id"] for answer in answers.values()}
     assert sorted(fills.values()) == sorted(row["venue_order_id"] for row in rows if row["status"] == "filled")
     assert len(fills) == len(set(fills.values())), "an order was filled twice"
-    recorded = {str(item["id"]) for item in await all_rows(stand, "transactions")}
-    assert set(fills) <= recorded
