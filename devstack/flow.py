@@ -92,16 +92,17 @@ class Flow:
             "units": str(self.chance.randrange(1, 20) * 100),
             "type": "market",
         }
-        if number % 5 == 0:
-            body["type"] = "limit"
-            body["side"] = "buy"
-            body["price"] = await self._far_below(session, body["instrument"])
+        if number % 5 == 0 and (price := await self._far_below(session, body["instrument"])):
+            body |= {"type": "limit", "side": "buy", "price": price}
         return body
 
-    async def _far_below(self, session: aiohttp.ClientSession, instrument: str) -> str:
+    async def _far_below(self, session: aiohttp.ClientSession, instrument: str) -> str | None:
+        """A price that rests; None while there is no quote."""
         async with session.get("/v1/prices", params={"instruments": instrument}) as answer:
-            prices = await answer.json()
-        bid = Decimal(prices["prices"][0]["bid"])
+            quotes = (await answer.json(content_type=None)).get("prices")
+        if not quotes:
+            return None
+        bid = Decimal(quotes[0]["bid"])
         return str((bid * Decimal("0.99")).quantize(bid))
 
     async def _cancel(self, session: aiohttp.ClientSession) -> None:

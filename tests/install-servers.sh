@@ -4,6 +4,7 @@ set -euo pipefail
 declare -A provides=(
   [postgresql]='/usr/lib/postgresql/*/bin/postgres'
   [prometheus]='/usr/bin/prometheus'
+  [chromium]='/usr/bin/chromium'
   [prometheus-alertmanager]='/usr/bin/prometheus-alertmanager'
 )
 missing=()
