@@ -87,4 +87,5 @@ def test_a_million_labels_take_the_room_of_the_limit() -> None:
         rows = [(f"status{number}-{row}", "buy", 0.5, "x") for row in range(1000)]
         core.intake.batch(stream, batch(number * 1000 + 1, orders(rows)).SerializeToString(), core.tick())
     assert core.aggregate.series_count()["a"] <= 152
-    assert core.aggregate.overflow["a", "broker.orders"] == 20_000 - 100
+    # One of the hundred is the status that the definition names.
+    assert core.aggregate.overflow["a", "broker.orders"] == 20_000 - 99

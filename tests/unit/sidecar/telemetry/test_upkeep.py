@@ -76,10 +76,12 @@ def test_an_overflow_is_said_once_for_each_instrument(caplog: pytest.LogCaptureF
     assert said == ["broker.order.duration", "broker.orders"]
 
 
-def test_idle_series_expire_and_a_replay_forgets_them_too() -> None:
+def test_idle_series_expire_but_for_named_ones_and_a_replay_forgets_them_too() -> None:
     kept = Kept()
     kept.core.send("a", "s1", 6, 1)
     kept.core.now_ns += 2_000_000_000
     kept.upkeep._expire()
-    assert kept.core.aggregate.snapshot(kept.core.tick()).producers == ()
+    (producer,) = kept.core.aggregate.snapshot(kept.core.tick()).producers
+    (family,) = producer.families
+    assert [point.labels[0] for point in family.points] == [("status", "status1")]
     assert kept.core.killed().state() == kept.core.state()
