@@ -1,0 +1,50 @@
+"""The sidecar's own metrics, from the tables that register them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from telemetry.v1 import telemetry_pb2 as pb
+
+from scripts.reference.markdown import code, made, table
+from sidecar.measures import health_measures, secrets_measures
+from sidecar.telemetry import self_metrics_sources as sources
+from sidecar.telemetry.exposition_names import family_name
+from sidecar.telemetry.self_metrics import Measure
+
+KINDS = {"counter": pb.INSTRUMENT_KIND_COUNTER, "gauge": pb.INSTRUMENT_KIND_GAUGE}
+HEAD = """# Metrics of the sidecar
+
+{made}
+They stand on `/metrics` beside those of the producers ([the broker's](../telemetry.md)), and are pushed to the
+collector too where `otlp.own_metrics` says so. Two histograms besides: `sidecar_loop_lag_seconds` (how much later
+than asked the event loop came back) and `telemetry_export_duration_seconds` (time that the collector took to answer,
+by `signal` and `outcome`).
+"""
+
+
+def page() -> str:
+    """The page."""
+    rows = [
+        (code(item.name), code(_exposed(item)), item.kind, item.unit, item.description + ".") for item in _measures()
+    ]
+    head = ("metric", "on /metrics", "kind", "unit", "what it says")
+    return HEAD.format(made=made("the tables that register them")) + "\n" + table(head, sorted(rows))
+
+
+def _measures() -> list[Measure]:
+    nothing = cast("Any", None)  # a figure is read when somebody looks, and nobody does
+    return [
+        *sources.ledger_measures(nothing),
+        *sources.producer_measures(nothing, nothing),
+        *sources.journal_measures(nothing),
+        *sources.export_measures(nothing, nothing),
+        *sources.process_measures(nothing),
+        *health_measures(nothing),
+        *secrets_measures(nothing),
+    ]
+
+
+def _exposed(item: Measure) -> str:
+    family, _ = family_name(item.name, KINDS[item.kind], item.unit)
+    return family + ("_total" if item.kind == "counter" else "")

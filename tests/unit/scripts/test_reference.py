@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.reference import conditions, exit_codes
+from scripts.reference.__main__ import FOLDER, PAGES, stale, write
+from scripts.reference.markdown import table
+
+
+def test_the_pages_are_as_the_code_is() -> None:
+    assert stale(FOLDER) == []
+
+
+def test_a_page_that_differs_is_named(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "api.md").write_text("old")
+    assert stale(tmp_path) == ["api.md"]
+
+
+def test_a_page_that_is_missing_is_named(tmp_path: Path) -> None:
+    assert stale(tmp_path) == list(PAGES)
+
+
+def test_a_condition_without_a_meaning_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(conditions.BROKER, "journal")
+    with pytest.raises(conditions.UnexplainedError, match="journal"):
+        conditions.page()
+
+
+def test_an_exit_code_without_a_meaning_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(exit_codes.MEANINGS, "EX_CONFIG")
+    with pytest.raises(exit_codes.UnexplainedError, match="EX_CONFIG"):
+        exit_codes.page()
+
+
+def test_a_bar_in_a_cell_is_escaped() -> None:
+    assert table(("a",), [("x | y",)]) == "| a |\n|---|\n| x \\| y |\n"
