@@ -17,6 +17,7 @@ from grpc import aio
 from sidecar.telemetry import server as listening
 from sidecar.telemetry.aggregate import Aggregate, Limit
 from sidecar.telemetry.backlog import Backlog
+from sidecar.telemetry.checkpoint import Checkpoint
 from sidecar.telemetry.contract import Limits
 from sidecar.telemetry.ingest import Ingest, IngestCounts, Terms
 from sidecar.telemetry.intake import Intake
@@ -25,7 +26,7 @@ from sidecar.telemetry.ledger import Counts, Ledger
 from sidecar.telemetry.model import Position, Snapshot, StoredBatch
 from sidecar.telemetry.producers import Producers
 from sidecar.telemetry.replay import Replayed, restore
-from sidecar.telemetry.saving import Saving, read_checkpoint
+from sidecar.telemetry.saving import UNREADABLE, Saving, read_checkpoint, set_aside
 from sidecar.telemetry.settings import TelemetrySettings
 from sidecar.telemetry.state import State
 from sidecar.telemetry.syncing import GroupSync
@@ -83,9 +84,6 @@ class TelemetryPipeline:
         self._services = services
         self._volume = volume
         self._keep_logs = keep_logs
-        self._counts = Counts()
-        limit = Limit(settings.max_series, settings.max_producer_series, settings.max_instruments)
-        self._aggregate = Aggregate(limit)
         self.producers = Producers()
         self._tail = Tail()
         self.instance_id = ""
@@ -107,14 +105,10 @@ class TelemetryPipeline:
         settings = self._settings
         self._volume = volume = self._volume or self._open_volume()
         journal = self._journal = Journal(volume, segment_bytes=settings.segment_bytes)
-        self._backlog = Backlog(journal, self._counts.logs, memory_bytes=settings.memory_bytes)
-        self._backlog.keeps = self._keep_logs
-        self._state = State(self._aggregate, self._backlog, self._counts)
+        stored = self._restore(volume, journal)
         self._intake = Intake(journal, self._state, self._limits())
         self._intake.watch = self._tail.add
         self._sync = GroupSync(journal, enabled=settings.durability == "disk")
-        stored = read_checkpoint(volume)
-        self._replayed = restore(self._state, journal, stored)
         self.instance_id = stored.instance_id or str(uuid.uuid4())
         self._saving = Saving(journal, self._state, stored, instance_id=self.instance_id, clock=self._clock)
         self._ingest = Ingest(
@@ -135,6 +129,26 @@ class TelemetryPipeline:
             clock=self._clock,
         )
         await self.checkpoint()
+
+    def _restore(self, volume: Volume, journal: Journal) -> Checkpoint:
+        stored = read_checkpoint(volume)
+        try:
+            self._state = self._empty_state(journal)
+            self._replayed = restore(self._state, journal, stored)
+        except UNREADABLE as error:
+            set_aside(volume, error)
+            stored = Checkpoint()
+            self._state = self._empty_state(journal)
+            self._replayed = restore(self._state, journal, stored)
+        return stored
+
+    def _empty_state(self, journal: Journal) -> State:
+        settings = self._settings
+        counts = Counts()
+        limit = Limit(settings.max_series, settings.max_producer_series, settings.max_instruments)
+        backlog = Backlog(journal, counts.logs, memory_bytes=settings.memory_bytes)
+        backlog.keeps = self._keep_logs
+        return State(Aggregate(limit), backlog, counts)
 
     def _open_volume(self) -> Volume:
         if self._settings.durability == "none":
@@ -219,11 +233,11 @@ class TelemetryPipeline:
 
     def snapshot(self) -> Snapshot:
         """All metrics at this moment."""
-        return self._aggregate.snapshot(self._clock())
+        return self._state.aggregate.snapshot(self._clock())
 
     def ledger(self) -> Ledger:
         """What came in and what became of it."""
-        return self._counts.ledger(self._backlog.queued)
+        return self._state.counts.ledger(self._state.backlog.queued)
 
     def journal_status(self) -> JournalStatus:
         """How the journal is."""
@@ -245,15 +259,15 @@ class TelemetryPipeline:
 
     def series(self) -> Mapping[str, int]:
         """How many series each producer has."""
-        return self._aggregate.series_count()
+        return self._state.aggregate.series_count()
 
     def overflow(self) -> Mapping[tuple[str, str], int]:
         """Measurements that went to an overflow series, by producer and instrument."""
-        return self._aggregate.overflow
+        return self._state.aggregate.overflow
 
     def refused_measurements(self) -> Mapping[tuple[str, str, str], int]:
         """Measurements that an instrument cannot take, by producer, instrument and reason."""
-        return self._aggregate.refused
+        return self._state.aggregate.refused
 
     def ingest_counts(self) -> IngestCounts:
         """Messages that were unknown, malformed or against a rule."""
@@ -266,16 +280,16 @@ class TelemetryPipeline:
 
     async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
         """The next batches with log records behind `after`; waits for one."""
-        return await self._backlog.wait_batches(after, max_records)
+        return await self._state.backlog.wait_batches(after, max_records)
 
     @property
     def log_cursor(self) -> Position:
         """Up to here the log records are exported, rejected or dropped."""
-        return self._backlog.cursor
+        return self._state.backlog.cursor
 
     def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
         """The collector has what lies before `to`; persisted with the next checkpoint."""
-        self._backlog.advance(to, exported=exported, rejected=rejected)
+        self._state.backlog.advance(to, exported=exported, rejected=rejected)
 
     def tail(self) -> AsyncIterator[TailEvent]:
         """Events from now on, for the console."""

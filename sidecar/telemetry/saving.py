@@ -18,6 +18,9 @@ from sidecar.telemetry.volume import Volume
 SLICE_S = 0.002
 """How long a checkpoint is encoded before other work has its turn."""
 
+UNREADABLE = (FormatError, ValueError, KeyError, TypeError, IndexError)
+"""What reading a file raises that this program did not write, or not in this version."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,11 +36,19 @@ def read_checkpoint(volume: Volume) -> Checkpoint:
         return Checkpoint()
     try:
         return decode(data)
-    except (FormatError, ValueError, KeyError, TypeError) as error:
-        # Set aside, not guessed at: the journal still holds what was not exported.
-        volume.replace(f"{FILE}.damaged", data)
-        _log.error("checkpoint set aside", extra={"reason": str(error)})
+    except UNREADABLE as error:
+        set_aside(volume, error)
         return Checkpoint()
+
+
+def set_aside(volume: Volume, error: Exception) -> None:
+    """Keeps a checkpoint that cannot be used, and says why: the journal still holds what was not exported.
+
+    Raises:
+        OSError: the volume cannot be read or written.
+    """
+    volume.replace(f"{FILE}.damaged", volume.read(FILE))
+    _log.error("checkpoint set aside", extra={"reason": f"{type(error).__name__}: {error}"})
 
 
 class Saving:

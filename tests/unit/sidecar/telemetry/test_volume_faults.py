@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runtime.framing import HEADER_BYTES
+from sidecar.telemetry.checkpoint import Checkpoint, encode
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.segment import segment_name
@@ -154,3 +155,19 @@ async def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path) -> None:
     await pipeline.open()
     assert bytes(volume.files["checkpoint.damaged"]) == b"TELC\x63\x00\x00\x00"
     assert pipeline.instance_id != ""
+
+
+async def test_a_checkpoint_whose_rows_mean_nothing_is_set_aside_and_the_journal_replayed(tmp_path: Path) -> None:
+    volume = MemoryVolume()
+    first = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    await first.open()
+    async with served(first), Client(first._settings.socket) as client:
+        await client.open()
+        client.send(define=order_define())
+        client.send(batch=batch(1, filled(2)))
+        await client.acknowledged(2)
+    volume.files["checkpoint"] = bytearray(encode(Checkpoint(aggregate=[["table", "nobody"]])))
+    again = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    await again.open()
+    assert "checkpoint.damaged" in volume.files
+    assert again.ledger().events.counted == 2
