@@ -1,4 +1,7 @@
-"""What a cluster's own exporters say of one broker pod: kube-state-metrics, the kubelet and cAdvisor."""
+"""What a cluster's own exporters say of one broker pod: kube-state-metrics, the kubelet, cAdvisor, the collector.
+
+The collector's own are shown on the real one in tests/integration/logging.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,10 @@ container_network_receive_bytes_total{{{POD},interface="eth0"}} 1000
 container_network_transmit_bytes_total{{{POD},interface="eth0"}} 1000
 container_network_receive_packets_dropped_total{{{POD},interface="eth0"}} 0
 container_network_transmit_packets_dropped_total{{{POD},interface="eth0"}} 0
+log_errors_total{{namespace="broker",pod="otel-collector-0",service_name="broker"}} 1
+log_fatals_total{{namespace="broker",pod="otel-collector-0",service_name="broker"}} 1
+log_redacted_total{{namespace="broker",pod="otel-collector-0",service_name="broker"}} 1
+log_audit_failures_total{{namespace="broker",pod="otel-collector-0",service_name="sidecar"}} 1
 """
 
 

@@ -58,7 +58,7 @@ def quick(groups: Mapping[str, Any] = SHIPPED, *, hold: str = "1s") -> dict[str,
         for rule in group["rules"]:
             if "for" in rule:
                 rule["for"] = hold
-            rule.pop("keep_firing_for", None)  # newer than the Prometheus of Debian 12
+            rule.pop("keep_firing_for", None)  # so that an end shows at once
     return made
 
 

@@ -147,6 +147,8 @@ class Collector(Server):
     endpoint: str = ""
     own_metrics: str = ""
     prometheus: str = ""
+    log_metrics: str = ""
+    """Host and port of the counters that it makes from logs."""
 
     def wait_sent(self, count: int) -> None:
         """Waits until its exporters have sent so many log records."""
@@ -166,11 +168,12 @@ def collector_binary() -> str:
 
 def collector(place: Path, elasticsearch_url: str) -> Collector:
     """A collector that keeps its queue in `place`."""
-    otlp, health, metrics, prometheus = (free_port() for _ in range(4))
+    otlp, health, metrics, prometheus, log_metrics = (free_port() for _ in range(5))
     environ = {
         "OTLP_LISTEN": f"127.0.0.1:{otlp}",
         "HEALTH_LISTEN": f"127.0.0.1:{health}",
         "PROMETHEUS_LISTEN": f"127.0.0.1:{prometheus}",
+        "LOG_METRICS_LISTEN": f"127.0.0.1:{log_metrics}",
         "METRICS_HOST": "127.0.0.1",
         "METRICS_PORT": str(metrics),
         "QUEUE_DIRECTORY": str(place / "queue"),
@@ -187,6 +190,7 @@ def collector(place: Path, elasticsearch_url: str) -> Collector:
         endpoint=f"http://127.0.0.1:{otlp}",
         own_metrics=f"http://127.0.0.1:{metrics}/metrics",
         prometheus=f"http://127.0.0.1:{prometheus}/metrics",
+        log_metrics=f"127.0.0.1:{log_metrics}",
     )
 
 
