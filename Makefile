@@ -84,3 +84,14 @@ lock: $(VENV)/test.done ## resolve the requirements anew
 .PHONY: images
 images: ## build the images and print their sizes (CONTAINER_TOOL=docker TAG=dev)
 	@scripts/images.sh
+
+.PHONY: docs
+docs: $(VENV)/test.done ## build the documentation site into build/site, links checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+
+.PHONY: check-docs
+check: check-docs
+check-docs: docs
+	@$(BIN)/python -m scripts.reference --check
+	@$(BIN)/python -m broker.telemetry.document --check
+	@$(BIN)/codespell
