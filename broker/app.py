@@ -7,8 +7,10 @@ import gc
 import logging
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from time import monotonic
 
+from broker.api.address import address_of
 from broker.config import Config
 from broker.orders.conditions import Conditions
 from broker.parts import SERVING, Parts, build
@@ -39,7 +41,7 @@ async def serve(config: Config, stop: asyncio.Event) -> int:
 async def _serve(config: Config, stop: asyncio.Event) -> None:
     listening = listen(config.api.host, config.api.port)
     try:
-        parts = build(config)
+        parts = build(config, address_of(listening, config.api.address))
     except OSError as error:
         listening.close()
         place = config.telemetry.spool_directory
@@ -93,7 +95,7 @@ async def _with_history(parts: Parts, listening: socket.socket, stop: asyncio.Ev
 async def _with_orders(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
     """The API answers until the last order is settled: 503 to new ones, the truth about the others."""
     done = asyncio.Event()
-    async with parts.surface.in_flight, asyncio.TaskGroup() as tasks:
+    async with parts.surface.peer or nullcontext(), parts.surface.in_flight, asyncio.TaskGroup() as tasks:
         server = tasks.create_task(parts.server.serve(sockets=[listening]))
         tasks.create_task(_announce(parts, stop))
         _LOG.info("listening", extra={"api": name_of(listening), "tls": parts.config.api.tls})

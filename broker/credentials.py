@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from broker.api.keys import ApiKeys
 from broker.api.tls import load
 from broker.config import CredentialSettings
-from broker.generation import Generation, GenerationError, current, read_generation
+from broker.generation import CertificatePair, Generation, GenerationError, current, read_generation
 from broker.history.database import Database, DatabaseUnavailableError, LoginRefusedError
 from broker.orders.conditions import Conditions
 from broker.telemetry.events import CredentialReload, CredentialSample
@@ -73,6 +73,7 @@ class Credentials:
         venue: Venue,
         database: Database,
         tls: ssl.SSLContext | None,
+        asks_peers: bool = False,
         conditions: Conditions,
         emit: Callable[[tuple[Any, ...]], None],
         announce: Announce,
@@ -84,6 +85,8 @@ class Credentials:
         self._venue = venue
         self._database = database
         self._tls = tls
+        self._asks_peers = asks_peers
+        """Whether clients that are brokers show a certificate."""
         self._conditions = conditions
         self._emit = emit
         self._announce = announce
@@ -109,6 +112,10 @@ class Credentials:
     def api_keys(self) -> ApiKeys | None:
         """The keys of the API's callers, or None before there are any."""
         return self._held.api_keys if self._held is not None else None
+
+    def certificate(self) -> CertificatePair | None:
+        """The certificate in use, or None before there is one."""
+        return self._held.certificate if self._held is not None else None
 
     def refused(self, token: Secret) -> None:
         """The venue answered 401 to `token`: not ready until another one works, or this one again."""
@@ -231,7 +238,8 @@ class Credentials:
         if proof.engine is not None:
             await self._database.adopt(proof.engine)
         if self._tls is not None and generation.certificate is not None:
-            load(self._tls, generation.certificate.certificate, generation.certificate.key)
+            pair = generation.certificate
+            load(self._tls, pair.certificate, pair.key, pair.authority if self._asks_peers else None)
         self._note_ages(generation)
         self._held, self._is_proved = generation, proof.doubt is None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.api.keys import ApiKeys, parse_api_keys
-from broker.api.tls import check_pair
+from broker.api.tls import check_authority, check_pair
 from broker.history.database import DatabaseLogin
 from runtime.secret import Secret
 
@@ -35,6 +35,8 @@ class CertificatePair:
 
     certificate: Path
     key: Path
+    authority: Path | None = None
+    """ca.crt, where it is there: signs the certificates of the account's other brokers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,17 @@ class _Reading:
             check_pair(certificate, key)
         except ValueError as error:
             raise self._fault("tls.crt", str(error)) from error
-        return CertificatePair(certificate=certificate, key=key)
+        return CertificatePair(certificate=certificate, key=key, authority=self._authority())
+
+    def _authority(self) -> Path | None:
+        path = self._folder / "ca.crt"
+        if not path.exists():
+            return None
+        try:
+            check_authority(path)
+        except ValueError as error:
+            raise self._fault("ca.crt", str(error)) from error
+        return path
 
     def _text(self, name: str) -> str | None:
         try:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from broker.api.application import VERSION, build_application
 from broker.api.in_flight import InFlight
+from broker.api.peer import Peer
 from broker.api.server import ApiServer, build_server
 from broker.api.surface import Surface
 from broker.api.tls import new_context
@@ -64,8 +65,10 @@ def health(own: Conditions, desk: Desk) -> list[Condition]:
     return [*own.all(), *desk.conditions()]
 
 
-def build(config: Config) -> Parts:
+def build(config: Config, address: str = "") -> Parts:
     """The parts; nothing runs yet, but the telemetry spool is open. Close `emitter`.
+
+    `address` is where the account's other brokers reach the order API.
 
     Raises:
         OSError: the spool's directory cannot be used.
@@ -94,6 +97,7 @@ def build(config: Config) -> Parts:
         clock=utc_now,
         chance=random.random,
         on_unauthorized=credentials.refused,
+        address=address,
     )
     account = config.venue.account
     writer = Writer(
@@ -114,9 +118,9 @@ def build(config: Config) -> Parts:
         keys=credentials.api_keys,
         in_flight=InFlight(),
         emit=emitter.emit,
-        clock=utc_now,
         new_id=new_id,
         conditions=lambda: health(conditions, desk),
+        peer=Peer(config.api, credentials.certificate) if config.orders.standby == "forward" else None,
     )
     return Parts(
         config=config,
@@ -151,6 +155,7 @@ def _credentials(
         venue=venue,
         database=database,
         tls=tls,
+        asks_peers=config.orders.standby == "forward",
         conditions=conditions,
         emit=emitter.emit,
         announce=stream,

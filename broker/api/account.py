@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from broker.api.access import Reader
 from broker.api.answer import COMMON, answer, problems
+from broker.api.standby import OwnerReads
 from broker.api.surface import Parts
 from broker.api.view import (
     AccountView,
@@ -35,7 +36,13 @@ async def list_positions(parts: Parts, _: Reader) -> Response:
     return answer(PositionList.model_construct(positions=[position_view(item) for item in positions]))
 
 
-@routes.get("/prices", response_model=PriceList, responses=COMMON, summary="Latest prices")
+@routes.get(
+    "/prices",
+    response_model=PriceList,
+    responses=COMMON,
+    summary="Latest prices",
+    dependencies=[OwnerReads],
+)
 async def list_prices(
     parts: Parts,
     _: Reader,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from broker.api.access import Admin, Reader
 from broker.api.answer import COMMON, answer, problems
 from broker.api.body import StateBody
+from broker.api.standby import OwnerAdministers, OwnerReads
 from broker.api.surface import Parts
 from broker.api.view import ConditionList, ConditionView, MismatchView, ReconcileView, StateView
 from broker.orders.record import TradingState
@@ -14,13 +15,21 @@ from broker.orders.record import TradingState
 routes = APIRouter(prefix="/v1/admin", tags=["admin"])
 
 
-@routes.get("/state", response_model=StateView, responses=COMMON, summary="What may be traded")
+@routes.get(
+    "/state", response_model=StateView, responses=COMMON, summary="What may be traded", dependencies=[OwnerReads]
+)
 async def get_state(parts: Parts, _: Reader) -> Response:
     """`active` trades, `reducing` takes only what makes a position smaller, `halted` takes cancels only."""
     return answer(StateView.model_construct(state=str(parts.desk.state)))
 
 
-@routes.put("/state", response_model=StateView, responses=COMMON, summary="Halt, reduce or resume")
+@routes.put(
+    "/state",
+    response_model=StateView,
+    responses={**COMMON, **problems(409)},
+    summary="Halt, reduce or resume",
+    dependencies=[OwnerAdministers],
+)
 async def put_state(body: StateBody, parts: Parts, client: Admin) -> Response:
     """Takes effect at once and outlives a restart. Says who and why in the log."""
     parts.desk.set_state(TradingState(body.state), client.id, body.reason)
@@ -30,8 +39,9 @@ async def put_state(body: StateBody, parts: Parts, client: Admin) -> Response:
 @routes.post(
     "/reconcile",
     response_model=ReconcileView,
-    responses={**COMMON, **problems(502)},
+    responses={**COMMON, **problems(409, 502)},
     summary="Compare with the venue",
+    dependencies=[OwnerAdministers],
 )
 async def reconcile(parts: Parts, _: Admin) -> Response:
     """Compares orders, trades, positions and balance with the venue now; what it finds there is adopted."""

@@ -13,6 +13,7 @@ from broker.api.description import Described
 from broker.api.envelope import Envelope
 from broker.api.errors import KINDS, answer_part
 from broker.api.problem import Problem, answer_http, answer_problem, answer_validation
+from broker.api.standby import Answered, answer_answered
 from broker.api.surface import Surface
 
 DESCRIPTION = """Places FX and CFD orders at OANDA, each once.
@@ -57,6 +58,7 @@ def build_application(surface: Surface) -> FastAPI:
     for part in (orders, account, events, history, admin, documentation):
         application.include_router(part.routes)
     application.add_exception_handler(Problem, answer_problem)
+    application.add_exception_handler(Answered, answer_answered)
     application.add_exception_handler(RequestValidationError, answer_validation)
     application.add_exception_handler(HTTPException, answer_http)
     for kind in KINDS:

@@ -17,6 +17,9 @@ Update = Order | Quote | Missed
 class Desk(Protocol):
     """Takes orders; see `broker.orders.desk`. Methods raise `broker.orders.errors.DeskError`."""
 
+    def elsewhere(self) -> str | None:
+        """`host:port` of the broker that trades the account, empty where it is not known; None where we do."""
+
     async def place(self, request: OrderRequest) -> Order:
         """The order in its first settled status."""
 

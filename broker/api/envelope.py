@@ -12,12 +12,14 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.api.peer import DEADLINE_HEADER
 from broker.api.problem import Problem, response_of
 from broker.telemetry.events import HttpRequest
 from broker.telemetry.trace import current_trace, parse_traceparent
 
 _LOG = logging.getLogger(__name__)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_DIGITS = 10
 _SECURITY = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
 
@@ -55,9 +57,15 @@ class Envelope:
             duration_s = perf_counter() - started
             self._emit(HttpRequest(method=method, route=route, status_class=status_class, duration_s=duration_s))
 
+    def _left_s(self, scope: Scope) -> float:
+        """Our deadline, or what the broker that passes the request on has left."""
+        text = _header(scope, DEADLINE_HEADER.lower().encode()) or ""
+        left_s = int(text) / 1000 if text.isascii() and text.isdecimal() and len(text) < _DIGITS else self._deadline_s
+        return min(self._deadline_s, left_s)
+
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
         try:
-            async with asyncio.timeout(self._deadline_s) as deadline:
+            async with asyncio.timeout(self._left_s(scope)) as deadline:
                 exchange.deadline = deadline
                 await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from http import HTTPStatus
 
 from fastapi import Request
 from fastapi.responses import Response
 
 from broker.api.problem import Problem, response_of
-from broker.health import Condition
+from broker.api.standby import NOT_OWNER, refusal
 from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError
 from broker.orders.errors import (
@@ -23,22 +22,15 @@ from broker.orders.errors import (
 from broker.orders.journal import JournalError
 from broker.venue.errors import NotAuthorizedError, RateLimitedError, VenueError
 
-NOT_OWNER = "NotOwner"
 KINDS = (DeskError, VenueError, JournalError, DatabaseUnavailableError, CursorError)
 
 
 async def answer_part(request: Request, error: Exception) -> Response:
     """Handler of every error in `KINDS`."""
-    if isinstance(error, NotReadyError) and error.reason == NOT_OWNER:
-        return response_of(_of_another(request.app.state.surface.conditions(), error.retry_after_s))
+    surface = request.app.state.surface
+    if isinstance(error, NotReadyError) and error.reason == NOT_OWNER and surface.peer is None:
+        return response_of(refusal(surface, surface.desk.elsewhere() or "", error.retry_after_s))
     return response_of(problem_of(error))
-
-
-def _of_another(conditions: Sequence[Condition], retry_after_s: float) -> Problem:
-    """Of a standby: who trades the account is a fact for the caller, not a fault of ours."""
-    owner = next((item.message for item in conditions if item.reason == NOT_OWNER), None)
-    detail = f"This broker does not trade the account: {owner or 'another one does'}. Nothing was sent."
-    return Problem(HTTPStatus.CONFLICT, "not-owner-of-account", detail, reason=NOT_OWNER, retry_after_s=retry_after_s)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -14,6 +14,7 @@ from broker.api.answer import COMMON, Responses, answer, problems
 from broker.api.body import ClientOrderId, ClosePositionBody, CloseTradeBody, InstrumentName, OrderBody, VenueId
 from broker.api.keys import Client
 from broker.api.problem import Problem
+from broker.api.standby import OwnerReads, OwnerTrades
 from broker.api.surface import Parts, Surface
 from broker.api.view import OrderList, OrderView, ProblemView, order_view
 from broker.domain import Order, OrderStatus
@@ -70,7 +71,7 @@ Ready = Depends(_ready)
     status_code=201,
     responses=_PLACED,
     summary="Place an order",
-    dependencies=[NotDraining, Ready],
+    dependencies=[NotDraining, OwnerTrades, Ready],
     response_class=JSONResponse,
 )
 async def place_order(
@@ -98,7 +99,7 @@ async def place_order(
     status_code=201,
     responses=_PLACED,
     summary="Replace a resting order",
-    dependencies=[NotDraining, Ready],
+    dependencies=[NotDraining, OwnerTrades, Ready],
     response_class=JSONResponse,
 )
 async def replace_order(
@@ -120,7 +121,13 @@ async def replace_order(
     )
 
 
-@routes.get("/orders", response_model=OrderList, responses=COMMON, summary="Orders that are open")
+@routes.get(
+    "/orders",
+    response_model=OrderList,
+    responses=COMMON,
+    summary="Orders that are open",
+    dependencies=[OwnerReads],
+)
 async def list_orders(
     *,
     parts: Parts,
@@ -147,7 +154,11 @@ async def list_orders(
 
 
 @routes.get(
-    "/orders/{order_id}", response_model=OrderView, responses={**COMMON, **problems(404)}, summary="One order"
+    "/orders/{order_id}",
+    response_model=OrderView,
+    responses={**COMMON, **problems(404)},
+    summary="One order",
+    dependencies=[OwnerReads],
 )
 async def get_order(order_id: OrderId, parts: Parts, _: Reader) -> Response:
     """An order as it stands, from memory or the history."""
@@ -159,6 +170,7 @@ async def get_order(order_id: OrderId, parts: Parts, _: Reader) -> Response:
     response_model=OrderView,
     responses={**COMMON, **problems(404, 409, 502)},
     summary="Cancel an order",
+    dependencies=[OwnerTrades],
 )
 async def cancel_order(order_id: OrderId, parts: Parts, client: Trader) -> Response:
     """Cancels a resting order. 409 where it has ended otherwise: `order` says how."""
@@ -177,7 +189,7 @@ async def cancel_order(order_id: OrderId, parts: Parts, client: Trader) -> Respo
     status_code=201,
     responses=_PLACED,
     summary="Close a position",
-    dependencies=[NotDraining],
+    dependencies=[NotDraining, OwnerTrades],
     response_class=JSONResponse,
 )
 async def close_position(
@@ -206,7 +218,7 @@ async def close_position(
     status_code=201,
     responses=_PLACED,
     summary="Close a trade",
-    dependencies=[NotDraining],
+    dependencies=[NotDraining, OwnerTrades],
     response_class=JSONResponse,
 )
 async def close_trade(

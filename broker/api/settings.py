@@ -18,6 +18,14 @@ class ApiSettings:
         choices=("required", "off"),
         doc="required is HTTPS with tls.crt and tls.key of the secret volume, off is plain HTTP; never guessed",
     )
+    address: str = setting(
+        "",
+        doc="host at which the account's other brokers reach this one; empty is the host that it listens on, or the "
+        "machine's name where that is every interface",
+    )
+    peer_name: str = setting(
+        "", doc="name that the other brokers' certificates are for; empty is the host that is asked"
+    )
     request_bytes: int = setting(65536, minimum=1024, doc="largest body of a request; an order takes about 300 bytes")
     deadline_s: float = setting(
         30.0, minimum=0.1, doc="seconds until a request without an answer gets 504; longer than the venue's deadline"

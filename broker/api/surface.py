@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -13,6 +12,7 @@ from fastapi import Depends, Request
 from broker.api.desk import Desk
 from broker.api.in_flight import InFlight
 from broker.api.keys import ApiKeys
+from broker.api.peer import Peer
 from broker.api.quota import Quota
 from broker.api.settings import ApiSettings
 from broker.health import Condition
@@ -32,9 +32,10 @@ class Surface:
     keys: Callable[[], ApiKeys | None]
     in_flight: InFlight
     emit: Callable[[tuple[Any, ...]], None]
-    clock: Callable[[], datetime]
     new_id: Callable[[], str]
     conditions: Callable[[], Sequence[Condition]]
+    peer: Peer | None = None
+    """How to ask the broker that trades the account; none refuses what only that one can do."""
     quota: Quota = field(init=False)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process was ready for the first time: an order before that would be denied for want of a price."""

@@ -25,11 +25,29 @@ def check_pair(certificate: Path, key: Path) -> None:
         raise ValueError(f"tls.crt and tls.key: {getattr(error, 'reason', None) or error.strerror}") from error
 
 
-def load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+def check_authority(path: Path) -> None:
+    """Shows that a file has certificates of authorities.
+
+    Raises:
+        ValueError: it has not.
+    """
+    try:
+        new_context().load_verify_locations(path)
+    except (ssl.SSLError, OSError) as error:
+        raise ValueError(f"ca.crt: {getattr(error, 'reason', None) or error.strerror}") from error
+
+
+def load(context: ssl.SSLContext, certificate: Path, key: Path, authority: Path | None = None) -> None:
     """New connections get the new certificate; those that stand keep theirs.
+
+    With an authority a certificate is asked of clients: a broker has one, a caller need not, a wrong one is refused.
+    Authorities of earlier calls stay trusted, which an overlap of two needs.
 
     Raises:
         ValueError: the pair cannot be used; the context is as before.
     """
     check_pair(certificate, key)
     context.load_cert_chain(certificate, key)
+    if authority is not None:
+        context.load_verify_locations(authority)
+        context.verify_mode = ssl.CERT_OPTIONAL

@@ -88,11 +88,12 @@ class ClusterApi:
 class ClusterLease:
     """The taking of an account through a Lease object. `release` it."""
 
-    def __init__(self, api: Api, name: str, *, lease_s: float, me: str | None = None) -> None:
+    def __init__(self, api: Api, name: str, *, lease_s: float, me: str | None = None, address: str = "") -> None:
         self._api = api
         self._name = name
         self._lease_s = lease_s
-        self._me = me or f"{socket.gethostname()}_{os.getpid()}"
+        name_of_us = me or f"{socket.gethostname()}_{os.getpid()}"
+        self._me = f"{name_of_us}@{address}" if address else name_of_us
         self._seen = Seen()
         self._renewed_s = 0.0
         self.epoch = 0
@@ -113,6 +114,18 @@ class ClusterLease:
     def holder(self) -> str:
         """Who owns it as far as we know, in words."""
         return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder else "nobody"
+
+    def address(self) -> str:
+        """Where the order API of who owns it is: behind the @ of the holder's identity."""
+        return self._seen.holder.partition("@")[2]
+
+    async def look(self) -> None:
+        """Learns who owns it; an API server that does not answer leaves what we knew."""
+        try:
+            async with asyncio.timeout(self._lease_s / 4):
+                await self._look()
+        except Exception as error:  # noqa: BLE001 - as below
+            self._say("lease not read", error)
 
     def is_wanted(self) -> bool:
         """Always: whoever has it keeps it."""

@@ -57,11 +57,20 @@ class ColouredLease:
         """Who owns it."""
         return self._inner.holder()
 
+    def address(self) -> str:
+        """Where the order API of who owns it is."""
+        return self._inner.address()
+
+    async def look(self) -> None:
+        """Learns who owns it."""
+        await self._inner.look()
+
     async def take(self) -> float:
         """Tries to become the owner where we are active: 0 where we are, else seconds until it is worth trying."""
         if self.is_wanted():
             return await self._inner.take()
         await self._inner.release()
+        await self._inner.look()
         return LOOK_AGAIN_S
 
     async def renew(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from broker.domain import Account, Order, OrderRequest, OrderStatus, Position, Quote, Side
@@ -45,24 +45,27 @@ from broker.venue.stream import LineStream
 from broker.venue.transaction import parse_time
 from runtime.secret import Secret
 
+FIRST_PRICES_S = 10.0
 log = logging.getLogger(__name__)
 
 
-def lease_of(settings: OrderSettings, account: str) -> Lease:
+def lease_of(settings: OrderSettings, account: str, address: str = "") -> Lease:
     """The taking of the account, kept where the settings say; by the active colour only, if they name it."""
-    lease = _kept_lease(settings, account)
+    lease = _kept_lease(settings, account, address)
     if settings.colour_file is None:
         return lease
     return ColouredLease(lease, settings.colour_file, settings.colour_label)
 
 
-def _kept_lease(settings: OrderSettings, account: str) -> Lease:
+def _kept_lease(settings: OrderSettings, account: str, address: str) -> Lease:
     if settings.ownership == "cluster":
         # Only a pod needs the client of the API server, and its import costs a tenth of a second.
         from broker.orders.cluster_lease import ClusterApi, ClusterLease  # noqa: PLC0415
 
-        return ClusterLease(ClusterApi(), f"{settings.owner}-{account}".lower(), lease_s=settings.lease_s)
-    return FileLease(settings.directory / "ownership" / account, owner=settings.owner, lease_s=settings.lease_s)
+        name = f"{settings.owner}-{account}".lower()
+        return ClusterLease(ClusterApi(), name, lease_s=settings.lease_s, address=address)
+    place = settings.directory / "ownership" / account
+    return FileLease(place, owner=settings.owner, lease_s=settings.lease_s, address=address)
 
 
 class Desk:
@@ -82,8 +85,10 @@ class Desk:
         clock: Callable[[], datetime],
         chance: Callable[[], float],
         on_unauthorized: Callable[[Secret], None] = lambda _: None,
+        address: str = "",
     ) -> None:
         self._settings = settings
+        self._address = address
         self._venue_settings = venue_settings
         self._venue = venue
         self._emit = emit
@@ -119,7 +124,7 @@ class Desk:
             on_change=self._updates.publish,
             on_unauthorized=on_unauthorized,
         )
-        self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account))
+        self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account, address))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
@@ -133,6 +138,13 @@ class Desk:
     def epoch(self) -> int:
         """Which taking of the account holds; 0 is none."""
         return self._tenancy.lease.epoch
+
+    def elsewhere(self) -> str | None:
+        """`host:port` of the broker that trades the account, empty where it is not known; None where we do."""
+        if self._tenancy.draining or not self._tenancy.following:
+            return None
+        address = self._tenancy.lease.address()
+        return "" if address == self._address else address
 
     @property
     def is_draining(self) -> bool:
@@ -158,7 +170,7 @@ class Desk:
             raise DrainingError
         if self._tenure is None:
             fault = self._conditions.fault()
-            raise NotReadyError(fault.reason if fault is not None else "Starting")
+            raise NotReadyError(fault.reason if fault is not None else "NotOwner", TAKE_PAUSE_S)
         return self._tenure
 
     def _trader(self) -> Tenure:
@@ -181,7 +193,14 @@ class Desk:
         """
         if (known := self._seen(request)) is not None:
             return await self._again(known, request)
-        return await self._trader().place(request)
+        tenure = self._trader()
+        self._expect_prices()
+        return await tenure.place(request)
+
+    def _expect_prices(self) -> None:
+        """Just after a taking the stream of prices is only coming: a denial for that would be final for the order."""
+        if not self._prices.is_alive and monotonic() - self._tenancy.held_since_s < FIRST_PRICES_S:
+            raise NotReadyError("PricesPending", TAKE_PAUSE_S)
 
     def _seen(self, request: OrderRequest) -> Entry | None:
         if self._tenure is None:
@@ -374,7 +393,9 @@ class Desk:
         for stream in streams:
             fresh = stream.is_alive
             words = "" if fresh else f"the {stream.name} stream is down: {stream.reason}"
-            self._conditions.set(stream.name, ok=fresh, reason="Ready" if fresh else "StreamDown", message=words)
+            reason = "Ready" if fresh else "StreamDown"
+            waits = self._tenancy.following and self._settings.serves_standby
+            self._conditions.set(stream.name, ok=fresh, reason=reason, message=words, advisory=waits)
         if self._prices.is_alive and not self._book.names():
             self._conditions.set(
                 self._prices.name, ok=False, reason="NoPrices", message="the stream is open, no price has come yet"

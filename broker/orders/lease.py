@@ -41,6 +41,12 @@ class Lease(Protocol):
     def holder(self) -> str:
         """Who owns it as far as we know, in words."""
 
+    def address(self) -> str:
+        """`host:port` of the order API of who owns it; empty where nobody does or it is not known."""
+
+    async def look(self) -> None:
+        """Learns who owns it, without taking it."""
+
 
 def boot_time_s() -> float:
     """Seconds since boot, suspension of the machine or the process included (CLOCK_BOOTTIME)."""

@@ -12,8 +12,9 @@ import fcntl
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from broker.orders.lease import MARGIN_SHARE, boot_time_s
 from runtime.atomic_file import replace_file
@@ -32,6 +33,13 @@ class LeaseRecord:
     renewed_s: float
     """CLOCK_BOOTTIME, which goes on while the machine or the process is suspended."""
     lease_s: float
+    address: str = ""
+    """`host:port` of the owner's order API."""
+
+
+def _record_of(raw: dict[str, Any]) -> LeaseRecord:
+    """The record that a lease file holds; what a later version added is let through."""
+    return LeaseRecord(**{field.name: raw[field.name] for field in fields(LeaseRecord) if field.name in raw})
 
 
 def wait_s(record: LeaseRecord | None, *, now_s: float, boot_id: str, holder_died: bool) -> float:
@@ -52,9 +60,10 @@ def boot_id() -> str:
 class FileLease:
     """The taking of an account through files in `directory`. `release` it."""
 
-    def __init__(self, directory: Path, *, owner: str, lease_s: float) -> None:
+    def __init__(self, directory: Path, *, owner: str, lease_s: float, address: str = "") -> None:
         self._directory = directory
         self._owner = owner
+        self._address = address
         self._lease_s = lease_s
         self._boot_id = boot_id()
         self._alive = -1
@@ -136,9 +145,20 @@ class FileLease:
 
     def holder(self) -> str:
         """Who owns it, in words."""
-        epoch = self._latest()
-        record = self._read(epoch) if epoch else None
+        record = self._last()
         return f"{record.owner} (process {record.pid}, epoch {record.epoch})" if record else "nobody"
+
+    def address(self) -> str:
+        """Where the order API of who owns it is."""
+        record = self._last()
+        return record.address if record else ""
+
+    async def look(self) -> None:
+        """The files say it at any time."""
+
+    def _last(self) -> LeaseRecord | None:
+        epoch = self._latest()
+        return self._read(epoch) if epoch else None
 
     def _record(self, epoch: int, renewed_s: float) -> bytes:
         record = LeaseRecord(
@@ -148,6 +168,7 @@ class FileLease:
             boot_id=self._boot_id,
             renewed_s=renewed_s,
             lease_s=self._lease_s,
+            address=self._address,
         )
         return json.dumps(asdict(record)).encode()
 
@@ -161,7 +182,7 @@ class FileLease:
     def _read(self, epoch: int) -> LeaseRecord | None:
         """None where the file is unreadable: then nobody's claim can be told, and the lock decides alone."""
         try:
-            return LeaseRecord(**json.loads(self._file("lease", epoch).read_bytes()))
+            return _record_of(json.loads(self._file("lease", epoch).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 

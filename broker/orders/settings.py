@@ -69,8 +69,15 @@ class OrderSettings:
         None, doc="downwardAPI file of the pod's labels: only the active colour takes the account; none: any may"
     )
     colour_label: str = setting("broker.role/colour", doc="label in that file whose value `active` lets us trade")
+    standby: str = setting(
+        "refuse",
+        choices=("refuse", "forward"),
+        doc="what a broker that does not own the account does with an order: refuse answers 409 with the owner's "
+        "address, forward passes it to the owner",
+    )
     standby_ready: bool = setting(
-        False, doc="whether a broker that does not own the account is ready: it answers reads, and orders with 409"
+        False,
+        doc="whether a broker that does not own the account is ready though it refuses; one that forwards is",
     )
     lease_s: float = setting(10.0, minimum=0.5, doc="seconds that a taking of the account lasts without renewal")
     read_back_transactions: int = setting(
@@ -84,6 +91,11 @@ class OrderSettings:
     remember_orders: int = setting(
         50_000, minimum=1, doc="finished orders kept in memory; older ones are in the history"
     )
+
+    @property
+    def serves_standby(self) -> bool:
+        """Whether not owning the account is no fault."""
+        return self.standby_ready or self.standby == "forward"
 
     def __post_init__(self) -> None:
         if not self.owner or not all(part.isalnum() or part in "-_" for part in self.owner) or len(self.owner) > 60:  # noqa: PLR2004 - with epoch and id below the venue's 128

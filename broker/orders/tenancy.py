@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from broker.orders.journal import JournalError
@@ -34,6 +34,8 @@ class Tenancy:
         self.held = asyncio.Event()
         """Set while a tenure holds."""
         self.draining = False
+        self.following = False
+        """Whether another owns the account and we wait for our turn."""
         self.yielding = False
         """Whether the account is being handed over: no new orders, those on their way are waited for."""
         self._conditions.set("ownership", ok=False, reason="Starting", message="the account is not taken yet")
@@ -53,8 +55,10 @@ class Tenancy:
         while not stop.is_set():
             left_s = await self.lease.take()
             if left_s == 0.0:
+                self.following = False
                 self._conditions.set("ownership", ok=True, reason="Ready", message=f"epoch {self.lease.epoch}")
                 return True
+            self.following = True
             message = f"the account is traded by {self.lease.holder()}"
             self._say_standby("NotOwner", message)
             with suppress(TimeoutError):
@@ -74,6 +78,7 @@ class Tenancy:
             return
         self._conditions.set("journal", ok=True, reason="Ready")
         self.tenure = tenure
+        self.held_since_s = monotonic()
         self.held.set()
         try:
             await self._follow(tenure, stopping)
@@ -117,7 +122,7 @@ class Tenancy:
     def _say_standby(self, reason: str, message: str) -> None:
         """Not owning is no fault where a standby is wanted: it answers reads and waits for its turn."""
         self._conditions.set(
-            "ownership", ok=False, reason=reason, message=message, advisory=self._settings.standby_ready
+            "ownership", ok=False, reason=reason, message=message, advisory=self._settings.serves_standby
         )
 
     async def _until_unwanted(self) -> None:

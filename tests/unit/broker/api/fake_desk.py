@@ -54,6 +54,11 @@ class FakeDesk:
         self.states: list[tuple[TradingState, str, str]] = []
         self.feed: asyncio.Queue[Update] = asyncio.Queue()
         self.listeners = 0
+        self.owner: str | None = None
+        """Where the account is traded, if not here."""
+
+    def elsewhere(self) -> str | None:
+        return self.owner
 
     async def place(self, request: OrderRequest) -> Order:
         if self.before is not None:

@@ -102,6 +102,17 @@ async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: Clock)
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
 
 
+async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: Clock) -> None:
+    owner = ClusterLease(api, "broker-101", lease_s=10.0, me="a", address="10.0.0.1:8080")
+    standby = lease(api, "b")
+    await owner.take()
+    await standby.look()
+    assert (standby.address(), standby.epoch) == ("10.0.0.1:8080", 0)
+    await owner.release()
+    await standby.look()
+    assert standby.address() == ""
+
+
 async def test_two_that_take_at_once_are_told_apart_by_the_version(api: ClusterApi, clock: Clock) -> None:
     rivals = [lease(api, name) for name in "abcde"]
     waits = await asyncio.gather(*(rival.take() for rival in rivals))

@@ -53,3 +53,12 @@ async def test_the_account_follows_the_active_colour(tmp_path: Path) -> None:
     assert await green.take() == 0.0
     assert (blue.holds(), green.holds()) == (False, True)
     await green.release()
+
+
+async def test_a_preview_knows_where_the_owner_is(tmp_path: Path) -> None:
+    owner = FileLease(tmp_path / "lease", owner="broker", lease_s=60, address="10.0.0.1:8080")
+    preview, _ = coloured(tmp_path, "green")
+    assert await owner.take() == 0.0
+    assert await preview.take() > 0
+    assert preview.address() == "10.0.0.1:8080"
+    await owner.release()
