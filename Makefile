@@ -81,6 +81,10 @@ lock: $(VENV)/test.done ## resolve the requirements anew
 	$$compile requirements/run.in -o requirements/run.txt; \
 	for set in broker sidecar dev test; do $$compile -c requirements/run.txt requirements/$$set.in -o requirements/$$set.txt; done
 
+.PHONY: bluegreen
+bluegreen: env ## swap two colours ten times under 50 orders/s and check every order (SWAPS=10)
+	@exec $(BIN)/python -m devstack.bluegreen --swaps $(or $(SWAPS),10)
+
 .PHONY: images
 images: ## build the images and print their sizes (CONTAINER_TOOL=docker TAG=dev)
 	@scripts/images.sh

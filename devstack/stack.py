@@ -53,13 +53,21 @@ class Stack:
             ProcessError: one of them did not come up; its log's end is in the text.
         """
         began = time.monotonic()
-        self.place.make()
-        token = secrets.token_urlsafe(24)
-        await asyncio.gather(self._start_vault(token), self._start_simulator(token), self._start_collector())
+        await self.start_surroundings()
         await self._start_sidecar()
         await self._start_broker()
         await self.wait_ready(START_DEADLINE_S)
         self.ready_after_s = time.monotonic() - began
+
+    async def start_surroundings(self) -> None:
+        """Starts vault, simulator and the receiver only.
+
+        Raises:
+            ProcessError: one of them did not come up; its log's end is in the text.
+        """
+        self.place.make()
+        token = secrets.token_urlsafe(24)
+        await asyncio.gather(self._start_vault(token), self._start_simulator(token), self._start_collector())
 
     async def stop(self) -> dict[str, int]:
         """Drains broker, then sidecar, then the rest; the exit status of each."""
@@ -100,7 +108,7 @@ class Stack:
     async def _start_vault(self, token: str) -> None:
         began = time.monotonic()
         port = self.port("vault")
-        self.children["vault"], self.vault = await vault.start_vault(port, self.place.state, self._environ())
+        self.children["vault"], self.vault = await vault.start_vault(port, self.place.state, self.environ())
         await vault.set_up(self.vault, self.place.vault, self._secrets(token))
         self.addresses["vault"] = self.vault.address
         self.say(f"vault      {self.vault.address}  ({time.monotonic() - began:.1f} s)")
@@ -143,14 +151,15 @@ class Stack:
             name,
             [sys.executable, *arguments],
             directory=self.place.state,
-            environ={**self._environ(), **environ},
+            environ={**self.environ(), **environ},
         )
         self.children[name] = child
         found = await wait_event(child, "listening", START_DEADLINE_S)
         self.say(f"{name:<10} pid {child.process.pid}  ({time.monotonic() - began:.1f} s)")
         return found
 
-    def _environ(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
+        """What a process of the stack gets of our environment."""
         kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
         return {name: os.environ[name] for name in kept if name in os.environ}
 

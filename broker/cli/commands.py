@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -55,12 +56,20 @@ def _options(command: Any) -> Any:
     return command
 
 
-def _ask(call: Call, *, url: str, key_file: Path, ca_file: Path | None) -> dict[str, Any]:
+def _ask(call: Call, **where: Any) -> dict[str, Any]:
     try:
-        return asyncio.run(ask(call, url=url, key=key_file.read_text().strip(), ca_file=ca_file))
+        return _call(call, **where)
     except AnswerError as error:
-        click.echo(str(error), err=True)
-        sys.exit(EX_NOPERM if error.status in {401, 403} else EX_REFUSED if error.status else EX_UNAVAILABLE)
+        _fail(error)
+
+
+def _call(call: Call, *, url: str, key_file: Path, ca_file: Path | None) -> dict[str, Any]:
+    return asyncio.run(ask(call, url=url, key=key_file.read_text().strip(), ca_file=ca_file))
+
+
+def _fail(error: AnswerError) -> NoReturn:
+    click.echo(str(error), err=True)
+    sys.exit(EX_NOPERM if error.status in {401, 403} else EX_REFUSED if error.status else EX_UNAVAILABLE)
 
 
 @click.command(help="Orders that are open.")
@@ -111,7 +120,30 @@ def _state_command(name: str, state: str, text: str) -> click.Command:
     return change
 
 
+@click.command(help="Place a small order, or with --preview see that none is taken; for a check before a promotion.")
+@_options
+@click.option("--preview", is_flag=True, help="Expect a refusal: a preview answers, and does not trade.")
+@click.option("--instrument", default="EUR_USD", show_default=True)
+def smoke(*, as_json: bool, preview: bool, instrument: str, **where: Any) -> None:
+    """Ends with 0 where the broker does what its role asks."""
+    side_and_back = [
+        {"instrument": instrument, "side": side, "type": "market", "units": "1"} for side in ("buy", "sell")
+    ]
+    try:
+        answers = [_call(Call("POST", "/v1/orders", body=body), **where) for body in side_and_back]
+    except AnswerError as error:
+        if preview and error.status == HTTPStatus.CONFLICT:
+            click.echo("the preview answers, knows the key and does not trade")
+            return
+        _fail(error)
+    if preview or any(answer["status"] != "filled" for answer in answers):
+        click.echo(f"not as expected: {[answer['status'] for answer in answers]}", err=True)
+        sys.exit(EX_REFUSED)
+    click.echo(json.dumps(answers) if as_json else "two orders of one unit were filled, and cancel each other out")
+
+
 COMMANDS: dict[str, click.Command] = {
+    "smoke": smoke,
     "orders": orders,
     "positions": positions,
     "reconcile": reconcile,
