@@ -13,3 +13,4 @@ for file in *@*.json; do
   put "_component_template/${file%.json}" "$file"
 done
 put _index_template/broker-logs broker-logs.json
+put _index_template/broker-audit broker-audit.json

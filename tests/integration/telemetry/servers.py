@@ -108,15 +108,16 @@ class Engine(Server):
         """Puts the templates that the deployment installs, components first."""
         for path in sorted(TEMPLATES.glob("*@*.json")):
             self.put(f"_component_template/{path.stem}", path.read_bytes())
-        self.put("_index_template/broker-logs", (TEMPLATES / "broker-logs.json").read_bytes())
+        for name in ("broker-logs", "broker-audit"):
+            self.put(f"_index_template/{name}", (TEMPLATES / f"{name}.json").read_bytes())
 
     def put(self, path: str, body: bytes) -> None:
         """PUT that must succeed."""
         assert fetch(f"{self.url}/{path}", method="PUT", body=body), path
 
-    def documents(self, namespace: str) -> list[dict[str, Any]]:
+    def documents(self, namespace: str, dataset: str = "broker") -> list[dict[str, Any]]:
         """Every document of a data stream's namespace, with `_id` and `_source`."""
-        stream = f"logs-broker.otel-{namespace}"
+        stream = f"logs-{dataset}.otel-{namespace}"
         fetch(f"{self.url}/{stream}/_refresh", method="POST")
         found = fetch(f"{self.url}/{stream}/_search?size=10000&sort=@timestamp")
         return [] if found is None else found["hits"]["hits"]
