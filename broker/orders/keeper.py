@@ -218,6 +218,8 @@ class Keeper:
             self._follow(entry, transaction)
         elif transaction.is_create:
             self._adopt_transaction(transaction)
+        elif transaction.is_reject:
+            self._learn_refusal(transaction)
 
     def set_positions(self, units: dict[str, Decimal], at: int) -> None:
         """Net units by instrument as they are at a transaction."""
@@ -252,6 +254,22 @@ class Keeper:
             theirs = transaction.type
             self._emit(ReconcileMismatch(kind=kind, subject=str(transaction.id), ours="absent", theirs=theirs))
         log.info("order adopted", extra={"order_id": adopted.id, "venue_order_id": str(transaction.id)})
+
+    def _learn_refusal(self, transaction: Transaction) -> None:
+        """An order of a predecessor's that the venue refused: its caller may send it again, and learns the same."""
+        tag = parse_tag(transaction.client_id)
+        if tag is None or tag.owner != self._owner or self.register.get(tag.order_id) is not None:
+            return
+        found = parse_order(transaction.raw, self._account, EXTERNAL)
+        order = Order(
+            id=tag.order_id,
+            request=found.request,
+            status=OrderStatus.REJECTED,
+            reason=transaction.reason,
+            created_at=found.time,
+            updated_at=self._clock(),
+        )
+        self.put(Entry(order=order, client_id=str(tag), checkpoint=transaction.id, action=Action.ADOPTED))
 
     def adopt(self, found: VenueOrder) -> Entry:
         """Takes an order of the venue's into our books, as one that rests."""

@@ -48,7 +48,8 @@ def step(
     known = len(before.order.fills) if before is not None else 0
     for fill in order.fills[known:]:
         yield _filled(order, fill, instrument, decision_price, duration_s)
-    yield from _ended(before, order)
+    if before is not None or entry.action is not Action.ADOPTED:  # a refusal read back was told by its own process
+        yield from _ended(before, order)
     if before is not None and old_status in LOST and order.status not in LOST:
         lost_s = (order.updated_at - before.order.updated_at).total_seconds()
         result = "adopted" if old_status is OrderStatus.PRESUMED_ABSENT else str(order.status)

@@ -185,7 +185,7 @@ class VenueOrder:
 
 
 def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
-    """A resting order of the venue's, or the transaction that made it, as the request that it amounts to.
+    """A resting order of the venue's, or the transaction that made or refused it, as the request that it amounts to.
 
     Types and options that we do not know stand as a limit order's; `raw` is what decides at the venue.
     """
@@ -197,7 +197,7 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
         client=client,
         account=account,
         instrument=str(raw.get("instrument", "")),
-        type=_member(OrderType, str(raw.get("type", "")).removesuffix("_ORDER"), OrderType.LIMIT),
+        type=_member(OrderType, _kind(raw), OrderType.LIMIT),
         side=Side.SELL if units < 0 else Side.BUY,
         units=abs(units),
         price=decimal(raw["price"], "price") if "price" in raw else None,
@@ -214,6 +214,10 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
         time=parse_time(raw.get("createTime") or raw.get("time")),
         request=request,
     )
+
+
+def _kind(raw: Json) -> str:
+    return str(raw.get("type", "")).removesuffix("_REJECT").removesuffix("_ORDER")
 
 
 def _member(kind: Any, name: str, default: Any) -> Any:

@@ -155,11 +155,8 @@ class FakeVenue:
             ended = self.cancel(old, "CLIENT_REQUEST_REPLACED")
             return self._answer({"orderCancelTransaction": ended} | self.make(body["order"]), 201)
         if body["order"]["units"] == "666":
-            refusal = self.add(
-                "MARKET_ORDER_REJECT",
-                rejectReason="UNITS_LIMIT_EXCEEDED",
-                clientExtensions=body["order"]["clientExtensions"],
-            )
+            asked = {name: value for name, value in body["order"].items() if name != "type"}
+            refusal = self.add("MARKET_ORDER_REJECT", rejectReason="UNITS_LIMIT_EXCEEDED", **asked)
             reason = {"errorCode": "UNITS_LIMIT_EXCEEDED", "errorMessage": "too many units"}
             return self._answer({"orderRejectTransaction": refusal} | reason, 400)
         return self._answer(self.make(body["order"]), 201)

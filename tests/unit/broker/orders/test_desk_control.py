@@ -366,6 +366,23 @@ async def test_successor_on_another_volume_knows_the_callers_ids(
     assert other.of("ReconcileMismatch") == []
 
 
+async def test_successor_on_another_volume_gives_the_venues_refusal_again(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    request = make_request(units=Decimal(666))
+    other = Bench(venue, bench.directory / "elsewhere")
+    async with bench.desk() as desk:
+        refused = await desk.place(request)
+    async with other.desk() as desk:
+        again = await desk.place(request)
+        with pytest.raises(ClientIdConflictError):
+            await desk.place(make_request(units=Decimal(667)))
+
+    assert (again.id, again.status, again.reason) == (refused.id, OrderStatus.REJECTED, "UNITS_LIMIT_EXCEEDED")
+    assert len(venue.writes) == 1
+    assert other.of("OrderRefused") == [], "its own process has told it"
+
+
 async def test_halt_stops_an_order_that_waits_for_the_rate_limit(
     bench: Bench, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
