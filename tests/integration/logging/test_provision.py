@@ -66,10 +66,10 @@ async def running(fake: Fake) -> AsyncIterator[Fake]:
         await runner.cleanup()
 
 
-async def provision(url: str, *arguments: str, **environ: str) -> tuple[int, str]:
+async def provision(url: str, *arguments: str, script: Path = SCRIPT, **environ: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *(str(SCRIPT), *arguments),
+        *(str(script), *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={"PATH": os.environ["PATH"], "ELASTICSEARCH_URL": url, "KIBANA_URL": url, **environ},
