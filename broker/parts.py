@@ -120,7 +120,8 @@ def build(config: Config, address: str = "") -> Parts:
         emit=emitter.emit,
         new_id=new_id,
         conditions=lambda: health(conditions, desk),
-        peer=Peer(config.api, credentials.certificate) if config.orders.standby == "forward" else None,
+        peer=Peer(config.api, credentials.certificate),
+        forwards=config.orders.standby == "forward",
     )
     return Parts(
         config=config,

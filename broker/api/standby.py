@@ -59,13 +59,13 @@ async def _write_elsewhere(request: Request, parts: Surface) -> None:
         return
     if parts.drain.is_set():
         raise DrainingError
-    if parts.peer is None:
+    if not parts.forwards:
         raise refusal(parts, address)
     await _pass_on(request, parts, address)
 
 
 async def _read_elsewhere(request: Request, parts: Surface) -> None:
-    """Of what only the owner has in memory. Who passes nothing on answers with what it has itself."""
+    """Of what only the owner has in memory: our own emptiness would be no answer."""
     if parts.peer is not None and (address := parts.desk.elsewhere()) is not None:
         await _pass_on(request, parts, address)
 

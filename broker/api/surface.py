@@ -35,7 +35,9 @@ class Surface:
     new_id: Callable[[], str]
     conditions: Callable[[], Sequence[Condition]]
     peer: Peer | None = None
-    """How to ask the broker that trades the account; none refuses what only that one can do."""
+    """How to ask the broker that trades the account; none answers with what we have ourselves."""
+    forwards: bool = False
+    """Whether writes are passed on to it; else they are refused with its address. Reads of its memory always are."""
     quota: Quota = field(init=False)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process was ready for the first time: an order before that would be denied for want of a price."""

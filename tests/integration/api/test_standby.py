@@ -75,6 +75,10 @@ async def test_refusing_standby_names_the_owner_and_answers_reads(tmp_path: Path
         assert (status, body["reason"], body["owner"]) == (409, "NotOwner", owner.url)
         status, account = await standby.call("GET", "/v1/account")
         assert (status, account["id"]) == (200, ACCOUNT)
+        status, order = await owner.place_order(client_order_id="b", type="limit", price="1.05")
+        assert status == 201
+        status, listed = await standby.call("GET", "/v1/orders")
+        assert [item["id"] for item in listed["orders"]] == [order["id"]]
 
 
 @pytest.mark.parametrize("shared", [True, False])

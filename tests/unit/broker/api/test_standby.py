@@ -41,6 +41,7 @@ class Recorder(Peer):
 def peer(api: Client) -> Recorder:
     api.desk.owner = OWNER
     api.surface.peer = recorder = Recorder()
+    api.surface.forwards = True
     return recorder
 
 
@@ -67,8 +68,12 @@ async def test_forwarding_standby_gives_the_owners_answer(
     assert api.desk.placed == []
 
 
+@pytest.mark.parametrize("forwards", [True, False])
 @pytest.mark.parametrize("target", READS)
-async def test_what_only_the_owner_has_in_memory_is_read_there(api: Client, peer: Recorder, target: str) -> None:
+async def test_what_only_the_owner_has_in_memory_is_read_there(
+    api: Client, peer: Recorder, target: str, *, forwards: bool
+) -> None:
+    api.surface.forwards = forwards
     assert (await api("GET", target)).status == 201
     assert [passed.target for _, passed in peer.passed] == [target]
 
