@@ -15,6 +15,7 @@ from broker.api.access import Reader
 from broker.api.answer import COMMON
 from broker.api.desk import Update
 from broker.api.problem import Problem
+from broker.api.standby import OwnerStreams
 from broker.api.surface import Parts, Surface
 from broker.api.view import order_view, price_view
 from broker.domain import Order, Quote
@@ -36,7 +37,12 @@ _STREAM = {
 }
 
 
-@routes.get("/events", responses=_STREAM, summary="Order and price updates as they happen")
+@routes.get(
+    "/events",
+    responses=_STREAM,
+    summary="Order and price updates as they happen",
+    dependencies=[OwnerStreams],
+)
 async def stream_events(
     parts: Parts,
     _: Reader,
@@ -71,6 +77,8 @@ async def _lines(parts: Surface, kinds: frozenset[str], names: frozenset[str] | 
                 async with asyncio.timeout(BEAT_S):
                     update = await pending.receive()
             except TimeoutError:
+                if parts.desk.elsewhere() is not None:  # what happens now happens there: the client connects again
+                    return
                 yield ": alive\n\n"
                 continue
             except ClosedError:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
 
 import aiohttp
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 from yarl import URL
 
 from broker.api.problem import Problem
@@ -18,6 +20,8 @@ from broker.api.settings import ApiSettings
 from broker.generation import CertificatePair
 
 CONNECT_S = 2.0
+SILENCE_S = 30.0
+"""Of an event stream: the owner shows each 10 s that it lives."""
 VIA = "1.1 broker"
 """Names us in `Via` (RFC 9110, 7.6.3), so that a request is passed on once."""
 DEADLINE_HEADER = "Broker-Deadline-Ms"
@@ -73,21 +77,32 @@ class Peer:
         Raises:
             Problem: 503 where nothing was sent, 504 where the owner may have taken it.
         """
-        try:
-            return await self._exchange(address, request)
-        except aiohttp.ClientConnectorError as error:
-            raise _unreachable(address, error) from error
-        except aiohttp.ConnectionTimeoutError as error:
-            raise _unreachable(address, error) from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _lost(address, request, error) from error
+        with _told(address, request):
+            async with await self._ask(address, request) as answer:
+                return Response(await answer.read(), answer.status, _kept(answer))
 
-    async def _exchange(self, address: str, request: Passed) -> Response:
+    async def follow(self, address: str, request: Passed, end: asyncio.Event) -> Response:
+        """The owner's stream of events, until it ends, or `end` is set, or the owner is silent.
+
+        Raises:
+            Problem: as above.
+        """
+        quiet = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        with _told(address, request):
+            answer = await self._ask(address, request, quiet)
+        if answer.status != HTTPStatus.OK:
+            async with answer:
+                return Response(await answer.read(), answer.status, _kept(answer))
+        return StreamingResponse(_chunks(answer, end), answer.status, _kept(answer))
+
+    async def _ask(
+        self, address: str, request: Passed, limits: aiohttp.ClientTimeout | None = None
+    ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("Peer is used outside of `async with`")
         sent = {name: request.headers[name] for name in _SENT if name in request.headers}
         deadline_ms = round(self._settings.deadline_s * _SHARE_OF_OWNER * 1000)
-        async with self._session.request(
+        return await self._session.request(
             request.method,
             URL(self.url(address) + request.target, encoded=True),
             headers={**sent, "Via": VIA, DEADLINE_HEADER: str(deadline_ms)},
@@ -95,9 +110,8 @@ class Peer:
             ssl=self._context(),
             server_hostname=self._settings.peer_name or None,
             allow_redirects=False,
-        ) as answer:
-            kept = {name: answer.headers[name] for name in _RETURNED if name in answer.headers}
-            return Response(await answer.read(), answer.status, {**kept, "Via": VIA})
+            timeout=limits or self._session.timeout,
+        )
 
     def _context(self) -> ssl.SSLContext | bool:
         """Of the certificate in use now: a rotated one makes new connections."""
@@ -112,6 +126,35 @@ class Peer:
             context.load_cert_chain(pair.certificate, pair.key)
             self._loaded = (pair, context)
         return self._loaded[1]
+
+
+def _kept(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name: answer.headers[name] for name in _RETURNED if name in answer.headers} | {"Via": VIA}
+
+
+async def _chunks(answer: aiohttp.ClientResponse, end: asyncio.Event) -> AsyncIterator[bytes]:
+    """The stream's bytes as they come. An owner that goes ends it: the client connects again."""
+    ending = asyncio.create_task(end.wait())
+    ending.add_done_callback(lambda _: answer.close())
+    try:
+        async for chunk in answer.content.iter_any():
+            yield chunk
+    except (aiohttp.ClientError, TimeoutError) as error:
+        _LOG.info("owner's events ended", extra={"fault": f"{type(error).__name__}: {error}"})
+    finally:
+        ending.cancel()
+        answer.close()
+
+
+@contextmanager
+def _told(address: str, request: Passed) -> Iterator[None]:
+    """Faults on the way to the owner, as what the caller may do about them."""
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise _unreachable(address, error) from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise _lost(address, request, error) from error
 
 
 def _unreachable(address: str, error: Exception) -> Problem:

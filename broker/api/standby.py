@@ -71,16 +71,23 @@ async def _read_elsewhere(request: Request, parts: Surface) -> None:
 
 
 async def _pass_on(request: Request, parts: Surface, address: str) -> None:
+    passed, peer = await _passed(request, parts, address), parts.peer
+    if peer is not None:
+        raise Answered(await parts.in_flight.run(lambda: peer.pass_on(address, passed)))
+
+
+async def _passed(request: Request, parts: Surface, address: str) -> Passed:
+    """The request as it goes on.
+
+    Raises:
+        NotReadyError: the owner is not known, or the request came from a broker that took us for it.
+    """
     if not address or was_passed_on(request.headers):
         raise NotReadyError("NoOwner", AGAIN_S)
-    body, peer = await request.body(), parts.peer
-    if peer is None:
-        return
-    headers = dict(request.headers.items())
+    body, headers = await request.body(), dict(request.headers.items())
     if request.method in {"POST", "PUT"}:
         headers = with_key(headers, body, parts.new_id())
-    passed = Passed(method=request.method, target=_target(request), headers=headers, body=body)
-    raise Answered(await parts.in_flight.run(lambda: peer.pass_on(address, passed)))
+    return Passed(method=request.method, target=_target(request), headers=headers, body=body)
 
 
 def _target(request: Request) -> str:
@@ -118,6 +125,14 @@ async def _reads_elsewhere(request: Request, parts: Parts, _: Reader) -> None:
     await _read_elsewhere(request, parts)
 
 
+async def _streams_elsewhere(request: Request, parts: Parts, _: Reader) -> None:
+    if parts.peer is None or parts.drain.is_set() or (address := parts.desk.elsewhere()) is None:
+        return
+    passed = await _passed(request, parts, address)
+    raise Answered(await parts.peer.follow(address, passed, parts.drain))
+
+
 OwnerTrades = Depends(_trades_elsewhere)
 OwnerAdministers = Depends(_administers_elsewhere)
 OwnerReads = Depends(_reads_elsewhere)
+OwnerStreams = Depends(_streams_elsewhere)

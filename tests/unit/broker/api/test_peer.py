@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from fastapi.responses import StreamingResponse
 
 from broker.api.peer import Passed, Peer
 from broker.api.problem import Problem
@@ -100,6 +101,45 @@ async def test_a_lost_answer_says_which_key_to_send_again_with(handler: Handler)
     problem = raised.value
     assert (problem.status, problem.name, problem.extra["idempotency_key"]) == (504, "owner-answer-lost", "one")
     assert problem.headers["Retry-After"] == "1"
+
+
+async def beats(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    await answer.write(b"event: order\n\n")
+    if "short" not in request.raw_path:
+        await asyncio.sleep(60)
+    return answer
+
+
+def events(target: str) -> Passed:
+    return Passed(method="GET", target=target, headers={"x-api-key": "key"}, body=b"")
+
+
+async def test_events_come_through_until_the_owner_ends_them() -> None:
+    async with owner(beats) as address, plain() as peer:
+        answer = await peer.follow(address, events("/v1/events?short"), asyncio.Event())
+        assert isinstance(answer, StreamingResponse)
+        assert b"".join([bytes(part) async for part in answer.body_iterator]) == b"event: order\n\n"
+    assert answer.headers["content-type"] == "text/event-stream"
+
+
+async def test_events_end_with_us() -> None:
+    end = asyncio.Event()
+    async with owner(beats) as address, plain() as peer:
+        answer = await peer.follow(address, events("/v1/events"), end)
+        assert isinstance(answer, StreamingResponse)
+        seen = []
+        async for part in answer.body_iterator:
+            seen.append(part)
+            end.set()
+    assert seen == [b"event: order\n\n"]
+
+
+async def test_an_owner_that_refuses_events_is_quoted() -> None:
+    async with owner(echo) as address, plain() as peer:
+        answer = await peer.follow(address, events("/v1/events"), asyncio.Event())
+    assert (answer.status_code, json.loads(answer.body)["target"]) == (201, "/v1/events")
 
 
 def pair(folder: Path, name: str, authority: str) -> CertificatePair:
