@@ -78,7 +78,7 @@ class Emitter:
             session_id=session_id or f"{started_ns:x}-{secrets.token_hex(4)}",
             started_ns=started_ns,
             resource=tuple(sorted((resource or {}).items())),
-            defines=catalogue.defines({"broker": settings.venue}),
+            defines=catalogue.defines({"broker": settings.venue} if settings.venue else {}),
         )
         self._clock = clock
         self._strict = settings.strict

@@ -19,7 +19,7 @@ class TelemetrySettings:
     producer_id: str = setting(
         "broker", doc="name of this producer, the same over restarts: counters belong to it; [a-z0-9._-]"
     )
-    venue: str = setting("oanda", doc="value of the label `broker` of every metric")
+    venue: str = setting("oanda", doc="value of the label `broker` of every metric; empty: no such label")
     spool_directory: Path = setting(
         Path("/var/lib/broker/spool"), doc="where events wait for their acknowledgement; outlives the process"
     )
