@@ -32,6 +32,10 @@ env: $(VENV)/run.done ## make the environment that the programs run in
 run: env ## start everything on this machine (ORDERS_PER_S=5 FOR=30s)
 	@exec $(BIN)/python -m devstack --orders-per-s $(ORDERS_PER_S) $(if $(FOR),--for $(FOR))
 
+.PHONY: drill
+drill: env ## cause a fault, see its alert fire (NAME=VenueDisconnected; without one, list them)
+	@exec $(BIN)/python -m devstack.drill $(NAME)
+
 .PHONY: test
 test: check unit ## check, then every test that this machine can run
 
@@ -55,6 +59,7 @@ check: $(VENV)/test.done ## lint, types, import contracts, contract lint and dri
 	@$(BIN)/python -m broker.orders.document --check
 	@$(BIN)/python k8s/monitoring/generate.py --check
 	@$(BIN)/python k8s/monitoring/grafana/generate.py --check
+	@$(BIN)/python k8s/logging/kibana/generate.py --check
 
 .PHONY: proto
 proto: $(VENV)/test.done ## generate the stubs from the contract
@@ -99,3 +104,11 @@ check-docs: docs
 	@$(BIN)/python -m scripts.reference --check
 	@$(BIN)/python -m broker.telemetry.document --check
 	@$(BIN)/codespell
+
+.PHONY: scan
+scan: $(VENV)/test.done ## bills of materials and scans; what could not run is listed as NOT RUN (STRICT=1)
+	@scripts/scan.sh
+
+.PHONY: deploy
+deploy: $(VENV)/test.done ## show what a deployment would change, ask, apply (ENV=dev|staging|production)
+	@scripts/deploy.sh $(ENV)
