@@ -42,7 +42,7 @@ async def two(
                     "standby_ready": True,
                     "lease_s": 2.0,
                 },
-                "api": {"tls": "required" if tls else "off"},
+                "api": {"tls": "required" if tls else "off", "deadline_s": 3.0},
                 "venue": {"connections_per_s": 100},
             }
         if not shared:
@@ -81,6 +81,34 @@ async def test_refusing_standby_names_the_owner_and_answers_reads(tmp_path: Path
         assert [item["id"] for item in listed["orders"]] == [order["id"]]
 
 
+async def insist(standby: Stand, name: str, units: int) -> str:
+    """Sends an order again with the same key until it is taken; its id."""
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        status, body = await standby.place_order(client_order_id=name, units=str(units))
+        assert status in {201, 202, 429, 503, 504}, (status, body)
+        if status == 201:
+            return str(body["id"])
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{name} was never taken")
+
+
+async def test_paused_owner_that_wakes_up_does_not_do_what_was_passed_on_to_it(tmp_path: Path) -> None:
+    """Its share of the requests lies in its socket while its lease runs out and the standby takes them again."""
+    async with two(tmp_path, standby="forward", shared=False) as (owner, standby):
+        assert owner.broker is not None
+        await insist(standby, "before", 1)
+        owner.broker.child.send_signal(signal.SIGSTOP)
+        async with asyncio.TaskGroup() as group:
+            taken = [group.create_task(insist(standby, f"order-{number}", number + 2)) for number in range(5)]
+        owner.broker.child.send_signal(signal.SIGCONT)
+        status, refused = await owner.place_order(client_order_id="late", units="50")
+        again = [await insist(standby, f"order-{number}", number + 2) for number in range(5)]
+        marks = marks_of(await transactions(standby))
+    assert [task.result() for task in taken] == again
+    assert len(marks) == len(set(marks)) == 6 + (status == 201), refused
+
+
 @pytest.mark.parametrize("shared", [True, False])
 async def test_orders_passed_on_while_the_owner_is_killed_are_done_once(tmp_path: Path, *, shared: bool) -> None:
     """The caller asks the standby only, and again with the same key whatever it is told."""
@@ -89,15 +117,7 @@ async def test_orders_passed_on_while_the_owner_is_killed_are_done_once(tmp_path
         placed: dict[str, str] = {}
 
         async def place(number: int) -> None:
-            name, end = f"order-{number}", time.monotonic() + DEADLINE_S
-            while time.monotonic() < end:
-                status, body = await standby.place_order(client_order_id=name, units=str(number + 1))
-                assert status in {201, 202, 503, 504}, (status, body)
-                if status == 201:
-                    placed[name] = body["id"]
-                    return
-                await asyncio.sleep(0.05)
-            raise AssertionError(f"{name} was never taken")
+            placed[f"order-{number}"] = await insist(standby, f"order-{number}", number + 1)
 
         for number in range(5):
             await place(number)
