@@ -35,7 +35,7 @@ def test_a_board_has_a_stable_uid_variables_annotations_and_links(path: Path) ->
     assert board["uid"] == path.stem
     assert [item["name"] for item in board["templating"]["list"]] == ["datasource", "namespace", "pod"]
     assert {item["name"] for item in board["annotations"]["list"]} >= {"Deploys", "Rotations"}
-    assert board["links"]
+    assert [link["title"] for link in board["links"]][1:] == ["Logs", "Runbooks"]
     assert {panel["type"] for panel in panels(board)} <= KINDS
 
 

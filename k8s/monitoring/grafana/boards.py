@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from panel import FULL, Panel, Query, latest, quantiles, rate
-
-Rows = Mapping[str, Sequence[Panel]]
+from boards_service import SERVICE_BOARDS
+from panel import FULL, Panel, Query, Rows, latest, quantiles, rate
 
 
 def _budget(slo: str) -> Panel:
@@ -506,4 +503,5 @@ BOARDS: dict[str, tuple[str, str, Rows]] = {
         "From emit() to the collector, with every loss.",
         TELEMETRY_BOARD,
     ),
+    **SERVICE_BOARDS,
 }

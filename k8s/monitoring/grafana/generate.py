@@ -6,14 +6,18 @@ import json
 import sys
 from pathlib import Path
 
-from boards import BOARDS, Rows
+from boards import BOARDS
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardLinkType, VariableRefresh
-from panel import SOURCE
+from panel import SOURCE, Rows
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "dashboards"
+PLACES = {
+    "Logs": "https://kibana.example.internal/app/dashboards#/view/broker-what-happened",
+    "Runbooks": "https://runbooks.example.internal/broker",
+}
 ROLLOUTS = 'changes(kube_deployment_status_observed_generation{namespace=~"$namespace",deployment="broker"}[2m]) > 0'
 ROTATIONS = 'changes(sidecar_secrets_generation_published{namespace=~"$namespace",pod=~"$pod"}[2m]) > 0'
 
@@ -37,6 +41,10 @@ def build(uid: str, title: str, description: str, rows: Rows) -> str:
         .keep_time(keep_time=True)
         .include_vars(include_vars=True)
     )
+    for name, url in PLACES.items():
+        board = board.link(
+            dashboard.DashboardLink(name).type(DashboardLinkType.LINK).url(url).target_blank(target_blank=True)
+        )
     for name, panels in rows.items():
         board = board.with_row(dashboard.Row(name))
         for panel in panels:

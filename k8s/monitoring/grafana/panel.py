@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,10 @@ class Panel:
         for item in self.queries:
             panel = panel.with_target(item.target())
         return panel
+
+
+Rows = Mapping[str, Sequence[Panel]]
+"""A dashboard: the panels of each row by its title."""
 
 
 def quantiles(metric: str, by: str = "") -> list[Query]:
