@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class FakeStream:
 
 
 class Bench:
-    def __init__(self, directory: Path, *, needs_tls: bool = False) -> None:
+    def __init__(self, directory: Path, *, needs_tls: bool = False, asks_peers: bool = False) -> None:
         self.directory = directory
         self.venue = FakeVenue()
         self.stream = FakeStream()
@@ -62,6 +63,7 @@ class Bench:
             venue=self.venue,
             database=Database(HistorySettings(url=f"sqlite+aiosqlite:///{directory / 'history.sqlite'}")),
             tls=self.tls,
+            asks_peers=asks_peers,
             conditions=self.conditions,
             emit=self.events.append,
             announce=self.stream,
@@ -278,6 +280,22 @@ async def test_certificate_is_loaded_with_its_generation(tmp_path: Path) -> None
     await bench.credentials.look(0)
 
     assert bench.stream.said == [("applied", 1)]
+
+
+@pytest.mark.parametrize(("asks_peers", "mode"), [(True, ssl.CERT_OPTIONAL), (False, ssl.CERT_NONE)])
+async def test_certificates_are_asked_of_clients_where_brokers_pass_on(
+    tmp_path: Path, *, asks_peers: bool, mode: ssl.VerifyMode
+) -> None:
+    bench = Bench(tmp_path, needs_tls=True, asks_peers=asks_peers)
+    certificate, key = make_pair("one")
+    publish(tmp_path, 1, {**usual_files(), "tls.crt": certificate, "tls.key": key, "ca.crt": certificate})
+    await bench.credentials.look(0)
+
+    assert bench.tls is not None
+    assert bench.tls.verify_mode is mode
+    held = bench.credentials.certificate()
+    assert held is not None
+    assert held.authority is not None
 
 
 async def test_reloads_are_events_without_secrets(bench: Bench) -> None:

@@ -96,6 +96,24 @@ def test_certificate_with_its_key_is_taken(tmp_path: Path) -> None:
     assert found.certificate.key.name == "tls.key"
 
 
+def test_authority_comes_with_the_certificate(tmp_path: Path) -> None:
+    certificate, key = make_pair("one")
+    files = {**usual_files(), "tls.crt": certificate, "tls.key": key, "ca.crt": certificate}
+    found = read_generation(publish(tmp_path, 1, files)).certificate
+
+    assert found is not None
+    assert found.authority is not None
+    assert found.authority.name == "ca.crt"
+
+
+def test_authority_that_is_none_is_refused(tmp_path: Path) -> None:
+    certificate, key = make_pair("one")
+    files = {**usual_files(), "tls.crt": certificate, "tls.key": key, "ca.crt": b"nothing"}
+
+    with pytest.raises(GenerationError, match=r"ca\.crt"):
+        read_generation(publish(tmp_path, 1, files))
+
+
 def test_certificate_with_another_key_is_refused(tmp_path: Path) -> None:
     certificate, _ = make_pair("one")
     _, key = make_pair("two")

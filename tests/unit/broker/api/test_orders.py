@@ -267,6 +267,23 @@ async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
     assert b"hunter2" not in answer.content
 
 
+async def test_deadline_of_the_broker_that_passes_the_request_on_holds(api: Client) -> None:
+    async def long() -> None:
+        await asyncio.sleep(0.1)
+
+    api.desk.before = long
+    body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
+    answer = await api("POST", "/v1/orders", body=body, headers={"Broker-Deadline-Ms": "10"})
+    assert (answer.status, answer.problem) == (504, "deadline")
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "9" * 5000, "\u0661"])
+async def test_deadline_that_is_none_is_ours(api: Client, text: str) -> None:
+    body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
+    headers = {"Broker-Deadline-Ms": text.encode().decode("latin-1")}
+    assert (await api("POST", "/v1/orders", body=body, headers=headers)).status == 201
+
+
 async def test_deadline_is_504_and_the_order_goes_on(api: Client) -> None:
     release = asyncio.Event()
     api.desk.before = lambda: _until(release)

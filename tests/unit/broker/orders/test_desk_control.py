@@ -16,6 +16,7 @@ from broker.orders.errors import (
     UnknownOrderError,
     UnknownPositionError,
 )
+from broker.orders.ownership import FileLease
 from broker.orders.record import TradingState
 from broker.orders.updates import Missed
 from runtime.secret import Secret
@@ -454,3 +455,18 @@ async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothin
 
     assert (order.status, order.reason) == (OrderStatus.DENIED, "OWNERSHIP_LOST")
     assert venue.writes == []
+
+
+@pytest.mark.parametrize(("standby", "ready"), [("refuse", False), ("forward", True)])
+async def test_standby_knows_the_owner_and_is_ready_where_it_passes_orders_on(
+    bench: Bench, venue: FakeVenue, standby: str, *, ready: bool
+) -> None:
+    lease = FileLease(bench.directory / "ownership" / ACCOUNT, owner="broker", lease_s=60, address="10.0.0.1:8080")
+    await lease.take()
+    async with bench.desk(wait_ready=False, standby=standby) as desk:
+        assert desk.elsewhere() is None, "it has not looked yet"
+        await wait_until(lambda: desk.elsewhere() == "10.0.0.1:8080")
+        assert (blocked(desk) == []) is ready
+        await lease.release()
+        await wait_until(lambda: not blocked(desk) and desk.epoch == 2)
+        assert desk.elsewhere() is None
