@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,6 @@ async def api(settings: ApiSettings, tmp_path: Path) -> AsyncIterator[Client]:
             keys=lambda: keys[-1],
             in_flight=in_flight,
             emit=events.append,
-            clock=lambda: datetime.now(UTC),
             new_id=lambda: f"auto-{next(numbers)}",
             conditions=lambda: [Condition(name="venue", ok=True, reason="Ready", message="", since=NOW)],
         )
