@@ -17,6 +17,8 @@ from tests.otlp_receiver import OtlpReceiver
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 KILLS = int(os.environ.get("TELEMETRY_KILLS", "14"))
+OUTAGE_S = float(os.environ.get("TELEMETRY_OUTAGE_S", "3"))
+STALL_S = float(os.environ.get("TELEMETRY_STALL_S", "2"))
 SEED = int(os.environ.get("TELEMETRY_SEED", "0")) or random.randrange(1, 1 << 30)
 
 
@@ -97,9 +99,21 @@ async def test_a_stopped_sidecar_costs_no_event(pair: Pair, receiver: OtlpReceiv
     await asyncio.sleep(0.3)
     assert pair.sidecar is not None
     pair.sidecar.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(2.0)
+    await asyncio.sleep(STALL_S)
     pair.sidecar.process.send_signal(signal.SIGCONT)
     await check(pair, receiver, await settled(pair, receiver))
+
+
+async def test_a_collector_that_is_gone_for_long_costs_no_record(pair: Pair, receiver: OtlpReceiver) -> None:
+    """45 s and 10 min in a soak; at 200 records a second the stock SDK loses half of them in 45 s."""
+    await pair.start_sidecar()
+    pair.rate = 200
+    await pair.start_load()
+    await asyncio.sleep(0.5)
+    await receiver.die()
+    await asyncio.sleep(OUTAGE_S)
+    await receiver.revive()
+    await check(pair, receiver, await settled(pair, receiver, 120.0))
 
 
 async def test_what_a_killed_load_left_arrives_without_its_sidecar_at_the_time(
