@@ -42,7 +42,7 @@ def test_every_part_of_a_pipeline_is_defined() -> None:
 
 def test_the_shards_cover_all_pods() -> None:
     rules = read("prometheus-agent.yaml")["scrape_configs"][0]["relabel_configs"]
-    sharding = [rule for rule in rules if rule["action"] == "hashmod"]
+    sharding = [rule for rule in rules if rule.get("action") == "hashmod"]
     assert [(rule["source_labels"], rule["modulus"]) for rule in sharding] == [(["__address__"], 8)]
 
 
