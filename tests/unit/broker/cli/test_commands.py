@@ -93,3 +93,29 @@ def test_exit_code_says_what_kind_of_failure(broker: FakeBroker, run: Run, statu
 
     assert result.exit_code == code
     assert "why it failed" in result.output
+
+
+def test_smoke_buys_one_unit_and_sells_it(broker: FakeBroker, run: Run) -> None:
+    broker.answer = ORDER | {"status": "filled"}
+    assert run("smoke").exit_code == 0
+    assert [(call.path, call.body) for call in broker.calls] == [
+        ("/v1/orders", {"instrument": "EUR_USD", "side": side, "type": "market", "units": "1"})
+        for side in ("buy", "sell")
+    ]
+
+
+@pytest.mark.parametrize("status", ["pending", "cancelled", "unknown"])
+def test_smoke_fails_where_an_order_is_not_filled(broker: FakeBroker, run: Run, status: str) -> None:
+    broker.answer = ORDER | {"status": status}
+    assert run("smoke").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "preview", "code"),
+    [(409, ["--preview"], 0), (409, [], 1), (403, ["--preview"], 77), (0, ["--preview"], 69)],
+)
+def test_only_a_preview_may_refuse_the_smoke_order(
+    broker: FakeBroker, run: Run, status: int, preview: list[str], code: int
+) -> None:
+    broker.answer = AnswerError(status, "refused")
+    assert run("smoke", *preview).exit_code == code
