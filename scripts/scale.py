@@ -24,7 +24,7 @@ class Pod:
     """Of JSON, without the resource's attributes."""
     sidecar_idle_cores: float = 0.02
     sidecar_us_per_event: float = 164.0
-    """Beyond idle, in batches of a few events as at these rates; in full ones it is 5.9 µs an event with its record."""
+    """Beyond idle, in batches of a few events as at these rates; in full ones it is 5.9 µs, log record included."""
     sidecar_mib: int = 78
 
 
