@@ -54,3 +54,19 @@ def test_every_query_of_a_panel_is_promql(panel: dict[str, Any]) -> None:
         promql_parser.parse(
             re.sub(r"\$__rate_interval", "5m", target["expr"]).replace("$namespace", "a").replace("$pod", "b")
         )
+
+
+@pytest.mark.parametrize("panel", CASES)
+def test_no_two_queries_of_a_panel_have_the_same_legend(panel: dict[str, Any]) -> None:
+    legends = [target["legendFormat"] for target in panel["targets"] if "or " not in target["expr"]]
+    assert panel["title"] == "Restarts in an hour" or len(set(legends)) == len(legends)
+
+
+def test_what_may_be_negative_is_not_cut_off_at_zero() -> None:
+    signed = {
+        panel["title"]
+        for path in BOARDS
+        for panel in panels(json.loads(path.read_text()))
+        if panel["type"] == "timeseries" and "min" not in panel["fieldConfig"]["defaults"]
+    }
+    assert signed == {"Slippage", "Positions"}

@@ -130,6 +130,7 @@ ORDER_BOARD: Rows = {
             description="Fill against the decision's price, in pips; positive is worse.",
             unit="none",
             queries=quantiles("broker_slippage_pips", "side"),
+            signed=True,
         ),
     ],
     "Outcome unknown": [
@@ -137,7 +138,10 @@ ORDER_BOARD: Rows = {
             title="Unknown and unresolved",
             description="Must be zero at rest.",
             unit="none",
-            queries=[latest("broker_orders_unknown", "pod"), latest("broker_journal_unresolved", "pod")],
+            queries=[
+                latest("broker_orders_unknown", "pod", name="unknown"),
+                latest("broker_journal_unresolved", "pod", name="unresolved"),
+            ],
         ),
         Panel(
             title="Resolutions",
@@ -277,13 +281,19 @@ RISK_BOARD: Rows = {
             title="Balance and NAV",
             description="In the account's currency.",
             unit="none",
-            queries=[latest("broker_account_balance", "currency"), latest("broker_account_nav", "currency")],
+            queries=[
+                latest("broker_account_balance", "currency", name="balance"),
+                latest("broker_account_nav", "currency", name="NAV"),
+            ],
         ),
         Panel(
             title="Margin",
             description="Used and available.",
             unit="none",
-            queries=[latest("broker_margin_used", "currency"), latest("broker_margin_available", "currency")],
+            queries=[
+                latest("broker_margin_used", "currency", name="used"),
+                latest("broker_margin_available", "currency", name="available"),
+            ],
         ),
         Panel(
             title="Closeout ratio",
@@ -297,6 +307,7 @@ RISK_BOARD: Rows = {
             description="Net units of the instruments on the allow-list.",
             unit="none",
             queries=[latest("broker_position_units", "instrument")],
+            signed=True,
         ),
     ],
 }
@@ -307,15 +318,18 @@ TELEMETRY_BOARD: Rows = {
             description="Received and counted, a second.",
             unit="ops",
             queries=[
-                rate("telemetry_events_received_total", "producer"),
-                rate("telemetry_events_counted_total", "producer"),
+                rate("telemetry_events_received_total", "producer", name="received"),
+                rate("telemetry_events_counted_total", "producer", name="counted"),
             ],
         ),
         Panel(
             title="Not counted",
             description="Dropped by the producer, rejected by the sidecar.",
             unit="ops",
-            queries=[rate("telemetry_dropped_total", "reason"), rate("telemetry_events_rejected_total", "reason")],
+            queries=[
+                rate("telemetry_dropped_total", "reason", name="dropped"),
+                rate("telemetry_events_rejected_total", "reason", name="rejected"),
+            ],
         ),
         Panel(
             title="Held by producers",
@@ -335,7 +349,10 @@ TELEMETRY_BOARD: Rows = {
             title="Records",
             description="Accepted and exported, a second.",
             unit="ops",
-            queries=[rate("telemetry_logs_accepted_total", "pod"), rate("telemetry_logs_exported_total", "pod")],
+            queries=[
+                rate("telemetry_logs_accepted_total", "pod", name="accepted"),
+                rate("telemetry_logs_exported_total", "pod", name="exported"),
+            ],
         ),
         Panel(
             title="Backlog",
@@ -361,7 +378,10 @@ TELEMETRY_BOARD: Rows = {
             title="Journal",
             description="Bytes used, and the limit.",
             unit="bytes",
-            queries=[latest("telemetry_journal_size_bytes", "pod"), latest("telemetry_journal_limit_bytes", "pod")],
+            queries=[
+                latest("telemetry_journal_size_bytes", "pod", name="used"),
+                latest("telemetry_journal_limit_bytes", "pod", name="limit"),
+            ],
         ),
         Panel(
             title="Series",
@@ -392,8 +412,8 @@ SECRETS_BOARD: Rows = {
             description="Published, and proved by use; they differ only while a rotation is under way.",
             unit="none",
             queries=[
-                latest("sidecar_secrets_generation_published", "pod"),
-                latest("sidecar_secrets_generation_acknowledged", "pod"),
+                latest("sidecar_secrets_generation_published", "pod", name="published"),
+                latest("sidecar_secrets_generation_acknowledged", "pod", name="proved"),
             ],
         ),
         Panel(
@@ -406,7 +426,10 @@ SECRETS_BOARD: Rows = {
             title="Leases held",
             description="By Vault's count for us; those that await retirement are on top of one a secret.",
             unit="none",
-            queries=[latest("sidecar_secrets_leases", "pod"), latest("sidecar_secrets_awaiting_retirement", "pod")],
+            queries=[
+                latest("sidecar_secrets_leases", "pod", name="held"),
+                latest("sidecar_secrets_awaiting_retirement", "pod", name="awaiting retirement"),
+            ],
         ),
         Panel(
             title="Requests to Vault",
@@ -447,8 +470,11 @@ CAPACITY_BOARD: Rows = {
             description="Linear forecast of the sidecar's journal against its limit.",
             unit="bytes",
             queries=[
-                Query(expr="predict_linear(telemetry_journal_size_bytes{<select>}[15m], 3600)", legend="{{pod}}"),
-                latest("telemetry_journal_limit_bytes", "pod"),
+                Query(
+                    expr="predict_linear(telemetry_journal_size_bytes{<select>}[15m], 3600)",
+                    legend="forecast {{pod}}",
+                ),
+                latest("telemetry_journal_limit_bytes", "pod", name="limit"),
             ],
         ),
         Panel(

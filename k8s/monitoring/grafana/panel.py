@@ -48,6 +48,8 @@ class Panel:
     single: bool = False
     """One big value instead of a graph."""
     maximum: float | None = None
+    signed: bool = False
+    """Whether values may be below zero."""
 
     def build(self) -> Any:
         """The builder of the panel."""
@@ -55,7 +57,9 @@ class Panel:
 
     def _graph(self) -> timeseries.Panel:
         panel = timeseries.Panel().title(self.title).description(self.description).unit(self.unit)
-        panel = panel.datasource(SOURCE).span(self.width).height(8).fill_opacity(8).line_width(1).min(0)
+        panel = panel.datasource(SOURCE).span(self.width).height(8).fill_opacity(8).line_width(1)
+        if not self.signed:
+            panel = panel.min(0)
         if self.maximum is not None:
             panel = panel.max(self.maximum)
         legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
@@ -91,13 +95,17 @@ def quantiles(metric: str, by: str = "") -> list[Query]:
     ]
 
 
-def rate(metric: str, by: str, *, more: str = "") -> Query:
-    """Events a second, by a label."""
+def rate(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
+    """Events a second, by a label; `name` tells the series of one query from those of another."""
     select = "{<select>" + (f",{more}" if more else "") + "}"
-    return Query(expr=f"sum by ({by}) (rate({metric}{select}[$__rate_interval]))", legend=f"{{{{{by}}}}}")
+    return Query(expr=f"sum by ({by}) (rate({metric}{select}[$__rate_interval]))", legend=_legend(name, by))
 
 
-def latest(metric: str, by: str, *, how: str = "max", more: str = "") -> Query:
-    """A gauge's value, by a label."""
+def latest(metric: str, by: str, *, how: str = "max", more: str = "", name: str = "") -> Query:
+    """A gauge's value, by a label; `name` as in `rate`."""
     select = "{<select>" + (f",{more}" if more else "") + "}"
-    return Query(expr=f"{how} by ({by}) ({metric}{select})", legend=f"{{{{{by}}}}}")
+    return Query(expr=f"{how} by ({by}) ({metric}{select})", legend=_legend(name, by))
+
+
+def _legend(name: str, by: str) -> str:
+    return f"{name} {{{{{by}}}}}".strip()
