@@ -27,6 +27,7 @@ TraceParent = Annotated[str | None, Header(description="W3C trace context of the
 IdempotencyKey = Annotated[
     ClientOrderId | None, Header(description="The same key is the same order, however often it is sent.")
 ]
+_KNOWING = frozenset({"ownership", "venue"})
 _REFUSED = frozenset({OrderStatus.DENIED, OrderStatus.REJECTED})
 _UNSETTLED = frozenset(
     {OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT}
@@ -295,8 +296,16 @@ def _request(body: OrderBody, parts: Surface, client: Client, name: str, tracepa
 async def _find(parts: Surface, order_id: str) -> Order:
     order = parts.desk.order(order_id) or await parts.archive.order(order_id)
     if order is None:
+        _must_know(parts)
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-order", f"There is no order {order_id}.")
     return order
+
+
+def _must_know(parts: Surface) -> None:
+    """Before the account is ours and the venue's log is read, not knowing an order says nothing of it."""
+    for item in parts.conditions():
+        if item.name in _KNOWING and not item.ok:
+            raise NotReadyError(item.reason)
 
 
 def _must_own(order: Order, client: Client) -> None:

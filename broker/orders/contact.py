@@ -24,6 +24,7 @@ class Contact:
         self._feed = feed
         self._pretrade = pretrade
         self.is_made = False
+        self._say(reason="Starting", message="the venue's log is being read")
 
     async def make(self) -> None:
         """Learns what happened while nobody followed; again and again until the venue answers."""

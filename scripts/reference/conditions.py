@@ -29,7 +29,7 @@ BROKER = {
     "credentials": "a generation of secrets was proved and is in use (a refused one: `Rejected` and the reason)",
     "venue-token": "the venue takes the token that is in use",
     "serving": "the order API takes requests",
-    "ownership": "this process trades the account (advice where `orders.standby_ready`)",
+    "ownership": "this process trades the account (advice where a standby is ready: `orders.standby`)",
     "journal": "the order journal is open and takes intents",
     "venue": "books and venue were brought together after the account was taken",
     "prices": "the price stream is alive and has brought prices",

@@ -267,6 +267,14 @@ async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
     assert b"hunter2" not in answer.content
 
 
+@pytest.mark.parametrize("name", ["ownership", "venue"])
+async def test_unknown_order_is_not_denied_while_the_account_is_being_taken(api: Client, name: str) -> None:
+    api.surface.conditions = lambda: [Condition(name=name, ok=False, reason="Starting", message="", since=NOW)]
+    for method in ("GET", "DELETE"):
+        answer = await api(method, "/v1/orders/01JGX5TVK2M4N6P8Q0R2S4T999")
+        assert (answer.status, answer.problem) == (503, "not-ready")
+
+
 async def test_deadline_of_the_broker_that_passes_the_request_on_holds(api: Client) -> None:
     async def long() -> None:
         await asyncio.sleep(0.1)
