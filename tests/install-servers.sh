@@ -5,6 +5,8 @@ declare -A provides=(
   [postgresql]='/usr/lib/postgresql/*/bin/postgres'
   [prometheus]='/usr/bin/prometheus'
   [chromium]='/usr/bin/chromium'
+  [jq]='/usr/bin/jq'
+  [curl]='/usr/bin/curl'
   [prometheus-alertmanager]='/usr/bin/prometheus-alertmanager'
 )
 missing=()
