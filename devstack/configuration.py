@@ -56,6 +56,7 @@ def broker(place: Place, addresses: Mapping[str, str], port: Ports) -> dict[str,
             "rest_url": addresses["simulator"],
             "stream_url": addresses["simulator_stream"],
             "account": ACCOUNT,
+            "sampled_instruments": ["EUR_USD", "GBP_USD", "USD_JPY"],
         },
         "orders": {"directory": str(place.state / "broker" / "orders")},
         "telemetry": {

@@ -254,7 +254,7 @@ async def _scraped(scene: Scene) -> None:
 @click.argument("name", required=False)
 def main(name: str | None) -> None:
     """Runs the drill NAME; without one, lists them."""
-    if name not in DRILLS:
+    if name is None or name not in DRILLS:
         for known, (what, _) in DRILLS.items():
             click.echo(f"  {known:<22} {what}")
         raise SystemExit(64 if name else 0)
