@@ -16,10 +16,10 @@ pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def bake(*arguments: str) -> str:
+async def bake(*arguments: str, script: str = "bakery.py") -> str:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(ROOT / "examples" / "python" / "bakery.py"),
+        str(ROOT / "examples" / "python" / script),
         *arguments,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"},
         stdout=asyncio.subprocess.PIPE,
@@ -48,3 +48,17 @@ async def test_without_a_sidecar_its_events_wait_for_the_next_start(tmp_path: Pa
             await bake(str(place / "t" / "s"), str(tmp_path / "spool"))
             page = (await process.get("metrics", "/metrics"))[1]
     assert 'bakery_loaves_total{kind="rye",producer="bakery"} 100' in page.splitlines()
+
+
+async def test_calls_of_opentelemetry_and_logging_are_carried_alike(tmp_path: Path) -> None:
+    async with OtlpReceiver() as receiver, short_directory() as place:
+        table = settings(place) | {"otlp": {"endpoint": receiver.endpoint}}
+        async with running(table, place) as process:
+            assert await bake(str(place / "t" / "s"), str(tmp_path / "spool"), script="bridged.py") == ""
+            page = (await process.get("metrics", "/metrics"))[1]
+            await receiver.wait_records(1, deadline_s=30)
+    assert 'bakery_loaves_total{kind="rye",producer="bakery"} 100.0' in page.splitlines()
+    (record,) = receiver.records
+    assert (record["event_name"], record["severity"]) == ("log.warn", 13)
+    assert record["attributes"]["message"] == "out of rye"
+    assert record["attributes"]["attributes"] == '{"left_kg": 0}'
