@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.reference.markdown import code, made, table
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("broker", "sidecar", "runtime", "devstack")
+PACKAGES = ("broker", "sidecar", "runtime")
 MEANINGS = {
     "EX_OK": "all went well: the process drained in order, or the command found nothing wrong",
     "EX_FINDINGS": "the command found something that is not well, and printed it",
