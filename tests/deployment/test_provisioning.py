@@ -12,7 +12,7 @@ import yaml
 from tests.deployment.rendering import KUBERNETES, ROOT, faults
 from tests.integration.logging.test_provision import Fake, provision, running
 
-PARTS = ("logging", "monitoring")
+PARTS = ("logging", "logging/stdout", "monitoring")
 APPLY_LIMIT = 262_144
 """Bytes of an annotation: what client-side apply can carry."""
 
