@@ -82,7 +82,7 @@ class Prices:
 
 
 def monthly_cost(
-    made: Fleet, prices: Prices, *, log_days: int = 30, log_copies: int = 2, metric_days: int = 90
+    made: Fleet, prices: Prices, *, log_days: int = 90, log_copies: int = 2, metric_days: int = 90
 ) -> dict[str, float]:
     """Dollars a month by tier; what Elasticsearch computes with is not measured and is not here."""
     gib = 1 << 30

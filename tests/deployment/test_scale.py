@@ -51,9 +51,9 @@ def test_mimir_has_room_for_the_series_of_the_page_and_half_as_many_again() -> N
 
 
 def test_streams_roll_over_before_a_shard_is_too_large_and_end() -> None:
-    phases = json.loads((PLACE / "broker-logs-lifecycle.json").read_text())["policy"]["phases"]
-    assert phases["hot"]["actions"]["rollover"] == {"max_primary_shard_size": "50gb", "max_age": "1d"}
-    assert phases["delete"]["min_age"] == "30d"
+    policy = json.loads((ROOT / "k8s" / "logging" / "ilm" / "broker-logs.json").read_text())["policy"]
+    assert policy["phases"]["hot"]["actions"]["rollover"]["max_primary_shard_size"] == "25gb"
+    assert policy["phases"]["delete"]["min_age"] == "90d"
 
 
 def test_vault_has_integrated_storage_and_no_open_listener() -> None:
