@@ -4,10 +4,10 @@ import asyncio
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.backlog import Backlog
 from sidecar.telemetry.model import Position
-from telemetry.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.telemetry.batches import batch, orders
 from tests.unit.sidecar.telemetry.test_crash import Core
 
@@ -85,7 +85,9 @@ def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
     core = Core()
     stream = core.stream("a", "s1")
     core.intake.define(stream, chatter_define())
-    core.intake.batch(stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns)
+    core.intake.batch(
+        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
+    )
     segment = core.journal.end.segment
     core.send("a", "s1", 4, 45)
     core.intake.keep_reserved(segment)

@@ -192,7 +192,7 @@ def test_a_replay_gives_the_state_there_was(steps: list[tuple[Any, ...]]) -> Non
 
 
 def without_duplicates(state: dict[str, Any]) -> dict[str, Any]:
-    """Duplicates are not journaled: after a crash they are counted from the checkpoint on, on both sides of the sum."""
+    """Duplicates are not journaled: after a crash they count from the checkpoint on, on both sides of the sum."""
     producers = state["counts"]["producers"]
     for counts in producers.values():
         counts[0] -= counts[2]
@@ -267,7 +267,9 @@ def test_a_segment_whose_header_is_gone_is_set_aside_and_the_others_are_used() -
     assert again.counts.ledger(again.backlog.queued).balanced
 
 
-@pytest.mark.parametrize("payload", [b"?", b"?12345678", b"S", b"X12", b"D\x01\x00\x00\x00\xff\xff", b"B\x09\x00\x00\x00" + bytes(12)])
+@pytest.mark.parametrize(
+    "payload", [b"?", b"?12345678", b"S", b"X12", b"D\x01\x00\x00\x00\xff\xff", b"B\x09\x00\x00\x00" + bytes(12)]
+)
 def test_a_record_that_says_nothing_is_counted_and_left_out(payload: bytes) -> None:
     core = Core()
     core.send("a", "s1", 3, 1)

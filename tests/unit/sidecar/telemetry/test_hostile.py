@@ -71,7 +71,7 @@ def test_mutated_definitions_are_taken_or_refused_by_name() -> None:
         raw = mutated(chance.choice([order_define(), sample_define()]).SerializeToString(), chance)
         try:
             define = pb.Define.FromString(raw)
-        except Exception:  # noqa: BLE001, S112, PERF203 - ingest refuses what does not parse
+        except Exception:  # noqa: BLE001, S112 - ingest refuses what does not parse
             continue
         for refusal in core.intake.define(stream, define):
             assert refusal.reason.isidentifier()

@@ -75,7 +75,9 @@ def test_a_generation_that_is_applied_settles_its_own_refusal_and_older_ones() -
     producers = connected()
     told: list[tuple[str, SecretsRefusal]] = []
     producers.on_secrets_rejected(lambda producer, refusal: told.append((producer, refusal)))
-    producers.rejected(hello(), pb.SecretsRejected(generation=5, secret="venue", reason="refused", message="m" * 2000))
+    producers.rejected(
+        hello(), pb.SecretsRejected(generation=5, secret="venue", reason="refused", message="m" * 2000)
+    )
     refusal = SecretsRefusal(generation=5, secret="venue", reason="refused", message="m" * 1024)
     assert told == [("broker", refusal)]
     producers.applied(hello(), pb.SecretsApplied(generation=4))
