@@ -58,6 +58,14 @@ async def test_a_cause_silences_its_effects(tmp_path: Path) -> None:
     assert {event["payload"]["class"] for event in server.inbox.pagerduty} == {"VenueDisconnected"}
 
 
+async def test_a_page_silences_the_ticket_of_the_same_alert(tmp_path: Path) -> None:
+    async with running_alertmanager(tmp_path) as server:
+        await server.send(alert("JournalSlow"), alert("JournalSlow", severity="ticket", team="platform"))
+        await server.inbox.wait(lambda inbox: bool(inbox.pagerduty))
+        await asyncio.sleep(QUIET_S)
+    assert {item["channel"] for item in server.inbox.slack} == {"#broker-pages"}
+
+
 async def test_platform_pages_go_to_the_platform_team(tmp_path: Path) -> None:
     async with running_alertmanager(tmp_path) as server:
         await server.send(alert("VaultUnreachable", team="platform"))

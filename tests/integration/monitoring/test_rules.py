@@ -70,7 +70,7 @@ def test_burn_factors_are_those_of_the_budget_and_the_window() -> None:
     assert len(factors) == len(OBJECTIVES["objectives"]) * len(OBJECTIVES["burn"])
 
 
-def burn_test(bad_per_minute: int, hour: str, alert: str) -> dict[str, Any]:
+def burn_test(bad_per_minute: float, hour: str, alert: str, orders_per_minute: float = 100) -> dict[str, Any]:
     """Ninety minutes of orders, one in a hundred bad or as told, starting at an hour of Wednesday or Saturday."""
     return {
         "rule_files": ["../prometheus-rules.yaml"],
@@ -79,7 +79,7 @@ def burn_test(bad_per_minute: int, hour: str, alert: str) -> dict[str, Any]:
             {
                 "interval": "1m",
                 "input_series": [
-                    {"series": 'broker_orders_total{status="received"}', "values": "0+100x6000"},
+                    {"series": 'broker_orders_total{status="received"}', "values": f"0+{orders_per_minute}x6000"},
                     {"series": 'broker_orders_total{status="unknown"}', "values": f"0+{bad_per_minute}x6000"},
                 ],
                 "promql_expr_test": [
@@ -109,6 +109,18 @@ def test_a_burnt_budget_pages_within_market_hours(
     }
     case["tests"][0]["promql_expr_test"][0]["exp_samples"] = [expected] if fires else []
     file = tmp_path / "burn.yaml"
+    file.write_text(yaml.safe_dump(case))
+    result = promtool("test", "rules", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_one_lost_order_of_a_quiet_night_does_not_page(tmp_path: Path) -> None:
+    """Six orders in an hour, one of two lost: half of all, but too few to say so."""
+    case = burn_test(0.05, "90m", "OrderAvailabilityBurn1h", orders_per_minute=0.1)
+    case["rule_files"] = [str(MONITORING / "prometheus-rules.yaml")]
+    case["tests"][0]["promql_expr_test"][0]["exp_samples"] = []
+    file = tmp_path / "quiet.yaml"
     file.write_text(yaml.safe_dump(case))
     result = promtool("test", "rules", str(file))
     assert result.returncode == 0, result.stdout + result.stderr
