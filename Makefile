@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ORDERS_PER_S ?= 5
 FOR ?=
+# Most tests of real servers wait: two files at a time halve the time, and each file keeps its servers to itself.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: help
 help: ## list the commands
