@@ -98,7 +98,14 @@ class Stand:
     def configuration(self) -> Path:
         table: dict[str, Any] = {
             "api": {"host": "127.0.0.1", "port": 0, "tls": "off"},
-            "venue": {"account": ACCOUNT, "rest_url": self.rest, "stream_url": f"http://{self.venue['stream']}"},
+            "venue": {
+                "account": ACCOUNT,
+                "rest_url": self.rest,
+                "stream_url": f"http://{self.venue['stream']}",
+                # At two new connections a second a burst right after the start may wait longer than an order is given
+                # for its connection, and is then denied. The pace is tested elsewhere (orders/test_pace.py).
+                "connections_per_s": 50.0,
+            },
             "orders": {"directory": str(self.place / "orders")},
             "telemetry": {
                 "socket": str(self.place / "telemetry.sock"),
