@@ -63,8 +63,10 @@ def alert(name: str, *, resolved: bool = False, **labels: str) -> dict[str, Any]
             "runbook_url": f"https://runbooks.example.internal/{name}",
             "dashboard_url": "https://grafana.example.internal/d/orders",
         },
-        "startsAt": (now - timedelta(minutes=1)).isoformat(),
-        "endsAt": (now - timedelta(seconds=1) if resolved else now + timedelta(minutes=5)).isoformat(),
+        # As Prometheus sends it: the moment it began to fire. An alert older than `group_wait` is flushed at once
+        # (dispatch.go, aggrGroup.insert), before the inhibitor's own task may have seen the cause.
+        "startsAt": now.isoformat(),
+        "endsAt": (now if resolved else now + timedelta(minutes=5)).isoformat(),
     }
 
 
