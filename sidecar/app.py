@@ -28,10 +28,10 @@ from sidecar.console.secrets import secrets_json
 from sidecar.console.server import Sources, console_application
 from sidecar.console.status import Identity, Parts, event_totals, ledger_json
 from sidecar.hangup import rotate_on_hangup
+from sidecar.health.ages import Ages
 from sidecar.health.conditions import Facts
 from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
-from sidecar.health.heartbeats import Heartbeats
 from sidecar.health.probes import probe_application
 from sidecar.measures import health_measures, secrets_measures
 from sidecar.telemetry.export import ExportStatus, OtlpExporter, SignalStatus
@@ -80,7 +80,7 @@ class Sidecar:
             telemetry, clock=self._clock, services=(self._add_health,), keep_logs=keep_logs
         )
         self._exporter: OtlpExporter | None = None
-        self._heartbeats = Heartbeats()
+        self._heartbeats, self._connections = Ages(), Ages()
         self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)
         self._picture = Picture(config.console, sample=self._sample, gather=self._gather)
         self._page: MetricsPage | None = None
@@ -212,14 +212,15 @@ class Sidecar:
             self._messenger.look()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
-        age_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
+        heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
+        connection_s = self._connections.age_s(wanted, producer.changed_ns) if producer else None
         return Facts(
             now_ns=self._clock(),
             draining=self._draining,
             socket_open=self._listening,
             journal_fault=facts.journal_fault(self._pipeline.journal_status()) if self._opened else None,
             secrets=facts.secrets_facts(self._agent.status() if self._agent else None),
-            producer=facts.producer_facts(wanted, producer, age_s),
+            producer=facts.producer_facts(wanted, producer, heartbeat_s, connection_s),
             export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
         )
 

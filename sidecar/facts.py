@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from sidecar.health.conditions import Condition, ExportFacts, ProducerFacts, SecretFacts, SecretsFacts
+from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, SecretsStatus
 from sidecar.telemetry.export import ExportStatus
 from sidecar.telemetry.pipeline import JournalStatus
 from sidecar.telemetry.producers import ProducerStatus
 
 
-def producer_facts(producer_id: str, status: ProducerStatus | None, heartbeat_age_s: float | None) -> ProducerFacts:
-    """What is known of the producer; `status` is None while it has never connected."""
+def producer_facts(
+    producer_id: str, status: ProducerStatus | None, heartbeat_age_s: float | None, connection_age_s: float | None
+) -> ProducerFacts:
+    """What is known of the producer; `status` is None while it has never connected.
+
+    `connection_age_s`: seconds since it connected or went.
+    """
     if status is None:
         return ProducerFacts(producer_id=producer_id)
     return ProducerFacts(
         producer_id=producer_id,
         connected=status.connected,
+        gone_s=0.0 if status.connected else connection_age_s or 0.0,
         heartbeat_age_s=heartbeat_age_s,
         goodbye=status.goodbye,
         has_spoken=status.has_spoken,
@@ -31,17 +38,24 @@ def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
     if status is None:
         return SecretsFacts(configured=False)
     mishap = _mishap(status)
-    rejection = status.rejection
-    rejected = None
-    if rejection is not None and rejection.generation == status.generation_published:
-        message = f"{rejection.producer_id}: {rejection.secret or 'the set'} of generation {rejection.generation}: "
-        rejected = (_camel(rejection.reason), message + rejection.message)
     return SecretsFacts(
         generation=status.generation_published,
         secrets=tuple(SecretFacts(name=item.name, expires_in_s=item.expires_in_s) for item in status.secrets),
         fault=None if mishap is None else (_camel(mishap.name), mishap.message),
-        rejected=rejected,
+        unproved=_unproved(status),
     )
+
+
+def _unproved(status: SecretsStatus) -> tuple[str, str] | None:
+    """Why the published set is not in use: refused, or nobody has proved it in time."""
+    rejection, generation = status.rejection, status.generation_published
+    if rejection is not None and rejection.generation == generation:
+        message = f"{rejection.producer_id}: {rejection.secret or 'the set'} of generation {generation}: "
+        return _camel(rejection.reason), message + rejection.message
+    if status.stage is Stage.TIMED_OUT:
+        last = status.generation_acknowledged or "none"
+        return "NotProved", f"nobody has proved generation {generation} in time; the last proved one is {last}"
+    return None
 
 
 def _mishap(status: SecretsStatus) -> Mishap | None:

@@ -18,9 +18,9 @@ SIDECAR = {
     "SecretsPublished": "a set of secrets is in the shared directory, or none is configured",
     "SecretsFresh": "no published secret expires within `health.secrets_margin_s`",
     "ProducerAlive": "the producer `health.producer` sent a heartbeat within `health.heartbeat_budget_s`",
-    "ProducerReady": "each of its conditions that is no mere advice holds",
+    "ProducerReady": "it is connected, or was within `health.reconnect_grace_s`, and its conditions hold (advice aside)",
     "VaultReachable": "the last request to Vault for each purpose went well (advice)",
-    "SecretsAccepted": "no producer has refused the published set (advice)",
+    "SecretsAccepted": "a producer has proved the published set, or has time left to (advice)",
     "CollectorReachable": "exports succeed (advice)",
     "JournalWritable": "the journal takes events and checkpoints (advice)",
     "VerdictFresh": "the conditions were evaluated within `health.stale_s`; stands alone where they were not",
@@ -44,6 +44,7 @@ COMPUTED = frozenset({"prices", "transactions"})
 COMPUTED_REASONS: Mapping[str, tuple[str, ...]] = {
     "ProducerAlive": ("NeverHeard", "Goodbye", "HeartbeatMissing"),
     "SecretsPublished": ("NotYet",),
+    "SecretsAccepted": ("NotProved",),
     "JournalWritable": ("JournalRefuses", "CheckpointFailed"),
     "credentials": (
         "Missing",

@@ -43,6 +43,8 @@ def _draining(status: Document) -> Iterator[Finding]:
 def _producers(status: Document) -> Iterator[Finding]:
     if item := _condition(status, "ProducerAlive"):
         yield _SILENCE[item["reason"]](item["message"])
+    elif (item := _condition(status, "ProducerReady")) and item["reason"] == "NotConnected":
+        yield _silent(item["message"])
 
 
 def _never_seen(message: str) -> Finding:

@@ -51,8 +51,8 @@ class SecretsFacts:
     secrets: tuple[SecretFacts, ...] = ()
     fault: tuple[str, str] | None = None
     """Reason and message of what Vault last refused, where it has not been made good."""
-    rejected: tuple[str, str] | None = None
-    """Reason and message of the producer's rejection of the published generation."""
+    unproved: tuple[str, str] | None = None
+    """Reason and message, where the published generation was refused or not proved in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,8 @@ class ProducerFacts:
 
     producer_id: str
     connected: bool = False
+    gone_s: float = 0.0
+    """Seconds since its stream ended; 0 while it is connected."""
     heartbeat_age_s: float | None = None
     """None: it never sent one."""
     goodbye: str = ""
@@ -114,7 +116,7 @@ def evaluate(facts: Facts, settings: HealthSettings) -> tuple[Condition, ...]:
         _producer_alive(facts.producer, settings),
         _producer_ready(facts.producer, settings),
         _fault_free("VaultReachable", facts.secrets.fault if facts.secrets.configured else None),
-        _fault_free("SecretsAccepted", facts.secrets.rejected),
+        _fault_free("SecretsAccepted", facts.secrets.unproved),
         _fault_free("CollectorReachable", facts.export.fault if facts.export.enabled else None),
         _fault_free("JournalWritable", facts.journal_fault),
     )
@@ -226,6 +228,9 @@ def _producer_ready(producer: ProducerFacts, settings: HealthSettings) -> Condit
     if _silence(producer, settings) is not None:
         message = f"{producer.producer_id} is not alive"
         return Condition(name="ProducerReady", ok=False, reason="NotAlive", message=message)
+    if not producer.connected and producer.gone_s > settings.reconnect_grace_s:
+        message = f"{producer.producer_id} is not connected: its stream ended {producer.gone_s:.1f} s ago"
+        return Condition(name="ProducerReady", ok=False, reason="NotConnected", message=message)
     if not producer.has_spoken:
         message = f"{producer.producer_id} has connected and not yet said how it is"
         return Condition(name="ProducerReady", ok=False, reason="NotSaid", message=message)

@@ -23,6 +23,11 @@ class HealthSettings:
         minimum=0.1,
         doc="seconds without a heartbeat after which a producer counts as dead (it sends one a second)",
     )
+    reconnect_grace_s: float = setting(
+        1.0,
+        minimum=0,
+        doc="seconds that a producer whose stream has ended stays ready: its first tries to connect again",
+    )
     secrets_margin_s: float = setting(
         30.0, minimum=0, doc="seconds before a secret's expiry from which the pod is no longer ready"
     )

@@ -79,6 +79,20 @@ async def test_a_producer_makes_it_ready_and_its_failing_condition_unmakes_it(pl
         assert (await process.get("probes", "/livez/broker"))[0] == 200
 
 
+async def test_a_producer_whose_stream_ends_is_unready_at_once_and_counts_as_alive_for_its_budget(
+    place: Path,
+) -> None:
+    async with running(settings(place), place) as process:
+        async with producer(place) as broker:
+            await broker.heartbeat(pb.Condition(name="Venue", ok=True, reason="Ready"))
+            await until_ready(process)
+        async with asyncio.timeout(30):
+            while (found := await process.get("probes", "/readyz?verbose"))[0] == 200:
+                await asyncio.sleep(0.02)
+        assert "[-]ProducerReady failed: NotConnected: broker is not connected" in found[1]
+        assert (await process.get("probes", "/livez/broker"))[0] == 200
+
+
 async def test_the_probes_are_services_of_grpc_health_on_the_socket(place: Path) -> None:
     async with (
         running(settings(place), place),

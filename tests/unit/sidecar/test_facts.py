@@ -6,6 +6,7 @@ import pytest
 
 from sidecar.facts import export_facts, journal_fault, producer_facts, secrets_facts
 from sidecar.health.conditions import SecretsFacts
+from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, Rejection
 from sidecar.telemetry.pipeline import JournalStatus
 from tests.unit.sidecar.console.world import EXPORT, MOMENT, PRODUCER, SECRETS, SIGNAL
@@ -29,14 +30,19 @@ JOURNAL = JournalStatus(
 
 
 def test_a_producer_that_never_came_has_no_heartbeat() -> None:
-    found = producer_facts("broker", None, None)
+    found = producer_facts("broker", None, None, None)
     assert (found.producer_id, found.connected, found.heartbeat_age_s) == ("broker", False, None)
 
 
 def test_a_producer_is_told_with_its_conditions() -> None:
-    found = producer_facts("broker", PRODUCER, 0.5)
-    assert (found.connected, found.heartbeat_age_s) == (True, 0.5)
+    found = producer_facts("broker", PRODUCER, 0.5, 60.0)
+    assert (found.connected, found.gone_s, found.heartbeat_age_s) == (True, 0.0, 0.5)
     assert [(item.name, item.ok) for item in found.conditions] == [("Venue", True)]
+
+
+def test_a_producer_that_went_is_told_with_the_time_since() -> None:
+    found = producer_facts("broker", replace(PRODUCER, connected=False), 4.0, 3.5)
+    assert (found.connected, found.gone_s) == (False, 3.5)
 
 
 def test_without_an_agent_no_secret_is_configured() -> None:
@@ -45,7 +51,7 @@ def test_without_an_agent_no_secret_is_configured() -> None:
 
 def test_all_well_has_no_fault() -> None:
     found = secrets_facts(SECRETS)
-    assert (found.generation, found.fault, found.rejected) == (3, None, None)
+    assert (found.generation, found.fault, found.unproved) == (3, None, None)
 
 
 def test_a_token_that_fails_is_told_before_a_secret_that_does() -> None:
@@ -67,8 +73,15 @@ def test_a_rejection_counts_for_the_published_generation_only() -> None:
         generation=3, producer_id="broker", secret="database", reason="auth_failed", message="no", time=MOMENT
     )
     status = replace(SECRETS, rejection=rejection)
-    assert secrets_facts(status).rejected == ("AuthFailed", "broker: database of generation 3: no")
-    assert secrets_facts(replace(status, generation_published=4)).rejected is None
+    assert secrets_facts(status).unproved == ("AuthFailed", "broker: database of generation 3: no")
+    assert secrets_facts(replace(status, generation_published=4)).unproved is None
+
+
+def test_a_set_that_nobody_proved_in_time_is_a_fault_until_somebody_does() -> None:
+    status = replace(SECRETS, stage=Stage.TIMED_OUT, generation_acknowledged=2)
+    message = "nobody has proved generation 3 in time; the last proved one is 2"
+    assert secrets_facts(status).unproved == ("NotProved", message)
+    assert secrets_facts(replace(status, stage=Stage.ACKNOWLEDGED)).unproved is None
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ SEEDED: list[tuple[str, Change]] = [
     ("producer_never_seen", {"producer": None}),
     ("producer_ended", {"producer": replace(PRODUCER, connected=False, goodbye="sigterm")}),
     ("producer_gone", {"producer": replace(PRODUCER, connected=False, last_heartbeat_ns=NOW_NS - 20 * NS)}),
+    ("producer_gone", {"producer": replace(PRODUCER, connected=False, changed_ns=NOW_NS - 2 * NS)}),
     ("producer_silent", {"producer": replace(PRODUCER, last_heartbeat_ns=NOW_NS - 20 * NS)}),
     ("producer_not_ready", {"producer": condition(advisory=False)}),
     ("producer_advises", {"producer": condition(advisory=True)}),

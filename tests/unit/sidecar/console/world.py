@@ -94,7 +94,10 @@ def parts(
         socket_open=True,
         secrets=facts.secrets_facts(secrets),
         producer=facts.producer_facts(
-            "broker", producer, (NOW_NS - producer.last_heartbeat_ns) / NS if producer else None
+            "broker",
+            producer,
+            (NOW_NS - producer.last_heartbeat_ns) / NS if producer else None,
+            (NOW_NS - producer.changed_ns) / NS if producer else None,
         ),
         export=facts.export_facts(export, ledger.logs.queued),
     )

@@ -68,6 +68,7 @@ def test_all_probes_pass_when_all_is_well() -> None:
         (producer(heartbeat_age_s=11.0), {"livez/broker", "readyz"}),
         (producer(heartbeat_age_s=None), {"livez/broker", "readyz"}),
         (producer(goodbye="sigterm"), {"livez/broker", "readyz"}),
+        (producer(connected=False, gone_s=1.1), {"readyz"}),
         (producer(conditions=(Condition(name="VenueReachable", ok=False, reason="TokenRefused"),)), {"readyz"}),
         (secrets(generation=0, secrets=()), {"readyz", "startupz"}),
         (secrets(secrets=(SecretFacts(name="database", expires_in_s=30.0),)), {"readyz"}),
@@ -82,10 +83,10 @@ def test_each_fault_fails_the_probes_that_it_concerns(facts: Facts, failing: set
     [
         producer(conditions=(Condition(name="MarketOpen", ok=False, reason="Weekend", advisory=True),)),
         secrets(fault=("Sealed", "Vault is sealed")),
-        secrets(rejected=("authentication_failed", "generation 3")),
+        secrets(unproved=("authentication_failed", "generation 3")),
         replace(WELL, export=ExportFacts(fault=("Unavailable", "refused"))),
         replace(WELL, journal_fault=("DiskFull", "no space")),
-        producer(connected=False, heartbeat_age_s=9.0),
+        producer(connected=False, heartbeat_age_s=1.3, gone_s=0.9),
     ],
 )
 def test_what_is_remote_or_advisory_fails_no_probe(facts: Facts) -> None:
@@ -124,6 +125,13 @@ def test_a_silent_producer_is_told_from_one_that_is_gone() -> None:
     assert gone.message == "broker is not connected: last heartbeat 20 s ago, budget 10 s"
 
 
+def test_a_producer_whose_stream_ended_is_unready_long_before_it_counts_as_dead() -> None:
+    facts = producer(connected=False, gone_s=1.5, heartbeat_age_s=2.0)
+    found = condition("ProducerReady", facts)
+    assert (found.reason, found.message) == ("NotConnected", "broker is not connected: its stream ended 1.5 s ago")
+    assert condition("ProducerAlive", facts).ok
+
+
 def test_a_producer_that_is_not_ready_says_why_in_its_own_words() -> None:
     failing = Condition(name="VenueReachable", ok=False, reason="TokenRefused", message="401 from the venue")
     found = condition("ProducerReady", producer(conditions=(failing,)))
@@ -160,6 +168,8 @@ def test_a_verdict_before_the_first_evaluation_is_a_failure() -> None:
         producer=st.builds(
             ProducerFacts,
             producer_id=st.just("broker"),
+            connected=st.booleans(),
+            gone_s=st.floats(0, 100),
             heartbeat_age_s=st.none() | st.floats(0, 100),
             goodbye=st.sampled_from(["", "sigterm"]),
         ),
@@ -167,7 +177,8 @@ def test_a_verdict_before_the_first_evaluation_is_a_failure() -> None:
 )
 def test_ready_implies_that_the_producer_lives_and_nothing_drains(facts: Facts) -> None:
     found = answers(facts)
-    assert not found["readyz"] or (found["livez/broker"] and not facts.draining)
+    there = facts.producer.connected or facts.producer.gone_s <= SETTINGS.reconnect_grace_s
+    assert not found["readyz"] or (found["livez/broker"] and there and not facts.draining)
 
 
 @given(st.booleans(), st.floats(0, 100), st.text(max_size=5))
