@@ -21,7 +21,7 @@ from zlib import crc32
 
 from broker.telemetry.backlog import DAMAGED
 from broker.telemetry.catalogue import CATALOGUE
-from broker.telemetry.declare import Catalogue, Event
+from broker.telemetry.declare import Catalogue, Event, define
 from broker.telemetry.ledger import Ledger
 from broker.telemetry.settings import TelemetrySettings
 from broker.telemetry.spool import Bounds, Spool
@@ -52,6 +52,7 @@ class Emitter:
     __slots__ = (
         "_clock",
         "_codes",
+        "_constant",
         "_declared",
         "_events",
         "_members",
@@ -73,12 +74,13 @@ class Emitter:
         resource: Mapping[str, str] | None = None,
     ) -> None:
         started_ns = clock()
+        self._constant = {"broker": settings.venue} if settings.venue else {}
         meta = SessionMeta(
             producer_id=settings.producer_id,
             session_id=session_id or f"{started_ns:x}-{secrets.token_hex(4)}",
             started_ns=started_ns,
             resource=tuple(sorted((resource or {}).items())),
-            defines=catalogue.defines({"broker": settings.venue} if settings.venue else {}),
+            defines=catalogue.defines(self._constant),
         )
         self._clock = clock
         self._strict = settings.strict
@@ -94,6 +96,23 @@ class Emitter:
         self.mended: Counter[tuple[str, str]] = Counter()
         self.emit: Emit = _short_way(self._codes, clock, self.spool, self._emit_slowly)
         """Takes an event of the catalogue. When it has returned, the event is counted, or dropped and counted so."""
+
+    def declare(self, event: Event) -> None:
+        """Takes a further event type, from any thread; `emit` takes its events from then on.
+
+        It is not checked against the catalogue: an instrument that two types feed has one kind, unit and buckets.
+        """
+        with self.spool.guard:
+            code = len(self._events) + 1
+            self.spool.define(define(event, code, self._constant))
+            self._events[code] = event
+            self._declared[event.type] = code
+            if not self._strict:
+                self._codes[event.type] = code
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Counts an event that was emitted and cannot be taken, whatever the reason; it stands in the ledger."""
+        self._drop(name, reason)
 
     def _emit_slowly(self, event: tuple[Any, ...]) -> None:
         """What `emit` could not do at once: a new segment, values of other classes, refusals, misuse."""

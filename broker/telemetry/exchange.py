@@ -95,6 +95,7 @@ class Exchange:
         self._mended = mended
         self._rejected = rejected
         self._kinds = kinds(backlog.meta.defines)
+        self._told = 0
         self._limits = pb.Limits()
         self._flight = Flight(0, 0)
         self._pending: tuple[int, bytes] | None = None
@@ -156,9 +157,16 @@ class Exchange:
         self._backlog.acknowledge(welcome.durable_through)
         self._flight = Flight(welcome.window_bytes, self._backlog.first - 1, heard_at_s=time.monotonic())
         self._pending, self._closing = None, False
-        for define in self._backlog.meta.defines:
-            await self._put(call, pb.PublishRequest(define=define).SerializeToString())
+        self._told = 0
+        await self._tell_types(call)
         return welcome
+
+    async def _tell_types(self, call: Call) -> None:
+        """Defines the event types that were declared since the last look."""
+        defines = self._backlog.meta.defines
+        for define in defines[self._told :]:
+            await self._put(call, pb.PublishRequest(define=define).SerializeToString())
+        self._told = len(defines)
 
     def _hello(self) -> pb.PublishRequest:
         meta = self._backlog.meta
@@ -220,6 +228,8 @@ class Exchange:
         count = last - flight.sent_through
         if not flight.batches:
             flight.heard_at_s = time.monotonic()
+        if self._told < len(self._backlog.meta.defines):
+            await self._tell_types(call)
         self._pending = None
         flight.send(last, len(data))
         await self._put(call, data)
@@ -240,6 +250,9 @@ class Exchange:
     def _batch(self, run: Run) -> tuple[int, bytes]:
         """The largest batch from the run's start that the sidecar takes: (last sequence, message)."""
         rows = run.rows
+        defines = self._backlog.meta.defines  # looked at after the rows: a type is declared before its first event
+        if len(defines) > len(self._kinds):
+            self._kinds = kinds(defines)
         most = min(self._limits.max_message_bytes or 1 << 22, self._flight.window_bytes or 1 << 22) - ENVELOPE_BYTES
         while True:
             request = pb.PublishRequest()

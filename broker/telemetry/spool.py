@@ -14,14 +14,17 @@ import mmap
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry.backlog import Backlog, Segment
 from broker.telemetry.spool_file import (
     SEGMENT_KIND,
     VERSION,
     SessionMeta,
+    extend_session,
     lock_session,
     remove_session,
     segment_path,
@@ -108,6 +111,7 @@ class Spool(Backlog):
         self._retired: list[_Open] = []
         self._mend_at_s = 0.0
         self._closed = False
+        self._untold = False
         self._mend()
 
     @property
@@ -149,6 +153,24 @@ class Spool(Backlog):
             self._freeze()
             return self._remember(record, share)
         return None
+
+    def define(self, item: pb.Define) -> None:
+        """Says what a further event id means, before the first event of it; `guard` is held.
+
+        Where the session file cannot say so, events go on in memory: a successor could not read them.
+        """
+        self.meta = replace(self.meta, defines=(*self.meta.defines, item))
+        self._untold = True
+        try:
+            self._tell()
+        except OSError as error:
+            self.fault = error
+            self._freeze()
+
+    def _tell(self) -> None:
+        if self._untold and self._session_lock is not None:
+            extend_session(self.directory, self.meta)
+            self._untold = False
 
     def _write(self, record: bytes) -> None:
         try:
@@ -281,6 +303,8 @@ class Spool(Backlog):
             self.directory.mkdir(parents=True, mode=0o700, exist_ok=True)
             write_session(self.directory, self.meta)
             self._session_lock = lock_session(self.directory)
+            self._untold = False
+        self._tell()
 
     def close(self) -> None:
         """Takes nothing more. What is held stays in its files for the next process; without any, they go."""

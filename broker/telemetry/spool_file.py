@@ -64,15 +64,33 @@ def write_session(directory: Path, meta: SessionMeta) -> None:
     Raises:
         OSError: the volume is full, read-only or broken.
     """
+    replace_file(directory / SESSION_FILE, _session_bytes(meta), durable=False)
+
+
+def extend_session(directory: Path, meta: SessionMeta) -> None:
+    """Writes what `meta` says beyond the session file; the file stays the same one, for its lock is held.
+
+    What is there already is written over itself, so that whoever is killed here leaves a file that can be read.
+
+    Raises:
+        OSError: the volume is full, read-only or broken.
+    """
+    with (directory / SESSION_FILE).open("r+b", buffering=0) as file:
+        data = memoryview(_session_bytes(meta))
+        while data:
+            data = data[file.write(data) :]
+        file.truncate()
+
+
+def _session_bytes(meta: SessionMeta) -> bytes:
     about = {
         "producer_id": meta.producer_id,
         "session_id": meta.session_id,
         "started_ns": meta.started_ns,
         "resource": dict(meta.resource),
     }
-    payloads = [json.dumps(about).encode(), *(item.SerializeToString() for item in meta.defines)]
-    data = file_header(SESSION_KIND, VERSION) + b"".join(map(frame, payloads))
-    replace_file(directory / SESSION_FILE, data, durable=False)
+    payloads = [json.dumps(about).encode(), *(item.SerializeToString(deterministic=True) for item in meta.defines)]
+    return file_header(SESSION_KIND, VERSION) + b"".join(map(frame, payloads))
 
 
 def read_session(directory: Path) -> SessionMeta:
