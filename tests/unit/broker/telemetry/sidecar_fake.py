@@ -77,7 +77,8 @@ class SidecarFake(rpc.TelemetryServiceServicer):
             self.faults.append(f"gap: {batch.first_sequence} after {durable}")
         if sum(group.count for group in batch.groups) != batch.count:
             self.faults.append("groups do not cover the batch")
-        self.faults += [f"{item.event_id} is not defined" for item in batch.groups if item.event_id not in self.defines]
+        unknown = {group.event_id for group in batch.groups} - self.defines.keys()
+        self.faults += [f"{event_id} is not defined" for event_id in unknown]
         fresh = range(max(batch.first_sequence, durable + 1), batch.first_sequence + batch.count)
         self.taken[session].extend(fresh)
         self.durable[session] = max(durable, batch.first_sequence + batch.count - 1)
