@@ -9,6 +9,7 @@ from typing import Protocol
 from broker.domain import Account, Order, OrderRequest, Position, Quote, Side
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
+from broker.orders.trial import Trial
 from broker.orders.updates import Missed
 
 Update = Order | Quote | Missed
@@ -22,6 +23,9 @@ class Desk(Protocol):
 
     async def place(self, request: OrderRequest) -> Order:
         """The order in its first settled status."""
+
+    async def try_order(self, request: OrderRequest) -> Trial:
+        """What would become of the order; it is not sent."""
 
     async def cancel(self, order_id: str) -> Order:
         """The order after the request to cancel it."""

@@ -16,7 +16,7 @@ from broker.api.keys import Client
 from broker.api.problem import Problem
 from broker.api.standby import OwnerReads, OwnerTrades
 from broker.api.surface import Parts, Surface
-from broker.api.view import OrderList, OrderView, ProblemView, order_view
+from broker.api.view import OrderList, OrderView, ProblemView, TrialView, order_view, trial_view
 from broker.domain import Order, OrderStatus
 from broker.orders.errors import DrainingError, NotReadyError
 
@@ -93,6 +93,23 @@ async def place_order(
         client_order_id(body.client_order_id, idempotency_key, parts),
         lambda name: parts.desk.place(_request(body, parts, client, name, traceparent)),
     )
+
+
+@routes.post(
+    "/orders/test",
+    response_model=TrialView,
+    responses={**COMMON, **problems(413, 502)},
+    summary="Try an order without sending it",
+    dependencies=[NotDraining, Ready],
+)
+async def try_order(body: OrderBody, parts: Parts, client: Trader) -> Response:
+    """Takes an order through every check up to the venue's socket. Nothing is sent, journaled or counted.
+
+    The replica that is asked answers, whoever trades the account; it asks the venue for the price with its own token.
+    A path of its own, not a parameter: a misspelt parameter would place the order.
+    """
+    found = await parts.desk.try_order(_request(body, parts, client, parts.new_id(), None))
+    return answer(trial_view(found, trades_account=parts.desk.elsewhere() is None))
 
 
 @routes.put(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, PlainSerializer
 
 from broker.average_price import average_price
 from broker.domain import Account, Fill, Order, OrderStatus, OrderType, Position, Quote, Side, TimeInForce
+from broker.orders.trial import Trial
 
 TYPE_PREFIX = "urn:broker:problem:"
 
@@ -61,6 +62,21 @@ class OrderView(BaseModel):
     fills: list[FillView]
     created_at: Time
     updated_at: Time
+
+
+class TrialView(BaseModel):
+    """What would have become of an order that was only tried. Nothing was sent."""
+
+    would_be_sent: bool
+    check: str | None = Field(description="The check that denies it.", examples=["collar"])
+    reason: str | None = Field(description="What the denied order's `reason` would be.")
+    message: str | None
+    checks: list[str] = Field(description="The checks that were made.")
+    trades_account: bool = Field(
+        description="Whether this replica trades the account; a standby or a preview does not."
+    )
+    bid: Number | None
+    ask: Number | None
 
 
 class OrderList(BaseModel):
@@ -234,3 +250,18 @@ def account_view(account: Account) -> AccountView:
     """An account as callers see it."""
     fields = {name: getattr(account, name) for name in AccountView.model_fields}
     return AccountView.model_construct(**fields)
+
+
+def trial_view(found: Trial, *, trades_account: bool) -> TrialView:
+    """A trial as callers get it."""
+    denial, quote = found.denial, found.quote
+    return TrialView.model_construct(
+        would_be_sent=denial is None,
+        check=denial.check if denial else None,
+        reason=denial.reason if denial else None,
+        message=denial.message if denial else None,
+        checks=list(found.checks),
+        trades_account=trades_account,
+        bid=quote.bid if quote else None,
+        ask=quote.ask if quote else None,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +14,9 @@ import click
 
 from broker.cli.client import AnswerError, Call, ask
 from broker.cli.table import print_table
+from broker.orders.trial import MARKET_CLOSED
 
+ROUND_S = 1.0
 EX_OK, EX_REFUSED, EX_UNAVAILABLE, EX_NOPERM = 0, 1, 69, 77
 
 _ORDERS = (
@@ -120,26 +123,52 @@ def _state_command(name: str, state: str, text: str) -> click.Command:
     return change
 
 
-@click.command(help="Place a small order and its opposite; for a check before a promotion.")
+@click.command(
+    help="Place a small order and its opposite, or with --preview only try them; for a check before a promotion."
+)
 @_options
-@click.option("--preview", is_flag=True, help="A refusal is well too: a preview does not trade.")
+@click.option(
+    "--preview", is_flag=True, help="Send nothing: a preview would pass orders on to who trades the account."
+)
 @click.option("--instrument", default="EUR_USD", show_default=True)
-def smoke(*, as_json: bool, preview: bool, instrument: str, **where: Any) -> None:
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="How often, a second apart.")
+def smoke(*, as_json: bool, preview: bool, instrument: str, rounds: int, **where: Any) -> None:
     """Ends with 0 where the broker does what its role asks."""
-    side_and_back = [
-        {"instrument": instrument, "side": side, "type": "market", "units": "1"} for side in ("buy", "sell")
-    ]
-    try:
-        answers = [_call(Call("POST", "/v1/orders", body=body), **where) for body in side_and_back]
-    except AnswerError as error:
-        if preview and error.status == HTTPStatus.CONFLICT:
-            click.echo("the preview answers, knows the key and does not trade")
-            return
-        _fail(error)
+    for number in range(rounds):
+        if number:
+            time.sleep(ROUND_S)
+        try:
+            answers = _try_orders(instrument, where) if preview else _place_orders(instrument, where)
+        except AnswerError as error:
+            _fail(error)
+    if as_json:
+        click.echo(json.dumps(answers))
+    elif preview:
+        click.echo("the preview answers, knows the key, reaches the venue and its owner, and would send the orders")
+    else:
+        click.echo("two orders of one unit were filled, and cancel each other out")
+
+
+def _both_sides(instrument: str) -> list[dict[str, str]]:
+    return [{"instrument": instrument, "side": side, "type": "market", "units": "1"} for side in ("buy", "sell")]
+
+
+def _place_orders(instrument: str, where: dict[str, Any]) -> list[dict[str, Any]]:
+    answers = [_call(Call("POST", "/v1/orders", body=body), **where) for body in _both_sides(instrument)]
     if any(answer["status"] != "filled" for answer in answers):
-        click.echo(f"not as expected: {[answer['status'] for answer in answers]}", err=True)
-        sys.exit(EX_REFUSED)
-    click.echo(json.dumps(answers) if as_json else "two orders of one unit were filled, and cancel each other out")
+        raise AnswerError(HTTPStatus.CONFLICT, f"not as expected: {[answer['status'] for answer in answers]}")
+    return answers
+
+
+def _try_orders(instrument: str, where: dict[str, Any]) -> list[dict[str, Any]]:
+    """Tries both, and reads what only the owner has: the way to it is the way that orders take."""
+    answers = [_call(Call("POST", "/v1/orders/test", body=body), **where) for body in _both_sides(instrument)]
+    for answer in answers:
+        # A closed market is no fault of the preview.
+        if not answer["would_be_sent"] and answer["check"] != MARKET_CLOSED:
+            raise AnswerError(HTTPStatus.CONFLICT, f"would be denied: {answer['reason']} ({answer['message']})")
+    _call(Call("GET", "/v1/orders"), **where)
+    return answers
 
 
 COMMANDS: dict[str, click.Command] = {

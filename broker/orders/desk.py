@@ -36,6 +36,7 @@ from broker.orders.settings import OrderSettings
 from broker.orders.surroundings import Surroundings
 from broker.orders.tenancy import TAKE_PAUSE_S, Tenancy
 from broker.orders.tenure import Tenure
+from broker.orders.trial import Trial, market_now, trial
 from broker.orders.updates import Missed, Updates
 from broker.telemetry.events import CancelAnswered, ClockSample, DuplicateRequest
 from broker.venue.book import QuoteBook
@@ -196,6 +197,16 @@ class Desk:
         tenure = self._trader()
         self._expect_prices()
         return await tenure.place(request)
+
+    async def try_order(self, request: OrderRequest) -> Trial:
+        """Takes an order through the checks and does not send it; any replica may, whoever owns the account.
+
+        Raises:
+            VenueError: the venue cannot be asked.
+        """
+        state = self._tenure.keeper.control.state if self._tenure is not None else TradingState.ACTIVE
+        market = await market_now(self._venue, request, state=state, now=self._clock())
+        return trial(request, market, self._settings)
 
     def _expect_prices(self) -> None:
         """Just after a taking the stream of prices is only coming: a denial for that would be final for the order."""

@@ -23,6 +23,8 @@ from broker.domain import (
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
+from broker.orders.risk import Denial
+from broker.orders.trial import Trial
 
 NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
 
@@ -45,6 +47,9 @@ def make_order(request: OrderRequest, number: int = 1, status: OrderStatus = Ord
 class FakeDesk:
     def __init__(self) -> None:
         self.placed: list[OrderRequest] = []
+        self.tried: list[OrderRequest] = []
+        self.denial: Denial | None = None
+        """What a trial finds."""
         self.replaced: list[tuple[str, OrderRequest]] = []
         self.closed: list[tuple[object, ...]] = []
         self.orders: dict[str, Order] = {}
@@ -75,6 +80,12 @@ class FakeDesk:
         order = self.outcome(make_order(request, len(self.orders) + 1, status))
         self.orders[order.id] = order
         return order
+
+    async def try_order(self, request: OrderRequest) -> Trial:
+        if self.fault is not None:
+            raise self.fault
+        self.tried.append(request)
+        return Trial(denial=self.denial, checks=("account", "state"), quote=self.quotes([request.instrument])[0])
 
     async def cancel(self, order_id: str) -> Order:
         if self.fault is not None:

@@ -111,11 +111,36 @@ def test_smoke_fails_where_an_order_is_not_filled(broker: FakeBroker, run: Run, 
 
 
 @pytest.mark.parametrize(
-    ("status", "preview", "code"),
-    [(409, ["--preview"], 0), (409, [], 1), (403, ["--preview"], 77), (0, ["--preview"], 69)],
+    ("status", "preview", "code"), [(409, [], 1), (403, ["--preview"], 77), (0, ["--preview"], 69)]
 )
-def test_only_a_preview_may_refuse_the_smoke_order(
+def test_smoke_fails_where_the_broker_refuses(
     broker: FakeBroker, run: Run, status: int, preview: list[str], code: int
 ) -> None:
     broker.answer = AnswerError(status, "refused")
     assert run("smoke", *preview).exit_code == code
+
+
+def test_a_previews_smoke_places_nothing_and_asks_the_owner(broker: FakeBroker, run: Run) -> None:
+    broker.answer = {"would_be_sent": True, "check": None}
+    assert run("smoke", "--preview").exit_code == 0
+    assert [(call.method, call.path) for call in broker.calls] == [
+        ("POST", "/v1/orders/test"),
+        ("POST", "/v1/orders/test"),
+        ("GET", "/v1/orders"),
+    ]
+
+
+@pytest.mark.parametrize(("check", "code"), [("tradeable", 0), ("collar", 1)])
+def test_a_closed_market_is_no_fault_of_a_preview(broker: FakeBroker, run: Run, check: str, code: int) -> None:
+    broker.answer = {"would_be_sent": False, "check": check, "reason": "WHY", "message": "words"}
+    result = run("smoke", "--preview")
+    assert result.exit_code == code
+    assert ("WHY" in result.output) is (code == 1)
+
+
+def test_smoke_goes_on_for_its_rounds(broker: FakeBroker, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(commands.time, "sleep", pauses.append)
+    broker.answer = {"would_be_sent": True, "check": None}
+    assert run("smoke", "--preview", "--rounds", "3").exit_code == 0
+    assert (pauses, len(broker.calls)) == ([1.0, 1.0], 9)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from broker.orders.errors import NotReadyError
+from broker.orders.record import TradingState
+from broker.venue.errors import VenueError
+from tests.unit.broker.orders.desk_bench import Bench, MakeRequest
+from tests.unit.broker.orders.fake_venue import FakeVenue
+
+
+async def test_a_tried_order_is_neither_sent_nor_kept(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request())
+        assert (found.denial, venue.writes, desk.open_orders()) == (None, [], [])
+        assert (await desk.place(make_request())).status == "filled", "the trial has not used the id up"
+
+
+async def test_who_does_not_own_the_account_tries_orders_all_the_same(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk():
+        other = Bench(venue, bench.directory)
+        async with other.desk(wait_ready=False, standby="forward") as standby:
+            with pytest.raises(NotReadyError):
+                await standby.place(make_request())
+            assert (await standby.try_order(make_request())).denial is None
+    assert venue.writes == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "check"),
+    [
+        ({"account": "999"}, "account"),
+        ({"instrument": "XXX_YYY"}, "instrument"),
+        ({"units": Decimal(10**9)}, "size"),
+    ],
+)
+async def test_a_trial_names_the_check_that_denies(
+    bench: Bench, make_request: MakeRequest, changed: dict[str, object], check: str
+) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request(**changed))
+    assert found.denial is not None
+    assert found.denial.check == check
+
+
+async def test_a_closed_market_is_named_by_its_check(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        venue.tradeable = False
+        found = await desk.try_order(make_request())
+    assert found.denial is not None
+    assert found.denial.check == "tradeable"
+
+
+async def test_the_owners_trading_state_counts(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        desk.set_state(TradingState.HALTED, "tester", "a test")
+        found = await desk.try_order(make_request())
+    assert found.denial is not None
+    assert found.denial.check == "state"
+
+
+async def test_a_refused_token_fails_the_trial(bench: Bench, venue: FakeVenue, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        venue.token = "another"
+        with pytest.raises(VenueError):
+            await desk.try_order(make_request())
