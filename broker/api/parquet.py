@@ -1,0 +1,176 @@
+"""The history as Parquet, made while it is sent: a row group in memory, never the file.
+
+The encoder is arrow-rs (through arro3): 34 MB of image, where pyarrow takes 166 MB and polars 175 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+import sqlalchemy as sa
+from arro3.core import DataType, Field, Schema
+from arro3.io import read_json, write_parquet
+
+from broker.history.tables import Amount, Moment
+
+Block = list[dict[str, Any]]
+ROW_GROUP = 10_000
+DIGITS, PLACES = 38, 14
+"""The widest decimal that DuckDB and Spark read; an order's units may have 24 digits before the point."""
+_STEP = Decimal(1).scaleb(-PLACES)
+_EXACT = Context(prec=DIGITS, rounding=ROUND_HALF_EVEN)
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the file any more."""
+
+
+def schema_of(table: sa.Table, columns: Mapping[str, str]) -> Schema:
+    """Arrow's schema for `columns`, which map the names in the file to those in the table."""
+    return Schema(
+        [Field(name, _type(table.c[own]), nullable=bool(table.c[own].nullable)) for name, own in columns.items()]
+    )
+
+
+def _type(column: sa.Column[Any]) -> DataType:
+    if isinstance(column.type, Amount):
+        return DataType.decimal128(DIGITS, PLACES)
+    if isinstance(column.type, Moment):
+        return DataType.timestamp("ns", tz="UTC")
+    return DataType.int64() if isinstance(column.type, sa.BigInteger) else DataType.string()
+
+
+def lines(block: Block, columns: Mapping[str, str]) -> bytes:
+    """Rows as the encoder reads them: a JSON object a line, numbers and times as exact texts."""
+    rows = ({name: _plain(row[own]) for name, own in columns.items()} for row in block)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value.quantize(_STEP, context=_EXACT), "f")
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+class Encoder:
+    """Takes blocks of lines and gives the bytes of the file so far. `with` it: leaving before `finish` gives it up.
+
+    The library pulls its rows, so it runs in a thread of its own, in step with `write`: one works while the other
+    waits, and neither queue ever holds more than two.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._source, self._sink = _Source(self), _Sink()
+        self._blocks: SimpleQueue[bytes | AbandonedError | None] = SimpleQueue()
+        self._made: SimpleQueue[bytes | BaseException] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="parquet", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._blocks.put(AbandonedError("the export was given up"))
+
+    def write(self, block: bytes) -> bytes:
+        """What there is of the file since the last call; blocks while rows are encoded."""
+        made = self._take()
+        self._blocks.put(block)
+        return made
+
+    def finish(self) -> bytes:
+        """The rest of the file."""
+        made = self._take()
+        self._blocks.put(None)
+        made += self._take()
+        self._thread.join()
+        return made
+
+    def _take(self) -> bytes:
+        made = self._made.get()
+        if isinstance(made, BaseException):
+            raise made
+        return made
+
+    def next_block(self) -> bytes | None:
+        """Called by the thread: gives what is made, waits for rows; None is their end."""
+        self._made.put(self._sink.take())
+        block = self._blocks.get()
+        if isinstance(block, AbandonedError):
+            raise block
+        return block
+
+    def _run(self) -> None:
+        try:
+            rows = read_json(cast("IO[bytes]", self._source), self._schema, batch_size=1000)
+            write_parquet(rows, cast("IO[bytes]", self._sink), compression="zstd(3)", max_row_group_size=ROW_GROUP)
+            self._made.put(self._sink.take())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the file is awaited
+            self._made.put(error)
+
+
+class _Source(io.RawIOBase):
+    """The rows as a file that the library reads."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._left: memoryview = memoryview(b"")
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._left and not self._ended:
+            block = self._encoder.next_block()
+            self._ended = block is None
+            self._left = memoryview(block or b"")
+        size = len(self._left) if size < 0 else size
+        found, self._left = self._left[:size], self._left[size:]
+        return bytes(found)
+
+
+class _Sink(io.RawIOBase):
+    """The file that the library writes, as far as nobody took it."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, part: Any) -> int:
+        self._parts.append(bytes(part))
+        return len(part)
+
+    def take(self) -> bytes:
+        made, self._parts = b"".join(self._parts), []
+        return made
+
+
+async def parquet(
+    table: sa.Table, columns: Mapping[str, str], first: Block, rest: AsyncIterator[Block]
+) -> AsyncIterator[bytes]:
+    """The file in parts; encoding runs beside the event loop."""
+    with Encoder(schema_of(table, columns)) as encoder:
+        yield await asyncio.to_thread(_encode, encoder, first, columns)
+        async for block in rest:
+            if made := await asyncio.to_thread(_encode, encoder, block, columns):
+                yield made
+        yield await asyncio.to_thread(encoder.finish)
+
+
+def _encode(encoder: Encoder, block: Block, columns: Mapping[str, str]) -> bytes:
+    return encoder.write(lines(block, columns))
