@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import monotonic, perf_counter
@@ -24,6 +25,7 @@ from broker.telemetry.events import (
 )
 from broker.venue import errors, wire
 from broker.venue.order_call import Call
+from broker.venue.pool import ConnectionPool, Lane
 from broker.venue.settings import VenueSettings
 from broker.venue.throttle import Precedence, Throttle
 from broker.venue.verdict import WORDS, judge
@@ -54,6 +56,7 @@ class VenueRest:
         emit: Emit,
         chance: Callable[[], float],
         on_unauthorized: Callable[[Secret], None] = lambda _: None,
+        delivery_s: float | None = None,
     ) -> None:
         self._settings = settings
         self._token = token
@@ -68,28 +71,27 @@ class VenueRest:
         self.connections = Throttle(
             "connections", rate=settings.connections_per_s, burst=burst, now_s=monotonic, emit=emit
         )
-        self._session: aiohttp.ClientSession | None = None
+        connect_s = settings.request_deadline_s * CONNECT_SHARE
+        self._pool = ConnectionPool(
+            settings.rest_url,
+            settings.connections,
+            timeout=aiohttp.ClientTimeout(total=settings.request_deadline_s, connect=connect_s),
+            delivery_s=connect_s if delivery_s is None else min(connect_s, delivery_s),
+            headers={"Content-Type": "application/json", "Accept-Datetime-Format": "RFC3339"},
+            tracing=self.tracing("rest"),
+            requests=self.requests,
+            connections=self.connections,
+            emit=emit,
+        )
         self.is_up: bool | None = None
         """Whether the last answer was one of a working venue; None before the first."""
 
     async def __aenter__(self) -> Self:
-        deadline_s = self._settings.request_deadline_s
-        connector = aiohttp.TCPConnector(limit=self._settings.connections, keepalive_timeout=300)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            # The shorter limit is for getting a connection: what it ends was never sent.
-            timeout=aiohttp.ClientTimeout(total=deadline_s, connect=deadline_s * CONNECT_SHARE),
-            trace_configs=[self.tracing("rest")],
-            headers={"Content-Type": "application/json", "Accept-Datetime-Format": "RFC3339"},
-            auto_decompress=True,
-        )
-        # aiohttp repeats a PUT when a kept-alive connection turns out to be dead; it has no public switch for that.
-        self._session._retry_connection = False  # noqa: SLF001 - a repeated close or replace would trade twice
+        await self._pool.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._pool.__aexit__()
 
     def tracing(self, channel: str) -> aiohttp.TraceConfig:
         """Hooks that pace and count new connections; for every session to the venue."""
@@ -111,10 +113,10 @@ class VenueRest:
             VenueError: `outcome_known` says whether the venue certainly did not act; a refusal is an answer, too,
                 and comes as RefusedError with its body.
         """
-        await self._wait_turn(call, precedence)
-        if (reason := hindrance()) is not None:
-            raise errors.WithheldError(reason, operation=call.operation)
-        body, request_id = await self._exchange(call, self._account_path(call.path), None)
+        async with self._lane(call, precedence, self._settings.request_deadline_s) as lane:
+            if (reason := hindrance()) is not None:
+                raise errors.WithheldError(reason, operation=call.operation)
+            body, request_id = await self._exchange(lane, call)
         started = perf_counter()
         try:
             answer = wire.parse_answer(body, request_id)
@@ -123,14 +125,33 @@ class VenueRest:
         self._emit(OrderStage(stage="parse", duration_s=perf_counter() - started))
         return answer
 
-    async def _wait_turn(self, call: Call, precedence: Precedence) -> None:
+    @asynccontextmanager
+    async def _lane(self, call: Call, precedence: Precedence, deadline_s: float | None) -> AsyncIterator[Lane]:
+        """A connection to send on, when the venue's rate limit and those before us let it be ours."""
+        started = perf_counter()
         try:
-            async with asyncio.timeout(self._settings.request_deadline_s):
-                waited_s = await self.requests.enter(precedence)
+            async with asyncio.timeout(deadline_s):
+                lane = await self._take(precedence)
         except TimeoutError:
             words = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
             raise errors.NotSentError(words, operation=call.operation) from None
-        self._emit(OrderStage(stage="throttle", duration_s=waited_s))
+        except errors.NotSentError as error:
+            self._count(call, None, perf_counter() - started)
+            self._failed(call, error)
+            raise
+        try:
+            if call.method != "GET":
+                self._emit(OrderStage(stage="throttle", duration_s=perf_counter() - started))
+            yield lane
+        finally:
+            self._pool.put(lane)
+
+    async def _take(self, precedence: Precedence) -> Lane:
+        """A lane as soon as it may be ours; again from the queue where it died between."""
+        while True:
+            await self.requests.enter(precedence)
+            if (lane := self._pool.take()) is not None:
+                return lane
 
     async def summary(self) -> Account:
         """The account's summary."""
@@ -175,8 +196,8 @@ class VenueRest:
             VenueError: it does not, or the venue cannot be asked.
         """
         call = Call(operation="prove_token", method="GET", path="/summary")
-        await self.requests.enter(Precedence.READ)
-        await self._exchange(call, self._account_path(call.path), None, token=token)
+        async with self._lane(call, Precedence.READ, None) as lane:
+            await self._exchange(lane, call, token=token)
 
     def _account_path(self, path: str) -> str:
         return f"{self._settings.rest_url.rstrip('/')}/v3/accounts/{self._settings.account}{path}"
@@ -184,35 +205,43 @@ class VenueRest:
     async def _read(self, operation: str, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         call = Call(operation=operation, method="GET", path=path)
         for attempt in range(self._settings.read_attempts - 1):
-            await self.requests.enter(Precedence.READ)
             try:
-                return (await self._exchange(call, self._account_path(path), params))[0]
+                return await self._read_once(call, params)
             except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
                 self._emit(ApiRetry(operation=operation))
             await asyncio.sleep(self._backoff.delay_s(attempt, self._chance()))
-        await self.requests.enter(Precedence.READ)
-        return (await self._exchange(call, self._account_path(path), params))[0]
+        return await self._read_once(call, params)
+
+    async def _read_once(self, call: Call, params: Mapping[str, str] | None) -> dict[str, Any]:
+        async with self._lane(call, Precedence.READ, None) as lane:
+            return (await self._exchange(lane, call, params))[0]
 
     async def _exchange(
-        self, call: Call, url: str, params: Mapping[str, str] | None, *, token: Secret | None = None
+        self, lane: Lane, call: Call, params: Mapping[str, str] | None = None, *, token: Secret | None = None
     ) -> tuple[dict[str, Any], str | None]:
         started = perf_counter()
         status: int | None = None
         try:
-            status, body, request_id = await self._send(call, url, params, token)
+            status, body, request_id = await self._send(lane, call, params, token)
         except errors.VenueError as error:
             status = error.status
-            self._report(call, error)
-            self._turn(up=isinstance(error, REACHED), reason=error.error_type)
+            self._failed(call, error)
             raise
         finally:
             duration_s = perf_counter() - started
-            status_class = f"{status // 100}xx" if status else "none"
-            self._emit(ApiRequest(operation=call.operation, status_class=status_class, duration_s=duration_s))
+            self._count(call, status, duration_s)
             if call.method != "GET":
                 self._emit(OrderStage(stage="http", duration_s=duration_s))
         self._turn(up=True, reason=None)
         return body, request_id
+
+    def _count(self, call: Call, status: int | None, duration_s: float) -> None:
+        status_class = f"{status // 100}xx" if status else "none"
+        self._emit(ApiRequest(operation=call.operation, status_class=status_class, duration_s=duration_s))
+
+    def _failed(self, call: Call, error: errors.VenueError) -> None:
+        self._report(call, error)
+        self._turn(up=isinstance(error, REACHED), reason=error.error_type)
 
     def _turn(self, *, up: bool, reason: str | None) -> None:
         if up is not self.is_up:
@@ -233,19 +262,18 @@ class VenueRest:
             self._emit(TooManyRequests(operation=call.operation))
 
     async def _send(
-        self, call: Call, url: str, params: Mapping[str, str] | None, token: Secret | None
+        self, lane: Lane, call: Call, params: Mapping[str, str] | None, token: Secret | None
     ) -> tuple[int, dict[str, Any], str | None]:
         secret = token or self._token()
         if secret is None:
             raise errors.NotAuthorizedError(
                 "no venue token yet: the secret volume has none", operation=call.operation
             )
-        if self._session is None:
-            raise errors.NotSentError("the connection to the venue is closed", operation=call.operation)
         headers = {"Authorization": f"Bearer {secret.reveal()}"}
         data = json.dumps(call.body).encode() if call.body is not None else None
+        url = self._account_path(call.path)
         try:
-            async with self._session.request(call.method, url, params=params, data=data, headers=headers) as answer:
+            async with lane.session.request(call.method, url, params=params, data=data, headers=headers) as answer:
                 text = await answer.read()
                 body = judge(call.operation, answer.status, answer.headers, text)
                 return answer.status, body, answer.headers.get("RequestID")
@@ -258,5 +286,6 @@ class VenueRest:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise errors.NotSentError(f"no connection: {error}"[:WORDS], operation=call.operation) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            lane.abort()
             words = f"no whole answer: {type(error).__name__} {error}"[:WORDS]
             raise errors.AnswerLostError(words, operation=call.operation) from error

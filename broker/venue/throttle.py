@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from broker.telemetry.events import ThrottleWait
 
@@ -52,11 +52,22 @@ class Bucket:
         return max(0.0, min(self.burst, self.burst - (self.arrival_s - now_s) * self.rate))
 
 
+class Gate(Protocol):
+    """What else a request needs besides its turn."""
+
+    def admit(self) -> bool:
+        """Whether one more can go now; if so its place is kept."""
+
+    def retreat(self) -> None:
+        """The one that was admitted does not come."""
+
+
 class Throttle:
     """Lets requests through one bucket, the highest precedence first, in order within it.
 
     Waiters are bounded by the callers' own deadlines; one that is cancelled leaves its place. Reads leave a
-    fifth of the burst to orders, and opens a tenth to cancels.
+    fifth of the burst to orders, and opens a tenth to cancels. With a `gate` a turn and a place behind it are given
+    together, so that precedence holds for both.
     """
 
     def __init__(
@@ -74,6 +85,7 @@ class Throttle:
         self._emit = emit
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._ticket = count()
+        self.gate: Gate | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -87,33 +99,56 @@ class Throttle:
         return sum(not future.done() for _, _, future in self._waiting)
 
     async def enter(self, precedence: Precedence) -> float:
-        """Waits for a turn; how long that took in seconds."""
+        """Waits for a turn; how long that took in seconds.
+
+        Raises:
+            Exception: what `refuse` says.
+        """
         now_s = self._now_s()
-        if not self._waiting and self._bucket.wait_s(now_s, self._reserve(precedence)) == 0.0:
+        if not self._waiting and self._bucket.wait_s(now_s, self._reserve(precedence)) == 0.0 and self._admits():
             self._bucket = self._bucket.taken(now_s)
             return 0.0
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (precedence, next(self._ticket), turn))
-        self._pump()
-        await turn
+        self.pump()
+        await self._await(turn)
         waited_s = self._now_s() - now_s
         self._emit(ThrottleWait(bucket=self.name, wait_s=waited_s))
         return waited_s
 
+    async def _await(self, turn: asyncio.Future[None]) -> None:
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None and self.gate is not None:
+                self.gate.retreat()
+            raise
+
+    def _admits(self) -> bool:
+        return self.gate is None or self.gate.admit()
+
+    def refuse(self, error: Callable[[], Exception]) -> None:
+        """Nobody can go: all who wait get an error."""
+        waiting, self._waiting = self._waiting, []
+        for _, _, turn in waiting:
+            if not turn.done():
+                turn.set_exception(error())
+
     def obey(self, seconds: float) -> None:
         """The venue answered 429: nothing goes for `seconds`."""
         self._bucket = self._bucket.closed_until(self._now_s() + seconds)
-        self._pump()
+        self.pump()
 
     def open(self) -> None:
         """The venue's refusal is over: the bucket is full again."""
         self._bucket = Bucket(self._bucket.rate, self._bucket.burst)
-        self._pump()
+        self.pump()
 
     def _reserve(self, precedence: Precedence) -> float:
         return self._bucket.burst * (0.0, 0.1, 0.2)[precedence]
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Lets through who can go now; to be called when the gate has a place again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -125,7 +160,9 @@ class Throttle:
             now_s = self._now_s()
             wait_s = self._bucket.wait_s(now_s, self._reserve(Precedence(precedence)))
             if wait_s > 0.0:
-                self._timer = asyncio.get_running_loop().call_later(wait_s, self._pump)
+                self._timer = asyncio.get_running_loop().call_later(wait_s, self.pump)
+                return
+            if not self._admits():
                 return
             heapq.heappop(self._waiting)
             self._bucket = self._bucket.taken(now_s)

@@ -102,9 +102,6 @@ class Stand:
                 "account": ACCOUNT,
                 "rest_url": self.rest,
                 "stream_url": f"http://{self.venue['stream']}",
-                # At two new connections a second a burst right after the start may wait longer than an order is given
-                # for its connection, and is then denied. The pace is tested elsewhere (orders/test_pace.py).
-                "connections_per_s": 50.0,
             },
             "orders": {"directory": str(self.place / "orders")},
             "telemetry": {

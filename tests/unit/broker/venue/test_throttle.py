@@ -98,3 +98,56 @@ async def test_free_way_costs_no_wait_and_no_event() -> None:
     events: list[Any] = []
     assert await throttle(Clock(), events).enter(Precedence.OPEN) == 0.0
     assert events == []
+
+
+class OnePlace:
+    """A gate with one place."""
+
+    def __init__(self) -> None:
+        self.free = 1
+
+    def admit(self) -> bool:
+        if not self.free:
+            return False
+        self.free -= 1
+        return True
+
+    def retreat(self) -> None:
+        self.free += 1
+
+
+async def test_turn_is_given_with_a_place_behind_the_gate_only() -> None:
+    clock = Clock()
+    limit, gate = throttle(clock, []), OnePlace()
+    limit.gate = gate
+    await limit.enter(Precedence.OPEN)
+    clock.now_s += 1.0
+    waiting = asyncio.create_task(limit.enter(Precedence.OPEN))
+    await asyncio.sleep(0)
+    assert (waiting.done(), limit.tokens) == (False, 1.0)
+    gate.free = 1
+    limit.pump()
+    await waiting
+    assert (gate.free, limit.tokens) == (0, 0.0)
+
+
+async def test_place_of_one_that_leaves_when_let_through_goes_back() -> None:
+    limit, gate = throttle(Clock(), []), OnePlace()
+    limit.gate, gate.free = gate, 0
+    leaving = asyncio.create_task(limit.enter(Precedence.OPEN))
+    await asyncio.sleep(0)
+    gate.free = 1
+    limit.pump()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert gate.free == 1
+
+
+async def test_refused_waiters_get_the_error() -> None:
+    limit = throttle(Clock(), [])
+    limit.obey(1.0)
+    waiting = asyncio.create_task(limit.enter(Precedence.OPEN))
+    await asyncio.sleep(0)
+    limit.refuse(lambda: OSError("no way"))
+    assert [str(item) for item in await asyncio.gather(waiting, return_exceptions=True)] == ["no way"]
+    assert limit.depth == 0
