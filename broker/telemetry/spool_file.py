@@ -45,6 +45,8 @@ SESSION_FILE = "session"
 SUFFIX = ".spool"
 MARSHAL_VERSION = 2
 _length = struct.Struct("<I").unpack_from
+_list_head = struct.Struct("<cI").pack
+"""How `marshal` begins a list; its items follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,12 +180,17 @@ def skip_records(data: mmap.mmap, count: int) -> int:
 
 
 def taken_rows(data: mmap.mmap, start: int, limit: int) -> tuple[list[Row], int]:
-    """Up to `limit` rows of a mapping that we write, from `start` on, and where they end; they are there."""
-    rows: list[Row] = []
-    for _ in range(limit):
+    """Up to `limit` rows of a mapping that we write, from `start` on, and where they end: zeros come after the last.
+
+    The rows are read as one list: half of what a call for each of them takes.
+    """
+    parts: list[bytes] = []
+    room = len(data) - RECORD_HEADER_BYTES
+    while len(parts) < limit and start <= room and (length := _length(data, start)[0]):
         content = start + RECORD_HEADER_BYTES
-        start = content + _length(data, start)[0]
-        rows.append(marshal.loads(data[content:start]))  # noqa: S302 - we wrote it
+        start = content + length
+        parts.append(data[content:start])
+    rows: list[Row] = marshal.loads(_list_head(b"[", len(parts)) + b"".join(parts))  # noqa: S302 - we wrote it
     return rows, start
 
 

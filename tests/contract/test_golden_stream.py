@@ -5,7 +5,7 @@ from pathlib import Path
 
 from telemetry.v1 import telemetry_pb2 as pb
 
-from broker.telemetry.columns import fill, kinds
+from broker.telemetry.columns import encode, kinds
 from runtime.framing import file_version, records
 from sidecar.telemetry.contract import Limits, check_batch, check_cover, check_group, check_hello
 from sidecar.telemetry.definition import check_define, event_type
@@ -37,8 +37,7 @@ def spoken() -> list[pb.PublishRequest]:
         (2, START_NS + 5, bytes(range(25)), "grüezi"),
         (1, START_NS - 7, None, "south", -1.0, -(1 << 40), False, "note", 0.25),
     ]
-    said = pb.PublishRequest()
-    fill(said.batch, 8, rows, kinds(defines), Counter())
+    said = pb.PublishRequest(batch=pb.Batch.FromString(encode(8, rows, kinds(defines), Counter())))
     return [pb.PublishRequest(hello=hello), *(pb.PublishRequest(define=item) for item in defines), said]
 
 

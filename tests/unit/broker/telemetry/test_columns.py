@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from telemetry.v1 import telemetry_pb2 as pb
 
-from broker.telemetry.columns import fill, kinds
+from broker.telemetry.columns import encode, kinds
 from broker.telemetry.spool_file import Row
 from tests.unit.broker.telemetry.samples import SHOP, START_NS
 
@@ -34,9 +35,8 @@ chatter = st.tuples(st.just(2), times, traces, texts)
 
 
 def filled(rows: list[Row], first: int = 1) -> tuple[pb.Batch, Counter[tuple[str, str]]]:
-    batch, mended = pb.Batch(), Counter[tuple[str, str]]()
-    fill(batch, first, rows, KINDS, mended)
-    return pb.Batch.FromString(batch.SerializeToString()), mended
+    mended = Counter[tuple[str, str]]()
+    return pb.Batch.FromString(encode(first, rows, KINDS, mended)), mended
 
 
 def read(batch: pb.Batch) -> list[Row]:
@@ -71,6 +71,28 @@ def _values(column: pb.Column, kind: str) -> list[Any]:
 def test_a_batch_says_its_rows(rows: list[Row]) -> None:
     batch, mended = filled(rows)
     assert read(batch) == rows
+    assert not mended
+
+
+@given(st.lists(st.text(st.sampled_from("aé€\0"), max_size=140), min_size=1, max_size=200))
+def test_texts_of_any_length_and_number_are_read_as_they_were(said: list[str]) -> None:
+    batch, mended = filled([(2, START_NS, None, text) for text in said])
+    assert [row[3] for row in read(batch)] == said
+    assert not mended
+
+
+@pytest.mark.parametrize("distinct", [128, 129, 300])
+def test_a_dictionary_of_more_texts_than_a_byte_counts_is_read_as_it_was(distinct: int) -> None:
+    said = ["same"] * 16 + [f"text {number:04d}" for number in range(distinct)] + ["same"]
+    batch, _ = filled([(2, START_NS, None, text) for text in said])
+    assert list(batch.groups[0].columns[0].indexes)
+    assert [row[3] for row in read(batch)] == said
+
+
+def test_a_column_without_any_value_is_absent_throughout() -> None:
+    batch, mended = filled([(1, START_NS, None, "a", 1.0, 1, True, None, None)] * 3)
+    assert list(batch.groups[0].columns[4].absent) == [0, 1, 2]
+    assert [row[7] for row in read(batch)] == [None, None, None]
     assert not mended
 
 
