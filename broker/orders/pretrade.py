@@ -49,17 +49,12 @@ class Pretrade:
         """Of this UTC day, as of the last sample of the account."""
 
     def verdict(self, request: OrderRequest) -> risk.Denial | None:
-        """The first denial, or None where the order may go.
-
-        One event an order, not one a check: a check has passed where neither it nor one before it has denied.
-        """
+        """The first denial, or None where the order may go; each check that was made is an event."""
         started = perf_counter()
         found = risk.check(request, self._market(request), self._settings)
-        if found is None:
-            self._emit(RiskCheck(check="all", result="passed"))
-        else:
-            self._emit(RiskCheck(check=found.check, result="denied"))
         self._emit(OrderStage(stage="risk", duration_s=perf_counter() - started))
+        for name, result in risk.outcomes(found):
+            self._emit(RiskCheck(check=name, result=result))
         return found
 
     def count(self, request: OrderRequest) -> None:

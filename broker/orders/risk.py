@@ -6,7 +6,7 @@ Each check has a name, and a reason that a refusal carries. All run on memory, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -247,6 +247,15 @@ CHECKS: Mapping[str, Rule] = {
     "daily_loss": _daily_loss,
     "circuit": _circuit,
 }
+
+
+def outcomes(denial: Denial | None) -> Iterator[tuple[str, str]]:
+    """The checks that were made, each `passed` or `denied`: those behind a denial were not."""
+    for name in CHECKS:
+        if denial is not None and name == denial.check:
+            yield name, "denied"
+            return
+        yield name, "passed"
 
 
 def _limits(request: OrderRequest, settings: OrderSettings) -> list[RiskLimits]:

@@ -217,8 +217,9 @@ RISK = (
             Counter(
                 name="broker.risk.checks",
                 unit="{check}",
-                description="Pre-trade checks made.",
+                description="Pre-trade checks made; those behind a denial are not.",
                 labels=("check", "result"),
+                presets=presets.CHECKS,
             ),
         ),
     ),

@@ -36,3 +36,12 @@ STREAMS = ("prices", "transactions")
 RECONNECTS: Presets = tuple(product(STREAMS, ("connection_lost", "silent", "closed_by_venue")))
 MISMATCHES = each("order", "position", "balance", "trade")
 RELOADS = each("applied", "rejected")
+CHECKS: Presets = tuple(
+    product(
+        (
+            "account", "state", "instrument", "form", "precision", "size", "position", "tradeable", "stale_price",
+            "collar", "notional", "open_orders", "order_rate", "duplicate", "daily_loss", "circuit",
+        ),
+        ("passed", "denied"),
+    )
+)  # fmt: skip

@@ -50,6 +50,17 @@ async def test_refused_order_is_rejected_with_the_venues_reason(bench: Bench, ma
     assert [(event.reason, event.source) for event in bench.of("OrderRefused")] == [("UNITS_LIMIT_EXCEEDED", "venue")]
 
 
+async def test_each_check_of_an_order_is_an_event(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        await desk.place(make_request(instrument="NO_SUCH"))
+
+    assert [(event.check, event.result) for event in bench.of("RiskCheck")] == [
+        ("account", "passed"),
+        ("state", "passed"),
+        ("instrument", "denied"),
+    ]
+
+
 async def test_same_client_id_twenty_times_at_once_posts_once(
     bench: Bench, venue: FakeVenue, make_request: MakeRequest
 ) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Protection, Quote, Side, TimeInForce
 from broker.orders.record import TradingState
-from broker.orders.risk import Market, Usage, check, is_reducing
+from broker.orders.risk import CHECKS, Denial, Market, Usage, check, is_reducing, outcomes
 from broker.orders.settings import OrderSettings, RiskLimits
+from broker.telemetry import presets
 from tests.unit.broker.orders.samples import NOW, make_request
 
 EUR_USD = Instrument(
@@ -139,3 +140,16 @@ def test_reduce_only_beyond_the_position_still_reduces() -> None:
     request = make_request(side=Side.SELL, units=Decimal(500), position_fill=PositionFill.REDUCE_ONLY)
     assert is_reducing(request, Decimal(100))
     assert not is_reducing(request, Decimal(0))
+
+
+def test_every_check_of_an_order_that_may_go_has_passed() -> None:
+    assert list(outcomes(None)) == [(name, "passed") for name in CHECKS]
+
+
+def test_checks_behind_a_denial_were_not_made() -> None:
+    denial = Denial(check="instrument", reason="INSTRUMENT_UNKNOWN", message="")
+    assert list(outcomes(denial)) == [("account", "passed"), ("state", "passed"), ("instrument", "denied")]
+
+
+def test_every_check_counts_from_zero() -> None:
+    assert {name for name, _ in presets.CHECKS} == set(CHECKS)
