@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from broker.health import Condition
-from broker.telemetry.declare import Catalogue
+from broker.telemetry.declare import Catalogue, Event
 from broker.telemetry.emitter import Emit, Emitter
 from broker.telemetry.ledger import Ledger
 from broker.telemetry.settings import TelemetrySettings
 from broker.telemetry.stream import TelemetryStream
 
+BEGIN_S = 5.0
 Conditions = Callable[[], Sequence[Condition]]
 
 
@@ -47,12 +48,21 @@ class Producer:
         """Takes an event; when it has returned, the event is counted, or dropped and counted so."""
         return self._emitter.emit
 
+    def declare(self, event: Event) -> None:
+        """Takes a further event type, from any thread."""
+        self._emitter.declare(event)
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Counts an event that cannot be taken; it stands in the ledger."""
+        self._emitter.refuse(name, reason)
+
     def ledger(self) -> Ledger:
         """What became of every event so far."""
         return self._emitter.ledger()
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._stream.begun.wait(BEGIN_S)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +64,8 @@ class TelemetryStream:
         self._spool_reason = "Ready"
         self._leave_at_s: float | None = None
         self._recovered = False
+        self.begun = threading.Event()
+        """Set once no further thread is needed: a program that ends begins none."""
         self._exchange = Exchange(
             emitter.spool, settings, talk=self._talk, mended=emitter.mended, rejected=emitter.rejected
         )
@@ -164,7 +167,9 @@ class TelemetryStream:
         """Delivers what killed predecessors left, one session after the other."""
         spool = self._emitter.spool
         own = spool.meta.session_id
-        for leftover in await asyncio.to_thread(_left_in, spool.directory.parent, own):
+        listing = asyncio.get_running_loop().run_in_executor(None, _left_in, spool.directory.parent, own)
+        self.begun.set()
+        for leftover in await listing:
             try:
                 await self._deliver(leftover)
             finally:
