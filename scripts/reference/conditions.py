@@ -18,7 +18,7 @@ SIDECAR = {
     "SecretsPublished": "a set of secrets is in the shared directory, or none is configured",
     "SecretsFresh": "no published secret expires within `health.secrets_margin_s`",
     "ProducerAlive": "the producer `health.producer` sent a heartbeat within `health.heartbeat_budget_s`",
-    "ProducerReady": "it is connected, or was within `health.reconnect_grace_s`, and its conditions hold (advice aside)",
+    "ProducerReady": "connected, or was within `health.reconnect_grace_s`, and its conditions hold (advice aside)",
     "VaultReachable": "the last request to Vault for each purpose went well (advice)",
     "SecretsAccepted": "a producer has proved the published set, or has time left to (advice)",
     "CollectorReachable": "exports succeed (advice)",

@@ -37,6 +37,10 @@ _VAULT = {
         "login_file_unreadable",
         "check that the file of secrets.auth is mounted, and its mode",
     ),
+    "secret_id_spent": (
+        "secret_id_spent",
+        "write a new one into secrets.auth.secret_id_file: bao write -f auth/approle/role/ROLE/secret-id",
+    ),
     "unexpected_answer": ("secret_unexpected", "check `source` of the secret: the engine answers in another shape"),
     "not_renderable": ("secret_not_renderable", "check the file's keys and template against the secret's fields"),
     "volume_unusable": (

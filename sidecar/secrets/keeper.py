@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from sidecar.secrets.audit import AuditTrail, hashed
 from sidecar.secrets.client import Fault, VaultError
 from sidecar.secrets.clock import Clock, wait_until
+from sidecar.secrets.credential import LoginError
 from sidecar.secrets.lease_journal import JournalError, LeaseJournal
-from sidecar.secrets.login import LoginError
 from sidecar.secrets.material import Material, made_of
 from sidecar.secrets.publish import Content
 from sidecar.secrets.render import RenderError, render

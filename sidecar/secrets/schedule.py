@@ -91,13 +91,15 @@ class Failures:
 
     def retry_at(self) -> float:
         """When a request may be made again: however the failures fall, at most ten lie in any minute."""
-        due = -NEVER
+        due = self.room_at()
         if self.in_a_row:
             delay = min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(self.in_a_row - 1, 16)) * (0.5 + 0.5 * self.chance)
-            due = self.times[-1] + max(delay, self.retry_after_s)
-        if len(self.times) >= FAILURES_PER_MINUTE:
-            due = max(due, self.times[-FAILURES_PER_MINUTE] + 60.0)
+            due = max(due, self.times[-1] + max(delay, self.retry_after_s))
         return due
+
+    def room_at(self) -> float:
+        """When one more failure would be within the ten of a minute."""
+        return self.times[-FAILURES_PER_MINUTE] + 60.0 if len(self.times) >= FAILURES_PER_MINUTE else -NEVER
 
 
 class Act(StrEnum):
@@ -170,22 +172,22 @@ def _lost(held: Held, now: float) -> str:
     return "expired" if now >= held.life.end else ""
 
 
-def next_token_step(
+def token_steps(
     life: Life | None, *, absent: str, tainted: bool, checked: float, interval_s: float, now: float
-) -> Step:
-    """The next step for the token. `life` is None where there is none that works, `absent` says why.
+) -> tuple[Step, ...]:
+    """What is due for the token: a login, and beside it what keeps the token that there is.
 
-    `tainted`: a lease may have been made under it that nobody knows; a successor and its revocation end that.
+    Each is held back by failures of its own, so that a login that fails lets no living token die. `life` is None
+    where there is none that works, `absent` says why. `tainted`: a lease may have been made under it that nobody
+    knows; a successor and its revocation end that.
     """
     if life is None:
-        return Step(act=Act.LOGIN, at=now, reason=absent)
-    if tainted:
-        return Step(act=Act.LOGIN, at=now, reason="unknown_lease")
+        return (Step(act=Act.LOGIN, at=now, reason=absent),)
     if now >= life.end:
-        return Step(act=Act.LOGIN, at=now, reason="expired")
-    steps = [
-        Step(act=Act.LOGIN, at=life.replace_at(0.0), reason="end_of_life"),
+        return (Step(act=Act.LOGIN, at=now, reason="expired"),)
+    login = Step(act=Act.LOGIN, at=life.replace_at(0.0), reason="end_of_life")
+    return (
+        Step(act=Act.LOGIN, at=now, reason="unknown_lease") if tainted else login,
         Step(act=Act.RENEW, at=life.renew_at(), reason="renewal"),
         Step(act=Act.CHECK, at=poll_at(checked, interval_s, life.chance), reason="check"),
-    ]
-    return min(steps, key=lambda step: step.at)
+    )

@@ -13,11 +13,17 @@ from runtime.secret import Secret
 from sidecar.secrets.audit import AuditTrail, hashed
 from sidecar.secrets.client import Answer, Caller, Fault, VaultError
 from sidecar.secrets.clock import Clock, wait_until
+from sidecar.secrets.credential import LoginError, SpentError, fingerprint
 from sidecar.secrets.lease_journal import JournalError, LeaseJournal
-from sidecar.secrets.login import Login, LoginError, SecretIds, log_in
-from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, next_token_step
+from sidecar.secrets.login import Login, log_in
+from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, token_steps
+from sidecar.secrets.secret_ids import SecretIds
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.status import Mishap, TokenStatus
+
+SPENT_RETRY_S = 300.0
+"""Seconds before what is used up is tried again: its role may have been mended, but that is rare."""
+LOOK_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,10 +53,13 @@ class Sessions:
         self._clock, self._trail = clock, trail
         self._secret_ids = SecretIds(settings.lease_journal)
         self._wake = asyncio.Event()
-        self._failures = Failures()
+        self._failures, self._login_failures = Failures(), Failures()
+        self._all_failures = Failures()
         self._suspect = False
         self._absent = "first"
         self._mishap: Mishap | None = None
+        self._login_mishap: Mishap | None = None
+        self._failed_with = ""
         self._last_success: datetime | None = None
         self._logins: Counter[str] = Counter()
         self.current: Session | None = None
@@ -81,6 +90,11 @@ class Sessions:
 
     async def run(self) -> None:
         """Keeps a token for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep())
+            group.create_task(self._look_for_credentials())
+
+    async def _keep(self) -> None:
         while True:
             step = self._next()
             if step.at <= self._clock.boot():
@@ -88,6 +102,18 @@ class Sessions:
                 continue
             await wait_until(self._clock, self._wake, step.at)
             self._wake.clear()
+
+    async def _look_for_credentials(self) -> None:
+        """A login that failed is tried at once with another credential: waiting is for the one that was refused."""
+        while True:
+            await self._clock.wait(asyncio.Event(), LOOK_S)
+            if self._login_failures.in_a_row and self._credentials() != self._failed_with:
+                self._login_failures.forget()
+                self._wake.set()
+
+    def _credentials(self) -> str:
+        auth = self._settings.auth
+        return fingerprint(auth.jwt_file, auth.role_id_file, auth.secret_id_file, auth.token_file)
 
     @property
     def usable(self) -> Session | None:
@@ -108,17 +134,18 @@ class Sessions:
     def status(self) -> TokenStatus:
         """For people and metrics."""
         now, session = self._clock.boot(), self.current
-        method = self._settings.auth.method
+        method, mishap = self._settings.auth.method, self._login_mishap or self._mishap
         if session is None:
-            return TokenStatus(method=method, state="none", mishap=self._mishap, logins=dict(self._logins))
+            return TokenStatus(method=method, state="none", mishap=mishap, logins=dict(self._logins))
+        failing = self._failures.in_a_row or self._login_failures.in_a_row or session.failures.in_a_row
         return TokenStatus(
             method=method,
-            state="failing" if self._failures.in_a_row or session.failures.in_a_row else "valid",
+            state="failing" if failing else "valid",
             accessor_hash=hashed(session.login.accessor),
             expires_in_s=_left(session.life.end, now),
             ends_in_s=_left(session.life.last, now),
             last_success=self._last_success,
-            mishap=self._mishap,
+            mishap=mishap,
             logins=dict(self._logins),
         )
 
@@ -126,7 +153,7 @@ class Sessions:
         """Older sessions that live on until their leases are proved replaced are only renewed."""
         now = self._clock.boot()
         session = self.current
-        step = next_token_step(
+        steps = token_steps(
             session.life if session else None,
             absent=self._absent,
             tainted=bool(session and session.tainted),
@@ -134,8 +161,14 @@ class Sessions:
             interval_s=self._settings.token_check_interval_s,
             now=now,
         )
-        step = replace(step, at=max(step.at, self._failures.retry_at()))
-        return min([step, *self._older_renewals()], key=lambda item: item.at)
+        own = [replace(step, at=max(step.at, self._held_until(step.act))) for step in steps]
+        return min([*own, *self._older_renewals()], key=lambda item: item.at)
+
+    def _held_until(self, act: Act) -> float:
+        return max(self._of(act).retry_at(), self._all_failures.room_at())
+
+    def _of(self, act: Act) -> Failures:
+        return self._login_failures if act is Act.LOGIN else self._failures
 
     def _older_renewals(self) -> list[Step]:
         return [
@@ -149,27 +182,33 @@ class Sessions:
         session = older or self.current
         try:
             if step.act is Act.LOGIN or session is None:
-                await self._log_in(step.reason)
+                session = await self._log_in(step.reason)
             elif step.act is Act.RENEW:
                 await self._renew(session)
             else:
                 await self._check(session)
         except (VaultError, LoginError, JournalError) as error:
-            self._failed(step, session if older else None, error)
+            self._failed(step, older, error)
             return
-        (session.failures if older and session else self._failures).forget()
+        self._succeeded(step, older)
+        if step.act is Act.LOGIN and session.login.renewable and self._asked(session) > session.login.ttl_s:
+            await self._take(Step(act=Act.RENEW, at=step.at, reason="extension"))
+
+    def _succeeded(self, step: Step, older: Session | None) -> None:
+        (older.failures if older else self._of(step.act)).forget()
         self._last_success = self._clock.wall()
-        if not older:
+        if step.act is Act.LOGIN:
+            self._login_mishap = self._mishap = None
+        elif not older:
             self._mishap = None
 
     def _failed(self, step: Step, older: Session | None, error: VaultError | LoginError | JournalError) -> None:
-        retry_after = error.retry_after_s if isinstance(error, VaultError) else 0.0
-        failures = older.failures if older else self._failures
-        failures.note(self._clock.boot(), self._clock.chance(), retry_after)
         name = error.fault.value if isinstance(error, VaultError) else _NAMES[type(error)]
+        failures = older.failures if older else self._of(step.act)
+        failures.note(self._clock.boot(), self._clock.chance(), _retry_after_s(error))
         if older is None:
-            status = error.status if isinstance(error, VaultError) else 0
-            self._mishap = Mishap(name=name, message=str(error), time=self._clock.wall(), status=status)
+            self._all_failures.note(self._clock.boot(), 0.0)
+            self._note_mishap(step, name, error)
         self._trail.record(f"secrets.token.{step.act.value}", outcome=name, reason=step.reason)
         denied = isinstance(error, VaultError) and error.fault is Fault.DENIED
         if older and denied:
@@ -183,6 +222,14 @@ class Sessions:
         elif self.current and self._clock.boot() >= self.current.life.end:
             self._lost("expired")
 
+    def _note_mishap(self, step: Step, name: str, error: Exception) -> None:
+        status = error.status if isinstance(error, VaultError) else 0
+        mishap = Mishap(name=name, message=str(error), time=self._clock.wall(), status=status)
+        if step.act is Act.LOGIN:
+            self._login_mishap, self._failed_with = mishap, self._credentials()
+        else:
+            self._mishap = mishap
+
     def _lost(self, reason: str) -> None:
         session, self.current = self.current, None
         self._absent = reason
@@ -194,7 +241,7 @@ class Sessions:
         self.forget(session.number)
         self.on_change()
 
-    async def _log_in(self, reason: str) -> None:
+    async def _log_in(self, reason: str) -> Session:
         if self.current and self._clock.boot() >= self.current.life.end:
             self._lost("expired")
         owned = self._settings.auth.method != "token_file"
@@ -209,9 +256,7 @@ class Sessions:
                 self._journal.end_sessions([number])
             raise
         self._journal.name_session(number, login.accessor, owned=login.owned)
-        session = self._adopt(number, login, reason)
-        if self._asked(session) > login.ttl_s and login.renewable:
-            await self._renew(session)
+        return self._adopt(number, login, reason)
 
     def _adopt(self, number: int, login: Login, reason: str) -> Session:
         now = self._clock.boot()
@@ -259,6 +304,7 @@ class Sessions:
 
 _NAMES: dict[type[Exception], str] = {
     LoginError: "credential_unreadable",
+    SpentError: "secret_id_spent",
     JournalError: "lease_journal_unwritable",
 }
 
@@ -280,6 +326,12 @@ class _Counted:
             raise
         requests["login", "ok"] += 1
         return answer
+
+
+def _retry_after_s(error: Exception) -> float:
+    if isinstance(error, SpentError):
+        return SPENT_RETRY_S
+    return error.retry_after_s if isinstance(error, VaultError) else 0.0
 
 
 def _left(end: float, now: float) -> float | None:

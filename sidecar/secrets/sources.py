@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sidecar.secrets.client import Answer
-from sidecar.secrets.login import read_credential
+from sidecar.secrets.credential import read_credential
 from sidecar.secrets.settings import SecretSettings
 
 STATIC_ROLE_MARGIN_S = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -21,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from sidecar.secrets.agent import SecretsAgent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.integration.secrets.vault import Vault, until
 from tests.openbao import OpenBao, RefusedError, running_openbao
@@ -193,6 +195,61 @@ async def test_a_wrapped_secret_id_logs_in_once_opened(vault: Vault) -> None:
         (accessor,) = vault.tokens()
         vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
         await until(lambda: agent.status().token.logins.get("revoked") == 1)
+
+
+def only_once(vault: Vault) -> None:
+    """The role's next secret id works a single time, and is in the file."""
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"secret_id_num_uses": 1})
+    renew_secret_id(vault)
+
+
+def renew_secret_id(vault: Vault) -> None:
+    found = vault.bao.call("POST", f"auth/approle/role/{vault.name}/secret-id", {})["data"]
+    (vault.place / "secret-id").write_text(found["secret_id"])
+
+
+async def test_a_used_up_secret_id_is_named_and_a_new_one_taken_at_once(vault: Vault) -> None:
+    only_once(vault)
+    async with vault.running() as agent:
+        agent.applied("broker", 1)
+        published = vault.read("database.json")
+        (accessor,) = vault.tokens()
+        vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
+        await until(lambda: (found := agent.status().token.mishap) and found.name == "secret_id_spent")
+        assert (
+            "it is used up (secret_id_num_uses), has expired or was destroyed" in agent.status().token.mishap.message
+        )
+        await asyncio.sleep(2.5)
+        assert agent.status().requests["login", "invalid"] == 1
+        assert vault.read("database.json") == published
+        renew_secret_id(vault)
+        await until(lambda: agent.status().generation_published == 2)
+        assert len(vault.leases()) == 1
+
+
+async def test_a_used_up_secret_id_costs_no_renewal_of_the_token(vault: Vault) -> None:
+    only_once(vault)
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_ttl": "3s", "token_max_ttl": "12s"})
+    settings = vault.settings()
+    auth = replace(settings.auth, max_ttl_s=12)
+    async with vault.running(replace(settings, auth=auth)) as agent:
+        await until(lambda: (found := agent.status().token.mishap) and found.name == "secret_id_spent")
+        renewed = agent.status().requests["renew", "ok"]
+        await until(lambda: agent.status().requests["renew", "ok"] > renewed)
+        assert len(vault.leases()) == 1
+
+
+async def test_a_wrapping_token_that_was_opened_before_is_named(vault: Vault) -> None:
+    wrapped = wrap(vault.bao, f"auth/approle/role/{vault.name}/secret-id")
+    vault.bao.call("POST", "sys/wrapping/unwrap", {}, token=wrapped)
+    (vault.place / "secret-id").write_text(wrapped)
+    settings = vault.settings(database=False)
+    agent = SecretsAgent(replace(settings, auth=replace(settings.auth, secret_id_wrapped=True)))
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(agent.run(stop))
+        await until(lambda: (found := agent.status().token.mishap) and found.name == "secret_id_spent")
+        stop.set()
 
 
 def wrap(bao: OpenBao, path: str) -> str:

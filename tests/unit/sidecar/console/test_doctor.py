@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.console.doctor import diagnose, unreachable
 from sidecar.secrets.rotation import Stage
-from sidecar.secrets.status import Mishap, Rejection, SecretsStatus, SecretStatus
+from sidecar.secrets.status import Mishap, Rejection, SecretsStatus, SecretStatus, TokenStatus
 from sidecar.telemetry.export import ExportStatus
 from sidecar.telemetry.ledger import EventLedger, LogLedger
 from sidecar.telemetry.producers import ProducerCondition, ProducerLedger
@@ -39,6 +39,10 @@ def no_token(name: str, status: int = 0) -> SecretsStatus:
     waiting = SecretStatus(name="venue", source="kv", state="waiting")
     token = replace(SECRETS.token, state="none", mishap=mishap(name, status))
     return replace(SECRETS, generation_published=0, token=token, secrets=(waiting,))
+
+
+def failing_token(name: str, status: int = 0) -> TokenStatus:
+    return replace(SECRETS.token, state="failing", mishap=mishap(name, status))
 
 
 def failing_secret(name: str, status: int = 0) -> SecretsStatus:
@@ -87,6 +91,7 @@ SEEDED: list[tuple[str, Change]] = [
     ("login_file_unreadable", {"secrets": no_token("credential_unreadable")}),
     ("vault_denies", {"secrets": failing_secret("denied", 403)}),
     ("vault_rate_limited", {"secrets": failing_secret("rate_limited", 429)}),
+    ("secret_id_spent", {"secrets": replace(SECRETS, token=failing_token("secret_id_spent"))}),
     ("secret_missing", {"secrets": failing_secret("not_found", 404)}),
     ("secret_unexpected", {"secrets": failing_secret("unexpected_answer")}),
     ("secret_not_renderable", {"secrets": failing_secret("not_renderable")}),

@@ -53,6 +53,8 @@ class FakeVault:
     token_max_ttl: float = 86400.0
     lease_ttl: float = 3600.0
     lease_max_ttl: float = 86400.0
+    secret_id: str = SECRET_ID
+    secret_id_uses: float = float("inf")
     kv: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -120,8 +122,9 @@ class FakeVault:
                 raise failure(404, f"{method} {path}")
 
     def _login(self, body: Mapping[str, Any]) -> Answer:
-        if (body.get("role_id"), body.get("secret_id")) != (ROLE_ID, SECRET_ID):
+        if (body.get("role_id"), body.get("secret_id")) != (ROLE_ID, self.secret_id) or self.secret_id_uses < 1:
             raise failure(400, "POST auth/approle/login")
+        self.secret_id_uses -= 1
         number, now = next(self._number), self.clock.boot()
         self.tokens[f"token-{number}"] = Token(f"accessor-{number}", now + self.token_ttl, now + self.token_max_ttl)
         auth = {"client_token": f"token-{number}", "accessor": f"accessor-{number}"}

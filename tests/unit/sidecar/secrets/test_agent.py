@@ -217,6 +217,51 @@ async def test_a_token_is_replaced_with_its_lease_before_its_own_end(make_scene:
     assert scene.vault.alive() == (1, 1)
 
 
+async def test_a_secret_id_that_is_used_up_costs_no_renewal_and_few_requests(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    auth: AuthSettings = replace(scene.settings.auth, max_ttl_s=3600.0)
+    scene.settings = replace(scene.settings, auth=auth)
+    scene.agent = scene._agent()
+    scene.vault.secret_id_uses = 1
+    scene.vault.token_ttl, scene.vault.token_max_ttl = 120.0, 3600.0
+    await scene.start()
+    scene.prove()
+    await scene.clock.advance(3400)
+    assert scene.vault.alive() == (1, 1)
+    status = scene.agent.status()
+    assert (status.token.state, status.generation_published) == ("failing", 1)
+    assert status.token.mishap
+    assert status.token.mishap.name == "secret_id_spent"
+    assert 2 <= len(scene.vault.failures("login")) <= 6
+
+
+async def test_a_new_secret_id_is_taken_at_once(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    scene.vault.secret_id_uses = 1
+    await scene.start()
+    scene.prove()
+    published = scene.read("database.json")
+    scene.vault.revoke_token("token-1")
+    await scene.clock.advance(120)
+    assert scene.read("database.json") == published
+    assert len(scene.vault.failures("login")) == 1
+    scene.vault.secret_id, scene.vault.secret_id_uses = "another", 1
+    (scene.place / "secret-id").write_text("another")
+    await scene.clock.advance(1.1)
+    assert scene.vault.alive() == (1, 1)
+    assert scene.agent.status().token.state == "valid"
+
+
+async def test_credentials_that_change_all_the_time_make_no_hot_loop(make_scene: MakeScene) -> None:
+    scene = make_scene(VENUE)
+    scene.vault.secret_id = "unknown to the agent"
+    await scene.start()
+    for number in range(120):
+        (scene.place / "secret-id").write_text(str(number))
+        await scene.clock.advance(1)
+    assert most_in_a_minute(scene.vault.failures("login")) <= 10
+
+
 async def test_an_expiry_during_a_suspend_is_made_good_within_a_second_of_waking(
     make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

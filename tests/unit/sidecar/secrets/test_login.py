@@ -10,7 +10,9 @@ import pytest
 
 from runtime.secret import Secret
 from sidecar.secrets.client import Answer
-from sidecar.secrets.login import LoginError, SecretIds, log_in
+from sidecar.secrets.credential import LoginError
+from sidecar.secrets.login import log_in
+from sidecar.secrets.secret_ids import SecretIds
 from sidecar.secrets.settings import AuthSettings
 
 AUTH = {"client_token": "t", "accessor": "a", "lease_duration": 60, "renewable": True}

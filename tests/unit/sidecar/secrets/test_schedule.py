@@ -16,8 +16,8 @@ from sidecar.secrets.schedule import (
     Life,
     Step,
     next_step,
-    next_token_step,
     poll_at,
+    token_steps,
 )
 
 chances = st.floats(0, 1, exclude_max=True)
@@ -144,7 +144,8 @@ def token_step(item: Life | None, **changes: object) -> Step:
         "interval_s": 2.0,
         "now": 100.0,
     }
-    return next_token_step(item, **(values | changes))  # type: ignore[arg-type] # names are checked by the call
+    steps = token_steps(item, **(values | changes))  # type: ignore[arg-type] # names are checked by the call
+    return min(steps, key=lambda step: step.at)
 
 
 def test_reasons_to_log_in() -> None:
@@ -152,6 +153,12 @@ def test_reasons_to_log_in() -> None:
     assert token_step(None, absent="revoked").reason == "revoked"
     assert token_step(life(), tainted=True).reason == "unknown_lease"
     assert token_step(life(), now=4000.0).reason == "expired"
+
+
+def test_a_login_that_is_due_hides_no_renewal() -> None:
+    old = life(last=3700.0, ttl_s=600.0, chance=0.0)
+    steps = token_steps(old, absent="", tainted=True, checked=100.0, interval_s=2.0, now=100.0)
+    assert {step.act: step.at for step in steps} == {Act.LOGIN: 100.0, Act.RENEW: 460.0, Act.CHECK: 102.0}
 
 
 def test_a_token_is_looked_at_between_its_renewals() -> None:
