@@ -33,6 +33,10 @@ from runtime.run import complain, run
 LABEL = "broker.role/colour"
 READY_S, BROKEN_READY_S, OWNED_S = 30.0, 8.0, 20.0
 SETTLE_S = 1.0
+IN_FLIGHT = 1000
+"""Orders that may wait for an answer: twice what a hand-over at 60/s holds back."""
+LEAST_SHARE = 0.99
+"""Of the rate asked for that must have been sent."""
 EX_SOFTWARE = 70
 
 
@@ -137,6 +141,8 @@ class Show:
     colours: list[Colour]
     session: aiohttp.ClientSession
     slowest_s: float = 0.0
+    took_s: float = 0.0
+    """For how long orders were sent."""
 
     @property
     def reasons(self) -> str:
@@ -183,7 +189,7 @@ class Show:
         return False
 
     async def _smoke(self, preview: Colour) -> bool:
-        """The command that the pre-promotion analysis runs: what a preview can show without trading."""
+        """The command that the pre-promotion analysis runs: orders that are tried and not sent."""
         key = self.stack.place.state / "api-key"
         key.write_text(self.stack.api_key)
         url = preview.addresses["api"]
@@ -231,7 +237,7 @@ async def _session(place: Place, swaps: int, orders_per_s: float, stop: asyncio.
             show = Show(stack, proxy, colours, session)
             try:
                 flow = await _run_swaps(show, swaps, orders_per_s, stop)
-                await _check(show, flow)
+                await _check(show, flow, orders_per_s)
             finally:
                 for colour in colours:
                     for child in colour.children.values():
@@ -251,8 +257,9 @@ def _colour(stack: Stack, name: str) -> Colour:
 
 async def _run_swaps(show: Show, swaps: int, orders_per_s: float, stop: asyncio.Event) -> Flow:
     await show.first()
-    flow = Flow(base_url=show.proxy.url, api_key=show.stack.api_key, chance=random.Random(1))
-    ended = asyncio.Event()
+    chance = random.Random(1)
+    flow = Flow(base_url=show.proxy.url, api_key=show.stack.api_key, chance=chance, in_flight=IN_FLIGHT)
+    ended, began = asyncio.Event(), time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(flow.run(orders_per_s, ended))
         try:
@@ -270,11 +277,12 @@ async def _run_swaps(show: Show, swaps: int, orders_per_s: float, stop: asyncio.
                 if stop.is_set():
                     break
         finally:
+            show.took_s = time.monotonic() - began
             ended.set()
     return flow
 
 
-async def _check(show: Show, flow: Flow) -> None:
+async def _check(show: Show, flow: Flow, orders_per_s: float) -> None:
     """Compares callers' answers, the venue's log and both colours' counters.
 
     Raises:
@@ -301,7 +309,14 @@ async def _check(show: Show, flow: Flow) -> None:
         "lost": len(set(flow.tally.placed) - {name.split(".")[3] for name in placed}),
         "counted": counted,
     }
+    rate = flow.tally.sent / show.took_s
     click.echo(f"{figures}; slowest hand-over {show.slowest_s:.2f} s; proxy sent {show.proxy.again} requests again")
+    click.echo(
+        f"{rate:.1f} orders/s over {show.took_s:.0f} s; latest {flow.tally.latest_s * 1000:.0f} ms after its beat; "
+        f"at most {flow.tally.most_in_flight} in flight"
+    )
+    if rate < orders_per_s * LEAST_SHARE:
+        raise ProcessError(f"{rate:.1f} orders/s were sent, {orders_per_s:g} were asked for")
     expected = {"failed": 0, "doubled": 0, "lost": 0, "counted": flow.tally.sent, "at the venue": flow.tally.sent}
     if wrong := {name: figures[name] for name, value in expected.items() if figures[name] != value}:
         raise ProcessError(f"not as it must be: {wrong}; answers {dict(flow.tally.results)}")

@@ -23,6 +23,9 @@ class Tally:
     sent: int = 0
     results: Counter[str] = field(default_factory=Counter)
     placed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    latest_s: float = 0.0
+    """How long after its beat the latest order went out."""
+    most_in_flight: int = 0
 
 
 @dataclass(slots=True)
@@ -32,18 +35,24 @@ class Flow:
     base_url: str
     api_key: str
     chance: random.Random
+    in_flight: int = 64
+    """Most orders that are waited for at once; beyond them the beat waits, and `latest_s` tells."""
     tally: Tally = field(default_factory=Tally)
     _open: list[str] = field(default_factory=list)
 
     async def run(self, per_second: float, stop: asyncio.Event) -> None:
-        """Sends `per_second` orders on an even beat until `stop`, each in its own task, at most 64 at once."""
+        """Sends `per_second` orders on an even beat until `stop`, each in its own task: answers set no pace."""
         loop = asyncio.get_running_loop()
-        slots = asyncio.Semaphore(64)
+        slots = asyncio.Semaphore(self.in_flight)
         async with self._session() as session, asyncio.TaskGroup() as orders:
-            due = loop.time()
+            due, going = loop.time(), set[asyncio.Task[None]]()
             while not stop.is_set():
                 await slots.acquire()
-                orders.create_task(self._guarded(session, slots))
+                self.tally.latest_s = max(self.tally.latest_s, loop.time() - due)
+                order = orders.create_task(self._guarded(session, slots))
+                going.add(order)
+                order.add_done_callback(going.discard)
+                self.tally.most_in_flight = max(self.tally.most_in_flight, len(going))
                 due += 1 / per_second
                 await _pause(stop, due - loop.time())
 
@@ -60,6 +69,7 @@ class Flow:
             base_url=self.base_url,
             headers={"X-API-Key": self.api_key},
             timeout=aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S),
+            connector=aiohttp.TCPConnector(limit=0),  # `in_flight` is the limit
         )
 
     async def _guarded(self, session: aiohttp.ClientSession, slots: asyncio.Semaphore) -> None:
