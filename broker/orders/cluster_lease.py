@@ -11,8 +11,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -24,6 +24,8 @@ from lightkube.resources.coordination_v1 import Lease as LeaseObject
 from broker.orders.lease import MARGIN_SHARE, boot_time_s
 
 NOT_FOUND, CONFLICT = 404, 409
+NOTE = "broker.role/handed-on"
+"""The annotation that an owner's note is kept in."""
 RETRY_S = 2.0
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class Seen:
     epoch: int = 0
     lease_s: float = 0.0
     since_s: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def wait_s(seen: Seen, *, me: str, now_s: float) -> float:
@@ -96,6 +100,8 @@ class ClusterLease:
         self._me = f"{name_of_us}@{address}" if address else name_of_us
         self._seen = Seen()
         self._renewed_s = 0.0
+        self._note: str | None = None
+        """Ours; None while we have not said anything, and what is there stays."""
         self.epoch = 0
 
     @property
@@ -127,6 +133,14 @@ class ClusterLease:
         except Exception as error:  # noqa: BLE001 - as below
             self._say("lease not read", error)
 
+    def note(self) -> str:
+        """What the owner before handed on, or we since."""
+        return self._seen.annotations.get(NOTE, "") if self._note is None else self._note
+
+    def hand_on(self, note: str) -> None:
+        """Keeps a text for whoever comes after us, from the next renewal on."""
+        self._note = note
+
     def is_wanted(self) -> bool:
         """Always: whoever has it keeps it."""
         return True
@@ -134,6 +148,7 @@ class ClusterLease:
     async def take(self) -> float:
         """Tries to become the owner: 0 where we are, else seconds until it is worth trying again."""
         self.epoch = 0
+        self._note = None
         started_s = boot_time_s()
         try:
             async with asyncio.timeout(self._lease_s / 2):
@@ -195,7 +210,7 @@ class ClusterLease:
                 raise
             self._seen = Seen(since_s=boot_time_s())
         else:
-            self._note(found)
+            self._see(found)
 
     async def _write(self, holder: str, epoch: int) -> None:
         now = datetime.now(UTC)
@@ -206,18 +221,32 @@ class ClusterLease:
             acquireTime=now if epoch != self.epoch else None,
             leaseTransitions=epoch,
         )
-        lease = LeaseObject(metadata=ObjectMeta(name=self._name, resourceVersion=self._seen.version), spec=spec)
-        self._note(await (self._api.create(lease) if self._seen.version is None else self._api.replace(lease)))
+        lease = LeaseObject(metadata=self._metadata(), spec=spec)
+        self._see(await (self._api.create(lease) if self._seen.version is None else self._api.replace(lease)))
 
-    def _note(self, found: LeaseObject) -> None:
+    def _metadata(self) -> ObjectMeta:
+        """A replacement without what others wrote there would remove it."""
+        annotations = dict(self._seen.annotations)
+        if self._note is not None:
+            annotations[NOTE] = self._note
+        return ObjectMeta(
+            name=self._name,
+            resourceVersion=self._seen.version,
+            labels=dict(self._seen.labels) or None,
+            annotations=annotations or None,
+        )
+
+    def _see(self, found: LeaseObject) -> None:
         """What is read; `since_s` stays where nothing has changed."""
-        spec = found.spec or LeaseSpec()
+        spec, metadata = found.spec or LeaseSpec(), found.metadata or ObjectMeta()
         new = Seen(
-            version=(found.metadata or ObjectMeta()).resourceVersion,
+            version=metadata.resourceVersion,
             holder=spec.holderIdentity or "",
             epoch=spec.leaseTransitions or 0,
             lease_s=float(spec.leaseDurationSeconds or 0),
             since_s=boot_time_s(),
+            labels=metadata.labels or {},
+            annotations=metadata.annotations or {},
         )
         same = (new.version, new.holder) == (self._seen.version, self._seen.holder)
         self._seen = replace(new, since_s=self._seen.since_s) if same else new

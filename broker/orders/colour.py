@@ -65,6 +65,14 @@ class ColouredLease:
         """Learns who owns it."""
         await self._inner.look()
 
+    def note(self) -> str:
+        """What the owner before handed on."""
+        return self._inner.note()
+
+    def hand_on(self, note: str) -> None:
+        """Keeps a text for whoever comes after us."""
+        self._inner.hand_on(note)
+
     async def take(self) -> float:
         """Tries to become the owner where we are active: 0 where we are, else seconds until it is worth trying."""
         if self.is_wanted():

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from broker.domain import Instrument, Order, OrderStatus
-from broker.orders import narrative, outcome, record
+from broker.orders import narrative, outcome, record, stance
 from broker.orders.entry import Action, Entry
 from broker.orders.identity import parse_tag
 from broker.orders.journal import Journal, JournalError
@@ -57,6 +57,7 @@ class Keeper:
         clock: Callable[[], datetime],
         on_change: Callable[[Order], None] = lambda _: None,
         may_write: Callable[[], bool] = lambda: True,
+        hand_on: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.journal = journal
         self.register = register
@@ -76,6 +77,7 @@ class Keeper:
         self._clock = clock
         self._on_change = on_change
         self._may_write = may_write
+        self._hand_on = hand_on
         self._waiters: dict[str, Waiter] = {}
         self._created: dict[str, Transaction] = {}
         """Creations that the stream told before the answer came."""
@@ -299,10 +301,19 @@ class Keeper:
         self._write(record.control_record(control))
         self.control = control
 
+    def inherit(self, note: str) -> None:
+        """Takes over the trading state of the owner before where it is the stricter one."""
+        heir = stance.stricter(self.control, note)
+        if heir is self.control:
+            self._hand_on(stance.note_of(heir))
+        else:
+            self.set_state(heir.state, heir.state_actor, heir.state_reason)
+
     def set_state(self, state: TradingState, actor: str, reason: str) -> None:
-        """Changes what may be traded, at once; over restarts, too, once the journal takes it."""
+        """Changes what may be traded, at once; over restarts and for later owners, too."""
         previous = self.control.state
         self.control = replace(self.control, state=state, state_actor=actor, state_reason=reason)
+        self._hand_on(stance.note_of(self.control))
         self._emit(TradingStateChanged(state=state, previous=previous, reason=reason, actor=actor))
         log.warning("trading state changed", extra={"state": str(state), "actor": actor, "reason": reason})
         try:

@@ -47,6 +47,12 @@ class Lease(Protocol):
     async def look(self) -> None:
         """Learns who owns it, without taking it."""
 
+    def note(self) -> str:
+        """What the owner before us handed on, as of our taking; empty is nothing."""
+
+    def hand_on(self, note: str) -> None:
+        """Keeps a text with the taking for whoever comes after us; written with the next renewal."""
+
 
 def boot_time_s() -> float:
     """Seconds since boot, suspension of the machine or the process included (CLOCK_BOOTTIME)."""

@@ -35,6 +35,8 @@ class LeaseRecord:
     lease_s: float
     address: str = ""
     """`host:port` of the owner's order API."""
+    note: str = ""
+    """What the owner hands on."""
 
 
 def _record_of(raw: dict[str, Any]) -> LeaseRecord:
@@ -69,6 +71,7 @@ class FileLease:
         self._alive = -1
         self._renewed_s = 0.0
         self._next = ""
+        self._note = ""
         self.epoch = 0
         """Of our taking; 0 is none."""
 
@@ -104,6 +107,7 @@ class FileLease:
         )
         if left_s > 0:
             return left_s
+        self._note = record.note if record else ""
         return 0.0 if self._claim(epoch + 1) else self._lease_s / 4
 
     def _claim(self, epoch: int) -> bool:
@@ -156,6 +160,14 @@ class FileLease:
     async def look(self) -> None:
         """The files say it at any time."""
 
+    def note(self) -> str:
+        """What the owner before handed on, or we since."""
+        return self._note
+
+    def hand_on(self, note: str) -> None:
+        """Keeps a text for whoever comes after us, from the next renewal on."""
+        self._note = note
+
     def _last(self) -> LeaseRecord | None:
         epoch = self._latest()
         return self._read(epoch) if epoch else None
@@ -169,6 +181,7 @@ class FileLease:
             renewed_s=renewed_s,
             lease_s=self._lease_s,
             address=self._address,
+            note=self._note,
         )
         return json.dumps(asdict(record)).encode()
 

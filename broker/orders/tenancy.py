@@ -33,6 +33,8 @@ class Tenancy:
         self.tenure: Tenure | None = None
         self.held = asyncio.Event()
         """Set while a tenure holds."""
+        self._noted = asyncio.Event()
+        """Set where something new is to be handed on."""
         self.draining = False
         self.following = False
         """Whether another owns the account and we wait for our turn."""
@@ -68,9 +70,15 @@ class Tenancy:
 
     async def _hold(self, stopping: asyncio.Task[Any]) -> None:
         lease = self.lease
-        tenure = Tenure(self._around, epoch=lease.epoch, may_send=lease.holds, may_write=lease.is_in_time)
+        tenure = Tenure(
+            self._around,
+            epoch=lease.epoch,
+            may_send=lease.holds,
+            may_write=lease.is_in_time,
+            hand_on=self._hand_on,
+        )
         try:
-            tenure.open()
+            tenure.open(lease.note())
         except (OSError, JournalError, FormatError) as error:
             self._conditions.set("journal", ok=False, reason=type(error).__name__, message=str(error))
             await self.lease.release()
@@ -112,10 +120,22 @@ class Tenancy:
             await asyncio.sleep(0.02)
         await self._around.prices.run()
 
+    def _hand_on(self, note: str) -> None:
+        self.lease.hand_on(note)
+        self._noted.set()
+
     async def _renew(self) -> None:
-        """Ends when the account is lost. A thread would not help: who cannot run cannot send either."""
-        while await self.lease.renew():  # noqa: ASYNC110 - a beat, nothing to wait on
-            await asyncio.sleep(self.lease.renew_every_s)
+        """Ends when the account is lost. A thread would not help: who cannot run cannot send either.
+
+        On a beat, and at once where there is something to hand on.
+        """
+        while True:
+            self._noted.clear()
+            if not await self.lease.renew():
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.lease.renew_every_s):
+                    await self._noted.wait()
         self._say_standby("Lost", f"taken by {self.lease.holder()}")
         log.error("ownership lost", extra={"holder": self.lease.holder()})
 

@@ -34,7 +34,13 @@ class Tenure:
     """Trades the account while `may_send()` holds. `open` first, then `run` until cancelled, then `close`."""
 
     def __init__(
-        self, around: Surroundings, *, epoch: int, may_send: Callable[[], bool], may_write: Callable[[], bool]
+        self,
+        around: Surroundings,
+        *,
+        epoch: int,
+        may_send: Callable[[], bool],
+        may_write: Callable[[], bool],
+        hand_on: Callable[[str], None],
     ) -> None:
         settings, emit = around.settings, around.emit
         self._around = around
@@ -57,6 +63,7 @@ class Tenure:
             clock=around.clock,
             on_change=around.on_change,
             may_write=may_write,
+            hand_on=hand_on,
         )
         self.feed = TransactionFeed(log=around.venue, deliver=self.keeper.deliver, emit=emit, applied=0)
         self._resolver = Resolver(
@@ -114,13 +121,16 @@ class Tenure:
         """Whether the venue has told what happened before."""
         return self._contact.is_made
 
-    def open(self) -> None:
+    def open(self, note: str) -> None:
         """Reads the journal; what was on its way when the process ended is unknown now.
+
+        `note` is what the owner before handed on.
 
         Raises:
             JournalError, OSError, FormatError: the journal cannot be used.
         """
         self.keeper.open()
+        self.keeper.inherit(note)
         for entry in self.keeper.register.with_status(OrderStatus.SUBMITTED):
             self.keeper.move(
                 entry.id, OrderStatus.UNKNOWN, "RESTARTED", "the process ended before the venue's answer"

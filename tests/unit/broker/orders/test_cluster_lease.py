@@ -113,6 +113,34 @@ async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: Cl
     assert standby.address() == ""
 
 
+async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock: Clock) -> None:
+    first, second, third = (lease(api, name) for name in "abc")
+    await first.take()
+    assert first.note() == ""
+    first.hand_on("halted")
+    await first.renew()
+    await first.release()
+    await second.take()
+    assert second.note() == "halted"
+    assert await third.take() == 12.0
+    clock.now_s += 12.0
+    await third.take()
+    assert third.note() == "halted"
+
+
+async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: ApiServer, clock: Clock) -> None:
+    owner = lease(api, "a")
+    await owner.take()
+    metadata = server.leases["broker-101"]["metadata"]
+    metadata |= {"labels": {"team": "fx"}, "annotations": {"why": "audit"}}
+    await owner.look()
+    owner.hand_on("active")
+    assert await owner.renew()
+    metadata = server.leases["broker-101"]["metadata"]
+    assert metadata["labels"] == {"team": "fx"}
+    assert metadata["annotations"] == {"why": "audit", "broker.role/handed-on": "active"}
+
+
 async def test_two_that_take_at_once_are_told_apart_by_the_version(api: ClusterApi, clock: Clock) -> None:
     rivals = [lease(api, name) for name in "abcde"]
     waits = await asyncio.gather(*(rival.take() for rival in rivals))

@@ -95,3 +95,16 @@ async def test_renewal_prolongs(tmp_path: Path, clock: Clock) -> None:
 async def test_holder_is_named(tmp_path: Path, clock: Clock) -> None:
     await lease(tmp_path, "blue").take()
     assert lease(tmp_path).holder().startswith("blue (process ")
+
+
+async def test_note_is_handed_on(tmp_path: Path, clock: Clock) -> None:
+    first, second, third = (lease(tmp_path) for _ in range(3))
+    await first.take()
+    first.hand_on("halted")
+    await first.renew()
+    await first.release()
+    await second.take()
+    assert second.note() == "halted"
+    await second.release()
+    await third.take()
+    assert third.note() == "halted"
