@@ -79,8 +79,7 @@ def _life_measures(status: Status) -> list[Measure]:
             for reason, count in item.reads.items()
         ]
 
-    def token() -> list[Reading]:
-        left = status().token.expires_in_s
+    def token(left: float | None) -> list[Reading]:
         return [] if left is None else [(_NONE, left)]
 
     return [
@@ -90,6 +89,13 @@ def _life_measures(status: Status) -> list[Measure]:
             "",
             "Until a published secret expires; absent for one that does not",
             each(lambda item: item.expires_in_s),
+        ),
+        Measure(
+            "gauge",
+            "sidecar.secrets.seconds_to_max_ttl",
+            "",
+            "Until a lease cannot be renewed any more; absent while that is not known",
+            each(lambda item: item.ends_in_s),
         ),
         Measure(
             "gauge",
@@ -106,7 +112,20 @@ def _life_measures(status: Status) -> list[Measure]:
             each(lambda item: int(item.failing_since is not None)),
         ),
         Measure("counter", "sidecar.secrets.reads", "{read}", "Reads of a secret, by why it was read", reads),
-        Measure("gauge", "sidecar.secrets.token.seconds_to_expiry", "", "Until our Vault token expires", token),
+        Measure(
+            "gauge",
+            "sidecar.secrets.token.seconds_to_expiry",
+            "",
+            "Until our Vault token expires",
+            lambda: token(status().token.expires_in_s),
+        ),
+        Measure(
+            "gauge",
+            "sidecar.secrets.token.seconds_to_max_ttl",
+            "",
+            "Until our Vault token cannot be renewed any more; absent while that is not known",
+            lambda: token(status().token.ends_in_s),
+        ),
     ]
 
 

@@ -51,12 +51,31 @@ _VAULT = {
 }
 
 
-def _vault_finding(who: str, mishap: Document) -> Finding:
+def _vault_finding(who: str, mishap: Document, secrets: Document) -> Finding:
     fault, todo = _VAULT.get(mishap["name"], ("secrets_failing", "read the sidecar's log: grep secrets."))
     code = f" (HTTP {mishap['status']})" if mishap.get("status") else ""
-    return Finding(
-        fault=fault, evidence=f"{who}: {mishap['message']}{code}", next=todo, explains=("secrets_unpublished",)
-    )
+    evidence = f"{who}: {mishap['message']}{code}{_lasting(secrets)}"
+    return Finding(fault=fault, evidence=evidence, next=todo, explains=("secrets_unpublished",))
+
+
+def _lasting(secrets: Document) -> str:
+    """How long the producer can go on with what is published, if nothing more is to be had from Vault."""
+    if not secrets["generation"]:
+        return ""
+    ends = [(item["expires_in_s"], item["name"]) for item in secrets["secrets"] if item["expires_in_s"] is not None]
+    if not ends:
+        return "; what is published does not expire"
+    left, name = min(ends)
+    return f"; what is published lasts {_period(left)} ({name} expires first)"
+
+
+def _period(seconds: float) -> str:
+    """Rounded down: to the second below two minutes, then to the minute."""
+    whole = max(0, int(seconds))
+    if whole < 120:  # noqa: PLR2004 - two minutes
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _secrets_faults(status: Document) -> Iterator[Finding]:
@@ -65,14 +84,14 @@ def _secrets_faults(status: Document) -> Iterator[Finding]:
     if not secrets["configured"]:
         return
     if secrets["mishap"]:
-        yield _vault_finding("publication", secrets["mishap"])
+        yield _vault_finding("publication", secrets["mishap"], secrets)
     token = secrets["token"]
     if token["state"] != "valid" and token["mishap"]:
-        yield _vault_finding("login" if token["state"] == "none" else "token", token["mishap"])
+        yield _vault_finding("login" if token["state"] == "none" else "token", token["mishap"], secrets)
         return
     for secret in secrets["secrets"]:
         if secret["mishap"] and secret["state"] in {"failing", "waiting"}:
-            yield _vault_finding(f"secret {secret['name']}", secret["mishap"])
+            yield _vault_finding(f"secret {secret['name']}", secret["mishap"], secrets)
 
 
 def _secrets_unpublished(status: Document) -> Iterator[Finding]:

@@ -29,9 +29,10 @@ def test_secrets_are_told_by_name_and_what_does_not_expire_has_no_expiry() -> No
         SECRETS,
         counters={"publications": 4},
         requests={("read", "ok"): 7, ("login", "denied"): 1},
+        token=replace(SECRETS.token, ends_in_s=80_000.0),
         secrets=(
             replace(SECRETS.secrets[0], reads={"first": 1}, last_success=datetime(2026, 1, 1, tzinfo=UTC)),
-            replace(SECRETS.secrets[1], failing_since=datetime(2026, 1, 1, tzinfo=UTC)),
+            replace(SECRETS.secrets[1], ends_in_s=7200.0, failing_since=datetime(2026, 1, 1, tzinfo=UTC)),
         ),
     )
     found = read(secrets_measures(lambda: status))
@@ -43,6 +44,8 @@ def test_secrets_are_told_by_name_and_what_does_not_expire_has_no_expiry() -> No
     assert found["sidecar.secrets.last_success"] == [({"secret": "venue"}, 1767225600.0)]
     assert ({"operation": "login", "outcome": "denied"}, 1) in found["sidecar.secrets.requests"]
     assert found["sidecar.secrets.token.seconds_to_expiry"] == [({}, 1200.0)]
+    assert found["sidecar.secrets.seconds_to_max_ttl"] == [({"secret": "database"}, 7200.0)]
+    assert found["sidecar.secrets.token.seconds_to_max_ttl"] == [({}, 80_000.0)]
 
 
 def test_on_the_page_they_have_the_names_that_alerts_ask_for() -> None:

@@ -168,7 +168,11 @@ def test_every_finding_has_its_evidence_and_what_to_do() -> None:
 
 EVIDENCE: list[tuple[Change, str]] = [
     ({"secrets": no_token("sealed", 503)}, "login: read secret/data/broker/venue: refused (HTTP 503)"),
-    ({"secrets": failing_secret("denied", 403)}, "secret venue: read secret/data/broker/venue: refused (HTTP 403)"),
+    (
+        {"secrets": failing_secret("denied", 403)},
+        "secret venue: read secret/data/broker/venue: refused (HTTP 403); "
+        "what is published lasts 10 min (database expires first)",
+    ),
     (
         {"secrets": rejected_secret()},
         "broker could not use database of generation 3: authentication_failed: password refused",
@@ -180,6 +184,24 @@ EVIDENCE: list[tuple[Change, str]] = [
         "broker dropped: a.b 4 (spool_full)",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("left", "lasting"),
+    [
+        (None, "what is published does not expire"),
+        (-4.0, "what is published lasts 0 s (database expires first)"),
+        (119.9, "what is published lasts 119 s (database expires first)"),
+        (3 * 3600 + 59.0, "what is published lasts 3 h 0 min (database expires first)"),
+    ],
+)
+def test_while_vault_is_away_it_says_how_long_the_producer_can_go_on(left: float | None, lasting: str) -> None:
+    secrets = replace(
+        SECRETS,
+        token=replace(SECRETS.token, state="none", mishap=mishap("unreachable")),
+        secrets=(SECRETS.secrets[0], replace(SECRETS.secrets[1], expires_in_s=left)),
+    )
+    assert diagnose(document(secrets=secrets))[0].evidence.endswith(f"; {lasting}")
 
 
 @pytest.mark.parametrize(("changes", "evidence"), EVIDENCE)
