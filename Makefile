@@ -30,6 +30,9 @@ $(VENV)/test.done: $(VENV)/run.done requirements/test.txt
 .PHONY: env
 env: $(VENV)/run.done ## make the environment that the programs run in
 
+.PHONY: test-env
+test-env: $(VENV)/test.done ## make the environment that checks and tests run in
+
 .PHONY: run
 run: env ## start everything on this machine (ORDERS_PER_S=5 FOR=30s)
 	@exec $(BIN)/python -m devstack --orders-per-s $(ORDERS_PER_S) $(if $(FOR),--for $(FOR))
@@ -74,8 +77,8 @@ bench: $(VENV)/test.done ## measure, beside baselines, into bench/results.json
 .PHONY: soak
 soak: $(VENV)/test.done ## the sweeps at full size (hours): kills, ambiguous answers, hostile input, rotations
 	@SEED=$${SEED:-$$RANDOM} TELEMETRY_KILLS=200 TELEMETRY_OUTAGE_S=600 TELEMETRY_STALL_S=60 KILLS=500 BROKER_KILLS=50 DAY_KILLS=144 AMBIGUOUS=500 ROTATIONS=1000 \
-	 CRASH_EXAMPLES=2000 HOSTILE_MESSAGES=100000 HOSTILE_BODIES=100000 REQUIRE_ALL=1 $(BIN)/python -m pytest -v -o timeout=14400 \
-	 tests/e2e/telemetry tests/integration/orders tests/integration/api tests/integration/secrets \
+	 FRESH_CONTAINER=1 CRASH_EXAMPLES=2000 HOSTILE_MESSAGES=100000 HOSTILE_BODIES=100000 REQUIRE_ALL=1 $(BIN)/python -m pytest -v -o timeout=14400 \
+	 tests/documents tests/e2e/telemetry tests/integration/orders tests/integration/api tests/integration/secrets \
 	 tests/unit/sidecar/telemetry/test_crash.py tests/unit/sidecar/telemetry/test_hostile.py tests/unit/broker/api/test_surroundings.py
 
 .PHONY: otelcol

@@ -1,11 +1,10 @@
-"""Every block marked `sh` in the how-to pages is run as it stands, against a stack of real processes."""
+"""Every block marked `sh` in the pages is run as it stands, against a stack of real processes."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
-import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,23 +14,12 @@ import pytest_asyncio
 
 from devstack.flow import Flow
 from devstack.stack import Stack
+from tests.documents.blocks import ROOT, Block, blocks
 from tests.e2e.stack_fixture import running_stack
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("add-event", "add-secret", "rotate", "debug")
-BLOCK = re.compile(r"^( *)```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-WELL_KNOWN = {"8000": "probes", "9464": "metrics"}
+WELL_KNOWN = {"8000": "probes", "9464": "metrics", "8080": "api"}
 """Ports that the pages name, for those that the stack was given."""
-
-
-def blocks() -> list[tuple[str, str]]:
-    texts = [(page, (ROOT / "docs" / "how-to" / f"{page}.md").read_text()) for page in PAGES]
-    return [
-        (page, found[2].replace("\n" + found[1], "\n").strip())
-        for page, text in texts
-        for found in BLOCK.finditer(text)
-    ]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -50,12 +38,14 @@ def surroundings(stack: Stack) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("page", "block"), blocks())
-async def test_a_block_ends_well(stack: Stack, page: str, block: str) -> None:
+@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.name)
+async def test_a_block_ends_well(stack: Stack, block: Block, tmp_path: Path) -> None:
     # The page on telemetry is compared, not written: a test leaves the tree as it is.
-    script = block.replace("-m broker.telemetry.document", "-m broker.telemetry.document --check")
+    script = block.text.replace("-m broker.telemetry.document", "-m broker.telemetry.document --check")
     for port, name in WELL_KNOWN.items():
         script = script.replace(f"http://127.0.0.1:{port}", stack.addresses[name])
+    (tmp_path / "key").write_text(stack.api_key)
+    script = script.replace("$(cat key)", f"$(cat {tmp_path / 'key'})")
     placed = asyncio.create_task(place_orders(stack))
     try:
         process = await asyncio.create_subprocess_exec(
@@ -65,7 +55,7 @@ async def test_a_block_ends_well(stack: Stack, page: str, block: str) -> None:
         output, _ = await process.communicate()
     finally:
         placed.cancel()
-    assert process.returncode == 0, f"{page}:\n{script}\n{output.decode()}"
+    assert process.returncode == 0, f"{block.name}:\n{script}\n{output.decode()}"
     assert output
 
 
