@@ -67,7 +67,32 @@ def latency(*, fast: float, slow: float) -> Series:
     }
 
 
+def tried(*, good: float, bad: float) -> Series:
+    labels = 'pod="p1",rollouts_pod_template_hash="green",method="POST",route="/v1/orders/test"'
+    return {
+        f'broker_http_requests_total{{{labels},status_class="2xx"}}': rising(good),
+        f'broker_http_requests_total{{{labels},status_class="5xx"}}': rising(bad),
+    }
+
+
+def tried_latency(*, fast: float, slow: float) -> Series:
+    labels = 'pod="p1",rollouts_pod_template_hash="green",method="POST",route="/v1/orders/test"'
+    return {
+        f'broker_http_request_duration_seconds_bucket{{{labels},le="1"}}': rising(fast),
+        f'broker_http_request_duration_seconds_bucket{{{labels},le="5"}}': rising(fast + slow),
+        f'broker_http_request_duration_seconds_bucket{{{labels},le="+Inf"}}': rising(fast + slow),
+    }
+
+
 CASES: dict[tuple[str, str], tuple[Series, bool]] = {
+    ("preview-errors", "good"): (tried(good=30, bad=0), True),
+    ("preview-errors", "bad"): (tried(good=30, bad=1), False),
+    ("preview-errors", "empty"): ({}, False),
+    ("preview-errors", "nan"): (tried(good=0, bad=0), False),
+    ("preview-latency-p99", "good"): (tried_latency(fast=30, slow=0), True),
+    ("preview-latency-p99", "bad"): (tried_latency(fast=30, slow=1), False),
+    ("preview-latency-p99", "empty"): ({}, False),
+    ("preview-latency-p99", "nan"): (tried_latency(fast=0, slow=0), False),
     ("secrets-fresh", "good"): (generations(7), True),
     ("secrets-fresh", "bad"): (generations(6), False),
     ("secrets-fresh", "empty"): ({}, False),

@@ -100,3 +100,25 @@ def test_probes_stand_on_the_container_that_a_restart_helps(overlay: str) -> Non
     liveness, startup = broker["livenessProbe"], sidecar["startupProbe"]
     assert liveness["periodSeconds"] * liveness["failureThreshold"] > 360
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
+
+
+def smoke_commands(overlay: str) -> list[list[str]]:
+    metrics = only(rendered(overlay), "AnalysisTemplate", "broker-pre-promotion")["spec"]["metrics"]
+    jobs = [metric["provider"]["job"]["spec"] for metric in metrics if "job" in metric["provider"]]
+    return [job["template"]["spec"]["containers"][0]["command"] for job in jobs]
+
+
+def test_no_order_is_placed_before_a_promotion_but_on_the_practice_account() -> None:
+    (production,) = smoke_commands("production")
+    assert "--preview" in production
+    assert ["--preview" in command for command in smoke_commands("staging")] == [True, False]
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_a_preview_is_measured_after_the_orders_that_it_tried(overlay: str) -> None:
+    metrics = only(rendered(overlay), "AnalysisTemplate", "broker-pre-promotion")["spec"]["metrics"]
+    (rounds,) = [part for part in smoke_commands(overlay)[0] if part.startswith("--rounds=")]
+    tried_s = int(rounds.removeprefix("--rounds="))
+    delays = {item["name"]: seconds(item["initialDelay"]) for item in metrics if item["name"].startswith("preview-")}
+    assert set(delays) == {"preview-errors", "preview-latency-p99"}
+    assert all(tried_s < delay for delay in delays.values())

@@ -25,6 +25,7 @@ async def test_a_tried_order_is_not_placed(api: Client) -> None:
         "ask": "1.10020",
     }
     assert (len(api.desk.tried), api.desk.placed) == (1, [])
+    assert api.events[-1].route == "/v1/orders/test", "what the pre-promotion analysis measures"
 
 
 async def test_a_preview_answers_itself_and_passes_nothing_on(api: Client) -> None:
