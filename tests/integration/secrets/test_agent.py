@@ -44,6 +44,17 @@ async def test_a_new_version_is_published_and_the_lease_stays(vault: Vault) -> N
         assert vault.leases() == before
 
 
+async def test_lives_are_told_as_the_server_counts_them(vault: Vault) -> None:
+    async with vault.running() as agent:
+        (lease,), (accessor,) = vault.leases(), vault.tokens()
+        told = agent.status()
+        lease_id = f"database/creds/{vault.name}/{lease}"
+        counted = vault.bao.call("POST", "sys/leases/lookup", {"lease_id": lease_id})["data"]["ttl"]
+        token = vault.bao.call("POST", "auth/token/lookup-accessor", {"accessor": accessor})["data"]["ttl"]
+    assert told.secrets[1].expires_in_s == pytest.approx(min(counted, token), abs=1.5)
+    assert told.token.expires_in_s == pytest.approx(token, abs=1.5)
+
+
 async def test_the_old_lease_goes_only_after_the_new_one_is_proved(vault: Vault) -> None:
     async with vault.running() as agent:
         agent.applied("broker", 1)

@@ -170,8 +170,10 @@ EVIDENCE: list[tuple[Change, str]] = [
     ({"secrets": no_token("sealed", 503)}, "login: read secret/data/broker/venue: refused (HTTP 503)"),
     (
         {"secrets": failing_secret("denied", 403)},
-        "secret venue: read secret/data/broker/venue: refused (HTTP 403); "
-        "what is published lasts 10 min (database expires first)",
+        (
+            "secret venue: read secret/data/broker/venue: refused (HTTP 403); "
+            "what is published lasts 10 min (database expires first)"
+        ),
     ),
     (
         {"secrets": rejected_secret()},
