@@ -32,6 +32,9 @@ ASK_AGAIN_S = 30.0
 """Seconds between questions whether a refused token is taken again: no storm."""
 CONDITION, VENUE = "credentials", "venue-token"
 EVERY = "all"
+NO_AUTHORITY = (
+    'orders.standby is forward and ca.crt is missing: publish it beside tls.crt, or set orders.standby = "refuse"'
+)
 
 
 class Venue(Protocol):
@@ -68,7 +71,7 @@ class Credentials:
         self,
         settings: CredentialSettings,
         *,
-        account: str,
+        accounts: tuple[str, ...],
         needs_tls: bool,
         venue: Venue,
         database: Database,
@@ -80,7 +83,7 @@ class Credentials:
         clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings
-        self._account = account
+        self._accounts = accounts
         self._needs_tls = needs_tls
         self._venue = venue
         self._database = database
@@ -191,11 +194,14 @@ class Credentials:
     async def _prove(self, generation: Generation) -> _Proof:
         if generation.venue_token is None:
             raise GenerationError(generation.number, "venue", "Missing", "venue.json is not in the generation")
-        if generation.venue_account not in {None, self._account}:
-            message = f"the token is for account {generation.venue_account}, the configuration says {self._account}"
+        if generation.venue_account not in {None, *self._accounts}:
+            says = ", ".join(self._accounts)
+            message = f"the token is for account {generation.venue_account}, the configuration says {says}"
             raise GenerationError(generation.number, generation.name_of("venue.json"), "WrongAccount", message)
         if self._needs_tls and generation.certificate is None:
             raise GenerationError(generation.number, "tls", "Missing", "api.tls is required and tls.crt is missing")
+        if self._needs_tls and self._asks_peers and generation.certificate and not generation.certificate.authority:
+            raise GenerationError(generation.number, "tls", "Missing", NO_AUTHORITY)
         token_doubt = await self._prove_token(generation, generation.venue_token)
         engine, login_doubt = await self._prove_database(generation)
         return _Proof(generation, engine, token_doubt or login_doubt)

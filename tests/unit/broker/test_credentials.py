@@ -58,7 +58,7 @@ class Bench:
         self.tls = new_context() if needs_tls else None
         self.credentials = Credentials(
             CredentialSettings(directory=directory, retry_s=5.0, poll_s=0.05),
-            account="101-004-1234567-001",
+            accounts=("101-004-1234567-001",),
             needs_tls=needs_tls,
             venue=self.venue,
             database=Database(HistorySettings(url=f"sqlite+aiosqlite:///{directory / 'history.sqlite'}")),
@@ -296,6 +296,16 @@ async def test_certificates_are_asked_of_clients_where_brokers_pass_on(
     held = bench.credentials.certificate()
     assert held is not None
     assert held.authority is not None
+
+
+async def test_brokers_that_pass_on_are_not_ready_without_the_authority_of_the_others(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, needs_tls=True, asks_peers=True)
+    certificate, key = make_pair("one")
+    publish(tmp_path, 1, {**usual_files(), "tls.crt": certificate, "tls.key": key})
+    await bench.credentials.look(0)
+
+    assert bench.stream.said == [("rejected", 1, "tls", "Missing")]
+    assert bench.credentials.certificate() is None
 
 
 async def test_reloads_are_events_without_secrets(bench: Bench) -> None:
