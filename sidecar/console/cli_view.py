@@ -9,12 +9,14 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from sidecar.console.finding import Finding
 
 Document = dict[str, Any]
+MARKS = {"ok": "✓", "advice": "!", "fault": "✕", "": " "}
 COLOURS = {"ok": "green", "advice": "yellow", "fault": "red", "": ""}
 
 
@@ -35,6 +37,8 @@ class View:
     columns: tuple[str, ...]
     rows: Sequence[Row]
     document: Any = None
+    cards: bool = False
+    """Whether a row has too much to say for a line of a table: its cells stand below each other."""
 
 
 @contextmanager
@@ -52,7 +56,17 @@ def writer(*, live: bool = False) -> Iterator[Callable[[View], None]]:
 
 def _drawn(view: View) -> RenderableType:
     title = Text(view.title, style="bold green" if view.well else "bold red")
+    if view.cards:
+        return Group(title, *map(_card, view.rows))
     return Group(title, _table(view)) if view.rows else title
+
+
+def _card(row: Row) -> RenderableType:
+    """The first cell as a head, the others below it, the last as a command to copy."""
+    head, *said, command = row.cells
+    lines: list[RenderableType] = [Text(f"\n{MARKS[row.mark]} {head}", style=COLOURS[row.mark])]
+    lines += [Padding(Text(cell), (0, 0, 0, 2)) for cell in said]
+    return Group(*lines, Padding(Text(f"$ {command}", style="bold"), (0, 0, 0, 2)))
 
 
 def plain_lines(view: View) -> Iterable[str]:
@@ -68,8 +82,7 @@ def _table(view: View) -> Table:
     for name in view.columns:
         table.add_column(name, overflow="fold")
     for row in view.rows:
-        mark = {"ok": "✓", "advice": "!", "fault": "✕", "": " "}[row.mark]
-        table.add_row(Text(mark, style=COLOURS[row.mark]), *(Text(cell) for cell in row.cells))
+        table.add_row(Text(MARKS[row.mark], style=COLOURS[row.mark]), *(Text(cell) for cell in row.cells))
     return table
 
 
@@ -159,14 +172,16 @@ def _said(item: Document) -> str:
 
 def findings_view(findings: Sequence[Finding]) -> View:
     """`sidecar doctor`: each fault with its evidence and the next command."""
-    rows = [Row(mark="fault", cells=(item.fault, item.evidence, item.next)) for item in findings]
+    rows = [Row(mark="fault", cells=(item.fault, item.evidence, item.next, item.command)) for item in findings]
     title = f"{len(findings)} fault{'s' if len(findings) != 1 else ''}" if findings else "No fault found"
-    return View(well=not findings, title=title, columns=("fault", "evidence", "next"), rows=rows)
+    return View(
+        well=not findings, title=title, columns=("fault", "evidence", "next", "command"), rows=rows, cards=True
+    )
 
 
 def finding_json(finding: Finding) -> Document:
     """A finding for a program."""
-    return {key: value for key, value in asdict(finding).items() if key != "explains"}
+    return {key: value for key, value in asdict(finding).items() if key != "explains"} | {"command": finding.command}
 
 
 def event_line(event: Document) -> str:

@@ -6,18 +6,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.console.remedy import COMMANDS
+
 Document = dict[str, Any]
 """The status document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A fault (constant name), what shows it, and the next command; `explains` are faults that follow from it."""
+    """A fault (constant name), what shows it, and what to do; `explains` are faults that follow from it."""
 
     fault: str
     evidence: str
     next: str
     explains: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What to type next."""
+        return COMMANDS[self.fault]
 
 
 Check = Callable[[Document], Iterator[Finding]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -79,11 +80,14 @@ def test_a_refused_secret_is_listed_with_who_refused_it() -> None:
     assert lines(shown)[-1] == "fault\tdatabase\tbroker\trefused\t\tauth_failed: no"
 
 
-FINDING = Finding(fault="vault_sealed", evidence="login: 503", next="bao operator unseal", explains=("x",))
+FINDING = Finding(fault="vault_sealed", evidence="login: 503", next="unseal it", explains=("x",))
 
 
 def test_findings_are_shown_with_evidence_and_what_to_do() -> None:
-    assert lines(view.findings_view([FINDING])) == ["1 fault", "fault\tvault_sealed\tlogin: 503\tbao operator unseal"]
+    assert lines(view.findings_view([FINDING])) == [
+        "1 fault",
+        "fault\tvault_sealed\tlogin: 503\tunseal it\tbao status; bao operator unseal",
+    ]
     assert lines(view.findings_view([])) == ["No fault found"]
 
 
@@ -91,7 +95,8 @@ def test_a_finding_for_a_program_has_what_a_person_sees() -> None:
     assert view.finding_json(FINDING) == {
         "fault": "vault_sealed",
         "evidence": "login: 503",
-        "next": "bao operator unseal",
+        "next": "unseal it",
+        "command": "bao status; bao operator unseal",
     }
 
 
@@ -107,3 +112,20 @@ def test_markup_in_a_message_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     with view.writer() as write:
         write(view.findings_view([replace(FINDING, evidence="[red]odd[/red] [link=x]")]))
     assert "[red]odd[/red] [link=x]" in target.getvalue()
+
+
+def test_on_a_terminal_a_finding_ends_with_its_command_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = io.StringIO()
+    terminal = Console(file=target, force_terminal=True, width=60, no_color=True)
+    monkeypatch.setattr(view, "Console", lambda **_: terminal)
+    with view.writer() as write:
+        write(view.findings_view([FINDING]))
+    shown = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", target.getvalue()).splitlines()]
+    assert shown == [
+        "1 fault",
+        "",
+        "✕ vault_sealed",
+        "  login: 503",
+        "  unseal it",
+        "  $ bao status; bao operator unseal",
+    ]

@@ -7,6 +7,7 @@ import click
 
 from sidecar.__main__ import main
 from sidecar.console.doctor_secrets import _VAULT
+from sidecar.console.remedy import COMMANDS
 from sidecar.health.conditions import PROBES, Facts, evaluate
 from sidecar.health.probes import PATHS
 from sidecar.health.settings import HealthSettings
@@ -36,8 +37,26 @@ def test_the_page_lists_every_condition() -> None:
 
 
 def test_the_page_lists_every_fault_that_the_doctor_knows() -> None:
-    known = {name for name, _ in SEEDED} | {fault for fault, _ in _VAULT.values()} | {"sidecar_unreachable"}
-    assert set(rows("What the doctor knows")) == known
+    assert set(rows("What the doctor knows")) == known_faults()
+
+
+def known_faults() -> set[str]:
+    return {name for name, _ in SEEDED} | {fault for fault, _ in _VAULT.values()} | {"sidecar_unreachable"}
+
+
+def test_every_fault_has_a_next_command() -> None:
+    assert set(COMMANDS) == known_faults() | {"secrets_failing"}
+
+
+def test_the_next_commands_are_commands_that_there_are() -> None:
+    assert isinstance(main, click.Group)
+    programs = {"kubectl", "curl", "time", "openssl", "bao", "df", "ls", "sidecar", "broker"}
+    for line in COMMANDS.values():
+        for command in line.split("; "):
+            program, *arguments = command.split()
+            assert program in programs
+            if program == "sidecar" and not arguments[0].startswith("-"):
+                assert arguments[0] in main.commands
 
 
 def test_the_page_lists_every_command() -> None:
