@@ -85,7 +85,9 @@ class FakeDesk:
         if self.fault is not None:
             raise self.fault
         self.tried.append(request)
-        return Trial(denial=self.denial, checks=("account", "state"), quote=self.quotes([request.instrument])[0])
+        return Trial(
+            denial=self.denial, checks=("account", "state"), quote=next(iter(self.quotes([request.instrument])), None)
+        )
 
     async def cancel(self, order_id: str) -> Order:
         if self.fault is not None:
