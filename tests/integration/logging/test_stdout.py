@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.telemetry.servers import Server, collector, collector_binary, engine
+from tests.integration.telemetry.servers import Server, collector, collector_binary, engine, fetch
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
 CONFIG = Path(__file__).resolve().parents[3] / "k8s" / "logging" / "stdout" / "config.yaml"
+REQUEST_ID = "7f3c9a52-0b51-4c27-9d0e-58b7c5d1a6e2"
 LINES = [
     (
         '{"timestamp": "2026-10-01T10:00:00.250000+00:00", "severity": "WARNING", "event": "secrets.revoke",'
-        ' "service": "sidecar", "logger": "sidecar.secrets.audit", "outcome": "denied"}'
+        ' "service": "sidecar", "logger": "sidecar.secrets.audit", "outcome": "denied",'
+        f' "request_id": "{REQUEST_ID}", "lease": "5f3a9c", "secret": "database"}}'
     ),
     (
         '{"timestamp": "2026-10-01T10:00:01.500000+00:00", "severity": "INFO", "event": "listening",'
@@ -38,8 +40,13 @@ def test_a_line_of_stdout_becomes_a_document_parsed_redacted_and_routed(tmp_path
             with node:
                 node.wait(lambda: len(search.documents("default", "*")) == len(LINES), "both lines are found")
         (audit,) = search.documents("default", "broker.audit")
+        # What the server's own audit log calls `request.id` finds the deed.
+        query = f"attributes.request_id:%22{REQUEST_ID}%22"
+        found = fetch(f"{search.url}/logs-broker.audit.otel-default/_search?q={query}")
         (other,) = search.documents("default")
     assert audit["_source"]["event_name"] == "secrets.revoke"
+    assert found is not None
+    assert [item["_id"] for item in found["hits"]["hits"]] == [audit["_id"]]
     assert audit["_source"]["severity_number"] == 13
     assert audit["_source"]["@timestamp"] == "1790848800250.0"
     assert other["_source"]["event_name"] == "listening"

@@ -9,57 +9,23 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import asyncpg
 import pytest
-import tomli_w
 
-from runtime.config import effective
-from sidecar.secrets.settings import AuthSettings, SecretsSettings
+from sidecar.secrets.settings import AuthSettings
+from tests.integration.secrets.child import process, written
 from tests.integration.secrets.vault import Vault, until
 
 pytestmark = pytest.mark.real
-SCRIPT = Path(__file__).with_name("agent_process.py")
 ROTATIONS = int(os.environ.get("ROTATIONS", "60"))
 """1,000 in a soak."""
-
-
-def written(vault: Vault, settings: SecretsSettings) -> Path:
-    """The settings as a file."""
-    path = vault.place / "secrets.toml"
-    path.write_text(tomli_w.dumps(without_none(effective(settings))))
-    return path
-
-
-def without_none(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: without_none(item) for key, item in value.items() if item is not None}
-    return [without_none(item) for item in value] if isinstance(value, list) else value
-
-
-@contextmanager
-def process(vault: Vault, path: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The agent as a process, its output in the file `log`."""
-    environ = {**os.environ, "PYTHONPATH": ".:proto", "VAULT_TOKEN": "ambient-token"}
-    with (vault.place / "log").open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(path), *options], stdout=log, stderr=log, env=environ
-        )
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait(10)
 
 
 def generation(vault: Vault) -> int:

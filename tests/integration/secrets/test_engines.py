@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
+import subprocess
 import threading
 import time
 import urllib.request
@@ -24,8 +25,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from sidecar.secrets.agent import SecretsAgent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
+from tests.integration.secrets.child import process, written
 from tests.integration.secrets.vault import Vault, until
 from tests.openbao import OpenBao, RefusedError, running_openbao
+from tests.require import require_binary
 
 pytestmark = pytest.mark.real
 TLS_FILES = (
@@ -382,16 +385,28 @@ async def test_a_projected_token_logs_in_by_kubernetes_over_tls(vault: Vault) ->
             agent.goodbye("broker")
 
 
+def documented_join() -> str:
+    """The query of the page on secrets, word for word."""
+    page = (Path(__file__).parents[3] / "docs" / "secrets.md").read_text()
+    return page.split("## Audit")[1].split("```")[1].strip()
+
+
 async def test_our_audit_joins_the_servers_own(tmp_path: Path) -> None:
+    require_binary("jq", remedy="apt install jq")
     log = tmp_path / "audit.log"
     (tmp_path / "audit.hcl").write_text(f'audit "file" "file" {{ options {{ file_path = "{log}" }} }}')
     with running_openbao(f"-config={tmp_path / 'audit.hcl'}") as bao:
         vault = Vault(bao=bao, postgres=None, place=tmp_path, name="audited")  # type: ignore[arg-type] # not used
         bao.write_kv("audited/venue", token="first")
         bao.approle(tmp_path, policy="audited", rules='path "secret/*" { capabilities = ["read"] }')
-        async with vault.running(vault.settings(database=False)):
-            pass
-        entries = [json.loads(line) for line in log.read_text().splitlines()]
-    paths = {entry["request"].get("id"): entry["request"]["path"] for entry in entries if entry["type"] == "response"}
-    joined = {event.name: paths[event.request_id] for event in vault.audit if event.request_id}
-    assert joined == {"secrets.login": "auth/approle/login", "secrets.read": "secret/data/audited/venue"}
+        with process(vault, written(vault, vault.settings(database=False)), "prove"):
+            await until((tmp_path / "published" / "manifest.json").exists)
+    (tmp_path / "log").rename(tmp_path / "sidecar.log")
+    query = subprocess.run(
+        ["bash", "-c", documented_join()], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    found = [json.loads(line) for line in query.stdout.splitlines()]
+    assert [item["path"] for item in found] == ["auth/approle/login", "secret/data/audited/venue"]
+    said = [json.loads(line) for line in (tmp_path / "sidecar.log").read_text().splitlines()]
+    ours = {item["request_id"]: item["event"] for item in said if "request_id" in item}
+    assert [ours[item["id"]] for item in found] == ["secrets.login", "secrets.read"]
