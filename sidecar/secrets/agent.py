@@ -8,8 +8,9 @@ from datetime import datetime
 
 from sidecar.secrets import material as of
 from sidecar.secrets.audit import AuditEvent, AuditTrail, log_audit
-from sidecar.secrets.client import Caller, Connection, VaultClient
+from sidecar.secrets.client import Caller, VaultClient
 from sidecar.secrets.clock import Clock, SystemClock, wait_until
+from sidecar.secrets.connection import Connection
 from sidecar.secrets.keeper import Keeper
 from sidecar.secrets.lease_journal import LeaseJournal
 from sidecar.secrets.material import Material

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sidecar.secrets.audit import AuditTrail, hashed
-from sidecar.secrets.client import Fault, VaultError
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.credential import LoginError
+from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.lease_journal import JournalError, LeaseJournal
 from sidecar.secrets.material import Material, made_of
 from sidecar.secrets.publish import Content

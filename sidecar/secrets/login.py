@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtime.secret import Secret
-from sidecar.secrets.client import Answer, Caller, Fault, VaultError
+from sidecar.secrets.answer import Answer
+from sidecar.secrets.client import Caller
 from sidecar.secrets.credential import LoginError, read_credential
+from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.secret_ids import SecretIds, spent
 from sidecar.secrets.settings import AuthSettings
 

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from sidecar.secrets.audit import AuditTrail, hashed
-from sidecar.secrets.client import Fault, VaultError
 from sidecar.secrets.clock import Clock
+from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.lease_journal import LeaseJournal, SessionRecord
 from sidecar.secrets.material import Material
 from sidecar.secrets.proofs import Proofs

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from runtime.atomic_file import replace_file
 from runtime.secret import Secret
-from sidecar.secrets.client import Caller, Fault, VaultError
+from sidecar.secrets.client import Caller
 from sidecar.secrets.credential import LoginError, SpentError, digest, read_credential
+from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.settings import AuthSettings
 
 FILE = "secret-id.json"

@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from runtime.secret import Secret
+from sidecar.secrets.answer import Answer
 from sidecar.secrets.audit import AuditTrail, hashed
-from sidecar.secrets.client import Answer, Caller, Fault, VaultError
+from sidecar.secrets.client import Caller
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.credential import LoginError, SpentError, fingerprint
+from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.lease_journal import JournalError, LeaseJournal
 from sidecar.secrets.login import Login, log_in
 from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, token_steps

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sidecar.secrets.client import Answer
+from sidecar.secrets.answer import Answer
 from sidecar.secrets.credential import read_credential
 from sidecar.secrets.settings import SecretSettings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ from hvac.adapters import RawAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from runtime.secret import Secret
-from sidecar.secrets.client import MAX_ANSWER_BYTES, Answer, Connection, Fault, VaultError, deadline, read_answer
+from sidecar.secrets.answer import MAX_ANSWER_BYTES, Answer, read_answer
+from sidecar.secrets.connection import Connection
+from sidecar.secrets.fault import Fault, VaultError
 
 Transport = Callable[[str, str, Secret | None, Mapping[str, Any] | None], Answer]
 _CHUNK = 64 << 10
@@ -45,7 +48,7 @@ def make_transport(connection: Connection) -> Transport:
     def transport(method: str, path: str, token: Secret | None, body: Mapping[str, Any] | None) -> Answer:
         operation = f"{method} {path}"
         headers = {"X-Vault-Token": token.reveal()} if token else {}
-        left = deadline(connection.connect_timeout_s + connection.request_timeout_s)
+        left = _deadline(connection.connect_timeout_s + connection.request_timeout_s)
         try:
             with adapter.request(
                 method.lower(), f"/v1/{path}", headers=headers, stream=True, data=_encoded(body)
@@ -94,3 +97,9 @@ def _translated(operation: str, error: requests.RequestException) -> VaultError:
             return VaultError(Fault.TIMEOUT, operation, "the answer did not end in time")
         return VaultError(Fault.CONNECTION, operation, "the connection broke")
     return VaultError(Fault.PROTOCOL, operation, type(error).__name__)
+
+
+def _deadline(seconds: float) -> Callable[[], float]:
+    """A function that says the seconds left."""
+    end = time.monotonic() + seconds
+    return lambda: end - time.monotonic()

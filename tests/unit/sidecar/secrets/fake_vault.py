@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.secret import Secret
-from sidecar.secrets.client import Answer, Fault, VaultError
+from sidecar.secrets.answer import Answer
 from sidecar.secrets.clock import Clock
+from sidecar.secrets.fault import Fault, VaultError
 
 Rule = Callable[[str, str], VaultError | None]
 ROLE_ID, SECRET_ID = "role", "secret"

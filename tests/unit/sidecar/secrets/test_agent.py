@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.secrets.client import Fault, VaultError
+from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.publish import Publisher, PublishError
 from sidecar.secrets.settings import AuthSettings, FileSettings
 from tests.unit.sidecar.secrets.fake_vault import Token, failure, on, unreachable

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 from runtime.secret import Secret
-from sidecar.secrets.client import Answer, Connection, Fault, VaultClient, VaultError
+from sidecar.secrets.answer import Answer
+from sidecar.secrets.client import VaultClient
+from sidecar.secrets.connection import Connection
+from sidecar.secrets.fault import Fault, VaultError
 from tests.unit.sidecar.secrets.hostile_server import answering, serving
 
 CANARY = 'c4n4ry/"+ ümlaut'

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runtime.secret import Secret
-from sidecar.secrets.client import Answer
+from sidecar.secrets.answer import Answer
 from sidecar.secrets.credential import LoginError
 from sidecar.secrets.login import log_in
 from sidecar.secrets.secret_ids import SecretIds

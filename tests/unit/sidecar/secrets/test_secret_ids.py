@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from runtime.secret import Secret
-from sidecar.secrets.client import Answer, Fault, VaultError
+from sidecar.secrets.answer import Answer
 from sidecar.secrets.credential import SpentError
+from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.login import Login, log_in
 from sidecar.secrets.secret_ids import SecretIds
 from sidecar.secrets.settings import AuthSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.secrets.client import Answer
+from sidecar.secrets.answer import Answer
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.sources import SourceError, read_request, read_secret, read_version, version_request
 
