@@ -19,11 +19,18 @@ WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 HOURS = {"5m": 1 / 12, "30m": 0.5, "1h": 1, "2h": 2, "6h": 6, "1d": 24, "3d": 72}
 RUNBOOKS = "https://runbooks.example.internal/broker"
 DASHBOARDS = "https://grafana.example.internal/d"
+BELL = """\
+22
+- (month() > bool 3) * (month() < bool 11)
+- (month() == bool 3) * (day_of_month() - day_of_week() > bool 7)
+- (month() == bool 11) * (day_of_month() - day_of_week() < bool 1)"""
+"""The hour in UTC at which the week of foreign exchange opens and closes: 17:00 in New York, whose summer lasts from
+the second Sunday of March to the first of November (Energy Policy Act of 2005, section 110)."""
 MARKET_OPEN = """\
 1 - clamp_max(
   (day_of_week() == bool 6)
-  + (day_of_week() == bool 0) * (hour() < bool 22)
-  + (day_of_week() == bool 5) * (hour() >= bool 22),
+  + (day_of_week() == bool 0) * (hour() < bool market:bell:hour)
+  + (day_of_week() == bool 5) * (hour() >= bool market:bell:hour),
   1)"""
 Tree = dict[str, Any]
 
@@ -37,16 +44,21 @@ def burn_factor(budget: float, window: str, days: int) -> float:
 
 
 def recording_rules(objectives: Tree) -> Iterator[Tree]:
-    """The market's hours and each ratio of each objective, once for each window."""
-    yield {"record": "market:open", "expr": MARKET_OPEN}
+    """Each ratio of each objective, once for each window."""
     for item in objectives["objectives"]:
         labels = {"slo": item["name"]}
         if "bad_time" in item:
-            yield {"record": "slo:bad:indicator", "labels": labels, "expr": item["bad_time"]}
+            yield {"record": "slo:bad:indicator", "labels": labels, "expr": _indicator(item)}
         for window in WINDOWS:
             yield {"record": f"slo:error:ratio_{window}", "labels": labels, "expr": _ratio(item, window)}
         yield {"record": "slo:events:increase_1h", "labels": labels, "expr": _volume(item)}
         yield {"record": "slo:objective:ratio", "labels": labels, "expr": f"vector({item['objective']})"}
+
+
+def _indicator(item: Tree) -> str:
+    """While the market is closed nothing is recorded: a weekend must not burn Monday's budget."""
+    bad = str(item["bad_time"])
+    return f"{bad}\nand on () market:open == 1" if item["market_hours"] else bad
 
 
 def _ratio(item: Tree, window: str) -> str:
@@ -110,22 +122,27 @@ def groups() -> list[Tree]:
     burning = list(burn_alerts(objectives))
     for rule in [*burning, *(rule for rules in found.values() for rule in rules)]:
         _link(rule)
+    market = [{"record": "market:bell:hour", "expr": BELL}, {"record": "market:open", "expr": MARKET_OPEN}]
     return [
+        {"name": "market", "interval": "30s", "rules": market},
         {"name": "slo.recording", "interval": "30s", "rules": list(recording_rules(objectives))},
         {"name": "slo.burn", "rules": burning},
         *({"name": name, "rules": rules} for name, rules in found.items()),
     ]
 
 
+_OPEN = "while market open"
 _RISE = re.compile(r"rise by \(([^)]*)\) \((\w+(?:\{[^}]*\})?)\[(\w+)\]\)")
 
 
 def expand(expr: str) -> str:
-    """`rise by (labels) (counter[window])` as PromQL: how much it grew, its first appearance included.
+    """The two abbreviations of alerts/ as PromQL.
 
-    `increase()` sees nothing when a series begins above zero, and a counter of something rare begins with the
-    first time that it happens.
+    `while market open` mutes at a weekend, and where nobody says whether it is one does not.
+    `rise by (labels) (counter[window])` is how much it grew, its first appearance included: `increase()` sees nothing
+    when a series begins above zero, and a counter of something rare begins with the first time that it happens.
     """
+    expr = expr.replace(_OPEN, "unless on () market:open == 0")
     return _RISE.sub(r"(sum by (\1) (increase(\2[\3])) > 0\nor sum by (\1) (\2 unless \2 offset \3) > 0)", expr)
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from tests.integration.telemetry.servers import Engine, collector, collector_binary, engine, fetch
@@ -60,6 +60,48 @@ SEEDS = [
     *[deed("denied") for _ in range(6)],
     *[record("broker.api.error", ERROR, error_type="timeout") for _ in range(301)],
 ]
+TOKEN = "0123456789abcdef0123456789abcdef-0123456789abcdef0123456789abcdef"
+CANARIES = [
+    LogRecord(
+        event_name="otlp",
+        severity_number=INFO,
+        time_unix_nano=1,
+        body=AnyValue(string_value="GET /v3/accounts/101-001-1234567-001/orders"),
+        attributes=[
+            KeyValue(key="account", value=AnyValue(string_value="101-001-1234567-001")),
+            KeyValue(key="when", value=AnyValue(string_value="2026-11-24 and 555-123-4567")),
+            KeyValue(
+                key="deep",
+                value=AnyValue(
+                    kvlist_value=KeyValueList(values=[KeyValue(key="t", value=AnyValue(string_value=TOKEN))])
+                ),
+            ),
+            KeyValue(
+                key="list",
+                value=AnyValue(
+                    array_value=ArrayValue(values=[AnyValue(string_value="hvs.CAESIJ0000canary00000000")])
+                ),
+            ),
+        ],
+    ),
+    LogRecord(
+        time_unix_nano=1,
+        body=AnyValue(
+            string_value=json.dumps(
+                {
+                    "event": "stdout",
+                    "url": "https://api.example.internal:443",
+                    "mail": "somebody@example.internal",
+                    "account": "001-011-5838423-002",
+                    "password": 'canary"quoted',
+                    "deep": {"sent": f"Bearer {TOKEN}", "db.password": "canary"},
+                },
+                separators=(",", ":"),
+            )
+        ),
+    ),
+]
+"""What must not be stored: tokens whole, accounts' numbers but for their ends."""
 GOOD = [record("broker.order.transition", INFO, status="filled", order_id="3"), deed("ok")]
 
 
@@ -112,10 +154,11 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with engine(place) as found:
         found.install_templates()
         with collector(place, found.url) as pipe:
-            for namespace, records in (("seeded", SEEDS), ("good", GOOD)):
+            for namespace, records in (("seeded", SEEDS), ("good", GOOD), ("canaries", CANARIES)):
                 send(pipe.endpoint, namespace, records)
             found.wait(lambda: len(found.documents("seeded", "*")) == len(SEEDS), "every seed is found")
             found.wait(lambda: len(found.documents("good", "*")) == len(GOOD), "every good record is found")
+            found.wait(lambda: len(found.documents("canaries", "*")) == len(CANARIES), "every canary is found")
             yield found
 
 
@@ -186,3 +229,19 @@ def test_audit_records_are_in_a_data_stream_of_their_own(search: Engine) -> None
     assert {item["_source"]["event_name"] for item in audit} == {"secrets.revoke"}
     assert len(audit) == 7
     assert len(search.documents("seeded")) == len(SEEDS) - 7
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.xdist_group("search-engine")
+def test_no_secret_is_stored_at_any_depth_and_an_account_only_in_part(search: Engine) -> None:
+    found = {item["_source"]["event_name"]: item["_source"] for item in search.documents("canaries", "*")}
+    stored = json.dumps(found)
+    assert [text for text in (TOKEN, "canary", "1234567", "5838423") if text in stored] == []
+    assert found["otlp"]["body"]["text"] == "GET /v3/accounts/101-001-*****-001/orders"
+    assert found["otlp"]["attributes"]["account"] == "101-001-*****-001"
+    assert found["otlp"]["attributes"]["when"] == "2026-11-24 and 555-123-4567"
+    line = found["stdout"]["attributes"]
+    assert (line["account"], line["deep"]["sent"]) == ("001-011-*****-002", "Bearer ***")
+    assert (line["url"], line["mail"]) == ("https://api.example.internal:443", "somebody@example.internal")
+    assert {item["attributes"]["redacted"] for item in found.values()} == {True}

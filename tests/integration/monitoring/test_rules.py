@@ -42,7 +42,7 @@ def test_every_alert_fires_on_its_series_and_not_on_good_ones(tmp_path: Path) ->
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": written}))
     cases = yaml.safe_load((MONITORING / "tests" / "alerts.yaml").read_text())
     assert {case["alert_rule_test"][0]["alertname"] for case in cases["tests"]} == {
-        rule["alert"] for group in written for rule in group["rules"]
+        rule["alert"] for group in written for rule in group["rules"] if "alert" in rule
     }
     (tmp_path / "alerts.yaml").write_text(yaml.safe_dump({**cases, "rule_files": ["rules.yaml"]}))
     result = promtool("test", "rules", str(tmp_path / "alerts.yaml"))
@@ -123,4 +123,37 @@ def test_one_lost_order_of_a_quiet_night_does_not_page(tmp_path: Path) -> None:
     file = tmp_path / "quiet.yaml"
     file.write_text(yaml.safe_dump(case))
     result = promtool("test", "rules", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("alert", ["VenueDisconnected", "PricesStale"])
+@pytest.mark.parametrize(("moment", "fires"), [("20h", True), ("50h", False)], ids=["Thursday", "Saturday"])
+def test_a_silent_venue_pages_while_the_market_is_open(
+    tmp_path: Path, alert: str, moment: str, *, fires: bool
+) -> None:
+    groups = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]
+    kept = [
+        {**group, "rules": [rule for rule in group["rules"] if rule.get("alert", alert) == alert]}
+        for group in groups
+        if group["name"] in ("market", "broker.venue")
+    ]
+    series = {
+        'broker_connection_status{channel="rest"}': "0x600",
+        'broker_stream_last_message_age_seconds{stream="prices"}': "60x600",
+    }
+    case = {
+        "interval": "5m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": 'count(ALERTS{alertstate="firing"})',
+                "eval_time": moment,
+                "exp_samples": [{"labels": "{}", "value": 1}] if fires else [],
+            }
+        ],
+    }
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": kept}))
+    tree = {"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [case]}
+    (tmp_path / "closed.yaml").write_text(yaml.safe_dump(tree))
+    result = promtool("test", "rules", str(tmp_path / "closed.yaml"))
     assert result.returncode == 0, result.stdout + result.stderr
