@@ -14,12 +14,13 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-$(VENV)/run.done: requirements/run.txt requirements/dev.txt pyproject.toml
+$(VENV)/run.done: requirements/run.txt requirements/dev.txt pyproject.toml $(wildcard scripts/commands/*)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing what the programs need (requirements/run.txt, dev.txt)"
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/dev.txt
 	@echo "$(CURDIR)" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/broker-sidecar.pth
 	@echo "$(CURDIR)/proto" >> $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/broker-sidecar.pth
+	@cp scripts/commands/* $(BIN)/
 	@touch $@
 
 $(VENV)/test.done: $(VENV)/run.done requirements/test.txt

@@ -77,4 +77,4 @@ def _run(config: Config) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="broker")

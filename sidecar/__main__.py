@@ -82,4 +82,4 @@ def _run(config: Config) -> int:
 add_commands(main)
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="sidecar")

@@ -71,7 +71,7 @@ def _ask(question: Coroutine[Any, Any, int]) -> None:
         sys.exit(EX_OK)
 
 
-@click.command()
+@click.command(short_help="Says whether all is well, and if not why.")
 @JSON
 @CONSOLE
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
@@ -83,7 +83,7 @@ def status(path: Path | None, as_json: bool, url: str | None, watch: bool) -> No
     _ask(_show(_url(path, url), view.status_view, as_json, watch))
 
 
-@click.command()
+@click.command(short_help="Lists the secrets and where each stands.")
 @JSON
 @CONSOLE
 @click.pass_obj
@@ -111,7 +111,7 @@ async def _show(url: str, view: Callable[[dict[str, Any]], Any], as_json: bool, 
             await asyncio.sleep(WATCH_S)
 
 
-@click.command()
+@click.command(short_help="Follows the producers' events.")
 @JSON
 @CONSOLE
 @click.option("--filter", "words", default="", help="Show events in which each of these words occurs.")
@@ -123,21 +123,21 @@ def events(path: Path | None, as_json: bool, url: str | None, words: str, count:
 
 
 async def _follow(url: str, as_json: bool, words: list[str], count: int | None) -> int:
-    from sidecar.console.cli_view import event_line  # noqa: PLC0415 - see _settings
+    from sidecar.console.cli_view import event_line, event_writer  # noqa: PLC0415 - see _settings
     from sidecar.console.client import Sidecar  # noqa: PLC0415 - see _settings
 
-    shown = 0
+    shown, write = 0, event_writer()
     async for event in Sidecar(url).events():
         line = json.dumps(event) if as_json else event_line(event)
         if all(word in line.lower() for word in words):
-            print(line, flush=True)
+            print(line, flush=True) if as_json else write(event)
             shown += 1
             if shown == count:
                 return EX_OK
     return EX_OK
 
 
-@click.command()
+@click.command(short_help="Names each fault, its evidence and the next command.")
 @JSON
 @CONSOLE
 @click.pass_obj
@@ -157,27 +157,29 @@ async def _examine(url: str, as_json: bool) -> int:
     except UnreachableError as error:
         findings, code = [unreachable(url, str(error))], EX_UNAVAILABLE
     if as_json:
-        print(json.dumps([cli_view.finding_json(item) for item in findings]))
+        print(json.dumps([item.json() for item in findings]))
     else:
         with cli_view.writer() as write:
             write(cli_view.findings_view(findings))
     return code if findings else EX_OK
 
 
-@click.command()
+@click.command(short_help="Reads a secret again and publishes it.")
+@JSON
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every secret.")
 @click.pass_obj
-def rotate(path: Path | None, name: str | None, everything: bool) -> None:
+def rotate(path: Path | None, name: str | None, everything: bool, as_json: bool) -> None:
     """Has a secret read again at its source and published; asks the control socket beside the journal."""
     from sidecar.console.client import rotate as ask  # noqa: PLC0415 - see _settings
     from sidecar.console.control import control_path  # noqa: PLC0415 - see _settings
 
     if bool(name) == everything:
         raise click.UsageError("name one secret, or give --all")
-    _ask(_say(ask(control_path(_settings(path).telemetry.journal_directory), name)))
+    _ask(_say(ask(control_path(_settings(path).telemetry.journal_directory), name), name, as_json))
 
 
-async def _say(question: Coroutine[Any, Any, str]) -> int:
-    print(await question)
+async def _say(question: Coroutine[Any, Any, str], name: str | None, as_json: bool) -> int:
+    said = await question
+    print(json.dumps({"secret": name, "answer": said}) if as_json else said)
     return EX_OK

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -14,8 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.console.finding import Finding
+from sidecar.console.period import period
 
 Document = dict[str, Any]
+ERROR, WARN = 17, 13
+"""Severity numbers of OpenTelemetry's logs data model, from which an event is an error or a warning."""
 MARKS = {"ok": "✓", "advice": "!", "fault": "✕", "": " "}
 COLOURS = {"ok": "green", "advice": "yellow", "fault": "red", "": ""}
 
@@ -92,18 +96,24 @@ _TITLES = {"healthy": "All is well", "degraded": "Works, with a flaw", "down": "
 def status_view(status: Document) -> View:
     """`sidecar status`: the verdict, the conditions that fail, the flow and its ledger."""
     health, flow = status["health"], status["flow"]
-    rows = [_condition_row(item) for item in (health["why"] or health["conditions"])]
+    rows = [_condition_row(item, status["time"]) for item in (health["why"] or health["conditions"])]
     rows.extend(_producer_row(item) for item in status["producers"])
     rows.append(_flow_row("events in", flow["in"], "held"))
     rows.append(_flow_row("log records out", flow["out"], "queued"))
-    title = f"{_TITLES[health['state']]} since {health['since']}"
+    title = f"{_TITLES[health['state']]} for {_age(health['since'], status['time'])} (since {health['since']})"
     well = health["state"] != "down"
-    return View(well=well, title=title, columns=("what", "state", "why"), rows=rows, document=status)
+    return View(well=well, title=title, columns=("what", "state", "for", "why"), rows=rows, document=status)
 
 
-def _condition_row(item: Document) -> Row:
+def _condition_row(item: Document, now: str) -> Row:
     mark = "ok" if item["ok"] else "advice" if item["advisory"] else "fault"
-    return Row(mark=mark, cells=(item["name"], item["reason"], item["message"]))
+    return Row(mark=mark, cells=(item["name"], item["reason"], _age(item["since"], now), item["message"]))
+
+
+def _age(since: str | None, now: str) -> str:
+    if since is None:
+        return ""
+    return period((datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds())
 
 
 def _producer_row(producer: Document) -> Row:
@@ -114,7 +124,7 @@ def _producer_row(producer: Document) -> Row:
     heartbeat = "never heard" if age is None else f"heartbeat {age:.1f} s ago"
     secrets = f"secrets of generation {producer['applied_generation']}"
     return Row(
-        mark="ok" if producer["connected"] else "fault", cells=(producer["id"], state, f"{heartbeat}, {secrets}")
+        mark="ok" if producer["connected"] else "fault", cells=(producer["id"], state, "", f"{heartbeat}, {secrets}")
     )
 
 
@@ -122,7 +132,7 @@ def _flow_row(name: str, side: Document, backlog: str) -> Row:
     lost = f"{side['lost']} lost" + (f" ({_counts(side['lost_by'])})" if side["lost"] else "")
     return Row(
         mark="fault" if side["lost"] else "",
-        cells=(name, f"{side['rate']:.1f}/s", f"{side['backlog']} {backlog}, {lost}"),
+        cells=(name, f"{side['rate']:.1f}/s", "", f"{side['backlog']} {backlog}, {lost}"),
     )
 
 
@@ -160,14 +170,14 @@ def _secret_row(secret: Document) -> Row:
 
 def _expiry(item: Document) -> str:
     left = item["expires_in_s"]
-    return "does not expire" if left is None else f"{left:.0f} s left"
+    return "does not expire" if left is None else f"{period(left)} left"
 
 
 def _said(item: Document) -> str:
     if item["mishap"] and item["state"] not in {"fresh", "valid"}:
         return f"{item['mishap']['name']}: {item['mishap']['message']}"
     step = item.get("next_step")
-    return f"{step} in {item['next_in_s']:.0f} s" if step and item.get("next_in_s") is not None else ""
+    return f"{step} in {period(item['next_in_s'])}" if step and item.get("next_in_s") is not None else ""
 
 
 def findings_view(findings: Sequence[Finding]) -> View:
@@ -179,15 +189,34 @@ def findings_view(findings: Sequence[Finding]) -> View:
     )
 
 
-def finding_json(finding: Finding) -> Document:
-    """A finding for a program."""
-    return {key: value for key, value in asdict(finding).items() if key != "explains"} | {"command": finding.command}
-
-
 def event_line(event: Document) -> str:
-    """One event on one line."""
-    values = " ".join(f"{key}={value}" for key, value in event["attributes"].items())
+    """One event on one line, numbers to six digits; `--json` has all of them."""
+    values = " ".join(f"{key}={_number(value)}" for key, value in event["attributes"].items())
     return f"{event['time']} {event['producer']} {event['name']} {values}".rstrip()
+
+
+def _number(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def event_text(event: Document) -> Text:
+    """The same for a terminal: what to look for stands out, faults most."""
+    severity = event.get("severity", 0)
+    name = Text(
+        event["name"], style="bold red" if severity >= ERROR else "bold yellow" if severity >= WARN else "bold"
+    )
+    values = [Text.assemble((f"{key}=", "dim"), str(_number(value))) for key, value in event["attributes"].items()]
+    return Text(" ").join(
+        [Text(event["time"][11:23], style="dim"), Text(event["producer"], style="dim"), name, *values]
+    )
+
+
+def event_writer() -> Callable[[Document], None]:
+    """Shows events: coloured on a terminal, plain lines elsewhere."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        return lambda event: print(event_line(event), flush=True)
+    return lambda event: console.print(event_text(event), soft_wrap=True)
 
 
 def _counts(table: dict[str, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.console.finding import Check, Document, Finding
+from sidecar.console.period import period
 
 EXPIRY_SOON_S = 60.0
 
@@ -66,16 +67,7 @@ def _lasting(secrets: Document) -> str:
     if not ends:
         return "; what is published does not expire"
     left, name = min(ends)
-    return f"; what is published lasts {_period(left)} ({name} expires first)"
-
-
-def _period(seconds: float) -> str:
-    """Rounded down: to the second below two minutes, then to the minute."""
-    whole = max(0, int(seconds))
-    if whole < 120:  # noqa: PLR2004 - two minutes
-        return f"{whole} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return f"; what is published lasts {period(left)} ({name} expires first)"
 
 
 def _secrets_faults(status: Document) -> Iterator[Finding]:

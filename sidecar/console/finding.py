@@ -26,5 +26,9 @@ class Finding:
         """What to type next."""
         return COMMANDS[self.fault]
 
+    def json(self) -> Document:
+        """As a document."""
+        return {"fault": self.fault, "evidence": self.evidence, "next": self.next, "command": self.command}
+
 
 Check = Callable[[Document], Iterator[Finding]]

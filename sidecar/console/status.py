@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.console.curve import History, panel_quantiles, panel_rates, rates
+from sidecar.console.doctor import diagnose
 from sidecar.console.settings import PanelSettings
 from sidecar.health.conditions import PROBES, Condition, verdict
 from sidecar.health.probes import condition_json, time_text
@@ -50,14 +51,19 @@ class Parts:
 
 
 def status_document(parts: Parts) -> JsonObject:
-    """The document of `/api/status`."""
+    """The document of `/api/status`, what the doctor makes of it included."""
+    made = _document(parts)
+    return made | {"findings": [finding.json() for finding in diagnose(made)]}
+
+
+def _document(parts: Parts) -> JsonObject:
     return {
         "version": parts.identity.version,
         "pid": parts.identity.pid,
         "time": time_text(parts.now_ns),
         "started": time_text(parts.identity.started_ns),
         "interval_s": parts.interval_s,
-        "health": health_json(parts.conditions),
+        "health": health_json(parts.conditions, parts.producers),
         "flow": flow_json(parts),
         "producers": [producer_json(item, parts.now_ns) for item in parts.producers],
         "ledger": ledger_json(parts.ledger),
@@ -68,18 +74,43 @@ def status_document(parts: Parts) -> JsonObject:
     }
 
 
-def health_json(conditions: Sequence[Condition]) -> JsonObject:
+def health_json(conditions: Sequence[Condition], producers: Sequence[ProducerStatus] = ()) -> JsonObject:
     """Whether all is well, and if not why and since when: what a probe asks for goes before what is advice."""
-    failing = sorted((item for item in conditions if not item.ok), key=lambda item: (item.advisory, item.since_ns))
+    why = sorted(_causes(conditions, producers), key=lambda item: (item["advisory"], item["since"]))
     verdicts = {probe: verdict(probe, conditions).ok for probe in PROBES}
-    state = "down" if any(not item.advisory for item in failing) else "degraded" if failing else "healthy"
+    state = "down" if any(not item["advisory"] for item in why) else "degraded" if why else "healthy"
+    well_since = time_text(max((item.since_ns for item in conditions), default=0))
     return {
         "state": state,
-        "since": time_text(failing[0].since_ns if failing else max((c.since_ns for c in conditions), default=0)),
-        "why": [condition_json(item) for item in failing],
+        "since": why[0]["since"] if why else well_since,
+        "why": why,
         "probes": {probe: {"ok": ok, "conditions": list(PROBES[probe])} for probe, ok in verdicts.items()},
         "conditions": [condition_json(item) for item in conditions],
     }
+
+
+def _causes(conditions: Sequence[Condition], producers: Sequence[ProducerStatus]) -> list[JsonObject]:
+    """What fails. A producer's own conditions say more than that it is not ready, and its advice is told too."""
+    unready = any(item.name == "ProducerReady" and not item.ok for item in conditions)
+    theirs = [
+        {
+            **_plain(item),
+            "name": f"{producer.producer_id} {item.name}",
+            "since": time_text(item.since_ns),
+            "advisory": item.advisory or not unready,
+        }
+        for producer in producers
+        if producer.connected
+        for item in producer.conditions
+        if not item.ok
+    ]
+    told = any(not item["advisory"] for item in theirs)
+    ours = [item for item in conditions if not item.ok and not (told and _is_said_by_producer(item))]
+    return [*map(condition_json, ours), *theirs]
+
+
+def _is_said_by_producer(item: Condition) -> bool:
+    return item.name == "ProducerReady" and item.reason not in {"NotAlive", "NotConnected"}
 
 
 def flow_json(parts: Parts) -> JsonObject:

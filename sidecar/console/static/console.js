@@ -7,26 +7,26 @@ import { ago, byId, bytes, clock, count, make, millis, pill, reasons, say, short
 
 const TITLES = { healthy: "All is well", degraded: "Works, with a flaw", down: "Not ready" };
 
-// A producer's own failing conditions say more than that it is not ready.
-function causes(status) {
-  const failing = status.producers.flatMap((producer) => producer.conditions
-    .filter((item) => !item.ok && !item.advisory)
-    .map((item) => ({ ...item, name: `${producer.id} ${item.name}` })));
-  return status.health.why.flatMap((item) => (item.name === "ProducerReady" && item.reason !== "NotAlive" && failing.length ? failing : [item]));
+// What the doctor says: the remedy, and the command to type.
+function drawTodo(findings) {
+  byId("todo-box").hidden = !findings.length;
+  show(byId("todo"), ...findings.map((item) => make("li", null, make("b", null, item.fault.replaceAll("_", " ")),
+    make("span", null, item.next), make("code", null, item.command))));
 }
 
 function drawVerdict(status, now) {
   const health = status.health;
   byId("verdict").dataset.state = health.state;
   say(byId("verdict-title"), TITLES[health.state]);
-  say(byId("verdict-since"), `since ${clock(health.since)}, for ${ago(health.since, now)}`);
-  const found = causes(status);
+  say(byId("verdict-since"), `since ${clock(health.since, now)} UTC, for ${ago(health.since, now)}`);
+  const found = health.why;
   say(byId("announcement"), [TITLES[health.state], ...found.map((item) => `${item.name}: ${item.reason}`)].join(". "));
   const why = found.map((item) => make("li", item.advisory ? "advice" : null,
     make("strong", null, `${item.name}: ${item.reason}`),
     make("span", "text", item.message),
-    make("span", "quiet", `since ${clock(item.since)}, ${ago(item.since, now)}`)));
+    make("span", "quiet", `since ${clock(item.since, now)}, ${ago(item.since, now)}`)));
   show(byId("verdict-why"), ...why);
+  drawTodo(status.findings);
   const probes = Object.entries(health.probes).map(([name, probe]) =>
     make("li", null, pill(probe.ok ? "good" : "bad", `/${name} ${probe.ok ? "passes" : "fails"}`)));
   show(byId("probes"), ...probes);
@@ -53,7 +53,7 @@ function arrow(side, backlogName, broken) {
     side.lost ? make("p", "reasons", reasons(side.lost_by)) : null);
 }
 
-function producerStop(producer) {
+function producerStop(producer, published) {
   if (!producer) return stop("no producer", "off", "never connected", "it opens the telemetry socket");
   const failing = producer.conditions.filter((item) => !item.ok && !item.advisory);
   const silent = producer.heartbeat_age_s === null || producer.heartbeat_age_s > 10;
@@ -62,10 +62,14 @@ function producerStop(producer) {
   else if (!producer.connected) state = ["bad", "not connected"];
   else if (silent) state = ["bad", "silent"];
   else if (failing.length) state = ["bad", failing[0].reason];
-  return stop(producer.id, ...state,
+  const made = stop(producer.id, ...state,
     `heartbeat ${producer.heartbeat_age_s === null ? "never" : `${producer.heartbeat_age_s.toFixed(1)} s ago`}`,
-    `secrets: generation ${producer.applied_generation || "–"} in use`,
     producer.ledger ? `spool ${bytes(producer.ledger.spool_bytes)}` : "no ledger yet");
+  const used = producer.applied_generation;
+  const behind = published && used !== published;
+  made.append(make("p", behind ? "warn" : "quiet",
+    behind ? `uses secrets of generation ${used || "none"}, not ${published}` : `secrets: generation ${used || "–"} in use`));
+  return made;
 }
 
 function sidecarStop(status, now) {
@@ -92,7 +96,7 @@ function collectorStop(status, now) {
 
 function drawFlow(status, now) {
   const [first, ...others] = status.producers;
-  const producer = producerStop(first);
+  const producer = producerStop(first, status.secrets.configured ? status.secrets.generation : 0);
   if (others.length) producer.append(make("p", "quiet", `and ${others.map((item) => item.id).join(", ")}`));
   const away = [status.export.logs, status.export.metrics].some((item) => item.failing_since);
   show(byId("flow"), producer, arrow(status.flow.in, "held", first && !first.connected && !first.goodbye),
@@ -186,7 +190,7 @@ function deedRow(deed, now) {
   const well = deed.outcome === "ok";
   const about = [deed.secret, deed.generation ? `generation ${deed.generation}` : "", well ? "" : deed.outcome.replaceAll("_", " "),
     ...["producer", "reason"].map((key) => deed.attributes[key])].filter(Boolean);
-  const when = make("time", "quiet", clock(deed.time));
+  const when = make("time", "quiet", clock(deed.time, now));
   when.dateTime = deed.time;
   return make("li", well ? null : "bad", when, make("span", "deed", DEEDS[deed.deed] ?? deed.deed), make("span", null, about.join(", ")), make("span", "quiet", `${ago(deed.time, now)} ago`));
 }
@@ -230,7 +234,7 @@ function conditionRow(item, now) {
   const kind = item.ok ? "good" : item.advisory ? "warn" : "bad";
   const state = make("td", null, pill(kind, item.ok ? "holds" : item.reason));
   const since = cell(item.since ? ago(item.since, now) : "–", "since");
-  if (item.since) since.title = clock(item.since);
+  if (item.since) since.title = `${clock(item.since, now)} UTC`;
   return make("tr", null, cell(item.name), state, cell(item.message || "–", "text"), since);
 }
 

@@ -56,7 +56,12 @@ export function millis(seconds) {
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`;
 }
 
-export const clock = (text) => (text ? new Date(text).toLocaleTimeString("en-GB") : "–");
+// The time of day in UTC, as logs have it; with its date where that is another than the one of `now`.
+export function clock(text, now) {
+  if (!text) return "–";
+  const day = new Date(now).toISOString().slice(0, 10);
+  return text.startsWith(day) ? text.slice(11, 19) : `${text.slice(0, 10)} ${text.slice(11, 19)}`;
+}
 export const ago = (text, now) => (text ? span((now - Date.parse(text)) / 1000) : "–");
 export const reasons = (table) => Object.entries(table).map(([reason, number]) => `${reason} ${count(number)}`).join(", ");
 export const sum = (table) => Object.values(table).reduce((total, value) => total + value, 0);

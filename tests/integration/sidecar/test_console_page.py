@@ -119,6 +119,7 @@ async def test_each_state_is_said_at_a_glance_and_is_clean(state: str, tmp_path:
         await page.wait("document.querySelector('#tail .name')")
         assert await text(page, "#verdict-title") == title
         assert cause in await text(page, "#verdict")
+        assert await page.run("document.querySelectorAll('#todo code').length") == (0 if state == "healthy" else 1)
         for scheme, width in (("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)):
             await page.look(width=width, height=900, scheme=scheme, phone=width < 500)
             await page.screenshot(tmp_path / f"{state}-{scheme}-{width}.png")

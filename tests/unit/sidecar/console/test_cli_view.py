@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sidecar.console import cli_view as view
 from sidecar.console.finding import Finding
+from sidecar.console.period import period
 from sidecar.secrets.status import Rejection
 from sidecar.telemetry.producers import ProducerLedger
 from tests.unit.sidecar.console.world import MOMENT, PRODUCER, SECRETS, document
@@ -21,12 +22,12 @@ def lines(shown: view.View) -> list[str]:
 
 def test_a_healthy_status_lists_its_conditions_producers_and_flow() -> None:
     found = lines(view.status_view(document()))
-    assert found[0] == "All is well since 2023-11-14T22:12:50.000Z"
-    assert "ok\tProducerReady\tReady\t1 conditions of broker hold" in found
+    assert found[0] == "All is well for 30 s (since 2023-11-14T22:12:50.000Z)"
+    assert "ok\tProducerReady\tReady\t30 s\t1 conditions of broker hold" in found
     assert found[-3:] == [
-        "ok\tbroker\tconnected\theartbeat 0.5 s ago, secrets of generation 3",
-        "-\tevents in\t50.0/s\t2 held, 0 lost",
-        "-\tlog records out\t44.0/s\t2 queued, 0 lost",
+        "ok\tbroker\tconnected\t\theartbeat 0.5 s ago, secrets of generation 3",
+        "-\tevents in\t50.0/s\t\t2 held, 0 lost",
+        "-\tlog records out\t44.0/s\t\t2 queued, 0 lost",
     ]
 
 
@@ -34,15 +35,15 @@ def test_a_status_that_is_not_ready_lists_only_what_fails_and_is_not_well() -> N
     shown = view.status_view(document(changed={"draining": True}))
     assert not shown.well
     assert lines(shown)[:2] == [
-        "Not ready since 2023-11-14T22:12:50.000Z",
-        "fault\tNotDraining\tDraining\tthe sidecar was told to stop",
+        "Not ready for 30 s (since 2023-11-14T22:12:50.000Z)",
+        "fault\tNotDraining\tDraining\t30 s\tthe sidecar was told to stop",
     ]
 
 
 def test_losses_are_told_with_their_reasons() -> None:
     ledger = ProducerLedger(emitted=3, dropped=(("a", "spool_full", 3),))
     found = lines(view.status_view(document(producer=replace(PRODUCER, ledger=ledger))))
-    assert "fault\tevents in\t50.0/s\t0 held, 3 lost (spool_full 3)" in found
+    assert "fault\tevents in\t50.0/s\t\t0 held, 3 lost (spool_full 3)" in found
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,8 @@ def test_secrets_are_listed_with_their_life_and_no_value() -> None:
     assert lines(view.secrets_view(document())) == [
         "Generation 3, acknowledged 3",
         "ok\tvenue\tkv 3\tfresh\tdoes not expire\t",
-        "ok\tdatabase\tleased\tfresh\t600 s left\t",
-        "ok\ttoken\tapprole\tvalid\t1200 s left\t",
+        "ok\tdatabase\tleased\tfresh\t10 min left\t",
+        "ok\ttoken\tapprole\tvalid\t20 min left\t",
     ]
 
 
@@ -92,7 +93,7 @@ def test_findings_are_shown_with_evidence_and_what_to_do() -> None:
 
 
 def test_a_finding_for_a_program_has_what_a_person_sees() -> None:
-    assert view.finding_json(FINDING) == {
+    assert FINDING.json() == {
         "fault": "vault_sealed",
         "evidence": "login: 503",
         "next": "unseal it",
@@ -129,3 +130,16 @@ def test_on_a_terminal_a_finding_ends_with_its_command_on_a_line_of_its_own(monk
         "  unseal it",
         "  $ bao status; bao operator unseal",
     ]
+
+
+def test_an_event_on_a_terminal_reads_as_the_line_does_without_its_date() -> None:
+    event = {"time": "2026-01-02T03:04:05.678Z", "producer": "p", "name": "a.b", "attributes": {"x": 0.1234567891}}
+    assert view.event_text(event).plain == "03:04:05.678 p a.b x=0.123457"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-4.0, "0 s"), (119.9, "119 s"), (120.0, "2 min"), (3 * 3600 + 59.0, "3 h 0 min"), (200_000.0, "2 d 7 h")],
+)
+def test_a_period_is_rounded_down(seconds: float, words: str) -> None:
+    assert period(seconds) == words

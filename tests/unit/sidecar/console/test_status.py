@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sidecar.console.deeds import Deeds
+from sidecar.console.status import health_json
+from sidecar.health.conditions import Condition
 from sidecar.secrets.audit import AuditEvent
 from sidecar.telemetry.export import ExportStatus, SignalStatus
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
-from sidecar.telemetry.producers import ProducerLedger, SecretsRefusal
+from sidecar.telemetry.producers import ProducerCondition, ProducerLedger, SecretsRefusal
 from tests.unit.sidecar.console.world import LEDGER, MOMENT, NOW_NS, NS, PRODUCER, document
 
 
@@ -135,3 +137,48 @@ def test_only_the_latest_deeds_are_kept() -> None:
     for generation in range(5):
         deeds.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=generation))
     assert [item["generation"] for item in deeds.document()] == [4, 3]
+
+
+def failing(name: str, *, advisory: bool) -> ProducerCondition:
+    return ProducerCondition(
+        name=name, ok=False, reason="Odd", message="say more", since_ns=NOW_NS - 9 * NS, advisory=advisory
+    )
+
+
+def test_what_a_producer_advises_is_a_flaw_with_its_cause() -> None:
+    found = document(producer=replace(PRODUCER, conditions=(failing("outcomes", advisory=True),)))["health"]
+    assert (found["state"], found["since"]) == ("degraded", "2023-11-14T22:13:11.000Z")
+    assert [(item["name"], item["reason"]) for item in found["why"]] == [("broker outcomes", "Odd")]
+
+
+def test_a_producer_that_is_not_ready_says_why_itself_before_what_it_advises() -> None:
+    conditions = (failing("outcomes", advisory=True), failing("prices", advisory=False))
+    found = document(producer=replace(PRODUCER, conditions=conditions))["health"]
+    assert found["state"] == "down"
+    assert [item["name"] for item in found["why"]] == ["broker prices", "broker outcomes"]
+
+
+def test_what_a_producer_said_before_it_went_is_no_cause() -> None:
+    gone = replace(
+        PRODUCER, connected=False, last_heartbeat_ns=NOW_NS - 20 * NS, conditions=(failing("prices", advisory=False),)
+    )
+    why = document(producer=gone)["health"]["why"]
+    assert [(item["name"], item["reason"]) for item in why] == [
+        ("ProducerAlive", "HeartbeatMissing"),
+        ("ProducerReady", "NotAlive"),
+    ]
+
+
+def test_the_document_holds_what_the_doctor_makes_of_it() -> None:
+    (finding,) = document(producer=replace(PRODUCER, conditions=(failing("outcomes", advisory=True),)))["findings"]
+    assert (finding["fault"], finding["evidence"]) == ("producer_advises", "broker: outcomes: Odd: say more")
+    assert finding["next"]
+    assert finding["command"]
+
+
+def test_a_condition_that_fails_no_probe_is_advice() -> None:
+    """Another producer than the one that the probes speak of."""
+    baker = replace(PRODUCER, producer_id="bakery", conditions=(failing("oven", advisory=False),))
+    ready = (Condition(name="ProducerReady", ok=True),)
+    found = health_json(ready, (baker,))
+    assert (found["state"], [item["name"] for item in found["why"]]) == ("degraded", ["bakery oven"])
