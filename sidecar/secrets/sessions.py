@@ -14,17 +14,17 @@ from sidecar.secrets.answer import Answer
 from sidecar.secrets.audit import AuditTrail, hashed
 from sidecar.secrets.client import Caller
 from sidecar.secrets.clock import Clock, wait_until
-from sidecar.secrets.credential import LoginError, SpentError, fingerprint
+from sidecar.secrets.counted import Counted
+from sidecar.secrets.credential import LoginError, fingerprint
 from sidecar.secrets.fault import Fault, VaultError
-from sidecar.secrets.lease_journal import JournalError, LeaseJournal
+from sidecar.secrets.lease_journal import LeaseJournal
 from sidecar.secrets.login import Login, log_in
 from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, token_steps
 from sidecar.secrets.secret_ids import SecretIds
+from sidecar.secrets.setbacks import Setbacks, TokenErrors, name_of, retry_after_s
 from sidecar.secrets.settings import SecretsSettings
-from sidecar.secrets.status import Mishap, TokenStatus
+from sidecar.secrets.status import TokenStatus
 
-SPENT_RETRY_S = 300.0
-"""Seconds before what is used up is tried again: its role may have been mended, but that is rare."""
 LOOK_S = 1.0
 
 
@@ -55,13 +55,9 @@ class Sessions:
         self._clock, self._trail = clock, trail
         self._secret_ids = SecretIds(settings.lease_journal)
         self._wake = asyncio.Event()
-        self._failures, self._login_failures = Failures(), Failures()
-        self._all_failures = Failures()
+        self._setbacks = Setbacks(clock)
         self._suspect = False
         self._absent = "first"
-        self._mishap: Mishap | None = None
-        self._login_mishap: Mishap | None = None
-        self._failed_with = ""
         self._last_success: datetime | None = None
         self._logins: Counter[str] = Counter()
         self.current: Session | None = None
@@ -77,15 +73,14 @@ class Sessions:
         Raises:
             VaultError: it failed.
         """
+        counted = Counted(self._caller, operation, self.requests)
         try:
-            answer = await self._caller.call(method, path, token=session.token if session else None, body=body)
+            answer = await counted.call(method, path, token=session.token if session else None, body=body)
         except VaultError as error:
-            self.requests[operation, error.fault.value] += 1
             if error.fault is Fault.DENIED and session is self.current and operation != "check":
                 self._suspect = True
                 self._wake.set()
             raise
-        self.requests[operation, "ok"] += 1
         if session is not None:
             session.checked = self._clock.boot()
         return answer
@@ -109,8 +104,7 @@ class Sessions:
         """A login that failed is tried at once with another credential: waiting is for the one that was refused."""
         while True:
             await self._clock.wait(asyncio.Event(), LOOK_S)
-            if self._login_failures.in_a_row and self._credentials() != self._failed_with:
-                self._login_failures.forget()
+            if self._setbacks and self._setbacks.renewed(self._credentials()):
                 self._wake.set()
 
     def _credentials(self) -> str:
@@ -136,13 +130,12 @@ class Sessions:
     def status(self) -> TokenStatus:
         """For people and metrics."""
         now, session = self._clock.boot(), self.current
-        method, mishap = self._settings.auth.method, self._login_mishap or self._mishap
+        method, mishap = self._settings.auth.method, self._setbacks.mishap
         if session is None:
             return TokenStatus(method=method, state="none", mishap=mishap, logins=dict(self._logins))
-        failing = self._failures.in_a_row or self._login_failures.in_a_row or session.failures.in_a_row
         return TokenStatus(
             method=method,
-            state="failing" if failing else "valid",
+            state="failing" if self._setbacks or session.failures.in_a_row else "valid",
             accessor_hash=hashed(session.login.accessor),
             expires_in_s=_left(session.life.end, now),
             ends_in_s=_left(session.life.last, now),
@@ -163,14 +156,8 @@ class Sessions:
             interval_s=self._settings.token_check_interval_s,
             now=now,
         )
-        own = [replace(step, at=max(step.at, self._held_until(step.act))) for step in steps]
+        own = [replace(step, at=max(step.at, self._setbacks.held_until(step.act))) for step in steps]
         return min([*own, *self._older_renewals()], key=lambda item: item.at)
-
-    def _held_until(self, act: Act) -> float:
-        return max(self._of(act).retry_at(), self._all_failures.room_at())
-
-    def _of(self, act: Act) -> Failures:
-        return self._login_failures if act is Act.LOGIN else self._failures
 
     def _older_renewals(self) -> list[Step]:
         return [
@@ -189,7 +176,7 @@ class Sessions:
                 await self._renew(session)
             else:
                 await self._check(session)
-        except (VaultError, LoginError, JournalError) as error:
+        except TokenErrors as error:
             self._failed(step, older, error)
             return
         self._succeeded(step, older)
@@ -197,20 +184,18 @@ class Sessions:
             await self._take(Step(act=Act.RENEW, at=step.at, reason="extension"))
 
     def _succeeded(self, step: Step, older: Session | None) -> None:
-        (older.failures if older else self._of(step.act)).forget()
         self._last_success = self._clock.wall()
-        if step.act is Act.LOGIN:
-            self._login_mishap = self._mishap = None
-        elif not older:
-            self._mishap = None
+        if older:
+            older.failures.forget()
+        else:
+            self._setbacks.forget(step.act)
 
-    def _failed(self, step: Step, older: Session | None, error: VaultError | LoginError | JournalError) -> None:
-        name = error.fault.value if isinstance(error, VaultError) else _NAMES[type(error)]
-        failures = older.failures if older else self._of(step.act)
-        failures.note(self._clock.boot(), self._clock.chance(), _retry_after_s(error))
-        if older is None:
-            self._all_failures.note(self._clock.boot(), 0.0)
-            self._note_mishap(step, name, error)
+    def _failed(self, step: Step, older: Session | None, error: Exception) -> None:
+        name = name_of(error)
+        if older:
+            older.failures.note(self._clock.boot(), self._clock.chance(), retry_after_s(error))
+        else:
+            self._setbacks.note(step.act, error, self._credentials())
         self._trail.record(f"secrets.token.{step.act.value}", outcome=name, reason=step.reason)
         denied = isinstance(error, VaultError) and error.fault is Fault.DENIED
         if older and denied:
@@ -224,21 +209,13 @@ class Sessions:
         elif self.current and self._clock.boot() >= self.current.life.end:
             self._lost("expired")
 
-    def _note_mishap(self, step: Step, name: str, error: Exception) -> None:
-        status = error.status if isinstance(error, VaultError) else 0
-        mishap = Mishap(name=name, message=str(error), time=self._clock.wall(), status=status)
-        if step.act is Act.LOGIN:
-            self._login_mishap, self._failed_with = mishap, self._credentials()
-        else:
-            self._mishap = mishap
-
     def _lost(self, reason: str) -> None:
         session, self.current = self.current, None
         self._absent = reason
         self._suspect = False
         if session is None:
             return
-        self._failures.forget()  # the check that found it is no reason to wait with the login
+        self._setbacks.lost()
         self._trail.record("secrets.token.lost", outcome=reason, accessor=hashed(session.login.accessor))
         self.forget(session.number)
         self.on_change()
@@ -249,7 +226,7 @@ class Sessions:
         owned = self._settings.auth.method != "token_file"
         number = self._journal.begin_session(self._clock.wall(), owned=owned)
         try:
-            login = await log_in(_Counted(self), self._settings.auth, self._secret_ids)
+            login = await log_in(Counted(self._caller, "login", self.requests), self._settings.auth, self._secret_ids)
         except LoginError:
             self._journal.end_sessions([number])
             raise
@@ -302,38 +279,6 @@ class Sessions:
         now, left = self._clock.boot(), float(answer.data.get("ttl") or 0)
         if left and left < session.life.end - now - 2:
             session.life = replace(session.life, ttl_s=now + left - session.life.start)
-
-
-_NAMES: dict[type[Exception], str] = {
-    LoginError: "credential_unreadable",
-    SpentError: "secret_id_spent",
-    JournalError: "lease_journal_unwritable",
-}
-
-
-class _Counted:
-    """The login's requests, counted with the others."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-
-    async def call(
-        self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
-    ) -> Answer:
-        requests = self._sessions.requests
-        try:
-            answer = await self._sessions._caller.call(method, path, token=token, body=body)  # noqa: SLF001 - its own
-        except VaultError as error:
-            requests["login", error.fault.value] += 1
-            raise
-        requests["login", "ok"] += 1
-        return answer
-
-
-def _retry_after_s(error: Exception) -> float:
-    if isinstance(error, SpentError):
-        return SPENT_RETRY_S
-    return error.retry_after_s if isinstance(error, VaultError) else 0.0
 
 
 def _left(end: float, now: float) -> float | None:
