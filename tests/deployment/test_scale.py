@@ -19,16 +19,17 @@ def read(name: str) -> dict[str, Any]:
 
 def test_all_of_an_instance_goes_to_one_collector() -> None:
     router = read("router.yaml")
-    assert router["exporters"]["load_balancing"]["routing_key"] == "resource"
+    exporter = router["exporters"]["loadbalancing"]
+    assert (exporter["routing_key"], exporter["routing_attributes"]) == ("attributes", ["service.instance.id"])
     pipelines = router["service"]["pipelines"]
     assert {name: item["exporters"] for name, item in pipelines.items()} == {
-        "metrics": ["load_balancing"],
-        "logs": ["load_balancing"],
+        "metrics": ["loadbalancing"],
+        "logs": ["loadbalancing"],
     }
 
 
 def test_the_router_acknowledges_nothing_that_it_holds_only_in_memory() -> None:
-    exporter = read("router.yaml")["exporters"]["load_balancing"]
+    exporter = read("router.yaml")["exporters"]["loadbalancing"]
     assert exporter["sending_queue"] == {"enabled": False}
     assert exporter["protocol"]["otlp"]["sending_queue"] == {"enabled": False}
 
