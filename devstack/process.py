@@ -31,6 +31,8 @@ class Child:
     name: str
     process: asyncio.subprocess.Process
     log: Path
+    begins: int = 0
+    """Where its own words begin in the log, behind those of the one before it."""
 
     @property
     def ended(self) -> bool:
@@ -64,6 +66,7 @@ async def start(name: str, command: Sequence[str], *, directory: Path, environ: 
     """
     log = directory / f"{name}.log"
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    begins = os.fstat(handle).st_size
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -76,7 +79,7 @@ async def start(name: str, command: Sequence[str], *, directory: Path, environ: 
         )
     finally:
         os.close(handle)
-    return Child(name, process, log)
+    return Child(name, process, log, begins)
 
 
 async def wait_event(child: Child, event: str, deadline_s: float) -> dict[str, Any]:
@@ -89,7 +92,7 @@ async def wait_event(child: Child, event: str, deadline_s: float) -> dict[str, A
     end = loop.time() + deadline_s
     while loop.time() < end:
         child.check()
-        for line in child.log.read_text(errors="replace").splitlines():
+        for line in child.log.read_bytes()[child.begins :].decode(errors="replace").splitlines():
             found = _object(line)
             if found.get("event") == event:
                 return found

@@ -79,6 +79,17 @@ class Stack:
                 self.say(f"{name} ended with {ended[name]} after {time.monotonic() - began:.1f} s")
         return ended
 
+    async def restart_broker(self, grace_s: float = START_DEADLINE_S) -> int:
+        """Drains the broker and starts it again; the exit status of the old one.
+
+        Raises:
+            ProcessError: it did not come up; its log's end is in the text.
+        """
+        status = await self.children["broker"].stop(grace_s)
+        await self._start_broker()
+        await self.wait_ready(START_DEADLINE_S)
+        return status
+
     def check(self) -> None:
         """Raises ProcessError where a process has exited by itself."""
         for child in self.children.values():

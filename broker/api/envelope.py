@@ -48,6 +48,7 @@ class Envelope:
         exchange = _Exchange(receive, send, self._request_bytes)
         current_trace.set(parse_traceparent(_header(scope, b"traceparent")))
         started = perf_counter()
+        scope.setdefault("state", {})["received_s"] = started
         try:
             await self._answer(scope, exchange)
         finally:

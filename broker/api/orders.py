@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from time import perf_counter
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from broker.api.access import Reader, Trader
@@ -19,6 +20,7 @@ from broker.api.surface import Parts, Surface
 from broker.api.view import OrderList, OrderView, ProblemView, TrialView, order_view, trial_view
 from broker.domain import Order, OrderStatus
 from broker.orders.errors import DrainingError, NotReadyError
+from broker.telemetry.events import OrderStage
 
 routes = APIRouter(prefix="/v1", tags=["orders"])
 
@@ -78,6 +80,7 @@ Ready = Depends(_ready)
 async def place_order(
     *,
     body: OrderBody,
+    request: Request,
     parts: Parts,
     client: Trader,
     idempotency_key: IdempotencyKey = None,
@@ -87,6 +90,7 @@ async def place_order(
 
     Sending it again with the same id gives the same order; with another body it is a 409.
     """
+    parts.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
     return await _write(
         parts,
         client,

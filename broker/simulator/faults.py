@@ -24,10 +24,11 @@ KINDS = {
     "rate_limited": "answers 429, nothing applied",
     "lag": "shows a reader the log without what is younger than `seconds`",
     "stream_cut": "closes streams in the middle of a line",
+    "stream_garbage": "sends half a line on streams as if it were a whole one",
     "stream_stall": "sends nothing on streams, not even heartbeats, for `seconds`",
     "unknown_value": "adds fields and reasons that no schema names",
 }
-STREAM_KINDS = frozenset({"stream_cut", "stream_stall"})
+STREAM_KINDS = frozenset({"stream_cut", "stream_garbage", "stream_stall"})
 REQUEST_KINDS = frozenset(KINDS) - STREAM_KINDS
 
 

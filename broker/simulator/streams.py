@@ -67,7 +67,11 @@ async def _show(fault: Rule, request: web.Request, response: web.StreamResponse,
     if fault.kind == "stream_stall":
         await asyncio.sleep(fault.seconds)
         return
-    await response.write(data[: len(data) // 2])
+    half = data[: len(data) // 2]
+    if fault.kind == "stream_garbage":
+        await response.write(half + b"\n")
+        return
+    await response.write(half)
     if request.transport is not None:
         # A half line, then nothing: closing waits for what is written, aborting does not.
         request.transport.close()

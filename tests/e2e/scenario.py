@@ -79,20 +79,27 @@ class Client:
 
 
 async def bad_day(stack: Stack, session: aiohttp.ClientSession) -> None:
-    """Good orders, refused ones, lost answers, cut streams, a rotation and a stranger; trading is halted after it."""
+    """Good orders, refused ones, lost answers, cut streams, a rotation, a stranger and a restart of the broker."""
     venue, client = Venue(stack, session), Client(stack, session)
     await client.wait_prices()
     await Flow(stack.addresses["api"], stack.api_key, random.Random(3)).send(40)
     await client.order("too-big", units="999999999")
+    trial = {"instrument": "EUR_USD", "side": "buy", "units": "100", "type": "market"}
+    await client.ask("POST", "orders/test", trial)
     await client.order("twice")
     await client.order("twice")
     await _cancelled(client)
     await _faults(venue, client)
-    await _rotation(stack)
+    await venue.fault("delay", method="POST", path="/orders", seconds=6)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(client.order("slow"))
+        tasks.create_task(_rotation(stack))
     await venue.stranger(500)
     await client.ask("POST", "admin/reconcile")
     await client.ask("PUT", "admin/state", {"state": "active", "reason": "the stranger is known"})
     await client.order("after-all")
+    assert await stack.restart_broker() == 0
+    await client.wait_prices()
 
 
 async def _cancelled(client: Client) -> None:
@@ -125,6 +132,8 @@ async def _faults(venue: Venue, client: Client) -> None:
     await client.order("while-cut-2")
     await venue.fault("stream_cut", path="/pricing")
     await asyncio.sleep(2)
+    await venue.fault("stream_garbage", path="/transactions")
+    await client.order("while-broken")
     await venue.heal()
 
 

@@ -14,6 +14,7 @@ from tests.e2e.cluster_metrics import cluster_page
 from tests.e2e.queries import Expression, Selection, expressions, groupings, nodes, selections
 from tests.e2e.scenario import bad_day
 from tests.e2e.stack_fixture import running_stack
+from tests.e2e.venue_metrics import METRICS, Metric
 from tests.integration.monitoring.prometheus import POD, Prometheus, running_prometheus
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
@@ -103,3 +104,26 @@ async def test_every_expression_that_is_no_condition_returns_data(server: Promet
 async def test_every_objective_has_a_ratio_while_nothing_is_wrong(server: Prometheus) -> None:
     found = {item["metric"]["slo"] for item in await server.query("slo:error:ratio_1h")}
     assert found >= {"order-availability", "order-latency", "price-freshness", "telemetry-ledger"}
+
+
+async def test_every_metric_of_trading_has_its_labels_and_moves(server: Prometheus) -> None:
+    faults = [fault for metric in METRICS async for fault in _faults(server, metric)]
+    assert not faults, "\n".join(faults)
+
+
+async def _faults(server: Prometheus, metric: Metric) -> AsyncIterator[str]:
+    place = f"{metric.number} {metric.series}"
+    found = await server.query(f"max_over_time({metric.series}[10m])")
+    if not found and not metric.still:
+        yield f"{place}: absent"
+    wanted = {*metric.labels} | ({"broker"} if metric.name.startswith("broker_") else set())
+    moved = set()
+    for item in found:
+        labels = item["metric"]
+        if not wanted <= set(labels):
+            yield f"{place}: has no {wanted - set(labels)}"
+        elif float(item["value"][1]) != 0:
+            moved.add(tuple(labels[name] for name in metric.labels))
+    for start in () if metric.still else metric.moved:
+        if not any(labels[: len(start)] == start for labels in moved):
+            yield f"{place}: did not move for {start}, but for {sorted(moved)}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
 from broker.orders.record import TradingState
-from broker.telemetry.events import HttpRequest
+from broker.telemetry.events import HttpRequest, OrderStage
 from broker.telemetry.trace import current_trace
 from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.volume import KEYS
@@ -171,6 +171,15 @@ async def test_every_answer_is_an_event_with_the_route_template(api: Client) -> 
         ("GET", "unmatched", "4xx"),
         ("other", "/v1/orders", "4xx"),
     ]
+
+
+async def test_the_stage_before_the_desk_is_timed_where_an_order_is_valid(api: Client) -> None:
+    await api.place()
+    await api.place(units="-1")
+
+    stages = [event for event in api.events if isinstance(event, OrderStage)]
+    assert [event.stage for event in stages] == ["validate"]
+    assert 0 < stages[0].duration_s < 60
 
 
 async def test_callers_trace_is_current_while_the_desk_works(api: Client) -> None:

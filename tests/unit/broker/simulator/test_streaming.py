@@ -103,6 +103,18 @@ async def test_a_cut_comes_in_the_middle_of_a_line(simulator: Simulator, client:
     assert not got.endswith(b"\n")
 
 
+async def test_a_line_that_is_broken_is_followed_by_whole_ones(simulator: Simulator, client: V20Client) -> None:
+    async with opened(simulator, client, "/transactions/stream") as stream:
+        await stream.readline()
+        async with client.session.post(f"{simulator.rest_url}/simulator/faults", json={"kind": "stream_garbage"}):
+            pass
+        broken, whole = await stream.readline(), await stream.readline()
+
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(broken)
+    assert json.loads(whole)["type"] == "HEARTBEAT"
+
+
 async def test_a_stalled_stream_is_silent_and_goes_on(simulator: Simulator, client: V20Client) -> None:
     rule = {"kind": "stream_stall", "seconds": 0.3}
     async with opened(simulator, client, "/transactions/stream") as stream:
