@@ -7,13 +7,14 @@ import gc
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from time import monotonic
 
 from broker.api.address import address_of
 from broker.config import Config
 from broker.orders.conditions import Conditions
 from broker.parts import SERVING, Parts, build
+from broker.shard import Shard, opened, run_desks
 from broker.telemetry.events import Lifecycle
 from broker.watchdog import Watchdog
 from runtime.ports import AddressError, listen, name_of
@@ -49,7 +50,7 @@ async def _serve(config: Config, stop: asyncio.Event) -> None:
     try:
         await _with_telemetry(parts, listening, stop)
     finally:
-        parts.emitter.close()
+        parts.close()
 
 
 class SpoolError(Exception):
@@ -69,27 +70,38 @@ async def _with_telemetry(parts: Parts, listening: socket.socket, stop: asyncio.
     over = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         watchdog = tasks.create_task(Watchdog(parts.config.watchdog.stall_s).run())
-        stream = tasks.create_task(parts.stream.run(over))
+        own = [shard.stream for shard in parts.shards if shard.stream is not None]
+        streams = [tasks.create_task(stream.run(over)) for stream in (*own, parts.stream)]
         parts.emitter.emit(Lifecycle(phase="started", detail=None))
         await _with_history(parts, listening, stop)
         parts.emitter.emit(Lifecycle(phase="drained", detail=None))
         over.set()
-        await stream
+        await asyncio.wait(streams)
         watchdog.cancel()
 
 
 async def _with_history(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
     """Credentials and history outlive the orders: those on their way need the one, and end in the other."""
-    async with parts.venue, asyncio.TaskGroup() as tasks:
-        credentials = tasks.create_task(parts.credentials.run())
-        writer = tasks.create_task(parts.writer.run())
-        filling = tasks.create_task(parts.backfill.run())
+    async with AsyncExitStack() as venues, asyncio.TaskGroup() as tasks:
+        await opened(parts.shards, venues)
+        running = [tasks.create_task(parts.credentials.run())]
+        for shard in parts.shards:
+            running += [tasks.create_task(shard.writer.run()), tasks.create_task(_fill(shard))]
         await _with_orders(parts, listening, stop)
-        if not await parts.writer.flush(parts.config.history.drain_s):
-            _LOG.warning("history not complete at the end", extra={"backlog": parts.writer.backlog()})
-        for task in (writer, filling, credentials):
+        await asyncio.gather(*(_flush(shard, parts.config.history.drain_s) for shard in parts.shards))
+        for task in running:
             task.cancel()
     await parts.database.close()
+
+
+async def _fill(shard: Shard) -> None:
+    await shard.backfill.run()
+
+
+async def _flush(shard: Shard, deadline_s: float) -> None:
+    if not await shard.writer.flush(deadline_s):
+        shown = {"account": shard.account, "backlog": shard.writer.backlog()}
+        _LOG.warning("history not complete at the end", extra=shown)
 
 
 async def _with_orders(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
@@ -99,11 +111,11 @@ async def _with_orders(parts: Parts, listening: socket.socket, stop: asyncio.Eve
         server = tasks.create_task(parts.server.serve(sockets=[listening]))
         tasks.create_task(_announce(parts, stop))
         _LOG.info("listening", extra={"api": name_of(listening), "tls": parts.config.api.tls})
-        desk = tasks.create_task(parts.desk.run(done))
+        desks = tasks.create_task(run_desks(parts.shards, done))
         await stop.wait()
         _begin_drain(parts)
         done.set()
-        await desk
+        await desks
         await parts.surface.in_flight.wait_idle(parts.config.orders.drain_s)
         parts.server.should_exit = True
         await server
@@ -128,7 +140,8 @@ async def _announce(parts: Parts, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         await asyncio.sleep(READY_LOOK_S)
-    parts.surface.ready.set()
+    for surface in parts.surfaces:
+        surface.ready.set()
     gc.collect()
     gc.freeze()  # what is here now lives as long as the process: the collector need not look at it again
     parts.emitter.emit(Lifecycle(phase="ready", detail=None))

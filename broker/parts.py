@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 
 from broker.api.application import VERSION, build_application
 from broker.api.in_flight import InFlight
@@ -19,23 +18,14 @@ from broker.config import Config
 from broker.credentials import Credentials
 from broker.health import Condition
 from broker.history.archive import Archive
-from broker.history.backfill import Backfill
 from broker.history.database import Database
-from broker.history.source import JournalSource
-from broker.history.writer import Writer
 from broker.orders.conditions import Conditions
-from broker.orders.desk import Desk
 from broker.orders.identity import order_id
+from broker.shard import Access, EveryAccount, Shard, build_shard, spread_of, utc_now
 from broker.telemetry.emitter import Emitter
 from broker.telemetry.stream import TelemetryStream
-from broker.venue.rest import VenueRest
 
 SERVING = "serving"
-
-
-def utc_now() -> datetime:
-    """The time now."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,101 +37,114 @@ class Parts:
     emitter: Emitter
     stream: TelemetryStream
     database: Database
-    venue: VenueRest
     credentials: Credentials
-    desk: Desk
-    writer: Writer
-    backfill: Backfill
-    surface: Surface
+    shards: Sequence[Shard]
+    surfaces: Sequence[Surface]
+    """Of the shards, in their order; callers, quotas, what is in flight and the end are common to them."""
     server: ApiServer
+
+    @property
+    def surface(self) -> Surface:
+        """The first account's, for what is common."""
+        return self.surfaces[0]
 
     def health(self) -> Sequence[Condition]:
         """Every condition of the process."""
-        return health(self.conditions, self.desk)
+        return health(self.conditions, self.shards)
+
+    def close(self) -> None:
+        """Closes the spools."""
+        self.emitter.close()
+        for shard in self.shards:
+            if shard.stream is not None:
+                shard.emitter.close()
 
 
-def health(own: Conditions, desk: Desk) -> list[Condition]:
-    """The desk's conditions with the others'."""
-    return [*own.all(), *desk.conditions()]
+def health(own: Conditions, shards: Sequence[Shard]) -> list[Condition]:
+    """The process's conditions with those of its accounts."""
+    found = {item.name: item for item in own.all()}
+    found |= {item.name: item for shard in shards for item in shard.health()}
+    return list(found.values())
 
 
 def build(config: Config, address: str = "") -> Parts:
-    """The parts; nothing runs yet, but the telemetry spool is open. Close `emitter`.
+    """The parts; nothing runs yet, but the telemetry spools are open. `close` them.
 
-    `address` is where the account's other brokers reach the order API.
+    `address` is where the accounts' other brokers reach the order API.
 
     Raises:
-        OSError: the spool's directory cannot be used.
+        OSError: a spool's directory cannot be used.
     """
-    emitter = Emitter(config.telemetry, resource={"service.name": "broker", "service.version": VERSION})
+    resource = {"service.name": "broker", "service.version": VERSION}
+    emitter = Emitter(config.telemetry, resource=resource)
     conditions = Conditions(utc_now)
-    stream = TelemetryStream(emitter, config.telemetry, lambda: health(conditions, desk))
+    shards: list[Shard] = []
+    stream = TelemetryStream(emitter, config.telemetry, lambda: health(conditions, shards))
     tls = new_context() if config.api.tls == "required" else None
     database = Database(config.history)
-    venue = VenueRest(
-        config.venue,
-        token=lambda: credentials.venue_token(),  # noqa: PLW0108 - it does not exist yet
-        emit=emitter.emit,
-        chance=random.random,
-        on_unauthorized=lambda token: credentials.refused(token),  # noqa: PLW0108 - as above
-    )
     credentials = _credentials(
-        config, venue, database, tls=tls, conditions=conditions, emitter=emitter, stream=stream
+        config, shards, database, tls=tls, conditions=conditions, emitter=emitter, stream=stream
     )
-    desk = Desk(
-        config.orders,
-        config.venue,
-        venue=venue,
-        token=credentials.venue_token,
-        emit=emitter.emit,
-        clock=utc_now,
-        chance=random.random,
-        on_unauthorized=credentials.refused,
-        address=address,
-    )
-    account = config.venue.account
-    writer = Writer(
-        config.history,
-        database,
-        JournalSource(desk, config.orders.directory / account),
-        account=account,
-        conditions=conditions,
-        emit=emitter.emit,
-        chance=random.random,
-    )
-    surface = Surface(
-        settings=config.api,
-        history_rows=config.history.export_rows,
-        account=account,
-        desk=desk,
-        archive=Archive(database, account),
-        keys=credentials.api_keys,
-        in_flight=InFlight(),
-        emit=emitter.emit,
-        new_id=new_id,
-        conditions=lambda: health(conditions, desk),
-        peer=Peer(config.api, credentials.certificate),
-        forwards=config.orders.standby == "forward",
-    )
+    access = Access(token=credentials.venue_token, on_unauthorized=credentials.refused, address=address)
+    spread = spread_of(config)
+    for account in config.venue.accounts:
+        beside = shards[0].venue if shards else None
+        common = (conditions, emitter, resource)
+        shards.append(
+            build_shard(
+                config, account, access=access, database=database, beside=beside, spread=spread, common=common
+            )
+        )
+    surfaces = _surfaces(config, shards, database, credentials, conditions=conditions, emitter=emitter)
     return Parts(
         config=config,
         conditions=conditions,
         emitter=emitter,
         stream=stream,
         database=database,
-        venue=venue,
         credentials=credentials,
-        desk=desk,
-        writer=writer,
-        backfill=Backfill(database, venue, account=account, chance=random.random),
-        surface=surface,
-        server=build_server(build_application(surface), config.api, tls),
+        shards=shards,
+        surfaces=surfaces,
+        server=build_server(build_application(*surfaces), config.api, tls),
     )
+
+
+def _surfaces(
+    config: Config,
+    shards: Sequence[Shard],
+    database: Database,
+    credentials: Credentials,
+    *,
+    conditions: Conditions,
+    emitter: Emitter,
+) -> list[Surface]:
+    def told(shard: Shard) -> list[Condition]:
+        return [*conditions.all(), *shard.own_health()] if shard.name else health(conditions, [shard])
+
+    first, *others = shards
+    surface = Surface(
+        settings=config.api,
+        history_rows=config.history.export_rows,
+        account=first.account,
+        desk=first.desk,
+        archive=Archive(database, first.account),
+        keys=credentials.api_keys,
+        in_flight=InFlight(),
+        emit=emitter.emit,
+        new_id=new_id,
+        conditions=lambda: told(first),
+        peer=Peer(config.api, credentials.certificate),
+        forwards=config.orders.standby == "forward",
+    )
+    return [surface] + [
+        surface.sibling(item.account, item.desk, Archive(database, item.account), partial(told, item))
+        for item in others
+    ]
 
 
 def _credentials(
     config: Config,
-    venue: VenueRest,
+    shards: Sequence[Shard],
     database: Database,
     *,
     tls: ssl.SSLContext | None,
@@ -151,9 +154,9 @@ def _credentials(
 ) -> Credentials:
     return Credentials(
         config.credentials,
-        account=config.venue.account,
+        accounts=config.venue.accounts,
         needs_tls=tls is not None,
-        venue=venue,
+        venue=EveryAccount(lambda: [shard.venue for shard in shards]),
         database=database,
         tls=tls,
         asks_peers=config.orders.standby == "forward",

@@ -41,8 +41,8 @@ def _operation_id(route: APIRoute) -> str:
     return route.name if "history" not in route.tags else route.name.replace("list_", "list_past_")
 
 
-def build_application(surface: Surface) -> FastAPI:
-    """The application on its parts."""
+def build_application(surface: Surface, *further: Surface) -> FastAPI:
+    """The application on its parts, of one account or of several."""
     application = Described(
         title="Broker order API",
         version=VERSION,
@@ -54,7 +54,7 @@ def build_application(surface: Surface) -> FastAPI:
         generate_unique_id_function=_operation_id,
         telemetry=_NO_TELEMETRY,
     )
-    application.state.surface = surface
+    application.state.surfaces = {item.account: item for item in (surface, *further)}
     for part in (orders, account, events, history, admin, documentation):
         application.include_router(part.routes)
     application.add_exception_handler(Problem, answer_problem)

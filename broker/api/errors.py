@@ -27,7 +27,7 @@ KINDS = (DeskError, VenueError, JournalError, DatabaseUnavailableError, CursorEr
 
 async def answer_part(request: Request, error: Exception) -> Response:
     """Handler of every error in `KINDS`."""
-    surface = request.app.state.surface
+    surface = request.state.surface
     if isinstance(error, NotReadyError) and error.reason == NOT_OWNER and not surface.forwards:
         return response_of(refusal(surface, surface.desk.elsewhere() or "", error.retry_after_s))
     return response_of(problem_of(error))

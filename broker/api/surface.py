@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from broker.api.desk import Desk
 from broker.api.in_flight import InFlight
 from broker.api.keys import ApiKeys
 from broker.api.peer import Peer
+from broker.api.problem import Problem
 from broker.api.quota import Quota
 from broker.api.settings import ApiSettings
 from broker.health import Condition
@@ -49,11 +51,38 @@ class Surface:
     def __post_init__(self) -> None:
         self.quota = Quota(self.settings.requests_per_s, self.settings.request_burst)
 
+    def sibling(
+        self, account: str, desk: Desk, archive: Archive, conditions: Callable[[], Sequence[Condition]]
+    ) -> Surface:
+        """The parts of another account behind the same API: its callers, their quotas and the end are common."""
+        made = replace(
+            self, account=account, desk=desk, archive=archive, conditions=conditions, ready=asyncio.Event()
+        )
+        made.quota = self.quota
+        return made
 
-async def surface_of(request: Request) -> Surface:
-    """The surface of the application that serves a request."""
-    surface: Surface = request.app.state.surface
-    return surface
+
+Account = Annotated[
+    str | None,
+    Query(max_length=64, description="Id of the account; needed where the broker trades several, and only there."),
+]
+
+
+async def surface_of(request: Request, account: Account = None) -> Surface:
+    """The parts of the account that a request is about.
+
+    Raises:
+        Problem: 422 where the account is not named and there are several, or is not one of them.
+    """
+    surfaces: dict[str, Surface] = request.app.state.surfaces
+    if account is None and len(surfaces) == 1:
+        account = next(iter(surfaces))
+    if (found := surfaces.get(account or "")) is None:
+        words = "must name one of the accounts of this broker"
+        errors = [{"field": "account", "message": words}]
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", f"account {words}.", errors=errors)
+    request.state.surface = found
+    return found
 
 
 Parts = Annotated[Surface, Depends(surface_of)]

@@ -117,6 +117,10 @@ class ClusterLease:
         """Whether our time runs."""
         return bool(self.epoch) and boot_time_s() < self._renewed_s + self._lease_s * (1 - MARGIN_SHARE)
 
+    def is_free(self) -> bool:
+        """Whether a successor need not wait, as far as the last look told."""
+        return wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0
+
     def holder(self) -> str:
         """Who owns it as far as we know, in words."""
         return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder else "nobody"

@@ -53,6 +53,10 @@ class ColouredLease:
         """Whether our time runs."""
         return self._inner.is_in_time()
 
+    def is_free(self) -> bool:
+        """Whether nobody has it, as far as we know."""
+        return self._inner.is_free()
+
     def holder(self) -> str:
         """Who owns it."""
         return self._inner.holder()

@@ -16,7 +16,6 @@ from broker.health import Condition
 from broker.orders import closing
 from broker.orders.cancel import cancel
 from broker.orders.changes import Change, changes
-from broker.orders.colour import ColouredLease
 from broker.orders.conditions import Conditions
 from broker.orders.entry import Action, Entry, is_same
 from broker.orders.errors import (
@@ -27,13 +26,13 @@ from broker.orders.errors import (
     UnknownPositionError,
 )
 from broker.orders.identity import order_id
-from broker.orders.lease import Lease
-from broker.orders.ownership import FileLease
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.register import OPEN
 from broker.orders.settings import OrderSettings
+from broker.orders.spread import Spread
 from broker.orders.surroundings import Surroundings
+from broker.orders.taking import lease_of
 from broker.orders.tenancy import TAKE_PAUSE_S, Tenancy
 from broker.orders.tenure import Tenure
 from broker.orders.trial import Trial, market_now, trial
@@ -48,25 +47,6 @@ from runtime.secret import Secret
 
 FIRST_PRICES_S = 10.0
 log = logging.getLogger(__name__)
-
-
-def lease_of(settings: OrderSettings, account: str, address: str = "") -> Lease:
-    """The taking of the account, kept where the settings say; by the active colour only, if they name it."""
-    lease = _kept_lease(settings, account, address)
-    if settings.colour_file is None:
-        return lease
-    return ColouredLease(lease, settings.colour_file, settings.colour_label)
-
-
-def _kept_lease(settings: OrderSettings, account: str, address: str) -> Lease:
-    if settings.ownership == "cluster":
-        # Only a pod needs the client of the API server, and its import costs a tenth of a second.
-        from broker.orders.cluster_lease import ClusterApi, ClusterLease  # noqa: PLC0415
-
-        name = f"{settings.owner}-{account}".lower()
-        return ClusterLease(ClusterApi(), name, lease_s=settings.lease_s, address=address)
-    place = settings.directory / "ownership" / account
-    return FileLease(place, owner=settings.owner, lease_s=settings.lease_s, address=address)
 
 
 class Desk:
@@ -87,6 +67,7 @@ class Desk:
         chance: Callable[[], float],
         on_unauthorized: Callable[[Secret], None] = lambda _: None,
         address: str = "",
+        spread: Spread | None = None,
     ) -> None:
         self._settings = settings
         self._address = address
@@ -125,7 +106,7 @@ class Desk:
             on_change=self._updates.publish,
             on_unauthorized=on_unauthorized,
         )
-        self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account, address))
+        self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account, address, spread))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""

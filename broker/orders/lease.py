@@ -38,6 +38,9 @@ class Lease(Protocol):
     async def release(self) -> None:
         """Gives it up; the successor need not wait."""
 
+    def is_free(self) -> bool:
+        """Whether nobody has it, as far as the last look told."""
+
     def holder(self) -> str:
         """Who owns it as far as we know, in words."""
 

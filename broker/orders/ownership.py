@@ -100,15 +100,19 @@ class FileLease:
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self.release()
-        epoch = self._latest()
-        record = self._read(epoch) if epoch else None
-        left_s = wait_s(
-            record, now_s=boot_time_s(), boot_id=self._boot_id, holder_died=bool(epoch) and self._died(epoch)
-        )
-        if left_s > 0:
+        epoch, record = self._latest(), self._last()
+        if (left_s := self._left_s(epoch, record)) > 0:
             return left_s
         self._note = record.note if record else ""
         return 0.0 if self._claim(epoch + 1) else self._lease_s / 4
+
+    def _left_s(self, epoch: int, record: LeaseRecord | None) -> float:
+        died = bool(epoch) and self._died(epoch)
+        return wait_s(record, now_s=boot_time_s(), boot_id=self._boot_id, holder_died=died)
+
+    def is_free(self) -> bool:
+        """Whether a successor need not wait."""
+        return self._left_s(self._latest(), self._last()) == 0.0
 
     def _claim(self, epoch: int) -> bool:
         alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -79,6 +79,14 @@ class OrderSettings:
         False,
         doc="whether a broker that does not own the account is ready though it refuses; one that forwards is",
     )
+    replicas: int = setting(
+        1,
+        minimum=1,
+        doc="processes that share the accounts: each takes accounts over replicas, rounded up, and no more at first",
+    )
+    orphan_s: float = setting(
+        30.0, minimum=0, doc="seconds that an account is nobody's until a process with its share takes it, too"
+    )
     lease_s: float = setting(10.0, minimum=0.5, doc="seconds that a taking of the account lasts without renewal")
     read_back_transactions: int = setting(
         5000, minimum=0, doc="how much of the venue's log a journal that knows nothing of the account begins with"

@@ -45,7 +45,8 @@ class VenueRest:
     """The REST side of one account. `async with` opens and closes its connections.
 
     The token is asked for at each request, so that a new one is used from the next request on. Nothing here
-    repeats a POST or PUT; reads are repeated with jittered backoff.
+    repeats a POST or PUT; reads are repeated with jittered backoff. `beside` is another account's, open for at least
+    as long, whose connections and limits are shared: they are the token's and the machine's, not the account's.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class VenueRest:
         chance: Callable[[], float],
         on_unauthorized: Callable[[Secret], None] = lambda _: None,
         delivery_s: float | None = None,
+        beside: VenueRest | None = None,
     ) -> None:
         self._settings = settings
         self._token = token
@@ -64,15 +66,25 @@ class VenueRest:
         self._chance = chance
         self._on_unauthorized = on_unauthorized
         self._backoff = Backoff(base_s=0.1, cap_s=5.0)
-        self.requests = Throttle(
-            "requests", rate=settings.requests_per_s, burst=settings.burst, now_s=monotonic, emit=emit
-        )
-        burst = max(1.0, settings.connections_per_s)
-        self.connections = Throttle(
-            "connections", rate=settings.connections_per_s, burst=burst, now_s=monotonic, emit=emit
-        )
+        self._beside = beside
+        self.requests: Throttle = beside.requests if beside is not None else self._throttle("requests")
+        self.connections: Throttle = beside.connections if beside is not None else self._throttle("connections")
+        self.pool: ConnectionPool = beside.pool if beside is not None else self._new_pool(delivery_s)
+        self.is_up: bool | None = None
+        """Whether the last answer was one of a working venue; None before the first."""
+
+    def _throttle(self, name: str) -> Throttle:
+        settings = self._settings
+        rate, burst = settings.requests_per_s, float(settings.burst)
+        if name == "connections":
+            rate, burst = settings.connections_per_s, max(1.0, settings.connections_per_s)
+        return Throttle(name, rate=rate, burst=burst, now_s=monotonic, emit=self._emit)
+
+    def _new_pool(self, delivery_s: float | None) -> ConnectionPool:
+        settings = self._settings
+        # The shorter limit is for getting a connection: what it ends was never sent.
         connect_s = settings.request_deadline_s * CONNECT_SHARE
-        self._pool = ConnectionPool(
+        return ConnectionPool(
             settings.rest_url,
             settings.connections,
             timeout=aiohttp.ClientTimeout(total=settings.request_deadline_s, connect=connect_s),
@@ -81,17 +93,17 @@ class VenueRest:
             tracing=self.tracing("rest"),
             requests=self.requests,
             connections=self.connections,
-            emit=emit,
+            emit=self._emit,
         )
-        self.is_up: bool | None = None
-        """Whether the last answer was one of a working venue; None before the first."""
 
     async def __aenter__(self) -> Self:
-        await self._pool.__aenter__()
+        if self._beside is None:
+            await self.pool.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pool.__aexit__()
+        if self._beside is None:
+            await self.pool.__aexit__()
 
     def tracing(self, channel: str) -> aiohttp.TraceConfig:
         """Hooks that pace and count new connections; for every session to the venue."""
@@ -144,13 +156,13 @@ class VenueRest:
                 self._emit(OrderStage(stage="throttle", duration_s=perf_counter() - started))
             yield lane
         finally:
-            self._pool.put(lane)
+            self.pool.put(lane)
 
     async def _take(self, precedence: Precedence) -> Lane:
         """A lane as soon as it may be ours; again from the queue where it died between."""
         while True:
             await self.requests.enter(precedence)
-            if (lane := self._pool.take()) is not None:
+            if (lane := self.pool.take()) is not None:
                 return lane
 
     async def summary(self) -> Account:

@@ -16,6 +16,9 @@ class VenueSettings:
     """Where the venue is and how it is treated (OANDA v20, development guide and best practices)."""
 
     account: str = setting(doc="id of the account to trade, for example 101-004-1234567-001")
+    further_accounts: tuple[str, ...] = setting(
+        (), doc="ids of more accounts of the same token, each owned, journaled and limited by itself"
+    )
     rest_url: str = setting("https://api-fxpractice.oanda.com", doc="scheme and host of the REST API, without /v3")
     stream_url: str = setting(
         "https://stream-fxpractice.oanda.com", doc="scheme and host of the streams, without /v3"
@@ -47,7 +50,14 @@ class VenueSettings:
     healthy_after_s: float = setting(60.0, minimum=0, doc="seconds a stream must live before its backoff starts anew")
     read_attempts: int = setting(4, minimum=1, maximum=10, doc="tries of a read; a write has one")
 
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """Every account, the first first."""
+        return (self.account, *self.further_accounts)
+
     def __post_init__(self) -> None:
+        if len(set(self.accounts)) < len(self.accounts):
+            raise ValueError("further_accounts must differ from account and from each other")
         rest, stream = urlsplit(self.rest_url), urlsplit(self.stream_url)
         if rest.scheme not in {"http", "https"} or stream.scheme not in {"http", "https"}:
             raise ValueError("rest_url and stream_url must start with http:// or https://")

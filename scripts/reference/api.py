@@ -41,7 +41,7 @@ def page() -> str:
 
 
 def _document() -> Document:
-    parts = types.SimpleNamespace(settings=ApiSettings(), emit=None)  # describing asks no part anything
+    parts = types.SimpleNamespace(account="", settings=ApiSettings(), emit=None)  # describing asks no part anything
     return build_application(cast("Surface", parts)).openapi()
 
 

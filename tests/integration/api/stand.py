@@ -157,12 +157,13 @@ class Stand:
 
 
 @asynccontextmanager
-async def standing(place: Path) -> AsyncIterator[Stand]:
-    """Starts the venue; the broker is the test's to start. Ends both."""
+async def standing(place: Path, *further: str) -> AsyncIterator[Stand]:
+    """Starts the venue, with further accounts; the broker is the test's to start. Ends both."""
     token = place / "token"
     token.write_text("token-1")
+    accounts = [word for account in (ACCOUNT, *further) for word in ("--account", account)]
     simulator = await start(
-        "-m", "broker.simulator", "--port", "0", "--seed", "1", "--token-file", str(token), "--account", ACCOUNT
+        "-m", "broker.simulator", "--port", "0", "--seed", "1", "--token-file", str(token), *accounts
     )
     (place / "secrets").mkdir()
     timeout = aiohttp.ClientTimeout(total=DEADLINE_S)

@@ -34,7 +34,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 def document() -> dict[str, Any]:
-    parts = SimpleNamespace(settings=ApiSettings(tls="off"), emit=lambda _: None)
+    parts = SimpleNamespace(account="", settings=ApiSettings(tls="off"), emit=lambda _: None)
     return build_application(cast("Surface", parts)).openapi()
 
 

@@ -12,9 +12,9 @@ from lightkube.config.kubeconfig import Cluster, User
 
 from broker.orders import cluster_lease
 from broker.orders.cluster_lease import ClusterApi, ClusterLease, Seen, wait_s
-from broker.orders.desk import lease_of
 from broker.orders.ownership import FileLease
 from broker.orders.settings import OrderSettings
+from broker.orders.taking import lease_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 BASE = "/apis/coordination.k8s.io/v1/namespaces/trading/leases"
