@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,10 @@ def main(arguments: list[str]) -> int:
         return os.EX_USAGE
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     rows: list[Row] = [row for row in kept if row.get("module") in MODULES and row["module"] not in chosen]
+    began = time.monotonic()
     for number, module in enumerate(chosen, 1):
-        console.print(f"{number}/{len(chosen)} {module}")
+        following = f"; next {chosen[number]}" if number < len(chosen) else ""
+        console.print(f"{number}/{len(chosen)} {module} ({time.monotonic() - began:.0f} s so far{following})")
         rows += run(module)
         rows.sort(key=lambda row: MODULES.index(row["module"]))
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")

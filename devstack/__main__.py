@@ -55,7 +55,7 @@ def main(orders_per_s: float, for_s: float | None, seed: int) -> None:
 async def _session(
     stack: Stack, console: Console, orders_per_s: float, for_s: float | None, stop: asyncio.Event
 ) -> int:
-    console.print("starting")
+    console.print("starting: Vault, simulator, collector; then sidecar; then broker")
     try:
         if await _started(stack, stop):
             _say_where(stack, console)
@@ -128,7 +128,7 @@ async def _watch(
     with _Line(console) as show:
         while not stop.is_set() and time.monotonic() < end:
             stack.check()
-            show(line(await read(stack, session), began, time.monotonic()))
+            show(line(await read(stack, session), began, time.monotonic(), for_s))
             try:
                 await asyncio.wait_for(stop.wait(), min(1.0, max(0.0, end - time.monotonic())))
             except TimeoutError:

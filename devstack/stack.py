@@ -56,6 +56,7 @@ class Stack:
         await self.start_surroundings()
         await self._start_sidecar()
         await self._start_broker()
+        self.say("next       /readyz passes")
         await self.wait_ready(START_DEADLINE_S)
         self.ready_after_s = time.monotonic() - began
 

@@ -47,11 +47,12 @@ async def read(stack: Stack, session: aiohttp.ClientSession) -> Reading:
     return found
 
 
-def line(reading: Reading, started_at: float, now: float) -> str:
-    """One line: time, orders, fills, events, lease, ledger."""
+def line(reading: Reading, started_at: float, now: float, for_s: float | None = None) -> str:
+    """One line: time (and how long it goes on), orders, fills, events, lease, ledger."""
+    end = "" if for_s is None else f" of {for_s:.0f}"
     ledger = reading.status.get("ledger", {})
     parts = [
-        f"{now - started_at:4.0f} s",
+        f"{now - started_at:4.0f}{end} s",
         f"orders {reading.orders['received']}",
         f"fills {reading.orders['filled']}",
         f"events {ledger.get('counted', 0)}",
