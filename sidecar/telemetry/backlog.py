@@ -21,6 +21,7 @@ BATCH_OVERHEAD_BYTES = 2048
 """What a parsed batch takes beside its bytes, roughly."""
 
 JOURNAL_FULL = "journal_full"
+PRODUCER_QUOTA = "producer_quota"
 NOT_EXPORTED = "not_exported"
 JOURNAL_DAMAGED = "journal_damaged"
 EXPORT_MISMATCH = "export_mismatch"
@@ -35,6 +36,8 @@ class Backlog:
         self._memory_bytes = memory_bytes
         self.cursor = Position()
         self._waiting: dict[int, Counter[str]] = {}
+        self._bytes: dict[int, Counter[str]] = {}
+        """Bytes of each producer's batches in the segments that have records waiting."""
         self._handed: deque[tuple[Position, Counter[str]]] = deque()
         self._recent: deque[tuple[StoredBatch, int]] = deque()
         self._recent_bytes = 0
@@ -59,6 +62,7 @@ class Backlog:
             self._counts.dropped.update({(NOT_EXPORTED, event): count for event, count in events.items()})
             return
         self._waiting.setdefault(stored.end.segment, Counter()).update(events)
+        self._bytes.setdefault(stored.end.segment, Counter())[stored.session.producer_id] += size_bytes
         self._recent.append((stored, size_bytes + BATCH_OVERHEAD_BYTES))
         self._recent_bytes += size_bytes + BATCH_OVERHEAD_BYTES
         while self._recent_bytes > self._memory_bytes:
@@ -158,16 +162,25 @@ class Backlog:
             waiting.subtract(events)
             if not any(waiting.values()):
                 del self._waiting[segment]
+                self._bytes.pop(segment, None)
 
     def settled_before(self) -> int:
         """The segments below this number hold no log record that waits."""
         return min(self._waiting, default=self._journal.end.segment)
+
+    def beyond(self, quota_bytes: int) -> frozenset[str]:
+        """Producers whose waiting records take more than the quota; none where nobody else has any waiting."""
+        held: Counter[str] = Counter()
+        for each in self._bytes.values():
+            held.update(each)
+        return frozenset(name for name, size in held.items() if size > quota_bytes) if len(held) > 1 else frozenset()
 
     def drop(self, segment: int, reason: str = JOURNAL_FULL) -> Counter[str]:
         """Gives up the records of the segments up to `segment`, by event type; not what the exporter has in hand."""
         dropped: Counter[str] = Counter()
         for number in [number for number in self._waiting if number <= segment]:
             dropped.update(self._waiting.pop(number))
+            self._bytes.pop(number, None)
         for end, events in self._handed:
             if end.segment <= segment:
                 dropped.subtract(events)
@@ -182,7 +195,8 @@ class Backlog:
     def capture(self) -> dict[str, Any]:
         """Cursor and counts of what waits, as plain values."""
         waiting = {str(segment): dict(events) for segment, events in self._waiting.items()}
-        return {"cursor": [self.cursor.segment, self.cursor.offset], "waiting": waiting}
+        sizes = {str(segment): dict(each) for segment, each in self._bytes.items()}
+        return {"cursor": [self.cursor.segment, self.cursor.offset], "waiting": waiting, "bytes": sizes}
 
     def restore(self, captured: dict[str, Any], position: Position) -> None:
         """Takes what `capture` gave, for a replay from `position`; records of segments that are gone are dropped."""
@@ -192,6 +206,7 @@ class Backlog:
         for segment, events in captured["waiting"].items():
             if int(segment) in held:
                 self._waiting[int(segment)] = Counter(events)
+                self._bytes[int(segment)] = Counter(captured.get("bytes", {}).get(segment))  # no older one has it
             else:
                 self._counts.dropped.update({(JOURNAL_DAMAGED, event): count for event, count in events.items()})
 

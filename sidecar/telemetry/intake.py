@@ -7,7 +7,7 @@ has returned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -201,10 +201,11 @@ class Intake:
         self._journal.append([lost_payload(producer_id, session_id)])
         self._state.aggregate.end(Session(producer_id=producer_id, session_id=session_id))
 
-    def keep_reserved(self, segment: int) -> None:
-        """Journals anew the log records of reserved types that wait in a segment, so that it can be dropped.
+    def keep(self, segment: int, beyond: Collection[str] = ()) -> None:
+        """Journals anew log records that wait in a segment, so that it can be dropped.
 
-        Where they are most of it they go with it: else the journal would be busy with nothing else.
+        Those of reserved types are kept unless they are most of the segment: else the journal would be busy with
+        nothing else. Where there are producers `beyond` their quota, everybody else's are kept whole.
 
         Raises:
             OSError: the journal takes nothing now; what is left goes with the segment.
@@ -212,23 +213,28 @@ class Intake:
         reader = self._journal.read(segment)
         if reader is None:
             return
-        found = [
-            (reader.streams[stream], said, batch)
+        waiting = [
+            (reader.streams[stream], said)
             for record, stream, said in reader
             if isinstance(said, StoredEntry) and self._state.backlog.waits(Position(segment, record.end))
-            if (batch := reserved_part(said.raw, reader.streams[stream].types)).groups
         ]
-        if sum(batch.ByteSize() for _, _, batch in found) * 2 > self._journal.size_of(segment):
-            return
-        for context, said, batch in found:
-            raw = batch.SerializeToString()
-            payload = kept_payload(said.stream, said.received_ns, raw)
-            events = [group.event_id for group in batch.groups]
-            end = self._journal.append([payload], said.stream, declarations_of(context), events)
-            stored = StoredBatch(
-                end=end, session=context.session, batch=batch, types=context.types, received_ns=said.received_ns
-            )
-            self._state.backlog.keep(stored, len(raw), segment)
+        spared = {context.session.producer_id for context, _ in waiting} - set(beyond) if beyond else set()
+        reserved = [(context, said, reserved_part(said.raw, context.types)) for context, said in waiting]
+        keeps = sum(batch.ByteSize() for _, _, batch in reserved) * 2 <= self._journal.size_of(segment)
+        for context, said, batch in reserved:
+            kept = logged_part(said.raw, context.types) if context.session.producer_id in spared else batch
+            if kept.groups and (keeps or context.session.producer_id in spared):
+                self._keep(segment, context, said, kept)
+
+    def _keep(self, segment: int, context: StreamContext, said: StoredEntry, batch: pb.Batch) -> None:
+        raw = batch.SerializeToString()
+        payload = kept_payload(said.stream, said.received_ns, raw)
+        events = [group.event_id for group in batch.groups]
+        end = self._journal.append([payload], said.stream, declarations_of(context), events)
+        stored = StoredBatch(
+            end=end, session=context.session, batch=batch, types=context.types, received_ns=said.received_ns
+        )
+        self._state.backlog.keep(stored, len(raw), segment)
 
     def close_stream(self, stream: OpenStream) -> None:
         """The stream has ended; nothing more of it will come."""
@@ -254,11 +260,17 @@ class Intake:
         self._state.forget_sessions(before_ns, most, self._open)
 
 
-def reserved_part(raw: bytes, types: Mapping[int, EventType]) -> pb.Batch:
-    """The groups of a batch whose types are reserved and make log records."""
+def logged_part(raw: bytes, types: Mapping[int, EventType]) -> pb.Batch:
+    """The groups of a batch whose types make log records."""
     batch = pb.Batch.FromString(raw)
-    kinds = ((group, types[group.event_id]) for group in batch.groups)
-    groups = [group for group, kind in kinds if kind.reserved and kind.log is not None]
+    groups = [group for group in batch.groups if types[group.event_id].log is not None]
+    return pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=groups)
+
+
+def reserved_part(raw: bytes, types: Mapping[int, EventType]) -> pb.Batch:
+    """Those of them that are reserved."""
+    batch = logged_part(raw, types)
+    groups = [group for group in batch.groups if types[group.event_id].reserved]
     return pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=groups)
 
 

@@ -25,6 +25,13 @@ class TelemetrySettings:
         minimum=1 << 20,
         doc="bytes that the journal may take; when full, the oldest log records that wait for export go first",
     )
+    producer_quota_ratio: float = setting(
+        0.5,
+        minimum=0.01,
+        maximum=1,
+        doc="part of journal_bytes that waiting log records of one producer may take: when the journal is full, "
+        "those of producers beyond it go before anybody else's",
+    )
     segment_bytes: int = setting(
         8 << 20, minimum=64 << 10, doc="bytes after which a new segment begins; the journal is freed by segments"
     )

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from time import perf_counter
 
+from sidecar.telemetry.backlog import JOURNAL_FULL, PRODUCER_QUOTA
 from sidecar.telemetry.intake import Intake
 from sidecar.telemetry.journal import Journal
 from sidecar.telemetry.saving import Saving
@@ -66,22 +67,33 @@ class Upkeep:
         return since_s >= self._settings.checkpoint_interval_s or behind >= self._settings.checkpoint_bytes
 
     async def _make_room(self) -> None:
-        """The journal is full: what is exported goes, then the oldest log records, their metrics saved first."""
-        limit = self._settings.journal_bytes
-        if self._journal.size_bytes <= limit:
+        """The journal is full: what is exported goes, then the oldest log records, their metrics saved first.
+
+        Producers beyond their quota give up theirs before anybody else does.
+        """
+        if self._journal.size_bytes <= self._settings.journal_bytes:
             return
         await self._saving.write()
-        while self._journal.size_bytes > limit:
+        quota = int(self._settings.journal_bytes * self._settings.producer_quota_ratio)
+        if beyond := self._state.backlog.beyond(quota):
+            await self._give_up(PRODUCER_QUOTA, lambda segment: self._intake.keep(segment, beyond))
+        await self._give_up(JOURNAL_FULL, self._intake.keep)
+        await self._give_up(JOURNAL_FULL, lambda _: None)  # where keeping freed nothing, the bound comes first
+
+    async def _give_up(self, reason: str, keep: Callable[[int], None]) -> None:
+        """Drops segments, the oldest first, while the journal is too large; each once, none that was begun since."""
+        last = min(self._saving.end.segment, self._journal.end.segment)
+        while self._journal.size_bytes > self._settings.journal_bytes:
             segment = self._journal.segments[0]
-            if segment >= min(self._saving.end.segment, self._journal.end.segment):
+            if segment >= last:
                 return
             with contextlib.suppress(OSError):
-                self._intake.keep_reserved(segment)
-            dropped = self._state.backlog.drop(segment)
+                keep(segment)
+            dropped = self._state.backlog.drop(segment, reason)
             # What was kept is known by the checkpoint before the place where it stood is gone.
             await self._saving.write()
             self._saving.release(segment + 1)
-            _log.warning("log records dropped", extra={"reason": "journal_full", "events": dict(dropped)})
+            _log.warning("log records dropped", extra={"reason": reason, "events": dict(dropped)})
 
     def _end_lost_sessions(self, now_s: float) -> None:
         """Ends the gauges of producers that went without a word and did not come back."""

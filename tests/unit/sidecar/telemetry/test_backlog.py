@@ -90,7 +90,7 @@ def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
     )
     segment = core.journal.end.segment
     core.send("a", "s1", 4, 45)
-    core.intake.keep_reserved(segment)
+    core.intake.keep(segment)
     assert core.backlog.drop(segment) == {"chatter": 40}
     assert core.counts.ledger(core.backlog.queued).balanced
     core.checkpoint()
@@ -106,7 +106,7 @@ def test_a_segment_of_hardly_anything_but_reserved_types_goes_whole() -> None:
     core.send("a", "s1", 300, 1)
     segment = core.journal.end.segment
     core.send("a", "s1", 9, 301)
-    core.intake.keep_reserved(segment)
+    core.intake.keep(segment)
     assert core.backlog.drop(segment) == {"order.transition": 200}
 
 

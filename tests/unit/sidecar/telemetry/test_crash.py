@@ -51,11 +51,12 @@ class Core:
 
     volume: MemoryVolume = field(default_factory=MemoryVolume)
     now_ns: int = TIME_NS
+    segment_bytes: int = SEGMENT_BYTES
 
     def __post_init__(self) -> None:
         self.counts = Counts()
         self.aggregate = Aggregate(Limit(instrument=3))
-        self.journal = Journal(self.volume, segment_bytes=SEGMENT_BYTES)
+        self.journal = Journal(self.volume, segment_bytes=self.segment_bytes)
         self.backlog = Backlog(self.journal, self.counts.logs, memory_bytes=4000)
         self.held = State(self.aggregate, self.backlog, self.counts)
         self.intake = Intake(self.journal, self.held, Limits(max_string_bytes=64))
@@ -90,7 +91,7 @@ class Core:
         """What a new process finds."""
         copy = MemoryVolume()
         copy.files = {name: bytearray(data) for name, data in self.volume.files.items()}
-        return Core(copy, self.now_ns)
+        return Core(copy, self.now_ns, self.segment_bytes)
 
     def state(self) -> dict[str, Any]:
         state = checkpoints.decode(checkpoints.encode(self.held.checkpoint(self.journal.end, "instance")))

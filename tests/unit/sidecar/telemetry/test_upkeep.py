@@ -20,12 +20,19 @@ class Kept:
 
     core: Core = field(default_factory=Core)
     connected: set[tuple[str, str]] = field(default_factory=set)
+    journal_bytes: int = 256 << 20
 
     def __post_init__(self) -> None:
         core = self.core
         saving = Saving(core.journal, core.held, Checkpoint(), instance_id="i", clock=core.tick)
         self.upkeep = Upkeep(
-            TelemetrySettings(socket=Path("s"), session_grace_s=60, idle_expiry_s=1),
+            TelemetrySettings(
+                socket=Path("s"),
+                session_grace_s=60,
+                idle_expiry_s=1,
+                journal_bytes=self.journal_bytes,
+                segment_bytes=self.journal_bytes // 4,
+            ),
             journal=core.journal,
             state=core.held,
             intake=core.intake,
@@ -85,3 +92,46 @@ def test_idle_series_expire_but_for_named_ones_and_a_replay_forgets_them_too() -
     (family,) = producer.families
     assert [point.labels[0] for point in family.points] == [("status", "status1")]
     assert kept.core.killed().state() == kept.core.state()
+
+
+def filled_by(kept: Kept, producers: list[str], rounds: int) -> None:
+    """Each producer sends a batch of ninety events a round."""
+    for number in range(rounds):
+        for place, producer in enumerate(producers):
+            kept.core.send(producer, f"s{place}", 90, 1 + 90 * number)
+
+
+async def test_a_noisy_producer_gives_up_its_own_log_records_and_nobody_elses() -> None:
+    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
+    filled_by(kept, ["noisy"] * 9 + ["quiet"], 8)
+    quiet = [key for key in kept.core.killed().log_sequences() if key[0] == "quiet"]
+    assert kept.core.journal.size_bytes > 80_000
+    await kept.upkeep._make_room()
+    assert kept.core.journal.size_bytes <= 80_000
+    assert {reason for reason, _ in kept.core.counts.logs.dropped} == {"producer_quota"}
+    for core in (kept.core, kept.core.killed()):
+        assert sorted(key for key in core.log_sequences() if key[0] == "quiet") == sorted(quiet)
+        assert core.counts.ledger(core.backlog.queued).balanced
+        assert core.counts.ledger(0).events.counted == 10 * 8 * 90
+
+
+async def test_where_all_are_within_their_quota_the_oldest_records_go_whoever_sent_them() -> None:
+    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
+    filled_by(kept, ["a", "b", "c"], 20)
+    await kept.upkeep._make_room()
+    assert kept.core.journal.size_bytes <= 80_000
+    assert {reason for reason, _ in kept.core.counts.logs.dropped} == {"journal_full"}
+
+
+async def test_a_producer_alone_has_no_quota() -> None:
+    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
+    filled_by(kept, ["a"], 80)
+    await kept.upkeep._make_room()
+    assert {reason for reason, _ in kept.core.counts.logs.dropped} == {"journal_full"}
+
+
+async def test_what_a_producer_holds_is_known_after_a_restart() -> None:
+    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
+    filled_by(kept, ["noisy"] * 9 + ["quiet"], 8)
+    kept.core.checkpoint()
+    assert kept.core.killed().backlog.beyond(40_000) == kept.core.backlog.beyond(40_000) == {"noisy"}
