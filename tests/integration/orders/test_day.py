@@ -1,7 +1,8 @@
-"""A stretch of trading with everything at once: kills, faults on one request in a hundred, tokens that rotate.
+"""A day at the venue with everything at once: kills, faults on one request in a hundred, tokens that rotate.
 
-DAY_KILLS (default 6) is the number of kills and SEED their seed; both are printed. At the end the venue's account and
-our books agree to the cent.
+The venue's clock runs through 24 hours from a Tuesday noon, so that financing is charged once. DAY_KILLS (default 6;
+144 is one in ten minutes) is the number of kills and SEED their seed; both are printed. Tokens rotate more often than
+once an hour. At the end the venue's account and our books agree to the cent.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,8 @@ FAULTS = (
     "lag",
 )
 ROTATION_S = 1.5
+DAY_S = 86_400
+NOON_NS = int(datetime(2026, 1, 6, 12, tzinfo=UTC).timestamp()) * 10**9
 
 
 async def rotate(simulator: Simulator, token_file: Path) -> None:
@@ -55,7 +60,14 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
     chance = random.Random(SEED)
     token_file = tmp_path / "token"
     token_file.write_text("token-0")
-    async with Simulator(seed=SEED, tokens=("token-0",), requests_per_s=0, latency_s=0.004) as simulator:
+    ahead_ns = NOON_NS - time.time_ns()
+    async with Simulator(
+        seed=SEED,
+        tokens=("token-0",),
+        requests_per_s=0,
+        latency_s=0.004,
+        source=lambda: time.time_ns() + ahead_ns,
+    ) as simulator:
         for kind in FAULTS:
             simulator.state.faults.rules.append(Rule(kind=kind, count=-1, chance=0.01 / len(FAULTS), seconds=0.3))
         rotating = asyncio.create_task(rotate(simulator, token_file))
@@ -67,6 +79,7 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
                 kill_at=chance.randrange(50, 1500),
                 kill_after_s=None,
             )
+            simulator.state.clock.move(DAY_S / KILLS)
         last = await run_once(simulator.rest_url, tmp_path, KILLS * ORDERS_PER_KILL, kill_at=0, kill_after_s=None)
         rotating.cancel()
         log = await transactions(simulator, token_file.read_text())
@@ -77,5 +90,6 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
     fills = fills_by_order(log)
     assert {name: number for name, number in fills.items() if number > 1} == {}
     assert {order["id"] for order in last["orders"].values() if order["status"] == "filled"} == set(fills)
+    assert [item["type"] for item in log].count("DAILY_FINANCING") == 1
     balances = [item["accountBalance"] for item in log if "accountBalance" in item]
     assert last["balance"] == balances[-1]
