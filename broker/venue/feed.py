@@ -53,25 +53,29 @@ class TransactionFeed:
 
     async def opened(self) -> None:
         """The stream is open: what happened before is read from the log."""
-        await self.fill()
+        await self.fill(missed=True)
 
     async def message(self, raw: dict[str, Any]) -> None:
-        """A message of the stream."""
-        if raw.get("type") == "HEARTBEAT":
-            self.note(int(raw["lastTransactionID"]))
-        else:
-            transaction = parse_transaction(raw)
-            self.note(transaction.id)
-            if transaction.id == self.applied + 1:
-                self._take(transaction)
-        if self.last_known > self.applied:
-            await self.fill()
+        """A message of the stream. One whose predecessors it did not bring has them read from the log.
 
-    async def fill(self) -> None:
+        What other answers spoke of is on its way in the stream, and no reason to read.
+        """
+        transaction = None if raw.get("type") == "HEARTBEAT" else parse_transaction(raw)
+        last = int(raw["lastTransactionID"]) if transaction is None else transaction.id
+        self.note(last)
+        if self._filling.locked():
+            async with self._filling:
+                pass  # another's reading may bring what seems to be missing
+        if transaction is not None and transaction.id == self.applied + 1:
+            self._take(transaction)
+        elif last > self.applied:
+            await self.fill(missed=True)
+
+    async def fill(self, *, missed: bool = False) -> None:
         """Reads the log from `applied` until it is whole, page by page.
 
         A page with a hole is asked again: the log may lag behind its own last id. A hole that stays is the
-        venue's way of counting, and is passed over.
+        venue's way of counting, and is passed over. What the stream has `missed` is counted.
 
         Raises:
             VenueError: the log cannot be read.
@@ -84,13 +88,13 @@ class TransactionFeed:
                 fresh = [item for item in page.transactions if item.id > self.applied]
                 end = last_without_gap([item.id for item in fresh], self.applied)
                 tries = 0 if end > self.applied else tries + 1
-                self._take_all(fresh if tries == HOLE_TRIES else [item for item in fresh if item.id <= end])
+                self._take_all(fresh if tries == HOLE_TRIES else [item for item in fresh if item.id <= end], missed)
                 if self.applied >= self.last_known:
                     return
                 await asyncio.sleep(HOLE_WAIT_S * tries)
 
-    def _take_all(self, fresh: list[Transaction]) -> None:
-        if fresh:
+    def _take_all(self, fresh: list[Transaction], missed: bool) -> None:
+        if fresh and missed:
             self._emit(StreamGap(transactions=len(fresh)))
         for transaction in fresh:
             self._take(transaction)

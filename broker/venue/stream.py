@@ -68,7 +68,7 @@ class LineStream:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the last bytes."""
+        """Seconds since the last bytes: an opening that brings none does not count."""
         return monotonic() - self._last_message_s
 
     @property
@@ -121,7 +121,6 @@ class LineStream:
             answer = await session.get(self._url, params=self._params(), headers=headers)
         try:
             await self._check(answer, secret)
-            self._last_message_s = monotonic()
             await self._on_open()
             self._turn(up=True, reason=None)
             await self._pump(answer, secret)

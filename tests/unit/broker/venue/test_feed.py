@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -60,16 +61,41 @@ async def test_next_in_line_needs_no_read() -> None:
     assert (seen, log.asked) == ([3], [])
 
 
-async def test_gap_is_filled_in_order() -> None:
-    feed, seen, _ = make(Log(6), applied=2)
+async def test_gap_is_filled_in_order_and_counted() -> None:
+    feed, seen, events = make(Log(6), applied=2)
     await feed.message(raw(6))
     assert seen == [3, 4, 5, 6]
+    assert [event.transactions for event in events] == [4]
 
 
 async def test_heartbeat_ahead_is_a_gap() -> None:
     feed, seen, _ = make(Log(4), applied=2)
     await feed.message({"type": "HEARTBEAT", "lastTransactionID": "4", "time": "2026-01-05T12:00:00Z"})
     assert seen == [3, 4]
+
+
+async def test_what_other_answers_spoke_of_is_on_its_way_and_no_gap() -> None:
+    log = Log(4)
+    feed, seen, events = make(log, applied=2)
+    feed.note(4)
+    await feed.message(raw(3))
+    assert (seen, log.asked, events) == ([3], [], [])
+
+
+async def test_reading_that_the_stream_did_not_cause_is_no_gap() -> None:
+    feed, seen, events = make(Log(4), applied=2)
+    await feed.fill()
+    assert (seen, events) == ([3, 4], [])
+
+
+async def test_message_behind_a_reading_that_is_under_way_waits_for_it() -> None:
+    log = Log(4)
+    feed, seen, events = make(log, applied=2)
+    reading = asyncio.create_task(feed.fill())
+    await asyncio.sleep(0)
+    await feed.message(raw(5))
+    await reading
+    assert (seen, log.asked, events) == ([3, 4, 5], [2], [])
 
 
 async def test_repetition_is_let_go() -> None:

@@ -121,6 +121,14 @@ async def test_silence_is_cut_and_opened_again() -> None:
     assert venue.opened >= 2
 
 
+async def test_opening_without_a_word_does_not_hide_the_silence() -> None:
+    venue = Venue(says(b'{"n": 1}\n', then=ends), forever)
+    async with venue.stream(heartbeat_deadline_s=0.05) as stream:
+        await until(lambda: venue.opened >= 4)
+        assert stream.silence_s >= 0.1, "of two openings at least"
+        assert not stream.is_alive
+
+
 async def test_every_end_has_its_cause_and_is_opened_again() -> None:
     venue = Venue(says(then=ends), says(b"<html>\n"), says(b'{"bad": true}\n'), 503, says(b'{"n": 1}\n'))
     async with venue.stream():
