@@ -54,7 +54,7 @@ class Stack:
         """
         began = time.monotonic()
         await self.start_surroundings()
-        await self._start_sidecar()
+        await self.start_sidecar()
         await self._start_broker()
         self.say("next       /readyz passes")
         await self.wait_ready(START_DEADLINE_S)
@@ -145,7 +145,12 @@ class Stack:
             found = await self._start("collector", ["-m", "devstack.collector", str(self.records_file)], {})
             self.otlp_endpoint = f"http://{found['otlp']}"
 
-    async def _start_sidecar(self) -> None:
+    async def start_sidecar(self) -> None:
+        """Starts the sidecar, again where it ended.
+
+        Raises:
+            ProcessError: it did not come up; its log's end is in the text.
+        """
         table = configuration.sidecar(self.place, self.addresses, self.otlp_endpoint, self.port)
         path = write(self.place.state / "sidecar.toml", table)
         found = await self._start("sidecar", ["-m", "sidecar", "--config", str(path)], {})
