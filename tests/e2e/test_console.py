@@ -24,7 +24,7 @@ from tests.require import require_binary
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 PICTURES = os.environ.get("PICTURES", "")
-BEFORE_S, DURING_S = (90.0, 20.0) if PICTURES else (0.0, 0.0)
+BEFORE_S, DURING_S = (60.0, 15.0) if PICTURES else (0.0, 0.0)
 STATE_S = 45.0
 LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
 
@@ -50,7 +50,8 @@ async def look(page: Page, name: str, place: Path) -> None:
     for scheme, width in LOOKS:
         await page.look(width=width, height=900, scheme=scheme, phone=width < 500)
         assert await page.run("document.documentElement.scrollWidth") == width
-        await page.screenshot(place / f"console-{name}-{scheme}{'-phone' if width < 500 else ''}.png")
+        picture = place / f"console-{name}-{scheme}{'-phone' if width < 500 else ''}.png"
+        await page.screenshot(picture, whole=not PICTURES)
     await page.look(width=1280, height=900)
 
 
