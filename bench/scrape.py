@@ -4,7 +4,7 @@ The pipeline and its /metrics page run in a process of its own on the first core
 one changes between two scrapes; 20,000 events a second come through the socket. The load generator, which also
 scrapes (OpenMetrics, gzip) four times a second, is on the second core. The pause is the CPU that the loop spends
 between two turns of a task that wants to run each millisecond: what ingest waits for, whatever else the machine does.
-The same is measured without scrapes beside it.
+The same is measured without scrapes beside it: what is longest then is what a checkpoint, every five seconds, makes.
 """
 
 from __future__ import annotations
@@ -197,12 +197,13 @@ def row(name: str, ours: float, baseline: float | None, goal: float) -> dict[str
 
 
 def rows(scrapes: int = 100) -> list[dict[str, Any]]:
-    """The 99th percentile of the scrapes, and the longest pause while they run (baseline: without them)."""
+    """The 99th percentile of the scrapes, the longest pause while they run (baseline: without them), and that alone."""
     figures = uvloop.run(measure(scrapes))
     ordered = sorted(figures["times"])
     return [
         row("scrape_10k_series_p99", ordered[int(len(ordered) * 0.99)], None, SCRAPE_GOAL_MS),
         row("scrape_longest_pause", figures["during"][-1], figures["without"][-1], PAUSE_GOAL_MS),
+        row("checkpoint_longest_pause", figures["without"][-1], None, PAUSE_GOAL_MS),
     ]
 
 

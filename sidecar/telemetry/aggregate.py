@@ -96,7 +96,7 @@ class Aggregate:
             if table.instrument.kind in SESSION_KINDS and table.series:
                 producer.series -= len(table.series)
                 table.series = {}
-                table.frozen = table.captured = None
+                table.frozen = None
         self._forget_caches()
 
     def _forget_caches(self) -> None:
@@ -172,10 +172,13 @@ class Aggregate:
             if table.retired or (table.instrument.kind in SESSION_KINDS and not live):
                 self.refused[*name, "definition_conflict" if table.retired else "session_ended"] += columns.count
                 continue
-            table.frozen = table.captured = None
+            table.frozen = None
 
             def find(texts: tuple[str, ...], events: int, feed: Feed[Table] = feed) -> Series:
-                return feed.cache.get(texts) or self._find(plan, feed, texts, events, now_ns)
+                series = feed.cache.get(texts) or self._find(plan, feed, texts, events, now_ns)
+                if feed.table.capture is not None:
+                    feed.table.before_change(series)
+                return series
 
             measuring = Measuring(columns, feed, find, first_sequence, now_ns)
             measuring.record()
@@ -191,7 +194,7 @@ class Aggregate:
             for texts in feed.presets:
                 series = self._find(plan, feed, texts, 0, now_ns)
                 feed.table.kept.add(tuple(sorted(series.labels)))
-                feed.table.frozen = feed.table.captured = None
+                feed.table.frozen = None
 
     def _find(self, plan: Plan, feed: Feed[Table], texts: tuple[str, ...], events: int, now_ns: int) -> Series:
         table = feed.table
@@ -224,7 +227,7 @@ class Aggregate:
                 for key in old:
                     del table.series[key]
                 if old:
-                    table.frozen = table.captured = None
+                    table.frozen = None
                     producer.series -= len(old)
                     expired += len(old)
         if expired:
@@ -265,11 +268,14 @@ class Aggregate:
         return Snapshot(time_ns=now_ns, producers=tuple(producers))
 
     def capture(self) -> list[Row]:
-        """The whole state as plain values, one entry for each producer and each instrument."""
+        """The whole state as plain values, one entry for each producer and each instrument.
+
+        The rows of an instrument's series are a `Capture`: read later, they say what is now.
+        """
         rows: list[Row] = []
         for producer_id, producer in self._producers.items():
             rows.append(["producer", producer_id, producer.resource, producer.session_id])
-            rows += [["table", producer_id, *table.capture()] for table in producer.tables.values()]
+            rows += [["table", producer_id, *table.captured()] for table in producer.tables.values()]
         rows.append(["refused", [[*key, count] for key, count in self.refused.items()]])
         rows.append(["overflow", [[*key, count] for key, count in self.overflow.items()]])
         return rows

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.framing import FormatError, file_header, file_version, frame, records
+from sidecar.telemetry.capture import Capture
 from sidecar.telemetry.model import Position
 
 KIND = b"TELC"
@@ -57,7 +58,7 @@ def slices(checkpoint: Checkpoint) -> Iterator[bytes]:
     }
     yield file_header(KIND, VERSION) + _frame(head)
     for row in checkpoint.aggregate:
-        yield _frame(row)
+        yield from _row(row)
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
@@ -65,8 +66,27 @@ def encode(checkpoint: Checkpoint) -> bytes:
     return b"".join(slices(checkpoint))
 
 
+def _row(row: Sequence[Any]) -> Iterator[bytes]:
+    """The record of a row of the aggregate, behind as many empty parts as it takes turns."""
+    texts: list[str] = []
+    for value in row:
+        if isinstance(value, Capture):
+            rows: list[str] = []
+            for part in value.parts():
+                rows.append(_json(part)[1:-1])
+                yield b""
+            texts.append(f"[{','.join(rows)}]")
+        else:
+            texts.append(_json(value))
+    yield frame(f"[{','.join(texts)}]".encode())
+
+
 def _frame(value: Any) -> bytes:
-    return frame(json.dumps(value, separators=(",", ":")).encode())
+    return frame(_json(value).encode())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def decode(data: bytes) -> Checkpoint:

@@ -72,9 +72,9 @@ class Saving:
     async def write(self) -> None:
         """Writes the state of this moment; on failure the one before stands, and the journal keeps what it needs."""
         async with self._lock:
-            state = self._state.checkpoint(self._journal.end, self._instance_id)
-            if self.written_ns and (state.position, state.backlog) == (self.end, self._backlog):
+            if self.written_ns and (self._journal.end, self._state.backlog.capture()) == (self.end, self._backlog):
                 return
+            state = self._state.checkpoint(self._journal.end, self._instance_id)
             settled = self._state.backlog.settled_before()
             data = await _encode_in_slices(state)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sidecar.telemetry.capture import Capture
 from sidecar.telemetry.model import Family, Instrument, Labels
 from sidecar.telemetry.series import Row, Series, labels_of, series_of
 
@@ -15,7 +16,7 @@ class Table:
     Series are found by their labels in alphabetical order: two event types may name them in different orders.
     """
 
-    __slots__ = ("captured", "frozen", "instrument", "kept", "owner", "owner_session", "retired", "series")
+    __slots__ = ("capture", "frozen", "instrument", "kept", "owner", "owner_session", "retired", "series")
 
     def __init__(self, instrument: Instrument, owner: int, owner_session: str) -> None:
         self.instrument = instrument
@@ -26,7 +27,8 @@ class Table:
         """Series that a definition names: they do not expire, in a replay either."""
         self.retired = False
         self.frozen: Family | None = None
-        self.captured: list[Row] | None = None
+        self.capture: Capture | None = None
+        """What a checkpoint has begun to read; `before_change` sees to it that it reads what was."""
 
     def idle(self, before_ns: int) -> list[Labels]:
         """Series without a measurement since `before_ns`, but for those that are kept."""
@@ -48,18 +50,24 @@ class Table:
             self.frozen = family
         return family
 
-    def capture(self) -> Row:
-        """The state as plain values; those of the series are the same list until one changes."""
-        rows = self.captured
-        if rows is None:
-            rows = self.captured = [series.row() for series in self.series.values()]
+    def before_change(self, series: Series) -> None:
+        """A series takes measurements next."""
+        if self.capture is not None:
+            if self.capture.done:
+                self.capture = None
+            else:
+                self.capture.hold(series)
+
+    def captured(self) -> Row:
+        """The state as plain values, the rows of the series as they are now, whenever they are read."""
         item = self.instrument
+        self.capture = Capture(self.series.values())
         definition = [item.name, int(item.kind), item.unit, item.description, item.bounds]
-        return [definition, self.owner, self.owner_session, rows, sorted(self.kept)]
+        return [definition, self.owner, self.owner_session, self.capture, sorted(self.kept)]
 
     @classmethod
     def from_capture(cls, captured: Sequence[Any]) -> Table:
-        """The table whose `capture` this was."""
+        """The table whose state this was."""
         (name, kind, unit, description, bounds), owner, owner_session, rows, kept = captured
         instrument = Instrument(name=name, kind=kind, unit=unit, description=description, bounds=tuple(bounds))
         table = cls(instrument, owner, owner_session)

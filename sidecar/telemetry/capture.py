@@ -1,0 +1,41 @@
+"""The series of an instrument as they were at one moment, read while they go on changing.
+
+A checkpoint of many series takes longer to write than ingest may wait. So it is read a part at a time, and a series
+that is about to change before its turn gives its row first: copy on write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from sidecar.telemetry.series import Row, Series
+
+PART = 200
+"""Rows of one part: half a millisecond of encoding."""
+
+
+class Capture:
+    """Rows of the series, each as at the moment of the call; read once, by `parts` or by iteration."""
+
+    def __init__(self, series: Iterable[Series]) -> None:
+        self._series = list(series)
+        self._held: dict[int, Row] = {}
+        self.done = False
+
+    def hold(self, series: Series) -> None:
+        """Keeps the row of a series that is about to change."""
+        if id(series) not in self._held:
+            self._held[id(series)] = series.row()
+
+    def parts(self) -> Iterator[list[Row]]:
+        """The rows, some at a time; between two parts the series may change."""
+        source, held = iter(self._series), self._held
+        while some := list(islice(source, PART)):
+            yield [held.get(id(series)) or series.row() for series in some]
+        self.done = True
+        self._series, self._held = [], {}
+
+    def __iter__(self) -> Iterator[Row]:
+        for part in self.parts():
+            yield from part
