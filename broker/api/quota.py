@@ -26,3 +26,8 @@ class Quota:
         if len(self._buckets) > MAX_CALLERS:
             self._buckets.popitem(last=False)
         return 0.0
+
+    def give_back(self, caller: str) -> None:
+        """One that was taken is counted elsewhere."""
+        if (bucket := self._buckets.get(caller)) is not None:
+            self._buckets[caller] = bucket.given_back()

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.responses import Response
 
 from broker.api.access import Admin, Reader, Trader
+from broker.api.keys import Client
 from broker.api.peer import VIA, Passed
 from broker.api.problem import Problem
 from broker.api.surface import Parts, Surface
@@ -54,25 +55,27 @@ def _names_itself(body: bytes) -> bool:
     return isinstance(content, dict) and content.get("client_order_id") is not None
 
 
-async def _write_elsewhere(request: Request, parts: Surface) -> None:
+async def _write_elsewhere(request: Request, parts: Surface, client: Client) -> None:
     if (address := parts.desk.elsewhere()) is None:
         return
     if parts.drain.is_set():
         raise DrainingError
     if not parts.forwards:
         raise refusal(parts, address)
-    await _pass_on(request, parts, address)
+    await _pass_on(request, parts, client, address)
 
 
-async def _read_elsewhere(request: Request, parts: Surface) -> None:
+async def _read_elsewhere(request: Request, parts: Surface, client: Client) -> None:
     """Of what only the owner has in memory: our own emptiness would be no answer."""
     if parts.peer is not None and (address := parts.desk.elsewhere()) is not None:
-        await _pass_on(request, parts, address)
+        await _pass_on(request, parts, client, address)
 
 
-async def _pass_on(request: Request, parts: Surface, address: str) -> None:
+async def _pass_on(request: Request, parts: Surface, client: Client, address: str) -> None:
+    """The owner counts it against the key's quota, so we do not."""
     passed, peer = await _passed(request, parts, address), parts.peer
     if peer is not None:
+        parts.quota.give_back(client.id)
         raise Answered(await parts.in_flight.run(lambda: peer.pass_on(address, passed)))
 
 
@@ -113,22 +116,23 @@ def refusal(parts: Surface, address: str, retry_after_s: float = AGAIN_S) -> Pro
     )
 
 
-async def _trades_elsewhere(request: Request, parts: Parts, _: Trader) -> None:
-    await _write_elsewhere(request, parts)
+async def _trades_elsewhere(request: Request, parts: Parts, client: Trader) -> None:
+    await _write_elsewhere(request, parts, client)
 
 
-async def _administers_elsewhere(request: Request, parts: Parts, _: Admin) -> None:
-    await _write_elsewhere(request, parts)
+async def _administers_elsewhere(request: Request, parts: Parts, client: Admin) -> None:
+    await _write_elsewhere(request, parts, client)
 
 
-async def _reads_elsewhere(request: Request, parts: Parts, _: Reader) -> None:
-    await _read_elsewhere(request, parts)
+async def _reads_elsewhere(request: Request, parts: Parts, client: Reader) -> None:
+    await _read_elsewhere(request, parts, client)
 
 
-async def _streams_elsewhere(request: Request, parts: Parts, _: Reader) -> None:
+async def _streams_elsewhere(request: Request, parts: Parts, client: Reader) -> None:
     if parts.peer is None or parts.drain.is_set() or (address := parts.desk.elsewhere()) is None:
         return
     passed = await _passed(request, parts, address)
+    parts.quota.give_back(client.id)
     raise Answered(await parts.peer.follow(address, passed, parts.drain))
 
 

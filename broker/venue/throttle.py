@@ -43,6 +43,10 @@ class Bucket:
         """The bucket after one request at `now_s`."""
         return Bucket(self.rate, self.burst, max(self.arrival_s, now_s) + 1.0 / self.rate)
 
+    def given_back(self) -> Bucket:
+        """The bucket as if one request had not been taken."""
+        return Bucket(self.rate, self.burst, self.arrival_s - 1.0 / self.rate)
+
     def closed_until(self, at_s: float) -> Bucket:
         """The bucket after the venue said to stop: nothing conforms before `at_s`."""
         return Bucket(self.rate, self.burst, max(self.arrival_s, at_s + (self.burst - 1.0) / self.rate))

@@ -106,6 +106,15 @@ def test_quota_gives_back_with_time() -> None:
     assert quota.wait_s("a", 100.1) == 0.0
 
 
+def test_given_back_request_was_never_counted() -> None:
+    quota = Quota(rate=10, burst=1)
+    assert quota.wait_s("a", 100.0) == 0.0
+    quota.give_back("a")
+    quota.give_back("somebody else")
+    assert quota.wait_s("a", 100.0) == 0.0
+    assert quota.wait_s("a", 100.0) == pytest.approx(0.1)
+
+
 def test_key_is_found_by_its_hash_alone() -> None:
     digest = sha256(b"secret").hexdigest()
     keys = parse_api_keys(f'{{"keys":[{{"id":"a","sha256":"{digest.upper()}","scopes":["read","trade"]}}]}}')

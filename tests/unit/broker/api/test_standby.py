@@ -123,10 +123,16 @@ async def test_ending_standby_takes_no_orders(api: Client, peer: Recorder) -> No
     assert (answer.status, answer.json()["reason"], peer.passed) == (503, "draining", [])
 
 
-async def test_one_request_counts_once_against_the_quota(api: Client, peer: Recorder) -> None:
+async def test_what_is_passed_on_counts_at_the_owner_alone(api: Client, peer: Recorder) -> None:
     api.surface.quota = Quota(0.001, 1)
-    assert (await api("POST", "/v1/orders", body=ORDER)).status == 201
-    assert (await api("POST", "/v1/orders", body=ORDER)).status == 429
+    assert [(await api("POST", "/v1/orders", body=ORDER)).status for _ in range(2)] == [201, 201]
+    assert [(await api("GET", "/v1/account")).status for _ in range(2)] == [200, 429]
+
+
+async def test_what_the_standby_refuses_counts_there_once(api: Client) -> None:
+    api.desk.owner = OWNER
+    api.surface.quota = Quota(0.001, 1)
+    assert [(await api("POST", "/v1/orders", body=ORDER)).status for _ in range(2)] == [409, 429]
 
 
 @pytest.mark.parametrize(
