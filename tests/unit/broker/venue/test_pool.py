@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from broker.venue.errors import WithheldError
 from broker.venue.order_call import Call
 from broker.venue.rest import VenueRest
 from broker.venue.settings import VenueSettings
@@ -117,3 +119,34 @@ async def test_caller_that_leaves_the_queue_leaves_the_connection_to_others() ->
             await second
         await rest.submit(OPEN)
     assert len(server.methods) == 3
+
+
+async def test_hindrance_is_asked_after_the_wait_for_a_connection() -> None:
+    server = Server()
+    server.free.clear()
+    owns = True
+    async with server.rest(connections=1, burst=100) as rest:
+        first = asyncio.create_task(rest.submit(OPEN))
+        while not server.methods:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(rest.submit(OPEN, hindrance=lambda: None if owns else "OWNERSHIP_LOST"))
+        await asyncio.sleep(0)
+        owns = False
+        server.free.set()
+        await first
+        with pytest.raises(WithheldError, match="OWNERSHIP_LOST"):
+            await second
+    assert server.methods == ["POST"]
+
+
+async def test_kernel_delivers_a_request_in_time_or_not_at_all() -> None:
+    server = Server()
+    async with server.rest(connections=1, request_deadline_s=10.0) as rest:
+        await rest.requests.enter(Precedence.OPEN)
+        lane = rest.pool.take()
+        assert lane is not None
+        assert lane.transport is not None
+        connection = lane.transport.get_extra_info("socket")
+        limit_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        rest.pool.put(lane)
+    assert limit_ms == 3000
