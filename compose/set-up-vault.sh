@@ -2,7 +2,7 @@
 # Once a start: the development server keeps nothing. Makes the venue's token and an API key, unless the volume has them.
 set -eu
 umask 0077
-export BAO_ADDR=https://openbao:8200 BAO_CACERT=/run/vault/tls/vault-ca.pem
+export BAO_ADDR=https://openbao:8200 BAO_CACERT=/run/vault/vault-ca.pem
 until bao status >/dev/null 2>&1; do sleep 0.2; done
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n'; }
 cd /run/vault
@@ -15,6 +15,7 @@ printf '{"keys":[{"id":"development","sha256":"%s","scopes":["read","trade","adm
 bao policy write broker-sidecar /policies/broker-sidecar.hcl >/dev/null
 bao auth enable approle >/dev/null 2>&1 || true
 bao write auth/approle/role/broker token_policies=broker-sidecar token_ttl=20m token_max_ttl=24h >/dev/null
+rm -f role-id secret-id
 bao read -field=role_id auth/approle/role/broker/role-id >role-id
 bao write -f -field=secret_id auth/approle/role/broker/secret-id >secret-id
 chmod 0400 role-id secret-id venue-token api-key

@@ -1,4 +1,4 @@
-"""The structure of compose.yaml. No compose engine runs it here: what is shown is that it says what it should."""
+"""The structure of compose.yaml: it says what it should. docs/how-to/deploy.md says where an engine has run it."""
 
 from __future__ import annotations
 
@@ -96,3 +96,15 @@ def test_prometheus_and_alertmanager_take_theirs() -> None:
     for command in (syntax, alerts):
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_development_server_makes_its_certificate_where_a_directory_is() -> None:
+    # bao does not make the directory of -dev-tls-cert-dir, and the volume is empty at first.
+    openbao = SERVICES["openbao"]
+    (place,) = [part.partition("=")[2] for part in openbao["entrypoint"] if part.startswith("-dev-tls-cert-dir=")]
+    assert place in [mount.split(":")[1] for mount in openbao["volumes"]]
+
+
+def test_no_volume_in_memory_has_a_size_that_podman_takes_for_a_quota() -> None:
+    options = [volume["driver_opts"]["o"] for volume in FILE["volumes"].values() if volume]
+    assert options == ["uid=1001,gid=1001,mode=0700"] * 4
