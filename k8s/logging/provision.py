@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -156,18 +156,24 @@ def provision(engine: Server, kibana: Server | None, templates: Path, *, roll_ov
         yield step.what
 
 
-def main(arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Reads the environment and provisions."""
+def engine_of(environ: Mapping[str, str]) -> Server | None:
+    """Elasticsearch as the environment names it; None, with a word on standard error, where it does not."""
     key = environ.get("API_KEY_FILE")
     headers = {"Authorization": f"ApiKey {Path(key).read_text().strip()}"} if key else {}
     context = ssl.create_default_context(cafile=environ["CA_FILE"]) if environ.get("CA_FILE") else None
-    wait_s = float(environ.get("WAIT_S", WAIT_S))
     if not environ.get("ELASTICSEARCH_URL"):
         sys.stderr.write("ELASTICSEARCH_URL is not set: the engine's address, as https://elasticsearch:9200\n")
+        return None
+    return Server(environ["ELASTICSEARCH_URL"], headers, context, float(environ.get("WAIT_S", WAIT_S)))
+
+
+def main(arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Reads the environment and provisions."""
+    engine = engine_of(environ)
+    if engine is None:
         return 64
-    engine = Server(environ["ELASTICSEARCH_URL"], headers, context, wait_s)
     address = environ.get("KIBANA_URL")
-    kibana = Server(address, {**headers, "kbn-xsrf": "provision"}, context, wait_s) if address else None
+    kibana = replace(engine, url=address, headers={**engine.headers, "kbn-xsrf": "provision"}) if address else None
     templates = Path(environ.get("TEMPLATES", HERE.parents[1] / "otel-collector" / "elasticsearch"))
     try:
         for said in provision(engine, kibana, templates, roll_over="--roll-over" in arguments):

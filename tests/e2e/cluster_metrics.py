@@ -21,6 +21,8 @@ kube_pod_container_resource_limits{{{POD},container="broker",resource="cpu",unit
 kube_deployment_status_observed_generation{{namespace="broker",deployment="broker"}} 3
 kube_horizontalpodautoscaler_status_current_replicas{{namespace="broker",horizontalpodautoscaler="broker"}} 3
 kube_horizontalpodautoscaler_spec_max_replicas{{namespace="broker",horizontalpodautoscaler="broker"}} 10
+kube_cronjob_status_last_successful_time{{namespace="logging",cronjob="broker-log-doubles"}} 1.8e9
+kube_job_status_failed{{namespace="logging",job_name="broker-log-doubles-29400000"}} 0
 kubelet_volume_stats_available_bytes{{namespace="broker",persistentvolumeclaim="broker-state-broker-1"}} 9e9
 kubelet_volume_stats_capacity_bytes{{namespace="broker",persistentvolumeclaim="broker-state-broker-1"}} 1e10
 kubelet_volume_stats_inodes_free{{namespace="broker",persistentvolumeclaim="broker-state-broker-1"}} 6e5
