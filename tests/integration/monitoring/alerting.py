@@ -70,7 +70,7 @@ def alert(name: str, *, resolved: bool = False, **labels: str) -> dict[str, Any]
     }
 
 
-def configuration(port: int, directory: Path, *, at_work: bool) -> Path:
+def configuration(port: int, directory: Path, *, at_work: bool, relay: str = "") -> Path:
     """The shipped file with quick timers, the fakes' addresses, and working hours that are now or never."""
     text = (SHIPPED / "alertmanager.yaml").read_text()
     text = text.replace("/etc/alertmanager/secrets", str(directory)).replace(
@@ -83,7 +83,7 @@ def configuration(port: int, directory: Path, *, at_work: bool) -> Path:
         route |= {key: "1s" for key in ("group_wait", "group_interval") if key in route}
     for receiver in tree["receivers"]:
         for webhook in receiver.get("webhook_configs", ()):
-            webhook["url"] = f"http://127.0.0.1:{port}/beat"
+            webhook["url"] = f"{relay or f'http://127.0.0.1:{port}'}/beat"
     days = ["sunday:saturday"] if at_work else [(datetime.now(UTC) + timedelta(days=3)).strftime("%A").lower()]
     tree["time_intervals"][0]["time_intervals"] = [{"weekdays": days}]
     for name in ("pagerduty-trading", "pagerduty-platform"):
@@ -95,19 +95,21 @@ def configuration(port: int, directory: Path, *, at_work: bool) -> Path:
 
 
 @asynccontextmanager
-async def running_alertmanager(directory: Path, *, at_work: bool = True) -> AsyncIterator[Alertmanager]:
+async def running_alertmanager(
+    directory: Path, *, at_work: bool = True, relay: str = ""
+) -> AsyncIterator[Alertmanager]:
     """Starts the fakes and the server; ends both."""
     binary = require_binary("prometheus-alertmanager", "/usr/bin/prometheus-alertmanager")
     inbox = Inbox()
-    runner = web.AppRunner(_fakes(inbox))
+    runner = web.AppRunner(fakes(inbox))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     fakes_port = runner.addresses[0][1]
-    port = _free_port()
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         binary,
-        f"--config.file={configuration(fakes_port, directory, at_work=at_work)}",
+        f"--config.file={configuration(fakes_port, directory, at_work=at_work, relay=relay)}",
         f"--storage.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--web.external-url=https://alertmanager.example.internal",
@@ -126,7 +128,7 @@ async def running_alertmanager(directory: Path, *, at_work: bool = True) -> Asyn
         shutil.rmtree(directory / "data", ignore_errors=True)
 
 
-def _fakes(inbox: Inbox) -> web.Application:
+def fakes(inbox: Inbox) -> web.Application:
     def keep(place: list[dict[str, Any]], status: int, body: str) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
             place.append(await request.json())
@@ -154,7 +156,7 @@ async def _wait_ready(session: aiohttp.ClientSession, url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
