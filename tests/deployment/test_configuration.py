@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.deployment.rendering import OVERLAYS, Manifest, rendered
+from tests.deployment.rendering import OVERLAYS, Manifest, only, rendered
+
+REVOCATION_S = 10.0
+"""For the leases and the token that the sidecar gives back."""
 
 
 def config_files(overlay: str, process: str) -> list[tuple[str, str]]:
@@ -16,6 +21,30 @@ def config_files(overlay: str, process: str) -> list[tuple[str, str]]:
         if item["kind"] == "ConfigMap" and item["metadata"]["name"].startswith(f"{process}-config")
     ]
     return [(name, text) for item in maps for name, text in item["data"].items()]
+
+
+def effective(overlay: str, process: str, place: Path) -> dict[str, Any]:
+    """The configuration that a process has from the overlay, defaults included."""
+    ((name, text),) = config_files(overlay, process)
+    (place / name).write_text(text)
+    command = [sys.executable, "-m", process, "--config", str(place / name), "--check-config"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return tomllib.loads(result.stdout)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_grace_holds_every_drain_one_after_the_other(overlay: str, tmp_path: Path) -> None:
+    broker, sidecar = (effective(overlay, process, tmp_path) for process in ("broker", "sidecar"))
+    spec = only(rendered(overlay), "Deployment", "broker")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    # Twice: the orders on their way, then the answers to who sent them.
+    drains = 2 * broker["orders"]["drain_s"] + sum(
+        broker[name]["drain_s"] for name in ("api", "history", "telemetry")
+    )
+    flushes = sidecar["telemetry"]["drain_s"] + sidecar["otlp"]["drain_s"] + REVOCATION_S
+    needed = container["lifecycle"]["preStop"]["sleep"]["seconds"] + drains + flushes
+    assert needed <= spec["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
