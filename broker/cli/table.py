@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -19,10 +22,19 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.table import Table  # noqa: PLC0415 - as above
 
-    table = Table(*(name.replace("_", " ") for name in columns), header_style="bold", box=None)
+    table = Table(header_style="bold", box=None)
+    for name in columns:
+        table.add_column(
+            name.replace("_", " "), justify="right" if _is_numeric(row.get(name) for row in rows) else "left"
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
     Console().print(table)
+
+
+def _is_numeric(values: Iterable[Any]) -> bool:
+    """Whether a column holds numbers, which the API writes as texts."""
+    return all(_NUMBER.fullmatch(str(value)) for value in values if value is not None)
 
 
 def _cell(value: Any) -> str:
