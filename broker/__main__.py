@@ -71,7 +71,7 @@ def _run(config: Config) -> int:
     from runtime.run import run  # noqa: PLC0415 - see _read
 
     logs.configure("broker", config.log.level)
-    for name in ("alembic", "watchfiles", "aiosqlite"):
+    for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return run(lambda stop: serve(config, stop))
 
