@@ -67,10 +67,11 @@ def _print_config(config: Config) -> int:
 
 def _run(config: Config) -> int:
     from broker.app import serve  # noqa: PLC0415 - see _read
+    from broker.telemetry.trace import trace_fields  # noqa: PLC0415 - see _read
     from runtime import log as logs  # noqa: PLC0415 - see _read
     from runtime.run import run  # noqa: PLC0415 - see _read
 
-    logs.configure("broker", config.log.level)
+    logs.configure("broker", config.log.level, context=trace_fields)
     for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return run(lambda stop: serve(config, stop))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -12,11 +13,15 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON: timestamp, severity, event name, logger, then the record's extra fields."""
+    """One line of JSON: timestamp, severity, event name, logger, what is going on, then the record's extra fields.
 
-    def __init__(self, service: str) -> None:
+    `context` says what is going on where a record is made: the ids of its trace, for one.
+    """
+
+    def __init__(self, service: str, context: Callable[[], Mapping[str, str]] = dict) -> None:
         super().__init__()
         self._service = service
+        self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
@@ -26,6 +31,7 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             "service": self._service,
             "logger": record.name,
+            **self._context(),
         }
         line.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
         if record.exc_info:
@@ -33,8 +39,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def configure(service: str, level: str = "INFO", stream: TextIO | None = None) -> None:
+def configure(
+    service: str,
+    level: str = "INFO",
+    stream: TextIO | None = None,
+    context: Callable[[], Mapping[str, str]] = dict,
+) -> None:
     """Sends every log record of the process to `stream` (standard output). Only `__main__` calls it."""
     handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(JsonFormatter(service))
+    handler.setFormatter(JsonFormatter(service, context))
     logging.basicConfig(level=level, handlers=[handler], force=True)

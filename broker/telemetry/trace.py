@@ -29,3 +29,9 @@ def parse_traceparent(header: str | None) -> bytes | None:
 def format_traceparent(trace: bytes) -> str:
     """The header of version 00 for a trace context of 25 bytes."""
     return f"00-{trace[:16].hex()}-{trace[16:24].hex()}-{trace[24:].hex()}"
+
+
+def trace_fields() -> dict[str, str]:
+    """The ids of what runs now, for a log line; empty outside a trace."""
+    trace = current_trace.get()
+    return {} if trace is None else {"trace_id": trace[:16].hex(), "span_id": trace[16:24].hex()}

@@ -17,7 +17,8 @@ LINES = [
     ),
     (
         '{"timestamp": "2026-10-01T10:00:01.500000+00:00", "severity": "INFO", "event": "listening",'
-        ' "service": "sidecar", "logger": "sidecar.app", "sent": "Bearer canary-1234567890"}'
+        ' "service": "sidecar", "logger": "sidecar.app", "trace_id": "0af7651916cd43dd8448eb211c80319c",'
+        ' "span_id": "b7ad6b7169203331", "sent": "Bearer canary-1234567890"}'
     ),
 ]
 
@@ -53,3 +54,6 @@ def test_a_line_of_stdout_becomes_a_document_parsed_redacted_and_routed(tmp_path
     assert other["_source"]["attributes"]["redacted"] is True
     assert other["_source"]["resource"]["attributes"]["k8s.pod.name"] == "broker-1"
     assert "canary" not in str(other)
+    ids = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+    assert (other["_source"]["trace_id"], other["_source"]["span_id"]) == ids
+    assert not {"trace_id", "span_id"} & other["_source"]["attributes"].keys()
