@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 import urllib.error
@@ -12,9 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.deployment.analysis import holds
-from tests.deployment.rendering import only, rendered
+from tests.deployment.rendering import ROOT, only, rendered
 from tests.integration.telemetry.servers import free_port
 from tests.require import require_binary
 
@@ -189,3 +191,45 @@ def test_a_measurement_passes_on_good_data_only(
 
 def test_every_metric_of_the_templates_is_tried() -> None:
     assert set(metrics()) == {metric for metric, _ in CASES}
+
+
+FROM_THE_SCRAPE = {"namespace", "pod", "rollouts_pod_template_hash", "le"}
+
+
+def documented() -> dict[str, set[str]]:
+    """Labels of every metric on the pages that are compared with the programs."""
+    found: dict[str, set[str]] = {}
+    for page in ("docs/telemetry.md", "docs/reference/sidecar-metrics.md"):
+        for row in re.findall(r"^\|.*\|$", (ROOT / page).read_text(), re.MULTILINE):
+            names = [cell.strip().strip("`") for cell in row.strip("|").split("|")]
+            labels = {label for cell in names for label in re.findall(r"[a-z_]+", cell)}
+            for name in names:
+                if re.fullmatch(r"(broker|sidecar|telemetry)_[a-z_]+", name):
+                    found[name] = labels
+    return found
+
+
+def used() -> list[tuple[str, set[str]]]:
+    """Metrics with the labels that the analysis and the adapter's rule ask for."""
+    queries = [item["provider"]["prometheus"]["query"] for item in metrics().values()]
+    rule = yaml.safe_load(
+        only(rendered("production"), "ConfigMap", "prometheus-adapter-broker")["data"]["config.yaml"]
+    )
+    queries += [item["seriesQuery"] for item in rule["rules"]]
+    plain = [re.sub(r"\{\{.*?\}\}", "x", query) for query in queries]
+    selectors = [found for query in plain for found in re.findall(r"([a-z_]+)\{([^}]*)\}", query)]
+    return [(name.removesuffix("_bucket"), set(re.findall(r"(\w+)[!=]", inside))) for name, inside in selectors]
+
+
+@pytest.mark.parametrize(("name", "labels"), used(), ids=lambda item: item if isinstance(item, str) else "")
+def test_every_metric_asked_for_is_one_that_the_pod_has(name: str, labels: set[str]) -> None:
+    assert name in documented()
+    assert labels - FROM_THE_SCRAPE <= documented()[name]
+
+
+def test_the_autoscaler_asks_for_what_the_adapters_rule_serves() -> None:
+    manifests = rendered("production")
+    scaler = only(manifests, "HorizontalPodAutoscaler", "broker")["spec"]["metrics"]
+    asked = {item["pods"]["metric"]["name"] for item in scaler if item["type"] == "Pods"}
+    rule = yaml.safe_load(only(manifests, "ConfigMap", "prometheus-adapter-broker")["data"]["config.yaml"])
+    assert asked == {item["name"]["as"] for item in rule["rules"]}

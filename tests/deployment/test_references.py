@@ -122,3 +122,28 @@ def test_a_preview_is_measured_after_the_orders_that_it_tried(overlay: str) -> N
     delays = {item["name"]: seconds(item["initialDelay"]) for item in metrics if item["name"].startswith("preview-")}
     assert set(delays) == {"preview-errors", "preview-latency-p99"}
     assert all(tried_s < delay for delay in delays.values())
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_the_ingress_goes_to_a_service_and_port_that_exist_with_tls_and_a_rate_limit(overlay: str) -> None:
+    manifests = rendered(overlay)
+    ingress = only(manifests, "Ingress", "broker")
+    for rule in ingress["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            backend = path["backend"]["service"]
+            ports = {port["port"] for port in only(manifests, "Service", backend["name"])["spec"]["ports"]}
+            assert backend["port"]["number"] in ports
+    assert {host for item in ingress["spec"]["tls"] for host in item["hosts"]} == {
+        rule["host"] for rule in ingress["spec"]["rules"]
+    }
+    assert int(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/limit-rps"]) > 0
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_three_replicas_are_kept_of_which_one_may_be_disrupted(overlay: str) -> None:
+    manifests = rendered(overlay)
+    budget = only(manifests, "PodDisruptionBudget", "broker")["spec"]
+    scaler = only(manifests, "HorizontalPodAutoscaler", "broker")["spec"]
+    assert (scaler["minReplicas"], budget["maxUnavailable"]) == (3, 1)
+    labels = only(manifests, "Deployment", "broker")["spec"]["template"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
