@@ -31,8 +31,8 @@ class Inbox:
     slack: list[dict[str, Any]] = field(default_factory=list)
     beats: list[dict[str, Any]] = field(default_factory=list)
 
-    async def wait(self, fits: Callable[[Inbox], bool]) -> None:
-        async with asyncio.timeout(DEADLINE_S):
+    async def wait(self, fits: Callable[[Inbox], bool], *, deadline_s: float = DEADLINE_S) -> None:
+        async with asyncio.timeout(deadline_s):
             while not fits(self):
                 await asyncio.sleep(0.05)
 
@@ -70,8 +70,8 @@ def alert(name: str, *, resolved: bool = False, **labels: str) -> dict[str, Any]
     }
 
 
-def configuration(port: int, directory: Path, *, at_work: bool, relay: str = "") -> Path:
-    """The shipped file with quick timers, the fakes' addresses, and working hours that are now or never."""
+def configuration(port: int, directory: Path, *, at_work: bool, relay: str = "", quick: bool = True) -> Path:
+    """The shipped file with the fakes' addresses, quick timers if wanted, and working hours that are now or never."""
     text = (SHIPPED / "alertmanager.yaml").read_text()
     text = text.replace("/etc/alertmanager/secrets", str(directory)).replace(
         "/etc/alertmanager/templates", str(SHIPPED)
@@ -79,7 +79,7 @@ def configuration(port: int, directory: Path, *, at_work: bool, relay: str = "")
     tree = yaml.safe_load(text)
     tree["global"]["pagerduty_url"] = f"http://127.0.0.1:{port}/pagerduty"
     routes = [tree["route"], *tree["route"]["routes"]]
-    for route in routes:
+    for route in routes if quick else ():
         route |= {key: "1s" for key in ("group_wait", "group_interval") if key in route}
     for receiver in tree["receivers"]:
         for webhook in receiver.get("webhook_configs", ()):
@@ -96,7 +96,7 @@ def configuration(port: int, directory: Path, *, at_work: bool, relay: str = "")
 
 @asynccontextmanager
 async def running_alertmanager(
-    directory: Path, *, at_work: bool = True, relay: str = ""
+    directory: Path, *, at_work: bool = True, relay: str = "", quick: bool = True
 ) -> AsyncIterator[Alertmanager]:
     """Starts the fakes and the server; ends both."""
     binary = require_binary("prometheus-alertmanager", "/usr/bin/prometheus-alertmanager")
@@ -109,7 +109,7 @@ async def running_alertmanager(
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         binary,
-        f"--config.file={configuration(fakes_port, directory, at_work=at_work, relay=relay)}",
+        f"--config.file={configuration(fakes_port, directory, at_work=at_work, relay=relay, quick=quick)}",
         f"--storage.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--web.external-url=https://alertmanager.example.internal",

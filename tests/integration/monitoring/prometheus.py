@@ -55,6 +55,15 @@ class Prometheus:
         return found
 
 
+def as_shipped() -> dict[str, Any]:
+    """The rules with their own timers, the market always open."""
+    made = copy.deepcopy(SHIPPED)
+    for rule in (rule for group in made["groups"] for rule in group["rules"]):
+        if rule.get("record") == "market:open":
+            rule["expr"] = "vector(1)"
+    return made
+
+
 def quick(groups: Mapping[str, Any] = SHIPPED, *, hold: str = "1s") -> dict[str, Any]:
     """The rules as shipped, evaluated each second, their `for` shortened to `hold`, the market always open."""
     made = copy.deepcopy(dict(groups))
@@ -76,6 +85,7 @@ async def running_prometheus(
     *,
     rules: Mapping[str, Any] | None = None,
     alertmanager: str = "",
+    every: str = "1s",
 ) -> AsyncIterator[Prometheus]:
     """Starts it with targets (host:port → labels added) and ends it with the block."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -85,7 +95,7 @@ async def running_prometheus(
         "static_configs": [{"targets": [target], "labels": dict(labels)} for target, labels in targets.items()],
     }
     tree: dict[str, Any] = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "global": {"scrape_interval": every, "scrape_timeout": "1s", "evaluation_interval": every},
         "rule_files": [str(directory / "rules.yml")],
         "scrape_configs": [scrape],
     }
