@@ -157,3 +157,67 @@ def test_a_silent_venue_pages_while_the_market_is_open(
     (tmp_path / "closed.yaml").write_text(yaml.safe_dump(tree))
     result = promtool("test", "rules", str(tmp_path / "closed.yaml"))
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+BURNING: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "order-availability": (
+        {'broker_orders_total{status="received"}': "0+100x1300", 'broker_orders_total{status="unknown"}': "0+3x1300"},
+        {
+            'broker_orders_total{status="received"}': "0+10000x1300",
+            'broker_orders_total{status="unknown"}': "0+5x1300",
+        },
+    ),
+    "order-latency": (
+        {
+            "broker_order_duration_seconds_count": "0+100x1300",
+            'broker_order_duration_seconds_bucket{le="1.5"}': "0+80x1300",
+        },
+        {
+            "broker_order_duration_seconds_count": "0+1000x1300",
+            'broker_order_duration_seconds_bucket{le="1.5"}': "0+995x1300",
+        },
+    ),
+    "price-freshness": (
+        {'broker_stream_last_message_age_seconds{stream="prices"}': "60x1300"},
+        {'broker_stream_last_message_age_seconds{stream="prices"}': "5x1300"},
+    ),
+    "telemetry-ledger": (
+        {"telemetry_events_received_total": "0+1000x1300", "telemetry_dropped_total": "0+5x1300"},
+        {"telemetry_events_received_total": "0+100000x1300", "telemetry_events_rejected_total": "0+5x1300"},
+    ),
+    "secret-freshness": (
+        {"sidecar_secrets_seconds_to_expiry": "30x1300"},
+        {"sidecar_secrets_seconds_to_expiry": "90x1300"},
+    ),
+}
+"""By objective, a Thursday on which the budget burns more than 14.4 times too fast, or half as fast as it may."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [item["name"] for item in OBJECTIVES["objectives"]])
+@pytest.mark.parametrize("burns", [True, False], ids=["burns", "quiet"])
+def test_all_four_burn_alerts_of_an_objective_fire_or_none(tmp_path: Path, name: str, *, burns: bool) -> None:
+    groups = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]
+    kept = [
+        {**group, "rules": [rule for rule in group["rules"] if rule.get("labels", {}).get("slo", name) == name]}
+        for group in groups
+        if group["name"] == "market" or group["name"].startswith("slo.")
+    ]
+    prefix = name.title().replace("-", "")
+    firing = [{"labels": f'{{alertname="{prefix}Burn{item["long"]}"}}', "value": 1} for item in OBJECTIVES["burn"]]
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": key, "values": text} for key, text in BURNING[name][not burns].items()],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": "20h",
+                "exp_samples": firing if burns else [],
+            }
+        ],
+    }
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": kept}))
+    tree = {"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [case]}
+    (tmp_path / "burn.yaml").write_text(yaml.safe_dump(tree))
+    result = promtool("test", "rules", str(tmp_path / "burn.yaml"))
+    assert result.returncode == 0, result.stdout + result.stderr
