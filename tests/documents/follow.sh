@@ -16,6 +16,7 @@ for block in "$2"/*.sh; do
   timeout 170 bash -euo pipefail "$block" >"$block.log" 2>&1
   printf 'BLOCK %s %s\n' "$(basename "$block" .sh)" "$?"
 done
-kill -INT "$run"
+# What Ctrl-C does; a job of a script ignores SIGINT, and make would end without waiting.
+kill -TERM $(cat "/proc/$run/task/$run/children")
 wait "$run"
 printf 'RUN ended with %s\n' "$?"

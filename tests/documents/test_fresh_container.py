@@ -67,6 +67,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     contain("host", place, "make", "env", "test-env")  # the only step that needs a network
     said = contain("none", place, "tests/documents/follow.sh", "/home/reader/clone", "/home/reader/blocks")
     print(said)
+    assert "RUN ended with 0" in said
     lines = [line.split() for line in said.splitlines() if line.startswith("BLOCK ")]
     ended = {name: status for _, name, status in lines}
     return {
