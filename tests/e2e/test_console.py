@@ -29,8 +29,8 @@ EVERY_STATE = bool(PICTURES) or os.environ.get("CONSOLE_STATES") == "all"
 BEFORE_S, DURING_S = (60.0, 15.0) if PICTURES else (0.0, 0.0)
 STATE_S = 45.0
 HANGS = {
-    "collector": ("Works, with a flaw", "CollectorReachable"),
-    "simulator": ("Not ready", "/readyz fails"),
+    "collector": ("Works, with a flaw", "CollectorReachable", "collector away"),
+    "simulator": ("Not ready", "/readyz fails", "producer not ready"),
 }
 LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
 
@@ -45,10 +45,11 @@ async def flowing(stack: Stack) -> AsyncIterator[None]:
         stop.set()
 
 
-async def says(page: Page, title: str, cause: str) -> None:
-    """Waits until the page says what is wrong, and why, in its first section."""
+async def says(page: Page, title: str, cause: str, fault: str = "") -> None:
+    """Waits until the page says what is wrong, why, and what to do about which fault, in its first section."""
     await page.wait(f"document.querySelector('#verdict-title')?.innerText === {title!r}", STATE_S)
     await page.wait(f"document.querySelector('#verdict')?.innerText.includes({cause!r})", STATE_S)
+    await page.wait(f"document.querySelector('#todo')?.innerText.includes({fault!r})", STATE_S)
 
 
 async def look(page: Page, name: str, place: Path) -> None:
@@ -71,17 +72,17 @@ async def put_token(stack: Stack, token: str) -> None:
 async def refused(stack: Stack, page: Page, place: Path) -> None:
     good = (stack.place.state / "simulator-token").read_text()
     await put_token(stack, "revoked-by-mistake")
-    await says(page, "Works, with a flaw", "SecretsAccepted")
+    await says(page, "Works, with a flaw", "SecretsAccepted", "secret rejected")
     await look(page, "secret-rejected", place)
     await put_token(stack, good)
     await says(page, "All is well", "/readyz passes")
 
 
 async def hangs(stack: Stack, page: Page, place: Path, name: str) -> None:
-    title, cause = HANGS[name]
+    title, cause, fault = HANGS[name]
     process = stack.children[name].process
     process.send_signal(signal.SIGSTOP)
-    await says(page, title, cause)
+    await says(page, title, cause, fault)
     await look(page, "venue-down" if name == "simulator" else f"{name}-down", place)
     process.send_signal(signal.SIGCONT)
     await says(page, "All is well", "/readyz passes")
