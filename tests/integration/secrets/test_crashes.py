@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import os
 import random
 import re
@@ -26,6 +27,11 @@ from tests.integration.secrets.vault import Vault, until
 pytestmark = pytest.mark.real
 ROTATIONS = int(os.environ.get("ROTATIONS", "60"))
 """1,000 in a soak."""
+KILL_STEPS = int(os.environ.get("KILL_STEPS", "5"))
+"""Of the 76 calls at most that change a file while a successor starts and retires its predecessor; all of them in a soak."""
+OUTAGES_S = [float(text) for text in os.environ.get("OUTAGES_S", "2").split()]
+"""25 and 75 in a soak."""
+SEED = int(os.environ.get("SEED") or random.randrange(1 << 30))
 
 
 def generation(vault: Vault) -> int:
@@ -40,9 +46,8 @@ async def test_ten_kills_leave_one_lease_and_one_token(vault: Vault) -> None:
     settings = vault.settings()
     auth: AuthSettings = replace(settings.auth, ttl_s=1200)
     path = written(vault, replace(settings, auth=auth))
-    seed = random.randrange(1 << 30)
-    print("seed", seed)
-    chance = random.Random(seed)
+    print("seed", SEED)
+    chance = random.Random(SEED)
     for _ in range(10):
         with process(vault, path):
             before = generation(vault)
@@ -50,15 +55,73 @@ async def test_ten_kills_leave_one_lease_and_one_token(vault: Vault) -> None:
             await asyncio.sleep(chance.random() * 0.02)
     with process(vault, path, "prove"):
         await until(lambda: len(vault.tokens()) == 1 and len(vault.leases()) == 1)
-        found = vault.read("database.json")
-        connection = await asyncpg.connect(
-            host="127.0.0.1",
-            port=vault.postgres.port,
-            user=found["username"],
-            password=found["password"],
-            database="postgres",
-        )
-        await connection.close()
+        await log_in_to_the_database(vault)
+
+
+async def log_in_to_the_database(vault: Vault) -> None:
+    """With what is published."""
+    found = vault.read("database.json")
+    connection = await asyncpg.connect(
+        host="127.0.0.1",
+        port=vault.postgres.port,
+        user=found["username"],
+        password=found["password"],
+        database="postgres",
+    )
+    assert await connection.fetchval("select 1") == 1
+    await connection.close()
+
+
+async def test_a_kill_at_any_step_leaves_one_lease_and_one_token(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_ttl": "4s"})
+    settings = vault.settings()
+    auth: AuthSettings = replace(settings.auth, ttl_s=1200)
+    path = written(vault, replace(settings, auth=auth, grace_s=0.5))
+    print("seed", SEED)
+    died = 0
+    for step in steps_to_die_at():
+        with process(vault, path, "prove", f"die={step}") as child:
+            before = generation(vault)
+            await until(lambda child=child, before=before: child.poll() is not None or settled(vault, before))
+            died += child.poll() == -signal.SIGKILL
+        left = generation(vault)
+        with process(vault, path, "prove"):
+            await until(lambda left=left: settled(vault, left))
+            await log_in_to_the_database(vault)
+    print("died", died)
+    assert died > 0
+
+
+def settled(vault: Vault, before: int) -> bool:
+    """A newer set is published and proved, and nothing else is held at the server."""
+    return generation(vault) > before and (len(vault.tokens()), len(vault.leases())) == (1, 1)
+
+
+def steps_to_die_at() -> list[int]:
+    steps = range(1, 77)
+    return list(steps) if len(steps) <= KILL_STEPS else sorted(random.Random(SEED).sample(steps, KILL_STEPS))
+
+
+@pytest.mark.parametrize("seconds", OUTAGES_S)
+async def test_an_outage_of_most_of_the_remaining_life_changes_no_credential(vault: Vault, seconds: float) -> None:
+    """It begins before the renewal is due (at 60 % of the life at the earliest) and lasts 80 % of what is left."""
+    life = math.ceil(seconds / (0.8 * 0.41))
+    vault.database(ttl=f"{life}s", max_ttl="24h")
+    async with vault.running() as agent:
+        issued, before = time.monotonic(), vault.read("database.json")
+        await asyncio.sleep(0.59 * life - (time.monotonic() - issued))
+        os.kill(vault.bao.process.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            os.kill(vault.bao.process.pid, signal.SIGCONT)
+        await until(lambda: agent.status().requests.get(("renew", "ok"), 0) == 1)
+        await asyncio.sleep(0.2 * life)
+        assert agent.status().requests.get(("renew", "ok"), 0) == 1
+        assert vault.read("database.json") == before
+        assert agent.status().secrets[1].reads == {"first": 1}
+        assert agent.status().token.logins == {"first": 1}
+        await log_in_to_the_database(vault)
 
 
 async def test_a_signal_after_the_goodbye_leaves_nothing(vault: Vault) -> None:
@@ -134,17 +197,8 @@ async def test_rotations_under_readers_tear_no_set_and_fail_no_query(vault: Vaul
                 if number % 3 == 0:
                     await agent.rotate("database")
                 await until(lambda before=before: agent.status().generation_published > before)
-                found = vault.read("database.json")
-                connection = await asyncpg.connect(
-                    host="127.0.0.1",
-                    port=vault.postgres.port,
-                    user=found["username"],
-                    password=found["password"],
-                    database="postgres",
-                )
+                await log_in_to_the_database(vault)
                 agent.applied("broker", agent.status().generation_published)
-                assert await connection.fetchval("select 1") == 1
-                await connection.close()
         assert readers.faults == []
         assert readers.reads > ROTATIONS
         await until(lambda: len(vault.leases()) == 1)
