@@ -197,7 +197,7 @@ def row(name: str, ours: float, baseline: float | None, goal: float) -> dict[str
 
 
 def rows(scrapes: int = 100) -> list[dict[str, Any]]:
-    """The 99th percentile of the scrapes, the longest pause while they run (baseline: without them), and that alone."""
+    """The 99th percentile of the scrapes, the longest pause while they run and, as its baseline, without them."""
     figures = uvloop.run(measure(scrapes))
     ordered = sorted(figures["times"])
     return [
