@@ -1,4 +1,4 @@
-"""`make drill NAME=…`: causes a fault on a local stack, shows its alert fire, and asks the runbook's queries.
+"""`make drill NAME=…`: causes a fault on a local stack, shows its alert fire, and does what its runbook says.
 
 Rules and thresholds are those that ship; `for` is two seconds, so that a drill takes less than a shift.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import shutil
-import signal
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import aiohttp
 import click
 import yaml
 
-from devstack.configuration import ACCOUNT
+from devstack.fault import DRILLS, Scene
 from devstack.process import ProcessError, start
 from devstack.settings import temporary_place
 from devstack.stack import Stack
@@ -29,119 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "k8s" / "monitoring" / "prometheus-rules.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 FIRES_WITHIN_S = 240.0
+COMMAND_S = 30.0
 LABELS = {"namespace": "broker", "pod": "broker-1", "job": "broker/broker-sidecar"}
 EX_SOFTWARE = 70
-
-
-@dataclass(slots=True)
-class Scene:
-    """A running stack, a Prometheus beside it, and the ways to hurt the one and to ask the other."""
-
-    stack: Stack
-    prometheus: str
-    session: aiohttp.ClientSession
-
-    async def fault(self, kind: str, **rule: Any) -> None:
-        """A rule at the simulator."""
-        await self._post(f"{self.stack.addresses['simulator']}/simulator/faults", {"kind": kind, "count": -1, **rule})
-
-    async def order(self) -> None:
-        """One market order through the order API; what becomes of it is not asked."""
-        body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
-        await self._post(f"{self.stack.addresses['api']}/v1/orders", body, {"X-API-Key": self.stack.api_key})
-
-    async def orders(self, seconds: float) -> None:
-        """Ten orders a second for a while."""
-        async with asyncio.TaskGroup() as sent:
-            for _ in range(int(seconds * 10)):
-                sent.create_task(self.order())
-                await asyncio.sleep(0.1)
-
-    async def halt(self) -> None:
-        """What a person does who does not know what is going on."""
-        url = f"{self.stack.addresses['api']}/v1/admin/state"
-        headers = {"X-API-Key": self.stack.api_key}
-        async with self.session.put(url, json={"state": "halted", "reason": "a drill"}, headers=headers) as answer:
-            answer.raise_for_status()
-
-    async def stranger(self) -> None:
-        """An order past the broker, then a comparison with the venue."""
-        token = (self.stack.place.state / "simulator-token").read_text()
-        order = {"type": "MARKET", "instrument": "EUR_USD", "units": "500", "timeInForce": "FOK"}
-        url = f"{self.stack.addresses['simulator']}/v3/accounts/{ACCOUNT}/orders"
-        await self._post(url, {"order": order}, {"Authorization": f"Bearer {token}"})
-        url = f"{self.stack.addresses['api']}/v1/admin/reconcile"
-        await self._post(url, {}, {"X-API-Key": self.stack.api_key})
-
-    async def stop(self, name: str) -> None:
-        """Stops a process in its tracks: it neither answers nor ends."""
-        self.stack.children[name].process.send_signal(signal.SIGSTOP)
-
-    async def go_on(self) -> None:
-        """Lets every process run again."""
-        for child in self.stack.children.values():
-            if not child.ended:
-                child.process.send_signal(signal.SIGCONT)
-
-    async def query(self, expr: str) -> list[dict[str, Any]]:
-        """Series of an instant query.
-
-        Raises:
-            ProcessError: Prometheus refused it.
-        """
-        async with self.session.post(f"{self.prometheus}/api/v1/query", data={"query": expr}) as answer:
-            body = await answer.json()
-        if body["status"] != "success":
-            raise ProcessError(f"{expr}: {body.get('error')}")
-        result = body["data"]["result"]
-        return list(result) if body["data"]["resultType"] == "vector" else [{"metric": {}, "value": result}]
-
-    async def _post(self, url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
-        async with self.session.post(url, json=body, headers=headers) as answer:
-            await answer.read()
-
-
-Fault = Callable[[Scene], Awaitable[None]]
-
-
-async def _orders_unknown(scene: Scene) -> None:
-    await scene.fault("stream_stall", path="/transactions", seconds=30)
-    await scene.fault("lag", method="GET", seconds=600)
-    await scene.fault("reset_after", method="POST", path="/orders")
-    await scene.order()
-
-
-async def _venue_errors(scene: Scene) -> None:
-    await scene.orders(3)
-    await scene.fault("error_before", method="POST", path="/orders", status=502, chance=0.5)
-    await scene.orders(5)
-
-
-async def _venue_disconnected(scene: Scene) -> None:
-    await scene.stop("simulator")
-
-
-async def _unauthorized(scene: Scene) -> None:
-    await scene.fault("unauthorized")
-    await scene.order()
-
-
-DRILLS: Mapping[str, tuple[str, Fault]] = {
-    "OrdersUnknown": ("the venue's answer is lost and its log hides the order", _orders_unknown),
-    "VenueDisconnected": ("the venue stops answering", _venue_disconnected),
-    "VenueErrorsHigh": ("half of all orders meet a 502", _venue_errors),
-    "VenueUnauthorized": ("the venue refuses our token", _unauthorized),
-    "PricesStale": (
-        "the price stream falls silent",
-        lambda scene: scene.fault("stream_stall", path="/pricing", seconds=60),
-    ),
-    "TradingHalted": ("somebody halts trading", Scene.halt),
-    "ReconcileMismatch": ("somebody trades beside us", Scene.stranger),
-    "BrokerSilent": ("the broker hangs", lambda scene: scene.stop("broker")),
-    "SidecarDown": ("the sidecar hangs", lambda scene: scene.stop("sidecar")),
-    "CollectorUnreachable": ("the collector hangs", lambda scene: scene.stop("collector")),
-    "VaultUnreachable": ("Vault hangs", lambda scene: scene.stop("vault")),
-}
 
 
 def rules() -> dict[str, Any]:
@@ -163,6 +52,12 @@ def runbook_queries(alert: str) -> list[str]:
     return [
         line for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL) for line in block.strip().splitlines()
     ]
+
+
+def runbook_commands(alert: str) -> list[list[str]]:
+    """The words of each command `broker …` or `sidecar …` of an alert's runbook, in its order."""
+    text = (RUNBOOKS / f"{alert}.md").read_text()
+    return [shlex.split(command) for command in re.findall(r"`((?:broker|sidecar) [a-z][^`]*)`", text)]
 
 
 async def _prometheus(stack: Stack) -> str:
@@ -189,7 +84,7 @@ async def drill(scene: Scene, name: str) -> None:
     """Causes the fault and waits for the alert.
 
     Raises:
-        ProcessError: it does not fire in time, or a query of its runbook is refused.
+        ProcessError: it does not fire in time, or a query or a command of its runbook is refused.
     """
     what, fault = DRILLS[name]
     scene.stack.say(f"fault      {what}")
@@ -201,7 +96,37 @@ async def drill(scene: Scene, name: str) -> None:
         for item in (await scene.query(query))[:6]:
             labels = ", ".join(f"{key}={value}" for key, value in item["metric"].items() if key not in LABELS)
             scene.stack.say(f"             {float(item['value'][1]):g}  {labels}")
+    for words in runbook_commands(name):
+        await _runs(scene, words)
     scene.stack.say(f"next       {RUNBOOKS.relative_to(ROOT) / name}.md")
+
+
+async def _runs(scene: Scene, words: list[str]) -> None:
+    program, *rest = words
+    key = scene.stack.place.state / "drill-key"
+    key.touch(0o600)
+    key.write_text(scene.stack.api_key)
+    where = {
+        "broker": ["--url", scene.stack.addresses["api"], "--key-file", str(key)],
+        "sidecar": ["--console", scene.stack.addresses["console"]],
+    }[program]
+    scene.stack.say(f"runbook    {shlex.join(words)}")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", program, *rest, *where),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(COMMAND_S):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise ProcessError(f"{shlex.join(words)} did not end within {COMMAND_S:.0f} s") from None
+    for line in said.decode(errors="replace").splitlines()[:12]:
+        scene.stack.say(f"             {line}")
+    # A look that finds a fault ends with 1: it did what it is for.
+    if process.returncode not in {0, 1}:
+        raise ProcessError(f"{shlex.join(words)} ended with {process.returncode}")
 
 
 async def _fires(scene: Scene, name: str, began: float) -> None:

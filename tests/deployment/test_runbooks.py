@@ -8,6 +8,10 @@ import promql_parser
 import pytest
 import yaml
 
+from broker.__main__ import main as broker
+from devstack.drill import runbook_commands
+from sidecar.__main__ import main as sidecar
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 SECTIONS = ["Meaning", "Impact", "See it", "Do now", "Verify", "Escalate"]
@@ -42,3 +46,15 @@ def test_a_runbook_has_every_section_and_queries_that_parse(path: Path) -> None:
 def test_no_runbook_is_without_an_alert() -> None:
     used = {rule["annotations"]["runbook_url"].rpartition("/")[2] for rule in RULES}
     assert {path.stem for path in PAGES} == used
+
+
+COMMANDS = sorted({tuple(words) for path in PAGES for words in runbook_commands(path.stem)})
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_of_a_runbook_has_every_option_that_it_needs(words: tuple[str, ...], tmp_path: Path) -> None:
+    program, name, *rest = words
+    known = {"broker": broker.commands, "sidecar": sidecar.commands}[program]
+    (tmp_path / "key").touch()
+    key = ["--key-file", str(tmp_path / "key")] if program == "broker" else []
+    known[name].make_context(name, [*rest, *key])

@@ -8,7 +8,8 @@ from pathlib import Path
 import promql_parser
 import pytest
 
-from devstack.drill import DRILLS, rules, runbook_queries
+from devstack.drill import rules, runbook_queries
+from devstack.fault import DRILLS
 from tests.require import require_binary
 
 ROOT = Path(__file__).resolve().parents[2]
