@@ -10,22 +10,8 @@ import pytest
 from tests.chromium import Page, chromium_page
 from tests.integration.api.stand import Stand, standing
 from tests.require import require_binary
-from tests.unit.broker.volume import KEYS
 
 pytestmark = pytest.mark.real
-AUTHORIZE = f"""
-(async () => {{
-  const click = (node) => node.dispatchEvent(new MouseEvent("click", {{bubbles: true}}));
-  click(document.querySelector(".btn.authorize"));
-  await new Promise((done) => setTimeout(done, 300));
-  const input = [...document.querySelectorAll(".auth-container input")].find((node) => node.type !== "password");
-  const field = input || document.querySelector(".auth-container input");
-  Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(field, "{KEYS["boss"]}");
-  field.dispatchEvent(new Event("input", {{bubbles: true}}));
-  click(document.querySelector(".auth-btn-wrapper .authorize"));
-  click(document.querySelector(".btn-done"));
-}})()
-"""
 
 
 @pytest.fixture
@@ -50,16 +36,3 @@ async def test_page_shows_every_operation_and_asks_no_other_host(page: tuple[Pag
     assert title.startswith("Broker order API")
     assert all(url.startswith((stand.url, "data:")) for url in shown.requested if url != "about:blank")
     assert shown.problems == []
-
-
-async def test_an_operation_can_be_tried_with_a_key(page: tuple[Page, Stand]) -> None:
-    shown, _ = page
-    await shown.run(AUTHORIZE)
-    block = "document.querySelector('#operations-account-get_account')"
-    await shown.run(f"{block}.querySelector('.opblock-summary-control').click()")
-    await shown.wait(f"{block}.querySelector('.execute')")
-    await shown.run(f"{block}.querySelector('.execute').click()")
-    await shown.wait(f"{block}.innerText.includes('Server response')")
-
-    answer = (await shown.run(f"{block}.innerText")).partition("Server response")[2].split()
-    assert answer[:3] == ["Code", "Details", "200"]
