@@ -39,6 +39,8 @@ class Seen:
     holder: str = ""
     epoch: int = 0
     lease_s: float = 0.0
+    acquired: datetime | None = None
+    """Since when its holder has it, as that one wrote."""
     since_s: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -222,7 +224,7 @@ class ClusterLease:
             holderIdentity=holder,
             leaseDurationSeconds=max(1, round(self._lease_s)),
             renewTime=now,
-            acquireTime=now if epoch != self.epoch else None,
+            acquireTime=now if epoch != self._seen.epoch else self._seen.acquired,
             leaseTransitions=epoch,
         )
         lease = LeaseObject(metadata=self._metadata(), spec=spec)
@@ -248,6 +250,7 @@ class ClusterLease:
             holder=spec.holderIdentity or "",
             epoch=spec.leaseTransitions or 0,
             lease_s=float(spec.leaseDurationSeconds or 0),
+            acquired=spec.acquireTime,
             since_s=boot_time_s(),
             labels=metadata.labels or {},
             annotations=metadata.annotations or {},

@@ -1,8 +1,8 @@
 """Argo Rollouts' analysis conditions, as far as the manifests use them, over what a Prometheus answers.
 
 Conditions are expressions of github.com/expr-lang/expr over `result`, a list of numbers for a vector. The grammar
-here is the part in use: `&&`, `!`, comparisons, `len(result)`, `isNaN(result[0])`, `result[0]` and numbers. The library
-itself (1.17.6, by hand, 24 November 2026) finds the same for a good and a bad number, an empty list and NaN.
+here is the part in use: `&&`, `!`, comparisons, `len(result)`, `isNaN(result[0])`, `result[0]` and numbers. Version
+1.17.6 of that library, run by hand, finds the same for a good and a bad number, an empty list and NaN.
 """
 
 from __future__ import annotations

@@ -179,6 +179,19 @@ async def test_an_account_passes_from_pod_to_pod_through_the_lease(in_cluster: C
     await green.release()
 
 
+async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_cluster: Callable[[], ClusterApi]) -> None:
+    def times() -> tuple[str, str]:
+        spec = json.loads(cluster.kubectl("get", "lease", "times", "-n", "broker", "-o", "json"))["spec"]
+        return spec["acquireTime"], spec["renewTime"]
+
+    blue = lease(in_cluster(), "blue", "times", 30.0)
+    assert await blue.take() == 0.0
+    taken, _ = times()
+    assert await blue.renew()
+    acquired, renewed = times()
+    assert (acquired, renewed > taken) == (taken, True)
+
+
 async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Callable[[], ClusterApi]) -> None:
     blue, green = lease(in_cluster(), "blue", "gone"), lease(in_cluster(), "green", "gone")
     assert await blue.take() == 0.0
