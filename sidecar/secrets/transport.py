@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import requests
-from hvac.adapters import RawAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from runtime.secret import Secret
 from sidecar.secrets.answer import MAX_ANSWER_BYTES, Answer, read_answer
 from sidecar.secrets.connection import Connection
 from sidecar.secrets.fault import Fault, VaultError
+from sidecar.secrets.lean_requests import RawAdapter, requests
 
 Transport = Callable[[str, str, Secret | None, Mapping[str, Any] | None], Answer]
 _CHUNK = 64 << 10

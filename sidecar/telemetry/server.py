@@ -11,7 +11,6 @@ from pathlib import Path
 
 import grpc
 from grpc import aio
-from grpc_reflection.v1alpha import reflection
 from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.settings import TelemetrySettings
@@ -80,6 +79,8 @@ def build(
     for add in services:
         add(server)
     if settings.reflection:
+        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - off by default, and it takes memory
+
         names = [item.full_name for item in pb.DESCRIPTOR.services_by_name.values()]
         reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
     server.add_insecure_port(f"unix:{settings.socket}")

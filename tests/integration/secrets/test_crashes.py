@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 ROTATIONS = int(os.environ.get("ROTATIONS", "60"))
 """1,000 in a soak."""
 KILL_STEPS = int(os.environ.get("KILL_STEPS", "5"))
-"""Of the 76 calls at most that change a file while a successor starts and retires its predecessor; all of them in a soak."""
+"""Of the 76 calls at most that change a file while a successor takes over; all of them in a soak."""
 OUTAGES_S = [float(text) for text in os.environ.get("OUTAGES_S", "2").split()]
 """25 and 75 in a soak."""
 SEED = int(os.environ.get("SEED") or random.randrange(1 << 30))

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -199,6 +200,15 @@ async def test_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_p
             await client.call("GET", "x")
     headers = server.requests[0][1]
     assert not {"x-vault-token", "x-vault-namespace", "authorization"} & headers.keys()
+
+
+def test_the_guesser_of_encodings_is_not_loaded_and_can_be_by_others() -> None:
+    script = (
+        "import sys; import sidecar.secrets.transport; print('charset_normalizer' in sys.modules);"
+        "import charset_normalizer; print('charset_normalizer' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 async def test_answers_and_errors_do_not_show_secrets() -> None:
