@@ -72,13 +72,18 @@ _SILENCE = {"NeverHeard": _never_seen, "Goodbye": _ended, "HeartbeatMissing": _s
 
 def _producer_conditions(status: Document) -> Iterator[Finding]:
     for producer in status["producers"]:
-        for item in producer["conditions"] if producer["connected"] else ():
-            if not item["ok"]:
+        failing = [item for item in producer["conditions"] if not item["ok"]] if producer["connected"] else []
+        for fault, advisory in (("producer_not_ready", False), ("producer_advises", True)):
+            if told := [item for item in failing if item["advisory"] == advisory]:
                 yield Finding(
-                    fault="producer_advises" if item["advisory"] else "producer_not_ready",
-                    evidence=f"{producer['id']}: {item['name']}: {item['reason']}: {item['message']}",
-                    next=f"read the log of {producer['id']} from {item['since']} on",
+                    fault=fault,
+                    evidence=f"{producer['id']}: " + "; ".join(map(_said, told)),
+                    next=f"read the log of {producer['id']} from {min(item['since'] for item in told)} on",
                 )
+
+
+def _said(item: Document) -> str:
+    return f"{item['name']}: {item['reason']}: {item['message']}"
 
 
 PROCESSES: tuple[Check, ...] = (_loop, _draining, _socket, _producers, _producer_conditions)

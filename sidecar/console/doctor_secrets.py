@@ -105,6 +105,7 @@ def _secret_expiry(status: Document) -> Iterator[Finding]:
             yield Finding(
                 fault="secret_expiring" if left > 0 else "secret_expired",
                 evidence=f"{secret['name']} {when}",
+                about=secret["name"],
                 next=f"sidecar rotate {secret['name']}; if that fails, see what `sidecar secrets` says of Vault",
             )
 
@@ -119,6 +120,7 @@ def _secret_rejected(status: Document) -> Iterator[Finding]:
             f"{rejection['reason']}: {rejection['message']}",
             next=f"mend the secret at its source, then: sidecar rotate {rejection['secret']}".rstrip(),
             explains=("secret_unacknowledged",),
+            about=rejection["secret"] or "--all",
         )
 
 

@@ -20,11 +20,13 @@ class Finding:
     evidence: str
     next: str
     explains: tuple[str, ...] = ()
+    about: str = ""
+    """What the command is about, in the place of SUBJECT."""
 
     @property
     def command(self) -> str:
         """What to type next."""
-        return COMMANDS[self.fault]
+        return COMMANDS[self.fault].replace("SUBJECT", self.about)
 
     def json(self) -> Document:
         """As a document."""

@@ -1,6 +1,7 @@
 """The next command for each fault that the doctor knows: what to type, where `Finding.next` says what to look for.
 
-Words in capitals are the reader's own. On one machine the commands behind `--` do without what is before it.
+SUBJECT is put in; other words in capitals are the reader's own. On one machine, commands do
+without what stands before `--`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "producer_silent": "kubectl exec POD -c broker -- cat /proc/1/status /proc/1/wchan",
     "producer_gone": "kubectl logs POD -c broker --previous --tail 100",
     "producer_ended": "kubectl describe pod POD",
-    "producer_not_ready": "broker reconcile; " + _PRODUCER_LOG,
+    "producer_not_ready": _PRODUCER_LOG,
     "producer_advises": _PRODUCER_LOG,
     "vault_unreachable": _HEALTH,
     "vault_slow": "time " + _HEALTH,
@@ -41,9 +42,9 @@ COMMANDS: Mapping[str, str] = {
     "secret_volume": "kubectl exec POD -c sidecar -- sh -c 'df -h /run/secrets/broker; ls -ld /run/secrets/broker'",
     "publication_failed": "kubectl exec POD -c sidecar -- df -h /run/secrets/broker",
     "secrets_unpublished": "sidecar secrets",
-    "secret_expiring": "sidecar rotate --all",
-    "secret_expired": "sidecar rotate --all",
-    "secret_rejected": "sidecar rotate --all",
+    "secret_expiring": "sidecar rotate SUBJECT",
+    "secret_expired": "sidecar rotate SUBJECT",
+    "secret_rejected": "sidecar rotate SUBJECT",
     "secret_unacknowledged": "kubectl logs POD -c broker --tail 500 | grep generation",
     "journal_refuses": _JOURNAL,
     "checkpoint_failed": _JOURNAL,

@@ -231,3 +231,33 @@ def test_no_answer_is_a_finding_too() -> None:
         "sidecar_unreachable",
         "http://127.0.0.1:8090 does not answer: refused",
     )
+
+
+def test_a_producers_conditions_are_one_finding_each_for_what_fails_and_what_it_advises() -> None:
+    def failing(name: str, advisory: bool, since_ns: int) -> ProducerCondition:
+        return ProducerCondition(
+            name=name, ok=False, reason="Down", message="x", since_ns=since_ns, advisory=advisory
+        )
+
+    conditions = (
+        failing("outcomes", True, NOW_NS),
+        failing("prices", False, NOW_NS),
+        failing("orders", False, NOW_NS - NS),
+    )
+    found = diagnose(document(producer=replace(PRODUCER, conditions=conditions)))
+    assert [(item.fault, item.evidence) for item in found] == [
+        ("producer_not_ready", "broker: prices: Down: x; orders: Down: x"),
+        ("producer_advises", "broker: outcomes: Down: x"),
+    ]
+    assert found[0].next == "read the log of broker from 2023-11-14T22:13:19.000Z on"
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({"secrets": rejected_secret()}, "sidecar rotate database"),
+        ({"secrets": database(40.0)}, "sidecar rotate database"),
+    ],
+)
+def test_the_command_names_the_secret(changes: Change, command: str) -> None:
+    assert [item.command for item in diagnose(document(**changes))] == [command]
