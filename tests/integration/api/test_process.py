@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from broker.telemetry.settings import TelemetrySettings
 from tests.integration.api.stand import ROOT, Stand, standing, start
 from tests.unit.broker.certificates import make_pair
-from tests.unit.broker.volume import keys_file, publish, usual_files, venue_file
+from tests.unit.broker.volume import KEYS, keys_file, publish, usual_files, venue_file
 
 pytestmark = pytest.mark.real
 
@@ -107,6 +107,18 @@ async def test_revoked_token_stops_trading_until_the_next_generation(stand: Stan
     assert (status, order["status"]) == (201, "filled")
     assert "token-1" not in json.dumps(broker.lines) + "".join(broker.other)
     assert await broker.end() == 0
+    written = b"".join(path.read_bytes() for path in files_of_the_broker(stand))
+    assert b"EUR_USD" in written
+    assert [secret for secret in ("token-1", "token-2", *KEYS.values()) if secret.encode() in written] == []
+
+
+def files_of_the_broker(stand: Stand) -> list[Path]:
+    """Journal, spool of telemetry events, history."""
+    folders = [stand.place / "orders", stand.place / "spool"]
+    return [
+        *stand.place.glob("history.sqlite*"),
+        *(file for top in folders for file in top.rglob("*") if file.is_file()),
+    ]
 
 
 async def test_bad_rotation_keeps_the_last_good_in_use(stand: Stand) -> None:
