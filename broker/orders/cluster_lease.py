@@ -27,6 +27,7 @@ NOT_FOUND, CONFLICT = 404, 409
 NOTE = "broker.role/handed-on"
 """The annotation that an owner's note is kept in."""
 RETRY_S = 2.0
+LOOK_EVERY_S = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -105,6 +106,11 @@ class ClusterLease:
         self._note: str | None = None
         """Ours; None while we have not said anything, and what is there stays."""
         self.epoch = 0
+
+    @property
+    def look_every_s(self) -> float:
+        """How often to look: each is a request to the API server, of each standby for each account."""
+        return LOOK_EVERY_S
 
     @property
     def renew_every_s(self) -> float:

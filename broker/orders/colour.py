@@ -34,6 +34,11 @@ class ColouredLease:
         return self._inner.epoch
 
     @property
+    def look_every_s(self) -> float:
+        """How often to look."""
+        return self._inner.look_every_s
+
+    @property
     def renew_every_s(self) -> float:
         """How often to renew."""
         return self._inner.renew_every_s
@@ -83,7 +88,7 @@ class ColouredLease:
             return await self._inner.take()
         await self._inner.release()
         await self._inner.look()
-        return LOOK_AGAIN_S
+        return max(LOOK_AGAIN_S, self._inner.look_every_s)
 
     async def renew(self) -> bool:
         """Goes on owning; False where it is too late or another has taken over."""

@@ -17,6 +17,10 @@ class Lease(Protocol):
         """Of our taking; rises with each taking by anybody; 0 is none."""
 
     @property
+    def look_every_s(self) -> float:
+        """How often one that waits for its turn looks whether the owner is gone."""
+
+    @property
     def renew_every_s(self) -> float:
         """How often to renew."""
 

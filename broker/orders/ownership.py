@@ -20,6 +20,7 @@ from broker.orders.lease import MARGIN_SHARE, boot_time_s
 from runtime.atomic_file import replace_file
 
 KEPT_EPOCHS = 8
+LOOK_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,11 @@ class FileLease:
         self._note = ""
         self.epoch = 0
         """Of our taking; 0 is none."""
+
+    @property
+    def look_every_s(self) -> float:
+        """How often to look: a file costs nothing."""
+        return LOOK_EVERY_S
 
     @property
     def renew_every_s(self) -> float:

@@ -46,6 +46,11 @@ class SpreadLease:
         return self._inner.epoch
 
     @property
+    def look_every_s(self) -> float:
+        """How often to look."""
+        return self._inner.look_every_s
+
+    @property
     def renew_every_s(self) -> float:
         """How often to renew."""
         return self._inner.renew_every_s
@@ -90,7 +95,7 @@ class SpreadLease:
         """Tries to become the owner where there is room: 0 where we are, else seconds until it is worth trying."""
         self._spread.held.discard(self._account)
         if not await self._has_room():
-            return LOOK_AGAIN_S
+            return max(LOOK_AGAIN_S, self._inner.look_every_s)
         self._spread.held.add(self._account)
         left_s = await self._inner.take()
         if left_s > 0:

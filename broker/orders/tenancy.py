@@ -17,7 +17,7 @@ from runtime.framing import FormatError
 
 OPEN_PAUSE_S = 1.0
 TAKE_PAUSE_S = 0.25
-"""How often a standby looks whether the owner is gone."""
+"""How often one that holds the account looks whether it is to go."""
 log = logging.getLogger(__name__)
 
 
@@ -64,7 +64,7 @@ class Tenancy:
             message = f"the account is traded by {self.lease.holder()}"
             self._say_standby("NotOwner", message)
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, TAKE_PAUSE_S)):
+                async with asyncio.timeout(min(left_s, self.lease.look_every_s)):
                     await stop.wait()
         return False
 

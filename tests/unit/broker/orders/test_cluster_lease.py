@@ -12,6 +12,7 @@ from lightkube.config.kubeconfig import Cluster, User
 
 from broker.orders import cluster_lease
 from broker.orders.cluster_lease import ClusterApi, ClusterLease, Seen, wait_s
+from broker.orders.colour import ColouredLease
 from broker.orders.ownership import FileLease
 from broker.orders.settings import OrderSettings
 from broker.orders.taking import lease_of
@@ -213,3 +214,9 @@ def test_waits_are_judged_from_when_it_was_seen() -> None:
 def test_settings_choose_where_it_is_kept(tmp_path: Path) -> None:
     assert isinstance(lease_of(OrderSettings(directory=tmp_path, ownership="cluster"), "101"), ClusterLease)
     assert isinstance(lease_of(OrderSettings(directory=tmp_path), "101"), FileLease)
+
+
+async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Path) -> None:
+    inner = ClusterLease(ClusterApi(), "lease", lease_s=15)
+    outer = ColouredLease(inner, tmp_path / "labels", "broker.role/colour")
+    assert (inner.look_every_s, outer.look_every_s) == (1.0, 1.0)
