@@ -8,12 +8,14 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Collection
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from broker.simulator.faults import FaultError, Rule, rule
+from broker.simulator.faults import KINDS, FaultError, Rule, rule
 from broker.simulator.instruments import LISTINGS
 from broker.simulator.market import Scenario
 from broker.simulator.server import Simulator
@@ -30,29 +32,78 @@ class _UsageError(Exception):
     """The command line has faults, one a line."""
 
 
+_EXAMPLES = """examples:
+  python -m broker.simulator --port 8001 --token practice-token
+  python -m broker.simulator --seed 7 --scenario news --speed 60 --faults faults.json
+  curl -X POST localhost:8001/simulator/faults -d '{"kind": "error_after", "path": "/orders"}'
+
+faults (with a request in X-Simulate-Fault, by command, or in the file of --faults):
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
+    shown = shutil.get_terminal_size().columns - 2  # argparse's own width
     parser = argparse.ArgumentParser(
-        prog="python -m broker.simulator", description="A server that answers as v20 does."
+        prog="python -m broker.simulator",
+        description="A server that answers as OANDA's v20 does, surprises included. It prints a line of JSON with "
+        "the addresses of its REST API and its streams when it listens, and ends on SIGINT or SIGTERM.",
+        epilog=_EXAMPLES + "".join(f"  {kind:<15} {words}\n" for kind, words in KINDS.items()),
+        formatter_class=lambda prog: _Help(prog, width=min(shown, 110)),
     )
-    add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on; the commands under /simulator need no token")
+    _add_places(parser.add_argument_group("where it listens"))
+    _add_accounts(parser.add_argument_group("accounts"))
+    _add_market(parser.add_argument_group("market"))
+    _add_limits(parser.add_argument_group("limits and faults"))
+    return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Says defaults, and leaves the examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = [text] if text.startswith("examples:") else textwrap.wrap(text, width)
+        return "\n".join(indent + line for line in lines)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, [], "", argparse.SUPPRESS):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _add_places(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--host", default="127.0.0.1", help="address; the commands under /simulator need no token")
     add("--port", type=int, default=0, help="port of the REST API; 0 is a free one")
     add("--stream-port", type=int, default=0, help="port of the streams; 0 is a free one")
-    add("--seed", type=int, default=1, help="the same seed gives the same prices")
-    add("--token", action="append", default=[], help="a token to accept; may be repeated")
+
+
+def _add_accounts(group: argparse._ArgumentGroup) -> None:
+    add, usual = group.add_argument, Options()
+    accounts, tokens = ", ".join(usual.accounts), ", ".join(usual.tokens)
+    add("--account", action="append", default=[], help=f"an account id; may be repeated (without it: {accounts})")
+    add("--token", action="append", default=[], help=f"a token to accept; may be repeated (without any: {tokens})")
     add("--token-file", action="append", default=[], type=Path, help="a file that holds a token; may be repeated")
-    add("--account", action="append", default=[], help="an account id, as 101-004-1234567-001; may be repeated")
-    add("--instruments", default="", help="instruments to list, with commas between; all without it")
     add("--balance", default="100000", help="what each account starts with, in USD")
-    add("--scenario", choices=[item.value for item in Scenario], default=Scenario.CALM.value)
+
+
+def _add_market(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    scenarios = [item.value for item in Scenario]
+    words = "calm; news: large steps and wide spreads; gap: jumps of half a percent; weekend: nothing is tradeable"
+    add("--seed", type=int, default=1, help="the same seed gives the same prices")
+    add("--scenario", choices=scenarios, default=Scenario.CALM.value, help=words)
+    add("--instruments", default="", help=f"instruments to list, with commas between; without it all {len(LISTINGS)}")
     add("--ticks-per-s", type=float, default=4.0, help="price steps a second; 0 moves nothing")
     add("--speed", type=float, default=1.0, help="seconds of the venue's clock in one of ours")
-    add("--heartbeat-s", type=float, default=5.0)
+    add("--heartbeat-s", type=float, default=5.0, help="seconds between the heartbeats of a stream")
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--requests-per-s", type=float, default=120.0, help="more are answered 429; 0 is no limit")
     add("--connections-per-s", type=float, default=0.0, help="more new connections are cut; 0 is no limit")
     add("--latency-ms", type=float, default=0.0, help="how long an answer takes at least")
     add("--faults", type=Path, help="a JSON file with a list of faults, as POST /simulator/faults takes them")
-    return parser
 
 
 def _options(given: argparse.Namespace) -> Options:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.simulator.faults import KINDS
+
 COMMAND = [sys.executable, "-m", "broker.simulator"]
 
 
@@ -60,3 +62,10 @@ def test_it_says_where_it_listens_and_ends_on_a_signal(tmp_path: Path) -> None:
     assert found["rest"] != found["stream"]
     assert status == 0
     assert "secret" not in line + rest
+
+
+def test_help_names_every_kind_of_fault() -> None:
+    shown = run("--help")
+
+    assert shown.returncode == 0
+    assert [kind for kind in KINDS if f"\n  {kind} " not in shown.stdout] == []
