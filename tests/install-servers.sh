@@ -7,6 +7,7 @@ declare -A provides=(
   [chromium]='/usr/bin/chromium'
   [jq]='/usr/bin/jq'
   [curl]='/usr/bin/curl'
+  [libfaketime]='/usr/lib/*/faketime/libfaketimeMT.so.1'
   [prometheus-alertmanager]='/usr/bin/prometheus-alertmanager'
 )
 missing=()

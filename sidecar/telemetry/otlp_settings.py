@@ -67,7 +67,7 @@ class OtlpSettings:
         10.0, minimum=0.001, doc="longest pause: how late a collector that is back may be noticed"
     )
     drain_s: float = setting(
-        3.0,
+        2.0,
         minimum=0,
         maximum=60,
         doc="seconds for what is queued when the sidecar is told to stop; the journal keeps the rest",

@@ -86,7 +86,9 @@ class TelemetrySettings:
         8 << 20, minimum=0, doc="bytes of recent batches kept parsed for the exporter; older ones are read again"
     )
     drain_s: float = setting(
-        3.0, minimum=0, doc="seconds that streams have to end by themselves when the sidecar is told to stop"
+        2.0,
+        minimum=0,
+        doc="seconds that streams have to end by themselves when the sidecar is told to stop; otlp.drain_s follows",
     )
     tcp_address: str = setting("", doc="host:port for producers on other machines, with mutual TLS; empty: none")
     tcp_certificate_file: Path | None = setting(None, doc="server certificate chain (PEM) for tcp_address")

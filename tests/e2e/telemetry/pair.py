@@ -52,6 +52,8 @@ class Pair:
     endpoint: str = ""
     rate: float = 2000.0
     telemetry: str = ""
+    environ: dict[str, str] = field(default_factory=dict)
+    """What both processes find in their environment beside ours."""
     starts: Counter[str] = field(default_factory=Counter)
     sidecar: Child | None = None
     load: Child | None = None
@@ -60,7 +62,7 @@ class Pair:
 
     @property
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}"}
+        return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}", **self.environ}
 
     async def _start(self, name: str, arguments: list[str]) -> tuple[Child, dict[str, Any]]:
         self.starts[name] += 1
