@@ -30,6 +30,7 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 FIRES_WITHIN_S = 240.0
 COMMAND_S = 30.0
 LABELS = {"namespace": "broker", "pod": "broker-1", "job": "broker/broker-sidecar"}
+HIDDEN = {*LABELS, "__name__", "instance"}
 EX_SOFTWARE = 70
 
 
@@ -93,8 +94,9 @@ async def drill(scene: Scene, name: str) -> None:
     await _fires(scene, name, began)
     for query in runbook_queries(name):
         scene.stack.say(f"runbook    {query}")
-        for item in (await scene.query(query))[:6]:
-            labels = ", ".join(f"{key}={value}" for key, value in item["metric"].items() if key not in LABELS)
+        # The largest first: a counter of something else that never happened says nothing here.
+        for item in sorted(await scene.query(query), key=lambda item: -float(item["value"][1]))[:6]:
+            labels = ", ".join(f"{key}={value}" for key, value in item["metric"].items() if key not in HIDDEN)
             scene.stack.say(f"             {float(item['value'][1]):g}  {labels}")
     for words in runbook_commands(name):
         await _runs(scene, words)
