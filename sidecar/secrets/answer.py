@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +27,8 @@ class Answer:
     """A successful answer. `data` and `auth` may hold secrets, so they are not shown."""
 
     status: int
+    server_time: datetime | None = field(default=None, compare=False)
+    """By the server's clock (Date), which its moments are of; None where it does not say."""
     request_id: str = ""
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     auth: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -47,6 +51,7 @@ def read_answer(operation: str, status: int, headers: Mapping[str, str], body: b
         tree = json.loads(body)
         return Answer(
             status=status,
+            server_time=_date(headers),
             request_id=str(tree.get("request_id") or ""),
             data=tree.get("data") or {},
             auth=tree.get("auth") or {},
@@ -56,6 +61,13 @@ def read_answer(operation: str, status: int, headers: Mapping[str, str], body: b
         )
     except (ValueError, AttributeError, TypeError):
         raise VaultError(Fault.PROTOCOL, operation, f"{status} with a body that is not Vault's JSON") from None
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _failure(operation: str, status: int, headers: Mapping[str, str]) -> VaultError:

@@ -90,7 +90,7 @@ def read_version(secret: SecretSettings, answer: Answer, now: datetime) -> str:
     entry = versions.get(current)
     if not current or entry is None:
         raise SourceError(f"secret {secret.name!r}: the metadata of {secret.path} names no current version")
-    if entry.get("destroyed") or _deleted(entry, now):
+    if entry.get("destroyed") or _deleted(entry, answer.server_time or now):
         raise SourceError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
     return current
 
@@ -101,7 +101,7 @@ def _deleted(entry: Mapping[str, Any], now: datetime) -> bool:
 
 
 def read_secret(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
-    """The secret that an answer holds; `now` dates certificates.
+    """The secret that an answer holds; `now` dates certificates where the server does not say its own time.
 
     Raises:
         SourceError: the answer lacks what this kind of secret must have.
@@ -114,7 +114,7 @@ def read_secret(secret: SecretSettings, answer: Answer, now: datetime) -> Readin
         case "static_role":
             return _static_role(secret, answer)
         case "pki":
-            return _pki(secret, answer, now)
+            return _pki(secret, answer, answer.server_time or now)
         case "transit":
             return _transit(secret, answer)
         case _:
@@ -158,6 +158,9 @@ def _static_role(secret: SecretSettings, answer: Answer) -> Reading:
 def _pki(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
     if absent := [name for name in ("certificate", "private_key", "expiration") if name not in answer.data]:
         raise SourceError(f"secret {secret.name!r}: the certificate's answer has no {', '.join(absent)}")
+    left = float(answer.data["expiration"]) - now.timestamp()
+    if left <= 0:
+        raise SourceError(f"secret {secret.name!r}: the certificate had expired when it came; compare the clocks")
     chain = answer.data.get("ca_chain") or [answer.data.get("issuing_ca", "")]
     data = dict(answer.data)
     data["ca"] = str(answer.data.get("issuing_ca", ""))
@@ -165,7 +168,7 @@ def _pki(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
     return Reading(
         data=data,
         version=str(answer.data.get("serial_number", "")),
-        ttl_s=max(0.0, float(answer.data["expiration"]) - now.timestamp()),
+        ttl_s=left,
         request_id=answer.request_id,
     )
 

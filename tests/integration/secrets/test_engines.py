@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from sidecar.secrets.agent import SecretsAgent
+from sidecar.secrets.clock import SystemClock
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.integration.secrets.child import process, written
 from tests.integration.secrets.vault import Vault, until
@@ -93,6 +95,30 @@ async def test_a_certificate_is_published_with_its_key_and_chain(vault: Vault) -
         left = agent.status().secrets[0].expires_in_s
         assert left is not None
         assert 3500 < left <= 3630
+
+
+class WrongClock(SystemClock):
+    """A machine's clock that was set wrong."""
+
+    def __init__(self, off: timedelta) -> None:
+        self._off = off
+
+    def wall(self) -> datetime:
+        return super().wall() + self._off
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_wrong_clock_changes_no_life_of_a_certificate(vault: Vault, hours: int) -> None:
+    settings = only(vault, pki(vault, "30m"))
+    agent, stop = SecretsAgent(settings, clock=WrongClock(timedelta(hours=hours))), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(agent.run(stop))
+        await until(lambda: agent.status().generation_published == 1)
+        await asyncio.sleep(1)
+        (told,) = agent.status().secrets
+        stop.set()
+    assert told.expires_in_s == pytest.approx(1800, abs=10)
+    assert told.reads == {"first": 1}
 
 
 async def test_a_certificate_is_replaced_before_its_end(vault: Vault) -> None:

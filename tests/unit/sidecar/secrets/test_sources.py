@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +80,29 @@ def test_a_static_role_says_when_it_changes() -> None:
     assert (found.refresh_s, found.version) == (31.0, "T")
 
 
+CERTIFICATE = {
+    "certificate": "LEAF",
+    "private_key": "KEY",
+    "issuing_ca": "CA",
+    "ca_chain": ["MIDDLE", "ROOT"],
+    "expiration": int(NOW.timestamp()) + 600,
+    "serial_number": "0a:0b",
+}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_certificates_life_is_counted_by_the_servers_clock(hours: int) -> None:
+    answer = Answer(status=200, server_time=NOW, data=CERTIFICATE)
+    assert read_secret(PKI, answer, NOW + timedelta(hours=hours)).ttl_s == 600.0
+
+
+def test_a_certificate_that_has_expired_already_is_a_fault_and_not_one_without_end() -> None:
+    with pytest.raises(SourceError, match="had expired when it came; compare the clocks"):
+        read_secret(PKI, Answer(status=200, data=CERTIFICATE), NOW + timedelta(hours=1))
+
+
 def test_a_certificate_comes_with_its_chain_and_its_life() -> None:
-    data = {
-        "certificate": "LEAF",
-        "private_key": "KEY",
-        "issuing_ca": "CA",
-        "ca_chain": ["MIDDLE", "ROOT"],
-        "expiration": int(NOW.timestamp()) + 600,
-        "serial_number": "0a:0b",
-    }
-    found = read(PKI, data=data)
+    found = read(PKI, data=CERTIFICATE)
     assert found.data["chain"] == "LEAF\nMIDDLE\nROOT\n"
     assert (found.data["ca"], found.ttl_s, found.version) == ("CA", 600.0, "0a:0b")
 
