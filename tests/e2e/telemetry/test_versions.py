@@ -68,7 +68,7 @@ class OldSidecar:
 
 async def test_a_broker_of_today_delivers_to_the_sidecar_of_the_release(tmp_path: Path) -> None:
     old, server = OldSidecar(), grpc.aio.server()
-    method = grpc.stream_stream_rpc_method_handler(old.publish)
+    method: Any = grpc.stream_stream_rpc_method_handler(old.publish)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(PUBLISH.split("/")[1], {"Publish": method}),)
     )
