@@ -48,6 +48,18 @@ def test_no_runbook_is_without_an_alert() -> None:
     assert {path.stem for path in PAGES} == used
 
 
+def test_the_list_of_runbooks_has_every_alert_with_its_severity_and_team() -> None:
+    listed = re.findall(
+        r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \| (\w+) \|$", (RUNBOOKS / "README.md").read_text(), re.MULTILINE
+    )
+    wanted = {
+        (rule["alert"], rule["alert"], rule["labels"]["severity"], rule["labels"]["team"])
+        for rule in RULES
+        if "slo" not in rule["labels"]
+    }
+    assert sorted(listed) == sorted(wanted)
+
+
 COMMANDS = sorted({tuple(words) for path in PAGES for words in runbook_commands(path.stem)})
 
 
