@@ -31,6 +31,8 @@ KILL_STEPS = int(os.environ.get("KILL_STEPS", "5"))
 """Of the 76 calls at most that change a file while a successor takes over; all of them in a soak."""
 OUTAGES_S = [float(text) for text in os.environ.get("OUTAGES_S", "2").split()]
 """25 and 75 in a soak."""
+REVOKE = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}'"""
+"""As our own role does: what is revoked too early is noticed at once, by the connections that use it."""
 SEED = int(os.environ.get("SEED") or random.randrange(1 << 30))
 
 
@@ -58,16 +60,20 @@ async def test_ten_kills_leave_one_lease_and_one_token(vault: Vault) -> None:
         await log_in_to_the_database(vault)
 
 
-async def log_in_to_the_database(vault: Vault) -> None:
-    """With what is published."""
+async def connect(vault: Vault) -> asyncpg.Connection:
+    """To the database, with what is published."""
     found = vault.read("database.json")
-    connection = await asyncpg.connect(
+    return await asyncpg.connect(
         host="127.0.0.1",
         port=vault.postgres.port,
         user=found["username"],
         password=found["password"],
         database="postgres",
     )
+
+
+async def log_in_to_the_database(vault: Vault) -> None:
+    connection = await connect(vault)
     assert await connection.fetchval("select 1") == 1
     await connection.close()
 
@@ -184,12 +190,38 @@ class Readers:
                 self.faults.append(repr(error))
 
 
+class Querying:
+    """A client that queries all the time and moves to what is published as the broker's pool does."""
+
+    def __init__(self, vault: Vault, connection: asyncpg.Connection) -> None:
+        self._vault = vault
+        self._connection = connection
+        self._in_use = asyncio.Lock()
+        self.queries = 0
+
+    async def run(self) -> None:
+        while True:
+            async with self._in_use:
+                assert await self._connection.fetchval("select 1") == 1
+            self.queries += 1
+            await asyncio.sleep(0.001)
+
+    async def move(self) -> None:
+        connection = await connect(self._vault)
+        async with self._in_use:
+            old, self._connection = self._connection, connection
+        await old.close()
+
+
 async def test_rotations_under_readers_tear_no_set_and_fail_no_query(vault: Vault) -> None:
     vault.bao.write_kv(f"{vault.name}/venue", token="2")
     vault.bao.call("DELETE", f"secret/metadata/{vault.name}/venue")
     vault.bao.write_kv(f"{vault.name}/venue", token="1")
     settings = vault.settings(poll_interval_s=0.1, grace_s=5.0)
-    async with vault.running(settings) as agent:
+    vault.database(ttl="1h", max_ttl="24h", revoke=REVOKE)
+    async with vault.running(settings) as agent, asyncio.TaskGroup() as group:
+        client = Querying(vault, await connect(vault))
+        querying = group.create_task(client.run())
         with Readers(settings.directory) as readers:
             for number in range(2, ROTATIONS + 2):
                 before = agent.status().generation_published
@@ -197,9 +229,12 @@ async def test_rotations_under_readers_tear_no_set_and_fail_no_query(vault: Vaul
                 if number % 3 == 0:
                     await agent.rotate("database")
                 await until(lambda before=before: agent.status().generation_published > before)
-                await log_in_to_the_database(vault)
+                await client.move()
                 agent.applied("broker", agent.status().generation_published)
+        querying.cancel()
+        print("reads", readers.reads, "queries", client.queries)
         assert readers.faults == []
+        assert client.queries > ROTATIONS
         assert readers.reads > ROTATIONS
         await until(lambda: len(vault.leases()) == 1)
 

@@ -47,7 +47,7 @@ class Vault:
         )
         self.database(ttl="1h", max_ttl="24h")
 
-    def database(self, *, ttl: str, max_ttl: str) -> None:
+    def database(self, *, ttl: str, max_ttl: str, revoke: str = "") -> None:
         """The database role with these lives."""
         if "database/" not in self.bao.call("GET", "sys/mounts")["data"]:
             self.bao.call("POST", "sys/mounts/database", {"type": "database"})
@@ -64,6 +64,8 @@ class Vault:
             },
         )
         role = {"db_name": self.name, "creation_statements": [CREATE], "default_ttl": ttl, "max_ttl": max_ttl}
+        if revoke:
+            role["revocation_statements"] = [revoke, """DROP ROLE IF EXISTS "{{name}}" """]
         self.bao.call("POST", f"database/roles/{self.name}", role)
 
     def settings(self, *, database: bool = True, **changes: Any) -> SecretsSettings:
