@@ -40,20 +40,20 @@ class Flow:
     """Most orders that are waited for at once; beyond them the beat waits, and `latest_s` tells."""
     tally: Tally = field(default_factory=Tally)
     _open: list[str] = field(default_factory=list)
+    _waiting: int = 0
 
     async def run(self, per_second: float, stop: asyncio.Event) -> None:
         """Sends `per_second` orders on an even beat until `stop`, each in its own task: answers set no pace."""
         loop = asyncio.get_running_loop()
         slots = asyncio.Semaphore(self.in_flight)
         async with self._session() as session, asyncio.TaskGroup() as orders:
-            due, going = loop.time(), set[asyncio.Task[None]]()
+            due = loop.time()
             while not stop.is_set():
                 await slots.acquire()
                 self.tally.latest_s = max(self.tally.latest_s, loop.time() - due)
-                order = orders.create_task(self._guarded(session, slots))
-                going.add(order)
-                order.add_done_callback(going.discard)
-                self.tally.most_in_flight = max(self.tally.most_in_flight, len(going))
+                self._waiting += 1
+                self.tally.most_in_flight = max(self.tally.most_in_flight, self._waiting)
+                orders.create_task(self._guarded(session, slots))
                 due += 1 / per_second
                 await _pause(stop, due - loop.time())
 
@@ -63,6 +63,7 @@ class Flow:
         async with self._session() as session, asyncio.TaskGroup() as orders:
             for _ in range(count):
                 await slots.acquire()
+                self._waiting += 1
                 orders.create_task(self._guarded(session, slots))
 
     def _session(self) -> aiohttp.ClientSession:
@@ -79,6 +80,7 @@ class Flow:
         except (aiohttp.ClientError, TimeoutError) as error:
             self.tally.results[type(error).__name__] += 1
         finally:
+            self._waiting -= 1
             slots.release()
 
     async def _one(self, session: aiohttp.ClientSession) -> None:
