@@ -48,6 +48,18 @@ def test_the_grace_holds_every_drain_one_after_the_other(overlay: str, tmp_path:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_the_broker_may_keep_fits_its_volume(overlay: str, tmp_path: Path) -> None:
+    """The kubelet evicts a pod whose volume is over its limit."""
+    broker = effective(overlay, "broker", tmp_path)
+    spec = only(rendered(overlay), "Deployment", "broker")["spec"]["template"]["spec"]
+    (limit,) = [item["emptyDir"]["sizeLimit"] for item in spec["volumes"] if item["name"] == "broker-state"]
+    orders = broker["orders"]
+    needed = orders["keep_bytes"] + 2 * orders["segment_bytes"] + broker["telemetry"]["spool_bytes"]
+    assert limit.endswith("Gi")
+    assert needed <= int(limit.removesuffix("Gi")) << 30
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("process", ["broker", "sidecar"])
 def test_each_process_takes_the_configuration_that_the_overlay_mounts(
     overlay: str, process: str, tmp_path: Path
