@@ -244,11 +244,20 @@ def _left_in(spool: Path, own: str) -> list[Leftover]:
         return []
 
 
+def camel_case(name: str) -> str:
+    """A condition's name or reason as the contract writes it: `venue-token` becomes `VenueToken`.
+
+    What follows a colon, an account's id, stays as it is.
+    """
+    words, colon, rest = name.partition(":")
+    return "".join(word[:1].upper() + word[1:] for word in words.split("-")) + colon + rest
+
+
 def _condition(item: Condition) -> pb.Condition:
     return pb.Condition(
-        name=item.name[:MAX_REASON],
+        name=camel_case(item.name)[:MAX_REASON],
         ok=item.ok,
-        reason=item.reason[:MAX_REASON],
+        reason=camel_case(item.reason)[:MAX_REASON],
         message=item.message[:MAX_MESSAGE],
         since_unix_nano=int(item.since.timestamp() * 1e9),
         advisory=item.advisory,

@@ -95,7 +95,9 @@ def page() -> str:
         "## Of the sidecar\n",
         _listed(SIDECAR, sidecar),
         "## Of the broker\n",
-        "Told with each heartbeat; `ProducerReady` rests on them. `GET /v1/admin/conditions` lists them.\n",
+        "Told with each heartbeat; `ProducerReady` rests on them. `GET /v1/admin/conditions` lists them under these\n"
+        "names. What the sidecar says of them (`/readyz?verbose`, `status`, `doctor`) has the contract's spelling:\n"
+        "`venue-token` is `VenueToken`, `ownership` is `Ownership`, the reason `halted` is `Halted`.\n",
         _listed(BROKER, broker),
     )
     return "\n".join(parts)
