@@ -72,6 +72,11 @@ A condition has a name, whether it holds, a constant reason, a sentence for peop
 listed reasons there are those of errors, by the error's own name. An advisory condition makes nothing unready.
 """
 
+TOLD = """Told with each heartbeat; `ProducerReady` rests on them. `GET /v1/admin/conditions` lists them under these
+names. What the sidecar says of them (`/readyz?verbose`, `status`, `doctor`) has the contract's spelling:
+`venue-token` is `VenueToken`, `ownership` is `Ownership`, the reason `halted` is `Halted`.
+"""
+
 
 class UnexplainedError(LookupError):
     """A condition has no meaning here, or a meaning has no condition."""
@@ -95,9 +100,7 @@ def page() -> str:
         "## Of the sidecar\n",
         _listed(SIDECAR, sidecar),
         "## Of the broker\n",
-        "Told with each heartbeat; `ProducerReady` rests on them. `GET /v1/admin/conditions` lists them under these\n"
-        "names. What the sidecar says of them (`/readyz?verbose`, `status`, `doctor`) has the contract's spelling:\n"
-        "`venue-token` is `VenueToken`, `ownership` is `Ownership`, the reason `halted` is `Halted`.\n",
+        TOLD,
         _listed(BROKER, broker),
     )
     return "\n".join(parts)
