@@ -91,6 +91,7 @@ LIFECYCLE = (
                 description="Units traded.",
                 labels=("side", "asset_class"),
                 measure="units",
+                presets=presets.UNITS,
             ),
             Histogram(
                 name="broker.order.fill.latency",
@@ -113,6 +114,7 @@ LIFECYCLE = (
                 unit="{currency}",
                 description="Half of the spread that fills paid, in the account's currency.",
                 measure="half_spread_cost",
+                presets=((),),
             ),
         ),
         log=Log(pb.SEVERITY_INFO, "Order traded"),

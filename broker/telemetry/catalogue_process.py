@@ -105,6 +105,7 @@ PROCESS = (
                 labels=("result",),
                 measure="duration_s",
                 buckets=DRAIN_S,
+                presets=presets.DRAINS,
             ),
         ),
         log=Log(pb.SEVERITY_INFO, "Process drained"),

@@ -130,6 +130,7 @@ REQUESTS = (
                 unit="{connection}",
                 description="Connections opened to the venue, which allows two a second.",
                 labels=("channel",),
+                presets=presets.CHANNELS,
             ),
         ),
     ),
@@ -318,6 +319,7 @@ ACCOUNT = (
                 unit="{run}",
                 description="Comparisons of our books with the venue's.",
                 labels=("result",),
+                presets=presets.RECONCILES,
             ),
             Gauge(
                 name="broker.reconcile.last_success.timestamp",

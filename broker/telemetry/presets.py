@@ -20,6 +20,7 @@ def each(*values: str) -> Presets:
 STATUSES = each(*map(str, OrderStatus))
 SIDES = ("buy", "sell")
 FILLS: Presets = tuple(product(SIDES, ("false", "true")))
+UNITS: Presets = tuple(product(SIDES, ("CURRENCY", "CFD", "METAL")))
 REJECTS: Presets = tuple(product(("OTHER",), ("risk", "venue")))
 CANCELS = each("OTHER", "CLIENT_REQUEST", "INSUFFICIENT_MARGIN", "MARKET_HALTED", "TIME_IN_FORCE_EXPIRED")
 RESOLUTIONS = each("filled", "pending", "cancelled", "rejected", "presumed_absent", "adopted")
@@ -33,8 +34,11 @@ ERRORS = each(
     "answer_lost", "not_authorized", "not_sent", "rate_limited", "refused", "unreadable", "venue_failed", "withheld"
 )
 STREAMS = ("prices", "transactions")
+CHANNELS = each("rest", *STREAMS)
 RECONNECTS: Presets = tuple(product(STREAMS, ("connection_lost", "silent", "closed_by_venue")))
-MISMATCHES = each("order", "position", "balance", "trade")
+MISMATCHES = each("order", "foreign_order", "position", "balance", "trade")
+RECONCILES = each("ok", "mismatch", "moving", "failed")
+DRAINS = each("complete", "deadline")
 RELOADS = each("applied", "rejected")
 CHECKS: Presets = tuple(
     product(

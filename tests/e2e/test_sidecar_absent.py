@@ -1,6 +1,6 @@
 """Orders while nobody takes what the broker tells about them.
 
-SIDECAR_ABSENT_S (default 3) is how long the sidecar is away; a long run sets minutes. How long orders took with it
+SIDECAR_ABSENT_S (default 2) is how long the sidecar is away; a long run sets minutes. How long orders took with it
 and without it is printed.
 """
 
@@ -18,8 +18,8 @@ from devstack.status import settle
 from tests.e2e.scenario import Client
 from tests.e2e.stack_fixture import running_stack
 
-ABSENT_S = float(os.environ.get("SIDECAR_ABSENT_S", "3"))
-PRESENT_S = 3.0
+ABSENT_S = float(os.environ.get("SIDECAR_ABSENT_S", "2"))
+PRESENT_S = 1.5
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(120 + ABSENT_S)]
 
 

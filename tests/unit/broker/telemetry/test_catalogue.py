@@ -7,6 +7,7 @@ from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry import events
 from broker.telemetry.catalogue import CATALOGUE
+from broker.telemetry.declare import Counter
 from broker.telemetry.document import PLACE, document, exposed, main
 
 RESERVED = {
@@ -52,6 +53,15 @@ def test_metrics_have_the_names_that_dashboards_hold_on_to() -> None:
         "broker_reconcile_last_success_timestamp_seconds",
         "broker_http_429_total",
     } <= names
+
+
+def test_every_counter_of_a_closed_set_begins_at_zero() -> None:
+    open_sets = {
+        "broker.api.requests",
+        "broker.http.requests",
+    }  # as many as there are operations, routes and statuses
+    counters = [item for event in CATALOGUE.events for item in event.instruments if isinstance(item, Counter)]
+    assert {item.name for item in counters if not item.presets} == open_sets
 
 
 def test_the_page_says_every_metric_and_event() -> None:
