@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from broker.api.problem import Problem, response_of
 from broker.api.standby import NOT_OWNER, refusal
 from broker.history.archive import CursorError
-from broker.history.database import DatabaseUnavailableError
+from broker.history.database import DatabaseUnavailableError, ExportsBusyError
 from broker.orders.errors import (
     ClientIdConflictError,
     DeskError,
@@ -22,7 +22,7 @@ from broker.orders.errors import (
 from broker.orders.journal import JournalError
 from broker.venue.errors import NotAuthorizedError, RateLimitedError, VenueError
 
-KINDS = (DeskError, VenueError, JournalError, DatabaseUnavailableError, CursorError)
+KINDS = (DeskError, VenueError, JournalError, DatabaseUnavailableError, ExportsBusyError, CursorError)
 
 
 async def answer_part(request: Request, error: Exception) -> Response:
@@ -46,6 +46,9 @@ def problem_of(error: Exception) -> Problem:
             str(error),
             errors=[{"field": "cursor", "message": str(error)}],
         )
+    if isinstance(error, ExportsBusyError):
+        detail = f"{error}; one of them has to end first."
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too-many-exports", detail, retry_after_s=5)
     if isinstance(error, DatabaseUnavailableError):
         detail = "The history database is away; orders are taken as usual and will be in it later."
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "history-unavailable", detail, retry_after_s=5)

@@ -73,6 +73,23 @@ class Archive:
         columns = tables.orders.c
         return await self._one(columns.client == client, columns.client_order_id == client_order_id)
 
+    async def names(self, since: datetime | None) -> AsyncIterator[list[tuple[datetime, str, str]]]:
+        """When, by whom and under which id of theirs orders were made, from a time on; in blocks, oldest first."""
+        columns = tables.orders.c
+        query = sa.select(columns.created_at, columns.client, columns.client_order_id, columns.id)
+        query = (
+            query.where(columns.account == self._account).order_by(columns.created_at, columns.id).limit(EXPORT_PAGE)
+        )
+        behind = columns.created_at >= since if since is not None else sa.true()
+        while True:
+            async with self._database.transaction() as connection:
+                rows = (await connection.execute(query.where(behind))).all()
+            yield [(row[0], row[1], row[2]) for row in rows]
+            if len(rows) < EXPORT_PAGE:
+                return
+            at, last = rows[-1][0], rows[-1][3]
+            behind = sa.or_(columns.created_at > at, sa.and_(columns.created_at == at, columns.id > last))
+
     async def _one(self, *conditions: sa.ColumnElement[bool]) -> Order | None:
         mine = tables.orders.c.account == self._account
         query = sa.select(tables.orders.c.document).where(mine, *conditions).limit(1)
@@ -99,14 +116,19 @@ class Archive:
         return Page(kept, make_cursor(kept[-1][kind.moment], kept[-1][kind.tie]) if more else None)
 
     async def export(self, kind: Kind, wanted: Filter, *, limit: int) -> AsyncIterator[list[dict[str, Any]]]:
-        """All rows in blocks of about a thousand, at most `limit` of them."""
+        """All rows in blocks of about a thousand, at most `limit` of them.
+
+        Raises:
+            ExportsBusyError: too many are being read; at the first block.
+        """
         cursor: str | None = None
-        while limit > 0:
-            page = await self.page(kind, wanted, limit=min(EXPORT_PAGE, limit), cursor=cursor)
-            yield page.rows
-            limit -= len(page.rows)
-            if (cursor := page.cursor) is None:
-                return
+        with self._database.export_slot():
+            while limit > 0:
+                page = await self.page(kind, wanted, limit=min(EXPORT_PAGE, limit), cursor=cursor)
+                yield page.rows
+                limit -= len(page.rows)
+                if (cursor := page.cursor) is None:
+                    return
 
 
 def _conditions(kind: Kind, wanted: Filter) -> list[sa.ColumnElement[bool]]:

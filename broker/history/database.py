@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ _LOG = logging.getLogger(__name__)
 
 class DatabaseUnavailableError(Exception):
     """The history database cannot be used now; the text says why, without secrets."""
+
+
+class ExportsBusyError(Exception):
+    """As many exports are being read as may be at once."""
 
 
 class LoginRefusedError(DatabaseUnavailableError):
@@ -52,6 +56,7 @@ class Database:
         self._pool: _Pool | None = None
         self._faults = _faults(settings.url)
         self._ended: set[asyncio.Task[None]] = set()
+        self._exports_left = settings.exports
         self.schema_lock = asyncio.Lock()
         self.changed = asyncio.Event()
         """Set when a new pool is in use; the writer clears it."""
@@ -121,6 +126,21 @@ class Database:
             pool.users -= 1
             if not pool.users:
                 pool.idle.set()
+
+    @contextmanager
+    def export_slot(self) -> Iterator[None]:
+        """One of the exports that may be read at once.
+
+        Raises:
+            ExportsBusyError: none is left.
+        """
+        if not self._exports_left:
+            raise ExportsBusyError(f"{self._settings.exports} exports are being read")
+        self._exports_left -= 1
+        try:
+            yield
+        finally:
+            self._exports_left += 1
 
     async def close(self) -> None:
         """Ends the pool; transactions that run have the deadline to end."""

@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -105,6 +106,19 @@ async def test_database_that_is_away_is_an_answer_of_its_own(api: Client) -> Non
     answer = await api("GET", "/v1/history/fills?format=parquet")
 
     assert (answer.status, answer.problem) == (503, "history-unavailable")
+
+
+async def test_exports_beyond_the_limit_wait_for_one_that_ends(api: Client) -> None:
+    with ExitStack() as exports:
+        for _ in range(4):
+            exports.enter_context(api.database.export_slot())
+        refused = await api("GET", "/v1/history/fills?format=parquet")
+        page = await api("GET", "/v1/history/fills")
+
+    assert (refused.status, refused.problem, refused.headers["retry-after"]) == (503, "too-many-exports", "5")
+    assert page.status == 200
+    for _ in range(5):
+        assert (await api("GET", "/v1/history/fills?format=csv")).status == 200
 
 
 async def test_a_full_row_group_is_sent_before_the_rest_is_read() -> None:
