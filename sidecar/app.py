@@ -34,7 +34,8 @@ from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
 from sidecar.health.probes import probe_application
 from sidecar.measures import health_measures, secrets_measures
-from sidecar.telemetry.export import ExportStatus, OtlpExporter, SignalStatus
+from sidecar.telemetry.export import OtlpExporter
+from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.exposition_page import MetricsPage
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.pipeline import TelemetryPipeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sidecar.health.conditions import Condition, ExportFacts, ProducerFacts, SecretFacts, SecretsFacts
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, SecretsStatus
-from sidecar.telemetry.export import ExportStatus
+from sidecar.telemetry.export_signal import ExportStatus
 from sidecar.telemetry.pipeline import JournalStatus
 from sidecar.telemetry.producers import ProducerStatus
 

@@ -13,7 +13,7 @@ from sidecar.console.settings import PanelSettings
 from sidecar.health.conditions import PROBES, Condition, verdict
 from sidecar.health.probes import condition_json, time_text
 from sidecar.telemetry.backlog import NOT_EXPORTED
-from sidecar.telemetry.export import ExportStatus, SignalStatus
+from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.producers import ProducerLedger, ProducerStatus
 

@@ -7,24 +7,21 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Protocol
 
-import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from runtime.backoff import Backoff
 from sidecar.telemetry import otlp_metrics
+from sidecar.telemetry.export_signal import ExportStatus, Signal
 from sidecar.telemetry.model import Position, Session, Snapshot, StoredBatch
-from sidecar.telemetry.otlp_answer import Failure, Verdict, judge
-from sidecar.telemetry.otlp_channel import Connection, Headers, SetupError
+from sidecar.telemetry.otlp_answer import Failure
 from sidecar.telemetry.otlp_logs import LogEncoder, request, resource_block, scope, unframed
 from sidecar.telemetry.otlp_metrics import SCOPE
 from sidecar.telemetry.otlp_parcels import Parcel, Part, count, halves, pack
 from sidecar.telemetry.otlp_rejects import RejectedRecords
+from sidecar.telemetry.otlp_sender import Observe, Sender
 from sidecar.telemetry.otlp_settings import OtlpSettings
 from sidecar.telemetry.resource import producer_resource
 
@@ -35,9 +32,6 @@ _IDLE_S = 0.2
 """How long the journal is asked to wait at a time: how late a stop is noticed while nothing comes."""
 _LAST_IDLE_S = 0.05
 _RESOURCES = 256
-
-Observe = Callable[[str, str, float], None]
-"""Told of each request: signal, outcome, seconds."""
 
 
 class LogSource(Protocol):
@@ -52,80 +46,6 @@ class LogSource(Protocol):
 
     def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
         """The collector has what lies before `to`, but for the rejected records."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalStatus:
-    """How the export of one signal goes; times are nanoseconds since the epoch, 0 for never."""
-
-    enabled: bool = False
-    exported: int = 0
-    """Log records or metric points, since the process began."""
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    requests: int = 0
-    retries: int = 0
-    in_flight: int = 0
-    last_success_ns: int = 0
-    failing_since_ns: int = 0
-    """0 while exports succeed."""
-    last_error: str = ""
-    last_error_ns: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportStatus:
-    """How the export goes."""
-
-    endpoint: str
-    logs: SignalStatus
-    metrics: SignalStatus
-
-
-@dataclass(slots=True)
-class _Signal:
-    """The running figures of one signal."""
-
-    name: str
-    path: str
-    response: Any
-    clock: Callable[[], int]
-    enabled: bool
-    exported: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    requests: int = 0
-    retries: int = 0
-    in_flight: int = 0
-    last_success_ns: int = 0
-    failing_since_ns: int = 0
-    last_error: str = ""
-    last_error_ns: int = 0
-
-    def succeed(self) -> None:
-        self.last_success_ns = self.clock()
-        if self.failing_since_ns:
-            _log.info("export_recovered", extra={"signal": self.name})
-        self.failing_since_ns = 0
-
-    def fail(self, failure: Failure) -> None:
-        self.last_error, self.last_error_ns = f"{failure.reason}: {failure.message}", self.clock()
-        if not self.failing_since_ns:
-            self.failing_since_ns = self.last_error_ns
-            extra = {"signal": self.name, "reason": failure.reason, "error": failure.message}
-            _log.warning("export_failing", extra=extra)
-
-    def status(self) -> SignalStatus:
-        return SignalStatus(
-            enabled=self.enabled,
-            exported=self.exported,
-            rejected=dict(self.rejected),
-            requests=self.requests,
-            retries=self.retries,
-            in_flight=self.in_flight,
-            last_success_ns=self.last_success_ns,
-            failing_since_ns=self.failing_since_ns,
-            last_error=self.last_error,
-            last_error_ns=self.last_error_ns,
-        )
 
 
 class OtlpExporter:
@@ -152,18 +72,14 @@ class OtlpExporter:
         self._snapshot = snapshot
         self._resource = resource
         self._clock = clock
-        self._chance = chance
-        self._observe = observe
-        self._backoff = Backoff(base_s=settings.backoff_base_s, cap_s=settings.backoff_cap_s)
-        self._headers = Headers(settings)
-        self._connection = Connection(settings)
+        self._sender = Sender(settings, chance=chance, observe=observe)
         self._rejects = RejectedRecords(rejected_directory, settings.rejected_bytes)
         self._encoder = LogEncoder()
         self._scope = scope(SCOPE, "")
         self._blocks: dict[Session, bytes] = {}
         on = bool(settings.endpoint)
-        self._logs = _Signal("logs", _LOGS, ExportLogsServiceResponse, clock, on and settings.logs)
-        self._metrics = _Signal("metrics", _METRICS, ExportMetricsServiceResponse, clock, on and settings.metrics)
+        self._logs = Signal("logs", _LOGS, ExportLogsServiceResponse, clock, on and settings.logs)
+        self._metrics = Signal("metrics", _METRICS, ExportMetricsServiceResponse, clock, on and settings.metrics)
         self._parcels: deque[Parcel] = deque()
         self._window = asyncio.Semaphore(settings.requests_in_flight)
         self._base: Snapshot | None = None
@@ -184,7 +100,7 @@ class OtlpExporter:
         try:
             await self._run_until(stop)
         finally:
-            await self._connection.close()
+            await self._sender.close()
 
     async def _run_until(self, stop: asyncio.Event) -> None:
         with suppress(TimeoutError):
@@ -247,7 +163,7 @@ class OtlpExporter:
             while waiting:
                 parts = waiting.pop()
                 number = count(parts)
-                answer = await self._send(self._logs, request(parts, self._scope))
+                answer = await self._sender.send(self._logs, request(parts, self._scope))
                 if not isinstance(answer, Failure):
                     self._taken(parcel, number, answer.partial_success)
                 elif number == 1:
@@ -316,7 +232,7 @@ class OtlpExporter:
             await self._encode_snapshot()
         while self._unsent:
             data, points = self._unsent[0]
-            answer = await self._send(self._metrics, data)
+            answer = await self._sender.send(self._metrics, data)
             self._unsent.popleft()
             if isinstance(answer, Failure):
                 self._metrics.rejected[answer.reason] += points
@@ -337,41 +253,3 @@ class OtlpExporter:
             await asyncio.sleep(0)
         if base is not None:
             self._base = snapshot
-
-    async def _send(self, signal: _Signal, data: bytes) -> Any:
-        """The response, or the Failure of data that is refused for good; waits for a collector that is away."""
-        attempt = 0
-        while True:
-            failure = await self._try(signal, data)
-            if not isinstance(failure, Failure):
-                return failure
-            if failure.verdict is Verdict.REFUSE:
-                return failure
-            delay_s = failure.retry_after_s
-            if delay_s is None:
-                delay_s = self._backoff.delay_s(attempt, self._chance())
-            attempt += 1
-            signal.retries += 1
-            await asyncio.sleep(delay_s)
-
-    async def _try(self, signal: _Signal, data: bytes) -> Any:
-        signal.requests += 1
-        began = perf_counter()
-        try:
-            response = await self._connection.call(signal.path, signal.response, data, self._headers.metadata())
-        except grpc.aio.AioRpcError as error:
-            failure = judge(error.code(), error.details() or "", error.trailing_metadata() or ())
-        except SetupError as error:
-            failure = Failure(Verdict.HOLD, error.reason, str(error))
-        else:
-            self._seen(signal, "ok", began)
-            signal.succeed()
-            return response
-        self._seen(signal, failure.reason, began)
-        signal.fail(failure)
-        await self._connection.mend()
-        return failure
-
-    def _seen(self, signal: _Signal, outcome: str, began: float) -> None:
-        if self._observe is not None:
-            self._observe(signal.name, outcome, perf_counter() - began)

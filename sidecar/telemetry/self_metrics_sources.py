@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from sidecar.telemetry.export import ExportStatus, SignalStatus
+from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.producers import ProducerLedger, ProducerStatus
 from sidecar.telemetry.self_metrics import Measure, Reading

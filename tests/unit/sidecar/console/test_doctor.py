@@ -8,7 +8,7 @@ import pytest
 from sidecar.console.doctor import diagnose, unreachable
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, Rejection, SecretsStatus, SecretStatus, TokenStatus
-from sidecar.telemetry.export import ExportStatus
+from sidecar.telemetry.export_signal import ExportStatus
 from sidecar.telemetry.ledger import EventLedger, LogLedger
 from sidecar.telemetry.producers import ProducerCondition, ProducerLedger
 from tests.unit.sidecar.console.world import (

@@ -6,7 +6,7 @@ from sidecar.console.deeds import Deeds
 from sidecar.console.status import health_json
 from sidecar.health.conditions import Condition
 from sidecar.secrets.audit import AuditEvent
-from sidecar.telemetry.export import ExportStatus, SignalStatus
+from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.producers import ProducerCondition, ProducerLedger, SecretsRefusal
 from tests.unit.sidecar.console.world import LEDGER, MOMENT, NOW_NS, NS, PRODUCER, document

@@ -18,7 +18,7 @@ from sidecar.health.settings import HealthSettings
 from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
-from sidecar.telemetry.export import ExportStatus, SignalStatus
+from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
 from sidecar.telemetry.producers import ProducerCondition, ProducerLedger, ProducerStatus
 

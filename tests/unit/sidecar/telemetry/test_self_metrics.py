@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from sidecar.telemetry.export import ExportStatus, SignalStatus
+from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.exposition import Format
 from sidecar.telemetry.exposition_page import MetricsPage
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
