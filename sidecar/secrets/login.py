@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime.secret import Secret
 from sidecar.secrets.answer import Answer
@@ -23,6 +23,8 @@ class Login:
     renewable: bool
     owned: bool = True
     request_id: str = ""
+    age_s: float = 0.0
+    """Since it was made, by the server's clock; 0 where it is new, or nobody says."""
 
 
 async def log_in(caller: Caller, auth: AuthSettings, secret_ids: SecretIds) -> Login:
@@ -76,6 +78,15 @@ def read_login(answer: Answer) -> Login:
     )
 
 
+async def resume(caller: Caller, token: Secret) -> Login:
+    """A token of ours that lives already.
+
+    Raises:
+        VaultError: it lives no more, or the server did not answer.
+    """
+    return replace(await _adopt(caller, token), owned=True)
+
+
 async def _adopt(caller: Caller, token: Secret) -> Login:
     answer = await caller.call("GET", "auth/token/lookup-self", token=token)
     return Login(
@@ -85,4 +96,12 @@ async def _adopt(caller: Caller, token: Secret) -> Login:
         renewable=bool(answer.data.get("renewable")),
         owned=False,
         request_id=answer.request_id,
+        age_s=_age_s(answer),
     )
+
+
+def _age_s(answer: Answer) -> float:
+    made = answer.data.get("creation_time")
+    if answer.server_time is None or not made:
+        return 0.0
+    return max(0.0, answer.server_time.timestamp() - float(made))

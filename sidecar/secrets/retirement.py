@@ -98,7 +98,7 @@ class Retirement:
             waiting = self._failures.setdefault(record.number, Failures()).retry_at() > self._clock.boot()
             if not kept and not waiting:
                 await self._revoke_session(record, current)
-            elif record.number in self._ancestors:
+            elif record.number in self._ancestors.keys() - self._sessions.alive.keys():
                 await self._renew_ancestor(record, current)
 
     async def give_back(self) -> None:

@@ -15,10 +15,11 @@ from sidecar.secrets.audit import AuditTrail, hashed
 from sidecar.secrets.client import Caller
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.counted import Counted
-from sidecar.secrets.credential import LoginError, fingerprint
+from sidecar.secrets.credential import LoginError, SpentError, fingerprint
 from sidecar.secrets.fault import Fault, VaultError
+from sidecar.secrets.kept_token import KeptToken
 from sidecar.secrets.lease_journal import LeaseJournal
-from sidecar.secrets.login import Login, log_in
+from sidecar.secrets.login import Login, log_in, resume
 from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, token_steps
 from sidecar.secrets.secret_ids import SecretIds
 from sidecar.secrets.setbacks import Setbacks, TokenErrors, name_of, retry_after_s
@@ -54,6 +55,7 @@ class Sessions:
         self._caller, self._settings, self._journal = caller, settings, journal
         self._clock, self._trail = clock, trail
         self._secret_ids = SecretIds(settings.lease_journal)
+        self._kept = KeptToken(settings.lease_journal)
         self._wake = asyncio.Event()
         self._setbacks = Setbacks(clock)
         self._suspect = False
@@ -125,6 +127,7 @@ class Sessions:
     def forget(self, number: int) -> None:
         """Drops a session that Vault has revoked, with its leases."""
         self.alive.pop(number, None)
+        self._kept.drop(number)
         self._journal.end_sessions([number])
 
     def status(self) -> TokenStatus:
@@ -227,15 +230,34 @@ class Sessions:
         number = self._journal.begin_session(self._clock.wall(), owned=owned)
         try:
             login = await log_in(Counted(self._caller, "login", self.requests), self._settings.auth, self._secret_ids)
-        except LoginError:
+        except LoginError as error:
             self._journal.end_sessions([number])
+            if isinstance(error, SpentError) and (session := await self._resume()):
+                return session
             raise
         except VaultError as error:
             if not error.ambiguous:
                 self._journal.end_sessions([number])
             raise
         self._journal.name_session(number, login.accessor, owned=login.owned)
+        if self._settings.auth.method == "approle":
+            self._kept.keep(number, login.token)
         return self._adopt(number, login, reason)
+
+    async def _resume(self) -> Session | None:
+        """A predecessor's token, where there is no other way in; what it holds stays alive."""
+        kept = self._kept.read()
+        held = {item.number for item in self._journal.holdings.sessions if item.accessor and item.owned}
+        if kept is None or kept.number not in held - self.alive.keys():
+            return None
+        try:
+            login = await resume(Counted(self._caller, "login", self.requests), kept.token)
+        except VaultError as error:
+            if error.fault is not Fault.DENIED:
+                raise
+            self._kept.drop(kept.number)
+            return None
+        return self._adopt(kept.number, login, "resumed")
 
     def _adopt(self, number: int, login: Login, reason: str) -> Session:
         now = self._clock.boot()
@@ -246,7 +268,7 @@ class Sessions:
             ttl_s=login.ttl_s,
             renewable=login.renewable,
             chance=self._clock.chance(),
-            last=now + maximum if maximum else NEVER,
+            last=now + maximum - login.age_s if maximum else NEVER,
         )
         session = self.current = self.alive[number] = Session(number=number, login=login, life=life, checked=now)
         self._suspect = False

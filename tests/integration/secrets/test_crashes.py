@@ -130,6 +130,24 @@ async def test_an_outage_of_most_of_the_remaining_life_changes_no_credential(vau
         await log_in_to_the_database(vault)
 
 
+async def test_a_kill_where_the_secret_id_is_used_up_takes_nothing_and_leaves_nothing(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"secret_id_num_uses": 1})
+    secret_id = vault.bao.call("POST", f"auth/approle/role/{vault.name}/secret-id", {})["data"]["secret_id"]
+    (vault.place / "secret-id").write_text(secret_id)
+    path = written(vault, vault.settings())
+    for _ in range(3):
+        before = generation(vault)
+        with process(vault, path):
+            await until(lambda before=before: generation(vault) > before)
+    with process(vault, path, "prove") as child:
+        await until(lambda: settled(vault, before))
+        await log_in_to_the_database(vault)
+        await until(lambda: b"secrets.revoke" in (vault.place / "log").read_bytes())
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    await until(lambda: vault.tokens() == [] and vault.leases() == [])
+
+
 async def test_a_signal_after_the_goodbye_leaves_nothing(vault: Vault) -> None:
     with process(vault, written(vault, vault.settings()), "prove") as child:
         await until(lambda: generation(vault) == 1)

@@ -252,6 +252,51 @@ async def test_a_new_secret_id_is_taken_at_once(make_scene: MakeScene) -> None:
     assert scene.agent.status().token.state == "valid"
 
 
+async def test_a_restart_with_a_used_up_secret_id_goes_on_with_the_token_that_was_kept(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.secret_id_uses = 1
+    scene.vault.token_ttl = 600.0
+    await scene.start()
+    scene.prove()
+    await scene.kill()
+    await scene.start()
+    assert scene.agent.status().token.logins == {"resumed": 1}
+    assert scene.vault.alive() == (1, 2)
+    scene.prove()
+    await scene.clock.advance(3600)
+    assert scene.vault.alive() == (1, 1)
+    scene.agent.goodbye("broker")
+    await scene.stop()
+    assert scene.vault.alive() == (0, 0)
+    assert not (scene.place / "leases" / "token.json").exists()
+
+
+async def test_a_kept_token_that_has_died_is_no_way_in(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.secret_id_uses = 1
+    await scene.start()
+    await scene.kill()
+    scene.vault.revoke_token("token-1")
+    await scene.start()
+    mishap = scene.agent.status().token.mishap
+    assert mishap
+    assert mishap.name == "secret_id_spent"
+    await scene.clock.advance(120)
+    assert len(scene.vault.failures("")) == 2
+
+
+async def test_a_kept_token_is_tried_again_when_the_server_was_away(make_scene: MakeScene) -> None:
+    scene = make_scene(DATABASE)
+    scene.vault.secret_id_uses = 1
+    await scene.start()
+    await scene.kill()
+    scene.vault.fails = on("lookup-self", lambda operation: failure(503, operation))
+    await scene.start()
+    scene.vault.fails = None
+    await scene.clock.advance(2)
+    assert scene.agent.status().token.logins == {"resumed": 1}
+
+
 async def test_credentials_that_change_all_the_time_make_no_hot_loop(make_scene: MakeScene) -> None:
     scene = make_scene(VENUE)
     scene.vault.secret_id = "unknown to the agent"
