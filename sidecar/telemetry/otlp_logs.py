@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import add
@@ -45,7 +45,8 @@ _SEVERITY_TEXTS = {number: name.upper() for name, number in SEVERITIES.items()}
 _FRAMES = Frames(2)
 _FLAGS = tuple(b"\x45" + number.to_bytes(4, "little") if number else b"" for number in range(256))
 
-Pieces = Iterable[bytes]
+Pieces = Iterable[bytes] | bytes
+"""A part of every record: one for each, or the same for all."""
 Encode = Callable[[pb.Column, int], list[Pieces]]
 
 
@@ -113,7 +114,7 @@ class LogEncoder:
         ids = [prefix + b"%d" % (first + place) for place in places]
         shortest, longest = len(ids[0]), len(ids[-1])
         if shortest == longest:
-            return [repeat(self._uid[longest]), ids, repeat(self._document[longest]), ids]
+            return [self._uid[longest], ids, self._document[longest], ids]
         return [[self._uid[len(each)] for each in ids], ids, [self._document[len(each)] for each in ids], ids]
 
 
@@ -149,15 +150,31 @@ def _records(plan: _Plan, group: pb.Group, ids: list[Pieces], observed: bytes) -
     if plan.severity_column is not None:
         pieces.append(_severities(plan, group.columns[plan.severity_column], count))
     if plan.constant:
-        pieces.append(repeat(plan.constant))
+        pieces.append(plan.constant)
     for place, encode in plan.columns:
         pieces.extend(encode(group.columns[place], count))
     pieces.extend(ids)
     if group.HasField("trace"):
         pieces.extend(_traces(group.trace, count))
-    pieces.append(repeat(observed + plan.event_name))
-    bodies = list(map(b"".join, zip(*pieces)))  # noqa: B905 - constants repeat without end
+    pieces.append(observed + plan.event_name)
+    # Every piece costs each record: constants that stand together are one.
+    bodies = list(map(b"".join, zip(*_merged(pieces))))  # noqa: B905 - constants repeat without end
     return list(map(add, map(_FRAMES.__getitem__, map(len, bodies)), bodies))
+
+
+def _merged(pieces: Sequence[Pieces]) -> Iterator[Iterable[bytes]]:
+    """The pieces of a record, neighbours that are constant put together."""
+    constant = b""
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            constant += piece
+            continue
+        if constant:
+            yield repeat(constant)
+            constant = b""
+        yield piece
+    if constant:
+        yield repeat(constant)
 
 
 def _times(group: pb.Group) -> list[Pieces]:
@@ -166,7 +183,7 @@ def _times(group: pb.Group) -> list[Pieces]:
     if min(times) <= 0 or max(times) > _MAX_TIME:
         clamped = (min(max(time, 0), _MAX_TIME) for time in times)
         return [[b"\x09" + time.to_bytes(8, "little") if time else b"" for time in clamped]]
-    return [repeat(b"\x09"), _eights(array("Q", times))]
+    return [b"\x09", _eights(array("Q", times))]
 
 
 def _eights(values: array[int] | array[float]) -> list[bytes]:
@@ -217,8 +234,12 @@ def _encode(item: Field) -> Encode:
 
 
 def _strings(heads: AttributeHeads) -> Encode:
-    def encode(column: pb.Column, _count: int) -> list[Pieces]:
+    def encode(column: pb.Column, count: int) -> list[Pieces]:
+        if len(column.absent) == count:
+            return []
         values = [value.encode() for value in column.values]
+        if len(values) == 1 and not column.absent:
+            return [heads[len(values[0])] + values[0]]
         if column.indexes:
             whole = [heads[len(value)] + value for value in values]
             each = [whole[index] for index in column.indexes]
@@ -232,7 +253,7 @@ def _doubles(head: bytes) -> Encode:
     def encode(column: pb.Column, count: int) -> list[Pieces]:
         values = _eights(array("d", column.doubles))
         if not column.absent:
-            return [repeat(head), values]
+            return [head, values]
         return [_without([head] * count, column.absent), _without(values, column.absent)]
 
     return encode
