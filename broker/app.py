@@ -86,7 +86,7 @@ async def _with_history(parts: Parts, listening: socket.socket, stop: asyncio.Ev
         await opened(parts.shards, venues)
         running = [tasks.create_task(parts.credentials.run())]
         for shard in parts.shards:
-            running += [tasks.create_task(shard.writer.run()), tasks.create_task(_fill(shard))]
+            running += [tasks.create_task(work) for work in (shard.writer.run(), _fill(shard), shard.recall.run())]
         await _with_orders(parts, listening, stop)
         await asyncio.gather(*(_flush(shard, parts.config.history.drain_s) for shard in parts.shards))
         for task in running:

@@ -17,7 +17,6 @@ from broker.api.tls import new_context
 from broker.config import Config
 from broker.credentials import Credentials
 from broker.health import Condition
-from broker.history.archive import Archive
 from broker.history.database import Database
 from broker.orders.conditions import Conditions
 from broker.orders.identity import order_id
@@ -95,7 +94,7 @@ def build(config: Config, address: str = "") -> Parts:
                 config, account, access=access, database=database, beside=beside, spread=spread, common=common
             )
         )
-    surfaces = _surfaces(config, shards, database, credentials, conditions=conditions, emitter=emitter)
+    surfaces = _surfaces(config, shards, credentials, conditions=conditions, emitter=emitter)
     return Parts(
         config=config,
         conditions=conditions,
@@ -112,7 +111,6 @@ def build(config: Config, address: str = "") -> Parts:
 def _surfaces(
     config: Config,
     shards: Sequence[Shard],
-    database: Database,
     credentials: Credentials,
     *,
     conditions: Conditions,
@@ -127,7 +125,8 @@ def _surfaces(
         history_rows=config.history.export_rows,
         account=first.account,
         desk=first.desk,
-        archive=Archive(database, first.account),
+        archive=first.archive,
+        recalls=first.recall.first,
         keys=credentials.api_keys,
         in_flight=InFlight(),
         emit=emitter.emit,
@@ -137,7 +136,7 @@ def _surfaces(
         forwards=config.orders.standby == "forward",
     )
     return [surface] + [
-        surface.sibling(item.account, item.desk, Archive(database, item.account), partial(told, item))
+        surface.sibling(item.account, item.desk, item.archive, item.recall.first, partial(told, item))
         for item in others
     ]
 

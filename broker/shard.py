@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 
 from broker.config import Config
 from broker.health import Condition
+from broker.history.archive import Archive
 from broker.history.backfill import Backfill
 from broker.history.database import Database
+from broker.history.recall import Recall
 from broker.history.source import JournalSource
 from broker.history.writer import Writer
 from broker.orders.conditions import Conditions
@@ -54,6 +56,8 @@ class Shard:
     """Of the account's own producer; None where it is the process's."""
     venue: VenueRest
     desk: Desk
+    archive: Archive
+    recall: Recall
     writer: Writer
     backfill: Backfill
 
@@ -122,6 +126,8 @@ def build_shard(
         delivery_s=2 * MARGIN_SHARE * orders.lease_s,
         beside=beside,
     )
+    archive = Archive(database, account)
+    recall = Recall(archive)
     desk = Desk(
         orders,
         venue_settings,
@@ -133,6 +139,7 @@ def build_shard(
         on_unauthorized=access.on_unauthorized,
         address=access.address,
         spread=spread,
+        memory=recall,
     )
     shard = Shard(
         account=account,
@@ -142,6 +149,8 @@ def build_shard(
         stream=stream,
         venue=venue,
         desk=desk,
+        archive=archive,
+        recall=recall,
         writer=Writer(
             config.history,
             database,

@@ -282,9 +282,11 @@ def client_order_id(in_body: str | None, in_header: str | None, parts: Surface) 
 
 
 async def _write(parts: Surface, client: Client, name: str, send: Callable[[str], Awaitable[Order]]) -> Response:
-    replayed = parts.desk.by_client_id(client.id, name) is not None
+    known = parts.desk.by_client_id(client.id, name)
+    if known is None and parts.recalls is not None:
+        known = await parts.recalls(client.id, name)
     order = await parts.in_flight.run(lambda: send(name))
-    return answer_order(order, replayed=replayed)
+    return answer_order(order, replayed=known is not None)
 
 
 def answer_order(order: Order, *, replayed: bool) -> Response:

@@ -17,9 +17,8 @@ from broker.orders import closing
 from broker.orders.cancel import cancel
 from broker.orders.changes import Change, changes
 from broker.orders.conditions import Conditions
-from broker.orders.entry import Action, Entry, is_same
+from broker.orders.entry import Action, Entry
 from broker.orders.errors import (
-    ClientIdConflictError,
     DrainingError,
     NotReadyError,
     UnknownOrderError,
@@ -29,6 +28,7 @@ from broker.orders.identity import order_id
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.register import OPEN
+from broker.orders.replay import LongMemory, NoHistory, Replays
 from broker.orders.settings import OrderSettings
 from broker.orders.spread import Spread
 from broker.orders.surroundings import Surroundings
@@ -37,7 +37,7 @@ from broker.orders.tenancy import TAKE_PAUSE_S, Tenancy
 from broker.orders.tenure import Tenure
 from broker.orders.trial import Trial, market_now, trial
 from broker.orders.updates import Missed, Updates
-from broker.telemetry.events import CancelAnswered, ClockSample, DuplicateRequest
+from broker.telemetry.events import CancelAnswered, ClockSample
 from broker.venue.book import QuoteBook
 from broker.venue.rest import Emit, TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
@@ -68,6 +68,7 @@ class Desk:
         on_unauthorized: Callable[[Secret], None] = lambda _: None,
         address: str = "",
         spread: Spread | None = None,
+        memory: LongMemory | None = None,
     ) -> None:
         self._settings = settings
         self._address = address
@@ -106,6 +107,7 @@ class Desk:
             on_change=self._updates.publish,
             on_unauthorized=on_unauthorized,
         )
+        self._replays = Replays(lambda: self._tenure, emit, memory or NoHistory())
         self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account, address, spread))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -173,8 +175,8 @@ class Desk:
             ClientIdConflictError: the id was used for another order.
             NotReadyError, DrainingError: nothing was sent.
         """
-        if (known := self._seen(request)) is not None:
-            return await self._again(known, request)
+        if (first := await self._replays.of_order(request)) is not None:
+            return first
         tenure = self._trader()
         self._expect_prices()
         return await tenure.place(request)
@@ -194,25 +196,6 @@ class Desk:
         if not self._prices.is_alive and monotonic() - self._tenancy.held_since_s < FIRST_PRICES_S:
             raise NotReadyError("PricesPending", TAKE_PAUSE_S)
 
-    def _seen(self, request: OrderRequest) -> Entry | None:
-        if self._tenure is None:
-            return None
-        return self._tenure.keeper.register.by_key(request.client, request.client_order_id)
-
-    async def _again(self, entry: Entry, request: OrderRequest) -> Order:
-        same = is_same(entry, request)
-        action = "replayed" if same else "refused"
-        self._emit(DuplicateRequest(action=action, client_order_id=request.client_order_id))
-        if not same:
-            raise ClientIdConflictError(f"client_order_id {request.client_order_id!r} was used for another order")
-        tenure = self._tenure
-        if tenure is not None and entry.action is Action.ADOPTED:
-            entry = replace(entry, action=Action.CREATE, order=replace(entry.order, request=request))
-            tenure.keeper.put(entry)
-        if tenure is not None and (waiter := tenure.keeper.waiter(entry.id)) is not None:
-            return await tenure.wait_settled(entry, waiter)
-        return entry.order
-
     async def replace(self, order_id: str, request: OrderRequest) -> Order:
         """Replaces a resting order in one step of the venue's; the new order, or the refusal of it.
 
@@ -221,8 +204,8 @@ class Desk:
         Raises:
             UnknownOrderError: no such order rests.
         """
-        if (known := self._seen(request)) is not None:
-            return await self._again(known, request)
+        if (first := await self._replays.of_order(request)) is not None:
+            return first
         tenure = self._trader()
         entry = self._entry(tenure, order_id)
         if entry.status is not OrderStatus.PENDING or entry.order.venue_order_id is None:
@@ -263,6 +246,9 @@ class Desk:
         Raises:
             UnknownPositionError: there is none, or it is on the other side.
         """
+        first = await self._replays.of_close(client, client_order_id, units, instrument=instrument)
+        if first is not None:
+            return first
         tenure = self._trader()
         held = tenure.keeper.positions.get(instrument, Decimal(0))
         if held == 0 or (side is not None and side.sign * held < 0):
@@ -276,7 +262,7 @@ class Desk:
             units=units,
             traceparent=traceparent,
         )
-        return await self._close(tenure, request, Action.CLOSE_POSITION, None, units)
+        return await tenure.place(request, action=Action.CLOSE_POSITION, close_units=units)
 
     async def close_trade(
         self,
@@ -293,7 +279,9 @@ class Desk:
             UnknownPositionError: no such trade is open.
             VenueError: the venue could not be asked which trades are open.
         """
-        tenure = self._trader()
+        if (first := await self._replays.of_close(client, client_order_id, units, trade_id=trade_id)) is not None:
+            return first
+        self._trader()
         trades, _ = await self._venue.trades()
         trade = next((item for item in trades if item.id == trade_id), None)
         if trade is None:
@@ -308,17 +296,13 @@ class Desk:
             traceparent=traceparent,
         )
         request = replace(request, trade_id=trade_id)
-        return await self._close(tenure, request, Action.CLOSE_TRADE, trade_id, units)
+        first = await self._replays.of_close(client, client_order_id, units, trade_id=trade_id)
+        if first is not None:  # it came again while the venue was asked
+            return first
+        return await self._trader().place(request, action=Action.CLOSE_TRADE, target=trade_id, close_units=units)
 
     def _name(self, kind: str) -> str:
         return f"{kind}-{order_id(int(self._clock().timestamp() * 1000), int(self._chance() * (1 << 80)))}"
-
-    async def _close(
-        self, tenure: Tenure, request: OrderRequest, action: Action, target: str | None, units: Decimal | None
-    ) -> Order:
-        if (known := self._seen(request)) is not None:
-            return await self._again(known, request)
-        return await tenure.place(request, action=action, target=target, close_units=units)
 
     def _entry(self, tenure: Tenure, order_id: str) -> Entry:
         entry = tenure.keeper.register.get(order_id)

@@ -12,6 +12,7 @@ from typing import Any
 
 from broker.domain import OrderRequest
 from broker.orders.desk import Desk
+from broker.orders.replay import LongMemory
 from broker.orders.settings import OrderSettings
 from broker.venue.rest import VenueRest
 from broker.venue.settings import VenueSettings
@@ -29,6 +30,7 @@ class Bench:
         self.directory = directory
         self.events: list[Any] = []
         self.token: Secret | None = Secret(venue.token)
+        self.memory: LongMemory | None = None
         self.settings: dict[str, Any] = {"answer_wait_s": 30.0, "absence_horizon_s": 0.3, "absence_scans": 2}
 
     def of(self, name: str) -> list[Any]:
@@ -58,6 +60,7 @@ class Bench:
                 emit=self.events.append,
                 clock=lambda: datetime.now(UTC),
                 chance=random.random,
+                memory=self.memory,
             )
             self._stop = asyncio.Event()
             self._running = asyncio.create_task(desk.run(self._stop))

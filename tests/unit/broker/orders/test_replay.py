@@ -1,0 +1,93 @@
+"""The same id gives the first result: of closes whose position is gone, and of ids that memory has forgotten."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from broker.domain import Order, OrderType
+from broker.orders.errors import ClientIdConflictError
+from tests.unit.broker.orders.desk_bench import Bench, MakeRequest
+from tests.unit.broker.orders.fake_venue import FakeVenue
+
+
+class History:
+    """Orders that a desk has forgotten."""
+
+    def __init__(self, *orders: Order) -> None:
+        self.orders = {(item.request.client, item.request.client_order_id): item for item in orders}
+        self.noted: list[str] = []
+
+    async def first(self, client: str, client_order_id: str) -> Order | None:
+        return self.orders.get((client, client_order_id))
+
+    def note(self, _: str, client_order_id: str) -> None:
+        self.noted.append(client_order_id)
+
+
+async def forgotten(bench: Bench, order: Order) -> None:
+    """A desk on an empty journal whose history has the order; the venue's log is not read back."""
+    bench.directory /= "another"
+    bench.memory = History(order)
+    bench.settings["read_back_transactions"] = 0
+
+
+async def test_repeated_close_of_a_position_gives_its_first_result(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        await desk.place(make_request())
+        first = await desk.close_position("EUR_USD", client="flow", client_order_id="close-1")
+        again = await desk.close_position("EUR_USD", client="flow", client_order_id="close-1")
+        with pytest.raises(ClientIdConflictError):
+            await desk.close_position("EUR_USD", units=Decimal(7), client="flow", client_order_id="close-1")
+    assert again == first
+    assert len(venue.writes) == 2
+
+
+async def test_repeated_close_of_a_trade_gives_its_first_result(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        await desk.place(make_request())
+        first = await desk.close_trade("1", client="flow", client_order_id="close-1")
+        again = await desk.close_trade("1", client="flow", client_order_id="close-1")
+        with pytest.raises(ClientIdConflictError):
+            await desk.close_trade("2", client="flow", client_order_id="close-1")
+    assert again == first
+    assert len(venue.writes) == 2
+
+
+async def test_order_that_only_the_history_knows_gives_its_first_result(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        first = await desk.place(make_request())
+    await forgotten(bench, first)
+    async with bench.desk() as desk:
+        again = await desk.place(make_request())
+        with pytest.raises(ClientIdConflictError):
+            await desk.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))
+    assert again == first
+    assert len(venue.writes) == 1
+
+
+async def test_close_that_only_the_history_knows_gives_its_first_result(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        await desk.place(make_request())
+        first = await desk.close_position("EUR_USD", client="flow", client_order_id="close-1")
+    await forgotten(bench, first)
+    async with bench.desk() as desk:
+        again = await desk.close_position("EUR_USD", client="flow", client_order_id="close-1")
+    assert again == first
+    assert len(venue.writes) == 2
+
+
+async def test_new_id_is_noted_before_it_is_sent(bench: Bench, make_request: MakeRequest) -> None:
+    bench.memory = history = History()
+    async with bench.desk() as desk:
+        await desk.place(make_request("new"))
+    assert history.noted == ["new"]
