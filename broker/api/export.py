@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import importlib
 import io
@@ -56,9 +57,13 @@ async def export(kind: Kind, form: Form, blocks: AsyncIterator[Block]) -> Stream
 
 async def _csv(kind: Kind, first: Block, rest: AsyncIterator[Block]) -> AsyncIterator[str]:
     yield _lines([columns_of(kind)])
-    yield _lines(view(kind, row).values() for row in first)
+    yield await asyncio.to_thread(_block, kind, first)
     async for block in rest:
-        yield _lines(view(kind, row).values() for row in block)
+        yield await asyncio.to_thread(_block, kind, block)
+
+
+def _block(kind: Kind, block: Block) -> str:
+    return _lines(view(kind, row).values() for row in block)
 
 
 def _lines(rows: Iterable[Iterable[Any]]) -> str:
