@@ -18,7 +18,7 @@ from broker.history.database import Database
 from broker.history.rows import ORDER
 
 EXPORT_PAGE = 200
-"""Rows are made on the event loop, where orders wait meanwhile: a block of a thousand would hold it five times longer."""
+"""Rows are made on the event loop, where orders wait meanwhile: a thousand would hold it five times as long."""
 
 
 class CursorError(ValueError):
