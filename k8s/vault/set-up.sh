@@ -5,6 +5,8 @@
 #   NAMESPACE, SERVICE_ACCOUNT  who may log in                       (broker, broker)
 #   KUBERNETES_HOST             API server that checks their tokens  (https://kubernetes.default.svc)
 #   KUBERNETES_CA_FILE          its authority, where the server runs outside that cluster (none: the pod's own)
+#   KUBERNETES_REVIEWER_TOKEN_FILE  token of an account that may review tokens (system:auth-delegator); needed out there: a
+#                               pod's own token has the audience vault, and the API server takes no other's
 #   DATABASE_HOST               host:port of PostgreSQL              (none: no database engine)
 #   DATABASE_NAME               database of the order history        (broker)
 #   DATABASE_ADMIN              role that makes roles                (vault)
@@ -18,12 +20,15 @@ namespace=${NAMESPACE:-broker}
 service_account=${SERVICE_ACCOUNT:-broker}
 domain=${PKI_DOMAIN:-$namespace.svc}
 
+step() { echo "$1/6 $2" >&2; }
+
 enable() { # kind of mount, type, path, options…
   local kind=$1 type=$2 path=$3
   shift 3
   "$cli" "$kind" list | grep "^$path/ " >/dev/null || "$cli" "$kind" enable -path="$path" "$@" "$type"
 }
 
+step 1 policies
 for file in "$here"/policies/*.hcl; do
   "$cli" policy write "$(basename "$file" .hcl)" "$file"
 done
@@ -32,18 +37,22 @@ done
 # that it has written down for as long as its `auth.ttl_s` says.
 token=(token_no_default_policy=true token_ttl=2m token_max_ttl=24h token_type=service)
 
+step 2 "login of pods"
 enable auth kubernetes kubernetes
 outside=(${KUBERNETES_CA_FILE:+"kubernetes_ca_cert=@$KUBERNETES_CA_FILE" disable_local_ca_jwt=true})
+outside+=(${KUBERNETES_REVIEWER_TOKEN_FILE:+"token_reviewer_jwt=@$KUBERNETES_REVIEWER_TOKEN_FILE"})
 "$cli" write auth/kubernetes/config \
   kubernetes_host="${KUBERNETES_HOST:-https://kubernetes.default.svc}" "${outside[@]}"
 "$cli" write auth/kubernetes/role/broker \
   bound_service_account_names="$service_account" bound_service_account_namespaces="$namespace" \
   audience=vault token_policies=broker-sidecar "${token[@]}"
 
+step 3 "values and transit"
 enable secrets kv-v2 secret
 enable secrets transit transit
 "$cli" read transit/keys/broker >/dev/null 2>&1 || "$cli" write -f transit/keys/broker
 
+step 4 certificates
 enable secrets pki pki -max-lease-ttl=87600h
 if ! "$cli" read pki/cert/ca >/dev/null 2>&1; then
   "$cli" write pki/root/generate/internal common_name="broker internal authority" key_type=ec key_bits=256 ttl=87600h
@@ -51,6 +60,7 @@ fi
 "$cli" write pki/roles/broker allowed_domains="$domain" allow_subdomains=true allow_ip_sans=false \
   key_type=ec key_bits=256 ttl=24h max_ttl=72h generate_lease=false
 
+step 5 "database logins: ${DATABASE_HOST:-left out, DATABASE_HOST is not set}"
 if [[ -n ${DATABASE_HOST:-} ]]; then
   enable secrets database database
   if ! "$cli" read database/config/broker >/dev/null 2>&1; then
@@ -64,6 +74,7 @@ if [[ -n ${DATABASE_HOST:-} ]]; then
     creation_statements=@"$here/database/create.sql" revocation_statements=@"$here/database/revoke.sql"
 fi
 
+step 6 "break-glass and audit"
 # Break-glass: a token role, so that a grantor can give exactly this and nothing else.
 "$cli" write auth/token/roles/break-glass allowed_policies=break-glass orphan=true renewable=false \
   token_no_default_policy=true token_explicit_max_ttl=1h token_type=service

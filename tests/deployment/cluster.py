@@ -66,7 +66,7 @@ class Cluster:
     def token(self, account: str, namespace: str = "broker", audience: str | None = None) -> str:
         """A token of a service account, from the TokenRequest API as the kubelet asks for it."""
         audiences = [f"--audience={audience}"] if audience else []
-        return self.kubectl("create", "token", account, "-n", namespace, "--duration=10m", *audiences).strip()
+        return self.kubectl("create", "token", account, "-n", namespace, "--duration=1h", *audiences).strip()
 
 
 @contextmanager
@@ -186,7 +186,6 @@ def _api_server(binary: str, place: Path, store: int, port: int) -> list[str]:
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={place / 'accounts.pem'}",
         f"--service-account-signing-key-file={place / 'accounts.pem'}",
-        "--api-audiences=https://kubernetes.default.svc,vault",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--endpoint-reconciler-type=none",
         # No controllers run: nobody makes each namespace its account, nor collects what has no owner.
