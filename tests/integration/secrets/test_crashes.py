@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 ROTATIONS = int(os.environ.get("ROTATIONS", "60"))
 """1,000 in a soak."""
 KILL_STEPS = int(os.environ.get("KILL_STEPS", "5"))
-"""Of the 76 calls at most that change a file while a successor takes over; all of them in a soak."""
+"""Of the 84 calls at most that change a file while a successor takes over; all of them in a soak."""
 OUTAGES_S = [float(text) for text in os.environ.get("OUTAGES_S", "2").split()]
 """25 and 75 in a soak."""
 REVOKE = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}'"""
@@ -104,7 +104,7 @@ def settled(vault: Vault, before: int) -> bool:
 
 
 def steps_to_die_at() -> list[int]:
-    steps = range(1, 77)
+    steps = range(1, 85)
     return list(steps) if len(steps) <= KILL_STEPS else sorted(random.Random(SEED).sample(steps, KILL_STEPS))
 
 
