@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import subprocess
@@ -62,6 +63,24 @@ def test_it_says_where_it_listens_and_ends_on_a_signal(tmp_path: Path) -> None:
     assert found["rest"] != found["stream"]
     assert status == 0
     assert "secret" not in line + rest
+
+
+def test_a_schedule_of_faults_is_kept(tmp_path: Path) -> None:
+    schedule = tmp_path / "faults.json"
+    schedule.write_text('[{"kind": "html", "path": "/accounts"}, {"kind": "rate_limited", "after_s": 3600}]')
+    with subprocess.Popen([*COMMAND, "--faults", str(schedule)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        host, _, port = json.loads(process.stdout.readline())["rest"].partition(":")
+        statuses = []
+        for _ in range(2):
+            asked = http.client.HTTPConnection(host, int(port), timeout=10)
+            asked.request("GET", "/v3/accounts", headers={"Authorization": "Bearer simulator-token"})
+            statuses.append(asked.getresponse().status)
+            asked.close()
+        process.terminate()
+        process.wait(timeout=30)
+
+    assert statuses == [503, 200]
 
 
 def test_help_names_every_kind_of_fault() -> None:
