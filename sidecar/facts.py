@@ -6,7 +6,7 @@ from sidecar.health.conditions import Condition, ExportFacts, ProducerFacts, Sec
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, SecretsStatus
 from sidecar.telemetry.export_signal import ExportStatus
-from sidecar.telemetry.pipeline import JournalStatus
+from sidecar.telemetry.journal_status import JournalStatus
 from sidecar.telemetry.producers import ProducerStatus
 
 

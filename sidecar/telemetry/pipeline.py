@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from grpc import aio
 
@@ -22,6 +19,8 @@ from sidecar.telemetry.contract import Limits
 from sidecar.telemetry.ingest import Ingest, IngestCounts, Terms
 from sidecar.telemetry.intake import Intake
 from sidecar.telemetry.journal import Journal
+from sidecar.telemetry.journal_directory import lock_directory
+from sidecar.telemetry.journal_status import JournalStatus
 from sidecar.telemetry.ledger import Counts, Ledger
 from sidecar.telemetry.model import Position, Snapshot, StoredBatch
 from sidecar.telemetry.producers import Producers
@@ -37,31 +36,6 @@ from sidecar.telemetry.volume import DirectoryVolume, MemoryVolume, Volume
 STOP_GRACE_S = 0.5
 
 _log = logging.getLogger(__name__)
-
-
-class JournalInUseError(OSError):
-    """Another process has the journal's directory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalStatus:
-    """The journal at one moment."""
-
-    bytes_used: int
-    bytes_limit: int
-    segments: int
-    damaged_bytes: int
-    damaged_segments: int
-    torn_bytes: int
-    error: str
-    """Why the volume takes nothing now; empty while it does."""
-    error_since_ns: int
-    checkpoint_ns: int
-    """When the last checkpoint was written; 0 for not yet."""
-    checkpoint_error: str
-    replayed_batches: int
-    unreadable_records: int
-    """Records of the journal that the replay could make nothing of."""
 
 
 class TelemetryPipeline:
@@ -299,19 +273,3 @@ class TelemetryPipeline:
     def tail_dropped(self) -> int:
         """Batches that watchers were too slow for."""
         return self._tail.dropped_batches
-
-
-def lock_directory(directory: Path) -> int:
-    """Takes the directory for this process, for as long as the returned descriptor is open.
-
-    Raises:
-        JournalInUseError: another process has it.
-    """
-    handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        text = f"{directory} is in use by another process: give each sidecar a journal_directory of its own"
-        raise JournalInUseError(error.errno, text) from error
-    return handle

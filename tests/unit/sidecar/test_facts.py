@@ -8,7 +8,7 @@ from sidecar.facts import export_facts, journal_fault, producer_facts, secrets_f
 from sidecar.health.conditions import SecretsFacts
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, Rejection
-from sidecar.telemetry.pipeline import JournalStatus
+from sidecar.telemetry.journal_status import JournalStatus
 from tests.unit.sidecar.console.world import EXPORT, MOMENT, PRODUCER, SECRETS, SIGNAL
 
 SEALED = Mishap(name="sealed", message="login: HTTP 503", time=MOMENT, status=503)

@@ -13,8 +13,9 @@ from grpc import aio
 from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.connection import merged
+from sidecar.telemetry.journal_directory import JournalInUseError
 from sidecar.telemetry.model import Position
-from sidecar.telemetry.pipeline import JournalInUseError, TelemetryPipeline
+from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.server import SocketError
 from sidecar.telemetry.settings import TelemetrySettings
 from tests.unit.sidecar.telemetry.batches import (
