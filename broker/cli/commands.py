@@ -6,6 +6,8 @@ import asyncio
 import json
 import sys
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,10 +15,11 @@ from typing import Any, NoReturn
 import click
 
 from broker.cli.client import AnswerError, Call, ask
-from broker.cli.table import print_table
+from broker.cli.table import writer
 from broker.orders.trial import MARKET_CLOSED
 
 ROUND_S = 1.0
+WATCH_S = 1.0
 EX_OK, EX_REFUSED, EX_UNAVAILABLE, EX_NOPERM = 0, 1, 69, 77
 
 _ORDERS = (
@@ -75,41 +78,65 @@ def _fail(error: AnswerError) -> NoReturn:
     sys.exit(EX_NOPERM if error.status in {401, 403} else EX_REFUSED if error.status else EX_UNAVAILABLE)
 
 
+_WATCH = click.option("--watch", is_flag=True, help="Again each second until Ctrl-C; on a terminal, in place.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A question whose answer is rows: under which key, and what to say where there are none."""
+
+    call: Call
+    key: str
+    columns: tuple[str, ...]
+    none: str
+
+
 @click.command(help="Orders that are open.")
 @_options
+@_WATCH
 @click.option("--instrument", help="Of this instrument only.")
-def orders(*, as_json: bool, instrument: str | None, **where: Any) -> None:
+def orders(*, as_json: bool, watch: bool, instrument: str | None, **where: Any) -> None:
     """Prints open orders."""
     params = {"instrument": instrument} if instrument else {}
-    answer = _ask(Call("GET", "/v1/orders", params=params), **where)
-    _print(answer, answer["orders"], _ORDERS, as_json=as_json, none="no open orders")
+    call = Call("GET", "/v1/orders", params=params)
+    _show(_Listing(call, "orders", _ORDERS, "no open orders"), as_json=as_json, watch=watch, **where)
 
 
 @click.command(help="Open positions.")
 @_options
-def positions(*, as_json: bool, **where: Any) -> None:
+@_WATCH
+def positions(*, as_json: bool, watch: bool, **where: Any) -> None:
     """Prints open positions."""
-    answer = _ask(Call("GET", "/v1/positions"), **where)
-    _print(answer, answer["positions"], _POSITIONS, as_json=as_json, none="no open positions")
+    listing = _Listing(Call("GET", "/v1/positions"), "positions", _POSITIONS, "no open positions")
+    _show(listing, as_json=as_json, watch=watch, **where)
 
 
 @click.command(help="Compare with the venue now, and adopt what it has.")
 @_options
 def reconcile(*, as_json: bool, **where: Any) -> None:
     """Prints what the comparison found."""
-    answer = _ask(Call("POST", "/v1/admin/reconcile"), **where)
-    _print(answer, answer["mismatches"], _MISMATCHES, as_json=as_json, none="the venue and the broker agree")
+    call = Call("POST", "/v1/admin/reconcile")
+    _show(_Listing(call, "mismatches", _MISMATCHES, "the venue and the broker agree"), as_json=as_json, **where)
 
 
-def _print(
-    answer: dict[str, Any], rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool, none: str
-) -> None:
-    if as_json:
-        click.echo(json.dumps(answer, indent=2))
-    elif rows:
-        print_table(rows, columns)
-    else:
-        click.echo(none)
+def _show(listing: _Listing, *, as_json: bool, watch: bool = False, **where: Any) -> None:
+    try:
+        _repeat(listing, as_json=as_json, watch=watch, **where)
+    except AnswerError as error:  # told after a live view has given the screen back
+        _fail(error)
+
+
+def _repeat(listing: _Listing, *, as_json: bool, watch: bool, **where: Any) -> None:
+    with suppress(KeyboardInterrupt), writer(live=watch and not as_json) as write:
+        while True:
+            answer = _call(listing.call, **where)
+            if as_json:
+                click.echo(json.dumps(answer, indent=None if watch else 2))
+            else:
+                write(answer[listing.key], listing.columns, listing.none)
+            if not watch:
+                return
+            time.sleep(WATCH_S)
 
 
 def _state_command(name: str, state: str, text: str) -> click.Command:

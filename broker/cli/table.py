@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,24 +13,52 @@ import click
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Prints rows; `rich` honours NO_COLOR and the terminal's width."""
+Rows = Sequence[Mapping[str, Any]]
+Write = Callable[[Rows, Sequence[str], str], None]
+"""Shows rows by their columns; the text where there are none."""
+
+
+@contextmanager
+def writer(*, live: bool = False) -> Iterator[Write]:
+    """Shows rows: as a table on a terminal (`live`: one that changes in place), as lines with tabs elsewhere.
+
+    `rich` honours NO_COLOR and the terminal's width.
+    """
     if not sys.stdout.isatty():
-        click.echo("\t".join(columns))
-        for row in rows:
-            click.echo("\t".join(_cell(row.get(name)) for name in columns))
+        yield _print_lines
         return
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.live import Live  # noqa: PLC0415 - as above
 
+    console = Console()
+    if not live:
+        yield lambda rows, columns, none: console.print(_drawn(rows, columns, none))
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as screen:
+        yield lambda rows, columns, none: screen.update(_drawn(rows, columns, none), refresh=True)
+
+
+def _print_lines(rows: Rows, columns: Sequence[str], none: str) -> None:
+    if not rows:
+        click.echo(none)
+        return
+    click.echo("\t".join(columns))
+    for row in rows:
+        click.echo("\t".join(_cell(row.get(name)) for name in columns))
+
+
+def _drawn(rows: Rows, columns: Sequence[str], none: str) -> Any:
+    from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
+
+    if not rows:
+        return none
     table = Table(header_style="bold", box=None)
     for name in columns:
-        table.add_column(
-            name.replace("_", " "), justify="right" if _is_numeric(row.get(name) for row in rows) else "left"
-        )
+        numeric = _is_numeric(row.get(name) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
-    Console().print(table)
+    return table
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:

@@ -144,3 +144,29 @@ def test_smoke_goes_on_for_its_rounds(broker: FakeBroker, run: Run, monkeypatch:
     broker.answer = {"would_be_sent": True, "check": None}
     assert run("smoke", "--preview", "--rounds", "3").exit_code == 0
     assert (pauses, len(broker.calls)) == ([1.0, 1.0], 9)
+
+
+def test_a_watch_asks_again_until_it_is_interrupted(
+    broker: FakeBroker, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.time, "sleep", sleep)
+    broker.answer = {"orders": []}
+    result = run("orders", "--watch")
+    assert (result.exit_code, result.output) == (0, "no open orders\n" * 2)
+    assert slept == [1.0, 1.0]
+
+
+def test_a_watch_in_json_is_a_document_a_line(broker: FakeBroker, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.time, "sleep", interrupt)
+    broker.answer = {"positions": [{"instrument": "EUR_USD"}]}
+    assert json.loads(run("positions", "--watch", "--json").output) == broker.answer
