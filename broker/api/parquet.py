@@ -6,6 +6,7 @@ The encoder is arrow-rs (through arro3): 34 MB of image, where pyarrow takes 166
 from __future__ import annotations
 
 import asyncio
+import atexit
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -26,6 +27,8 @@ Block = list[dict[str, Any]]
 ROW_GROUP = 10_000
 DIGITS, PLACES = 38, 14
 """The widest decimal that DuckDB and Spark read; an order's units may have 24 digits before the point."""
+ENDS_S = 5.0
+"""Longest wait for the thread; it needs the time of one block."""
 _STEP = Decimal(1).scaleb(-PLACES)
 _EXACT = Context(prec=DIGITS, rounding=ROUND_HALF_EVEN)
 
@@ -76,13 +79,20 @@ class Encoder:
         self._thread = Thread(target=self._run, name="parquet", daemon=True)
 
     def __enter__(self) -> Self:
+        atexit.register(self._abandon)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        atexit.unregister(self._abandon)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """The thread must end before the interpreter, which would unwind it through the library: an abort."""
         self._blocks.put(AbandonedError("the export was given up"))
+        self._thread.join(ENDS_S)
 
     def write(self, block: bytes) -> bytes:
         """What there is of the file since the last call; blocks while rows are encoded."""

@@ -34,7 +34,7 @@ class HistorySettings:
     )
     drain_s: float = setting(5.0, minimum=0, doc="seconds for what is left at the end; the journal keeps the rest")
     export_rows: int = setting(1_000_000, minimum=1, doc="rows of one export")
-    exports: int = setting(4, minimum=1, doc="exports at once; one as Parquet holds about 10 MB until it is read")
+    exports: int = setting(4, minimum=1, doc="exports at once; one as Parquet holds some megabytes until it is read")
 
     def __post_init__(self) -> None:
         url = urlsplit(self.url)  # SQLAlchemy's own reading takes 0.4 s of import that `--check-config` need not pay

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -152,6 +154,19 @@ async def test_any_text_and_number_read_back_equal(text: str, units: Decimal) ->
 async def test_a_fault_of_the_encoder_ends_the_file() -> None:
     with pytest.raises(Exception, match="not-a-time"):
         await written([row(1, time="not-a-time")])
+
+
+def test_a_process_may_end_in_the_middle_of_an_export() -> None:
+    program = """
+from broker.api.parquet import Encoder, lines, schema_of
+from broker.history import tables
+columns = {"id": "transaction_id"}
+encoder = Encoder(schema_of(tables.fills, columns)).__enter__()
+encoder.write(lines([{"transaction_id": "1"}], columns))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 async def test_a_reader_that_leaves_ends_the_encoder() -> None:
