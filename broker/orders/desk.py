@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from time import monotonic, perf_counter
-from typing import Any
+from time import perf_counter
 
 from broker.domain import Account, Order, OrderRequest, OrderStatus, Position, Quote, Side
 from broker.health import Condition
-from broker.orders import closing
 from broker.orders.cancel import cancel
 from broker.orders.changes import Change, changes
+from broker.orders.closer import Closer
 from broker.orders.conditions import Conditions
+from broker.orders.diagnosis import say_streams, say_tenure
 from broker.orders.entry import Action, Entry
 from broker.orders.errors import (
     DrainingError,
     NotReadyError,
     UnknownOrderError,
-    UnknownPositionError,
 )
 from broker.orders.identity import order_id
+from broker.orders.prices import Prices
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.register import OPEN
@@ -37,16 +35,10 @@ from broker.orders.tenancy import TAKE_PAUSE_S, Tenancy
 from broker.orders.tenure import Tenure
 from broker.orders.trial import Trial, market_now, trial
 from broker.orders.updates import Missed, Updates
-from broker.telemetry.events import CancelAnswered, ClockSample
-from broker.venue.book import QuoteBook
+from broker.telemetry.events import CancelAnswered
 from broker.venue.rest import Emit, TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
-from broker.venue.stream import LineStream
-from broker.venue.transaction import parse_time
 from runtime.secret import Secret
-
-FIRST_PRICES_S = 10.0
-log = logging.getLogger(__name__)
 
 
 class Desk:
@@ -77,28 +69,24 @@ class Desk:
         self._emit = emit
         self._clock = clock
         self._chance = chance
-        self._book = QuoteBook(clock)
         self._updates: Updates[Order | Quote] = Updates()
         self._conditions = Conditions(clock)
-        self._prices = LineStream(
-            "prices",
-            "/pricing/stream",
-            settings=venue_settings,
-            rest=venue,
+        self._prices = Prices(
+            venue_settings,
+            venue=venue,
             token=token,
             emit=emit,
+            clock=clock,
             chance=chance,
-            on_message=self._on_price,
-            on_open=self._on_prices_open,
-            params=self._price_params,
             on_unauthorized=on_unauthorized,
+            known=lambda: list(self._tenure.keeper.instruments) if self._tenure is not None else [],
         )
         around = Surroundings(
             settings=settings,
             venue_settings=venue_settings,
             venue=venue,
-            book=self._book,
-            prices=self._prices,
+            book=self._prices.book,
+            prices=self._prices.stream,
             conditions=self._conditions,
             token=token,
             emit=emit,
@@ -108,6 +96,9 @@ class Desk:
             on_unauthorized=on_unauthorized,
         )
         self._replays = Replays(lambda: self._tenure, emit, memory or NoHistory())
+        self._closer = Closer(
+            venue, venue_settings.account, trader=self._trader, replays=self._replays, new_name=self._close_name
+        )
         self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account, address, spread))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -134,20 +125,6 @@ class Desk:
     def is_draining(self) -> bool:
         """Whether the end has begun."""
         return self._tenancy.draining
-
-    def _price_params(self) -> dict[str, str]:
-        known = list(self._tenure.keeper.instruments) if self._tenure is not None else []
-        return {"instruments": ",".join(self._venue_settings.instruments or known), "snapshot": "true"}
-
-    async def _on_price(self, raw: dict[str, Any]) -> None:
-        if raw.get("type") == "HEARTBEAT":
-            offset_s = (parse_time(raw.get("time")) - self._clock()).total_seconds()
-            self._emit(ClockSample(offset_s=offset_s))  # the way here included: an upper bound of our lead
-        else:
-            self._book.take(raw)
-
-    async def _on_prices_open(self) -> None:
-        """The stream begins with a snapshot of its own."""
 
     def _holder(self) -> Tenure:
         if self._tenancy.draining:
@@ -178,7 +155,7 @@ class Desk:
         if (first := await self._replays.of_order(request)) is not None:
             return first
         tenure = self._trader()
-        self._expect_prices()
+        self._prices.expect(self._tenancy.held_since_s)
         return await tenure.place(request)
 
     async def try_order(self, request: OrderRequest) -> Trial:
@@ -190,11 +167,6 @@ class Desk:
         state = self._tenure.keeper.control.state if self._tenure is not None else TradingState.ACTIVE
         market = await market_now(self._venue, request, state=state, now=self._clock())
         return trial(request, market, self._settings)
-
-    def _expect_prices(self) -> None:
-        """Just after a taking the stream of prices is only coming: a denial for that would be final for the order."""
-        if not self._prices.is_alive and monotonic() - self._tenancy.held_since_s < FIRST_PRICES_S:
-            raise NotReadyError("PricesPending", TAKE_PAUSE_S)
 
     async def replace(self, order_id: str, request: OrderRequest) -> Order:
         """Replaces a resting order in one step of the venue's; the new order, or the refusal of it.
@@ -241,28 +213,10 @@ class Desk:
         client_order_id: str | None = None,
         traceparent: str | None = None,
     ) -> Order:
-        """Closes a position, or `units` of it; `side` is the position's and must agree where it is given.
-
-        Raises:
-            UnknownPositionError: there is none, or it is on the other side.
-        """
-        first = await self._replays.of_close(client, client_order_id, units, instrument=instrument)
-        if first is not None:
-            return first
-        tenure = self._trader()
-        held = tenure.keeper.positions.get(instrument, Decimal(0))
-        if held == 0 or (side is not None and side.sign * held < 0):
-            raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
-        request = closing.request(
-            client=client,
-            client_order_id=client_order_id or self._name("close"),
-            account=self._venue_settings.account,
-            instrument=instrument,
-            held=held,
-            units=units,
-            traceparent=traceparent,
+        """Closes a position, or `units` of it; see `Closer.position`."""
+        return await self._closer.position(
+            instrument, side, units, client=client, client_order_id=client_order_id, traceparent=traceparent
         )
-        return await tenure.place(request, action=Action.CLOSE_POSITION, close_units=units)
 
     async def close_trade(
         self,
@@ -273,36 +227,13 @@ class Desk:
         client_order_id: str | None = None,
         traceparent: str | None = None,
     ) -> Order:
-        """Closes a trade, or `units` of it.
-
-        Raises:
-            UnknownPositionError: no such trade is open.
-            VenueError: the venue could not be asked which trades are open.
-        """
-        if (first := await self._replays.of_close(client, client_order_id, units, trade_id=trade_id)) is not None:
-            return first
-        self._trader()
-        trades, _ = await self._venue.trades()
-        trade = next((item for item in trades if item.id == trade_id), None)
-        if trade is None:
-            raise UnknownPositionError(f"no open trade {trade_id}")
-        request = closing.request(
-            client=client,
-            client_order_id=client_order_id or self._name("close"),
-            account=self._venue_settings.account,
-            instrument=trade.instrument,
-            held=trade.units,
-            units=units,
-            traceparent=traceparent,
+        """Closes a trade, or `units` of it; see `Closer.trade`."""
+        return await self._closer.trade(
+            trade_id, units, client=client, client_order_id=client_order_id, traceparent=traceparent
         )
-        request = replace(request, trade_id=trade_id)
-        first = await self._replays.of_close(client, client_order_id, units, trade_id=trade_id)
-        if first is not None:  # it came again while the venue was asked
-            return first
-        return await self._trader().place(request, action=Action.CLOSE_TRADE, target=trade_id, close_units=units)
 
-    def _name(self, kind: str) -> str:
-        return f"{kind}-{order_id(int(self._clock().timestamp() * 1000), int(self._chance() * (1 << 80)))}"
+    def _close_name(self) -> str:
+        return f"close-{order_id(int(self._clock().timestamp() * 1000), int(self._chance() * (1 << 80)))}"
 
     def _entry(self, tenure: Tenure, order_id: str) -> Entry:
         entry = tenure.keeper.register.get(order_id)
@@ -345,47 +276,26 @@ class Desk:
 
     def quotes(self, instruments: Sequence[str] = ()) -> list[Quote]:
         """Latest quotes from memory; of all instruments where none is named. Unknown ones are left out."""
-        found = [self._book.quote(name) for name in instruments or self._book.names()]
-        return [quote for quote in found if quote is not None]
+        return self._prices.quotes(instruments)
 
     def conditions(self) -> list[Condition]:
         """How the order path is."""
-        self._say_streams()
+        waits = self._tenancy.following and self._settings.serves_standby
+        transactions = self._tenure.transactions if self._tenure is not None else None
+        say_streams(self._conditions, self._prices, transactions, waits=waits)
         if self._tenure is not None:
-            control, unknown = self._tenure.keeper.control, self._tenure.keeper.register.count(OPEN_UNKNOWN)
-            active = control.state is TradingState.ACTIVE
-            reason = "Ready" if active else str(control.state)
-            self._conditions.set("trading", ok=active, reason=reason, message=control.state_reason, advisory=True)
-            words = f"{unknown} orders whose outcome is not known" if unknown else ""
-            reason = "OutcomeUnknown" if unknown else "Ready"
-            self._conditions.set("outcomes", ok=not unknown, reason=reason, message=words, advisory=True)
-            failure = self._tenure.journal.failure
-            reason = "JournalFailed" if failure else "Ready"
-            self._conditions.set("journal", ok=failure is None, reason=reason, message=failure or "")
+            say_tenure(self._conditions, self._tenure)
         return self._conditions.all()
-
-    def _say_streams(self) -> None:
-        streams = [self._prices] + ([self._tenure.transactions] if self._tenure is not None else [])
-        for stream in streams:
-            fresh = stream.is_alive
-            words = "" if fresh else f"the {stream.name} stream is down: {stream.reason}"
-            reason = "Ready" if fresh else "StreamDown"
-            waits = self._tenancy.following and self._settings.serves_standby
-            self._conditions.set(stream.name, ok=fresh, reason=reason, message=words, advisory=waits)
-        if self._prices.is_alive and not self._book.names():
-            self._conditions.set(
-                self._prices.name, ok=False, reason="NoPrices", message="the stream is open, no price has come yet"
-            )
 
     async def updates(self) -> AsyncIterator[Order | Quote | Missed]:
         """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
-        self._book.watch = self._updates.publish
+        self._prices.book.watch = self._updates.publish
         try:
             async for item in self._updates.listen():
                 yield item
         finally:
             if not self._updates:
-                self._book.watch = None
+                self._prices.book.watch = None
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Order changes and transactions behind journal position `after`, for ever, from one taking to the next."""
@@ -422,6 +332,3 @@ class Desk:
             VenueError: the venue cannot be asked.
         """
         return (await self._trader().reconciler.run()).mismatches
-
-
-OPEN_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})

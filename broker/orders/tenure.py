@@ -42,68 +42,17 @@ class Tenure:
         may_write: Callable[[], bool],
         hand_on: Callable[[str], None],
     ) -> None:
-        settings, emit = around.settings, around.emit
         self._around = around
         self._epoch = epoch
-        account = around.venue_settings.account
-        self.journal = Journal(
-            settings.directory / account,
-            segment_bytes=settings.segment_bytes,
-            keep_bytes=settings.keep_bytes,
-            emit=emit,
-        )
-        register = Register(remember_orders=settings.remember_orders, remember_s=settings.remember_s)
-        self.keeper = Keeper(
-            self.journal,
-            register,
-            account=account,
-            owner=settings.owner,
-            epoch=epoch,
-            emit=emit,
-            clock=around.clock,
-            on_change=around.on_change,
-            may_write=may_write,
-            hand_on=hand_on,
-        )
-        self.feed = TransactionFeed(log=around.venue, deliver=self.keeper.deliver, emit=emit, applied=0)
-        self._resolver = Resolver(
-            self.keeper,
-            around.venue,
-            now_s=monotonic,
-            horizon_s=settings.absence_horizon_s,
-            scans=settings.absence_scans,
-        )
-        self._submission = Submission(
-            self.keeper,
-            around.venue,
-            self.feed,
-            self._resolver,
-            emit=emit,
-            may_send=may_send,
-            circuit=Circuit(failures_to_open=settings.circuit_failures, pause_s=settings.circuit_pause_s),
-        )
-        self._pretrade = Pretrade(
-            self.keeper,
-            around.book,
-            settings,
-            account=account,
-            emit=emit,
-            prices_alive=lambda: around.prices.is_alive,
-            circuit_allows=lambda: self._submission.circuit.allows(monotonic()),
-        )
-        self.reconciler = Reconciler(self.keeper, self.feed, around.venue, emit)
-        self.transactions = LineStream(
-            "transactions",
-            "/transactions/stream",
-            settings=around.venue_settings,
-            rest=around.venue,
-            token=around.token,
-            emit=emit,
-            chance=around.chance,
-            on_message=self.feed.message,
-            on_open=self.feed.opened,
-            on_unauthorized=around.on_unauthorized,
-        )
+        self.journal = _journal(around)
+        self.keeper = _keeper(around, self.journal, epoch=epoch, may_write=may_write, hand_on=hand_on)
+        venue, emit = around.venue, around.emit
+        self.feed = TransactionFeed(log=venue, deliver=self.keeper.deliver, emit=emit, applied=0)
+        self._resolver = _resolver(around, self.keeper)
+        self._submission = _submission(around, self.keeper, self.feed, self._resolver, may_send=may_send)
+        self._pretrade = _pretrade(around, self.keeper, self._submission)
+        self.reconciler = Reconciler(self.keeper, self.feed, venue, emit)
+        self.transactions = _transactions(around, self.feed)
         self._contact = Contact(around, self.keeper, self.feed, self._pretrade)
         self._beats = Beats(
             around,
@@ -251,3 +200,78 @@ class Tenure:
             task.cancel()
         await asyncio.gather(*self._flights, return_exceptions=True)
         await self.journal.close()
+
+
+def _journal(around: Surroundings) -> Journal:
+    settings = around.settings
+    directory = settings.directory / around.venue_settings.account
+    return Journal(directory, segment_bytes=settings.segment_bytes, keep_bytes=settings.keep_bytes, emit=around.emit)
+
+
+def _keeper(
+    around: Surroundings,
+    journal: Journal,
+    *,
+    epoch: int,
+    may_write: Callable[[], bool],
+    hand_on: Callable[[str], None],
+) -> Keeper:
+    settings = around.settings
+    return Keeper(
+        journal,
+        Register(remember_orders=settings.remember_orders, remember_s=settings.remember_s),
+        account=around.venue_settings.account,
+        owner=settings.owner,
+        epoch=epoch,
+        emit=around.emit,
+        clock=around.clock,
+        on_change=around.on_change,
+        may_write=may_write,
+        hand_on=hand_on,
+    )
+
+
+def _resolver(around: Surroundings, keeper: Keeper) -> Resolver:
+    settings = around.settings
+    horizon_s, scans = settings.absence_horizon_s, settings.absence_scans
+    return Resolver(keeper, around.venue, now_s=monotonic, horizon_s=horizon_s, scans=scans)
+
+
+def _submission(
+    around: Surroundings,
+    keeper: Keeper,
+    feed: TransactionFeed,
+    resolver: Resolver,
+    *,
+    may_send: Callable[[], bool],
+) -> Submission:
+    settings = around.settings
+    circuit = Circuit(failures_to_open=settings.circuit_failures, pause_s=settings.circuit_pause_s)
+    return Submission(keeper, around.venue, feed, resolver, emit=around.emit, may_send=may_send, circuit=circuit)
+
+
+def _pretrade(around: Surroundings, keeper: Keeper, submission: Submission) -> Pretrade:
+    return Pretrade(
+        keeper,
+        around.book,
+        around.settings,
+        account=around.venue_settings.account,
+        emit=around.emit,
+        prices_alive=lambda: around.prices.is_alive,
+        circuit_allows=lambda: submission.circuit.allows(monotonic()),
+    )
+
+
+def _transactions(around: Surroundings, feed: TransactionFeed) -> LineStream:
+    return LineStream(
+        "transactions",
+        "/transactions/stream",
+        settings=around.venue_settings,
+        rest=around.venue,
+        token=around.token,
+        emit=around.emit,
+        chance=around.chance,
+        on_message=feed.message,
+        on_open=feed.opened,
+        on_unauthorized=around.on_unauthorized,
+    )

@@ -91,3 +91,17 @@ async def test_new_id_is_noted_before_it_is_sent(bench: Bench, make_request: Mak
     async with bench.desk() as desk:
         await desk.place(make_request("new"))
     assert history.noted == ["new"]
+
+
+async def test_position_is_closed_at_once_though_the_stream_has_not_told_of_it(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(venue, "tell", silent)
+    async with bench.desk() as desk:
+        await desk.place(make_request())
+        order = await desk.close_position("EUR_USD")
+    assert order.filled_units == 100
+    assert venue.position == 0

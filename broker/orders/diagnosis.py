@@ -1,0 +1,39 @@
+"""What the order path's conditions are, seen from a tenure and the streams."""
+
+from __future__ import annotations
+
+from broker.domain import OrderStatus
+from broker.orders.conditions import Conditions
+from broker.orders.prices import Prices
+from broker.orders.record import TradingState
+from broker.orders.tenure import Tenure
+from broker.venue.stream import LineStream
+
+UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
+
+
+def say_tenure(conditions: Conditions, tenure: Tenure) -> None:
+    """The trading state, orders whose outcome is not known, and the journal."""
+    control, unknown = tenure.keeper.control, tenure.keeper.register.count(UNKNOWN)
+    active = control.state is TradingState.ACTIVE
+    reason = "Ready" if active else str(control.state)
+    conditions.set("trading", ok=active, reason=reason, message=control.state_reason, advisory=True)
+    words = f"{unknown} orders whose outcome is not known" if unknown else ""
+    reason = "OutcomeUnknown" if unknown else "Ready"
+    conditions.set("outcomes", ok=not unknown, reason=reason, message=words, advisory=True)
+    failure = tenure.journal.failure
+    reason = "JournalFailed" if failure else "Ready"
+    conditions.set("journal", ok=failure is None, reason=reason, message=failure or "")
+
+
+def say_streams(conditions: Conditions, prices: Prices, transactions: LineStream | None, *, waits: bool) -> None:
+    """Each stream, and whether a price has come. `waits`: we stand by, so that their absence is no fault."""
+    for stream in (prices.stream, transactions):
+        if stream is not None:
+            fresh = stream.is_alive
+            words = "" if fresh else f"the {stream.name} stream is down: {stream.reason}"
+            reason = "Ready" if fresh else "StreamDown"
+            conditions.set(stream.name, ok=fresh, reason=reason, message=words, advisory=waits)
+    if prices.stream.is_alive and not prices.book.names():
+        words = "the stream is open, no price has come yet"
+        conditions.set(prices.stream.name, ok=False, reason="NoPrices", message=words)
