@@ -7,7 +7,7 @@ has returned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -201,11 +201,12 @@ class Intake:
         self._journal.append([lost_payload(producer_id, session_id)])
         self._state.aggregate.end(Session(producer_id=producer_id, session_id=session_id))
 
-    def keep(self, segment: int, beyond: Collection[str] = ()) -> None:
-        """Journals anew log records that wait in a segment, so that it can be dropped.
+    def keep(self, segment: int, beyond: Collection[str] = ()) -> Iterator[None]:
+        """Journals anew log records that wait in a segment, so that it can be dropped right after.
 
         Those of reserved types are kept unless they are most of the segment: else the journal would be busy with
-        nothing else. Where there are producers `beyond` their quota, everybody else's are kept whole.
+        nothing else. Where there are producers `beyond` their quota, everybody else's are kept whole. Other work may
+        have its turn between two steps: nothing is journaled before the last.
 
         Raises:
             OSError: the journal takes nothing now; what is left goes with the segment.
@@ -213,17 +214,24 @@ class Intake:
         reader = self._journal.read(segment)
         if reader is None:
             return
-        waiting = [
-            (reader.streams[stream], said)
-            for record, stream, said in reader
-            if isinstance(said, StoredEntry) and self._state.backlog.waits(Position(segment, record.end))
-        ]
-        spared = {context.session.producer_id for context, _ in waiting} - set(beyond) if beyond else set()
-        reserved = [(context, said, reserved_part(said.raw, context.types)) for context, said in waiting]
-        keeps = sum(batch.ByteSize() for _, _, batch in reserved) * 2 <= self._journal.size_of(segment)
-        for context, said, batch in reserved:
-            kept = logged_part(said.raw, context.types) if context.session.producer_id in spared else batch
-            if kept.groups and (keeps or context.session.producer_id in spared):
+        waits = self._state.backlog.waits
+        found: list[tuple[Position, StreamContext, StoredEntry, pb.Batch]] = []
+        reserved_bytes = 0
+        for record, stream, said in reader:
+            yield
+            end = Position(segment, record.end)
+            if not isinstance(said, StoredEntry) or not waits(end):
+                continue
+            context = reader.streams[stream]
+            spared = bool(beyond) and context.session.producer_id not in beyond
+            kept = (logged_part if spared else reserved_part)(said.raw, context.types)
+            reserved_bytes += 0 if spared else kept.ByteSize()
+            if kept.groups:
+                found.append((end, context, said, kept))
+        keeps_reserved = reserved_bytes * 2 <= self._journal.size_of(segment)
+        for end, context, said, kept in found:
+            spared = bool(beyond) and context.session.producer_id not in beyond
+            if waits(end) and (spared or keeps_reserved):
                 self._keep(segment, context, said, kept)
 
     def _keep(self, segment: int, context: StreamContext, said: StoredEntry, batch: pb.Batch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 
 from sidecar.telemetry.backlog import JOURNAL_FULL, PRODUCER_QUOTA
@@ -18,6 +18,8 @@ from sidecar.telemetry.state import State
 NS = 1_000_000_000
 TICK_S = 0.25
 EXPIRY_INTERVAL_S = 30.0
+TURN_S = 0.002
+"""How long a segment is looked through before other work has its turn."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +80,9 @@ class Upkeep:
         if beyond := self._state.backlog.beyond(quota):
             await self._give_up(PRODUCER_QUOTA, lambda segment: self._intake.keep(segment, beyond))
         await self._give_up(JOURNAL_FULL, self._intake.keep)
-        await self._give_up(JOURNAL_FULL, lambda _: None)  # where keeping freed nothing, the bound comes first
+        await self._give_up(JOURNAL_FULL, lambda _: ())  # where keeping freed nothing, the bound comes first
 
-    async def _give_up(self, reason: str, keep: Callable[[int], None]) -> None:
+    async def _give_up(self, reason: str, keep: Callable[[int], Iterable[None]]) -> None:
         """Drops segments, the oldest first, while the journal is too large; each once, none that was begun since."""
         last = min(self._saving.end.segment, self._journal.end.segment)
         while self._journal.size_bytes > self._settings.journal_bytes:
@@ -88,7 +90,7 @@ class Upkeep:
             if segment >= last:
                 return
             with contextlib.suppress(OSError):
-                keep(segment)
+                await _in_turns(keep(segment))
             dropped = self._state.backlog.drop(segment, reason)
             # What was kept is known by the checkpoint before the place where it stood is gone.
             await self._saving.write()
@@ -117,3 +119,11 @@ class Upkeep:
             self._overflowed.add((producer_id, instrument))
             extra = {"producer": producer_id, "instrument": instrument, "limit": self._settings.max_series}
             _log.warning("series overflow", extra=extra)
+
+
+async def _in_turns(steps: Iterable[None]) -> None:
+    began_s = perf_counter()
+    for _ in steps:
+        if perf_counter() - began_s > TURN_S:
+            await asyncio.sleep(0)
+            began_s = perf_counter()

@@ -90,7 +90,7 @@ def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
     )
     segment = core.journal.end.segment
     core.send("a", "s1", 4, 45)
-    core.intake.keep(segment)
+    list(core.intake.keep(segment))
     assert core.backlog.drop(segment) == {"chatter": 40}
     assert core.counts.ledger(core.backlog.queued).balanced
     core.checkpoint()
@@ -101,12 +101,30 @@ def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
         assert each.counts.ledger(0).logs.accepted == 46
 
 
+def test_what_is_exported_while_its_segment_is_looked_through_is_not_kept() -> None:
+    core = Core()
+    stream = core.stream("a", "s1")
+    core.intake.define(stream, chatter_define())
+    core.intake.batch(
+        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
+    )
+    segment = core.journal.end.segment
+    steps = core.intake.keep(segment)
+    next(steps)
+    (taken,) = core.backlog.batches(Position(), 1)
+    list(steps)
+    core.backlog.advance(taken.end, exported=44, rejected={})
+    assert core.backlog.drop(segment) == {}
+    assert core.counts.ledger(core.backlog.queued).balanced
+    assert core.backlog.queued == 0
+
+
 def test_a_segment_of_hardly_anything_but_reserved_types_goes_whole() -> None:
     core = Core()
     core.send("a", "s1", 300, 1)
     segment = core.journal.end.segment
     core.send("a", "s1", 9, 301)
-    core.intake.keep(segment)
+    list(core.intake.keep(segment))
     assert core.backlog.drop(segment) == {"order.transition": 200}
 
 
