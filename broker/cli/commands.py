@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,6 +55,9 @@ def _options(command: Any) -> Any:
             help="Certificates to check an https broker with.",
         ),
         click.option(
+            "--account", envvar="BROKER_ACCOUNT", help="Where the broker trades several. Also BROKER_ACCOUNT."
+        ),
+        click.option(
             "--url", envvar="BROKER_URL", default="http://127.0.0.1:8080", show_default=True, help="Also BROKER_URL."
         ),
     ):
@@ -69,7 +72,11 @@ def _ask(call: Call, **where: Any) -> dict[str, Any]:
         _fail(error)
 
 
-def _call(call: Call, *, url: str, key_file: Path, ca_file: Path | None) -> dict[str, Any]:
+def _call(
+    call: Call, *, url: str, key_file: Path, ca_file: Path | None, account: str | None = None
+) -> dict[str, Any]:
+    if account is not None:
+        call = replace(call, params={**call.params, "account": account})
     return asyncio.run(ask(call, url=url, key=key_file.read_text().strip(), ca_file=ca_file))
 
 

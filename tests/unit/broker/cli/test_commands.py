@@ -58,6 +58,12 @@ def test_orders_are_lines_with_tabs_where_there_is_no_terminal(broker: FakeBroke
     assert broker.keys == ["the-key"]
 
 
+def test_account_goes_with_every_question(broker: FakeBroker, run: Run) -> None:
+    broker.answer = {"orders": []}
+    run("orders", "--instrument", "EUR_USD", "--account", "101")
+    assert broker.calls == [Call("GET", "/v1/orders", params={"instrument": "EUR_USD", "account": "101"})]
+
+
 def test_json_is_the_answer_itself(broker: FakeBroker, run: Run) -> None:
     broker.answer = {"orders": [ORDER]}
 
