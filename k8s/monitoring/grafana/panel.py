@@ -101,6 +101,16 @@ def rate(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
     return Query(expr=f"sum by ({by}) (rate({metric}{select}[$__rate_interval]))", legend=_legend(name, by))
 
 
+def rise(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
+    """How often something rare happened in an interval: `rate` sees nothing of a series that begins above zero."""
+    selected = f"{metric}{{<select>{',' + more if more else ''}}}"
+    began = f"({selected} unless {selected} offset $__rate_interval)"
+    return Query(
+        expr=f"sum by ({by}) ({began} or increase({selected}[$__rate_interval]))",
+        legend=_legend(name, by),
+    )
+
+
 def latest(metric: str, by: str, *, how: str = "max", more: str = "", name: str = "") -> Query:
     """A gauge's value, by a label; `name` as in `rate`."""
     select = "{<select>" + (f",{more}" if more else "") + "}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panel import Panel, Rows, latest, quantiles, rate
+from panel import Panel, Rows, latest, quantiles, rate, rise
 
 ORDERS = "broker_orders_total"
 ORDER_BOARD: Rows = {
@@ -21,9 +21,9 @@ ORDER_BOARD: Rows = {
         ),
         Panel(
             title="Rejects by reason",
-            description="By the venue and by risk, a second.",
-            unit="ops",
-            queries=[rate("broker_order_rejects_total", "reason")],
+            description="By the venue and by risk: how many in an interval of the graph.",
+            unit="none",
+            queries=[rise("broker_order_rejects_total", "reason")],
         ),
         Panel(
             title="Cancels by reason",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panel import Panel, Rows, latest, rate
+from panel import Panel, Rows, latest, rate, rise
 
 SECRETS_BOARD: Rows = {
     "Lives": [
@@ -31,9 +31,9 @@ SECRETS_BOARD: Rows = {
         ),
         Panel(
             title="Reads by reason",
-            description="Why secrets were read, a second.",
-            unit="ops",
-            queries=[rate("sidecar_secrets_reads_total", "reason")],
+            description="Why secrets were read: how often in an interval of the graph.",
+            unit="none",
+            queries=[rise("sidecar_secrets_reads_total", "reason")],
         ),
         Panel(
             title="Leases held",

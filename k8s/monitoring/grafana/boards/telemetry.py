@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panel import Panel, Rows, latest, quantiles, rate
+from panel import Panel, Rows, latest, quantiles, rate, rise
 
 TELEMETRY_BOARD: Rows = {
     "Ledger": [
@@ -17,11 +17,11 @@ TELEMETRY_BOARD: Rows = {
         ),
         Panel(
             title="Not counted",
-            description="Dropped by the producer, rejected by the sidecar.",
-            unit="ops",
+            description="Dropped by the producer, rejected by the sidecar, in an interval. Empty: none ever was.",
+            unit="none",
             queries=[
-                rate("telemetry_dropped_total", "reason", name="dropped"),
-                rate("telemetry_events_rejected_total", "reason", name="rejected"),
+                rise("telemetry_dropped_total", "reason", name="dropped"),
+                rise("telemetry_events_rejected_total", "reason", name="rejected"),
             ],
         ),
         Panel(
