@@ -108,11 +108,19 @@ async def test_a_line_that_is_broken_is_followed_by_whole_ones(simulator: Simula
         await stream.readline()
         async with client.session.post(f"{simulator.rest_url}/simulator/faults", json={"kind": "stream_garbage"}):
             pass
-        broken, whole = await stream.readline(), await stream.readline()
+        async with asyncio.timeout(10):
+            while is_whole(await stream.readline()):
+                pass  # a heartbeat may have been on its way
+            assert is_whole(await stream.readline())
 
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(broken)
-    assert json.loads(whole)["type"] == "HEARTBEAT"
+
+def is_whole(line: bytes) -> bool:
+    assert line.endswith(b"\n")
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 async def test_a_stalled_stream_is_silent_and_goes_on(simulator: Simulator, client: V20Client) -> None:
