@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +14,9 @@ from typing import Any
 
 from tests.deployment.rendering import ROOT
 from tests.require import missing
+
+STAGE = "broker-sidecar.stage=build"
+YOUNG = dt.timedelta(minutes=30)
 
 
 def require_tool() -> str:
@@ -42,11 +47,36 @@ def built(name: str) -> str:
         [ROOT / "scripts" / "images.sh", name], check=False, capture_output=True, text=True, env=environ
     )
     assert done.returncode == 0, done.stderr
+    _remove_former(tool, name, tag)
     return image
 
 
+def _remove_former(tool: str, name: str, tag: str) -> None:
+    """Removes the images that earlier runs built of `name`, and the stages that nothing was built on for a while.
+
+    One image a name stays, for the next run of the same tree. A younger one may be another run's.
+    """
+    listed = subprocess.run(
+        [tool, "images", "--format", "{{.Tag}}", f"localhost/{name}"], check=False, capture_output=True, text=True
+    )
+    for other in {item for item in listed.stdout.split() if item.startswith("test")} - {tag}:
+        image = f"localhost/{name}:{other}"
+        if _age(tool, image) > YOUNG:
+            subprocess.run([tool, "rmi", image], check=False, capture_output=True)
+    prune = [tool, "image", "prune", "-f", "--filter", f"label={STAGE}", "--filter", "until=2h"]
+    subprocess.run(prune, check=False, capture_output=True)
+
+
+def _age(tool: str, image: str) -> dt.timedelta:
+    command = [tool, "image", "inspect", "--format", "{{json .Created}}", image]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    if found.returncode:
+        return dt.timedelta(0)
+    return dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(json.loads(found.stdout)[:19] + "+00:00")
+
+
 def _inputs(name: str) -> str:
-    tops = ("broker", "sidecar", "runtime", "proto/telemetry", "requirements", "otel-collector")
+    tops = ("broker", "sidecar", "runtime", "proto/telemetry", "requirements", "otel-collector", "scripts/commands")
     files = [
         path for top in tops for path in (ROOT / top).rglob("*") if path.is_file() and "__pycache__" not in path.parts
     ]

@@ -106,8 +106,8 @@ class Pod:
         hosts = [part.replace("host-gateway", self.gateway) for part in hosts]
         python = ["--entrypoint", "/opt/venv/bin/python"]
         await call(
-            "run", "-d", "--name", self.name, "--network", self.name, *hosts, *no_healthcheck(), *python,
-            built("sidecar"), "-c", PAUSE,
+            "run", "-d", "--name", self.name, "--hostname", self.name, "--network", self.name, *hosts,
+            *no_healthcheck(), *python, built("sidecar"), "-c", PAUSE,
         )  # fmt: skip
         form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         self.address = await call("inspect", self.name, "--format", form)
@@ -274,7 +274,8 @@ class Pod:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }, "a security context that this translation does not know"
-        options = ["--network", f"container:{self.name}", *no_healthcheck()]
+        # Containers of a pod share its host name, restarts included: it is how a broker knows its own Lease again.
+        options = ["--network", f"container:{self.name}", "--uts", f"container:{self.name}", *no_healthcheck()]
         options += ["--user", f"{pod['runAsUser']}:{pod['runAsGroup']}", "--group-add", str(pod["fsGroup"])]
         options += ["--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL"]
         options += ["--security-opt", "no-new-privileges"]

@@ -1,4 +1,4 @@
-"""What a pod finds in a cluster: Vault over TLS, the API server's token reviews, PostgreSQL, a venue, a collector.
+"""What a pod finds in a cluster: Vault over TLS, the API server, PostgreSQL, a venue, a collector.
 
 The servers are real and listen on loopback; `relay` shows them to one pod's network under the names in its files.
 """
@@ -6,8 +6,6 @@ The servers are real and listen on loopback; `relay` shows them to one pod's net
 from __future__ import annotations
 
 import asyncio
-import base64
-import http.server
 import json
 import os
 import ssl
@@ -23,33 +21,18 @@ from typing import Any
 
 from devstack.configuration import ACCOUNT
 from tests.deployment.certificates import make_certificates
-from tests.deployment.rendering import ROOT
+from tests.deployment.cluster import Cluster, running_cluster
+from tests.deployment.rendering import ROOT, rendered
 from tests.openbao import ROOT as ROOT_TOKEN
 from tests.openbao import OpenBao, running_openbao
 from tests.postgres import Postgres, running_postgres
 from tests.require import require_binary
 
 VAULT, POSTGRESQL, COLLECTOR, VENUE = "vault.vault", "postgresql.databases", "otel-collector", "venue.example"
+API_SERVER = "kubernetes.default.svc"
+PREPARED = {"Namespace", "ServiceAccount", "Role", "RoleBinding"}
+"""What the pod's accounts need of the overlay."""
 VENUE_TOKEN, API_KEY = "token-1", "key-of-flow"
-
-
-def _pod_token() -> str:
-    """A projected token's shape and claims; its signature is nobody's: the token review decides."""
-    identity = {"namespace": "broker", "serviceaccount": {"name": "broker", "uid": "1"}}
-    claims: dict[str, Any] = {
-        "aud": ["vault"],
-        "exp": 4102444800,
-        "nbf": 1700000000,
-        "iat": 1700000000,
-        "iss": "test",
-        "kubernetes.io": identity,
-    }
-    claims["sub"] = "system:serviceaccount:broker:broker"
-    parts = [json.dumps({"alg": "RS256"}), json.dumps(claims), "signature"]
-    return ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
-
-
-POD_TOKEN = _pod_token()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +40,7 @@ class Surroundings:
     """Servers that run. `ports`: loopback port by the name and port that the pod knows."""
 
     bao: OpenBao
+    cluster: Cluster
     postgres: Postgres
     simulator: dict[str, Any]
     place: Path
@@ -66,6 +50,7 @@ class Surroundings:
         vault = int(self.bao.address.rpartition(":")[2])
         return {
             (VAULT, 8200): vault,
+            (API_SERVER, 6443): int(self.cluster.url.rpartition(":")[2]),
             (POSTGRESQL, 5432): self.postgres.port,
             (COLLECTOR, 4317): otlp_port,
             (VENUE, 8010): rest,
@@ -80,51 +65,15 @@ class Surroundings:
 
 @contextmanager
 def surroundings(place: Path) -> Iterator[Surroundings]:
-    """Starts PostgreSQL, OpenBao with the shipped set-up, and the simulator."""
+    """Starts PostgreSQL, an API server, OpenBao with the shipped set-up, and the simulator."""
     make_certificates(place, VAULT)
-    with running_postgres() as postgres, running_openbao() as bao, token_reviews(place) as reviews:
+    (place / "cluster").mkdir()
+    with running_postgres() as postgres, running_openbao() as bao, running_cluster(place / "cluster") as cluster:
+        cluster.apply(*(item for item in rendered("production") if item["kind"] in PREPARED))
         _prepare(postgres)
-        _set_up(bao, postgres, reviews, place)
+        _set_up(bao, postgres, cluster, place)
         with _simulator(place) as simulator:
-            yield Surroundings(bao=bao, postgres=postgres, simulator=simulator, place=place)
-
-
-class _Reviewer(http.server.BaseHTTPRequestHandler):
-    """Answers TokenReview (authentication.k8s.io/v1): one token is the pod's."""
-
-    def do_POST(self) -> None:
-        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        known = review["spec"]["token"] == POD_TOKEN
-        review["status"] = {"authenticated": known}
-        if known:
-            user = {"username": "system:serviceaccount:broker:broker", "uid": "1", "groups": []}
-            review["status"] |= {"user": user, "audiences": ["vault"]}
-        body = json.dumps(review).encode()
-        self.send_response(201)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-@contextmanager
-def token_reviews(place: Path) -> Iterator[str]:
-    """An API server that only reviews tokens; its URL."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Reviewer)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(place / "server.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+            yield Surroundings(bao=bao, cluster=cluster, postgres=postgres, simulator=simulator, place=place)
 
 
 def _prepare(postgres: Postgres) -> None:
@@ -136,7 +85,11 @@ def _prepare(postgres: Postgres) -> None:
     subprocess.run([*command, "-U", postgres.user, postgres.database], env=environ, check=True, capture_output=True)
 
 
-def _set_up(bao: OpenBao, postgres: Postgres, reviews: str, place: Path) -> None:
+def _set_up(bao: OpenBao, postgres: Postgres, cluster: Cluster, place: Path) -> None:
+    cluster.kubectl("create", "serviceaccount", "vault", "-n", "default")
+    reviewer = ["--clusterrole=system:auth-delegator", "--serviceaccount=default:vault"]
+    cluster.kubectl("create", "clusterrolebinding", "vault", *reviewer)
+    (place / "reviewer").write_text(cluster.token("vault", "default"))
     keys = [{"id": "flow", "sha256": sha256(API_KEY.encode()).hexdigest(), "scopes": ["read", "trade", "admin"]}]
     bao.write_kv("broker/venue", token=VENUE_TOKEN, account_id=ACCOUNT)
     bao.write_kv("broker/api-keys", keys=keys)
@@ -146,8 +99,9 @@ def _set_up(bao: OpenBao, postgres: Postgres, reviews: str, place: Path) -> None
         "HOME": "/none",
         "VAULT_ADDR": bao.address,
         "VAULT_TOKEN": ROOT_TOKEN,
-        "KUBERNETES_HOST": reviews,
-        "KUBERNETES_CA_FILE": str(place / "ca.pem"),
+        "KUBERNETES_HOST": cluster.url,
+        "KUBERNETES_CA_FILE": str(cluster.place / "ca.pem"),
+        "KUBERNETES_REVIEWER_TOKEN_FILE": str(place / "reviewer"),
         "DATABASE_HOST": f"127.0.0.1:{postgres.port}",
         "DATABASE_NAME": postgres.database,
         "DATABASE_SSLMODE": "disable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import ssl
 import tempfile
@@ -19,8 +20,8 @@ from tests.deployment.kubelet import Pod, World, running_pod
 from tests.deployment.rendering import Manifest, only, rendered
 from tests.deployment.surroundings import (
     API_KEY,
+    API_SERVER,
     COLLECTOR,
-    POD_TOKEN,
     POSTGRESQL,
     VAULT,
     VENUE,
@@ -28,16 +29,18 @@ from tests.deployment.surroundings import (
     relay,
     surroundings,
 )
+from tests.openbao import RefusedError
 from tests.otlp_receiver import OtlpReceiver
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
-NAMES = (VAULT, POSTGRESQL, COLLECTOR, VENUE)
+NAMES = (VAULT, API_SERVER, POSTGRESQL, COLLECTOR, VENUE)
 CHANGED = {
     "broker": {
         "BROKER__VENUE__REST_URL": f"http://{VENUE}:8010",
         "BROKER__VENUE__STREAM_URL": f"http://{VENUE}:8011",
-        # No API server keeps Leases here.
-        "BROKER__ORDERS__OWNERSHIP": "file",
+        # As the kubelet says it of the Service `kubernetes`.
+        "KUBERNETES_SERVICE_HOST": API_SERVER,
+        "KUBERNETES_SERVICE_PORT": "6443",
         # Its server here speaks no TLS, and has one database only.
         "BROKER__HISTORY__URL": f"postgresql+asyncpg://{POSTGRESQL}:5432/postgres",
         "BROKER__HISTORY__CA_FILE": "",
@@ -74,9 +77,13 @@ async def prepared(around: Surroundings, *, scale: float = 0.1) -> AsyncIterator
     files = {
         "broker-config": config_map("broker"),
         "sidecar-config": config_map("sidecar"),
-        "vault-token": {"token": POD_TOKEN},
+        "vault-token": {"token": around.cluster.token("broker", audience="vault")},
         "vault-ca": {"ca.crt": around.authority},
-        "kube-api": {"token": "of-the-api", "ca.crt": around.authority, "namespace": "broker"},
+        "kube-api": {
+            "token": around.cluster.token("broker"),
+            "ca.crt": around.cluster.authority,
+            "namespace": "broker",
+        },
         "podinfo": {"labels": 'broker.role/colour="active"\n', "annotations": ""},
     }
     world = World(files=files, environ=CHANGED, hosts=NAMES, place=place, memory=memory)
@@ -110,7 +117,7 @@ async def order(pod: Pod, around: Surroundings) -> dict[str, Any]:
 
 
 async def order_soon(pod: Pod, around: Surroundings) -> dict[str, Any]:
-    """The same for a broker that has just restarted: /readyz speaks of its predecessor until the new one connects."""
+    """The same for a pod that may have to wait out the Lease of one that is gone, as a ready standby."""
     async with asyncio.timeout(60):
         while True:
             with suppress(aiohttp.ClientConnectionError):
@@ -141,6 +148,33 @@ async def test_it_starts_in_order_fills_an_order_and_drains_in_order_inside_the_
     ]
 
 
+def test_a_token_for_another_audience_is_no_login(around: Surroundings) -> None:
+    for audience, status in (("vault", 200), (None, 403)):
+        body = {"role": "broker", "jwt": around.cluster.token("broker", audience=audience)}
+        try:
+            around.bao.call("POST", "auth/kubernetes/login", body)
+            found = 200
+        except RefusedError as error:
+            found = error.status
+        assert found == status
+
+
+async def test_the_account_is_held_by_the_lease_and_given_back_at_the_end(around: Surroundings) -> None:
+    async with prepared(around) as (pod, _):
+        await pod.start()
+        await pod.until(lambda: pod.is_ready)
+        await order_soon(pod, around)
+        assert str(lease(around)["holderIdentity"]).endswith(f"@{pod.address}:8080")
+        await pod.terminate()
+    assert lease(around).get("holderIdentity", "") == ""
+
+
+def lease(around: Surroundings) -> dict[str, Any]:
+    """The account's Lease as the API server has it."""
+    (found,) = json.loads(around.cluster.kubectl("get", "leases", "-n", "broker", "-o", "json"))["items"]
+    return dict(found["spec"])
+
+
 async def test_without_vault_the_broker_is_not_started_and_nothing_restarts(around: Surroundings) -> None:
     async with prepared(around) as (pod, away):
         away.add(VAULT)
@@ -158,9 +192,10 @@ async def test_a_killed_broker_restarts_alone_and_trades_on(around: Surroundings
     async with prepared(around) as (pod, _):
         await pod.start()
         await pod.until(lambda: pod.is_ready)
+        await order_soon(pod, around)
         await pod.signal("broker", "KILL")
         await pod.until(lambda: pod.restarts == {"broker": 1} and pod.is_ready)
-        await order_soon(pod, around)
+        assert (await order(pod, around))["status"] == "filled", "ready is said by the new broker, of itself"
         assert ("sidecar", "exited 137") not in pod.events
 
 
@@ -178,6 +213,7 @@ async def test_a_killed_sidecar_restarts_and_the_broker_goes_on(around: Surround
     async with prepared(around) as (pod, _):
         await pod.start()
         await pod.until(lambda: pod.is_ready)
+        await order_soon(pod, around)
         before = pod.running["broker"]
         await pod.signal("sidecar", "KILL")
         assert (await order(pod, around))["status"] == "filled"
