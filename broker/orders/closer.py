@@ -48,12 +48,11 @@ class Closer:
         Raises:
             UnknownPositionError: there is none, or it is on the other side.
         """
-        await self._catch_up()
         first = await self._replays.of_close(client, client_order_id, units, instrument=instrument)
         if first is not None:
             return first
         tenure = self._trader()
-        held = tenure.keeper.positions.get(instrument, Decimal(0))
+        held = tenure.keeper.position(instrument)
         if held == 0 or (side is not None and side.sign * held < 0):
             raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
         request = closing.request(
@@ -103,9 +102,3 @@ class Closer:
         if first is not None:  # it came again while the venue was asked
             return first
         return await self._trader().place(request, action=Action.CLOSE_TRADE, target=trade_id, close_units=units)
-
-    async def _catch_up(self) -> None:
-        """An order's answer may be ahead of the stream that brings its fill."""
-        feed = self._trader().feed
-        if feed.lag:
-            await feed.fill()

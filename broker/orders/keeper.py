@@ -64,6 +64,8 @@ class Keeper:
         self.control = Control()
         self.instruments: dict[str, Instrument] = {}
         self.positions: defaultdict[str, Decimal] = defaultdict(Decimal)
+        self._ahead: dict[int, Transaction] = {}
+        """Fills that an answer told of before the log has come to them."""
         self.positions_at = 0
         """The last transaction that `positions` has in it."""
         self.balance: Decimal | None = None
@@ -227,10 +229,23 @@ class Keeper:
         """Net units by instrument as they are at a transaction."""
         self.positions = defaultdict(Decimal, units)
         self.positions_at = at
+        self._ahead = {number: item for number, item in self._ahead.items() if number > at}
+
+    def foresee(self, transactions: tuple[Transaction, ...]) -> None:
+        """An answer's fills count for the next order, though the stream has yet to bring them."""
+        for item in transactions:
+            if item.is_fill and item.id > max(self.positions_at, self.control.applied or 0):
+                self._ahead[item.id] = item
+
+    def position(self, instrument: str) -> Decimal:
+        """Net units, with the fills that are foreseen."""
+        ahead = (item.units for item in self._ahead.values() if item.instrument == instrument)
+        return sum(ahead, self.positions.get(instrument, Decimal(0)))
 
     def _position(self, transaction: Transaction) -> None:
         if (balance := transaction.raw.get("accountBalance")) is not None:
             self.balance = decimal(balance, "accountBalance")
+        self._ahead.pop(transaction.id, None)
         if transaction.id > self.positions_at:
             self.positions_at = transaction.id
             if transaction.is_fill and transaction.instrument is not None:

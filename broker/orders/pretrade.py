@@ -84,7 +84,7 @@ class Pretrade:
             prices_alive=self._prices_alive(),
             circuit_allows=self._circuit_allows(),
             conversion=self._book.conversions.get(request.instrument),
-            position=keeper.positions.get(request.instrument, Decimal(0)),
+            position=keeper.position(request.instrument),
             day_profit=self.day_profit,
             account_usage=usages[0],
             client_usage=usages[-1],

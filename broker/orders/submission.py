@@ -138,6 +138,7 @@ class Submission:
 
     def _take(self, entry: Entry, answer: Answer) -> None:
         self._feed.note(answer.last_transaction_id)
+        self._keeper.foresee(answer.transactions)
         moved = self._keeper.fold(entry.id, answer.transactions)
         self._others(entry, answer)
         if moved.status is OrderStatus.SUBMITTED:

@@ -122,7 +122,7 @@ class Tenure:
             self.keeper.move(entry.id, OrderStatus.DENIED, denial.reason, denial.message)
             return
         self._pretrade.count(request)
-        opens = not is_reducing(request, self.keeper.positions.get(request.instrument, Decimal(0)))
+        opens = not is_reducing(request, self.keeper.position(request.instrument))
         if (position := self._submission.begin(entry)) is not None:
             self._fly(entry, position, opens=opens)
 

@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from broker.domain import Order, OrderType
+from broker.domain import Order, OrderStatus, OrderType
 from broker.orders.errors import ClientIdConflictError
+from broker.orders.settings import RiskLimits
 from tests.unit.broker.orders.desk_bench import Bench, MakeRequest
 from tests.unit.broker.orders.fake_venue import FakeVenue
 
@@ -105,3 +106,29 @@ async def test_position_is_closed_at_once_though_the_stream_has_not_told_of_it(
         order = await desk.close_position("EUR_USD")
     assert order.filled_units == 100
     assert venue.position == 0
+
+
+async def test_fill_counts_once_when_answer_and_stream_have_both_told_of_it(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk(account=RiskLimits(position_units=250)) as desk:
+        for name in ("a", "b"):
+            await desk.place(make_request(name))
+        await desk.reconcile()
+        third = await desk.place(make_request("c"))
+        part = await desk.place(make_request("d", units=Decimal(50)))
+    assert (third.status, third.reason) == (OrderStatus.DENIED, "POSITION_LIMIT_EXCEEDED")
+    assert part.status is OrderStatus.FILLED
+
+
+async def test_position_limit_counts_the_fill_that_the_stream_has_not_told_of(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(venue, "tell", silent)
+    async with bench.desk(account=RiskLimits(position_units=150)) as desk:
+        await desk.place(make_request("a"))
+        second = await desk.place(make_request("b"))
+    assert (second.status, second.reason) == (OrderStatus.DENIED, "POSITION_LIMIT_EXCEEDED")
