@@ -17,7 +17,8 @@ from sidecar.secrets.material import Material, made_of
 from sidecar.secrets.publish import Content
 from sidecar.secrets.render import RenderError, render
 from sidecar.secrets.schedule import LEASE_LOST, NEVER, Act, Failures, Held, Step, next_step
-from sidecar.secrets.sessions import Session, Sessions
+from sidecar.secrets.session import Session
+from sidecar.secrets.sessions import Sessions
 from sidecar.secrets.settings import FileSettings, SecretSettings, SecretsSettings
 from sidecar.secrets.sources import (
     Reading,

@@ -13,7 +13,8 @@ from sidecar.secrets.lease_journal import LeaseJournal, SessionRecord
 from sidecar.secrets.material import Material
 from sidecar.secrets.proofs import Proofs
 from sidecar.secrets.schedule import RENEW_FROM, Failures, Life
-from sidecar.secrets.sessions import Session, Sessions
+from sidecar.secrets.session import Session
+from sidecar.secrets.sessions import Sessions
 
 _GONE = frozenset({Fault.INVALID, Fault.NOT_FOUND})
 """What the server answers for a lease or an accessor that it does not know (any more)."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from runtime.secret import Secret
 from sidecar.secrets.answer import Answer
 from sidecar.secrets.audit import AuditTrail, hashed
 from sidecar.secrets.client import Caller
@@ -20,30 +19,14 @@ from sidecar.secrets.fault import Fault, VaultError
 from sidecar.secrets.kept_token import KeptToken
 from sidecar.secrets.lease_journal import LeaseJournal
 from sidecar.secrets.login import Login, log_in, resume
-from sidecar.secrets.schedule import NEVER, Act, Failures, Life, Step, token_steps
+from sidecar.secrets.schedule import NEVER, Act, Life, Step, token_steps
 from sidecar.secrets.secret_ids import SecretIds
+from sidecar.secrets.session import Session
 from sidecar.secrets.setbacks import Setbacks, TokenErrors, name_of, retry_after_s
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.status import TokenStatus
 
 LOOK_S = 1.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Session:
-    """A token of this process."""
-
-    number: int
-    login: Login
-    life: Life
-    checked: float
-    tainted: bool = False
-    failures: Failures = field(default_factory=Failures)
-
-    @property
-    def token(self) -> Secret:
-        """Its token."""
-        return self.login.token
 
 
 class Sessions:
