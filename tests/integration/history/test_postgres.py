@@ -227,7 +227,7 @@ async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
     announced = Announced()
     credentials = Credentials(
         CredentialSettings(directory=tmp_path, retry_s=1.0),
-        account="101-004-1234567-001",
+        accounts=("101-004-1234567-001",),
         needs_tls=False,
         venue=AgreeableVenue(),
         database=bench.database,
