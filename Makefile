@@ -85,7 +85,7 @@ soak: $(VENV)/test.done ## the sweeps at full size (hours): kills, ambiguous ans
 	 tests/integration/monitoring/test_month.py tests/e2e/test_drills.py tests/unit/broker/api/test_schemathesis.py
 
 .PHONY: otelcol
-otelcol: ## build the collector distribution, once (.cache/otelcol)
+otelcol: ## build the collector distributions, once (.cache/otelcol, .cache/otelcol-router)
 	@bash otel-collector/build.sh
 
 .PHONY: lock

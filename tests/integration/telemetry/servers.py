@@ -167,6 +167,11 @@ def collector_binary() -> str:
     return require_binary("otelcol-broker", str(CACHE / "otelcol" / "otelcol-broker"))
 
 
+def router_binary() -> str:
+    """The distribution of the first tier, which make test-deps built."""
+    return require_binary("otelcol-router", str(CACHE / "otelcol-router" / "otelcol-router"))
+
+
 def collector(place: Path, elasticsearch_url: str) -> Collector:
     """A collector that keeps its queue in `place`."""
     otlp, health, metrics, prometheus, log_metrics = (free_port() for _ in range(5))

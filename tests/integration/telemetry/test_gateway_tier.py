@@ -22,10 +22,10 @@ from tests.integration.telemetry.servers import (
     Engine,
     Server,
     collector,
-    collector_binary,
     engine,
     fetch,
     free_port,
+    router_binary,
 )
 from tests.unit.sidecar.telemetry.journal_fake import SESSION, MemoryJournal, orders
 from tests.unit.sidecar.telemetry.snapshots import counter, snapshot
@@ -67,7 +67,7 @@ def router(place: Path, gateways: list[Collector]) -> tuple[Server, str]:
         "METRICS_HOST": "127.0.0.1",
         "METRICS_PORT": str(metrics),
     }
-    command = [collector_binary(), "--config", str(place / "router.yaml")]
+    command = [router_binary(), "--config", str(place / "router.yaml")]
     return Server(command, place / "router.log", f"http://127.0.0.1:{health}/", environ), f"http://127.0.0.1:{otlp}"
 
 
