@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from tests.deployment.rendering import OVERLAYS, Manifest, containers, only, pod_templates, rendered
@@ -147,3 +149,18 @@ def test_three_replicas_are_kept_of_which_one_may_be_disrupted(overlay: str) -> 
     assert (scaler["minReplicas"], budget["maxUnavailable"]) == (3, 1)
     labels = only(manifests, "Deployment", "broker")["spec"]["template"]["metadata"]["labels"]
     assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_pod_is_the_same_whatever_the_strategy() -> None:
+    rolling, bluegreen = (
+        copy.deepcopy(only(rendered(overlay), "Deployment", "broker")["spec"]["template"])
+        for overlay in ("dev", "production")
+    )
+    colour = {"name": "BROKER__ORDERS__COLOUR_FILE", "value": "/etc/podinfo/labels"}
+    bluegreen["spec"]["containers"][0]["env"].remove(colour)
+    for template in (rolling, bluegreen):
+        for container in containers(template):
+            del container["image"]
+        for spread in template["spec"]["topologySpreadConstraints"]:
+            del spread["matchLabelKeys"]
+    assert rolling == bluegreen
