@@ -68,14 +68,16 @@ class Killer:
 def order(name: str) -> OrderRequest:
     number = int(name)
     kind = OrderType.LIMIT if number % 5 == 0 else OrderType.MARKET
+    side = Side.BUY if number % 2 else Side.SELL
     return OrderRequest(
         client_order_id=name,
         client="sweep",
         account=ACCOUNT,
         instrument="EUR_USD",
         type=kind,
-        side=Side.BUY if number % 2 else Side.SELL,
-        units=Decimal(100 + number),
+        side=side,
+        # Buys outweigh sells, so that a position is open whenever a day ends.
+        units=Decimal(number + (150 if side is Side.BUY else 100)),
         price=Decimal("1.05000")
         if kind is OrderType.LIMIT and number % 2
         else Decimal("1.12000")
