@@ -191,12 +191,21 @@ def _log_rate(title: str, description: str, metric: str) -> Panel:
     )
 
 
+def _log_rise(title: str, description: str, metric: str) -> Panel:
+    """Of something rare: a counter begins with its first time, which `rate` does not see."""
+    began = f"({metric}{NAMESPACE} unless {metric}{NAMESPACE} offset $__rate_interval)"
+    expr = f"sum by (service_name) ({began} or increase({metric}{NAMESPACE}[$__rate_interval]))"
+    return Panel(
+        title=title, description=description, unit="none", queries=[Query(expr=expr, legend="{{service_name}}")]
+    )
+
+
 LOGS: Rows = {
     "What logs say": [
         _log_rate("Errors", "Records of severity ERROR and above, a second.", "log_errors_total"),
-        _log_rate("Fatal", "Processes that gave up.", "log_fatals_total"),
-        _log_rate("Secrets removed", "Records in which the collector found a secret.", "log_redacted_total"),
-        _log_rate("Audit failures", "Operations on secrets that failed.", "log_audit_failures_total"),
+        _log_rise("Fatal", "Processes that gave up, in an interval.", "log_fatals_total"),
+        _log_rise("Secrets removed", "Records with a secret that the collector removed.", "log_redacted_total"),
+        _log_rise("Audit failures", "Operations on secrets that failed, in an interval.", "log_audit_failures_total"),
     ],
 }
 SERVICE_BOARDS: dict[str, tuple[str, str, Rows]] = {
