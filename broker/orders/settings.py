@@ -92,7 +92,11 @@ class OrderSettings:
         5000, minimum=0, doc="how much of the venue's log a journal that knows nothing of the account begins with"
     )
     segment_bytes: int = setting(64 << 20, minimum=1 << 12, doc="size at which the journal begins another segment")
-    keep_bytes: int = setting(2 << 30, minimum=1 << 16, doc="size of all segments that history has not taken yet")
+    keep_bytes: int = setting(
+        2 << 30,
+        minimum=1 << 16,
+        doc="size of all segments of one account that history has not taken yet: a volume needs it for each",
+    )
     remember_s: float = setting(
         86400.0, minimum=60, doc="seconds that a finished order is kept in memory for its client id"
     )
