@@ -25,6 +25,7 @@ from tests.require import require_binary
 
 ADMIN = "token-of-the-admin"
 READY_S = 60.0
+ESTABLISHED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +64,26 @@ class Cluster:
         """Applies manifests; a field that the server does not know is a fault."""
         self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", text=yaml.safe_dump_all(manifests))
 
+    def define(self, *definitions: Manifest) -> None:
+        """Applies custom resource definitions and waits until the server serves them.
+
+        `kubectl wait` gives up on a definition whose status nobody has written yet.
+        """
+        self.apply(*definitions)
+        ends_s = time.monotonic() + ESTABLISHED_S
+        while not all(map(_is_established, json.loads(self.kubectl("get", "crd", "-o", "json"))["items"])):
+            assert time.monotonic() < ends_s, "the server does not establish the custom resources"
+            time.sleep(0.2)
+
     def token(self, account: str, namespace: str = "broker", audience: str | None = None) -> str:
         """A token of a service account, from the TokenRequest API as the kubelet asks for it."""
         audiences = [f"--audience={audience}"] if audience else []
         return self.kubectl("create", "token", account, "-n", namespace, "--duration=1h", *audiences).strip()
+
+
+def _is_established(definition: Manifest) -> bool:
+    conditions = definition.get("status", {}).get("conditions") or ()
+    return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
 
 
 @contextmanager

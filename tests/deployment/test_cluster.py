@@ -31,8 +31,7 @@ LEASE = "broker-101-004-1234567-001"
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A server that knows the custom resources and has the production overlay."""
     with running_cluster(tmp_path_factory.mktemp("cluster")) as made:
-        made.apply(*custom_definitions())
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        made.define(*custom_definitions())
         made.apply(*rendered("production"))
         yield made
 
@@ -220,8 +219,7 @@ async def test_an_account_of_another_namespace_gets_nothing(
 
 def test_make_deploy_creates_an_empty_cluster_and_then_finds_nothing_to_change(tmp_path: Path) -> None:
     with running_cluster(tmp_path) as empty:
-        empty.apply(*custom_definitions())
-        empty.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        empty.define(*custom_definitions())
         first, second = (_deploy(empty) for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert "namespace broker is not there yet" in first.stdout
