@@ -35,10 +35,18 @@ class Declarations:
 
 
 class Journal:
-    """Segments on a volume. Each start of the process begins a segment of its own."""
+    """Segments on a volume. Each start of the process begins a segment of its own.
 
-    def __init__(self, volume: Volume, *, segment_bytes: int) -> None:
+    Where records must outlive the machine, a sync that failed is final: the system may have let go of what it could
+    not write, and says that all is well the next time (fsync(2); Rebello et al., USENIX ATC 2020). What is on the
+    disk then, only a new start knows.
+    """
+
+    def __init__(self, volume: Volume, *, segment_bytes: int, outlives_machine: bool = False) -> None:
         self._volume = volume
+        self._outlives_machine = outlives_machine
+        self.sync_error: OSError | None = None
+        """Why nothing can be made durable until the next start."""
         self._segment_bytes = segment_bytes
         self._sizes = {number: volume.size(segment_name(number)) for number in segment_numbers(volume.names())}
         self._before = max(self._sizes, default=0)
@@ -169,7 +177,7 @@ class Journal:
         Raises:
             OSError: the old file stands.
         """
-        self._volume.sync()
+        self.sync()
         self._volume.replace(name, data)
 
     def close(self) -> None:
@@ -177,5 +185,18 @@ class Journal:
         self._volume.close()
 
     def sync(self) -> None:
-        """Makes durable what was appended before the call. Blocks."""
-        self._volume.sync()
+        """Makes durable what was appended before the call. Blocks.
+
+        Raises:
+            OSError: it is not known to be durable.
+        """
+        if self.sync_error is not None:
+            raise self.sync_error
+        try:
+            self._volume.sync()
+        except OSError as error:
+            if self._outlives_machine:
+                self.sync_error = OSError(
+                    error.errno, f"{error.strerror}: restart the sidecar when the volume is well"
+                )
+            raise

@@ -78,11 +78,12 @@ class TelemetryPipeline:
         """
         settings = self._settings
         self._volume = volume = self._volume or self._open_volume()
-        journal = self._journal = Journal(volume, segment_bytes=settings.segment_bytes)
+        disk = settings.durability == "disk"
+        journal = self._journal = Journal(volume, segment_bytes=settings.segment_bytes, outlives_machine=disk)
         stored = self._restore(volume, journal)
         self._intake = Intake(journal, self._state, self._limits())
         self._intake.watch = self._tail.add
-        self._sync = GroupSync(journal, enabled=settings.durability == "disk")
+        self._sync = GroupSync(journal, enabled=disk)
         self.instance_id = stored.instance_id or str(uuid.uuid4())
         self._saving = Saving(journal, self._state, stored, instance_id=self.instance_id, clock=self._clock)
         self._ingest = Ingest(
@@ -216,6 +217,7 @@ class TelemetryPipeline:
     def journal_status(self) -> JournalStatus:
         """How the journal is."""
         journal = self._journal
+        error = self._error or journal.sync_error
         return JournalStatus(
             bytes_used=journal.size_bytes,
             bytes_limit=self._settings.journal_bytes,
@@ -223,7 +225,7 @@ class TelemetryPipeline:
             damaged_bytes=journal.damaged_bytes,
             damaged_segments=journal.damaged_segments,
             torn_bytes=journal.torn_bytes,
-            error="" if self._error is None else str(self._error),
+            error="" if error is None else str(error),
             error_since_ns=0 if self._error is None else self._error_since_ns,
             checkpoint_ns=self._saving.written_ns,
             checkpoint_error=self._saving.error,

@@ -14,6 +14,7 @@ import pytest
 
 from runtime.framing import HEADER_BYTES
 from sidecar.telemetry.checkpoint import Checkpoint, encode
+from sidecar.telemetry.journal import Journal
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.segment import segment_name
@@ -29,6 +30,7 @@ class SickVolume(MemoryVolume):
     def __init__(self) -> None:
         super().__init__()
         self.error = 0
+        self.sync_error = 0
 
     def append(self, name: str, data: bytes) -> None:
         self._check()
@@ -38,9 +40,12 @@ class SickVolume(MemoryVolume):
         self._check()
         super().replace(name, data)
 
-    def _check(self) -> None:
-        if self.error:
-            raise OSError(self.error, os.strerror(self.error))
+    def sync(self) -> None:
+        self._check(self.sync_error)
+
+    def _check(self, error: int = 0) -> None:
+        if code := error or self.error:
+            raise OSError(code, os.strerror(code))
 
 
 def small(place: Path, **changes: object) -> TelemetrySettings:
@@ -79,6 +84,51 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
         await client.acknowledged(4)
         assert pipeline.journal_status().error == ""
         assert pipeline.ledger().events.counted == 4
+
+
+def journal_after_a_failed_sync(*, outlives_machine: bool) -> tuple[Journal, SickVolume]:
+    volume = SickVolume()
+    journal = Journal(volume, segment_bytes=1 << 20, outlives_machine=outlives_machine)
+    volume.error = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        journal.sync()
+    volume.error = 0
+    return journal, volume
+
+
+def test_a_sync_that_failed_is_final_where_records_must_outlive_the_machine() -> None:
+    journal, volume = journal_after_a_failed_sync(outlives_machine=True)
+    with pytest.raises(OSError, match="restart the sidecar"):
+        journal.write_beside("checkpoint", b"state")
+    assert "checkpoint" not in volume.files
+
+
+def test_a_sync_that_failed_is_tried_again_where_records_outlive_the_process_only() -> None:
+    journal, volume = journal_after_a_failed_sync(outlives_machine=False)
+    journal.write_beside("checkpoint", b"state")
+    assert volume.files["checkpoint"] == b"state"
+
+
+async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path) -> None:
+    volume = SickVolume()
+    settings = small(tmp_path, durability="disk", checkpoint_interval_s=60.0)
+    pipeline = TelemetryPipeline(settings, clock=lambda: TIME_NS, volume=volume)
+    await pipeline.open()
+    async with served(pipeline), Client(settings.socket) as client:
+        await client.open()
+        client.send(define=order_define())
+        client.send(batch=batch(1, filled(2)))
+        await client.acknowledged(2)
+        volume.sync_error = errno.EIO
+        client.send(batch=batch(3, filled(2)))
+        while not pipeline.journal_status().error:
+            await asyncio.sleep(0.01)
+        volume.sync_error = 0
+        client.send(batch=batch(5, filled(2)))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await client.acknowledged(3)
+        assert "restart the sidecar" in pipeline.journal_status().error
 
 
 async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric(tmp_path: Path) -> None:
