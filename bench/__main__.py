@@ -23,6 +23,7 @@ MODULES = (
     "simulator",
 )  # fmt: skip
 LIMIT_S = 900.0
+PIPE_COLUMNS = 140
 Row = dict[str, Any]
 
 
@@ -59,7 +60,8 @@ def _text(value: object) -> str:
 
 def main(arguments: list[str]) -> int:
     """Runs the named modules (all of them); 1 where a module failed."""
-    console = Console(highlight=False)
+    # A pipe has no width: names are read whole there.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     chosen = arguments or list(MODULES)
     if unknown := [name for name in chosen if name not in MODULES]:
         console.print(f"not a bench: {', '.join(unknown)}; there are {', '.join(MODULES)}")

@@ -91,9 +91,9 @@ async def measure(seconds: float) -> list[dict[str, Any]]:
     orders = await orders_per_s(seconds)
     got, cores = await prices(seconds)
     return [
-        row("simulator: orders a second", orders, "1/s", goal=ORDERS_GOAL, holds=orders >= ORDERS_GOAL),
-        row("simulator: prices a second on a stream", got, "1/s", goal=PRICES_GOAL, holds=got >= PRICES_GOAL),
-        row("simulator: CPU at those prices", cores, "cores", goal=1.0, holds=cores <= 1.0),
+        row("simulator_orders", orders, "1/s", goal=ORDERS_GOAL, holds=orders >= ORDERS_GOAL),
+        row("simulator_prices_on_a_stream", got, "1/s", goal=PRICES_GOAL, holds=got >= PRICES_GOAL),
+        row("simulator_cpu_at_those_prices", cores, "cores", goal=1.0, holds=cores <= 1.0),
     ]
 
 
@@ -102,10 +102,14 @@ def row(name: str, ours: float, unit: str, *, goal: float, holds: bool) -> dict[
     return {"name": name, "ours": ours, "baseline": None, "unit": unit, "ratio": None, "goal": goal, "holds": holds}
 
 
+def rows(seconds: float = 5.0) -> list[dict[str, Any]]:
+    """The rows of the simulated venue."""
+    return uvloop.run(measure(seconds))
+
+
 def main() -> None:
     """Prints the rows as JSON, one a line."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
-    for line in uvloop.run(measure(seconds)):
+    for line in rows(*map(float, sys.argv[1:2])):
         print(json.dumps(line))
 
 
