@@ -75,11 +75,19 @@ class Pair:
         child = Child(log.stem, process, log)
         return child, await wait_event(child, "listening", 20)
 
+    @property
+    def config(self) -> Path:
+        """The sidecar's configuration."""
+        return self.place / "sidecar.toml"
+
+    def write_config(self) -> None:
+        """Writes the sidecar's configuration."""
+        self.config.write_text(SIDECAR.format(place=self.place, endpoint=self.endpoint, telemetry=self.telemetry))
+
     async def start_sidecar(self) -> None:
         """Starts the sidecar and waits until it listens."""
-        config = self.place / "sidecar.toml"
-        config.write_text(SIDECAR.format(place=self.place, endpoint=self.endpoint, telemetry=self.telemetry))
-        self.sidecar, said = await self._start("sidecar", ["-m", "sidecar", "--config", str(config)])
+        self.write_config()
+        self.sidecar, said = await self._start("sidecar", ["-m", "sidecar", "--config", str(self.config)])
         self.metrics_address, self.console_address = said["metrics"], said["console"]
 
     async def start_load(self) -> None:
