@@ -7,6 +7,7 @@ where nobody has taken it for a time. So a dead process is followed by its own r
 from __future__ import annotations
 
 from broker.orders.lease import Lease, boot_time_s
+from broker.orders.outer_lease import OuterLease
 
 LOOK_AGAIN_S = 0.5
 
@@ -31,65 +32,14 @@ class Spread:
         """Accounts that are ours, or that we are trying to take just now."""
 
 
-class SpreadLease:
+class SpreadLease(OuterLease):
     """A lease that is tried only where the process has room for it; its other answers are the inner lease's."""
 
     def __init__(self, inner: Lease, spread: Spread, account: str) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._spread = spread
         self._account = account
         self._free_since_s: float | None = None
-
-    @property
-    def epoch(self) -> int:
-        """Of our taking; 0 is none."""
-        return self._inner.epoch
-
-    @property
-    def look_every_s(self) -> float:
-        """How often to look."""
-        return self._inner.look_every_s
-
-    @property
-    def renew_every_s(self) -> float:
-        """How often to renew."""
-        return self._inner.renew_every_s
-
-    def holds(self) -> bool:
-        """Whether we may send now."""
-        return self._inner.holds()
-
-    def is_in_time(self) -> bool:
-        """Whether our time runs."""
-        return self._inner.is_in_time()
-
-    def is_wanted(self) -> bool:
-        """Whether it is ours to keep."""
-        return self._inner.is_wanted()
-
-    def is_free(self) -> bool:
-        """Whether nobody has it, as far as we know."""
-        return self._inner.is_free()
-
-    def holder(self) -> str:
-        """Who owns it."""
-        return self._inner.holder()
-
-    def address(self) -> str:
-        """Where the order API of who owns it is."""
-        return self._inner.address()
-
-    async def look(self) -> None:
-        """Learns who owns it."""
-        await self._inner.look()
-
-    def note(self) -> str:
-        """What the owner before handed on."""
-        return self._inner.note()
-
-    def hand_on(self, note: str) -> None:
-        """Keeps a text for whoever comes after us."""
-        self._inner.hand_on(note)
 
     async def take(self) -> float:
         """Tries to become the owner where there is room: 0 where we are, else seconds until it is worth trying."""
@@ -114,10 +64,6 @@ class SpreadLease:
         self._free_since_s = now_s if self._free_since_s is None else self._free_since_s
         free_for_s = now_s - self._free_since_s
         return may_take(len(self._spread.held), share=share, free_for_s=free_for_s, orphan_s=self._spread.orphan_s)
-
-    async def renew(self) -> bool:
-        """Goes on owning; False where it is too late or another has taken over."""
-        return await self._inner.renew()
 
     async def release(self) -> None:
         """Gives it up."""
