@@ -25,6 +25,7 @@ from grpc import aio
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from telemetry.v1 import telemetry_pb2 as pb
 
+from runtime.protobuf_wire import delimited
 from sidecar.telemetry.export import OtlpExporter
 from sidecar.telemetry.otlp_settings import OtlpSettings
 from sidecar.telemetry.pipeline import TelemetryPipeline
@@ -88,12 +89,7 @@ def group(number: int) -> pb.Group:
 def message(body: bytes, first: int) -> bytes:
     """A PublishRequest with a batch whose first sequence stands last: fields may come in any order."""
     batch = body + pb.Batch(first_sequence=first).SerializeToString()
-    length, head = len(batch), bytearray([pb.PublishRequest.BATCH_FIELD_NUMBER << 3 | 2])
-    while length > 0x7F:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return bytes(head) + batch
+    return delimited(pb.PublishRequest.BATCH_FIELD_NUMBER, batch)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry.spool_file import Row
 from broker.telemetry.trace import TRACE_BYTES
+from runtime.protobuf_wire import delimited
 
 FIXED = 3
 """Event id, time and trace come first in a row."""
@@ -55,30 +56,15 @@ def encode(first: int, rows: Sequence[Row], types: Mapping[int, Kind], mended: C
     codes = {row[0] for row in rows}
     if len(codes) == 1:
         code = codes.pop()
-        return parts[0] + part(GROUPS, _group(code, rows, (), types.get(code), mended))
+        return parts[0] + delimited(GROUPS, _group(code, rows, (), types.get(code), mended))
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         places[row[0]].append(place)
     for code, offsets in places.items():
-        parts.append(part(GROUPS, _group(code, [rows[place] for place in offsets], offsets, types.get(code), mended)))
+        parts.append(
+            delimited(GROUPS, _group(code, [rows[place] for place in offsets], offsets, types.get(code), mended))
+        )
     return b"".join(parts)
-
-
-def varint(value: int) -> bytes:
-    """A number that is not negative, as the wire format has it."""
-    if value < ONE_BYTE:
-        return value.to_bytes(1, "little")
-    out = bytearray()
-    while value >= ONE_BYTE:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def part(number: int, content: bytes) -> bytes:
-    """A field of bytes, text or packed numbers, or a message within another; `number` below 16."""
-    return (number << 3 | 2).to_bytes(1, "little") + varint(len(content)) + content
 
 
 def _group(
@@ -97,7 +83,7 @@ def _group(
         ).SerializeToString()
     ]
     for column_type, column_values in zip(kind.types, values, strict=True):
-        parts.append(part(COLUMNS, _column(column_type, column_values, kind, mended)))
+        parts.append(delimited(COLUMNS, _column(column_type, column_values, kind, mended)))
     if any(traces):
         parts.append(pb.Group(trace=_traces(traces)).SerializeToString())
     return b"".join(parts)
@@ -152,14 +138,14 @@ def _some(way: Way, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str
 def _strings(values: Sequence[str]) -> bytes:
     head, count = values[0], len(values)
     if values.count(head) == count:
-        return part(VALUES, str.encode(head)) + part(INDEXES, bytes(count))
+        return delimited(VALUES, str.encode(head)) + delimited(INDEXES, bytes(count))
     if len(set(values[:SAMPLE])) > SAMPLE // 2:  # ids: a dictionary would be as long as the column
         return _each(values)
     places: defaultdict[str, int] = defaultdict(itertools.count().__next__)  # a new text takes the next place
     indexes = list(map(places.__getitem__, values))
     if len(places) > ONE_BYTE:
         return pb.Column(values=places, indexes=indexes).SerializeToString()
-    return _each(list(places)) + part(INDEXES, bytes(indexes))
+    return _each(list(places)) + delimited(INDEXES, bytes(indexes))
 
 
 def _each(values: Sequence[str]) -> bytes:
@@ -177,7 +163,7 @@ def _doubles(values: Sequence[float]) -> bytes:
     numbers = array("d", values)
     if byteorder == "big":
         numbers.byteswap()
-    return part(DOUBLES, numbers.tobytes())
+    return delimited(DOUBLES, numbers.tobytes())
 
 
 def _integers(values: Sequence[int]) -> bytes:

@@ -14,8 +14,9 @@ import grpc.aio
 from telemetry.v1 import telemetry_pb2 as pb
 
 from broker.telemetry.backlog import Backlog, Run
-from broker.telemetry.columns import encode, kinds, part
+from broker.telemetry.columns import encode, kinds
 from broker.telemetry.settings import TelemetrySettings
+from runtime.protobuf_wire import delimited
 
 log = logging.getLogger(__name__)
 PROTOCOL_VERSION = 1
@@ -256,7 +257,7 @@ class Exchange:
             self._kinds = kinds(defines)
         most = min(self._limits.max_message_bytes or 1 << 22, self._flight.window_bytes or 1 << 22) - ENVELOPE_BYTES
         while True:
-            data = part(BATCH, encode(run.first, rows, self._kinds, self._mended))
+            data = delimited(BATCH, encode(run.first, rows, self._kinds, self._mended))
             if len(data) <= most or len(rows) == 1:
                 return run.first + len(rows) - 1, data
             rows = rows[: len(rows) // 2]

@@ -16,6 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from telemetry.v1 import telemetry_pb2 as pb
 
+from runtime.protobuf_wire import delimited, varint
 from sidecar.telemetry.model import EventType, Field, StoredBatch
 from sidecar.telemetry.otlp_wire import (
     BOOL_TAG,
@@ -24,9 +25,7 @@ from sidecar.telemetry.otlp_wire import (
     STRING_TAG,
     AttributeHeads,
     Frames,
-    delimited,
     string_attribute,
-    varint,
 )
 
 RECORD_ID = "log.record.uid"

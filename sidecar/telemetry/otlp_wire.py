@@ -1,27 +1,11 @@
-"""Protobuf wire format, as far as splicing needs it: varints, and headers that depend on a length alone.
+"""What stands before a spliced value and depends on its length alone.
 
-https://protobuf.dev/programming-guides/encoding/ ; field numbers from opentelemetry-proto 1.x, which are stable.
+Field numbers from opentelemetry-proto 1.x, which are stable.
 """
 
 from __future__ import annotations
 
-LENGTH_DELIMITED = 2
-
-
-def varint(number: int) -> bytes:
-    """A base-128 varint; negative numbers as the 64-bit two's complement that int64 fields use."""
-    number &= 0xFFFF_FFFF_FFFF_FFFF
-    out = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def delimited(field: int, payload: bytes) -> bytes:
-    """A length-delimited field (message, string or bytes): tag, length, payload."""
-    return varint(field << 3 | LENGTH_DELIMITED) + varint(len(payload)) + payload
+from runtime.protobuf_wire import LENGTH_DELIMITED, delimited, varint
 
 
 class Frames(dict[int, bytes]):
