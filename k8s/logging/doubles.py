@@ -21,15 +21,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from provision import STREAMS, RefusedError, Server, Step, UnavailableError, engine_of
+from provision import NOT_FOUND, STREAMS, RefusedError, Server, Step, ended, engine_of
 
 LOOKBACK_MS = 3 * 24 * 3600 * 1000
 """Rollovers that are looked at: a journal that is full drops what is older long before."""
 SKEW_MS = 5 * 60 * 1000
 """How far a producer's clock may be ahead of the engine's."""
 PAGE = 1000
-NOT_FOUND = 404
-EX_UNAVAILABLE = 69
 FOUND = 2
 
 
@@ -125,16 +123,13 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     removing = "--report-only" not in arguments
     engine = engine_of(environ)
     if engine is None:
-        return 64
-    try:
+        return os.EX_USAGE
+
+    def work() -> int:
         count = check(engine, int(time.time() * 1000), removing=removing)
-    except RefusedError as error:
-        sys.stderr.write(f"refused: {error}\n")
-        return 1
-    except UnavailableError as error:
-        sys.stderr.write(f"{error}\n")
-        return EX_UNAVAILABLE
-    return FOUND if count and not removing else 0
+        return FOUND if count and not removing else 0
+
+    return ended(work)
 
 
 if __name__ == "__main__":

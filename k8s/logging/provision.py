@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EX_UNAVAILABLE = 69
 WAIT_S = 300
 STREAMS = ("logs-broker.otel-*", "logs-broker.audit.otel-*")
 BUSY = frozenset({408, 429, 502, 503, 504})
@@ -167,25 +166,34 @@ def engine_of(environ: Mapping[str, str]) -> Server | None:
     return Server(environ["ELASTICSEARCH_URL"], headers, context, float(environ.get("WAIT_S", WAIT_S)))
 
 
-def main(arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Reads the environment and provisions."""
-    engine = engine_of(environ)
-    if engine is None:
-        return 64
-    address = environ.get("KIBANA_URL")
-    kibana = replace(engine, url=address, headers={**engine.headers, "kbn-xsrf": "provision"}) if address else None
-    templates = Path(environ.get("TEMPLATES", HERE.parents[1] / "otel-collector" / "elasticsearch"))
+def ended(work: Callable[[], int]) -> int:
+    """The exit status of `work`, or of what kept it from its end, with a word on standard error."""
     try:
-        for said in provision(engine, kibana, templates, roll_over="--roll-over" in arguments):
-            sys.stdout.write(f"{said}\n")
-            sys.stdout.flush()
+        return work()
     except RefusedError as error:
         sys.stderr.write(f"refused: {error}\n")
         return 1
     except UnavailableError as error:
         sys.stderr.write(f"{error}\n")
-        return EX_UNAVAILABLE
-    return 0
+        return os.EX_UNAVAILABLE
+
+
+def main(arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Reads the environment and provisions."""
+    engine = engine_of(environ)
+    if engine is None:
+        return os.EX_USAGE
+    address = environ.get("KIBANA_URL")
+    kibana = replace(engine, url=address, headers={**engine.headers, "kbn-xsrf": "provision"}) if address else None
+    templates = Path(environ.get("TEMPLATES", HERE.parents[1] / "otel-collector" / "elasticsearch"))
+
+    def work() -> int:
+        for said in provision(engine, kibana, templates, roll_over="--roll-over" in arguments):
+            sys.stdout.write(f"{said}\n")
+            sys.stdout.flush()
+        return 0
+
+    return ended(work)
 
 
 if __name__ == "__main__":
