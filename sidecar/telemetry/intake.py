@@ -215,7 +215,7 @@ class Intake:
         if reader is None:
             return
         waits = self._state.backlog.waits
-        found: list[tuple[Position, StreamContext, StoredEntry, pb.Batch]] = []
+        found: list[tuple[Position, StreamContext, StoredEntry, pb.Batch, bool]] = []
         reserved_bytes = 0
         for record, stream, said in reader:
             yield
@@ -227,10 +227,9 @@ class Intake:
             kept = (logged_part if spared else reserved_part)(said.raw, context.types)
             reserved_bytes += 0 if spared else kept.ByteSize()
             if kept.groups:
-                found.append((end, context, said, kept))
+                found.append((end, context, said, kept, spared))
         keeps_reserved = reserved_bytes * 2 <= self._journal.size_of(segment)
-        for end, context, said, kept in found:
-            spared = bool(beyond) and context.session.producer_id not in beyond
+        for end, context, said, kept, spared in found:
             if waits(end) and (spared or keeps_reserved):
                 self._keep(segment, context, said, kept)
 
