@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -46,7 +46,7 @@ class Notes:
 
 @dataclass
 class Pair:
-    """Processes and files of one test, under `place`."""
+    """Processes and files of one test, under `place`. `async with` ends what still runs."""
 
     place: Path
     endpoint: str = ""
@@ -132,6 +132,12 @@ class Pair:
             for sample in family.samples
             if sample.labels.get("producer") == "load"
         }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def stop(self) -> None:
         """Ends what still runs."""

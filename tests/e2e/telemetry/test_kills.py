@@ -23,18 +23,9 @@ SEED = int(os.environ.get("TELEMETRY_SEED", "0")) or random.randrange(1, 1 << 30
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[OtlpReceiver]:
-    async with OtlpReceiver() as made:
-        yield made
-
-
-@pytest.fixture
 async def pair(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[Pair]:
-    made = Pair(tmp_path, endpoint=receiver.endpoint)
-    try:
+    async with Pair(tmp_path, endpoint=receiver.endpoint) as made:
         yield made
-    finally:
-        await made.stop()
 
 
 async def settled(pair: Pair, receiver: OtlpReceiver, deadline_s: float = 60.0) -> Notes:

@@ -52,18 +52,9 @@ class ContainedPair(Pair):
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[OtlpReceiver]:
-    async with OtlpReceiver() as made:
-        yield made
-
-
-@pytest.fixture
 async def pair(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[ContainedPair]:
-    made = ContainedPair(tmp_path, endpoint=receiver.endpoint, rate=500)
-    try:
+    async with ContainedPair(tmp_path, endpoint=receiver.endpoint, rate=500) as made:
         yield made
-    finally:
-        await made.stop()
 
 
 async def test_a_container_told_to_stop_with_a_dead_collector_is_out_in_time_and_delivers_after_its_next_start(
