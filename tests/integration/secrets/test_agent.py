@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncpg
 import pytest
 
 from tests.integration.secrets.vault import Vault, until
@@ -10,21 +9,10 @@ from tests.integration.secrets.vault import Vault, until
 pytestmark = pytest.mark.real
 
 
-async def connect(vault: Vault) -> asyncpg.Connection:
-    found = vault.read("database.json")
-    return await asyncpg.connect(
-        host="127.0.0.1",
-        port=vault.postgres.port,
-        user=found["username"],
-        password=found["password"],
-        database="postgres",
-    )
-
-
 async def test_publishes_a_set_whose_credentials_work(vault: Vault) -> None:
     async with vault.running():
         assert vault.read("venue.json") == {"token": "first"}
-        connection = await connect(vault)
+        connection = await vault.connect()
         assert await connection.fetchval("select 1") == 1
         await connection.close()
     assert vault.read("manifest.json")["secrets"]["venue"] == {
@@ -65,7 +53,7 @@ async def test_the_old_lease_goes_only_after_the_new_one_is_proved(vault: Vault)
         agent.applied("broker", 2)
         await until(lambda: len(vault.leases()) == 1)
         assert not before & set(vault.leases())
-        await (await connect(vault)).close()
+        await (await vault.connect()).close()
 
 
 async def test_a_rejected_set_keeps_both_leases(vault: Vault) -> None:
@@ -86,7 +74,7 @@ async def test_a_revoked_token_is_replaced_with_its_lease(vault: Vault) -> None:
         await until(lambda: agent.status().generation_published == 2)
         assert len(vault.tokens()) == 1
         await until(lambda: len(vault.leases()) == 1)
-        await (await connect(vault)).close()
+        await (await vault.connect()).close()
 
 
 async def test_after_a_goodbye_nothing_is_left(vault: Vault) -> None:

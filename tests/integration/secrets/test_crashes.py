@@ -60,20 +60,8 @@ async def test_ten_kills_leave_one_lease_and_one_token(vault: Vault) -> None:
         await log_in_to_the_database(vault)
 
 
-async def connect(vault: Vault) -> asyncpg.Connection:
-    """To the database, with what is published."""
-    found = vault.read("database.json")
-    return await asyncpg.connect(
-        host="127.0.0.1",
-        port=vault.postgres.port,
-        user=found["username"],
-        password=found["password"],
-        database="postgres",
-    )
-
-
 async def log_in_to_the_database(vault: Vault) -> None:
-    connection = await connect(vault)
+    connection = await vault.connect()
     assert await connection.fetchval("select 1") == 1
     await connection.close()
 
@@ -225,7 +213,7 @@ class Querying:
             await asyncio.sleep(0.001)
 
     async def move(self) -> None:
-        connection = await connect(self._vault)
+        connection = await self._vault.connect()
         async with self._in_use:
             old, self._connection = self._connection, connection
         await old.close()
@@ -238,7 +226,7 @@ async def test_rotations_under_readers_tear_no_set_and_fail_no_query(vault: Vaul
     settings = vault.settings(poll_interval_s=0.1, grace_s=5.0)
     vault.database(ttl="1h", max_ttl="24h", revoke=REVOKE)
     async with vault.running(settings) as agent, asyncio.TaskGroup() as group:
-        client = Querying(vault, await connect(vault))
+        client = Querying(vault, await vault.connect())
         querying = group.create_task(client.run())
         with Readers(settings.directory) as readers:
             for number in range(2, ROTATIONS + 2):

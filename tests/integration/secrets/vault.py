@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from sidecar.secrets.agent import SecretsAgent
 from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
@@ -46,6 +48,17 @@ class Vault:
             self.place, policy=self.name, rules=RULES.format(name=self.name), token_ttl="20m", token_max_ttl="24h"
         )
         self.database(ttl="1h", max_ttl="24h")
+
+    async def connect(self) -> asyncpg.Connection:
+        """To the database, with the login that is published; the caller closes it."""
+        found = self.read("database.json")
+        return await asyncpg.connect(
+            host="127.0.0.1",
+            port=self.postgres.port,
+            user=found["username"],
+            password=found["password"],
+            database="postgres",
+        )
 
     def database(self, *, ttl: str, max_ttl: str, revoke: str = "") -> None:
         """The database role with these lives."""

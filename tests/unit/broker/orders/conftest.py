@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from broker.domain import OrderRequest, OrderType, Side
+from tests.unit.broker.orders.boot_clock import BootClock
 from tests.unit.broker.orders.desk_bench import Bench, MakeRequest
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue, serving
 
@@ -26,6 +27,14 @@ def make_request() -> MakeRequest:
         return OrderRequest(client_order_id=client_order_id, **(plain | fields))
 
     return make
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> BootClock:
+    made = BootClock()
+    for module in ("cluster_lease", "ownership", "spread"):
+        monkeypatch.setattr(f"broker.orders.{module}.boot_time_s", made)
+    return made
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from aiohttp.test_utils import TestServer
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.kubeconfig import Cluster, User
 
-from broker.orders import cluster_lease
 from broker.orders.cluster_lease import ClusterApi, ClusterLease, Seen, wait_s
 from broker.orders.colour import ColouredLease
 from broker.orders.ownership import FileLease
 from broker.orders.settings import OrderSettings
 from broker.orders.taking import lease_of
+from tests.unit.broker.orders.boot_clock import BootClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 BASE = "/apis/coordination.k8s.io/v1/namespaces/trading/leases"
@@ -55,21 +55,6 @@ class ApiServer:
         return web.json_response(held)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(cluster_lease, "boot_time_s", made)
-    return made
-
-
 @pytest.fixture
 def server() -> ApiServer:
     return ApiServer()
@@ -94,7 +79,7 @@ def lease(api: ClusterApi, me: str) -> ClusterLease:
     return ClusterLease(api, "broker-101", lease_s=10.0, me=me)
 
 
-async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: Clock) -> None:
+async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
     first, second = lease(api, "a"), lease(api, "b")
     assert await first.take() == 0.0
     assert await second.take() == 12.0
@@ -103,7 +88,7 @@ async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: Clock)
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
 
 
-async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: Clock) -> None:
+async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: BootClock) -> None:
     owner = ClusterLease(api, "broker-101", lease_s=10.0, me="a", address="10.0.0.1:8080")
     standby = lease(api, "b")
     await owner.take()
@@ -114,7 +99,7 @@ async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: Cl
     assert standby.address() == ""
 
 
-async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock: Clock) -> None:
+async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock: BootClock) -> None:
     first, second, third = (lease(api, name) for name in "abc")
     await first.take()
     assert first.note() == ""
@@ -129,7 +114,7 @@ async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock:
     assert third.note() == "halted"
 
 
-async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: ApiServer, clock: Clock) -> None:
+async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.take()
     metadata = server.leases["broker-101"]["metadata"]
@@ -142,14 +127,14 @@ async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: Api
     assert metadata["annotations"] == {"why": "audit", "broker.role/handed-on": "active"}
 
 
-async def test_two_that_take_at_once_are_told_apart_by_the_version(api: ClusterApi, clock: Clock) -> None:
+async def test_two_that_take_at_once_are_told_apart_by_the_version(api: ClusterApi, clock: BootClock) -> None:
     rivals = [lease(api, name) for name in "abcde"]
     waits = await asyncio.gather(*(rival.take() for rival in rivals))
     assert sorted(rival.holds() for rival in rivals) == [False, False, False, False, True]
     assert waits.count(0.0) == 1
 
 
-async def test_released_is_free_at_once_under_the_next_epoch(api: ClusterApi, clock: Clock) -> None:
+async def test_released_is_free_at_once_under_the_next_epoch(api: ClusterApi, clock: BootClock) -> None:
     first, second = lease(api, "a"), lease(api, "b")
     await first.take()
     await first.release()
@@ -158,7 +143,7 @@ async def test_released_is_free_at_once_under_the_next_epoch(api: ClusterApi, cl
     assert second.epoch == 2
 
 
-async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: Clock) -> None:
+async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: BootClock) -> None:
     paused, successor = lease(api, "a"), lease(api, "b")
     await paused.take()
     assert await successor.take() == 12.0
@@ -169,7 +154,7 @@ async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: Clock) -> No
     assert await successor.renew()
 
 
-async def test_a_lease_that_moves_is_waited_for_anew(api: ClusterApi, clock: Clock) -> None:
+async def test_a_lease_that_moves_is_waited_for_anew(api: ClusterApi, clock: BootClock) -> None:
     owner, other = lease(api, "a"), lease(api, "b")
     await owner.take()
     await other.take()
@@ -179,7 +164,7 @@ async def test_a_lease_that_moves_is_waited_for_anew(api: ClusterApi, clock: Clo
 
 
 async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
-    api: ClusterApi, server: ApiServer, clock: Clock
+    api: ClusterApi, server: ApiServer, clock: BootClock
 ) -> None:
     owner = lease(api, "a")
     await owner.take()
@@ -193,7 +178,7 @@ async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
     assert await owner.take() == 0.0
 
 
-async def test_touched_by_somebody_else_is_still_ours(api: ClusterApi, server: ApiServer, clock: Clock) -> None:
+async def test_touched_by_somebody_else_is_still_ours(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.take()
     server.leases["broker-101"]["metadata"]["resourceVersion"] = "99"

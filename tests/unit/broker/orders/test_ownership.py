@@ -3,27 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from broker.orders import ownership
 from broker.orders.ownership import FileLease, LeaseRecord, wait_s
+from tests.unit.broker.orders.boot_clock import BootClock
 
 RECORD = LeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(ownership, "boot_time_s", made)
-    return made
 
 
 def lease(directory: Path, owner: str = "broker") -> FileLease:
@@ -41,14 +24,14 @@ def test_dead_owner_earlier_boot_and_nobody_are_followed_at_once() -> None:
     assert wait_s(None, now_s=101.0, boot_id="boot", holder_died=False) == 0.0
 
 
-async def test_one_of_two_owns(tmp_path: Path, clock: Clock) -> None:
+async def test_one_of_two_owns(tmp_path: Path, clock: BootClock) -> None:
     first, second = lease(tmp_path), lease(tmp_path)
     assert await first.take() == 0.0
     assert await second.take() == 12.0
     assert (first.holds(), second.holds()) == (True, False)
 
 
-async def test_released_account_is_free_at_once(tmp_path: Path, clock: Clock) -> None:
+async def test_released_account_is_free_at_once(tmp_path: Path, clock: BootClock) -> None:
     first, second = lease(tmp_path), lease(tmp_path)
     await first.take()
     await first.release()
@@ -56,7 +39,7 @@ async def test_released_account_is_free_at_once(tmp_path: Path, clock: Clock) ->
     assert second.epoch == 2
 
 
-async def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: Clock) -> None:
+async def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: BootClock) -> None:
     paused, successor = lease(tmp_path), lease(tmp_path)
     await paused.take()
     clock.now_s += 12.0
@@ -66,7 +49,7 @@ async def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: Clock) -> Non
     assert successor.holds()
 
 
-async def test_owner_stops_before_its_deadline(tmp_path: Path, clock: Clock) -> None:
+async def test_owner_stops_before_its_deadline(tmp_path: Path, clock: BootClock) -> None:
     owner = lease(tmp_path)
     await owner.take()
     clock.now_s += 7.9
@@ -75,14 +58,14 @@ async def test_owner_stops_before_its_deadline(tmp_path: Path, clock: Clock) -> 
     assert not owner.holds()
 
 
-async def test_later_epoch_fences_even_before_the_deadline(tmp_path: Path, clock: Clock) -> None:
+async def test_later_epoch_fences_even_before_the_deadline(tmp_path: Path, clock: BootClock) -> None:
     owner = lease(tmp_path)
     await owner.take()
     (tmp_path / "lease.2").write_text("{}")
     assert not owner.holds()
 
 
-async def test_renewal_prolongs(tmp_path: Path, clock: Clock) -> None:
+async def test_renewal_prolongs(tmp_path: Path, clock: BootClock) -> None:
     owner, other = lease(tmp_path), lease(tmp_path)
     await owner.take()
     clock.now_s += 7.0
@@ -92,12 +75,12 @@ async def test_renewal_prolongs(tmp_path: Path, clock: Clock) -> None:
     assert await other.take() == 5.0
 
 
-async def test_holder_is_named(tmp_path: Path, clock: Clock) -> None:
+async def test_holder_is_named(tmp_path: Path, clock: BootClock) -> None:
     await lease(tmp_path, "blue").take()
     assert lease(tmp_path).holder().startswith("blue (process ")
 
 
-async def test_note_is_handed_on(tmp_path: Path, clock: Clock) -> None:
+async def test_note_is_handed_on(tmp_path: Path, clock: BootClock) -> None:
     first, second, third = (lease(tmp_path) for _ in range(3))
     await first.take()
     first.hand_on("halted")

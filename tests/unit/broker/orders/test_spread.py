@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.orders import ownership, spread
 from broker.orders.ownership import FileLease
 from broker.orders.spread import Spread, SpreadLease, may_take, share_of
+from tests.unit.broker.orders.boot_clock import BootClock
 
 ACCOUNTS = ("a", "b", "c")
 
@@ -30,22 +30,6 @@ def test_account_beyond_the_share_is_taken_only_when_it_was_nobodys_for_a_time()
     assert may_take(2, share=2, free_for_s=30.0, orphan_s=30.0)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(ownership, "boot_time_s", made)
-    monkeypatch.setattr(spread, "boot_time_s", made)
-    return made
-
-
 def process(directory: Path, share: int = 2) -> dict[str, SpreadLease]:
     held = Spread(share=share, orphan_s=30.0)
     return {
@@ -57,20 +41,20 @@ async def owned(leases: dict[str, SpreadLease]) -> str:
     return "".join([name for name, lease in leases.items() if lease.holds() or await lease.take() == 0.0])
 
 
-async def pass_time(clock: Clock, leases: dict[str, SpreadLease], seconds: int) -> None:
+async def pass_time(clock: BootClock, leases: dict[str, SpreadLease], seconds: int) -> None:
     for _ in range(seconds):
         clock.now_s += 1.0
         for lease in leases.values():
             await lease.renew()
 
 
-async def test_two_processes_share_three_accounts(tmp_path: Path, clock: Clock) -> None:
+async def test_two_processes_share_three_accounts(tmp_path: Path, clock: BootClock) -> None:
     first, second = process(tmp_path), process(tmp_path)
     assert (await owned(first), await owned(second)) == ("ab", "c")
 
 
 async def test_accounts_of_one_that_left_wait_for_its_restart_and_then_go_to_the_other(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: BootClock
 ) -> None:
     first, second = process(tmp_path), process(tmp_path)
     await owned(first)
@@ -84,7 +68,7 @@ async def test_accounts_of_one_that_left_wait_for_its_restart_and_then_go_to_the
     assert await owned(second) == "abc"
 
 
-async def test_account_that_was_given_up_makes_room(tmp_path: Path, clock: Clock) -> None:
+async def test_account_that_was_given_up_makes_room(tmp_path: Path, clock: BootClock) -> None:
     first = process(tmp_path, share=1)
     assert await owned(first) == "a"
     await first["a"].release()
