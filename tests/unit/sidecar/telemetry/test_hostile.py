@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 
 from telemetry.v1 import telemetry_pb2 as pb
 
 from sidecar.telemetry.aggregate import Limit
-from sidecar.telemetry.intake import StreamFaultError
+from sidecar.telemetry.intake import OpenStream, StreamFaultError
 from tests.unit.sidecar.telemetry.batches import batch, hello, order_define, orders, sample_define
 from tests.unit.sidecar.telemetry.test_crash import Core, mixed
 
@@ -32,25 +33,117 @@ def mutated(raw: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def test_mutated_batches_are_refused_by_name_and_the_ledger_balances() -> None:
+def far_ahead(message: pb.Batch) -> None:
+    message.first_sequence += 7
+
+
+def count_of_millions(message: pb.Batch) -> None:
+    message.count = 5_000_000
+
+
+def unregistered_type(message: pb.Batch) -> None:
+    message.groups[0].event_id = 4_000_000_000
+
+
+def column_too_long(message: pb.Batch) -> None:
+    message.groups[0].columns[0].indexes.extend([0] * 10_000)
+
+
+def column_missing(message: pb.Batch) -> None:
+    del message.groups[0].columns[-1]
+
+
+def index_beyond(message: pb.Batch) -> None:
+    message.groups[0].columns[0].indexes[0] = 1_000_000
+
+
+def kinds_mixed(message: pb.Batch) -> None:
+    message.groups[0].columns[0].doubles.append(0.5)
+
+
+def times_missing(message: pb.Batch) -> None:
+    del message.groups[0].time_offsets_nano[:]
+
+
+def time_beyond(message: pb.Batch) -> None:
+    message.groups[0].base_time_unix_nano = (1 << 64) - 1
+
+
+def trace_cut(message: pb.Batch) -> None:
+    message.groups[0].trace.trace_ids = b"\x01"
+
+
+HARM: list[tuple[Callable[[pb.Batch], None], str]] = [
+    (far_ahead, "sequence_gap"),
+    (count_of_millions, "batch_events"),
+    (unregistered_type, "unknown_event"),
+    (column_too_long, "column_length"),
+    (column_missing, "column_count"),
+    (index_beyond, "index_range"),
+    (kinds_mixed, "column_kind"),
+    (times_missing, "time_length"),
+    (time_beyond, "time_range"),
+    (trace_cut, "trace_length"),
+]
+
+
+def seeded() -> random.Random:
+    """Chance of the seed in `SEED`, or of a fresh one; printed, so that a failure can be repeated."""
     seed = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1 << 32)
     print("seed", seed)
-    chance = random.Random(seed)
-    core = Core()
-    names: set[str] = set()
+    return random.Random(seed)
+
+
+def answer(core: Core, stream: OpenStream, raw: bytes) -> set[str]:
+    """The names by which the sidecar refuses `raw`; empty if it takes it."""
+    try:
+        return {item.reason for item in core.intake.batch(stream, raw, core.tick())}
+    except StreamFaultError as error:
+        return {error.fault.reason}
+
+
+def test_batches_of_changed_bytes_are_taken_or_refused_by_name_and_the_ledger_balances() -> None:
+    chance, core, names = seeded(), Core(), set[str]()
     core.send("b", "good", 5, 1)
-    for number in range(MESSAGES):
+    for number in range(MESSAGES // 2):
         stream = core.stream("a", f"s{number // 500}")
-        first = stream.state.durable_through + 1
-        raw = mutated(mixed(first, chance.randint(1, 12)).SerializeToString(), chance)
-        try:
-            rejections = core.intake.batch(stream, raw, core.tick())
-        except StreamFaultError as error:
-            names.add(error.fault.reason)
-            continue
-        names.update(item.reason for item in rejections)
+        message = mixed(stream.state.durable_through + 1, chance.randint(1, 12))
+        names |= answer(core, stream, mutated(message.SerializeToString(), chance))
+    assert "malformed_message" in names
     assert all(name.isidentifier() for name in names)
-    assert {"malformed_message", "sequence_gap", "column_length"} <= names
+    stands_and_serves_others(core)
+
+
+def test_harmful_batches_are_refused_by_the_name_of_the_harm_and_the_ledger_balances() -> None:
+    chance, core = seeded(), Core()
+    core.send("b", "good", 5, 1)
+    for number in range(MESSAGES // 2):
+        stream = core.stream("a", f"s{number // 500}")
+        message = mixed(stream.state.durable_through + 1, chance.randint(2, 12))
+        harm, reason = HARM[number % len(HARM)]
+        harm(message)
+        assert answer(core, stream, message.SerializeToString()) == {reason}
+    stands_and_serves_others(core)
+
+
+def test_a_column_of_a_million_values_is_refused_by_name() -> None:
+    core, message = Core(), mixed(1, 5)
+    core.send("b", "good", 5, 1)
+    message.groups[0].columns[0].indexes.extend([0] * 1_000_000)
+    assert answer(core, core.stream("a", "s"), message.SerializeToString()) == {"column_length"}
+    stands_and_serves_others(core)
+
+
+def test_text_that_is_not_utf_8_is_refused_by_name() -> None:
+    core = Core()
+    core.send("b", "good", 5, 1)
+    raw = mixed(1, 5).SerializeToString().replace(b"status", b"stat\xff\xfe")
+    assert answer(core, core.stream("a", "s"), raw) == {"malformed_message"}
+    stands_and_serves_others(core)
+
+
+def stands_and_serves_others(core: Core) -> None:
+    """Assert that the state is whole, survives a kill, and that another producer is not disturbed."""
     core.send("b", "good", 5, 6)
     ledger = core.counts.ledger(core.backlog.queued)
     assert ledger.balanced
@@ -61,10 +154,7 @@ def test_mutated_batches_are_refused_by_name_and_the_ledger_balances() -> None:
 
 
 def test_mutated_definitions_are_taken_or_refused_by_name() -> None:
-    seed = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1 << 32)
-    print("seed", seed)
-    chance = random.Random(seed)
-    core = Core()
+    chance, core = seeded(), Core()
     for number in range(MESSAGES // 10):
         if number % 50 == 0:
             stream = core.intake.open_stream(hello("a", f"s{number}"), core.tick())
