@@ -176,7 +176,7 @@ class Aggregate:
 
             def find(texts: tuple[str, ...], events: int, feed: Feed[Table] = feed) -> Series:
                 series = feed.cache.get(texts) or self._find(plan, feed, texts, events, now_ns)
-                if feed.table.capture is not None:
+                if feed.table.capture is not series.reader:
                     feed.table.before_change(series)
                 return series
 

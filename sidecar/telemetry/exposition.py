@@ -21,7 +21,7 @@ PRODUCER = "producer"
 NUMBER = "otel_series"
 """Label that tells apart series which Prometheus could not."""
 OURS = (PRODUCER, "le")
-SLICE_LINES = 1000
+SLICE_LINES = 250
 """Lines of a slice: about a millisecond's work."""
 _NS = 1_000_000_000
 

@@ -15,7 +15,7 @@ from sidecar.telemetry.journal import Journal
 from sidecar.telemetry.state import State
 from sidecar.telemetry.volume import Volume
 
-SLICE_S = 0.002
+SLICE_S = 0.001
 """How long a checkpoint is encoded before other work has its turn."""
 
 UNREADABLE = (FormatError, ValueError, KeyError, TypeError, IndexError)

@@ -32,7 +32,7 @@ def exact_sum(high: float, low: float, values: Sequence[float]) -> tuple[float, 
 class Sum:
     """A counter's or up-down counter's series. Integers stay integers."""
 
-    __slots__ = ("exemplar", "labels", "low", "point", "start_ns", "time_ns", "value")
+    __slots__ = ("exemplar", "labels", "low", "point", "reader", "start_ns", "time_ns", "value")
 
     def __init__(self, labels: Labels, now_ns: int) -> None:
         self.labels = labels
@@ -41,6 +41,7 @@ class Sum:
         self.low = 0.0
         self.exemplar: Exemplar | None = None
         self.point: Number | None = None
+        self.reader: object = None
 
     @property
     def touched_ns(self) -> int:
@@ -92,7 +93,7 @@ class Sum:
 class Last:
     """A gauge's series: the value with the highest sequence."""
 
-    __slots__ = ("labels", "point", "sequence", "start_ns", "time_ns", "touched_ns", "value")
+    __slots__ = ("labels", "point", "reader", "sequence", "start_ns", "time_ns", "touched_ns", "value")
 
     def __init__(self, labels: Labels, now_ns: int) -> None:
         self.labels = labels
@@ -100,6 +101,7 @@ class Last:
         self.value: float = 0
         self.sequence = 0
         self.point: Number | None = None
+        self.reader: object = None
 
     def set(self, value: float, sequence: int, time_ns: int, now_ns: int) -> None:
         """Takes a value unless a later one has been taken."""
@@ -129,7 +131,7 @@ class Last:
 class Histogram:
     """A histogram's series over explicit bounds; a value equal to a bound is in the bucket below it."""
 
-    __slots__ = ("bounds", "buckets", "exemplars", "labels", "low", "point", "start_ns", "time_ns", "total")
+    __slots__ = ("bounds", "buckets", "exemplars", "labels", "low", "point", "reader", "start_ns", "time_ns", "total")
 
     def __init__(self, labels: Labels, now_ns: int, bounds: Sequence[float]) -> None:
         self.labels = labels
@@ -139,6 +141,7 @@ class Histogram:
         self.buckets = [0] * (len(bounds) + 1)
         self.exemplars: list[Exemplar | None] = []
         self.point: Distribution | None = None
+        self.reader: object = None
 
     @property
     def touched_ns(self) -> int:

@@ -57,6 +57,7 @@ class Table:
                 self.capture = None
             else:
                 self.capture.hold(series)
+        series.reader = self.capture
 
     def captured(self) -> Row:
         """The state as plain values, the rows of the series as they are now, whenever they are read."""
