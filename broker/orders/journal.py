@@ -167,8 +167,8 @@ class Journal:
         if fault is not None:
             self._fail(f"order journal: fdatasync: {fault}")
             return
-        self._emit(JournalSync(duration_s=duration_s))
         self._reached(target)
+        self._emit(JournalSync(duration_s=duration_s))
         if self._waiting:
             self._sync()
 

@@ -22,6 +22,13 @@ ACCOUNT = ""
 """Key of the account's own bucket; no client has an empty id."""
 
 
+def _told(denial: risk.Denial | None) -> tuple[RiskCheck, ...]:
+    return tuple(RiskCheck(check=name, result=result) for name, result in risk.outcomes(denial))
+
+
+PASSED = _told(None)
+
+
 class Pretrade:
     """The checks of one taking of the account, with the rates and recent orders that they need."""
 
@@ -53,8 +60,8 @@ class Pretrade:
         started = perf_counter()
         found = risk.check(request, self._market(request), self._settings)
         self._emit(OrderStage(stage="risk", duration_s=perf_counter() - started))
-        for name, result in risk.outcomes(found):
-            self._emit(RiskCheck(check=name, result=result))
+        for event in PASSED if found is None else _told(found):
+            self._emit(event)
         return found
 
     def count(self, request: OrderRequest) -> None:

@@ -142,8 +142,10 @@ class VenueRest:
         """A connection to send on, when the venue's rate limit and those before us let it be ours."""
         started = perf_counter()
         try:
-            async with asyncio.timeout(deadline_s):
-                lane = await self._take(precedence)
+            lane = self.pool.take() if self.requests.try_enter(precedence) else None
+            if lane is None:
+                async with asyncio.timeout(deadline_s):
+                    lane = await self._take(precedence)
         except TimeoutError:
             words = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
             raise errors.NotSentError(words, operation=call.operation) from None

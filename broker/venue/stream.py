@@ -143,6 +143,7 @@ class LineStream:
                 chunk = await answer.content.readany()
             if not chunk:
                 raise _StreamEndedError("closed_by_venue")
+            await asyncio.sleep(0)  # an answer that came in the same turn goes first: a caller waits for it
             self._last_message_s = monotonic()
             for line in splitter.feed(chunk):
                 await self._on_message(message(line))

@@ -108,10 +108,9 @@ class Throttle:
         Raises:
             Exception: what `refuse` says.
         """
-        now_s = self._now_s()
-        if not self._waiting and self._bucket.wait_s(now_s, self._reserve(precedence)) == 0.0 and self._admits():
-            self._bucket = self._bucket.taken(now_s)
+        if self.try_enter(precedence):
             return 0.0
+        now_s = self._now_s()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (precedence, next(self._ticket), turn))
         self.pump()
@@ -119,6 +118,14 @@ class Throttle:
         waited_s = self._now_s() - now_s
         self._emit(ThrottleWait(bucket=self.name, wait_s=waited_s))
         return waited_s
+
+    def try_enter(self, precedence: Precedence) -> bool:
+        """Takes a turn where it need not be waited for."""
+        now_s = self._now_s()
+        if self._waiting or self._bucket.wait_s(now_s, self._reserve(precedence)) > 0.0 or not self._admits():
+            return False
+        self._bucket = self._bucket.taken(now_s)
+        return True
 
     async def _await(self, turn: asyncio.Future[None]) -> None:
         try:
