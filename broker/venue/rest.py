@@ -37,6 +37,7 @@ Hindrance = Callable[[], str | None]
 Emit = Callable[[tuple[Any, ...]], None]
 CONNECT_SHARE = 0.3
 """Of a request's deadline, for getting a connection: less than the gap between two owners of the account."""
+NO_TURN = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
 REACHED = (errors.RefusedError, errors.RateLimitedError)
 """Errors that only a working venue gives."""
 
@@ -125,7 +126,7 @@ class VenueRest:
             VenueError: `outcome_known` says whether the venue certainly did not act; a refusal is an answer, too,
                 and comes as RefusedError with its body.
         """
-        async with self._lane(call, precedence, self._settings.request_deadline_s) as lane:
+        async with self._lane(call, precedence) as lane:
             if (reason := hindrance()) is not None:
                 raise errors.WithheldError(reason, operation=call.operation)
             body, request_id = await self._exchange(lane, call)
@@ -138,17 +139,18 @@ class VenueRest:
         return answer
 
     @asynccontextmanager
-    async def _lane(self, call: Call, precedence: Precedence, deadline_s: float | None) -> AsyncIterator[Lane]:
+    async def _lane(self, call: Call, precedence: Precedence) -> AsyncIterator[Lane]:
         """A connection to send on, when the venue's rate limit and those before us let it be ours."""
         started = perf_counter()
         try:
             lane = self.pool.take() if self.requests.try_enter(precedence) else None
             if lane is None:
-                async with asyncio.timeout(deadline_s):
+                async with asyncio.timeout(self._settings.request_deadline_s):
                     lane = await self._take(precedence)
         except TimeoutError:
-            words = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
-            raise errors.NotSentError(words, operation=call.operation) from None
+            late = errors.NotSentError(NO_TURN, operation=call.operation)
+            self._report(call, late)
+            raise late from None
         except errors.NotSentError as error:
             self._count(call, None, perf_counter() - started)
             self._failed(call, error)
@@ -210,7 +212,7 @@ class VenueRest:
             VenueError: it does not, or the venue cannot be asked.
         """
         call = Call(operation="prove_token", method="GET", path="/summary")
-        async with self._lane(call, Precedence.READ, None) as lane:
+        async with self._lane(call, Precedence.READ) as lane:
             await self._exchange(lane, call, token=token)
 
     def _account_path(self, path: str) -> str:
@@ -227,7 +229,7 @@ class VenueRest:
         return await self._read_once(call, params)
 
     async def _read_once(self, call: Call, params: Mapping[str, str] | None) -> dict[str, Any]:
-        async with self._lane(call, Precedence.READ, None) as lane:
+        async with self._lane(call, Precedence.READ) as lane:
             return (await self._exchange(lane, call, params))[0]
 
     async def _exchange(

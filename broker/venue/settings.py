@@ -31,7 +31,8 @@ class VenueSettings:
     request_deadline_s: float = setting(
         10.0,
         minimum=0.05,
-        doc="seconds until a request without an answer is given up; measured answers take 0.1-0.4 s",
+        doc="seconds until a request without an answer is given up, and as many before it for its turn and a "
+        "connection; measured answers take 0.1-0.4 s",
     )
     connections: int = setting(
         8, minimum=1, maximum=100, doc="kept-alive connections; opened at 2 a second, used by all requests"

@@ -222,3 +222,58 @@ async def test_connection_status_is_told_when_it_turns() -> None:
         (0, "venue_failed"),
         (1, None),
     ]
+
+
+def queued(settings: VenueSettings, events: list[Any]) -> VenueRest:
+    """A venue that said to stop for an hour."""
+    rest = VenueRest(settings, token=lambda: Secret("token"), emit=events.append, chance=lambda: 0.0)
+    rest.requests.obey(3600.0)
+    return rest
+
+
+async def moved_on(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Lets everybody wait who wants to, then moves the loop's clock."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "time", lambda real=loop.time: real() + seconds)
+
+
+@pytest.mark.parametrize(
+    ("operation", "ask"),
+    [
+        ("create_order", lambda rest: rest.submit(POST)),
+        ("open_positions", lambda rest: rest.positions()),
+        ("prove_token", lambda rest: rest.prove(Secret("new"))),
+    ],
+)
+async def test_request_without_a_turn_is_given_up_at_the_deadline(
+    operation: str, ask: Callable[[VenueRest], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Any] = []
+    rest = queued(VenueSettings(account="101", request_deadline_s=10, read_attempts=1), events)
+    asking = asyncio.ensure_future(ask(rest))
+    await moved_on(monkeypatch, 9.0)
+    await asyncio.wait([asking], timeout=0)
+    assert not asking.done(), "a second is left"
+    await moved_on(monkeypatch, 1.1)
+    with pytest.raises(errors.NotSentError, match="no turn within the request's deadline") as caught:
+        await asking
+    assert caught.value.operation == operation
+    assert caught.value.outcome_known
+    assert [(event.error_type, event.operation) for event in events] == [("not_sent", operation)]
+    assert rest.requests.depth == 0, "it has left its place"
+
+
+async def test_read_without_a_turn_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(says({"positions": [], "lastTransactionID": "5"}))
+    async with server.rest(connections=1) as rest:
+        await rest.positions()
+        rest.requests.obey(3600.0)
+        asking = asyncio.create_task(rest.positions())
+        await moved_on(monkeypatch, 20.1)
+        while not server.of("ApiRetry"):
+            await asyncio.sleep(0)
+        rest.requests.open()
+        assert await asking == ([], 5)
+    assert len(server.requests) == 2
