@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.peer import DEADLINE_HEADER
 from broker.api.problem import Problem, response_of
+from broker.api.process_metrics import ROUTE as METRICS_ROUTE
 from broker.telemetry.events import HttpRequest
 from broker.telemetry.trace import current_trace, parse_traceparent
 
@@ -52,11 +53,16 @@ class Envelope:
         try:
             await self._answer(scope, exchange)
         finally:
-            route = getattr(scope.get("route"), "path", None) or "unmatched"
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            status_class = f"{exchange.status // 100}xx" if exchange.status else "none"
-            duration_s = perf_counter() - started
-            self._emit(HttpRequest(method=method, route=route, status_class=status_class, duration_s=duration_s))
+            self._tell(scope, exchange.status, perf_counter() - started)
+
+    def _tell(self, scope: Scope, status: int, duration_s: float) -> None:
+        """A scrape is no caller's request: counted, it would dilute every ratio and latency of those that are."""
+        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        if route == METRICS_ROUTE:
+            return
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        status_class = f"{status // 100}xx" if status else "none"
+        self._emit(HttpRequest(method=method, route=route, status_class=status_class, duration_s=duration_s))
 
     def _left_s(self, scope: Scope) -> float:
         """Our deadline, or what the broker that passes the request on has left."""
