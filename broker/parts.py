@@ -11,6 +11,7 @@ from functools import partial
 from broker.api.application import VERSION, build_application
 from broker.api.in_flight import InFlight
 from broker.api.peer import Peer
+from broker.api.process_metrics import Carriage, ProcessMetrics, metrics_route
 from broker.api.server import ApiServer, build_server
 from broker.api.surface import Surface
 from broker.api.tls import new_context
@@ -66,6 +67,12 @@ def health(own: Conditions, shards: Sequence[Shard]) -> list[Condition]:
     return list(found.values())
 
 
+def carriages(emitter: Emitter, stream: TelemetryStream, shards: Sequence[Shard]) -> list[Carriage]:
+    """How each emitter of the process stands: its own, and those of accounts that have theirs."""
+    own = [(shard.emitter, shard.stream) for shard in shards if shard.stream is not None]
+    return [Carriage(ledger=item.ledger(), connected=way.connected) for item, way in ((emitter, stream), *own)]
+
+
 def build(config: Config, address: str = "") -> Parts:
     """The parts; nothing runs yet, but the telemetry spools are open. `close` them.
 
@@ -95,6 +102,8 @@ def build(config: Config, address: str = "") -> Parts:
             )
         )
     surfaces = _surfaces(config, shards, credentials, conditions=conditions, emitter=emitter)
+    application = build_application(*surfaces)
+    application.include_router(metrics_route(ProcessMetrics(VERSION, lambda: carriages(emitter, stream, shards))))
     return Parts(
         config=config,
         conditions=conditions,
@@ -104,7 +113,7 @@ def build(config: Config, address: str = "") -> Parts:
         credentials=credentials,
         shards=shards,
         surfaces=surfaces,
-        server=build_server(build_application(*surfaces), config.api, tls),
+        server=build_server(application, config.api, tls),
     )
 
 
