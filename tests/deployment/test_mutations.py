@@ -55,6 +55,34 @@ def grace_that_pre_stop_uses_up(manifests: tuple[Manifest, ...]) -> None:
     only(manifests, "Deployment", "broker")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 10
 
 
+def api_monitor(manifests: tuple[Manifest, ...]) -> Manifest:
+    return dict(only(manifests, "ServiceMonitor", "broker-api")["spec"])
+
+
+def monitor_of_every_service(manifests: tuple[Manifest, ...]) -> None:
+    api_monitor(manifests)["selector"]["matchLabels"] = {"app.kubernetes.io/part-of": "broker-sidecar"}
+
+
+def monitor_of_no_service(manifests: tuple[Manifest, ...]) -> None:
+    del only(manifests, "Service", "broker-pods")["metadata"]["labels"]["app.kubernetes.io/component"]
+
+
+def monitor_of_another_port(manifests: tuple[Manifest, ...]) -> None:
+    api_monitor(manifests)["endpoints"][0]["port"] = "api"
+
+
+def monitor_in_the_clear(manifests: tuple[Manifest, ...]) -> None:
+    del api_monitor(manifests)["endpoints"][0]["scheme"]
+
+
+def monitor_that_trusts_anybody(manifests: tuple[Manifest, ...]) -> None:
+    api_monitor(manifests)["endpoints"][0]["tlsConfig"] = {"insecureSkipVerify": True}
+
+
+def pod_monitor_of_another_port(manifests: tuple[Manifest, ...]) -> None:
+    only(manifests, "PodMonitor", "broker-sidecar")["spec"]["podMetricsEndpoints"][0]["portNumber"] = 9465
+
+
 @pytest.mark.parametrize(
     ("mutate", "fault"),
     [
@@ -67,6 +95,12 @@ def grace_that_pre_stop_uses_up(manifests: tuple[Manifest, ...]) -> None:
         (startup_that_waits_for_the_broker, "sidecar: startupProbe asks /readyz, which is about broker"),
         (impatient_liveness, "a sidecar that is away for its longest back-off kills it"),
         (grace_that_pre_stop_uses_up, "preStop takes the whole grace period"),
+        (monitor_of_every_service, "ServiceMonitor/broker-api: selects 2 of what it is to scrape, not one"),
+        (monitor_of_no_service, "ServiceMonitor/broker-api: selects 0 of what it is to scrape, not one"),
+        (monitor_of_another_port, "ServiceMonitor/broker-api: asks port api, which is not there"),
+        (monitor_in_the_clear, "ServiceMonitor/broker-api: asks port https by http"),
+        (monitor_that_trusts_anybody, "ServiceMonitor/broker-api: asks port https without proof of who answers"),
+        (pod_monitor_of_another_port, "PodMonitor/broker-sidecar: asks port 9465, which is not there"),
     ],
 )
 def test_a_mutation_is_caught(mutate: Callable[[tuple[Manifest, ...]], None], fault: str) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import copy
+import tomllib
 
 import pytest
+import yaml
 
-from tests.deployment.rendering import OVERLAYS, Manifest, containers, only, pod_templates, rendered
+from tests.deployment.rendering import OVERLAYS, ROOT, Manifest, containers, only, pod_templates, rendered
 
 FROM_THE_CLUSTER = {"kube-root-ca.crt", "vault-ca"}
 
@@ -139,6 +141,40 @@ def test_the_ingress_goes_to_a_service_and_port_that_exist_with_tls_and_a_rate_l
         rule["host"] for rule in ingress["spec"]["rules"]
     }
     assert int(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/limit-rps"]) > 0
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_prometheus_asks_every_process_by_the_name_of_its_certificate(overlay: str) -> None:
+    manifests = rendered(overlay)
+    (endpoint,) = only(manifests, "ServiceMonitor", "broker-api")["spec"]["endpoints"]
+    config_maps = {
+        item["metadata"]["name"].rpartition("-")[0]: item for item in manifests if item["kind"] == "ConfigMap"
+    }
+    own = tomllib.loads(config_maps["broker-config"]["data"]["broker.toml"])
+    issued = tomllib.loads(config_maps["sidecar-config"]["data"]["sidecar.toml"])["secrets"]["secrets"]
+    (certificate,) = [item["parameters"] for item in issued if item["name"] == "tls"]
+    assert endpoint["tlsConfig"]["serverName"] == own["api"]["peer_name"] == certificate["common_name"]
+    assert only(manifests, "Service", "broker-pods")["spec"]["publishNotReadyAddresses"] is True
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_the_authority_that_prometheus_trusts_is_the_one_that_the_smoke_orders_trust(overlay: str) -> None:
+    manifests = rendered(overlay)
+    (endpoint,) = only(manifests, "ServiceMonitor", "broker-api")["spec"]["endpoints"]
+    authority = endpoint["tlsConfig"]["ca"]["secret"]
+    metrics = only(manifests, "AnalysisTemplate", "broker-pre-promotion")["spec"]["metrics"]
+    (job, *_) = [metric["provider"]["job"]["spec"] for metric in metrics if "job" in metric["provider"]]
+    (volume,) = job["template"]["spec"]["volumes"]
+    assert (authority["name"], authority["key"]) == (volume["secret"]["secretName"], "ca.crt")
+    assert "--ca-file=/run/smoke/ca.crt" in job["template"]["spec"]["containers"][0]["command"]
+
+
+def test_development_and_the_cluster_call_the_job_alike() -> None:
+    (endpoint,) = only(rendered("production"), "ServiceMonitor", "broker-api")["spec"]["endpoints"]
+    jobs = [item["replacement"] for item in endpoint["relabelings"] if item["targetLabel"] == "job"]
+    compose = yaml.safe_load((ROOT / "compose" / "prometheus.yml").read_text())["scrape_configs"]
+    assert jobs == ["broker-api"]
+    assert [item["static_configs"][0]["targets"] for item in compose if item["job_name"] in jobs] == [["broker:8080"]]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator
 
 from tests.deployment.rendering import Manifest, containers, pod_templates
 
@@ -20,6 +20,9 @@ def wiring_faults(manifests: tuple[Manifest, ...]) -> list[str]:
         found += [f"{where}: {fault}" for fault in _pod_faults(template)]
     for service in (item for item in manifests if item["kind"] == "Service"):
         found += [f"Service/{service['metadata']['name']}: {fault}" for fault in _service_faults(service, templates)]
+    for monitor in (item for item in manifests if item["kind"] in ("ServiceMonitor", "PodMonitor")):
+        where = f"{monitor['kind']}/{monitor['metadata']['name']}"
+        found += [f"{where}: {fault}" for fault in _monitor_faults(monitor, manifests, templates)]
     return found
 
 
@@ -61,3 +64,38 @@ def _service_faults(service: Manifest, templates: dict[str, Manifest]) -> Iterat
         for port in service["spec"]["ports"]:
             if port["targetPort"] not in ports:
                 yield f"sends to port {port['targetPort']}, on which nobody listens"
+
+
+def _monitor_faults(
+    monitor: Manifest, manifests: tuple[Manifest, ...], templates: dict[str, Manifest]
+) -> Iterator[str]:
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    if monitor["kind"] == "PodMonitor":
+        pods = [item for item in templates.values() if wanted <= item.get("metadata", {}).get("labels", {}).items()]
+        listening = [{port["containerPort"] for item in containers(pod) for port in item["ports"]} for pod in pods]
+        asked = {item["portNumber"] for item in monitor["spec"]["podMetricsEndpoints"]}
+    else:
+        services = [item for item in manifests if item["kind"] == "Service" and _is_labelled(item, wanted)]
+        listening = [{port["name"] for port in item["spec"]["ports"]} for item in services]
+        asked = {item["port"] for item in monitor["spec"]["endpoints"]}
+        yield from _scheme_faults(monitor, services)
+    if len(listening) != 1:
+        yield f"selects {len(listening)} of what it is to scrape, not one"
+    for ports in listening:
+        yield from (f"asks port {port}, which is not there" for port in sorted(asked - ports, key=str))
+
+
+def _is_labelled(manifest: Manifest, wanted: ItemsView[str, str]) -> bool:
+    return wanted <= manifest["metadata"].get("labels", {}).items()
+
+
+def _scheme_faults(monitor: Manifest, services: list[Manifest]) -> Iterator[str]:
+    protocols = {
+        port["name"]: port.get("appProtocol", "http") for service in services for port in service["spec"]["ports"]
+    }
+    for item in monitor["spec"]["endpoints"]:
+        scheme = item.get("scheme", "http")
+        if scheme != protocols.get(item["port"], scheme):
+            yield f"asks port {item['port']} by {scheme}"
+        if scheme == "https" and ("ca" not in item["tlsConfig"] or item["tlsConfig"].get("insecureSkipVerify")):
+            yield f"asks port {item['port']} without proof of who answers"
