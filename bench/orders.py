@@ -152,7 +152,7 @@ async def through_desk(url: str, directory: Path, count: int) -> tuple[list[floa
             times: list[float] = []
             _exchange.set(times)
             started = perf_counter()
-            order = await desk.place(request(index))
+            order = (await desk.place(request(index))).order
             duration = perf_counter() - started
             assert order.status is OrderStatus.FILLED, (order.status, order.reason, order.message)
             if index >= RATE:  # the first second opens connections

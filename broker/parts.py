@@ -135,7 +135,6 @@ def _surfaces(
         account=first.account,
         desk=first.desk,
         archive=first.archive,
-        recalls=first.recall.first,
         keys=credentials.api_keys,
         in_flight=InFlight(),
         emit=emitter.emit,
@@ -145,8 +144,7 @@ def _surfaces(
         forwards=config.orders.standby == "forward",
     )
     return [surface] + [
-        surface.sibling(item.account, item.desk, item.archive, item.recall.first, partial(told, item))
-        for item in others
+        surface.sibling(item.account, item.desk, item.archive, partial(told, item)) for item in others
     ]
 
 

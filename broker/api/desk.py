@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from broker.domain import Account, Order, OrderRequest, Position, Quote, Side
+from broker.orders.placed import Placed
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.trial import Trial
@@ -21,7 +22,7 @@ class Desk(Protocol):
     def elsewhere(self) -> str | None:
         """`host:port` of the broker that trades the account, empty where it is not known; None where we do."""
 
-    async def place(self, request: OrderRequest) -> Order:
+    async def place(self, request: OrderRequest) -> Placed:
         """The order in its first settled status."""
 
     async def try_order(self, request: OrderRequest) -> Trial:
@@ -30,7 +31,7 @@ class Desk(Protocol):
     async def cancel(self, order_id: str) -> Order:
         """The order after the request to cancel it."""
 
-    async def replace(self, order_id: str, request: OrderRequest) -> Order:
+    async def replace(self, order_id: str, request: OrderRequest) -> Placed:
         """The order that takes the place of `order_id`."""
 
     async def close_position(
@@ -42,7 +43,7 @@ class Desk(Protocol):
         client: str,
         client_order_id: str | None,
         traceparent: str | None,
-    ) -> Order:
+    ) -> Placed:
         """The order that closes a position; no units is all."""
 
     async def close_trade(
@@ -53,7 +54,7 @@ class Desk(Protocol):
         client: str,
         client_order_id: str | None,
         traceparent: str | None,
-    ) -> Order:
+    ) -> Placed:
         """The order that closes a trade; no units is all."""
 
     def order(self, order_id: str) -> Order | None:

@@ -20,6 +20,7 @@ from broker.api.surface import Parts, Surface
 from broker.api.view import OrderList, OrderView, ProblemView, TrialView, order_view, trial_view
 from broker.domain import Order, OrderStatus
 from broker.orders.errors import DrainingError, NotReadyError
+from broker.orders.placed import Placed
 from broker.telemetry.events import OrderStage
 
 routes = APIRouter(prefix="/v1", tags=["orders"])
@@ -93,7 +94,6 @@ async def place_order(
     parts.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
     return await _write(
         parts,
-        client,
         client_order_id(body.client_order_id, idempotency_key, parts),
         lambda name: parts.desk.place(_request(body, parts, client, name, traceparent)),
     )
@@ -137,7 +137,6 @@ async def replace_order(
     _must_own(await _find(parts, order_id), client)
     return await _write(
         parts,
-        client,
         client_order_id(body.client_order_id, idempotency_key, parts),
         lambda name: parts.desk.replace(order_id, _request(body, parts, client, name, traceparent)),
     )
@@ -227,7 +226,6 @@ async def close_position(
     wanted = body or ClosePositionBody()
     return await _write(
         parts,
-        client,
         idempotency_key or parts.new_id(),
         lambda name: parts.desk.close_position(
             instrument, wanted.side, wanted.units, client=client.id, client_order_id=name, traceparent=traceparent
@@ -256,7 +254,6 @@ async def close_trade(
     units = body.units if body is not None else None
     return await _write(
         parts,
-        client,
         idempotency_key or parts.new_id(),
         lambda name: parts.desk.close_trade(
             trade_id, units, client=client.id, client_order_id=name, traceparent=traceparent
@@ -281,21 +278,18 @@ def client_order_id(in_body: str | None, in_header: str | None, parts: Surface) 
     return in_body or in_header or parts.new_id()
 
 
-async def _write(parts: Surface, client: Client, name: str, send: Callable[[str], Awaitable[Order]]) -> Response:
-    known = parts.desk.by_client_id(client.id, name)
-    if known is None and parts.recalls is not None:
-        known = await parts.recalls(client.id, name)
-    order = await parts.in_flight.run(lambda: send(name))
-    return answer_order(order, replayed=known is not None)
+async def _write(parts: Surface, name: str, send: Callable[[str], Awaitable[Placed]]) -> Response:
+    return answer_placed(await parts.in_flight.run(lambda: send(name)))
 
 
-def answer_order(order: Order, *, replayed: bool) -> Response:
+def answer_placed(placed: Placed) -> Response:
     """201 with an order that the venue has, 202 with one whose outcome is not known.
 
     Raises:
         Problem: 422 with one that was denied or rejected.
     """
-    headers = {"Location": f"/v1/orders/{order.id}", "Idempotent-Replayed": str(replayed).lower()}
+    order = placed.order
+    headers = {"Location": f"/v1/orders/{order.id}", "Idempotent-Replayed": str(placed.replayed).lower()}
     if order.status in _REFUSED:
         who = "venue" if order.status is OrderStatus.REJECTED else "broker"
         detail = f"The {who} refused the order: {order.message or order.reason}. Nothing was traded."

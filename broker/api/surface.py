@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -17,11 +17,8 @@ from broker.api.peer import Peer
 from broker.api.problem import Problem
 from broker.api.quota import Quota
 from broker.api.settings import ApiSettings
-from broker.domain import Order
 from broker.health import Condition
 from broker.history.archive import Archive
-
-Recalls = Callable[[str, str], Awaitable[Order | None]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,8 +36,6 @@ class Surface:
     emit: Callable[[tuple[Any, ...]], None]
     new_id: Callable[[], str]
     conditions: Callable[[], Sequence[Condition]]
-    recalls: Recalls | None = None
-    """Asks the history for a caller's id that memory does not have."""
     peer: Peer | None = None
     """How to ask the broker that trades the account; none answers with what we have ourselves."""
     forwards: bool = False
@@ -61,7 +56,6 @@ class Surface:
         account: str,
         desk: Desk,
         archive: Archive,
-        recalls: Recalls | None,
         conditions: Callable[[], Sequence[Condition]],
     ) -> Surface:
         """The parts of another account behind the same API: its callers, their quotas and the end are common."""
@@ -70,7 +64,6 @@ class Surface:
             account=account,
             desk=desk,
             archive=archive,
-            recalls=recalls,
             conditions=conditions,
             ready=asyncio.Event(),
         )

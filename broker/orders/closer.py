@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from broker.domain import Order, Side
+from broker.domain import Side
 from broker.orders import closing
 from broker.orders.entry import Action
 from broker.orders.errors import UnknownPositionError
+from broker.orders.placed import Placed
 from broker.orders.replay import Replays
 from broker.orders.tenure import Tenure
 from broker.venue.rest import VenueRest
@@ -42,7 +43,7 @@ class Closer:
         client: str,
         client_order_id: str | None,
         traceparent: str | None,
-    ) -> Order:
+    ) -> Placed:
         """Closes a position, or `units` of it; `side` is the position's and must agree where it is given.
 
         Raises:
@@ -50,7 +51,7 @@ class Closer:
         """
         first = await self._replays.of_close(client, client_order_id, units, instrument=instrument)
         if first is not None:
-            return first
+            return Placed(first, replayed=True)
         tenure = self._trader()
         held = tenure.keeper.position(instrument)
         if held == 0 or (side is not None and side.sign * held < 0):
@@ -64,7 +65,8 @@ class Closer:
             units=units,
             traceparent=traceparent,
         )
-        return await tenure.place(request, action=Action.CLOSE_POSITION, close_units=units)
+        closed = await tenure.place(request, action=Action.CLOSE_POSITION, close_units=units)
+        return Placed(closed, replayed=False)
 
     async def trade(
         self,
@@ -74,7 +76,7 @@ class Closer:
         client: str,
         client_order_id: str | None,
         traceparent: str | None,
-    ) -> Order:
+    ) -> Placed:
         """Closes a trade, or `units` of it.
 
         Raises:
@@ -82,7 +84,7 @@ class Closer:
             VenueError: the venue could not be asked which trades are open.
         """
         if (first := await self._replays.of_close(client, client_order_id, units, trade_id=trade_id)) is not None:
-            return first
+            return Placed(first, replayed=True)
         self._trader()
         trades, _ = await self._venue.trades()
         trade = next((item for item in trades if item.id == trade_id), None)
@@ -100,5 +102,7 @@ class Closer:
         request = replace(request, trade_id=trade_id)
         first = await self._replays.of_close(client, client_order_id, units, trade_id=trade_id)
         if first is not None:  # it came again while the venue was asked
-            return first
-        return await self._trader().place(request, action=Action.CLOSE_TRADE, target=trade_id, close_units=units)
+            return Placed(first, replayed=True)
+        tenure = self._trader()
+        closed = await tenure.place(request, action=Action.CLOSE_TRADE, target=trade_id, close_units=units)
+        return Placed(closed, replayed=False)

@@ -22,6 +22,7 @@ from broker.orders.errors import (
     UnknownOrderError,
 )
 from broker.orders.identity import order_id
+from broker.orders.placed import Placed
 from broker.orders.prices import Prices
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
@@ -145,7 +146,7 @@ class Desk:
             raise NotReadyError("NotOwner", self._tenancy.lease.renew_every_s)
         return tenure
 
-    async def place(self, request: OrderRequest) -> Order:
+    async def place(self, request: OrderRequest) -> Placed:
         """Places an order, once for its client order id; the order at its first settled status.
 
         Raises:
@@ -153,10 +154,10 @@ class Desk:
             NotReadyError, DrainingError: nothing was sent.
         """
         if (first := await self._replays.of_order(request)) is not None:
-            return first
+            return Placed(first, replayed=True)
         tenure = self._trader()
         self._prices.expect(self._tenancy.held_since_s)
-        return await tenure.place(request)
+        return Placed(await tenure.place(request), replayed=False)
 
     async def try_order(self, request: OrderRequest) -> Trial:
         """Takes an order through the checks and does not send it; any replica may, whoever owns the account.
@@ -168,7 +169,7 @@ class Desk:
         market = await market_now(self._venue, request, state=state, now=self._clock())
         return trial(request, market, self._settings)
 
-    async def replace(self, order_id: str, request: OrderRequest) -> Order:
+    async def replace(self, order_id: str, request: OrderRequest) -> Placed:
         """Replaces a resting order in one step of the venue's; the new order, or the refusal of it.
 
         The old one ends with CLIENT_REQUEST_REPLACED if and only if the venue says so.
@@ -177,12 +178,13 @@ class Desk:
             UnknownOrderError: no such order rests.
         """
         if (first := await self._replays.of_order(request)) is not None:
-            return first
+            return Placed(first, replayed=True)
         tenure = self._trader()
         entry = self._entry(tenure, order_id)
         if entry.status is not OrderStatus.PENDING or entry.order.venue_order_id is None:
             raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {entry.status}")
-        return await tenure.place(request, action=Action.REPLACE, target=entry.order.venue_order_id)
+        new = await tenure.place(request, action=Action.REPLACE, target=entry.order.venue_order_id)
+        return Placed(new, replayed=False)
 
     async def cancel(self, order_id: str) -> Order:
         """Cancels a resting order; the order as it then stands, which may be filled.
@@ -212,7 +214,7 @@ class Desk:
         client: str = "broker",
         client_order_id: str | None = None,
         traceparent: str | None = None,
-    ) -> Order:
+    ) -> Placed:
         """Closes a position, or `units` of it; see `Closer.position`."""
         return await self._closer.position(
             instrument, side, units, client=client, client_order_id=client_order_id, traceparent=traceparent
@@ -226,7 +228,7 @@ class Desk:
         client: str = "broker",
         client_order_id: str | None = None,
         traceparent: str | None = None,
-    ) -> Order:
+    ) -> Placed:
         """Closes a trade, or `units` of it; see `Closer.trade`."""
         return await self._closer.trade(
             trade_id, units, client=client, client_order_id=client_order_id, traceparent=traceparent

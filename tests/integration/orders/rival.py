@@ -58,7 +58,7 @@ async def compete(url: str, directory: Path, name: str) -> None:
             group.create_task(desk.run(asyncio.Event()))
             for number in count():
                 try:
-                    placed = await desk.place(order(f"{name}-{number}"))
+                    placed = (await desk.place(order(f"{name}-{number}"))).order
                     line = {"id": placed.id, "status": placed.status, "reason": placed.reason}
                 except NotReadyError as error:
                     line = {"refused": error.reason}

@@ -87,7 +87,7 @@ async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path)
             rules = simulator.state.faults.rules
 
             async def act(number: int) -> None:
-                placed[str(number)] = (kinds[number], await desk.place(order(number)))
+                placed[str(number)] = (kinds[number], (await desk.place(order(number))).order)
 
             kinds = [chance.choice(APPLIED + NOT_APPLIED + ("delay",)) for _ in range(COUNT)]
             for start in range(0, COUNT, 6):

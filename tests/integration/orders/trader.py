@@ -90,7 +90,7 @@ async def place(desk: Desk, ledger: Ledger, name: str) -> None:
     ledger.start(name)
     while True:
         try:
-            placed = await desk.place(order(name))
+            placed = (await desk.place(order(name))).order
             break
         except NotReadyError as error:
             await asyncio.sleep(min(0.05, error.retry_after_s))

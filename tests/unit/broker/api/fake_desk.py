@@ -21,6 +21,7 @@ from broker.domain import (
     Side,
 )
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
+from broker.orders.placed import Placed
 from broker.orders.reconcile import Mismatch
 from broker.orders.record import TradingState
 from broker.orders.risk import Denial
@@ -65,7 +66,7 @@ class FakeDesk:
     def elsewhere(self) -> str | None:
         return self.owner
 
-    async def place(self, request: OrderRequest) -> Order:
+    async def place(self, request: OrderRequest) -> Placed:
         if self.before is not None:
             await self.before()
         if self.fault is not None:
@@ -74,12 +75,12 @@ class FakeDesk:
         if known is not None:
             if replace(known.request, traceparent=None) != replace(request, traceparent=None):
                 raise ClientIdConflictError("client_order_id was used for another order")
-            return known
+            return Placed(known, replayed=True)
         self.placed.append(request)
         status = OrderStatus.FILLED if request.type is OrderType.MARKET else OrderStatus.PENDING
         order = self.outcome(make_order(request, len(self.orders) + 1, status))
         self.orders[order.id] = order
-        return order
+        return Placed(order, replayed=False)
 
     async def try_order(self, request: OrderRequest) -> Trial:
         if self.fault is not None:
@@ -96,7 +97,7 @@ class FakeDesk:
         self.orders[order_id] = order
         return order
 
-    async def replace(self, order_id: str, request: OrderRequest) -> Order:
+    async def replace(self, order_id: str, request: OrderRequest) -> Placed:
         self.replaced.append((order_id, request))
         return await self.place(request)
 
@@ -109,7 +110,7 @@ class FakeDesk:
         client: str,
         client_order_id: str | None,
         traceparent: str | None,
-    ) -> Order:
+    ) -> Placed:
         if instrument != "EUR_USD":
             raise UnknownPositionError(f"no open position in {instrument}")
         self.closed.append((instrument, side, units))
@@ -123,11 +124,11 @@ class FakeDesk:
         client: str,
         client_order_id: str | None,
         traceparent: str | None,
-    ) -> Order:
+    ) -> Placed:
         self.closed.append((trade_id, units))
         return await self._close(client, client_order_id, units)
 
-    async def _close(self, client: str, client_order_id: str | None, units: Decimal | None) -> Order:
+    async def _close(self, client: str, client_order_id: str | None, units: Decimal | None) -> Placed:
         return await self.place(
             OrderRequest(
                 client_order_id=client_order_id or "made",

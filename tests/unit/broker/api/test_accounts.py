@@ -17,7 +17,7 @@ OTHER = "101-004-1234567-002"
 @pytest.fixture
 async def both(api: Client) -> tuple[Client, FakeDesk]:
     desk = FakeDesk()
-    other = api.surface.sibling(OTHER, desk, Archive(api.database, OTHER), None, list)
+    other = api.surface.sibling(OTHER, desk, Archive(api.database, OTHER), list)
     other.ready.set()
     return replace(api, app=build_application(api.surface, other)), desk
 

@@ -29,12 +29,12 @@ async def test_halted_denies_before_any_write_and_survives_a_restart(
 ) -> None:
     async with bench.desk() as desk:
         desk.set_state(TradingState.HALTED, "operator", "drill")
-        order = await desk.place(make_request())
+        order = (await desk.place(make_request())).order
     async with bench.desk() as desk:
         assert desk.state is TradingState.HALTED
-        again = await desk.place(make_request("second"))
+        again = (await desk.place(make_request("second"))).order
         desk.set_state(TradingState.ACTIVE, "operator", "over")
-        after = await desk.place(make_request("third"))
+        after = (await desk.place(make_request("third"))).order
 
     assert (order.status, order.reason, again.reason) == (OrderStatus.DENIED, "TRADING_HALTED", "TRADING_HALTED")
     assert after.status is OrderStatus.FILLED
@@ -53,7 +53,7 @@ async def test_halt_stops_an_order_that_waits_for_the_disk(
             await wait_until(lambda: bool(desk.open_orders()))
             desk.set_state(TradingState.HALTED, "operator", "drill")
             goes_on.set()
-            order = await placing
+            order = (await placing).order
 
     assert (order.status, order.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
     assert venue.writes == []
@@ -61,7 +61,7 @@ async def test_halt_stops_an_order_that_waits_for_the_disk(
 
 async def test_halted_still_cancels(bench: Bench, venue: FakeVenue, make_request: MakeRequest) -> None:
     async with bench.desk() as desk:
-        order = await desk.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))
+        order = (await desk.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
         desk.set_state(TradingState.HALTED, "operator", "drill")
         assert (await desk.cancel(order.id)).status is OrderStatus.CANCELLED
 
@@ -72,8 +72,8 @@ async def test_reducing_lets_a_position_be_closed_and_no_other_opened(
     async with bench.desk() as desk:
         await desk.place(make_request())
         desk.set_state(TradingState.REDUCING, "operator", "end of day")
-        opening = await desk.place(make_request("second"))
-        closing = await desk.place(make_request("third", side=Side.SELL))
+        opening = (await desk.place(make_request("second"))).order
+        closing = (await desk.place(make_request("third", side=Side.SELL))).order
 
     assert (opening.status, opening.reason) == (OrderStatus.DENIED, "TRADING_REDUCING")
     assert closing.status is OrderStatus.FILLED
@@ -84,7 +84,7 @@ async def test_untradeable_is_denied_before_any_write(
 ) -> None:
     venue.tradeable = False
     async with bench.desk() as desk:
-        order = await desk.place(make_request())
+        order = (await desk.place(make_request())).order
 
     assert (order.status, order.reason) == (OrderStatus.DENIED, "MARKET_HALTED")
     assert venue.writes == []
@@ -103,7 +103,7 @@ async def test_drain_answers_those_in_flight_and_takes_no_more(
         with pytest.raises(DrainingError):
             await desk.place(make_request("late"))
         venue.gate.set()
-        orders = await asyncio.gather(*placing)
+        orders = [placed.order for placed in await asyncio.gather(*placing)]
         await stopping
 
     assert {order.status for order in orders} == {OrderStatus.FILLED}
@@ -122,7 +122,7 @@ async def test_drain_beyond_its_deadline_leaves_orders_to_the_journal(
     venue.gate.set()
     await wait_until(lambda: len(venue.fills) == 1)
     async with bench.desk() as desk:
-        order = await desk.place(make_request())
+        order = (await desk.place(make_request())).order
 
     assert order.status is OrderStatus.FILLED
     assert len(venue.writes) == 1
@@ -141,7 +141,7 @@ async def test_second_process_waits_until_the_first_gives_up(
                 await second.place(make_request("second"))
             await bench.stop()
             await wait_until(lambda: not blocked(second))
-            again = await second.place(make_request())
+            again = (await second.place(make_request())).order
 
     assert again.status is OrderStatus.FILLED
     assert len(venue.writes) == 1
@@ -157,7 +157,7 @@ async def test_order_by_a_later_stranger_under_our_mark_halts(
         )
         await venue.tell(*made.values())
         await wait_until(lambda: desk.state is TradingState.HALTED)
-        order = await desk.place(make_request())
+        order = (await desk.place(make_request())).order
 
     assert order.reason == "TRADING_HALTED"
     assert [event.kind for event in bench.of("ReconcileMismatch")] == ["foreign_order"]
@@ -227,11 +227,11 @@ async def test_dead_token_rejects_and_the_next_one_works(
 ) -> None:
     async with bench.desk() as desk:
         venue.faults.append("401")
-        refused = await desk.place(make_request())
+        refused = (await desk.place(make_request())).order
         venue.token = "another-token"
         bench.token = Secret("another-token")
         await wait_until(lambda: len(venue.tokens_of_streams("another-token")) == 2)
-        order = await desk.place(make_request("second"))
+        order = (await desk.place(make_request("second"))).order
 
     assert (refused.status, refused.reason) == (OrderStatus.REJECTED, "NOT_AUTHORIZED")
     assert order.status is OrderStatus.FILLED
@@ -246,17 +246,17 @@ async def test_full_disk_denies_and_sends_nothing(
     async with bench.desk() as desk:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fdatasync", fail)
-            order = await desk.place(make_request())
+            order = (await desk.place(make_request())).order
             faults = blocked(desk)
         assert (order.status, order.reason, faults) == (OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", ["journal"])
         assert venue.writes == []
-        assert (await desk.place(make_request("second"))).status is OrderStatus.FILLED
+        assert (await desk.place(make_request("second"))).order.status is OrderStatus.FILLED
         assert blocked(desk) == []
 
 
 async def test_changes_after_a_restart_go_on_where_they_were(bench: Bench, make_request: MakeRequest) -> None:
     async with bench.desk() as desk:
-        order = await desk.place(make_request())
+        order = (await desk.place(make_request())).order
     async with bench.desk() as desk:
         statuses, after = [], 0
         async for change in desk.changes(0):
@@ -265,7 +265,7 @@ async def test_changes_after_a_restart_go_on_where_they_were(bench: Bench, make_
                 after = change.position
             if len(statuses) == 2:
                 break
-        second = await desk.place(make_request("second"))
+        second = (await desk.place(make_request("second"))).order
         following = [change async for change in _orders(desk.changes(after), 2)]
 
     assert statuses == [OrderStatus.SUBMITTED, OrderStatus.FILLED]
@@ -350,10 +350,10 @@ async def test_successor_on_another_volume_knows_the_callers_ids(
 ) -> None:
     other = Bench(venue, bench.directory / "elsewhere")
     async with bench.desk() as desk:
-        filled = await desk.place(make_request())
-        resting = await desk.place(make_request("second", type=OrderType.LIMIT, price=Decimal("1.09")))
+        filled = (await desk.place(make_request())).order
+        resting = (await desk.place(make_request("second", type=OrderType.LIMIT, price=Decimal("1.09")))).order
     async with other.desk() as desk:
-        again = await desk.place(make_request())
+        again = (await desk.place(make_request())).order
         with pytest.raises(ClientIdConflictError):
             await desk.place(make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))
         ended = await desk.cancel(resting.id)
@@ -373,9 +373,9 @@ async def test_successor_on_another_volume_gives_the_venues_refusal_again(
     request = make_request(units=Decimal(666))
     other = Bench(venue, bench.directory / "elsewhere")
     async with bench.desk() as desk:
-        refused = await desk.place(request)
+        refused = (await desk.place(request)).order
     async with other.desk() as desk:
-        again = await desk.place(request)
+        again = (await desk.place(request)).order
         with pytest.raises(ClientIdConflictError):
             await desk.place(make_request(units=Decimal(667)))
 
@@ -394,7 +394,7 @@ async def test_halt_stops_an_order_that_waits_for_the_rate_limit(
         await wait_until(lambda: any(event.stage == "journal" for event in bench.of("OrderStage")))
         desk.set_state(TradingState.HALTED, "operator", "drill")
         bench.rest.requests.open()
-        order = await placing
+        order = (await placing).order
 
     assert (order.status, order.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
     assert venue.writes == []
@@ -408,7 +408,7 @@ async def test_fault_of_ours_leaves_the_outcome_to_the_venues_log(
 
     monkeypatch.setattr("broker.venue.rest.wire.parse_answer", fail)
     async with bench.desk() as desk:
-        order = await desk.place(make_request())
+        order = (await desk.place(make_request())).order
 
     assert order.status is OrderStatus.FILLED
     assert len(venue.writes) == 1
@@ -425,13 +425,13 @@ async def test_account_that_was_lost_is_taken_again_and_changes_go_on(
                 seen.extend([change.order.id] if change.order is not None else [])
 
         watching = asyncio.create_task(watch())
-        first = await desk.place(make_request())
+        first = (await desk.place(make_request())).order
         (bench.directory / "ownership" / ACCOUNT / "lease.2").write_text("{}")
         with pytest.raises(NotReadyError, match="NotOwner"):
             await desk.place(make_request("fenced"))
         await wait_until(lambda: not blocked(desk) and desk.epoch == 3)
-        second = await desk.place(make_request("second"))
-        again = await desk.place(make_request())
+        second = (await desk.place(make_request("second"))).order
+        again = (await desk.place(make_request())).order
         await wait_until(lambda: second.id in seen)
         watching.cancel()
 
@@ -451,7 +451,7 @@ async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothin
             await wait_until(lambda: bool(desk.open_orders()))
             (bench.directory / "ownership" / ACCOUNT / f"lease.{desk.epoch + 1}").write_text("{}")
             goes_on.set()
-            order = await placing
+            order = (await placing).order
 
     assert (order.status, order.reason) == (OrderStatus.DENIED, "OWNERSHIP_LOST")
     assert venue.writes == []

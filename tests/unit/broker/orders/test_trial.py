@@ -17,7 +17,7 @@ async def test_a_tried_order_is_neither_sent_nor_kept(
     async with bench.desk() as desk:
         found = await desk.try_order(make_request())
         assert (found.denial, venue.writes, desk.open_orders()) == (None, [], [])
-        assert (await desk.place(make_request())).status == "filled", "the trial has not used the id up"
+        assert (await desk.place(make_request())).order.status == "filled", "the trial has not used the id up"
 
 
 async def test_who_does_not_own_the_account_tries_orders_all_the_same(
