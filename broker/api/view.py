@@ -71,7 +71,15 @@ class TrialView(BaseModel):
     check: str | None = Field(description="The check that denies it.", examples=["collar"])
     reason: str | None = Field(description="What the denied order's `reason` would be.")
     message: str | None
-    checks: list[str] = Field(description="The checks that were made.")
+    checks: list[str] = Field(
+        description="The checks that were made, in their order; of a denied order the last one is `check`.",
+        examples=[["account", "state", "instrument", "form", "precision"]],
+    )
+    not_made: list[str] = Field(
+        description="The checks that were not made: those behind `check`, and those whose facts only the account's "
+        "owner has (the rate of orders, duplicates, the day's loss, the circuit breaker).",
+        examples=[["order_rate", "duplicate", "daily_loss", "circuit"]],
+    )
     trades_account: bool = Field(
         description="Whether this replica trades the account; a standby or a preview does not."
     )
@@ -261,6 +269,7 @@ def trial_view(found: Trial, *, trades_account: bool) -> TrialView:
         reason=denial.reason if denial else None,
         message=denial.message if denial else None,
         checks=list(found.checks),
+        not_made=list(found.not_made),
         trades_account=trades_account,
         bid=quote.bid if quote else None,
         ask=quote.ask if quote else None,

@@ -47,7 +47,9 @@ class Trial:
 
     denial: risk.Denial | None
     checks: tuple[str, ...]
-    """The checks that were made, in their order."""
+    """The checks that were made, in their order; of a denial the last one denied."""
+    not_made: tuple[str, ...]
+    """Those behind the denial, and those whose facts only the owner has."""
     quote: Quote | None
     """The venue's price of the instrument just now."""
 
@@ -83,5 +85,6 @@ def trial(request: OrderRequest, market: risk.Market, settings: OrderSettings) -
     denial = risk.check(request, market, settings)
     if denial is None:
         order_call.create(request, NO_CLIENT_ID)
-    checks = tuple(name for name in risk.CHECKS if name not in IN_OWNERS_MEMORY)
-    return Trial(denial=denial, checks=checks, quote=market.quote)
+    made = tuple(name for name, _ in risk.outcomes(denial) if name not in IN_OWNERS_MEMORY)
+    not_made = tuple(name for name in risk.CHECKS if name not in made)
+    return Trial(denial=denial, checks=made, not_made=not_made, quote=market.quote)

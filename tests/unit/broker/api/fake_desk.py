@@ -87,7 +87,10 @@ class FakeDesk:
             raise self.fault
         self.tried.append(request)
         return Trial(
-            denial=self.denial, checks=("account", "state"), quote=next(iter(self.quotes([request.instrument])), None)
+            denial=self.denial,
+            checks=("account", "state"),
+            not_made=("duplicate",),
+            quote=next(iter(self.quotes([request.instrument])), None),
         )
 
     async def cancel(self, order_id: str) -> Order:

@@ -20,6 +20,7 @@ async def test_a_tried_order_is_not_placed(api: Client) -> None:
         "reason": None,
         "message": None,
         "checks": ["account", "state"],
+        "not_made": ["duplicate"],
         "trades_account": True,
         "bid": "1.10000",
         "ask": "1.10020",

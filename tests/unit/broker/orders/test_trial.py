@@ -49,6 +49,46 @@ async def test_a_trial_names_the_check_that_denies(
     assert found.denial.check == check
 
 
+async def test_a_trial_that_passes_has_made_all_but_the_owners_checks(
+    bench: Bench, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request())
+    assert found.checks == (
+        "account",
+        "state",
+        "instrument",
+        "form",
+        "precision",
+        "size",
+        "position",
+        "tradeable",
+        "stale_price",
+        "collar",
+        "notional",
+        "open_orders",
+    )
+    assert found.not_made == ("order_rate", "duplicate", "daily_loss", "circuit")
+
+
+async def test_checks_behind_a_denial_are_not_told_as_made(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request(units=Decimal(10**9)))
+    assert found.checks == ("account", "state", "instrument", "form", "precision", "size")
+    assert found.not_made == (
+        "position",
+        "tradeable",
+        "stale_price",
+        "collar",
+        "notional",
+        "open_orders",
+        "order_rate",
+        "duplicate",
+        "daily_loss",
+        "circuit",
+    )
+
+
 async def test_a_closed_market_is_named_by_its_check(
     bench: Bench, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
