@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 SAMPLE_S = 15.0
 ASK_AGAIN_S = 30.0
 """Seconds between questions whether a refused token is taken again: no storm."""
-CONDITION, VENUE = "credentials", "venue-token"
+CONDITION, VENUE = "Credentials", "VenueToken"
 EVERY = "all"
 NO_AUTHORITY = (
     'orders.standby is forward and ca.crt is missing: publish it beside tls.crt, or set orders.standby = "refuse"'

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
+
+
+def camel_case(name: str) -> str:
+    """A condition's name or reason by the custom of Kubernetes: `venue-token` and `venue_token` are `VenueToken`.
+
+    What follows a colon, an account's id, stays as it is.
+    """
+    words, colon, rest = name.partition(":")
+    return "".join(word[:1].upper() + word[1:] for word in re.split("[-_]", words)) + colon + rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,9 +21,10 @@ class Condition:
     """One named statement of health; an advisory one never makes the process not ready."""
 
     name: str
+    """In CamelCase, as every reader shows it."""
     ok: bool
     reason: str
-    """A constant name, `Ready` where all is well."""
+    """A constant name in CamelCase, `Ready` where all is well."""
     message: str
     since: datetime
     advisory: bool = False

@@ -25,7 +25,7 @@ from broker.shard import Access, EveryAccount, Shard, build_shard, spread_of, ut
 from broker.telemetry.emitter import Emitter
 from broker.telemetry.stream import TelemetryStream
 
-SERVING = "serving"
+SERVING = "Serving"
 
 
 @dataclass(slots=True, kw_only=True)

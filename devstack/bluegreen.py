@@ -203,7 +203,7 @@ class Show:
         while time.monotonic() < end:
             async with self.session.get(f"{colour.addresses['api']}/v1/admin/conditions", headers=headers) as answer:
                 found = (await answer.json())["conditions"]
-            if any(item["name"] == "ownership" and item["ok"] for item in found):
+            if any(item["name"] == "Ownership" and item["ok"] for item in found):
                 return
             await asyncio.sleep(0.02)
         raise ProcessError(f"{colour.name} did not get the account:\n{colour.children['broker'].last_lines()}")

@@ -30,7 +30,7 @@ TraceParent = Annotated[str | None, Header(description="W3C trace context of the
 IdempotencyKey = Annotated[
     ClientOrderId | None, Header(description="The same key is the same order, however often it is sent.")
 ]
-_KNOWING = frozenset({"ownership", "venue"})
+_KNOWING = frozenset({"Ownership", "Venue"})
 _REFUSED = frozenset({OrderStatus.DENIED, OrderStatus.REJECTED})
 _UNSETTLED = frozenset(
     {OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT}

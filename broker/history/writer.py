@@ -24,7 +24,7 @@ from runtime.backoff import Backoff
 from runtime.channel import Channel
 
 _LOG = logging.getLogger(__name__)
-CONDITION = "history"
+CONDITION = "History"
 READ_AHEAD = 2000
 SAMPLE_S = 5.0
 

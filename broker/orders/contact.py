@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from broker.health import camel_case
 from broker.orders import sampler
 from broker.orders.journal import JournalError
 from broker.orders.keeper import Keeper
@@ -32,7 +33,7 @@ class Contact:
             try:
                 await self._catch_up()
             except VenueError as error:
-                self._say(reason=error.error_type, message=str(error))
+                self._say(reason=camel_case(error.error_type), message=str(error))
             except (JournalError, ValueError, KeyError) as error:
                 self._say(reason=type(error).__name__, message=str(error))
             else:
@@ -42,7 +43,7 @@ class Contact:
 
     def _say(self, *, reason: str, message: str) -> None:
         self.is_made = reason == "Ready"
-        self._around.conditions.set("venue", ok=self.is_made, reason=reason, message=message)
+        self._around.conditions.set("Venue", ok=self.is_made, reason=reason, message=message)
 
     async def _catch_up(self) -> None:
         venue, keeper, book = self._around.venue, self._keeper, self._around.book

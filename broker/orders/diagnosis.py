@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from broker.domain import OrderStatus
+from broker.health import camel_case
 from broker.orders.conditions import Conditions
 from broker.orders.prices import Prices
 from broker.orders.record import TradingState
 from broker.orders.tenure import Tenure
 from broker.venue.stream import LineStream
 
+TRADING = {TradingState.ACTIVE: "Ready", TradingState.REDUCING: "Reducing", TradingState.HALTED: "Halted"}
+"""Reasons of the condition `Trading`."""
 UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
 
 
 def say_tenure(conditions: Conditions, tenure: Tenure) -> None:
     """The trading state, orders whose outcome is not known, and the journal."""
     control, unknown = tenure.keeper.control, tenure.keeper.register.count(UNKNOWN)
-    active = control.state is TradingState.ACTIVE
-    reason = "Ready" if active else str(control.state)
-    conditions.set("trading", ok=active, reason=reason, message=control.state_reason, advisory=True)
+    reason, active = TRADING[control.state], control.state is TradingState.ACTIVE
+    conditions.set("Trading", ok=active, reason=reason, message=control.state_reason, advisory=True)
     words = f"{unknown} orders whose outcome is not known" if unknown else ""
     reason = "OutcomeUnknown" if unknown else "Ready"
-    conditions.set("outcomes", ok=not unknown, reason=reason, message=words, advisory=True)
+    conditions.set("Outcomes", ok=not unknown, reason=reason, message=words, advisory=True)
     failure = tenure.journal.failure
     reason = "JournalFailed" if failure else "Ready"
-    conditions.set("journal", ok=failure is None, reason=reason, message=failure or "")
+    conditions.set("Journal", ok=failure is None, reason=reason, message=failure or "")
 
 
 def say_streams(conditions: Conditions, prices: Prices, transactions: LineStream | None, *, waits: bool) -> None:
@@ -33,7 +35,7 @@ def say_streams(conditions: Conditions, prices: Prices, transactions: LineStream
             fresh = stream.is_alive
             words = "" if fresh else f"the {stream.name} stream is down: {stream.reason}"
             reason = "Ready" if fresh else "StreamDown"
-            conditions.set(stream.name, ok=fresh, reason=reason, message=words, advisory=waits)
+            conditions.set(camel_case(stream.name), ok=fresh, reason=reason, message=words, advisory=waits)
     if prices.stream.is_alive and not prices.book.names():
         words = "the stream is open, no price has come yet"
-        conditions.set(prices.stream.name, ok=False, reason="NoPrices", message=words)
+        conditions.set(camel_case(prices.stream.name), ok=False, reason="NoPrices", message=words)

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc.aio
 from telemetry.v1 import telemetry_pb2 as pb
 
-from broker.health import Condition
+from broker.health import Condition, camel_case
 from broker.telemetry.backlog import Leftover
 from broker.telemetry.emitter import Emitter
 from broker.telemetry.exchange import Exchange, Say, StreamEndedError
@@ -242,15 +242,6 @@ def _left_in(spool: Path, own: str) -> list[Leftover]:
     except OSError as error:
         log.error("spool cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it
         return []
-
-
-def camel_case(name: str) -> str:
-    """A condition's name or reason as the contract writes it: `venue-token` becomes `VenueToken`.
-
-    What follows a colon, an account's id, stays as it is.
-    """
-    words, colon, rest = name.partition(":")
-    return "".join(word[:1].upper() + word[1:] for word in words.split("-")) + colon + rest
 
 
 def _condition(item: Condition) -> pb.Condition:

@@ -26,27 +26,27 @@ SIDECAR = {
     "VerdictFresh": "the conditions were evaluated within `health.stale_s`; stands alone where they were not",
 }
 BROKER = {
-    "credentials": "a generation of secrets was proved and is in use (a refused one: `Rejected` and the reason)",
-    "venue-token": "the venue takes the token that is in use",
-    "serving": "the order API takes requests",
-    "ownership": "this process trades the account (advice where a standby is ready: `orders.standby`)",
-    "journal": "the order journal is open and takes intents",
-    "venue": "books and venue were brought together after the account was taken",
-    "prices": "the price stream is alive and has brought prices",
-    "transactions": "the transaction stream is alive",
-    "trading": "trading is neither halted nor reducing (advice)",
-    "outcomes": "no order is `unknown` (advice)",
-    "history": "the history database takes rows (advice)",
+    "Credentials": "a generation of secrets was proved and is in use (a refused one: `Rejected` and the reason)",
+    "VenueToken": "the venue takes the token that is in use",
+    "Serving": "the order API takes requests",
+    "Ownership": "this process trades the account (advice where a standby is ready: `orders.standby`)",
+    "Journal": "the order journal is open and takes intents",
+    "Venue": "books and venue were brought together after the account was taken",
+    "Prices": "the price stream is alive and has brought prices",
+    "Transactions": "the transaction stream is alive",
+    "Trading": "trading is neither halted nor reducing (advice)",
+    "Outcomes": "no order is `unknown` (advice)",
+    "History": "the history database takes rows (advice)",
     "TelemetrySpool": "events are kept in the spool, and there is room for all of them (advice)",
 }
-COMPUTED = frozenset({"prices", "transactions"})
+COMPUTED = frozenset({"Prices", "Transactions"})
 """Names that are no constant where they are set: those of the streams."""
 COMPUTED_REASONS: Mapping[str, tuple[str, ...]] = {
     "ProducerAlive": ("NeverHeard", "Goodbye", "HeartbeatMissing"),
     "SecretsPublished": ("NotYet",),
     "SecretsAccepted": ("NotProved",),
     "JournalWritable": ("JournalRefuses", "CheckpointFailed"),
-    "credentials": (
+    "Credentials": (
         "Missing",
         "Malformed",
         "WrongAccount",
@@ -54,14 +54,14 @@ COMPUTED_REASONS: Mapping[str, tuple[str, ...]] = {
         "VenueUnavailable",
         "DatabaseUnavailable",
     ),
-    "serving": ("Draining",),
-    "ownership": ("NotOwner", "Lost"),
-    "journal": ("JournalFailed",),
-    "prices": ("StreamDown", "NoPrices"),
-    "transactions": ("StreamDown",),
-    "trading": ("halted", "reducing"),
-    "outcomes": ("OutcomeUnknown",),
-    "history": ("Starting",),
+    "Serving": ("Draining",),
+    "Ownership": ("NotOwner", "Lost"),
+    "Journal": ("JournalFailed",),
+    "Prices": ("StreamDown", "NoPrices"),
+    "Transactions": ("StreamDown",),
+    "Trading": ("Halted", "Reducing"),
+    "Outcomes": ("OutcomeUnknown",),
+    "History": ("Starting",),
     "TelemetrySpool": ("VolumeFailing", "SpoolFull"),
 }
 """Reasons that reach their condition through a variable; each is a text in the code, which is checked."""
@@ -72,9 +72,9 @@ A condition has a name, whether it holds, a constant reason, a sentence for peop
 listed reasons there are those of errors, by the error's own name. An advisory condition makes nothing unready.
 """
 
-TOLD = """Told with each heartbeat; `ProducerReady` rests on them. `GET /v1/admin/conditions` lists them under these
-names. What the sidecar says of them (`/readyz?verbose`, `status`, `doctor`) has the contract's spelling:
-`venue-token` is `VenueToken`, `ownership` is `Ownership`, the reason `halted` is `Halted`.
+TOLD = """Told with each heartbeat; `ProducerReady` rests on them. `GET /v1/admin/conditions` lists them under the
+names that the sidecar has (`/readyz?verbose`, `status`, `doctor`). Of several accounts each has its own: `Ownership:` and
+the account's id.
 """
 
 

@@ -52,11 +52,11 @@ async def place_in(stand: Stand, account: str, name: str) -> tuple[int, Any]:
 async def held(stand: Stand) -> list[str]:
     _, body = await stand.call("GET", f"/v1/admin/conditions?account={ACCOUNT}")
     names = {item["name"] for item in body["conditions"]}
-    assert "serving" in names
+    assert "Serving" in names
     found = []
     for account in ACCOUNTS:
         _, body = await stand.call("GET", f"/v1/admin/conditions?account={account}")
-        if any(item["name"] == "ownership" and item["ok"] for item in body["conditions"]):
+        if any(item["name"] == "Ownership" and item["ok"] for item in body["conditions"]):
             found.append(account)
     return found
 

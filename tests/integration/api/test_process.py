@@ -97,12 +97,12 @@ async def test_revoked_token_stops_trading_until_the_next_generation(stand: Stan
     broker = await stand.start_ready()
     await rotate_token(stand)
     await stand.call("GET", "/v1/account")
-    condition = await stand.until("venue-token", ok=False)
+    condition = await stand.until("VenueToken", ok=False)
     assert condition["reason"] == "Unauthorized"
 
     publish(stand.secrets, 2, {**usual_files(), "venue.json": venue_file("token-2")})
-    await stand.until("venue-token", ok=True)
-    await stand.until("venue", ok=True)
+    await stand.until("VenueToken", ok=True)
+    await stand.until("Venue", ok=True)
     status, order = await stand.place_order()
     assert (status, order["status"]) == (201, "filled")
     assert "token-1" not in json.dumps(broker.lines) + "".join(broker.other)

@@ -145,7 +145,7 @@ async def test_orders_passed_on_while_the_owner_is_killed_are_done_once(tmp_path
         assert len({result.id for result in placed.values()}) == 20
         done = [result.id for result in placed.values() if not result.is_absent]
         assert sorted(mark.split(".")[3] for mark in marks) == sorted(done)
-        assert await standby.until("ownership", ok=True)
+        assert await standby.until("Ownership", ok=True)
         status, again = await standby.place_order(client_order_id="order-2", units="3")
         assert (status, again["id"]) == (201, placed["order-2"].id)
 

@@ -88,7 +88,7 @@ async def test_waits_for_secrets_and_says_so(bench: Bench) -> None:
 
     assert bench.token() is None
     assert bench.credentials.api_keys() is None
-    condition = bench.condition("credentials")
+    condition = bench.condition("Credentials")
     assert (condition.ok, condition.reason) == (False, "WaitingForSecrets")
     assert bench.stream.said == []
 
@@ -100,7 +100,7 @@ async def test_generation_is_proved_then_applied_and_announced(bench: Bench) -> 
     assert bench.venue.asked == ["token-1"]
     assert bench.token() == "token-1"
     assert bench.stream.said == [("applied", 1)]
-    assert bench.condition("credentials").ok
+    assert bench.condition("Credentials").ok
     keys = bench.credentials.api_keys()
     assert keys is not None
     assert keys.find(KEYS["boss"]) is not None
@@ -149,7 +149,7 @@ async def test_token_that_the_venue_refuses_leaves_the_last_good_in_use(bench: B
     assert keys is not None
     assert keys.find(KEYS["flow"]) is not None
     assert bench.stream.said[-1] == ("rejected", 2, "venue", "Unauthorized")
-    condition = bench.condition("credentials")
+    condition = bench.condition("Credentials")
     assert (condition.ok, condition.reason) == (True, "RejectedUnauthorized")
     assert "generation 1 stays in use" in condition.message
 
@@ -191,13 +191,13 @@ async def test_venue_that_is_down_does_not_keep_a_first_generation_out_of_use(be
 
     assert bench.token() == "token-1"
     assert bench.stream.said == []
-    condition = bench.condition("credentials")
+    condition = bench.condition("Credentials")
     assert (condition.ok, condition.reason) == (False, "VenueUnavailable")
 
     bench.venue.is_down = False
     await bench.credentials.look(5)
     assert bench.stream.said == [("applied", 1)]
-    assert bench.condition("credentials").ok
+    assert bench.condition("Credentials").ok
 
 
 async def test_rotation_waits_while_the_venue_is_down_and_the_old_token_works(bench: Bench) -> None:
@@ -207,7 +207,7 @@ async def test_rotation_waits_while_the_venue_is_down_and_the_old_token_works(be
     publish(bench.directory, 2, {**usual_files(), "venue.json": venue_file("token-2")})
     await bench.credentials.look(1)
     assert bench.token() == "token-1"
-    assert bench.condition("credentials").ok
+    assert bench.condition("Credentials").ok
 
     bench.venue.is_down = False
     await bench.credentials.look(6)
@@ -220,13 +220,13 @@ async def test_401_in_use_is_not_ready_until_another_token_works(bench: Bench) -
     await bench.credentials.look(0)
     bench.credentials.refused(Secret("token-1"))
     bench.credentials.refused(Secret("token-1"))
-    condition = bench.condition("venue-token")
+    condition = bench.condition("VenueToken")
     assert (condition.ok, condition.reason) == (False, "Unauthorized")
 
     publish(bench.directory, 2, {**usual_files(), "venue.json": venue_file("token-2")})
     await bench.credentials.look(1)
     assert bench.token() == "token-2"
-    assert bench.condition("venue-token").ok
+    assert bench.condition("VenueToken").ok
 
 
 async def test_refused_token_is_asked_again_without_a_storm(bench: Bench) -> None:
@@ -237,12 +237,12 @@ async def test_refused_token_is_asked_again_without_a_storm(bench: Bench) -> Non
     for now_s in range(1, 100):
         await bench.credentials.look(now_s)
     assert bench.venue.asked == ["token-1"] * 5
-    assert not bench.condition("venue-token").ok
+    assert not bench.condition("VenueToken").ok
     assert bench.stream.said == [("applied", 1)]
 
     bench.venue.valid.add("token-1")
     await bench.credentials.look(200)
-    assert bench.condition("venue-token").ok
+    assert bench.condition("VenueToken").ok
 
 
 async def test_401_of_an_older_token_changes_nothing(bench: Bench) -> None:
@@ -250,7 +250,7 @@ async def test_401_of_an_older_token_changes_nothing(bench: Bench) -> None:
     await bench.credentials.look(0)
     bench.credentials.refused(Secret("token-1"))
 
-    assert bench.condition("venue-token").ok
+    assert bench.condition("VenueToken").ok
 
 
 async def test_refused_token_is_proved_again_when_a_generation_brings_it_back(bench: Bench) -> None:
@@ -261,7 +261,7 @@ async def test_refused_token_is_proved_again_when_a_generation_brings_it_back(be
     await bench.credentials.look(1)
 
     assert bench.venue.asked == ["token-1", "token-1"]
-    assert bench.condition("venue-token").ok
+    assert bench.condition("VenueToken").ok
 
 
 async def test_required_certificate_that_is_missing_is_a_rejection(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ async def test_required_certificate_that_is_missing_is_a_rejection(tmp_path: Pat
     await bench.credentials.look(0)
 
     assert bench.stream.said == [("rejected", 1, "tls", "Missing")]
-    assert not bench.condition("credentials").ok
+    assert not bench.condition("Credentials").ok
 
 
 async def test_certificate_is_loaded_with_its_generation(tmp_path: Path) -> None:

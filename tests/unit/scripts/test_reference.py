@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,15 @@ def test_a_page_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_condition_without_a_meaning_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(conditions.BROKER, "journal")
-    with pytest.raises(conditions.UnexplainedError, match="journal"):
+    monkeypatch.delitem(conditions.BROKER, "Journal")
+    with pytest.raises(conditions.UnexplainedError, match="Journal"):
         conditions.page()
+
+
+def test_conditions_and_their_reasons_are_spelt_alike_in_both_processes() -> None:
+    texts = [name for reasons in conditions.COMPUTED_REASONS.values() for name in reasons]
+    for name in [*conditions.BROKER, *conditions.SIDECAR, *texts]:
+        assert re.fullmatch("([A-Z][a-z0-9]+)+", name), name
 
 
 def test_an_exit_code_without_a_meaning_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ async def api(settings: ApiSettings, tmp_path: Path) -> AsyncIterator[Client]:
             in_flight=in_flight,
             emit=events.append,
             new_id=lambda: f"auto-{next(numbers)}",
-            conditions=lambda: [Condition(name="venue", ok=True, reason="Ready", message="", since=NOW)],
+            conditions=lambda: [Condition(name="Venue", ok=True, reason="Ready", message="", since=NOW)],
         )
         surface.ready.set()
         yield Client(build_application(surface), surface, desk, database, events, keys)

@@ -224,7 +224,7 @@ async def test_standby_is_409_and_says_who_trades(api: Client) -> None:
     api.desk.fault = NotReadyError("NotOwner", 2.5)
     words = "the account is traded by broker (process 7, epoch 3)"
     api.surface.conditions = lambda: [
-        Condition(name="ownership", ok=False, reason="NotOwner", message=words, since=NOW)
+        Condition(name="Ownership", ok=False, reason="NotOwner", message=words, since=NOW)
     ]
     answer = await api.place()
 
@@ -235,8 +235,8 @@ async def test_standby_is_409_and_says_who_trades(api: Client) -> None:
 async def test_order_before_the_first_readiness_is_503_and_not_denied_for_good(api: Client) -> None:
     api.surface.ready.clear()
     api.surface.conditions = lambda: [
-        Condition(name="history", ok=False, reason="DatabaseUnavailable", message="", since=NOW, advisory=True),
-        Condition(name="prices", ok=False, reason="StreamDown", message="", since=NOW),
+        Condition(name="History", ok=False, reason="DatabaseUnavailable", message="", since=NOW, advisory=True),
+        Condition(name="Prices", ok=False, reason="StreamDown", message="", since=NOW),
     ]
     early = await api.place(client_order_id="early")
     assert (early.status, early.problem, early.json()["reason"]) == (503, "not-ready", "StreamDown")
@@ -267,7 +267,7 @@ async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
     assert b"hunter2" not in answer.content
 
 
-@pytest.mark.parametrize("name", ["ownership", "venue"])
+@pytest.mark.parametrize("name", ["Ownership", "Venue"])
 async def test_unknown_order_is_not_denied_while_the_account_is_being_taken(api: Client, name: str) -> None:
     api.surface.conditions = lambda: [Condition(name=name, ok=False, reason="Starting", message="", since=NOW)]
     for method in ("GET", "DELETE"):

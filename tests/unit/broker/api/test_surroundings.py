@@ -62,7 +62,7 @@ async def test_reconcile_tells_the_mismatches(api: Client) -> None:
 async def test_conditions_are_told(api: Client) -> None:
     (condition,) = (await api("GET", "/v1/admin/conditions")).json()["conditions"]
 
-    assert (condition["name"], condition["ok"]) == ("venue", True)
+    assert (condition["name"], condition["ok"]) == ("Venue", True)
 
 
 async def test_unknown_address_and_method_are_problems(api: Client) -> None:

@@ -248,7 +248,7 @@ async def test_full_disk_denies_and_sends_nothing(
             patch.setattr(os, "fdatasync", fail)
             order = (await desk.place(make_request())).order
             faults = blocked(desk)
-        assert (order.status, order.reason, faults) == (OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", ["journal"])
+        assert (order.status, order.reason, faults) == (OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", ["Journal"])
         assert venue.writes == []
         assert (await desk.place(make_request("second"))).order.status is OrderStatus.FILLED
         assert blocked(desk) == []
@@ -470,3 +470,15 @@ async def test_standby_knows_the_owner_and_is_ready_where_it_passes_orders_on(
         await lease.release()
         await wait_until(lambda: not blocked(desk) and desk.epoch == 2)
         assert desk.elsewhere() is None
+
+
+async def test_venue_that_cannot_be_asked_is_a_reason_in_the_conditions_spelling(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.token = "another"
+    async with bench.desk(wait_ready=False) as desk:
+        await wait_until(lambda: any(item.reason == "NotAuthorized" for item in desk.conditions()))
+        assert "Venue" in blocked(desk)
+        desk.set_state(TradingState.HALTED, "tester", "a test")
+        (trading,) = [item for item in desk.conditions() if item.name == "Trading"]
+        assert (trading.ok, trading.reason) == (False, "Halted")

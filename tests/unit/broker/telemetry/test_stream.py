@@ -12,7 +12,7 @@ import pytest
 
 from broker.health import Condition
 from broker.telemetry.emitter import Emitter
-from broker.telemetry.stream import TelemetryStream, camel_case
+from broker.telemetry.stream import TelemetryStream
 from tests.unit.broker.telemetry.samples import SHOP, START_NS, Chatter, emitter, sale, settings
 from tests.unit.broker.telemetry.sidecar_fake import SidecarFake, listening, until
 
@@ -159,19 +159,6 @@ async def test_heartbeats_carry_conditions_and_ledger(tmp_path: Path) -> None:
     assert venue.since_unix_nano == 1_767_312_000 * 10**9
     assert (spool.name, spool.ok, spool.reason, spool.advisory) == ("TelemetrySpool", True, "Ready", True)
     assert (beat.ledger.emitted, beat.ledger.acknowledged, beat.ledger.held) == (1, 1, 0)
-
-
-@pytest.mark.parametrize(
-    ("ours", "said"),
-    [
-        ("venue-token", "VenueToken"),
-        ("ownership:101-004-1234567-002", "Ownership:101-004-1234567-002"),
-        ("TelemetrySpool", "TelemetrySpool"),
-        ("", ""),
-    ],
-)
-def test_names_are_said_as_the_contract_spells_them(ours: str, said: str) -> None:
-    assert camel_case(ours) == said
 
 
 async def test_a_failed_volume_is_a_condition(tmp_path: Path) -> None:
