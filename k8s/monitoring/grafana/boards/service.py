@@ -5,6 +5,9 @@ from __future__ import annotations
 from panel import Panel, Query, Rows, quantiles, rate
 
 NAMESPACE = '{namespace=~"$namespace"}'
+API = '{<select>,job="broker-api"}'
+"""The broker's own page: the sidecar's has `process_*` of its own."""
+POD = "{{pod}}"
 OURS = '{<select>,container=~"broker|sidecar"}'
 
 
@@ -109,6 +112,37 @@ USE: Rows = {
             description="In bytes, as the kubelet counts it.",
             unit="bytes",
             queries=[Query(expr=_by_container("container_memory_working_set_bytes"), legend=EACH)],
+        ),
+    ],
+    "The broker's process, as it says itself": [
+        Panel(
+            title="CPU time of the broker",
+            description="In cores; also while its sidecar is away.",
+            unit="none",
+            queries=[
+                Query(expr=f"sum by (pod) (rate(process_cpu_seconds_total{API}[$__rate_interval]))", legend=POD)
+            ],
+        ),
+        Panel(
+            title="Resident memory of the broker",
+            description="Without the page cache that the working set has.",
+            unit="bytes",
+            queries=[Query(expr=f"max by (pod) (process_resident_memory_bytes{API})", legend=POD)],
+        ),
+        Panel(
+            title="Open files of the broker",
+            description="Share of its limit; at 1 no connection is taken.",
+            unit="percentunit",
+            queries=[
+                Query(expr=f"max by (pod) (process_open_fds{API}) / max by (pod) (process_max_fds{API})", legend=POD)
+            ],
+            maximum=1,
+        ),
+        Panel(
+            title="Events that wait for the sidecar",
+            description="In the broker's spool, by its own count.",
+            unit="none",
+            queries=[Query(expr=f"max by (pod) (broker_emitter_held_events{API})", legend=POD)],
         ),
     ],
     "Volumes and network": [
