@@ -73,8 +73,8 @@ listed reasons there are those of errors, by the error's own name. An advisory c
 """
 
 TOLD = """Told with each heartbeat; `ProducerReady` rests on them. `GET /v1/admin/conditions` lists them under the
-names that the sidecar has (`/readyz?verbose`, `status`, `doctor`). Of several accounts each has its own: `Ownership:` and
-the account's id.
+names that the sidecar has (`/readyz?verbose`, `status`, `doctor`). Of several accounts each has its own:
+`Ownership:` and the account's id.
 """
 
 
