@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.reference import api, conditions, configuration, exit_codes, sidecar_metrics
+from scripts.reference import api, conditions, configuration, exit_codes, process_metrics, sidecar_metrics
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration.page,
     "api.md": api.page,
     "sidecar-metrics.md": sidecar_metrics.page,
+    "process-metrics.md": process_metrics.page,
     "conditions.md": conditions.page,
     "exit-codes.md": exit_codes.page,
 }
