@@ -16,6 +16,8 @@ CENT = Decimal("0.0001")
 """Money is kept to four places, as the venue shows it."""
 CLOSEOUT_SHARE = Decimal("0.5")
 """The venue closes positions when equity falls to half of the margin."""
+MARGIN_RATE = Decimal("0.0333")
+"""Of an account that its client has not configured."""
 Transaction = dict[str, Any]
 
 
@@ -75,6 +77,9 @@ class AccountBook:
         self.id = account_id
         self.user_id = int(account_id.split("-")[2])
         self.created_ns = now_ns
+        self.alias = "Simulated"
+        self.margin_rate = MARGIN_RATE
+        """Least share of a position's value that its margin is; an instrument's own may be more."""
         self.balance = money(balance)
         self.financing = Decimal(0)
         self.orders: dict[str, RestingOrder] = {}
@@ -206,9 +211,17 @@ class AccountBook:
         chosen = self.open_trades() if trades is None else trades
         return money(sum((profit(trade, prices) for trade in chosen), Decimal(0)))
 
-    def margin_used(self, prices: Mapping[str, Price]) -> Decimal:
-        """Margin that the net positions take, in the account's currency."""
-        return money(sum((margin(name, self.position(name), prices) for name in self._open), Decimal(0)))
+    def margin_used(self, prices: Mapping[str, Price], rate: Decimal | None = None) -> Decimal:
+        """Margin that the net positions take, in the account's currency; at another rate of the account if given."""
+        margins = (self.margin(name, self.position(name), prices, rate) for name in self._open)
+        return money(sum(margins, Decimal(0)))
+
+    def margin(
+        self, instrument: str, units: Decimal, prices: Mapping[str, Price], rate: Decimal | None = None
+    ) -> Decimal:
+        """Margin for net units of an instrument."""
+        notional = abs(units) * prices[instrument].mid * home_factor(instrument, prices)
+        return notional * max(LISTINGS[instrument].margin_rate, self.margin_rate if rate is None else rate)
 
     def equity(self, prices: Mapping[str, Price]) -> Decimal:
         """Balance and unrealised profit: the venue's NAV."""
@@ -219,9 +232,3 @@ def profit(trade: Trade, prices: Mapping[str, Price]) -> Decimal:
     """Unrealised profit of a trade at the price that would close it, in the account's currency."""
     exit_price = prices[trade.instrument].side(-trade.units)
     return (exit_price - trade.price) * trade.units * home_factor(trade.instrument, prices)
-
-
-def margin(instrument: str, units: Decimal, prices: Mapping[str, Price]) -> Decimal:
-    """Margin for net units of an instrument."""
-    notional = abs(units) * prices[instrument].mid * home_factor(instrument, prices)
-    return notional * LISTINGS[instrument].margin_rate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account import AccountBook, RestingOrder, Trade, Transaction, margin, money
+from broker.simulator.account import AccountBook, RestingOrder, Trade, Transaction, money
 from broker.simulator.clock import rfc3339
 from broker.simulator.instruments import LISTINGS
 from broker.simulator.market import Price, home_factor
@@ -121,7 +121,7 @@ class Filling:
             units=units,
             price=at,
             open_time_ns=self.now_ns,
-            initial_margin=money(margin(spec.instrument, units, self.prices)),
+            initial_margin=money(self.book.margin(spec.instrument, units, self.prices)),
             client=dict(spec.trade_client),
         )
         self.book.add_trade(trade)

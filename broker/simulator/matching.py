@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account import CLOSEOUT_SHARE, RestingOrder, Trade, Transaction, margin, money
+from broker.simulator.account import CLOSEOUT_SHARE, RestingOrder, Trade, Transaction, money
 from broker.simulator.clock import NANOS, parse_ns
 from broker.simulator.fields import RejectError
 from broker.simulator.filling import Filling, protection_price
@@ -143,7 +143,7 @@ class Matching(Filling):
         after = before + units
         if abs(after) <= abs(before):
             return None
-        more = margin(instrument, after, self.prices) - margin(instrument, before, self.prices)
+        more = self.book.margin(instrument, after, self.prices) - self.book.margin(instrument, before, self.prices)
         if self.book.margin_used(self.prices) + more > self.book.equity(self.prices):
             return "INSUFFICIENT_MARGIN"
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker.simulator import candles, ledger, trading, wire
+from broker.simulator import candles, configuration, ledger, trading, wire
 from broker.simulator.account import AccountBook
 from broker.simulator.answers import AnswerError, absent, invalid, shown
 from broker.simulator.clock import rfc3339
@@ -64,6 +64,11 @@ def instruments(ask: Context) -> Answer:
     """GET instruments."""
     names = _names(ask, required=False)
     return 200, shown(ask.book, instruments=[LISTINGS[name].wire() for name in names])
+
+
+def configure(ask: Context) -> Answer:
+    """PATCH configuration."""
+    return 200, configuration.configure(ask.rules, ask.body)
 
 
 def changes(ask: Context) -> Answer:
@@ -237,6 +242,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", _ACCOUNT, account),
     ("GET", f"{_ACCOUNT}/summary", summary),
     ("GET", f"{_ACCOUNT}/instruments", instruments),
+    ("PATCH", f"{_ACCOUNT}/configuration", configure),
     ("GET", f"{_ACCOUNT}/changes", changes),
     ("POST", f"{_ACCOUNT}/orders", create_order),
     ("GET", f"{_ACCOUNT}/orders", orders),

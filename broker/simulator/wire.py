@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account import CLOSEOUT_SHARE, AccountBook, RestingOrder, Trade, margin, money, profit
+from broker.simulator.account import CLOSEOUT_SHARE, AccountBook, RestingOrder, Trade, money, profit
 from broker.simulator.clock import rfc3339
 from broker.simulator.instruments import LISTINGS
 from broker.simulator.market import HOME, Price, home_factor, value_at_home
@@ -76,13 +76,13 @@ def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
     realized = str(money(sum(book.realized.values(), Decimal(0))))
     return {
         "id": book.id,
-        "alias": "Simulated",
+        "alias": book.alias,
         "currency": HOME,
         "createdByUserID": book.user_id,
         "createdTime": rfc3339(book.created_ns),
         "guaranteedStopLossOrderMode": "ALLOWED",
         "hedgingEnabled": False,
-        "marginRate": "0.0333",
+        "marginRate": str(book.margin_rate),
         "balance": str(money(book.balance)),
         "pl": realized,
         "resettablePL": realized,
@@ -117,7 +117,7 @@ def state(book: AccountBook, prices: Prices) -> dict[str, Any]:
             {
                 "id": item.id,
                 "unrealizedPL": str(money(profit(item, prices))),
-                "marginUsed": str(money(margin(item.instrument, item.units, prices))),
+                "marginUsed": str(money(book.margin(item.instrument, item.units, prices))),
             }
             for item in book.open_trades()
         ],
@@ -134,7 +134,7 @@ def _position_state(instrument: str, book: AccountBook, prices: Prices) -> dict[
         "netUnrealizedPL": str(longs + shorts),
         "longUnrealizedPL": str(longs),
         "shortUnrealizedPL": str(shorts),
-        "marginUsed": str(money(margin(instrument, book.position(instrument), prices))),
+        "marginUsed": str(money(book.margin(instrument, book.position(instrument), prices))),
     }
 
 
@@ -148,7 +148,7 @@ _LINKS = {
 
 def trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
     """A `Trade`, the orders that would close it whole."""
-    return _trade(item, prices) | {
+    return _trade(item, book, prices) | {
         _LINKS[waiting.spec.type]: order(waiting)
         for waiting in book.pending_for(item.id)
         if waiting.spec.type in _LINKS
@@ -157,14 +157,14 @@ def trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
 
 def trade_summary(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
     """A `TradeSummary`, the orders that would close it by their ids."""
-    return _trade(item, prices) | {
+    return _trade(item, book, prices) | {
         f"{_LINKS[waiting.spec.type]}ID": waiting.id
         for waiting in book.pending_for(item.id)
         if waiting.spec.type in _LINKS
     }
 
 
-def _trade(item: Trade, prices: Prices) -> dict[str, Any]:
+def _trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": item.id,
         "instrument": item.instrument,
@@ -184,7 +184,7 @@ def _trade(item: Trade, prices: Prices) -> dict[str, Any]:
         found["averageClosePrice"] = str(item.average_close_price)
     if item.state == "OPEN":
         found["unrealizedPL"] = str(money(profit(item, prices)))
-        found["marginUsed"] = str(money(margin(item.instrument, item.units, prices)))
+        found["marginUsed"] = str(money(book.margin(item.instrument, item.units, prices)))
     else:
         found["closeTime"] = rfc3339(item.close_time_ns or 0)
     return found
@@ -214,7 +214,7 @@ def position(instrument: str, book: AccountBook, prices: Prices) -> dict[str, An
         "instrument": instrument,
         **_results(book.realized[instrument, 1] + book.realized[instrument, -1], book.unrealized(prices, trades)),
         "commission": ZERO,
-        "marginUsed": str(money(margin(instrument, book.position(instrument), prices))),
+        "marginUsed": str(money(book.margin(instrument, book.position(instrument), prices))),
         "long": _side(instrument, 1, book, prices),
         "short": _side(instrument, -1, book, prices),
     }
