@@ -29,7 +29,9 @@ RULES = ROOT / "k8s" / "monitoring" / "prometheus-rules.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 FIRES_WITHIN_S = 240.0
 COMMAND_S = 30.0
-LABELS = {"namespace": "broker", "pod": "broker-1", "job": "broker/broker-sidecar"}
+LABELS = {"namespace": "broker", "pod": "broker-1"}
+JOBS = {"metrics": "broker/broker-sidecar", "api": "broker-api"}
+"""As the cluster's Prometheus calls them: the sidecar's page, and that of the broker's own process."""
 HIDDEN = {*LABELS, "__name__", "instance"}
 EX_SOFTWARE = 70
 
@@ -66,11 +68,14 @@ async def _prometheus(stack: Stack) -> str:
     if binary is None:
         raise ProcessError("a drill needs prometheus on this machine: make test-deps")
     place = stack.place.state
-    target = {"targets": [stack.addresses["metrics"].removeprefix("http://")], "labels": LABELS}
+    targets = [
+        {"targets": [stack.addresses[name].removeprefix("http://")], "labels": {**LABELS, "job": job}}
+        for name, job in JOBS.items()
+    ]
     tree = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
         "rule_files": [str(place / "rules.yml")],
-        "scrape_configs": [{"job_name": "stack", "static_configs": [target]}],
+        "scrape_configs": [{"job_name": "stack", "static_configs": targets}],
     }
     (place / "rules.yml").write_text(yaml.safe_dump(rules()))
     (place / "prometheus.yml").write_text(yaml.safe_dump(tree))

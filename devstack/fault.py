@@ -120,6 +120,7 @@ DRILLS: Mapping[str, tuple[str, Fault]] = {
     "TradingHalted": ("somebody halts trading", Scene.halt),
     "ReconcileMismatch": ("somebody trades beside us", Scene.stranger),
     "BrokerSilent": ("the broker hangs", lambda scene: scene.stop("broker")),
+    "BrokerApiUnreachable": ("the broker hangs, its port with it", lambda scene: scene.stop("broker")),
     "SidecarDown": ("the sidecar hangs", lambda scene: scene.stop("sidecar")),
     "CollectorUnreachable": ("the collector hangs", lambda scene: scene.stop("collector")),
     "VaultUnreachable": ("Vault hangs", lambda scene: scene.stop("vault")),

@@ -12,10 +12,10 @@ from scripts.reference.markdown import code, made, table
 HEAD = """# Metrics of the broker's process
 
 {made}
-They stand on `/metrics` of the order API's port (8080), as Prometheus text or OpenMetrics: what nobody else can say of
-the broker while its sidecar is away. No key is needed, and the page is there before the broker is ready and while it
-drains. It has no secret and no account: emitters are added up where the broker trades several. Prometheus finds it by
-the ServiceMonitor `broker-api`, whose job is `broker-api`.
+They stand on `/metrics` of the order API's port (8080), as Prometheus text or OpenMetrics: what nobody else can say
+of the broker while its sidecar is away. No key is needed, and the page is there before the broker is ready and while
+it drains. It has no secret and no account: emitters are added up where the broker trades several. Prometheus finds it
+by the ServiceMonitor `broker-api`, whose job is `broker-api`.
 
 What the broker counts of orders, the venue and the API's requests goes one way, over the sidecar
 ([its metrics](../telemetry.md)), and is not here. `process_*` are on both pages, as every process has them: tell them

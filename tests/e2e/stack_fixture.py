@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from devstack.settings import temporary_place
 from devstack.stack import Stack
+from tests.integration.telemetry.servers import free_port
 
 OURS = ("broker", "sidecar", "simulator")
 
@@ -15,7 +16,9 @@ OURS = ("broker", "sidecar", "simulator")
 async def running_stack(*, otlp_endpoint: str = "", seed: int = 1) -> AsyncIterator[Stack]:
     """Starts everything and ends everything; all three of ours must drain with status 0."""
     with temporary_place() as place:
-        stack = Stack(place, print, seed, preferred={}, otlp_endpoint=otlp_endpoint)
+        # A broker that is started again is where it was: who asks it by address, as Prometheus does, finds it.
+        preferred = {"api": free_port()}
+        stack = Stack(place, print, seed, preferred=preferred, otlp_endpoint=otlp_endpoint)
         try:
             await stack.start()
             yield stack

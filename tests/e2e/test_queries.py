@@ -36,7 +36,8 @@ OUTAGE_ONLY = {
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     """A Prometheus that has seen a bad day of both processes."""
     async with running_stack() as stack, cluster_page() as cluster, aiohttp.ClientSession() as session:
-        targets = {_address(stack): POD, cluster: {"node": "node-1"}}
+        api = {**POD, "job": "broker-api"}
+        targets = {_address(stack, "metrics"): POD, _address(stack, "api"): api, cluster: {"node": "node-1"}}
         async with running_prometheus(tmp_path_factory.mktemp("prometheus"), targets) as found:
             await found.wait("broker_connection_status")
             await bad_day(stack, session)
@@ -46,8 +47,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prom
             yield found
 
 
-def _address(stack: Stack) -> str:
-    return stack.addresses["metrics"].removeprefix("http://")
+def _address(stack: Stack, name: str) -> str:
+    return stack.addresses[name].removeprefix("http://")
 
 
 def is_excused(item: Selection) -> bool:
