@@ -40,6 +40,8 @@ TEMPLATES = (
     "/accounts/{accountID}/transactions/sinceid",
     "/accounts/{accountID}/transactions/{transactionID}",
     "/instruments/{instrument}/candles",
+    "/instruments/{instrument}/orderBook",
+    "/instruments/{instrument}/positionBook",
 )
 _PATTERNS = [(template, re.compile(re.sub(r"\{[^}]*\}", "[^/]+", template) + "$")) for template in TEMPLATES]
 _DESCRIBED = frozenset({200, 201, 400, 401, 403, 404, 405, 416})

@@ -41,6 +41,19 @@ def answer(market: Market, instrument: str, query: Mapping[str, str], now_ns: in
     return {"instrument": instrument, "granularity": granularity, "candles": found}
 
 
+def latest(market: Market, query: Mapping[str, str], now_ns: int) -> dict[str, Any]:
+    """The body of `candles/latest`: of each `instrument:granularity:price` the last whole candle and the open one."""
+    found = []
+    for specification in query.get("candleSpecifications", "").split(","):
+        match specification.split(":"):
+            case [instrument, granularity, components] if instrument in market.prices:
+                asked = {"granularity": granularity, "price": components, "count": "2"}
+                found.append(answer(market, instrument, asked, now_ns))
+            case _:
+                raise invalid("candleSpecifications")
+    return {"latestCandles": found}
+
+
 def _width_s(granularity: str) -> int:
     if granularity in _LARGE:
         return _LARGE[granularity]
@@ -55,6 +68,8 @@ def _range(query: Mapping[str, str], width_s: int, last: int) -> tuple[int, int]
         start, stop = (parse_ns(query[key]) // NANOS // width_s if key in query else None for key in ("from", "to"))
     except ValueError:
         raise invalid("from") from None
+    if min(start or 0, stop or 0) < 0:
+        raise invalid("from")
     if start is not None and stop is not None:
         if "count" in query or not start <= stop or stop - start > LARGEST_COUNT:
             raise invalid("count")
@@ -70,7 +85,7 @@ def _range(query: Mapping[str, str], width_s: int, last: int) -> tuple[int, int]
 
 def _candle(seed: int, listing: Listing, number: int, width_s: int, components: str) -> dict[str, Any]:
     chance = random.Random(f"{seed}:{listing.name}:{width_s}:{number}")
-    opened, closed = (_mid(seed, listing, at * width_s) for at in (number, number + 1))
+    opened, closed = (mid(seed, listing, at * width_s) for at in (number, number + 1))
     reach = abs(chance.gauss(0, 1)) * listing.volatility * width_s**0.5
     levels = (opened, max(opened, closed) * (1 + reach), min(opened, closed) * (1 - reach), closed)
     found: dict[str, Any] = {"time": rfc3339(number * width_s * NANOS), "volume": chance.randint(1, 20 * width_s)}
@@ -82,7 +97,8 @@ def _candle(seed: int, listing: Listing, number: int, width_s: int, components: 
     return found
 
 
-def _mid(seed: int, listing: Listing, second: int) -> float:
+def mid(seed: int, listing: Listing, second: int) -> float:
+    """The made-up price of a second (Unix)."""
     move = sum(share * _noise(f"{seed}:{listing.name}:{period}", second / period) for period, share in _OCTAVES)
     return float(listing.price) * (1 + move)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from broker.simulator.routes import Answer, Context, Endpoint, subscribed
 from broker.simulator.venue import Seen, Subscription, Venue
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Headers = dict[str, str]
 PEERS_KEPT = 10_000
 HANG_S = 3600.0
 _BEFORE = {"reset_before": 0, "error_before": 500, "html": 503, "unauthorized": 401, "rate_limited": 429}
@@ -56,11 +58,10 @@ class Gate:
         """A handler for one of v20's endpoints."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            request_id = self._venue.request_id()
-            headers = {"RequestID": request_id, "Content-Type": "application/json"}
+            headers = {"RequestID": self._venue.request_id(), "Content-Type": "application/json"}
             fault = self._fault(request)
             try:
-                status, body = await self._answer(request, request_id, act, fault)
+                status, body = await self._answer(request, headers, act, fault)
             except AnswerError as refusal:
                 status, body = refusal.status, dict(refusal.body)
             self._note(request, status, fault)
@@ -76,7 +77,7 @@ class Gate:
             fault = self._fault(request)
             try:
                 self._admit(request, fault)
-                ask = self._context(request, headers["RequestID"], None)
+                ask = self._context(request, headers, None)
                 names = subscribed(ask) if kind == "pricing" else frozenset[str]()
             except AnswerError as refusal:
                 self._note(request, refusal.status, fault)
@@ -91,24 +92,24 @@ class Gate:
         for subscription in self._venue.subscriptions:
             subscription.end()
 
-    async def _answer(self, request: web.Request, request_id: str, act: Endpoint, fault: Rule | None) -> Answer:
+    async def _answer(self, request: web.Request, headers: Headers, act: Endpoint, fault: Rule | None) -> Answer:
         self._admit(request, fault)
         # Read whole first: what has arrived is acted on, whether or not its client waits for the answer.
         body = await self._read(request)
         if self._venue.options.latency_s:
             await asyncio.sleep(self._venue.options.latency_s)
         if fault is None:
-            return self._apply(request, request_id, act, body)
+            return self._apply(request, headers, act, body)
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
         lag_s = fault.seconds if fault.kind == "lag" else 0.0
-        status, answer = self._apply(request, request_id, act, body, lag_s)
+        status, answer = self._apply(request, headers, act, body, lag_s)
         if fault.kind == "error_after":
             return fault.status or 500, error(fault.status or 500)
         return status, _from_tomorrow(answer) if fault.kind == "unknown_value" else answer
 
-    def _apply(self, request: web.Request, request_id: str, act: Endpoint, body: Any, lag_s: float = 0.0) -> Answer:
-        ask = self._context(request, request_id, body, lag_s)
+    def _apply(self, request: web.Request, headers: Headers, act: Endpoint, body: Any, lag_s: float = 0.0) -> Answer:
+        ask = self._context(request, headers, body, lag_s)
         try:
             return act(ask)
         finally:
@@ -143,7 +144,7 @@ class Gate:
         self._venue.connections += 1
         return True
 
-    def _context(self, request: web.Request, request_id: str, body: Any, lag_s: float = 0.0) -> Context:
+    def _context(self, request: web.Request, headers: Headers, body: Any, lag_s: float = 0.0) -> Context:
         name = request.match_info.get("account", self._venue.options.accounts[0])
         book = self._venue.accounts.get(name)
         if book is None:
@@ -151,7 +152,8 @@ class Gate:
         return Context(
             venue=self._venue,
             book=book,
-            request_id=request_id,
+            request_id=headers["RequestID"],
+            headers=headers,
             path=f"{request.scheme}://{request.host}{request.path}",
             parts=request.match_info,
             query=request.query,
@@ -185,7 +187,7 @@ class Gate:
         self._venue.requests.append(Seen(time.monotonic_ns(), request.method, request.path, status, kind))
 
     async def _send(
-        self, request: web.Request, fault: Rule | None, status: int, body: dict[str, Any], headers: dict[str, str]
+        self, request: web.Request, fault: Rule | None, status: int, body: dict[str, Any], headers: Headers
     ) -> web.StreamResponse:
         kind = fault.kind if fault is not None else ""
         if status == 0 or kind == "reset_after":
@@ -195,6 +197,8 @@ class Gate:
         if kind == "html":
             return web.Response(text=HTML, status=status, content_type="text/html")
         data = encode(body, in_unix=request.headers.get("Accept-Datetime-Format") == "UNIX")
+        if headers.get("Content-Encoding") == "gzip":
+            data = gzip.compress(data, mtime=0)
         if kind != "half_body":
             return web.Response(body=data, status=status, headers=headers)
         response = web.StreamResponse(status=status, headers=headers | {"Content-Length": str(len(data))})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker.simulator import candles, configuration, ledger, trading, wire
+from broker.simulator import books, candles, configuration, ledger, trading, wire
 from broker.simulator.account import AccountBook
 from broker.simulator.answers import AnswerError, absent, invalid, shown
 from broker.simulator.clock import rfc3339
@@ -31,6 +31,8 @@ class Context:
     parts: Mapping[str, str]
     query: Mapping[str, str]
     body: Any
+    headers: dict[str, str]
+    """Of the answer; an endpoint may add to them."""
     lag_s: float = 0.0
     """How far behind the log a reader is kept."""
 
@@ -235,6 +237,29 @@ def instrument_candles(ask: Context) -> Answer:
     return 200, candles.answer(ask.venue.market, _instrument(ask), ask.query, ask.venue.clock.now_ns())
 
 
+def latest_candles(ask: Context) -> Answer:
+    """GET candles/latest."""
+    return 200, candles.latest(ask.venue.market, ask.query, ask.venue.clock.now_ns())
+
+
+def order_book(ask: Context) -> Answer:
+    """GET instruments/{instrument}/orderBook."""
+    return _book(ask, "orderBook")
+
+
+def position_book(ask: Context) -> Answer:
+    """GET instruments/{instrument}/positionBook."""
+    return _book(ask, "positionBook")
+
+
+def _book(ask: Context, kind: str) -> Answer:
+    """A snapshot, zipped whether or not the client takes that, with links to those before and after."""
+    name, now_ns = _instrument(ask), ask.venue.clock.now_ns()
+    at_s = books.taken_s(ask.query, now_ns)
+    ask.headers |= {"Content-Encoding": "gzip", "Link": books.links(ask.path, at_s, now_ns)}
+    return 200, {kind: books.snapshot(ask.venue.market, kind, name, at_s)}
+
+
 Endpoint = Callable[[Context], Answer]
 _ACCOUNT = "/accounts/{account}"
 ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
@@ -267,7 +292,10 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", f"{_ACCOUNT}/transactions/sinceid", transactions_since),
     ("GET", f"{_ACCOUNT}/transactions/{{transaction}}", transaction),
     ("GET", f"{_ACCOUNT}/instruments/{{instrument}}/candles", instrument_candles),
+    ("GET", f"{_ACCOUNT}/candles/latest", latest_candles),
     ("GET", "/instruments/{instrument}/candles", instrument_candles),
+    ("GET", "/instruments/{instrument}/orderBook", order_book),
+    ("GET", "/instruments/{instrument}/positionBook", position_book),
 )
 
 

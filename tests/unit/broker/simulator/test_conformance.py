@@ -30,6 +30,8 @@ READS = (
     "/transactions/idrange?from=1&to=4",
     "/transactions/sinceid?id=0",
     "/v3/instruments/EUR_USD/candles?count=10&granularity=M1&price=MBA",
+    "/v3/instruments/EUR_USD/orderBook",
+    "/v3/instruments/SPX500_USD/positionBook?time=2026-01-05T10:07:00Z",
 )
 
 
@@ -90,6 +92,12 @@ async def test_every_refusal_is_as_published(client: V20Client) -> None:
     await client.get("/transactions/sinceid?id=x", status=400)
     await client.get("/transactions/idrange?from=900&to=912", status=416)
     await client.get("/pricing", status=400)
+    await client.get("/v3/instruments/EUR_USD/candles?from=-99999999999999", status=400)
+    await client.get("/v3/instruments/EUR_USD/candles?to=-99999999999999", status=400)
+    await client.get("/v3/instruments/XXX_YYY/orderBook", status=400)
+    await client.get("/v3/instruments/EUR_USD/orderBook?time=soon", status=400)
+    await client.get("/v3/instruments/EUR_USD/positionBook?time=2099-01-01T00:00:00Z", status=404)
+    await client.get("/v3/instruments/EUR_USD/positionBook?time=-99999999999999", status=404)
 
     await client.log()
 
