@@ -97,8 +97,8 @@ def running_cluster(place: Path) -> Iterator[Cluster]:
     make_certificates(place, "kubernetes.default.svc")
     _write_identity(place, f"https://127.0.0.1:{port}")
     children = [
-        _start(place / "etcd.log", _etcd(etcd, place, store, peers)),
-        _start(place / "apiserver.log", _api_server(server, place, store, port)),
+        start(place / "etcd.log", _etcd(etcd, place, store, peers)),
+        start(place / "apiserver.log", _api_server(server, place, store, port)),
     ]
     try:
         cluster = Cluster(url=f"https://127.0.0.1:{port}", place=place)
@@ -210,7 +210,8 @@ def _api_server(binary: str, place: Path, store: int, port: int) -> list[str]:
     ]
 
 
-def _start(log: Path, command: list[str]) -> subprocess.Popen[bytes]:
+def start(log: Path, command: list[str]) -> subprocess.Popen[bytes]:
+    """A child whose output goes into a file."""
     with log.open("wb") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
