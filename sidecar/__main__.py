@@ -2,76 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from runtime.config import ConfigError
-from runtime.run import complain
+from runtime.command import Command
 from sidecar.console.cli import add_commands
 
 if TYPE_CHECKING:
     from sidecar.config import Config
 
-EX_OK, EX_CONFIG = 0, 78
 
+def _kind() -> type[Config]:
+    from sidecar.config import Config  # noqa: PLC0415 - `--help` need not load the parts
 
-@click.group(invoke_without_command=True)
-@click.option("--config", "path", envvar="SIDECAR_CONFIG", type=click.Path(path_type=Path), help="TOML file.")
-@click.option("--check-config", is_flag=True, help="Print every fault, or the effective configuration; then end.")
-@click.option("--config-schema", is_flag=True, help="Print the JSON Schema of the file; then end.")
-@click.pass_context
-def main(context: click.Context, path: Path | None, check_config: bool, config_schema: bool) -> None:
-    """Carries the telemetry, the secrets and the probes of the process beside it.
-
-    Exit codes: 0 after a drain, 69 an address or directory that is not to be had, 70 a bug, 78 a configuration with
-    faults.
-    """
-    context.obj = path
-    if config_schema:
-        _print_schema()
-    elif context.invoked_subcommand is None:
-        config = _read(path)
-        sys.exit(_print_config(config) if check_config else _run(config))
+    return Config
 
 
 def _read(path: Path | None) -> Config:
-    from sidecar.config import read_config  # noqa: PLC0415 - `--help` need not load the parts
+    from sidecar.config import read_config  # noqa: PLC0415 - see _kind
 
-    try:
-        return read_config(path, os.environ)
-    except ConfigError as error:
-        complain("\n".join(error.faults))
-        sys.exit(EX_CONFIG)
+    return read_config(path, os.environ)
 
 
-def _print_schema() -> None:
-    from runtime.config_schema import schema  # noqa: PLC0415 - see _read
-    from sidecar.config import Config  # noqa: PLC0415 - see _read
+def _text(config: Config) -> str:
+    from runtime.config import effective  # noqa: PLC0415 - see _kind
+    from runtime.config_text import to_toml  # noqa: PLC0415 - see _kind
+    from sidecar.console.bundle import redacted  # noqa: PLC0415 - see _kind
 
-    click.echo(json.dumps(schema(Config, title="Configuration of the sidecar"), indent=2))
-    sys.exit(EX_OK)
-
-
-def _print_config(config: Config) -> int:
-    from runtime.config import effective  # noqa: PLC0415 - see _read
-    from runtime.config_text import to_toml  # noqa: PLC0415 - see _read
-    from sidecar.console.bundle import redacted  # noqa: PLC0415 - see _read
-
-    click.echo(to_toml(redacted(effective(config))), nl=False)
-    return EX_OK
+    return to_toml(redacted(effective(config)))
 
 
 def _run(config: Config) -> int:
-    from runtime import log as logs  # noqa: PLC0415 - see _read
-    from runtime.run import run  # noqa: PLC0415 - see _read
-    from sidecar.console.recent import RecentLog  # noqa: PLC0415 - see _read
-    from sidecar.process import serve  # noqa: PLC0415 - see _read
+    from runtime import log as logs  # noqa: PLC0415 - see _kind
+    from runtime.run import run  # noqa: PLC0415 - see _kind
+    from sidecar.console.recent import RecentLog  # noqa: PLC0415 - see _kind
+    from sidecar.process import serve  # noqa: PLC0415 - see _kind
 
     logs.configure("sidecar", config.log.level)
     recent = RecentLog("sidecar")
@@ -79,6 +46,15 @@ def _run(config: Config) -> int:
     return run(lambda stop: serve(config, os.environ, recent, stop))
 
 
+COMMAND = Command(
+    name="sidecar",
+    does="Carries the telemetry, the secrets and the probes of the process beside it.",
+    kind=_kind,
+    read=_read,
+    text=_text,
+    run=_run,
+)
+main = COMMAND.group()
 add_commands(main)
 
 if __name__ == "__main__":
