@@ -6,7 +6,6 @@ team was paged more often than its budget (alert_budget in objectives.yaml), 69 
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prometheus_api import Prometheus, PrometheusError, complain, last_month, month
+from prometheus_api import Prometheus, PrometheusError, complain
+from report import asked
 
 HERE = Path(__file__).resolve().parent
 STEP_S = 60
@@ -133,27 +133,16 @@ def table(made: Sequence[Row], weekly: dict[str, float], budget: float, title: s
 
 def main(arguments: Sequence[str]) -> int:
     """Prints the report."""
-    parser = argparse.ArgumentParser(description="Alerts of a month")
-    parser.add_argument("--prometheus", required=True, help="URL of the server")
-    parser.add_argument(
-        "--month", default=last_month(datetime.now(UTC)), help="2026-10; the last whole one if not given"
-    )
-    parser.add_argument("--token-file", type=Path, help="file of a bearer token")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    asked = parser.parse_args(arguments)
-    try:
-        start, end = month(asked.month)
-    except ValueError:
-        parser.error(f"--month is {asked.month!r}; write it as 2026-10")
+    report = asked("Alerts of a month", arguments)
     budget = float(yaml.safe_load((HERE / "objectives.yaml").read_text())["alert_budget"]["pages_per_week"])
     try:
-        made = rows(collect(Prometheus(asked.prometheus, asked.token_file), start, end))
+        made = rows(collect(report.server, report.start, report.end))
     except PrometheusError as error:
         return complain(error)
-    weekly = pages_a_week(made, (end - start).days)
-    shown = {"month": asked.month, "alerts": [asdict(row) for row in made], "pages_a_week": weekly, "budget": budget}
-    text = json.dumps(shown, indent=1) if asked.json else table(made, weekly, budget, f"Alerts of {asked.month}")
-    sys.stdout.write(text + "\n")
+    weekly = pages_a_week(made, (report.end - report.start).days)
+    shown = {"month": report.month, "alerts": [asdict(row) for row in made], "pages_a_week": weekly, "budget": budget}
+    text = table(made, weekly, budget, f"Alerts of {report.month}")
+    sys.stdout.write((json.dumps(shown, indent=1) if report.as_json else text) + "\n")
     return int(any(count > budget for count in weekly.values()))
 
 

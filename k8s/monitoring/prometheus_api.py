@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +59,6 @@ class Prometheus:
         except (OSError, ValueError) as error:
             raise PrometheusError(f"{address}: {error}") from None
         return list(found["data"]["result"])
-
-
-def month(text: str) -> tuple[datetime, datetime]:
-    """Start and end of a month written 2026-10, in UTC.
-
-    Raises:
-        ValueError: it is written otherwise.
-    """
-    start = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
-    return start, start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
-
-
-def last_month(now: datetime) -> str:
-    """The month before the one that `now` is in."""
-    first = now.replace(day=1)
-    return f"{first.year - (first.month == 1):04d}-{(first.month - 2) % 12 + 1:02d}"
 
 
 def complain(error: PrometheusError) -> int:

@@ -7,17 +7,17 @@ objective was missed or has no data, 69 where Prometheus does not answer. The se
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from prometheus_api import Prometheus, PrometheusError, complain, last_month, month
+from prometheus_api import Prometheus, PrometheusError, complain
+from report import asked
 
 HERE = Path(__file__).resolve().parent
 STEP = "5m"
@@ -106,27 +106,15 @@ def table(levels: Sequence[Level], title: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Prints the report."""
-    parser = argparse.ArgumentParser(description="Service levels of a month")
-    parser.add_argument("--prometheus", required=True, help="URL of the server")
-    parser.add_argument(
-        "--month", default=last_month(datetime.now(UTC)), help="2026-10; the last whole one if not given"
-    )
-    parser.add_argument("--token-file", type=Path, help="file of a bearer token")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    asked = parser.parse_args(arguments)
-    try:
-        start, end = month(asked.month)
-    except ValueError:
-        parser.error(f"--month is {asked.month!r}; write it as 2026-10")
+    report = asked("Service levels of a month", arguments)
     objectives = yaml.safe_load((HERE / "objectives.yaml").read_text())["objectives"]
-    server = Prometheus(asked.prometheus, asked.token_file)
     try:
-        levels = [level(server, item, start, end) for item in objectives]
+        levels = [level(report.server, item, report.start, report.end) for item in objectives]
     except PrometheusError as error:
         return complain(error)
     shown = [asdict(item) | {"achieved": item.achieved, "budget_left": item.budget_left} for item in levels]
-    text = json.dumps({"month": asked.month, "objectives": shown}, indent=1)
-    sys.stdout.write((text if asked.json else table(levels, f"Service levels of {asked.month}")) + "\n")
+    text = json.dumps({"month": report.month, "objectives": shown}, indent=1)
+    sys.stdout.write((text if report.as_json else table(levels, f"Service levels of {report.month}")) + "\n")
     return int(not all(item.met for item in levels))
 
 
