@@ -1,36 +1,22 @@
-"""`python -m broker.orders.document` draws the life of an order into docs/orders.md; `--check` fails on drift."""
+"""`python -m broker.orders.document` draws the life of an order for docs/orders.md; `--check` fails on drift."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from broker.orders.lifecycle import diagram
+from broker.orders.drawing import drawing
+from broker.orders.lifecycle import TABLE
 
-PAGE = Path(__file__).parents[2] / "docs" / "orders.md"
-BEGIN, END = "<!-- life-cycle: generated -->\n", "<!-- end -->\n"
-
-
-def drawn(page: str) -> str:
-    """The page with the diagram as the table has it now.
-
-    Raises:
-        ValueError: the page has lost its marks.
-    """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"docs/orders.md needs the marks {BEGIN.strip()} and {END.strip()}")
-    return f"{head}{BEGIN}```mermaid\n{diagram()}```\n{END}{tail}"
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "order-life-cycle.svg"
 
 
 def main(arguments: list[str]) -> int:
     """0, or 1 where `--check` finds another picture than the table's."""
-    page = PAGE.read_text(encoding="utf-8")
-    fresh = drawn(page)
+    fresh = drawing(TABLE)
     if arguments == ["--check"]:
-        return int(fresh != page)
-    PAGE.write_text(fresh, encoding="utf-8")
+        return int(not PICTURE.is_file() or PICTURE.read_text(encoding="utf-8") != fresh)
+    PICTURE.write_text(fresh, encoding="utf-8")
     return 0
 
 

@@ -64,11 +64,3 @@ TABLE = MappingProxyType(
 def after(status: S, event: OrderEvent) -> S | None:
     """The status that follows, or None where the event does not apply: it is late, or a repetition."""
     return TABLE.get((status, event))
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation."""
-    lines = ["stateDiagram-v2", f"    [*] --> {S.RECEIVED}"]
-    lines += [f"    {start} --> {end}: {event}" for (start, event), end in TABLE.items()]
-    lines += [f"    {status} --> [*]" for status in S if status.is_final]
-    return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain import OrderStatus
-from broker.orders.lifecycle import TABLE, OrderEvent, after, diagram
+from broker.orders.lifecycle import TABLE, OrderEvent, after
 
 
 def test_every_status_can_be_reached_from_received() -> None:
@@ -39,8 +39,3 @@ def test_nothing_is_sent_twice(events: list[OrderEvent]) -> None:
         submissions += event is OrderEvent.SUBMIT and following is not None
         status = following or status
     assert submissions <= 1
-
-
-def test_diagram_has_every_move() -> None:
-    assert "    submitted --> unknown: lose\n" in diagram()
-    assert diagram().count(" --> ") == len(TABLE) + 1 + 4
