@@ -26,6 +26,7 @@ from broker.telemetry.emitter import Emitter
 from broker.telemetry.settings import TelemetrySettings
 from broker.telemetry.stream import TelemetryStream
 from broker.venue.rest import VenueRest
+from broker.venue.settings import VenueSettings
 from runtime.secret import Secret
 
 
@@ -112,35 +113,14 @@ def build_shard(
     conditions, emitter, resource = common
     stream: TelemetryStream | None = None
     if spread is not None:
-        settings = own_telemetry(config.telemetry, account)
-        conditions = Conditions(utc_now)
+        conditions, settings = Conditions(utc_now), own_telemetry(config.telemetry, account)
         emitter = Emitter(settings, resource={**resource, "broker.account": account})
         stream = TelemetryStream(emitter, settings, lambda: shard.own_health())  # noqa: PLW0108 - it does not exist yet
     venue_settings, orders = replace(config.venue, account=account, further_accounts=()), order_settings(config)
-    venue = VenueRest(
-        venue_settings,
-        token=access.token,
-        emit=emitter.emit,
-        chance=random.random,
-        on_unauthorized=access.on_unauthorized,
-        delivery_s=2 * MARGIN_SHARE * orders.lease_s,
-        beside=beside,
-    )
+    venue = _venue(venue_settings, access, emitter, lease_s=orders.lease_s, beside=beside)
     archive = Archive(database, account)
     recall = Recall(archive)
-    desk = Desk(
-        orders,
-        venue_settings,
-        venue=venue,
-        token=access.token,
-        emit=emitter.emit,
-        clock=utc_now,
-        chance=random.random,
-        on_unauthorized=access.on_unauthorized,
-        address=access.address,
-        spread=spread,
-        memory=recall,
-    )
+    desk = _desk(orders, venue_settings, venue, access, emitter=emitter, spread=spread, recall=recall)
     shard = Shard(
         account=account,
         name=account if spread is not None else "",
@@ -163,6 +143,46 @@ def build_shard(
         backfill=Backfill(database, venue, account=account, chance=random.random),
     )
     return shard
+
+
+def _venue(
+    settings: VenueSettings, access: Access, emitter: Emitter, *, lease_s: float, beside: VenueRest | None
+) -> VenueRest:
+    """What is sent is delivered within the gap between two owners, or not at all."""
+    return VenueRest(
+        settings,
+        token=access.token,
+        emit=emitter.emit,
+        chance=random.random,
+        on_unauthorized=access.on_unauthorized,
+        delivery_s=2 * MARGIN_SHARE * lease_s,
+        beside=beside,
+    )
+
+
+def _desk(
+    settings: OrderSettings,
+    venue_settings: VenueSettings,
+    venue: VenueRest,
+    access: Access,
+    *,
+    emitter: Emitter,
+    spread: Spread | None,
+    recall: Recall,
+) -> Desk:
+    return Desk(
+        settings,
+        venue_settings,
+        venue=venue,
+        token=access.token,
+        emit=emitter.emit,
+        clock=utc_now,
+        chance=random.random,
+        on_unauthorized=access.on_unauthorized,
+        address=access.address,
+        spread=spread,
+        memory=recall,
+    )
 
 
 class EveryAccount:
