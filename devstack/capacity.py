@@ -39,11 +39,11 @@ async def _measure(stack: Stack, orders_per_s: float) -> int:
         await flow.send(ORDERS)
         async with aiohttp.ClientSession() as session:
             reading = await settle(stack, session)
-            async with session.get(f"{stack.addresses['metrics']}/metrics") as answer:
-                page = await answer.text()
+            page = await _scraped(session, stack.addresses["metrics"])
+            own = await _scraped(session, stack.addresses["api"])
         records, size = (now - then for now, then in zip(_size(stack.records_file), before, strict=True))
         orders = reading.orders["received"]
-        _print(page, records / orders, size / orders, orders_per_s)
+        _print(page, own, (records / orders, size / orders), orders_per_s)
     finally:
         await stack.stop()
     return 0
@@ -55,10 +55,21 @@ def _size(path: Path) -> tuple[int, int]:
     return data.count(b"\n"), len(data)
 
 
-def _print(page: str, records: float, size: float, orders_per_s: float) -> None:
-    series = sum(1 for line in page.splitlines() if line and not line.startswith("#"))
+async def _scraped(session: aiohttp.ClientSession, address: str) -> str:
+    async with session.get(f"{address}/metrics") as answer:
+        return await answer.text()
+
+
+def _series(page: str) -> int:
+    return sum(1 for line in page.splitlines() if line and not line.startswith("#"))
+
+
+def _print(page: str, own: str, order: tuple[float, float], orders_per_s: float) -> None:
+    """`page` is the sidecar's, `own` that of the broker's process; `order` is records and bytes of logs an order."""
+    records, size = order
     rows = {
-        "series of one pod": f"{series}",
+        "series of one pod": f"{_series(page)}",
+        "series of the broker's process besides": f"{_series(own)}",
         "bytes of one scrape": f"{len(page.encode())}",
         "log records per order": f"{records:.2f}",
         "log bytes per order, as JSON": f"{size:.0f}",

@@ -42,9 +42,20 @@ def test_every_part_of_a_pipeline_is_defined() -> None:
 
 
 def test_the_shards_cover_all_pods() -> None:
-    rules = read("prometheus-agent.yaml")["scrape_configs"][0]["relabel_configs"]
-    sharding = [rule for rule in rules if rule.get("action") == "hashmod"]
-    assert [(rule["source_labels"], rule["modulus"]) for rule in sharding] == [(["__address__"], 8)]
+    for job in read("prometheus-agent.yaml")["scrape_configs"]:
+        sharding = [rule for rule in job["relabel_configs"] if rule.get("action") == "hashmod"]
+        assert [(rule["source_labels"], rule["modulus"]) for rule in sharding] == [(["__address__"], 8)]
+
+
+def test_the_agents_call_jobs_and_pods_as_the_alerts_do() -> None:
+    jobs = read("prometheus-agent.yaml")["scrape_configs"]
+    rules = yaml.safe_load((ROOT / "k8s" / "monitoring" / "prometheus-rules.yaml").read_text())["groups"]
+    asked = {rule["alert"]: rule["expr"] for group in rules for rule in group["rules"] if "alert" in rule}
+    assert [job["job_name"] for job in jobs] == ["broker-sidecar", "broker-api"]
+    assert 'job=~".*broker-sidecar.*"' in asked["SidecarDown"]
+    assert 'job="broker-api"' in asked["BrokerApiUnreachable"]
+    for job in jobs:
+        assert {"namespace", "pod"} <= {rule.get("target_label") for rule in job["relabel_configs"]}
 
 
 def test_mimir_has_room_for_the_series_of_the_page_and_half_as_many_again() -> None:
