@@ -482,3 +482,22 @@ async def test_venue_that_cannot_be_asked_is_a_reason_in_the_conditions_spelling
         desk.set_state(TradingState.HALTED, "tester", "a test")
         (trading,) = [item for item in desk.conditions() if item.name == "Trading"]
         assert (trading.ok, trading.reason) == (False, "Halted")
+
+
+async def test_start_whose_reads_get_no_turn_says_so_and_goes_on_when_they_do(
+    bench: Bench, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, ahead_s = asyncio.get_running_loop(), 0.0
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead_s)
+    async with bench.desk(wait_ready=False) as desk:
+        bench.rest.requests.obey(3600.0)
+        reasons: list[str] = []
+        while "NotSent" not in reasons:
+            ahead_s += 1.0
+            await asyncio.sleep(0)
+            reasons = [item.reason for item in desk.conditions() if item.name == "Venue"]
+        assert ahead_s > 4 * 20, "four tries, each with its deadline"
+        bench.rest.requests.open()
+        await wait_until(lambda: not blocked(desk))
+        assert (await desk.place(make_request())).order.status is OrderStatus.FILLED
