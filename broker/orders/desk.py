@@ -72,35 +72,41 @@ class Desk:
         self._chance = chance
         self._updates: Updates[Order | Quote] = Updates()
         self._conditions = Conditions(clock)
-        self._prices = Prices(
-            venue_settings,
-            venue=venue,
-            token=token,
-            emit=emit,
-            clock=clock,
-            chance=chance,
-            on_unauthorized=on_unauthorized,
-            known=lambda: list(self._tenure.keeper.instruments) if self._tenure is not None else [],
-        )
-        around = Surroundings(
-            settings=settings,
-            venue_settings=venue_settings,
-            venue=venue,
-            book=self._prices.book,
-            prices=self._prices.stream,
-            conditions=self._conditions,
-            token=token,
-            emit=emit,
-            clock=clock,
-            chance=chance,
-            on_change=self._updates.publish,
-            on_unauthorized=on_unauthorized,
-        )
+        self._prices = self._new_prices(token, on_unauthorized)
         self._replays = Replays(lambda: self._tenure, emit, memory or NoHistory())
         self._closer = Closer(
             venue, venue_settings.account, trader=self._trader, replays=self._replays, new_name=self._close_name
         )
-        self._tenancy = Tenancy(around, lease_of(settings, venue_settings.account, address, spread))
+        lease = lease_of(settings, venue_settings.account, address, spread)
+        self._tenancy = Tenancy(self._surroundings(token, on_unauthorized), lease)
+
+    def _new_prices(self, token: TokenSource, on_unauthorized: Callable[[Secret], None]) -> Prices:
+        return Prices(
+            self._venue_settings,
+            venue=self._venue,
+            token=token,
+            emit=self._emit,
+            clock=self._clock,
+            chance=self._chance,
+            on_unauthorized=on_unauthorized,
+            known=lambda: list(self._tenure.keeper.instruments) if self._tenure is not None else [],
+        )
+
+    def _surroundings(self, token: TokenSource, on_unauthorized: Callable[[Secret], None]) -> Surroundings:
+        return Surroundings(
+            settings=self._settings,
+            venue_settings=self._venue_settings,
+            venue=self._venue,
+            book=self._prices.book,
+            prices=self._prices.stream,
+            conditions=self._conditions,
+            token=token,
+            emit=self._emit,
+            clock=self._clock,
+            chance=self._chance,
+            on_change=self._updates.publish,
+            on_unauthorized=on_unauthorized,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
