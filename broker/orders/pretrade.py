@@ -13,20 +13,13 @@ from broker.orders import risk
 from broker.orders.keeper import Keeper
 from broker.orders.register import OPEN
 from broker.orders.settings import OrderSettings, RiskLimits
-from broker.telemetry.events import OrderStage, RiskCheck, RiskUtilisation
+from broker.telemetry.events import OrderStage, RiskCheck, RiskPassed, RiskUtilisation
 from broker.venue.book import QuoteBook
 from broker.venue.throttle import Bucket
 
 Emit = Callable[[tuple[Any, ...]], None]
 ACCOUNT = ""
 """Key of the account's own bucket; no client has an empty id."""
-
-
-def _told(denial: risk.Denial | None) -> tuple[RiskCheck, ...]:
-    return tuple(RiskCheck(check=name, result=result) for name, result in risk.outcomes(denial))
-
-
-PASSED = _told(None)
 
 
 class Pretrade:
@@ -56,13 +49,20 @@ class Pretrade:
         """Of this UTC day, as of the last sample of the account."""
 
     def verdict(self, request: OrderRequest) -> risk.Denial | None:
-        """The first denial, or None where the order may go; each check that was made is an event."""
+        """The first denial, or None where the order may go; each check that was made is counted."""
         started = perf_counter()
         found = risk.check(request, self._market(request), self._settings)
-        self._emit(OrderStage(stage="risk", duration_s=perf_counter() - started))
-        for event in PASSED if found is None else _told(found):
-            self._emit(event)
+        duration_s = perf_counter() - started
+        if found is None:
+            self._emit(RiskPassed(duration_s=duration_s))
+        else:
+            self._tell(found, duration_s)
         return found
+
+    def _tell(self, denial: risk.Denial, duration_s: float) -> None:
+        self._emit(OrderStage(stage="risk", duration_s=duration_s))
+        for name, result in risk.outcomes(denial):
+            self._emit(RiskCheck(check=name, result=result))
 
     def count(self, request: OrderRequest) -> None:
         """The order goes: it uses up rates, and later ones may be its duplicates."""

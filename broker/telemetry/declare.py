@@ -47,6 +47,8 @@ class Instrument:
     labels: tuple[str, ...] = ()
     only_when: Mapping[str, str] = field(default_factory=dict)
     measure: str = ""
+    constant: Mapping[str, str] = field(default_factory=dict)
+    """Labels whose values the declaration gives, beside those that the event brings."""
     presets: tuple[tuple[str, ...], ...] = ()
     """Values of `labels` whose series exist at zero before their first event: a rate sees that event."""
 
@@ -217,6 +219,8 @@ def _instrument_faults(item: Instrument, event: Event) -> Iterator[str]:
     for name in (*item.labels, *item.only_when):
         if name not in event.labels:
             yield f"{name!r} is not one of the event's labels"
+    if both := set(item.labels) & set(item.constant):
+        yield f"{sorted(both)} cannot be a label of the event and a constant one"
     if any(len(values) != len(item.labels) for values in item.presets):
         yield f"each preset needs a value for each of its {len(item.labels)} labels"
     if isinstance(item, Histogram) and not sound_bounds(item.buckets):
@@ -282,6 +286,6 @@ def _instrument(item: Instrument, constant_labels: Mapping[str, str]) -> pb.Inst
         labels=item.labels,
         bounds=item.bounds,
         only_when=item.only_when,
-        constant_labels=constant_labels,
+        constant_labels={**constant_labels, **item.constant},
         presets=[pb.LabelValues(values=values) for values in item.presets],
     )

@@ -61,7 +61,7 @@ def _metrics(catalogue: Catalogue) -> Iterator[str]:
 
 
 def _metric(item: Instrument) -> str:
-    labels = ", ".join(f"`{name}`" for name in item.labels)
+    labels = ", ".join(f"`{name}`" for name in (*item.labels, *item.constant))
     only = "".join(f" Only where `{name}` is `{value}`." for name, value in item.only_when.items())
     cells = (f"`{item.name}`", f"`{exposed(item)}`", KINDS[item.kind], item.unit, labels, item.description + only)
     return "| " + " | ".join(cells) + " |"

@@ -245,8 +245,15 @@ class PriceSample(NamedTuple):
     tradeable: int
 
 
+class RiskPassed(NamedTuple):
+    """Every pre-trade check was made and let an order pass."""
+
+    duration_s: float
+    """Of the stage."""
+
+
 class RiskCheck(NamedTuple):
-    """A pre-trade check was made."""
+    """A pre-trade check was made of an order that was denied."""
 
     check: str
     result: str

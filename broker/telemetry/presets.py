@@ -40,12 +40,8 @@ MISMATCHES = each("order", "foreign_order", "position", "balance", "trade")
 RECONCILES = each("ok", "mismatch", "moving", "failed")
 DRAINS = each("complete", "deadline")
 RELOADS = each("applied", "rejected")
-CHECKS: Presets = tuple(
-    product(
-        (
-            "account", "state", "instrument", "form", "precision", "size", "position", "tradeable", "stale_price",
-            "collar", "notional", "open_orders", "order_rate", "duplicate", "daily_loss", "circuit",
-        ),
-        ("passed", "denied"),
-    )
+CHECK_NAMES = (
+    "account", "state", "instrument", "form", "precision", "size", "position", "tradeable", "stale_price",
+    "collar", "notional", "open_orders", "order_rate", "duplicate", "daily_loss", "circuit",
 )  # fmt: skip
+CHECKS: Presets = tuple(product(CHECK_NAMES, ("passed", "denied")))

@@ -61,6 +61,14 @@ async def test_each_check_of_an_order_is_an_event(bench: Bench, make_request: Ma
     ]
 
 
+async def test_an_order_that_passes_all_checks_is_one_event(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        await desk.place(make_request())
+
+    assert len(bench.of("RiskPassed")) == 1
+    assert bench.of("RiskCheck") == []
+
+
 async def test_same_client_id_twenty_times_at_once_posts_once(
     bench: Bench, venue: FakeVenue, make_request: MakeRequest
 ) -> None:

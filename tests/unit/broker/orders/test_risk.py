@@ -12,6 +12,7 @@ from broker.orders.record import TradingState
 from broker.orders.risk import CHECKS, Denial, Market, Usage, check, is_reducing, outcomes
 from broker.orders.settings import OrderSettings, RiskLimits
 from broker.telemetry import presets
+from broker.telemetry.catalogue import CATALOGUE
 from tests.unit.broker.orders.samples import NOW, make_request
 
 EUR_USD = Instrument(
@@ -151,5 +152,9 @@ def test_checks_behind_a_denial_were_not_made() -> None:
     assert list(outcomes(denial)) == [("account", "passed"), ("state", "passed"), ("instrument", "denied")]
 
 
-def test_every_check_counts_from_zero() -> None:
+def test_every_check_counts_from_zero_and_with_an_order_that_passes() -> None:
+    (passed,) = (event for event in CATALOGUE.events if event.name == "broker.risk.passed")
     assert {name for name, _ in presets.CHECKS} == set(CHECKS)
+    assert [item.constant for item in passed.instruments if item.name == "broker.risk.checks"] == [
+        {"check": name, "result": "passed"} for name in CHECKS
+    ]

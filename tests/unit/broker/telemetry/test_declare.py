@@ -40,6 +40,16 @@ def test_a_definition_says_fields_instruments_and_log() -> None:
     assert (define.log.severity, define.log.body) == (pb.SEVERITY_INFO, "Sold")
 
 
+def test_an_instrument_has_its_own_constant_labels_beside_the_producers() -> None:
+    counters = [Counter(name="shop.doors", description="", constant={"door": door}) for door in ("front", "back")]
+    event = Event(Sale, "shop.opened", instruments=tuple(counters))
+    (define,) = Catalogue([event]).defines({"broker": "oanda"})
+    assert [dict(item.constant_labels) for item in define.instruments] == [
+        {"broker": "oanda", "door": "front"},
+        {"broker": "oanda", "door": "back"},
+    ]
+
+
 def test_an_event_without_a_log_has_no_template() -> None:
     assert not SHOP.defines({})[1].HasField("log")
 
@@ -65,6 +75,13 @@ class Wrong(NamedTuple):
         ({"instruments": (UpDownCounter(name="a", description="", measure="price"),)}, "'price' is not one of"),
         ({"instruments": (Counter(name="a", description="", labels=("shop",)),)}, "'shop' is not one of"),
         ({"instruments": (Counter(name="a", description="", only_when={"shop": "x"}),)}, "'shop' is not one of"),
+        (
+            {
+                "labels": ("shop",),
+                "instruments": (Counter(name="a", description="", labels=("shop",), constant={"shop": "x"}),),
+            },
+            "['shop'] cannot be a label of the event and a constant one",
+        ),
         (
             {
                 "measures": ("price",),

@@ -129,6 +129,21 @@ def test_only_when_measures_the_events_with_the_wanted_label() -> None:
     assert points(aggregate, "broker.orders")["filled", "oanda"].value == 1  # type: ignore[union-attr] # a number
 
 
+def test_a_constant_label_of_one_event_and_a_value_of_another_are_one_series() -> None:
+    bringing, fixed = order_define(), order_define(event_id=7, name="order.filled")
+    del fixed.instruments[0].labels[:]
+    fixed.instruments[0].constant_labels["status"] = "filled"
+    aggregate = Aggregate()
+    aggregate.begin(BROKER)
+    for define in (bringing, fixed):
+        aggregate.define(1, BROKER, event_type(define), recovery=False)
+    one, other = (orders([("filled", "buy", 1, "1")]) for _ in range(2))
+    other.event_id = 7
+    aggregate.apply(1, pb.Batch(first_sequence=1, count=2, groups=[one, other]), 10)
+    (point,) = points(aggregate, "broker.orders").values()
+    assert point.value == 2  # type: ignore[union-attr] # a number
+
+
 def test_more_series_than_the_limit_overflow_into_one_and_are_counted() -> None:
     aggregate = started(Limit(instrument=2))
     rows = [(f"status{number}", "buy", 0.5, "1") for number in range(5)]
