@@ -14,8 +14,9 @@ from aiohttp import web
 
 from broker.simulator import streams
 from broker.simulator.answers import HTML, AnswerError, encode, error
+from broker.simulator.context import Answer, Context
 from broker.simulator.faults import REQUEST_KINDS, FaultError, Rule, header_rule
-from broker.simulator.routes import Answer, Context, Endpoint, subscribed
+from broker.simulator.routes import Endpoint, subscribed
 from broker.simulator.venue import Seen, Subscription, Venue
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from broker.simulator import books, candles, configuration, ledger, trading, wire
-from broker.simulator.account import AccountBook
-from broker.simulator.answers import AnswerError, absent, invalid, shown
+from broker.simulator.answers import absent, shown
 from broker.simulator.clock import rfc3339
+from broker.simulator.context import Answer, Context
 from broker.simulator.instruments import LISTINGS
 from broker.simulator.market import HOME
-from broker.simulator.matching import Matching
-from broker.simulator.venue import Venue
-
-Answer = tuple[int, dict[str, Any]]
-LARGEST_COUNT = 500
-DEFAULT_COUNT = 50
-
-
-@dataclass(slots=True, kw_only=True)
-class Context:
-    """One request, read."""
-
-    venue: Venue
-    book: AccountBook
-    request_id: str
-    path: str
-    parts: Mapping[str, str]
-    query: Mapping[str, str]
-    body: Any
-    headers: dict[str, str]
-    """Of the answer; an endpoint may add to them."""
-    lag_s: float = 0.0
-    """How far behind the log a reader is kept."""
-
-    @property
-    def rules(self) -> Matching:
-        """What the venue does to the account, now."""
-        return self.venue.matching(self.book, self.request_id)
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """The log as far as this reader sees it."""
-        return self.book.log[: self.venue.visible(self.book, self.lag_s)]
 
 
 def accounts(ask: Context) -> Answer:
@@ -64,7 +30,7 @@ def summary(ask: Context) -> Answer:
 
 def instruments(ask: Context) -> Answer:
     """GET instruments."""
-    names = _names(ask, required=False)
+    names = ask.names(required=False)
     return 200, shown(ask.book, instruments=[LISTINGS[name].wire() for name in names])
 
 
@@ -96,7 +62,7 @@ def orders(ask: Context) -> Answer:
         and ask.query.get("instrument") in (None, item.spec.instrument)
         and (before is None or int(item.id) < before)
     ]
-    return 200, shown(ask.book, orders=[wire.order(item) for item in found[::-1][: _count(ask)]])
+    return 200, shown(ask.book, orders=[wire.order(item) for item in found[::-1][: ask.count]])
 
 
 def pending_orders(ask: Context) -> Answer:
@@ -142,7 +108,7 @@ def trades(ask: Context) -> Answer:
         and (before is None or int(item.id) < before)
     ]
     prices = ask.venue.market.prices
-    return 200, shown(ask.book, trades=[wire.trade(item, ask.book, prices) for item in found[::-1][: _count(ask)]])
+    return 200, shown(ask.book, trades=[wire.trade(item, ask.book, prices) for item in found[::-1][: ask.count]])
 
 
 def open_trades(ask: Context) -> Answer:
@@ -187,7 +153,7 @@ def open_positions(ask: Context) -> Answer:
 
 def position(ask: Context) -> Answer:
     """GET positions/{instrument}: zeros once it was traded, 404 before."""
-    name = _instrument(ask)
+    name = ask.instrument
     if name not in ask.book.traded():
         raise absent("NO_SUCH_POSITION", "The Position specified does not exist")
     return 200, shown(ask.book, position=_position(ask, name))
@@ -195,7 +161,7 @@ def position(ask: Context) -> Answer:
 
 def close_position(ask: Context) -> Answer:
     """PUT positions/{instrument}/close."""
-    return 200, trading.close_position(ask.rules, _instrument(ask), ask.body)
+    return 200, trading.close_position(ask.rules, ask.instrument, ask.body)
 
 
 def pricing(ask: Context) -> Answer:
@@ -203,7 +169,7 @@ def pricing(ask: Context) -> Answer:
     prices = ask.venue.market.prices
     found: dict[str, Any] = {
         "time": rfc3339(ask.venue.clock.now_ns()),
-        "prices": [wire.price(prices[name], prices) for name in _names(ask, required=True)],
+        "prices": [wire.price(prices[name], prices) for name in ask.names(required=True)],
     }
     if ask.query.get("includeHomeConversions", "").lower() == "true":
         quotes = sorted({LISTINGS[item["instrument"]].quote_currency for item in found["prices"]} | {HOME})
@@ -214,27 +180,27 @@ def pricing(ask: Context) -> Answer:
 def transaction_pages(ask: Context) -> Answer:
     """GET transactions: addresses of pages."""
     now = rfc3339(ask.venue.clock.now_ns())
-    return 200, _seen(ask, **ledger.pages(ask.log, ask.query, ask.path, now))
+    return 200, ask.seen(**ledger.pages(ask.log, ask.query, ask.path, now))
 
 
 def transaction(ask: Context) -> Answer:
     """GET transactions/{id}."""
-    return 200, _seen(ask, transaction=ledger.one(ask.log, ask.parts["transaction"]))
+    return 200, ask.seen(transaction=ledger.one(ask.log, ask.parts["transaction"]))
 
 
 def transaction_range(ask: Context) -> Answer:
     """GET transactions/idrange."""
-    return 200, _seen(ask, transactions=ledger.between(ask.log, ask.query))
+    return 200, ask.seen(transactions=ledger.between(ask.log, ask.query))
 
 
 def transactions_since(ask: Context) -> Answer:
     """GET transactions/sinceid."""
-    return 200, _seen(ask, transactions=ledger.since(ask.log, ask.query))
+    return 200, ask.seen(transactions=ledger.since(ask.log, ask.query))
 
 
 def instrument_candles(ask: Context) -> Answer:
     """GET instruments/{instrument}/candles."""
-    return 200, candles.answer(ask.venue.market, _instrument(ask), ask.query, ask.venue.clock.now_ns())
+    return 200, candles.answer(ask.venue.market, ask.instrument, ask.query, ask.venue.clock.now_ns())
 
 
 def latest_candles(ask: Context) -> Answer:
@@ -254,7 +220,7 @@ def position_book(ask: Context) -> Answer:
 
 def _book(ask: Context, kind: str) -> Answer:
     """A snapshot, zipped whether or not the client takes that, with links to those before and after."""
-    name, now_ns = _instrument(ask), ask.venue.clock.now_ns()
+    name, now_ns = ask.instrument, ask.venue.clock.now_ns()
     at_s = books.taken_s(ask.query, now_ns)
     ask.headers |= {"Content-Encoding": "gzip", "Link": books.links(ask.path, at_s, now_ns)}
     return 200, {kind: books.snapshot(ask.venue.market, kind, name, at_s)}
@@ -299,36 +265,8 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
 )
 
 
-def _seen(ask: Context, **found: Any) -> dict[str, Any]:
-    return {**found, "lastTransactionID": str(ask.venue.visible(ask.book, ask.lag_s))}
-
-
 def _position(ask: Context, name: str) -> dict[str, Any]:
     return wire.position(name, ask.book, ask.venue.market.prices)
-
-
-def _count(ask: Context) -> int:
-    count = ledger.whole(ask.query.get("count", str(DEFAULT_COUNT)), "count")
-    if not 0 < count <= LARGEST_COUNT:
-        raise invalid("count")
-    return count
-
-
-def _instrument(ask: Context) -> str:
-    name = ask.parts["instrument"]
-    if name not in ask.venue.market.prices:
-        raise invalid("instrument")
-    return name
-
-
-def _names(ask: Context, *, required: bool) -> list[str]:
-    text = ask.query.get("instruments", "")
-    if not text and required:
-        raise AnswerError(400, {"errorMessage": "Missing argument 'instruments'"})
-    names = text.split(",") if text else list(ask.venue.market.prices)
-    if any(name not in ask.venue.market.prices for name in names):
-        raise invalid("instruments")
-    return names
 
 
 def subscribed(ask: Context) -> frozenset[str]:
@@ -337,4 +275,4 @@ def subscribed(ask: Context) -> frozenset[str]:
     Raises:
         AnswerError: none, or one that is not listed.
     """
-    return frozenset(_names(ask, required=True))
+    return frozenset(ask.names(required=True))
