@@ -131,6 +131,7 @@ class Exchange:
         done: Callable[[], bool],
         farewell: pb.PublishRequest | None,
     ) -> None:
+        ended: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read(call))
@@ -139,7 +140,10 @@ class Exchange:
                     await self._put(call, message.SerializeToString())
                 await self._finish(call, reading)
         except* (grpc.aio.AioRpcError, StreamEndedError, TimeoutError, asyncio.InvalidStateError) as group:
-            raise _first(group) from None
+            ended = _first(group)
+        # Not in the clause: before Python 3.11.4 what is raised there comes out in a group (cpython, gh-103590).
+        if ended is not None:
+            raise ended
 
     async def _finish(self, call: Call, reading: asyncio.Task[None]) -> None:
         """Ends the stream and waits for the sidecar to have read it: a cancelled call would lose the last words."""
