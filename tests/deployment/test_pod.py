@@ -116,6 +116,22 @@ async def order(pod: Pod, around: Surroundings) -> dict[str, Any]:
         return dict(await answer.json())
 
 
+async def scraped(pod: Pod, around: Surroundings) -> str:
+    """The page of the broker's process, asked as the ServiceMonitor says."""
+    (endpoint,) = only(rendered("production"), "ServiceMonitor", "broker-api")["spec"]["endpoints"]
+    context = ssl.create_default_context(cadata=around.bao.call("GET", "pki/cert/ca")["data"]["certificate"])
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+        session.get(
+            f"{endpoint['scheme']}://{pod.address}:8080{endpoint['path']}",
+            ssl=context,
+            server_hostname=endpoint["tlsConfig"]["serverName"],
+        ) as answer,
+    ):
+        assert answer.status == 200
+        return await answer.text()
+
+
 async def order_soon(pod: Pod, around: Surroundings) -> dict[str, Any]:
     """The same for a pod that may have to wait out the Lease of one that is gone, as a ready standby."""
     async with asyncio.timeout(60):
@@ -220,3 +236,24 @@ async def test_a_killed_sidecar_restarts_and_the_broker_goes_on(around: Surround
         await pod.until(lambda: pod.restarts == {"sidecar": 1} and pod.is_ready)
         assert (await order(pod, around))["status"] == "filled"
         assert pod.running["broker"] == before
+        assert '"severity": "ERROR"' not in await pod.logs("broker"), (
+            "a sidecar that restarts is no fault of the broker"
+        )
+
+
+async def test_the_brokers_own_page_tells_prometheus_that_its_sidecar_is_away(around: Surroundings) -> None:
+    async with prepared(around, scale=1.0) as (pod, _):
+        await pod.start()
+        await pod.until(lambda: pod.is_ready)
+        assert "\nbroker_emitter_connected_streams 1.0\n" in await scraped(pod, around)
+        await pod.signal("sidecar", "KILL")
+        async with asyncio.timeout(8):  # its back-off is ten seconds; the broker samples itself meanwhile
+            while "\nbroker_emitter_connected_streams 0.0\n" not in (page := await scraped(pod, around)):
+                await asyncio.sleep(0.05)
+            while "\nbroker_emitter_held_events 0.0\n" in page:
+                page = await scraped(pod, around)
+                await asyncio.sleep(0.05)
+        await pod.until(lambda: pod.restarts == {"sidecar": 1} and pod.is_ready)
+        async with asyncio.timeout(10):
+            while "\nbroker_emitter_connected_streams 1.0\n" not in await scraped(pod, around):
+                await asyncio.sleep(0.05)
