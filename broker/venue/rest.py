@@ -148,9 +148,8 @@ class VenueRest:
                 async with asyncio.timeout(self._settings.request_deadline_s):
                     lane = await self._take(precedence)
         except TimeoutError:
-            late = errors.NotSentError(NO_TURN, operation=call.operation)
-            self._report(call, late)
-            raise late from None
+            # Neither a fault of the venue's nor a request to it; the queue's depth and the retries are measured.
+            raise errors.NotSentError(NO_TURN, operation=call.operation) from None
         except errors.NotSentError as error:
             self._count(call, None, perf_counter() - started)
             self._failed(call, error)
