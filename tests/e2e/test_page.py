@@ -28,7 +28,10 @@ async def test_a_fault_at_the_venue_pages_and_its_end_resolves(tmp_path: Path) -
         running_alertmanager(tmp_path, quick=not AS_SHIPPED) as alertmanager,
         running_prometheus(
             tmp_path / "prometheus",
-            {stack.addresses["metrics"].removeprefix("http://"): POD},
+            {
+                stack.addresses["metrics"].removeprefix("http://"): POD,
+                stack.addresses["api"].removeprefix("http://"): {**POD, "job": "broker-api"},
+            },
             alertmanager=alertmanager.url,
             rules=as_shipped() if AS_SHIPPED else quick(),
             every="15s" if AS_SHIPPED else "1s",

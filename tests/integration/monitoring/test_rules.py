@@ -70,6 +70,36 @@ def test_burn_factors_are_those_of_the_budget_and_the_window() -> None:
     assert len(factors) == len(OBJECTIVES["objectives"]) * len(OBJECTIVES["burn"])
 
 
+@pytest.mark.parametrize(("sidecars", "fires"), [("1x60", True), ("_x60", False)], ids=["known", "unknown"])
+def test_no_target_of_the_brokers_own_pages_pages_where_sidecars_are_known(
+    tmp_path: Path, sidecars: str, *, fires: bool
+) -> None:
+    """Where none is known, BrokerMissing says so."""
+    groups = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]
+    (group,) = [item for item in groups if item["name"] == "broker.process"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [group]}))
+    (alert,) = group["rules"]
+    expected = {
+        "exp_labels": {"job": "broker-api", "severity": "page", "team": "platform"},
+        "exp_annotations": {
+            **alert["annotations"],
+            "summary": "Prometheus asks no broker how its process stands",
+        },
+    }
+    case = {
+        "interval": "30s",
+        "input_series": [{"series": 'up{job="broker/broker-sidecar",pod="broker-1"}', "values": sidecars}],
+        "alert_rule_test": [
+            {"eval_time": "1m", "alertname": alert["alert"], "exp_alerts": []},
+            {"eval_time": "20m", "alertname": alert["alert"], "exp_alerts": [expected] if fires else []},
+        ],
+    }
+    tree = {"rule_files": ["rules.yaml"], "evaluation_interval": "30s", "tests": [case]}
+    (tmp_path / "absent.yaml").write_text(yaml.safe_dump(tree))
+    result = promtool("test", "rules", str(tmp_path / "absent.yaml"))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def burn_test(bad_per_minute: float, hour: str, alert: str, orders_per_minute: float = 100) -> dict[str, Any]:
     """Ninety minutes of orders, one in a hundred bad or as told, starting at an hour of Wednesday or Saturday."""
     return {
