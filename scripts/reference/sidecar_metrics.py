@@ -20,6 +20,9 @@ They stand on `/metrics` beside those of the producers ([the broker's](../teleme
 collector too where `otlp.own_metrics` says so. Two histograms besides: `sidecar_loop_lag_seconds` (how much later
 than asked the event loop came back) and `telemetry_export_duration_seconds` (time that the collector took to answer,
 by `signal` and `outcome`).
+
+This page is the sidecar's, port 9464. The broker's own process has one of its own, on the order API's port:
+[metrics of the broker's process](process-metrics.md).
 """
 
 
