@@ -18,6 +18,11 @@ def test_tag_comes_back_from_the_venue() -> None:
     assert len(str(ClientTag(owner="o" * 60, epoch=10**9, order_id=order_id(1, 2), caller=tag.caller))) <= 128
 
 
+def test_names_at_the_venue_are_the_same_from_release_to_release() -> None:
+    assert order_id(1_795_000_000_000, 1 << 70) == "01M7Q5CQG00100000000000000"
+    assert caller_digest("flow", "a-1") == "gvtvf4gl5vjzlqwt"
+
+
 def test_what_others_wrote_is_no_tag() -> None:
     for text in (None, "", "my-order-1", "bk.a.b.c.d", "bk.a.1.c", "xx.a.1.c.d"):
         assert parse_tag(text) is None
