@@ -35,10 +35,10 @@ def _input(value: float, source: str) -> Any:
 class Pod:
     """What one pod makes."""
 
-    idle_events_per_s: float = _input(12.0, RUN)
-    events_per_order: float = _input(17.1, RUN)
-    records_per_order: float = _input(5.2, RUN)
-    series: float = _input(840, RUN)
+    idle_events_per_s: float = _input(5.0, RUN)
+    events_per_order: float = _input(15.6, RUN)
+    records_per_order: float = _input(4.4, RUN)
+    series: float = _input(913, RUN + "; 22 of them the broker's own process")
     record_bytes: float = _input(394, RUN + "; JSON, without the resource's attributes")
     sidecar_idle_cores: float = _input(0.02, RUN)
     sidecar_us_per_event: float = _input(164.0, RUN + "; beyond idle, in batches of a few events")

@@ -59,7 +59,7 @@ def test_the_agents_call_jobs_and_pods_as_the_alerts_do() -> None:
 
 
 def test_mimir_has_room_for_the_series_of_the_page_and_half_as_many_again() -> None:
-    assert read("mimir.yaml")["limits"]["max_global_series_per_user"] == 10_000 * 840 * 1.5
+    assert read("mimir.yaml")["limits"]["max_global_series_per_user"] == 10_000 * 913 * 1.5
 
 
 def test_streams_roll_over_before_a_shard_is_too_large_and_end() -> None:
