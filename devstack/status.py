@@ -81,12 +81,16 @@ def _lease(status: dict[str, Any]) -> str:
 
 
 async def settle(stack: Stack, session: aiohttp.ClientSession, deadline_s: float = 5.0) -> Reading:
-    """The reading of the first moment of rest after the flow ended, or the last one before the deadline."""
-    end = time.monotonic() + deadline_s
+    """The reading of the first moment of rest after the flow ended, or the last one before the deadline.
+
+    A ledger balances also while the broker still holds the last events back for its batch: two readings must agree.
+    """
+    end, before = time.monotonic() + deadline_s, None
     while True:
         reading = await read(stack, session)
-        logs = reading.status.get("ledger", {}).get("logs", {})
-        at_rest = is_balanced(reading.status.get("ledger", {})) and not logs.get("queued")
+        ledger = reading.status.get("ledger", {})
+        at_rest = is_balanced(ledger) and not ledger.get("logs", {}).get("queued") and reading.orders == before
+        before = reading.orders
         if at_rest or time.monotonic() > end:
             return reading
         await asyncio.sleep(0.1)
