@@ -137,13 +137,12 @@ class Keeper:
         return self._clock()
 
     def put_intent(self, entry: Entry) -> int:
-        """Takes an entry that is to be sent; the journal position behind it. The disk works on it from here on.
+        """Takes an entry that is to be sent; the journal position behind it.
 
         Raises:
             JournalError: it is not in the journal; memory is as before.
         """
         position = self._write(record.entry_record(entry))
-        self.journal.begin_sync()
         self._take(entry)
         return position
 

@@ -80,6 +80,7 @@ class Submission:
         except JournalError as error:
             self._deny_unkept(entry, error)
             return None
+        self._keeper.journal.begin_sync()
         return position
 
     async def run(self, entry: Entry, position: int, *, opens: bool) -> None:
@@ -88,14 +89,13 @@ class Submission:
         Nothing is sent before the intent is on the disk, nor by who no longer owns the account.
         """
         started = perf_counter()
-        call = call_of(entry)
         try:
             await self._keeper.journal.wait_synced(position)
         except JournalError as error:
             self._deny_unkept(entry, error)
             return
         self._stage("journal", started)
-        await self._send(entry, call, opens=opens)
+        await self._send(entry, opens=opens)
 
     def _deny_unkept(self, entry: Entry, error: JournalError) -> None:
         log.error("order journal unavailable", extra={"order_id": entry.id, "fault": str(error)})
@@ -109,11 +109,11 @@ class Submission:
             return f"TRADING_{state.name}"
         return None
 
-    async def _send(self, entry: Entry, call: Call, *, opens: bool) -> None:
+    async def _send(self, entry: Entry, *, opens: bool) -> None:
         started = perf_counter()
         self.circuit = self.circuit.sent(monotonic())
         try:
-            answer = await self._sender.submit(call, hindrance=lambda: self._hindrance(opens=opens))
+            answer = await self._sender.submit(call_of(entry), hindrance=lambda: self._hindrance(opens=opens))
         except errors.RefusedError as error:
             self._count(failed=False)
             self._refused(entry, error)

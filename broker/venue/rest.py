@@ -143,10 +143,7 @@ class VenueRest:
         """A connection to send on, when the venue's rate limit and those before us let it be ours."""
         started = perf_counter()
         try:
-            lane = self.pool.take() if self.requests.try_enter(precedence) else None
-            if lane is None:
-                async with asyncio.timeout(self._settings.request_deadline_s):
-                    lane = await self._take(precedence)
+            lane = await self._take(precedence)
         except TimeoutError:
             # Neither a fault of the venue's nor a request to it; the queue's depth and the retries are measured.
             raise errors.NotSentError(NO_TURN, operation=call.operation) from None
@@ -162,11 +159,14 @@ class VenueRest:
             self.pool.put(lane)
 
     async def _take(self, precedence: Precedence) -> Lane:
-        """A lane as soon as it may be ours; again from the queue where it died between."""
-        while True:
-            await self.requests.enter(precedence)
-            if (lane := self.pool.take()) is not None:
-                return lane
+        """A lane: at once and without a timer where one is free, else in turn; again where it died between."""
+        if self.requests.try_enter(precedence) and (lane := self.pool.take()) is not None:
+            return lane
+        async with asyncio.timeout(self._settings.request_deadline_s):
+            while True:
+                await self.requests.enter(precedence)
+                if (lane := self.pool.take()) is not None:
+                    return lane
 
     async def summary(self) -> Account:
         """The account's summary."""

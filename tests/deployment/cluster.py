@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,15 +70,23 @@ class Cluster:
         `kubectl wait` gives up on a definition whose status nobody has written yet.
         """
         self.apply(*definitions)
-        ends_s = time.monotonic() + ESTABLISHED_S
-        while not all(map(_is_established, json.loads(self.kubectl("get", "crd", "-o", "json"))["items"])):
-            assert time.monotonic() < ends_s, "the server does not establish the custom resources"
-            time.sleep(0.2)
+        until(
+            lambda: all(map(_is_established, json.loads(self.kubectl("get", "crd", "-o", "json"))["items"])),
+            ESTABLISHED_S,
+        )
 
     def token(self, account: str, namespace: str = "broker", audience: str | None = None) -> str:
         """A token of a service account, from the TokenRequest API as the kubelet asks for it."""
         audiences = [f"--audience={audience}"] if audience else []
         return self.kubectl("create", "token", account, "-n", namespace, "--duration=1h", *audiences).strip()
+
+
+def until(is_so: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Waits until something of the cluster is so."""
+    ends_s = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < ends_s, is_so
+        time.sleep(0.2)
 
 
 def _is_established(definition: Manifest) -> bool:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from time import monotonic, sleep
 from urllib.parse import parse_qs, urlsplit
 
 from lightkube import Client, KubeConfig
@@ -121,11 +120,3 @@ def answering(answers: Answers) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
-
-
-def until(what: Callable[[], bool], within_s: float = 60.0) -> None:
-    """Waits until `what` holds."""
-    ends_s = monotonic() + within_s
-    while not what():
-        assert monotonic() < ends_s, what
-        sleep(BEAT_S)

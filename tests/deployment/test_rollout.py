@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deployment.cluster import Cluster, custom_definitions, running_cluster
-from tests.deployment.controllers import Answers, answering, definitions, running_controllers, until
+from tests.deployment.cluster import Cluster, custom_definitions, running_cluster, until
+from tests.deployment.controllers import Answers, answering, definitions, running_controllers
 from tests.deployment.rendering import Manifest, rendered
 
 pytestmark = [

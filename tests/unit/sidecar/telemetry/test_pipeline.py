@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ from tests.unit.sidecar.telemetry.batches import (
     sample_define,
     samples,
 )
-from tests.unit.sidecar.telemetry.test_hostile import mutated
+from tests.unit.sidecar.telemetry.test_hostile import mutated, seeded
 
 
 def settings(place: Path, **changes: Any) -> TelemetrySettings:
@@ -214,9 +213,7 @@ async def test_a_stream_of_another_producer_is_unaffected_by_garbage(tmp_path: P
 
 
 async def test_mutated_messages_on_the_wire_end_their_own_stream_only(tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(1 << 32)
-    print("seed", seed)
-    chance, socket = random.Random(seed), settings(tmp_path).socket
+    chance, socket = seeded(), settings(tmp_path).socket
     sound = [
         pb.PublishRequest(hello=hello("bad")),
         pb.PublishRequest(define=order_define()),
