@@ -10,11 +10,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from bench.orders import RATE, request
 from broker.domain import Instrument, Order, OrderStatus, Quote

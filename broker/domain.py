@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 
 class OrderType(StrEnum):
@@ -83,8 +84,7 @@ class OrderStatus(StrEnum):
 _FINAL = frozenset({OrderStatus.DENIED, OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protection:
+class Protection(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An order to attach when the order fills: a price, or a distance from the fill's price."""
 
     price: Decimal | None = None
@@ -92,8 +92,7 @@ class Protection:
     guaranteed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRequest:
+class OrderRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a caller asks for."""
 
     client_order_id: str
@@ -127,8 +126,7 @@ class OrderRequest:
     """W3C trace context of the caller."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fill:
+class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One trade that an order made."""
 
     transaction_id: str
@@ -143,8 +141,7 @@ class Fill:
     """Trades opened, reduced or closed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An order as we know it: what was asked, where it stands, what it did."""
 
     id: str
@@ -166,8 +163,7 @@ class Order:
         return sum((fill.units for fill in self.fills), Decimal(0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instrument:
+class Instrument(Struct, frozen=True, kw_only=True):
     """What the venue says of an instrument."""
 
     name: str
@@ -182,8 +178,7 @@ class Instrument:
     kind: str = "CURRENCY"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
+class Quote(Struct, frozen=True, kw_only=True):
     """The latest price of an instrument."""
 
     instrument: str
@@ -195,8 +190,7 @@ class Quote:
     tradeable: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(Struct, frozen=True, kw_only=True):
     """Net holding of an instrument."""
 
     instrument: str
@@ -207,8 +201,7 @@ class Position:
     realized_profit: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(Struct, frozen=True, kw_only=True):
     """The venue's summary of an account."""
 
     id: str

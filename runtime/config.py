@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,7 +84,7 @@ def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
     if path is None:
         return {}, []
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), []
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal), []
     except OSError as error:
         return {}, [f"{path}: cannot be read ({error.strerror}); give a file that exists"]
     except ValueError as error:
@@ -158,7 +160,7 @@ def _broken(rule: Rule, value: Any) -> list[str]:
     found = []
     if rule.choices and value not in rule.choices:
         found.append(f"must be one of {', '.join(rule.choices)}")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         if rule.minimum is not None and value < rule.minimum:
             found.append(f"must be at least {rule.minimum}, is {value}")
         if rule.maximum is not None and value > rule.maximum:
@@ -204,8 +206,8 @@ def _scalar(hint: Any, raw: Any) -> Any:
         return _from_text(hint, str(raw))
     if hint is Path and isinstance(raw, str):
         return Path(raw)
-    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
+    if hint in _NUMBERS and isinstance(raw, (int, float, Decimal)) and not isinstance(raw, bool):
+        return _finite(hint(str(raw)))
     if not isinstance(raw, hint) or (hint is int and isinstance(raw, bool)):
         raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is {_shape(raw)}")
     return raw
@@ -217,12 +219,26 @@ def _from_text(hint: Any, text: str) -> Any:
             raise TypeError("must be true or false")
         return _BOOLEANS[text.lower()]
     try:
-        return hint(text)
-    except ValueError as error:
+        return _finite(hint(text)) if hint in _NUMBERS else hint(text)
+    except (ValueError, InvalidOperation) as error:
         raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is a text of {len(text)} characters") from error
 
 
-_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+def _finite(value: Any) -> Any:
+    if not math.isfinite(value):
+        raise TypeError("must be a finite number")
+    return value
+
+
+_NUMBERS = (float, Decimal)
+_WORDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    Decimal: "a number",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 def _shape(raw: Any) -> str:
@@ -231,22 +247,26 @@ def _shape(raw: Any) -> str:
         return f"a text of {len(raw)} characters"
     if isinstance(raw, (list, dict)):
         return f"{'an array' if isinstance(raw, list) else 'a table'} of {len(raw)}"
-    return {bool: "a boolean", int: "a whole number", float: "a number"}.get(type(raw), type(raw).__name__)
+    kind = type(raw)
+    return _WORDS[kind] if kind in {int, float, Decimal} else {bool: "a boolean"}.get(kind, kind.__name__)
 
 
 def effective(config: Any) -> Tree:
     """The configuration as a tree of plain values, defaults included."""
     return {
-        item.name: effective(value) if is_dataclass(value := getattr(config, item.name)) else _plain(value)
+        item.name: effective(value) if is_dataclass(value := getattr(config, item.name)) else plain(value)
         for item in dataclasses.fields(config)
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting's value as TOML and JSON have it."""
     if is_dataclass(value):
         return effective(value)
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Decimal):
+        return float(value)
     return str(value) if isinstance(value, Path) else value

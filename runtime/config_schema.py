@@ -5,13 +5,21 @@ from __future__ import annotations
 import types
 import typing
 from dataclasses import MISSING, Field, fields, is_dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from runtime.config import Rule, effective
+from runtime.config import Rule, plain
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_SCALARS: dict[Any, str] = {str: "string", Path: "string", int: "integer", float: "number", bool: "boolean"}
+_SCALARS: dict[Any, str] = {
+    str: "string",
+    Path: "string",
+    int: "integer",
+    float: "number",
+    Decimal: "number",
+    bool: "boolean",
+}
 Schema = dict[str, Any]
 
 
@@ -51,7 +59,7 @@ def _property(hint: Any, item: Field[Any]) -> Schema:
         found.update({"enum": list(rule.choices)} if rule.choices else {})
     default = item.default_factory() if item.default_factory is not MISSING else item.default
     if default is not MISSING and default is not None:
-        found["default"] = _plain(default)
+        found["default"] = plain(default)
     return found
 
 
@@ -66,13 +74,3 @@ def _type(hint: Any) -> Schema:
     if origin is dict:
         return {"type": "object", "additionalProperties": _type(arguments[1])}
     return {"type": _SCALARS[hint]}
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return effective(value)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return str(value) if isinstance(value, Path) else value

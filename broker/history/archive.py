@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from broker.domain import Order
 from broker.history import tables
 from broker.history.database import Database
-from broker.history.rows import ORDER
 
+_ORDER = msgspec.json.Decoder(Order)
 EXPORT_PAGE = 200
 """Rows are made on the event loop, where orders wait meanwhile: a thousand would hold it five times as long."""
 
@@ -96,7 +97,7 @@ class Archive:
         query = sa.select(tables.orders.c.document).where(mine, *conditions).limit(1)
         async with self._database.transaction() as connection:
             document = (await connection.execute(query)).scalar()
-        return ORDER.validate_json(document) if document is not None else None
+        return _ORDER.decode(document) if document is not None else None
 
     async def page(self, kind: Kind, wanted: Filter, *, limit: int, cursor: str | None = None) -> Page:
         """At most `limit` rows behind `cursor`.

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter
+import msgspec
 
 from broker.average_price import average_price
 from broker.domain import Order
 from broker.orders.changes import Change
 
 Row = dict[str, Any]
-ORDER = TypeAdapter(Order)
+_ENCODER = msgspec.json.Encoder()
 _REASON = 200
 
 
@@ -61,7 +61,7 @@ def order_row(order: Order) -> Row:
         "venue_order_id": order.venue_order_id,
         "created_at": order.created_at,
         "updated_at": order.updated_at,
-        "document": ORDER.dump_json(order, exclude_defaults=True).decode(),
+        "document": _ENCODER.encode(order).decode(),
     }
 
 

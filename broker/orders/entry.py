@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.domain import Order, OrderRequest, OrderStatus
 
@@ -21,8 +23,7 @@ class Action(StrEnum):
     """None of ours: found at the venue."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One order in the journal and in memory."""
 
     order: Order

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import product
+
+from msgspec import Struct
 
 FAMILY = "bk"
 """Every client id of this program starts so, whoever runs it."""
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+RFC4648 = "abcdefghijklmnopqrstuvwxyz234567"
 _RANDOM_BITS = 80
 _PARTS = 5
 
@@ -16,17 +18,24 @@ _PARTS = 5
 def order_id(time_ms: int, chance: int) -> str:
     """A ULID (26 characters, Crockford base 32): sorts by time. `chance` has 80 random bits."""
     value = (time_ms << _RANDOM_BITS) | (chance & ((1 << _RANDOM_BITS) - 1))
-    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return _base32(value, 26, _PAIRS[CROCKFORD])
 
 
 def caller_digest(client: str, client_order_id: str) -> str:
     """16 characters that stand for a caller and its id: a successor without our journal knows the order by them."""
     digest = blake2b(f"{client}\0{client_order_id}".encode(), digest_size=10).digest()
-    return base64.b32encode(digest).decode().lower()
+    return _base32(int.from_bytes(digest, "big"), 16, _PAIRS[RFC4648])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTag:
+def _base32(value: int, length: int, pairs: list[str]) -> str:
+    """`length` characters (an even number), two at a time: each order needs two such names before it may go."""
+    return "".join([pairs[(value >> shift) & 1023] for shift in range(5 * length - 10, -1, -10)])
+
+
+_PAIRS = {alphabet: ["".join(pair) for pair in product(alphabet, repeat=2)] for alphabet in (CROCKFORD, RFC4648)}
+
+
+class ClientTag(Struct, frozen=True, kw_only=True):
     """What a client id of ours says: `bk.<owner>.<epoch>.<order id>.<caller>`; the venue takes 128 characters."""
 
     owner: str

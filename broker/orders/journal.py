@@ -207,7 +207,7 @@ class Journal:
         except OSError as error:
             raise JournalError(f"order journal: {error}") from error
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._disk.retire(self._descriptor)
         self._descriptor, self._size, self._first = descriptor, len(data), self.written
         self.written += len(payloads)
         self.failure = None
@@ -234,10 +234,10 @@ class Journal:
         """Syncs and closes; nothing may be appended after it, and who reads behind comes to an end."""
         with suppress(JournalError):
             await self.wait_synced(self.written)
-        self._disk.close()
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._disk.retire(self._descriptor)
             self._descriptor = -1
+        self._disk.close()
         self.is_closed = True
         self.grown.set()
 

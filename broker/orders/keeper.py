@@ -9,11 +9,13 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from time import perf_counter
 from typing import Any
+
+from msgspec.structs import replace
 
 from broker.domain import Instrument, Order, OrderStatus
 from broker.orders import narrative, outcome, record, stance

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from broker.domain import Fill, Order, OrderStatus
 from broker.orders.entry import Action, Entry

@@ -88,7 +88,7 @@ class FileLease:
 
     def holds(self) -> bool:
         """Whether we may send now. Cheap enough to ask before every send."""
-        return self.is_in_time() and not os.path.exists(self._next)  # noqa: PTH110 - a third of Path.exists's cost
+        return self.is_in_time() and not os.access(self._next, os.F_OK)  # half of Path.exists's cost
 
     def is_in_time(self) -> bool:
         """Whether our lease runs: enough for our own files, of which a successor begins new ones."""

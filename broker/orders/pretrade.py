@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from time import monotonic, perf_counter
 from typing import Any
+
+from msgspec.structs import replace
 
 from broker.domain import OrderRequest
 from broker.orders import risk
@@ -124,7 +125,7 @@ class Pretrade:
             tokens = self._bucket(ACCOUNT, limits).tokens(monotonic())
             self._emit(RiskUtilisation(limit="order_rate", ratio=1.0 - tokens / limits.order_burst))
         if self._settings.daily_loss:
-            ratio = max(0.0, -float(self.day_profit) / self._settings.daily_loss)
+            ratio = max(0.0, float(-self.day_profit / self._settings.daily_loss))
             self._emit(RiskUtilisation(limit="daily_loss", ratio=ratio))
 
 

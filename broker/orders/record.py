@@ -6,20 +6,20 @@
     s  an entry of a snapshot              (opens a segment; no change)
     z  end of a snapshot, with the control state
 
-Version 1. Pydantic reads and writes our frozen dataclasses; decimals are texts.
+Version 1. msgspec reads and writes our structs; decimals are texts, and what is at its default is left out.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+import msgspec
+from msgspec import Struct
 
 from broker.orders.entry import Entry
 
@@ -38,8 +38,7 @@ class TradingState(StrEnum):
     """Cancels only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
+class Control(Struct, frozen=True, kw_only=True):
     """What besides orders must survive a restart."""
 
     state: TradingState = TradingState.ACTIVE
@@ -52,13 +51,14 @@ class Control:
     day_nav: Decimal | None = None
 
 
-_ENTRY = TypeAdapter(Entry)
-_CONTROL = TypeAdapter(Control)
+_ENCODER = msgspec.json.Encoder()
+_ENTRY = msgspec.json.Decoder(Entry)
+_CONTROL = msgspec.json.Decoder(Control)
 
 
 def entry_record(entry: Entry, kind: bytes = ENTRY) -> bytes:
     """An entry's record."""
-    return kind + _ENTRY.dump_json(entry, exclude_defaults=True)
+    return kind + _ENCODER.encode(entry)
 
 
 def transaction_record(raw: Mapping[str, Any]) -> bytes:
@@ -68,7 +68,7 @@ def transaction_record(raw: Mapping[str, Any]) -> bytes:
 
 def control_record(control: Control, kind: bytes = CONTROL) -> bytes:
     """The control state's record."""
-    return kind + _CONTROL.dump_json(control)
+    return kind + _ENCODER.encode(control)
 
 
 Content = Entry | Control | dict[str, Any] | None
@@ -83,12 +83,12 @@ def parse_record(payload: bytes) -> tuple[bytes, Content]:
     kind, text = payload[:1], payload[1:]
     try:
         if kind in {ENTRY, KEPT}:
-            return kind, _ENTRY.validate_json(text)
+            return kind, _ENTRY.decode(text)
         if kind in {CONTROL, END}:
-            return kind, _CONTROL.validate_json(text)
+            return kind, _CONTROL.decode(text)
         if kind == TRANSACTION:
             value = json.loads(text)
             return kind, value if isinstance(value, dict) else None
-    except ValidationError as error:
-        raise ValueError(f"journal record {kind!r} of {len(payload)} bytes: {error.error_count()} faults") from error
+    except msgspec.DecodeError as error:
+        raise ValueError(f"journal record {kind!r} of {len(payload)} bytes: {error}") from error
     return kind, None

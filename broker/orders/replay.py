@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from broker.domain import Order, OrderRequest
 from broker.orders.entry import Action, Entry, is_same

@@ -7,18 +7,22 @@ Each check has a name, and a reason that a refusal carries. All run on memory, b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+
+from msgspec import Struct, field
 
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Quote, Side, TimeInForce
 from broker.orders.record import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits
 from broker.venue.order_call import DEPENDENT
 
+DATED = frozenset({TimeInForce.GTD, TimeInForce.GFD})
+PRICED = frozenset({OrderType.LIMIT, OrderType.STOP, OrderType.MARKET_IF_TOUCHED, OrderType.TAKE_PROFIT})
+"""Orders that are nothing without a price."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
+
+class Denial(Struct, frozen=True, kw_only=True):
     """Why an order is not sent."""
 
     check: str
@@ -26,16 +30,14 @@ class Denial:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What is already on its way or resting, and how many orders could come at once."""
 
     open_orders: int = 0
     order_tokens: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
+class Market(Struct, frozen=True, kw_only=True):
     """What we know when an order comes."""
 
     now: datetime
@@ -102,11 +104,11 @@ def _instrument(request: OrderRequest, market: Market, _: OrderSettings) -> Find
 
 def _form(request: OrderRequest, _: Market, __: OrderSettings) -> Finding:
     kind = request.type
-    if kind is OrderType.MARKET and request.time_in_force in {TimeInForce.GTD, TimeInForce.GFD}:
+    if kind is OrderType.MARKET and request.time_in_force in DATED:
         return "TIME_IN_FORCE_INVALID", "a market order is fok or ioc"
     if kind in DEPENDENT and request.trade_id is None:
         return "TRADE_ID_UNSPECIFIED", f"a {kind} order needs trade_id"
-    if kind in {OrderType.LIMIT, OrderType.STOP, OrderType.MARKET_IF_TOUCHED, OrderType.TAKE_PROFIT}:
+    if kind in PRICED:
         if request.price is None:
             return "PRICE_UNSPECIFIED", f"a {kind} order needs price"
     elif kind in DEPENDENT and request.price is None and request.distance is None:
@@ -119,12 +121,12 @@ def _form(request: OrderRequest, _: Market, __: OrderSettings) -> Finding:
 def _precision(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
     if market.instrument is None:
         return None
-    if _places(request.units) > market.instrument.units_precision:
+    if _is_finer(request.units, market.instrument.units_precision):
         return "UNITS_PRECISION_EXCEEDED", f"units have at most {market.instrument.units_precision} decimal places"
     legs = [leg for leg in (request.take_profit, request.stop_loss, request.trailing_stop) if leg is not None]
     prices = [request.price, request.price_bound, request.distance]
     prices += [value for leg in legs for value in (leg.price, leg.distance)]
-    if any(value is not None and _places(value) > market.instrument.display_precision for value in prices):
+    if any(value is not None and _is_finer(value, market.instrument.display_precision) for value in prices):
         return "PRICE_PRECISION_EXCEEDED", f"prices have at most {market.instrument.display_precision} decimal places"
     return None
 
@@ -134,21 +136,19 @@ def _size(request: OrderRequest, market: Market, settings: OrderSettings) -> Fin
         return None
     if request.units < market.instrument.minimum_units:
         return "UNITS_MINIMUM_NOT_MET", f"units must be at least {market.instrument.minimum_units}"
-    limits = [Decimal(str(item.units)) for item in _limits(request, settings) if item.units]
-    if market.instrument.maximum_units:
-        limits.append(market.instrument.maximum_units)
-    if limits and request.units > min(limits):
-        return "UNITS_LIMIT_EXCEEDED", f"units must be at most {min(limits)}"
+    limit = _stricter(_limit("units", request, settings), market.instrument.maximum_units)
+    if limit and request.units > limit:
+        return "UNITS_LIMIT_EXCEEDED", f"units must be at most {limit}"
     return None
 
 
 def _position(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
-    limits = [Decimal(str(item.position_units)) for item in _limits(request, settings) if item.position_units]
-    if not limits or is_reducing(request, market.position):
+    limit = _limit("position_units", request, settings)
+    if not limit or is_reducing(request, market.position):
         return None
     after = abs(market.position + request.side.sign * request.units)
-    if after > min(limits):
-        return "POSITION_LIMIT_EXCEEDED", f"the position would be {after} units, more than {min(limits)}"
+    if after > limit:
+        return "POSITION_LIMIT_EXCEEDED", f"the position would be {after} units, more than {limit}"
     return None
 
 
@@ -173,26 +173,27 @@ def _stale(request: OrderRequest, market: Market, settings: OrderSettings) -> Fi
 
 
 def _collar(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
-    ratio = Decimal(str(settings.price_collar_ratio))
-    if not ratio or market.quote is None or request.type in DEPENDENT:
+    ratio = settings.price_collar_ratio
+    prices = [value for value in (request.price, request.price_bound) if value is not None]
+    if not ratio or not prices or market.quote is None or request.type in DEPENDENT:
         return None
     middle = (market.quote.bid + market.quote.ask) / 2
-    for value in (request.price, request.price_bound):
-        if value is not None and abs(value - middle) > middle * ratio:
+    for value in prices:
+        if abs(value - middle) > middle * ratio:
             return "PRICE_COLLAR", f"{value} is more than {ratio:%} from the market"
     return None
 
 
 def _notional(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
-    limits = [Decimal(str(item.notional)) for item in _limits(request, settings) if item.notional]
-    if not limits or request.type in DEPENDENT or is_reducing(request, market.position):
+    limit = _limit("notional", request, settings)
+    if not limit or request.type in DEPENDENT or is_reducing(request, market.position):
         return None
     if market.quote is None or market.conversion is None:
         return "NOTIONAL_UNKNOWN", "no price or no conversion to the account's currency yet"
     price = market.quote.ask if request.side is Side.BUY else market.quote.bid
     value = request.units * max(price, request.price or price) * market.conversion
-    if value > min(limits):
-        return "NOTIONAL_LIMIT_EXCEEDED", f"notional is {value:.2f}, more than {min(limits)}"
+    if value > limit:
+        return "NOTIONAL_LIMIT_EXCEEDED", f"notional is {value:.2f}, more than {limit}"
     return None
 
 
@@ -223,7 +224,7 @@ def _circuit(request: OrderRequest, market: Market, _: OrderSettings) -> Finding
 
 
 def _daily_loss(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
-    limit = Decimal(str(settings.daily_loss))
+    limit = settings.daily_loss
     if limit and -market.day_profit >= limit and not is_reducing(request, market.position):
         return "DAILY_LOSS_EXCEEDED", f"today's loss is {-market.day_profit}, the limit {limit}; only reducing"
     return None
@@ -258,15 +259,27 @@ def outcomes(denial: Denial | None) -> Iterator[tuple[str, str]]:
         yield name, "passed"
 
 
-def _limits(request: OrderRequest, settings: OrderSettings) -> list[RiskLimits]:
+def _limit(name: str, request: OrderRequest, settings: OrderSettings) -> Decimal:
+    """The stricter of the account's limit and the client's."""
+    limit: Decimal = getattr(settings.account, name)
     own = settings.clients.get(request.client)
-    return [settings.account] if own is None else [settings.account, own]
+    return limit if own is None else _stricter(limit, getattr(own, name))
+
+
+def _stricter(one: Decimal, other: Decimal) -> Decimal:
+    """Of two limits, of which 0 is none."""
+    return min(one, other) if one and other else one or other
 
 
 def _used(request: OrderRequest, market: Market, settings: OrderSettings) -> list[tuple[RiskLimits, Usage]]:
-    return list(zip(_limits(request, settings), (market.account_usage, market.client_usage), strict=False))
+    found = [(settings.account, market.account_usage)]
+    if (own := settings.clients.get(request.client)) is not None:
+        found.append((own, market.client_usage))
+    return found
 
 
-def _places(value: Decimal) -> int:
-    exponent = value.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+def _is_finer(value: Decimal, places: int) -> bool:
+    """Whether a number has more decimal places than that; zeros at its end do not count."""
+    if -int(value.as_tuple().exponent) <= places:
+        return False
+    return -int(value.normalize().as_tuple().exponent) > places

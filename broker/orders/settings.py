@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from runtime.config import setting
@@ -12,12 +13,12 @@ from runtime.config import setting
 class RiskLimits:
     """Pre-trade limits; 0 is no limit. The account's hold over all clients, a client's over its own orders."""
 
-    units: float = setting(0.0, minimum=0, doc="largest order, in units")
-    notional: float = setting(0.0, minimum=0, doc="largest order, in the account's currency")
+    units: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in units")
+    notional: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in the account's currency")
     open_orders: int = setting(1000, minimum=0, doc="orders resting or on their way; the venue's own limit is 1000")
     orders_per_s: float = setting(0.0, minimum=0, doc="sustained new orders a second")
     order_burst: int = setting(100, minimum=1, doc="new orders that may come at once, under `orders_per_s`")
-    position_units: float = setting(0.0, minimum=0, doc="largest net position of an instrument, in units")
+    position_units: Decimal = setting(Decimal(0), minimum=0, doc="largest net position of an instrument, in units")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +31,19 @@ class OrderSettings:
     owner: str = setting("broker", doc="who trades the account: one name a deployment; part of the ids at the venue")
     account: RiskLimits = setting(RiskLimits(), doc="limits over all clients")
     clients: dict[str, RiskLimits] = setting({}, doc="limits by API key id, besides the account's")
-    price_collar_ratio: float = setting(
-        0.05, minimum=0, maximum=1, doc="how far a limit, stop or bound may be from the market; 0 is no collar"
+    price_collar_ratio: Decimal = setting(
+        Decimal("0.05"),
+        minimum=0,
+        maximum=1,
+        doc="how far a limit, stop or bound may be from the market; 0 is no collar",
     )
     price_age_s: float = setting(
         60.0,
         minimum=0,
         doc="age of a price beyond which it is stale, even on a live stream; 0 is no check: quiet is not stale",
     )
-    daily_loss: float = setting(
-        0.0, minimum=0, doc="loss of a UTC day, in account currency, beyond which only reducing; 0 is none"
+    daily_loss: Decimal = setting(
+        Decimal(0), minimum=0, doc="loss of a UTC day, in account currency, beyond which only reducing; 0 is none"
     )
     duplicate_window_s: float = setting(
         0.0, minimum=0, doc="seconds in which a client's second order of the same content is refused; 0 is no check"

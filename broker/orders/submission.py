@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from time import monotonic, perf_counter
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from broker.domain import OrderStatus
 from broker.orders.entry import Action, Entry

@@ -107,7 +107,6 @@ class Tenure:
         self._mend()
         entry = self._receive(request, action, target, close_units)
         waiter = self.keeper.expect(entry.id, received_s, self._decision_price(request))
-        self.keeper.put(entry)
         try:
             self._judge(entry)
         except Exception:
@@ -118,7 +117,11 @@ class Tenure:
     def _judge(self, entry: Entry) -> None:
         """Denies a received order or sends it on its way."""
         request = entry.order.request
-        if (denial := self._pretrade.verdict(request)) is not None:
+        try:
+            denial = self._pretrade.verdict(request)
+        finally:
+            self.keeper.put(entry)  # not before: it would count against its own limit of open orders
+        if denial is not None:
             self.keeper.move(entry.id, OrderStatus.DENIED, denial.reason, denial.message)
             return
         self._pretrade.count(request)

@@ -5,8 +5,10 @@ It gates opens only, and never a cancel, a close or a question: those reduce ris
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class CircuitState(StrEnum):
@@ -20,8 +22,7 @@ class CircuitState(StrEnum):
     """One may try."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circuit:
+class Circuit(Struct, frozen=True, kw_only=True):
     """The breaker's state; times are seconds on the caller's clock."""
 
     failures_to_open: int

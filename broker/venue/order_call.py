@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from broker.domain import OrderRequest, OrderType, Protection, TimeInForce
 
@@ -18,8 +19,7 @@ DEPENDENT = frozenset(
 BOUNDED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """One request to the venue, below `/v3/accounts/{account}`."""
 
     operation: str

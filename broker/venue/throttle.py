@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import count
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from broker.telemetry.events import ThrottleWait
 
@@ -26,8 +27,7 @@ class Precedence(IntEnum):
     READ = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """The state of one limit; `arrival_s` is GCRA's theoretical arrival time on the caller's clock."""
 
     rate: float

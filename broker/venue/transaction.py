@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from msgspec import Struct
 
 ORDER_SUFFIX = "_ORDER"
 REJECT_SUFFIX = "_ORDER_REJECT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
+class Transaction(Struct, frozen=True, kw_only=True):
     """One transaction. What a type does not carry is None, zero or empty; `raw` is the venue's object."""
 
     id: int

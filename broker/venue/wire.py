@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
 
 from broker.domain import (
     Account,
@@ -33,8 +34,7 @@ _SUMMARY_DETAILS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a create, replace, cancel or close brought: transactions by id, and the venue's words."""
 
     transactions: tuple[Transaction, ...] = ()
@@ -67,8 +67,7 @@ def _transactions(body: Json) -> Iterator[Transaction]:
             yield parse_transaction(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     """A stretch of the account's log."""
 
     transactions: tuple[Transaction, ...]
@@ -151,8 +150,7 @@ def parse_position(raw: Json) -> Position:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trade:
+class Trade(Struct, frozen=True, kw_only=True):
     """An open trade."""
 
     id: str
@@ -174,8 +172,7 @@ def parse_trade(raw: Json) -> Trade:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VenueOrder:
+class VenueOrder(Struct, frozen=True, kw_only=True):
     """A resting order as the venue has it."""
 
     id: str

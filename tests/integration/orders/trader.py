@@ -113,7 +113,11 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
         request_deadline_s=2,
     )
     orders = OrderSettings(
-        directory=directory, absence_horizon_s=3.0, price_collar_ratio=0.5, answer_wait_s=10.0, sample_s=0.5
+        directory=directory,
+        absence_horizon_s=3.0,
+        price_collar_ratio=Decimal("0.5"),
+        answer_wait_s=10.0,
+        sample_s=0.5,
     )
     async with VenueRest(settings, token=token, emit=killer, chance=random.random) as rest:
         desk = Desk(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ class Api:
 class Config:
     account: str = setting(doc="the account to trade")
     ratio: float = setting(0.5, doc="a share")
+    limit: Decimal = setting(Decimal(0), doc="an amount", maximum=10**12)
     directory: Path = setting(Path("/tmp"), doc="where files go")
     api: Api = setting(doc="the interface")
 
@@ -36,6 +38,21 @@ def test_defaults_fill_what_the_file_leaves_open(tmp_path: Path) -> None:
 def test_environment_overrides_the_file(tmp_path: Path) -> None:
     found = read('account = "1"\n[api]\nport = 1', tmp_path, BROKER__API__PORT="99", BROKER__API__HOSTS="a, b")
     assert (found.api.port, found.api.hosts) == (99, ("a", "b"))
+
+
+@pytest.mark.parametrize("environ", [{}, {"BROKER__LIMIT": "123456789.012345678901"}])
+def test_an_amount_is_what_is_written_to_the_last_digit(tmp_path: Path, environ: dict[str, str]) -> None:
+    text = 'account = "1"' + ("" if environ else "\nlimit = 123456789.012345678901")
+    assert read(text, tmp_path, **environ).limit == Decimal("123456789.012345678901")
+
+
+@pytest.mark.parametrize("name", ["ratio", "limit"])
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_number_is_finite(tmp_path: Path, name: str, number: str) -> None:
+    for text, environ in ((f"\n{name} = {number}", {}), ("", {f"BROKER__{name.upper()}": number})):
+        with pytest.raises(ConfigError) as caught:
+            read('account = "1"' + text, tmp_path, **environ)
+        assert caught.value.faults == [f"{name}: must be a finite number"]
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ class Section:
     mode: str = setting("off", doc="how", choices=("off", "on"))
     file: Path | None = setting(None, doc="a file")
     items: tuple[Item, ...] = setting((Item(name="first"),), doc="several")
+    amount: Decimal = setting(Decimal("0.05"), doc="how much")
     rate: float = setting(0.5, doc="a share")
 
 
@@ -62,6 +64,7 @@ def test_a_setting_has_its_type_meaning_bounds_and_default() -> None:
     }
     assert properties["mode"]["enum"] == ["off", "on"]
     assert properties["file"] == {"type": "string", "description": "a file"}
+    assert properties["amount"] == {"type": "number", "description": "how much", "default": 0.05}
     assert properties["items"]["default"] == [{"name": "first", "labels": {}}]
 
 

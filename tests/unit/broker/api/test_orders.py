@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from broker.domain import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
 from broker.health import Condition

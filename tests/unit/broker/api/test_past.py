@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.domain import Order
 from broker.history.rows import rows_of

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from broker.domain import Order, OrderStatus, OrderType, Quote, Side
+from broker.orders import risk
 from broker.orders.errors import (
     ClientIdConflictError,
     DrainingError,
@@ -18,6 +19,7 @@ from broker.orders.errors import (
 )
 from broker.orders.ownership import FileLease
 from broker.orders.record import TradingState
+from broker.orders.settings import RiskLimits
 from broker.orders.updates import Missed
 from runtime.secret import Secret
 from tests.unit.broker.orders.desk_bench import Bench, MakeRequest, blocked, wait_until
@@ -252,6 +254,35 @@ async def test_full_disk_denies_and_sends_nothing(
         assert venue.writes == []
         assert (await desk.place(make_request("second"))).order.status is OrderStatus.FILLED
         assert blocked(desk) == []
+
+
+async def test_as_many_orders_are_open_as_the_limit_says(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk(account=RiskLimits(open_orders=2), clients={"flow": RiskLimits(open_orders=2)}) as desk:
+        for name in ("a", "b", "c"):
+            await desk.place(make_request(name, type=OrderType.LIMIT, price=Decimal("1.09000")))
+        third = desk.by_client_id("flow", "c")
+        assert len(desk.open_orders()) == 2
+    assert third is not None
+    assert (third.status, third.reason) == (OrderStatus.DENIED, "OPEN_ORDERS_LIMIT_EXCEEDED")
+    assert len(venue.writes) == 2
+
+
+async def test_order_that_a_fault_of_ours_stopped_is_denied_and_not_sent(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(risk, "check", fail)
+    async with bench.desk() as desk:
+        with pytest.raises(ZeroDivisionError):
+            await desk.place(make_request())
+        order = desk.by_client_id("flow", "first")
+    assert order is not None
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "INTERNAL_ERROR")
+    assert venue.writes == []
 
 
 async def test_changes_after_a_restart_go_on_where_they_were(bench: Bench, make_request: MakeRequest) -> None:

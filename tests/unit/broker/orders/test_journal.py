@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from hypothesis import given
@@ -54,6 +56,29 @@ def test_torn_tail_is_set_aside_and_what_is_before_it_stays(
     assert again.damaged_bytes == cut
     again.append(b"oC")
     assert opened(directory)[1] == [b"z", b"oA", b"oC"]
+
+
+async def test_segment_that_is_followed_stays_open_until_its_sync_is_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    synced: SimpleQueue[int] = SimpleQueue()
+
+    def slow(descriptor: int) -> None:
+        goes_on.wait()
+        synced.put(os.fstat(descriptor).st_ino)
+
+    journal, _ = opened(tmp_path)
+    position, first = journal.append(b"oA"), segments(tmp_path)[0].path.stat().st_ino
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", slow)
+        waiting = asyncio.create_task(journal.wait_synced(position))
+        await asyncio.sleep(0)
+        journal.rotate([b"z"])
+        await journal.close()
+        goes_on.set()
+        assert await asyncio.to_thread(synced.get, timeout=10) == first
+    await waiting
 
 
 async def test_one_sync_covers_all_that_came_before(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Protection, Quote, Side, TimeInForce
 from broker.orders.record import TradingState
@@ -114,7 +114,7 @@ def test_limits_of_a_client_hold_for_that_client_only() -> None:
 
 
 def test_notional_at_its_limit_passes() -> None:
-    assert reason(make_request(), account=RiskLimits(notional=110.01)) is None
+    assert reason(make_request(), account=RiskLimits(notional=Decimal("110.01"))) is None
 
 
 def test_quiet_market_is_not_stale_while_heartbeats_come() -> None:
