@@ -9,8 +9,8 @@ from msgspec import Struct
 
 FAMILY = "bk"
 """Every client id of this program starts so, whoever runs it."""
-CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-RFC4648 = "abcdefghijklmnopqrstuvwxyz234567"
+_CROCKFORD = [one + two for one, two in product("0123456789ABCDEFGHJKMNPQRSTVWXYZ", repeat=2)]
+_RFC4648 = [one + two for one, two in product("abcdefghijklmnopqrstuvwxyz234567", repeat=2)]
 _RANDOM_BITS = 80
 _PARTS = 5
 
@@ -18,21 +18,18 @@ _PARTS = 5
 def order_id(time_ms: int, chance: int) -> str:
     """A ULID (26 characters, Crockford base 32): sorts by time. `chance` has 80 random bits."""
     value = (time_ms << _RANDOM_BITS) | (chance & ((1 << _RANDOM_BITS) - 1))
-    return _base32(value, 26, _PAIRS[CROCKFORD])
+    return _base32(value, 26, _CROCKFORD)
 
 
 def caller_digest(client: str, client_order_id: str) -> str:
     """16 characters that stand for a caller and its id: a successor without our journal knows the order by them."""
     digest = blake2b(f"{client}\0{client_order_id}".encode(), digest_size=10).digest()
-    return _base32(int.from_bytes(digest, "big"), 16, _PAIRS[RFC4648])
+    return _base32(int.from_bytes(digest, "big"), 16, _RFC4648)
 
 
 def _base32(value: int, length: int, pairs: list[str]) -> str:
     """`length` characters (an even number), two at a time: each order needs two such names before it may go."""
     return "".join([pairs[(value >> shift) & 1023] for shift in range(5 * length - 10, -1, -10)])
-
-
-_PAIRS = {alphabet: ["".join(pair) for pair in product(alphabet, repeat=2)] for alphabet in (CROCKFORD, RFC4648)}
 
 
 class ClientTag(Struct, frozen=True, kw_only=True):

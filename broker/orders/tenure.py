@@ -111,6 +111,7 @@ class Tenure:
             self._judge(entry)
         except Exception:
             self.keeper.move(entry.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
+            self.keeper.dismiss(entry.id)
             raise
         return await self.wait_settled(entry, waiter)
 
