@@ -35,20 +35,17 @@ from sidecar.health.health import Health
 from sidecar.health.probes import probe_application
 from sidecar.measures import health_measures, secrets_measures
 from sidecar.telemetry.export import OtlpExporter
+from sidecar.telemetry.export_measures import export_measures
 from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.exposition_page import MetricsPage
+from sidecar.telemetry.journal_measures import journal_measures
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
+from sidecar.telemetry.ledger_measures import ledger_measures, producer_measures
 from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.telemetry.process_measures import process_measures
 from sidecar.telemetry.producers import ProducerStatus
 from sidecar.telemetry.resource import own_resource
 from sidecar.telemetry.self_metrics import SelfMetrics
-from sidecar.telemetry.self_metrics_sources import (
-    export_measures,
-    journal_measures,
-    ledger_measures,
-    process_measures,
-    producer_measures,
-)
 from sidecar.web import Server, bind, serve_control, serve_http
 
 log = logging.getLogger(__name__)

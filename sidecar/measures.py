@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sidecar.health.conditions import PROBES, Condition, verdict
 from sidecar.secrets.status import SecretsStatus, SecretStatus
-from sidecar.telemetry.self_metrics import Measure, Reading
+from sidecar.telemetry.measure import Measure, Reading, counter, gauge
 
 _NONE: Mapping[str, str] = {}
 Conditions = Callable[[], Sequence[Condition]]
@@ -24,8 +24,8 @@ def health_measures(conditions: Conditions) -> list[Measure]:
         return [({"probe": probe}, int(verdict(probe, now).ok)) for probe in PROBES]
 
     return [
-        Measure("gauge", "sidecar.condition", "", "Whether a condition of the sidecar holds", held),
-        Measure("gauge", "sidecar.probe", "", "Whether a probe passes", passed),
+        gauge("sidecar.condition", "", "Whether a condition of the sidecar holds", held),
+        gauge("sidecar.probe", "", "Whether a probe passes", passed),
     ]
 
 
@@ -39,18 +39,16 @@ def _generation_measures(status: Status) -> list[Measure]:
         return lambda: [(_NONE, pick(status()))]
 
     def counted(name: str, description: str) -> Measure:
-        return Measure("counter", f"sidecar.secrets.{name}", "", description, one(lambda s: s.counters.get(name, 0)))
+        return counter(f"sidecar.secrets.{name}", "", description, one(lambda s: s.counters.get(name, 0)))
 
     return [
-        Measure(
-            "gauge",
+        gauge(
             "sidecar.secrets.generation.published",
             "",
             "Generation of the published set; 0 before the first",
             one(lambda s: s.generation_published),
         ),
-        Measure(
-            "gauge",
+        gauge(
             "sidecar.secrets.generation.acknowledged",
             "",
             "Latest generation that was proved by use",
@@ -83,44 +81,38 @@ def _life_measures(status: Status) -> list[Measure]:
         return [] if left is None else [(_NONE, left)]
 
     return [
-        Measure(
-            "gauge",
+        gauge(
             "sidecar.secrets.seconds_to_expiry",
             "",
             "Until a published secret expires; absent for one that does not",
             each(lambda item: item.expires_in_s),
         ),
-        Measure(
-            "gauge",
+        gauge(
             "sidecar.secrets.seconds_to_max_ttl",
             "",
             "Until a lease cannot be renewed any more; absent while that is not known",
             each(lambda item: item.ends_in_s),
         ),
-        Measure(
-            "gauge",
+        gauge(
             "sidecar.secrets.last_success",
             "s",
             "When a secret was last read, renewed or looked at with success, seconds since the epoch",
             each(lambda item: item.last_success.timestamp() if item.last_success else None),
         ),
-        Measure(
-            "gauge",
+        gauge(
             "sidecar.secrets.failing",
             "",
             "Whether a secret cannot be read or renewed",
             each(lambda item: int(item.failing_since is not None)),
         ),
-        Measure("counter", "sidecar.secrets.reads", "{read}", "Reads of a secret, by why it was read", reads),
-        Measure(
-            "gauge",
+        counter("sidecar.secrets.reads", "{read}", "Reads of a secret, by why it was read", reads),
+        gauge(
             "sidecar.secrets.token.seconds_to_expiry",
             "",
             "Until our Vault token expires",
             lambda: token(status().token.expires_in_s),
         ),
-        Measure(
-            "gauge",
+        gauge(
             "sidecar.secrets.token.seconds_to_max_ttl",
             "",
             "Until our Vault token cannot be renewed any more; absent while that is not known",
@@ -143,12 +135,11 @@ def _vault_measures(status: Status) -> list[Measure]:
         return lambda: [(_NONE, getattr(status(), name))]
 
     return [
-        Measure("counter", "sidecar.secrets.requests", "{request}", "Requests to Vault, by outcome", requests),
-        Measure("counter", "sidecar.secrets.logins", "{login}", "Logins to Vault, by why", logins),
-        Measure("gauge", "sidecar.secrets.leases", "{lease}", "Leases that Vault holds for us", held("leases")),
-        Measure("gauge", "sidecar.secrets.sessions", "{token}", "Tokens that Vault holds for us", held("sessions")),
-        Measure(
-            "gauge",
+        counter("sidecar.secrets.requests", "{request}", "Requests to Vault, by outcome", requests),
+        counter("sidecar.secrets.logins", "{login}", "Logins to Vault, by why", logins),
+        gauge("sidecar.secrets.leases", "{lease}", "Leases that Vault holds for us", held("leases")),
+        gauge("sidecar.secrets.sessions", "{token}", "Tokens that Vault holds for us", held("sessions")),
+        gauge(
             "sidecar.secrets.awaiting_retirement",
             "{lease}",
             "Leases to be given back once their successors are proved",

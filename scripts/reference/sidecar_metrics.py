@@ -8,9 +8,12 @@ from telemetry.v1 import telemetry_pb2 as pb
 
 from scripts.reference.markdown import code, made, table
 from sidecar.measures import health_measures, secrets_measures
-from sidecar.telemetry import self_metrics_sources as sources
+from sidecar.telemetry.export_measures import export_measures
 from sidecar.telemetry.exposition_names import family_name
-from sidecar.telemetry.self_metrics import Measure
+from sidecar.telemetry.journal_measures import journal_measures
+from sidecar.telemetry.ledger_measures import ledger_measures, producer_measures
+from sidecar.telemetry.measure import Measure
+from sidecar.telemetry.process_measures import process_measures
 
 KINDS = {"counter": pb.INSTRUMENT_KIND_COUNTER, "gauge": pb.INSTRUMENT_KIND_GAUGE}
 HEAD = """# Metrics of the sidecar
@@ -38,11 +41,11 @@ def page() -> str:
 def _measures() -> list[Measure]:
     nothing = cast("Any", None)  # a figure is read when somebody looks, and nobody does
     return [
-        *sources.ledger_measures(nothing),
-        *sources.producer_measures(nothing, nothing),
-        *sources.journal_measures(nothing),
-        *sources.export_measures(nothing, nothing),
-        *sources.process_measures(nothing),
+        *ledger_measures(nothing),
+        *producer_measures(nothing, nothing),
+        *journal_measures(nothing),
+        *export_measures(nothing, nothing),
+        *process_measures(nothing),
         *health_measures(nothing),
         *secrets_measures(nothing),
     ]

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,6 +16,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
 
+from sidecar.telemetry.measure import Measure, Read
 from sidecar.telemetry.otlp_channel import Headers, SetupError, credentials
 from sidecar.telemetry.otlp_settings import OtlpSettings, parse_endpoint
 
@@ -30,20 +30,6 @@ PUSH_TIMEOUT_S = 2
 """A push holds a thread, and a thread that waits for a dead collector would hold the process's end."""
 _REQUEST_BOUNDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-
-Reading = tuple[Mapping[str, str], float]
-Read = Callable[[], Iterable[Reading]]
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A figure that is read when somebody looks; `kind` is counter or gauge, `read` gives labels and values."""
-
-    kind: str
-    name: str
-    unit: str
-    description: str
-    read: Read
 
 
 class SelfMetrics:

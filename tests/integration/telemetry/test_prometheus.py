@@ -13,20 +13,17 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from sidecar.telemetry.export_measures import export_measures
 from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
 from sidecar.telemetry.exposition import Format
 from sidecar.telemetry.exposition_page import MetricsPage
+from sidecar.telemetry.journal_measures import journal_measures
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
+from sidecar.telemetry.ledger_measures import ledger_measures, producer_measures
 from sidecar.telemetry.otlp_settings import OtlpSettings
+from sidecar.telemetry.process_measures import process_measures
 from sidecar.telemetry.producers import ProducerLedger, ProducerStatus
 from sidecar.telemetry.self_metrics import SelfMetrics
-from sidecar.telemetry.self_metrics_sources import (
-    export_measures,
-    journal_measures,
-    ledger_measures,
-    process_measures,
-    producer_measures,
-)
 from tests.integration.telemetry.servers import fetch, prometheus
 from tests.require import require_binary
 from tests.unit.sidecar.telemetry.snapshots import NOW, counter, gauge, histogram, snapshot

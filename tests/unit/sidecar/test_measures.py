@@ -7,8 +7,9 @@ from typing import Any
 from sidecar.health.conditions import Condition
 from sidecar.measures import health_measures, secrets_measures
 from sidecar.secrets.status import SecretsStatus
+from sidecar.telemetry.measure import Measure
 from sidecar.telemetry.otlp_settings import OtlpSettings
-from sidecar.telemetry.self_metrics import Measure, SelfMetrics
+from sidecar.telemetry.self_metrics import SelfMetrics
 from tests.unit.sidecar.console.world import SECRETS
 
 
