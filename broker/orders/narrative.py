@@ -18,9 +18,9 @@ def transition(order: Order, duration_s: float | None) -> OrderTransition:
     """That an order is at its status."""
     request = order.request
     return OrderTransition(
-        status=order.status.value,  # plain text takes the emitter's short way, a member of an enumeration does not
-        order_type=request.type.value,
-        side=request.side.value,
+        status=str(order.status),  # plain text takes the emitter's short way, a member of an enumeration does not
+        order_type=str(request.type),
+        side=str(request.side),
         instrument=request.instrument,
         units=str(request.units),
         price=str(request.price) if request.price is not None else None,

@@ -142,11 +142,13 @@ class ConnectionPool:
     def take(self) -> Lane | None:
         """The connection of one who was let through; None where it died since: join the queue again."""
         self._admitted -= 1
-        self._sort_out()
-        if not self._idle:
-            return None
-        self._lent += 1
-        return self._idle.pop()
+        while self._idle:
+            lane = self._idle.pop()
+            if lane.is_open:
+                self._lent += 1
+                return lane
+            self._cold.append(lane)
+        return None
 
     def put(self, lane: Lane) -> None:
         """Gives a lane back, open or not."""
@@ -159,8 +161,9 @@ class ConnectionPool:
 
     def _sort_out(self) -> None:
         """The venue closes connections that were idle too long."""
-        self._cold += [lane for lane in self._idle if not lane.is_open]
-        self._idle = [lane for lane in self._idle if lane.is_open]
+        if closed := [lane for lane in self._idle if not lane.is_open]:
+            self._cold += closed
+            self._idle = [lane for lane in self._idle if lane not in closed]
 
     async def _run(self) -> None:
         while True:

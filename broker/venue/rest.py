@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import monotonic, perf_counter
@@ -126,10 +125,13 @@ class VenueRest:
             VenueError: `outcome_known` says whether the venue certainly did not act; a refusal is an answer, too,
                 and comes as RefusedError with its body.
         """
-        async with self._lane(call, precedence) as lane:
+        lane = await self._lane(call, precedence)
+        try:
             if (reason := hindrance()) is not None:
                 raise errors.WithheldError(reason, operation=call.operation)
             body, request_id = await self._exchange(lane, call)
+        finally:
+            self.pool.put(lane)
         started = perf_counter()
         try:
             answer = wire.parse_answer(body, request_id)
@@ -138,9 +140,8 @@ class VenueRest:
         self._emit(OrderStage(stage="parse", duration_s=perf_counter() - started))
         return answer
 
-    @asynccontextmanager
-    async def _lane(self, call: Call, precedence: Precedence) -> AsyncIterator[Lane]:
-        """A connection to send on, when the venue's rate limit and those before us let it be ours."""
+    async def _lane(self, call: Call, precedence: Precedence) -> Lane:
+        """A connection to send on, when the venue's rate limit and those before us let it be ours; to be put back."""
         started = perf_counter()
         try:
             lane = await self._take(precedence)
@@ -151,12 +152,9 @@ class VenueRest:
             self._count(call, None, perf_counter() - started)
             self._failed(call, error)
             raise
-        try:
-            if call.method != "GET":
-                self._emit(OrderStage(stage="throttle", duration_s=perf_counter() - started))
-            yield lane
-        finally:
-            self.pool.put(lane)
+        if call.method != "GET":
+            self._emit(OrderStage(stage="throttle", duration_s=perf_counter() - started))
+        return lane
 
     async def _take(self, precedence: Precedence) -> Lane:
         """A lane: at once and without a timer where one is free, else in turn; again where it died between."""
@@ -211,8 +209,11 @@ class VenueRest:
             VenueError: it does not, or the venue cannot be asked.
         """
         call = Call(operation="prove_token", method="GET", path="/summary")
-        async with self._lane(call, Precedence.READ) as lane:
+        lane = await self._lane(call, Precedence.READ)
+        try:
             await self._exchange(lane, call, token=token)
+        finally:
+            self.pool.put(lane)
 
     def _account_path(self, path: str) -> str:
         return f"{self._settings.rest_url.rstrip('/')}/v3/accounts/{self._settings.account}{path}"
@@ -228,8 +229,11 @@ class VenueRest:
         return await self._read_once(call, params)
 
     async def _read_once(self, call: Call, params: Mapping[str, str] | None) -> dict[str, Any]:
-        async with self._lane(call, Precedence.READ) as lane:
+        lane = await self._lane(call, Precedence.READ)
+        try:
             return (await self._exchange(lane, call, params))[0]
+        finally:
+            self.pool.put(lane)
 
     async def _exchange(
         self, lane: Lane, call: Call, params: Mapping[str, str] | None = None, *, token: Secret | None = None

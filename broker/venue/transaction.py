@@ -134,9 +134,5 @@ def parse_time(value: Any) -> datetime:
     if "T" not in text:
         seconds, _, fraction = text.partition(".")
         return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int((fraction + "000000")[:6]))
-    head, _, tail = text.partition(".")
-    if not tail:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
-    zone = tail[len(digits) :] or "+00:00"
-    return datetime.fromisoformat(f"{head}.{(digits + '000000')[:6]}{zone}").astimezone(UTC)
+    found = datetime.fromisoformat(text)  # cuts what is finer than a microsecond
+    return found if found.tzinfo is UTC else found.astimezone(UTC)
