@@ -267,6 +267,4 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, Decimal):
-        return float(value)
     return str(value) if isinstance(value, Path) else value

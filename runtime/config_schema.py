@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 import typing
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -59,7 +60,7 @@ def _property(hint: Any, item: Field[Any]) -> Schema:
         found.update({"enum": list(rule.choices)} if rule.choices else {})
     default = item.default_factory() if item.default_factory is not MISSING else item.default
     if default is not MISSING and default is not None:
-        found["default"] = plain(default)
+        found["default"] = json.loads(json.dumps(plain(default), default=float))  # amounts are numbers there
     return found
 
 

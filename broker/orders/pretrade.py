@@ -49,10 +49,13 @@ class Pretrade:
         self.day_profit = Decimal(0)
         """Of this UTC day, as of the last sample of the account."""
 
-    def verdict(self, request: OrderRequest) -> risk.Denial | None:
-        """The first denial, or None where the order may go; each check that was made is counted."""
+    def verdict(self, request: OrderRequest, replaced: OrderRequest | None = None) -> risk.Denial | None:
+        """The first denial, or None where the order may go; each check that was made is counted.
+
+        `replaced` is the resting order whose place it takes.
+        """
         started = perf_counter()
-        found = risk.check(request, self._market(request), self._settings)
+        found = risk.check(request, self._market(request, replaced), self._settings)
         duration_s = perf_counter() - started
         if found is None:
             self._emit(RiskPassed(duration_s=duration_s))
@@ -74,11 +77,11 @@ class Pretrade:
         if self._settings.duplicate_window_s:
             self._recent[_content(request)] = now_s
 
-    def _market(self, request: OrderRequest) -> risk.Market:
+    def _market(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.Market:
         keeper, now_s = self._keeper, monotonic()
         usages = [
             risk.Usage(
-                open_orders=keeper.register.count(OPEN) if key == ACCOUNT else keeper.register.open_of(key),
+                open_orders=self._open(key, replaced),
                 order_tokens=self._bucket(key, limits).tokens(now_s) if limits.orders_per_s else 1.0,
             )
             for key, limits in self._limits(request)
@@ -98,6 +101,12 @@ class Pretrade:
             client_usage=usages[-1],
             twin=self._is_twin(request, now_s),
         )
+
+    def _open(self, key: str, replaced: OrderRequest | None) -> int:
+        """How many orders are open besides the one that is replaced."""
+        register = self._keeper.register
+        found = register.count(OPEN) if key == ACCOUNT else register.open_of(key)
+        return found - (replaced is not None and key in {ACCOUNT, replaced.client})
 
     def _limits(self, request: OrderRequest) -> list[tuple[str, RiskLimits]]:
         own = self._settings.clients.get(request.client)

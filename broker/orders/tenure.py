@@ -119,7 +119,7 @@ class Tenure:
         """Denies a received order or sends it on its way."""
         request = entry.order.request
         try:
-            denial = self._pretrade.verdict(request)
+            denial = self._pretrade.verdict(request, self._replaced(entry))
         finally:
             self.keeper.put(entry)  # not before: it would count against its own limit of open orders
         if denial is not None:
@@ -129,6 +129,11 @@ class Tenure:
         opens = not is_reducing(request, self.keeper.position(request.instrument))
         if (position := self._submission.begin(entry)) is not None:
             self._fly(entry, position, opens=opens)
+
+    def _replaced(self, entry: Entry) -> OrderRequest | None:
+        """What a replacement ends."""
+        held = self.keeper.register.by_venue_id(entry.target or "") if entry.action is Action.REPLACE else None
+        return held.order.request if held is not None else None
 
     def _mend(self) -> None:
         """A journal that failed is tried again by the next order, not by the next beat."""

@@ -73,6 +73,7 @@ def test_the_effective_configuration_is_valid_and_reads_back() -> None:
     text = tomllib.loads(to_toml(config))
     Draft202012Validator(SCHEMA).validate(text)
     assert "file" not in text["section"]
+    assert text["section"]["amount"] == 0.05
     assert text["section"]["rate"] == effective(config)["section"]["rate"]
 
 

@@ -269,6 +269,16 @@ async def test_as_many_orders_are_open_as_the_limit_says(
     assert len(venue.writes) == 2
 
 
+async def test_replacement_takes_the_place_of_the_order_that_it_ends(bench: Bench, make_request: MakeRequest) -> None:
+    limit, price = RiskLimits(open_orders=1), Decimal("1.09000")
+    async with bench.desk(account=limit, clients={"flow": limit}) as desk:
+        first = (await desk.place(make_request("a", type=OrderType.LIMIT, price=price))).order
+        second = (
+            await desk.replace(first.id, make_request("b", type=OrderType.LIMIT, price=Decimal("1.08000")))
+        ).order
+    assert second.status is OrderStatus.PENDING
+
+
 async def test_order_that_a_fault_of_ours_stopped_is_denied_and_not_sent(
     bench: Bench, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
