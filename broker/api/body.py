@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side, TimeInForce
 
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("give a time of the years 1 to 9999 in UTC, too") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with its zone, as that of UTC: the first and the last hours of the calendar have none there."""
 Amount = Annotated[Decimal, Field(gt=0, max_digits=24, decimal_places=10, examples=["1000"])]
 InstrumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,16}_[A-Z0-9]{2,16}$")]
 ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
@@ -100,7 +111,7 @@ class OrderBody(Body):
     time_in_force: TimeInForce | None = Field(
         default=None, description="Market orders: fok (default) or ioc; else gtc."
     )
-    expires_at: AwareDatetime | None = Field(default=None, description="Of gtd: when it ends.")
+    expires_at: Moment | None = Field(default=None, description="Of gtd: when it ends.")
     position_fill: PositionFill = PositionFill.DEFAULT
     trade_id: VenueId | None = Field(default=None, description="The trade that a stop loss or take profit guards.")
     take_profit: ProtectionBody | None = None

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from broker.api.access import Reader
 from broker.api.answer import COMMON, Responses
-from broker.api.body import ClientOrderId, InstrumentName
+from broker.api.body import ClientOrderId, InstrumentName, Moment
 from broker.api.export import MEDIA_TYPES, Form, export, view, wanted_form
 from broker.api.past import PastFills, PastOrders, PastTransactions
 from broker.api.surface import Parts, Surface
@@ -20,8 +20,8 @@ from broker.history.archive import FILLS, ORDERS, TRANSACTIONS, Filter, Kind
 
 routes = APIRouter(prefix="/v1/history", tags=["history"])
 
-Since = Annotated[AwareDatetime | None, Query(description="From this time on.")]
-Until = Annotated[AwareDatetime | None, Query(description="Before this time.")]
+Since = Annotated[Moment | None, Query(description="From this time on.")]
+Until = Annotated[Moment | None, Query(description="Before this time.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows of a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
 Instrument = Annotated[InstrumentName | None, Query()]

@@ -139,6 +139,8 @@ async def test_two_different_ids_in_one_request_are_422(api: Client) -> None:
         ({"type": "limit", "price": "1", "time_in_force": "gtd"}, "expires_at", "gtd"),
         ({"expires_at": "2026-01-06T10:00:00Z"}, "expires_at", "gtd"),
         ({"expires_at": "2026-01-06T10:00:00"}, "expires_at", "timezone"),
+        ({"expires_at": "0001-01-01T00:52:01+03:02"}, "expires_at", "years 1 to 9999"),
+        ({"expires_at": "9999-12-31T23:52:01-03:02"}, "expires_at", "years 1 to 9999"),
         ({"trade_id": "7"}, "trade_id", "must be absent"),
         ({"type": "stop_loss", "price": "1"}, "trade_id", "is required for a stop_loss order"),
         ({"type": "trailing_stop_loss", "trade_id": "7"}, "distance", "is required"),

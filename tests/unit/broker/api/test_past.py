@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 
+import pytest
 from msgspec.structs import replace
 
 from broker.domain import Order
@@ -45,6 +46,13 @@ async def test_page_of_orders_has_texts_for_numbers_and_a_cursor(api: Client) ->
         "created_at": "2026-01-05T10:00:01Z",
         "updated_at": "2026-01-05T10:00:01Z",
     }
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:52:01%2B03:02", "9999-12-31T23:52:01-03:02"])
+async def test_time_that_utc_does_not_have_is_an_error_of_the_query(api: Client, moment: str) -> None:
+    for name in ("since", "until"):
+        answer = await api("GET", f"/v1/history/orders?{name}={moment}")
+        assert (answer.status, answer.json()["errors"][0]["field"]) == (422, name)
 
 
 async def test_queries_narrow_the_page(api: Client) -> None:
