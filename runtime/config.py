@@ -207,7 +207,7 @@ def _scalar(hint: Any, raw: Any) -> Any:
     if hint is Path and isinstance(raw, str):
         return Path(raw)
     if hint in _NUMBERS and isinstance(raw, (int, float, Decimal)) and not isinstance(raw, bool):
-        return _finite(hint(str(raw)))
+        return _from_text(hint, str(raw))
     if not isinstance(raw, hint) or (hint is int and isinstance(raw, bool)):
         raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is {_shape(raw)}")
     return raw
@@ -219,13 +219,11 @@ def _from_text(hint: Any, text: str) -> Any:
             raise TypeError("must be true or false")
         return _BOOLEANS[text.lower()]
     try:
-        return _finite(hint(text)) if hint in _NUMBERS else hint(text)
+        value = hint(text)
+        is_finite = hint not in _NUMBERS or math.isfinite(value)
     except (ValueError, InvalidOperation) as error:
         raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is a text of {len(text)} characters") from error
-
-
-def _finite(value: Any) -> Any:
-    if not math.isfinite(value):
+    if not is_finite:
         raise TypeError("must be a finite number")
     return value
 
@@ -247,8 +245,7 @@ def _shape(raw: Any) -> str:
         return f"a text of {len(raw)} characters"
     if isinstance(raw, (list, dict)):
         return f"{'an array' if isinstance(raw, list) else 'a table'} of {len(raw)}"
-    kind = type(raw)
-    return _WORDS[kind] if kind in {int, float, Decimal} else {bool: "a boolean"}.get(kind, kind.__name__)
+    return {**_WORDS, bool: "a boolean"}.get(type(raw), type(raw).__name__)
 
 
 def effective(config: Any) -> Tree:

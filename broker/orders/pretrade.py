@@ -49,7 +49,7 @@ class Pretrade:
         self.day_profit = Decimal(0)
         """Of this UTC day, as of the last sample of the account."""
 
-    def verdict(self, request: OrderRequest, replaced: OrderRequest | None = None) -> risk.Denial | None:
+    def verdict(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.Denial | None:
         """The first denial, or None where the order may go; each check that was made is counted.
 
         `replaced` is the resting order whose place it takes.

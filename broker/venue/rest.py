@@ -209,11 +209,7 @@ class VenueRest:
             VenueError: it does not, or the venue cannot be asked.
         """
         call = Call(operation="prove_token", method="GET", path="/summary")
-        lane = await self._lane(call, Precedence.READ)
-        try:
-            await self._exchange(lane, call, token=token)
-        finally:
-            self.pool.put(lane)
+        await self._read_once(call, token=token)
 
     def _account_path(self, path: str) -> str:
         return f"{self._settings.rest_url.rstrip('/')}/v3/accounts/{self._settings.account}{path}"
@@ -228,10 +224,12 @@ class VenueRest:
             await asyncio.sleep(self._backoff.delay_s(attempt, self._chance()))
         return await self._read_once(call, params)
 
-    async def _read_once(self, call: Call, params: Mapping[str, str] | None) -> dict[str, Any]:
+    async def _read_once(
+        self, call: Call, params: Mapping[str, str] | None = None, *, token: Secret | None = None
+    ) -> dict[str, Any]:
         lane = await self._lane(call, Precedence.READ)
         try:
-            return (await self._exchange(lane, call, params))[0]
+            return (await self._exchange(lane, call, params, token=token))[0]
         finally:
             self.pool.put(lane)
 

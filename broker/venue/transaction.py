@@ -135,4 +135,4 @@ def parse_time(value: Any) -> datetime:
         seconds, _, fraction = text.partition(".")
         return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int((fraction + "000000")[:6]))
     found = datetime.fromisoformat(text)  # cuts what is finer than a microsecond
-    return found if found.tzinfo is UTC else found.astimezone(UTC)
+    return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)

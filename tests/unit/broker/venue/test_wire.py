@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -25,6 +26,15 @@ NOW = datetime(2026, 1, 5, tzinfo=UTC)
 )
 def test_both_time_formats_are_read(text: str, expected: datetime) -> None:
     assert parse_time(text) == expected
+
+
+def test_time_without_a_zone_is_utc_wherever_we_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        found = parse_time("2026-01-05T12:00:00.5")
+    time.tzset()
+    assert found == datetime(2026, 1, 5, 12, 0, 0, 500000, tzinfo=UTC)
 
 
 def test_fill_keeps_exact_decimals_and_ignores_the_unknown() -> None:
