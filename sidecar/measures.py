@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from sidecar.health.conditions import PROBES, Condition, verdict
 from sidecar.secrets.status import SecretsStatus, SecretStatus
-from sidecar.telemetry.measure import Measure, Reading, counter, gauge
+from sidecar.telemetry.measure import Measure, Reading, alone, counter, each, gauge
 
-_NONE: Mapping[str, str] = {}
 Conditions = Callable[[], Sequence[Condition]]
 Status = Callable[[], SecretsStatus]
 
@@ -17,11 +16,11 @@ def health_measures(conditions: Conditions) -> list[Measure]:
     """Each condition and each probe: 1 where it holds, 0 where not."""
 
     def held() -> list[Reading]:
-        return [({"condition": item.name}, int(item.ok)) for item in conditions()]
+        return each("condition", ((item.name, int(item.ok)) for item in conditions()))
 
     def passed() -> list[Reading]:
         now = conditions()
-        return [({"probe": probe}, int(verdict(probe, now).ok)) for probe in PROBES]
+        return each("probe", ((probe, int(verdict(probe, now).ok)) for probe in PROBES))
 
     return [
         gauge("sidecar.condition", "", "Whether a condition of the sidecar holds", held),
@@ -36,7 +35,7 @@ def secrets_measures(status: Status) -> list[Measure]:
 
 def _generation_measures(status: Status) -> list[Measure]:
     def one(pick: Callable[[SecretsStatus], float]) -> Callable[[], list[Reading]]:
-        return lambda: [(_NONE, pick(status()))]
+        return lambda: alone(pick(status()))
 
     def counted(name: str, description: str) -> Measure:
         return counter(f"sidecar.secrets.{name}", "", description, one(lambda s: s.counters.get(name, 0)))
@@ -63,12 +62,8 @@ def _generation_measures(status: Status) -> list[Measure]:
 
 
 def _life_measures(status: Status) -> list[Measure]:
-    def each(pick: Callable[[SecretStatus], float | None]) -> Callable[[], Iterable[Reading]]:
-        def read() -> Iterable[Reading]:
-            found = ((item.name, pick(item)) for item in status().secrets)
-            return [({"secret": name}, value) for name, value in found if value is not None]
-
-        return read
+    def secrets(pick: Callable[[SecretStatus], float | None]) -> Callable[[], list[Reading]]:
+        return lambda: each("secret", ((item.name, pick(item)) for item in status().secrets))
 
     def reads() -> list[Reading]:
         return [
@@ -78,32 +73,32 @@ def _life_measures(status: Status) -> list[Measure]:
         ]
 
     def token(left: float | None) -> list[Reading]:
-        return [] if left is None else [(_NONE, left)]
+        return [] if left is None else alone(left)
 
     return [
         gauge(
             "sidecar.secrets.seconds_to_expiry",
             "",
             "Until a published secret expires; absent for one that does not",
-            each(lambda item: item.expires_in_s),
+            secrets(lambda item: item.expires_in_s),
         ),
         gauge(
             "sidecar.secrets.seconds_to_max_ttl",
             "",
             "Until a lease cannot be renewed any more; absent while that is not known",
-            each(lambda item: item.ends_in_s),
+            secrets(lambda item: item.ends_in_s),
         ),
         gauge(
             "sidecar.secrets.last_success",
             "s",
             "When a secret was last read, renewed or looked at with success, seconds since the epoch",
-            each(lambda item: item.last_success.timestamp() if item.last_success else None),
+            secrets(lambda item: item.last_success.timestamp() if item.last_success else None),
         ),
         gauge(
             "sidecar.secrets.failing",
             "",
             "Whether a secret cannot be read or renewed",
-            each(lambda item: int(item.failing_since is not None)),
+            secrets(lambda item: int(item.failing_since is not None)),
         ),
         counter("sidecar.secrets.reads", "{read}", "Reads of a secret, by why it was read", reads),
         gauge(
@@ -129,10 +124,10 @@ def _vault_measures(status: Status) -> list[Measure]:
         ]
 
     def logins() -> list[Reading]:
-        return [({"reason": reason}, count) for reason, count in status().token.logins.items()]
+        return each("reason", status().token.logins.items())
 
     def held(name: str) -> Callable[[], list[Reading]]:
-        return lambda: [(_NONE, getattr(status(), name))]
+        return lambda: alone(getattr(status(), name))
 
     return [
         counter("sidecar.secrets.requests", "{request}", "Requests to Vault, by outcome", requests),

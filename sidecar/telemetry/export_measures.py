@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
-from sidecar.telemetry.measure import Measure, Reading, counter, gauge
+from sidecar.telemetry.measure import Measure, Reading, alone, counter, each, gauge
 
 _NS = 1_000_000_000
-_NONE: Mapping[str, str] = {}
 
 
 def export_measures(status: Callable[[], ExportStatus], clock: Callable[[], int]) -> list[Measure]:
     """The exporter, by signal. Exported log records are the ledger's; here are requests and what they met."""
 
-    def each(pick: Callable[[SignalStatus], float]) -> Callable[[], list[Reading]]:
+    def signals(pick: Callable[[SignalStatus], float]) -> Callable[[], list[Reading]]:
         def read() -> list[Reading]:
             now = status()
-            signals = (("logs", now.logs), ("metrics", now.metrics))
-            return [({"signal": name}, pick(signal)) for name, signal in signals if signal.enabled]
+            both = (("logs", now.logs), ("metrics", now.metrics))
+            return each("signal", ((name, pick(signal)) for name, signal in both if signal.enabled))
 
         return read
 
@@ -26,30 +25,30 @@ def export_measures(status: Callable[[], ExportStatus], clock: Callable[[], int]
         return max(clock() - signal.failing_since_ns, 0) / _NS if signal.failing_since_ns else 0.0
 
     def points_rejected() -> list[Reading]:
-        return [({"reason": reason}, number) for reason, number in status().metrics.rejected.items()]
+        return each("reason", status().metrics.rejected.items())
 
     return [
         counter(
             "telemetry.export.requests",
             "{request}",
             "Requests to the collector",
-            each(lambda signal: signal.requests),
+            signals(lambda signal: signal.requests),
         ),
-        counter("telemetry.export.retries", "{request}", "Of these, repeats", each(lambda signal: signal.retries)),
+        counter("telemetry.export.retries", "{request}", "Of these, repeats", signals(lambda signal: signal.retries)),
         gauge(
             "telemetry.export.in_flight",
             "{record}",
             "Log records that wait for an answer",
-            each(lambda signal: signal.in_flight),
+            signals(lambda signal: signal.in_flight),
         ),
         gauge(
-            "telemetry.export.failing", "s", "For how long no export has succeeded; 0 while they do", each(failing)
+            "telemetry.export.failing", "s", "For how long no export has succeeded; 0 while they do", signals(failing)
         ),
         counter(
             "telemetry.export.points",
             "{point}",
             "Metric points that the collector has",
-            lambda: [(_NONE, status().metrics.exported)],
+            lambda: alone(status().metrics.exported),
         ),
         counter(
             "telemetry.export.points.rejected", "{point}", "Metric points that the collector refused", points_rejected

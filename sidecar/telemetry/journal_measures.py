@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from sidecar.telemetry.measure import Measure, Reading, counter, gauge
-
-_NONE: Mapping[str, str] = {}
+from sidecar.telemetry.measure import Measure, Reading, alone, counter, each, gauge
 
 
 class Journaled(Protocol):
@@ -33,16 +31,16 @@ def journal_measures(pipeline: Journaled) -> list[Measure]:
     """The journal, the series, and what came and was not understood."""
 
     def journal(name: str) -> Callable[[], list[Reading]]:
-        return lambda: [(_NONE, getattr(pipeline.journal_status(), name))]
+        return lambda: alone(getattr(pipeline.journal_status(), name))
 
     def ingest(name: str) -> Callable[[], list[Reading]]:
-        return lambda: [(_NONE, getattr(pipeline.ingest_counts(), name))]
+        return lambda: alone(getattr(pipeline.ingest_counts(), name))
 
     def failing() -> list[Reading]:
-        return [(_NONE, int(bool(pipeline.journal_status().error)))]
+        return alone(int(bool(pipeline.journal_status().error)))
 
     def series() -> list[Reading]:
-        return [({"producer": producer}, number) for producer, number in pipeline.series().items()]
+        return each("producer", pipeline.series().items())
 
     def overflow() -> list[Reading]:
         return [
@@ -57,7 +55,7 @@ def journal_measures(pipeline: Journaled) -> list[Measure]:
         ]
 
     def rules() -> list[Reading]:
-        return [({"rule": rule}, number) for rule, number in pipeline.ingest_counts().broken_rules.items()]
+        return each("rule", pipeline.ingest_counts().broken_rules.items())
 
     return [
         gauge("telemetry.journal.size", "By", "Bytes that the journal takes", journal("bytes_used")),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
-from sidecar.telemetry.measure import Measure, Reading, counter, gauge
+from sidecar.telemetry.measure import Measure, Reading, alone, counter, each, gauge
 from sidecar.telemetry.producers import ProducerLedger, ProducerStatus
 
 _NS = 1_000_000_000
-_NONE: Mapping[str, str] = {}
 
 
 class ProducerRegistry(Protocol):
@@ -35,22 +34,22 @@ def ledger_measures(pipeline: Ledgered) -> list[Measure]:
     """The sidecar's half of the ledger: received = counted + rejected + duplicate, and the log records' equation."""
 
     def events(pick: Callable[[EventLedger], int]) -> Callable[[], list[Reading]]:
-        return lambda: [({"producer": name}, pick(each)) for name, each in pipeline.ledger().producers.items()]
+        return lambda: each("producer", ((name, pick(half)) for name, half in pipeline.ledger().producers.items()))
 
     def rejected() -> Iterable[Reading]:
-        for producer, each in pipeline.ledger().producers.items():
-            for reason, number in each.rejected.items():
+        for producer, half in pipeline.ledger().producers.items():
+            for reason, number in half.rejected.items():
                 yield {"producer": producer, "reason": reason}, number
 
     def logs_rejected() -> list[Reading]:
-        return [({"reason": reason}, number) for reason, number in pipeline.ledger().logs.rejected.items()]
+        return each("reason", pipeline.ledger().logs.rejected.items())
 
     def logs_dropped() -> list[Reading]:
         dropped = pipeline.ledger().logs.dropped
         return [({"reason": reason, "event": event}, number) for (reason, event), number in dropped.items()]
 
     def logs(pick: Callable[[LogLedger], int]) -> Callable[[], list[Reading]]:
-        return lambda: [(_NONE, pick(pipeline.ledger().logs))]
+        return lambda: alone(pick(pipeline.ledger().logs))
 
     return [
         counter(
@@ -92,12 +91,8 @@ def ledger_measures(pipeline: Ledgered) -> list[Measure]:
 def producer_measures(pipeline: Ledgered, clock: Callable[[], int]) -> list[Measure]:
     """Each producer's half of the ledger of its session, as it last said: emitted = acknowledged + held + dropped."""
 
-    def each(pick: Callable[[ProducerStatus], float | None]) -> Callable[[], list[Reading]]:
-        def read() -> list[Reading]:
-            found = ((status.producer_id, pick(status)) for status in pipeline.producers.all())
-            return [({"producer": name}, value) for name, value in found if value is not None]
-
-        return read
+    def producers(pick: Callable[[ProducerStatus], float | None]) -> Callable[[], list[Reading]]:
+        return lambda: each("producer", ((item.producer_id, pick(item)) for item in pipeline.producers.all()))
 
     def dropped() -> Iterable[Reading]:
         for status in pipeline.producers.all():
@@ -108,7 +103,7 @@ def producer_measures(pipeline: Ledgered, clock: Callable[[], int]) -> list[Meas
         return max(clock() - status.last_heartbeat_ns, 0) / _NS if status.last_heartbeat_ns else None
 
     def ledger(pick: Callable[[ProducerLedger], int]) -> Callable[[], list[Reading]]:
-        return each(lambda status: pick(status.ledger) if status.ledger else None)
+        return producers(lambda status: pick(status.ledger) if status.ledger else None)
 
     return [
         counter(
@@ -139,7 +134,7 @@ def producer_measures(pipeline: Ledgered, clock: Callable[[], int]) -> list[Meas
             "telemetry.producer.connected",
             "",
             "Whether the producer's stream is open",
-            each(lambda status: int(status.connected)),
+            producers(lambda status: int(status.connected)),
         ),
-        gauge("telemetry.producer.heartbeat.age", "s", "Since the producer's last heartbeat", each(age)),
+        gauge("telemetry.producer.heartbeat.age", "s", "Since the producer's last heartbeat", producers(age)),
     ]

@@ -9,6 +9,16 @@ Reading = tuple[Mapping[str, str], float]
 Read = Callable[[], Iterable[Reading]]
 
 
+def alone(value: float) -> list[Reading]:
+    """The reading of a figure without labels."""
+    return [({}, value)]
+
+
+def each(label: str, values: Iterable[tuple[str, float | None]]) -> list[Reading]:
+    """A reading for every name, as the value of the label; none where a name has no value."""
+    return [({label: name}, value) for name, value in values if value is not None]
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A figure that is read when somebody looks; `kind` is counter or gauge, `read` gives labels and values."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import psutil
 
-from sidecar.telemetry.measure import Measure, Reading, counter, gauge
-
-_NONE: Mapping[str, str] = {}
+from sidecar.telemetry.measure import Measure, Reading, alone, counter, gauge
 
 
 def process_measures(process: psutil.Process) -> list[Measure]:
@@ -24,13 +20,13 @@ def process_measures(process: psutil.Process) -> list[Measure]:
             "process.memory.usage",
             "By",
             "Resident memory of the process",
-            lambda: [(_NONE, process.memory_info().rss)],
+            lambda: alone(process.memory_info().rss),
         ),
-        gauge("process.open_fds", "{descriptor}", "Open file descriptors", lambda: [(_NONE, process.num_fds())]),
+        gauge("process.open_fds", "{descriptor}", "Open file descriptors", lambda: alone(process.num_fds())),
         gauge(
             "process.start_time",
             "s",
             "When the process began, seconds since the epoch",
-            lambda: [(_NONE, process.create_time())],
+            lambda: alone(process.create_time()),
         ),
     ]
