@@ -14,13 +14,13 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-$(VENV)/run.done: requirements/run.txt requirements/dev.txt pyproject.toml $(wildcard scripts/commands/*)
+$(VENV)/run.done: requirements/run.txt requirements/dev.txt pyproject.toml $(wildcard tools/commands/*)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing what the programs need (requirements/run.txt, dev.txt)"
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/dev.txt
 	@echo "$(CURDIR)" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/broker-sidecar.pth
 	@echo "$(CURDIR)/proto" >> $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/broker-sidecar.pth
-	@cp scripts/commands/* $(BIN)/
+	@cp tools/commands/* $(BIN)/
 	@touch $@
 
 $(VENV)/test.done: $(VENV)/run.done requirements/test.txt
@@ -61,8 +61,8 @@ check: $(VENV)/test.done ## lint, types, import contracts, contract lint and dri
 	@$(BIN)/lint-imports --no-cache
 	@cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released/v1.binpb
 	@bash proto/generate.sh --check
-	@$(BIN)/python -m broker.telemetry.document --check
-	@$(BIN)/python -m broker.orders.document --check
+	@$(BIN)/python -m tools.reference.events --check
+	@$(BIN)/python -m tools.reference.order_life_cycle --check
 	@$(BIN)/python k8s/monitoring/generate.py --check
 	@$(BIN)/python k8s/monitoring/grafana/generate.py --check
 	@$(BIN)/python k8s/logging/kibana/generate.py --check
@@ -81,7 +81,7 @@ soak: $(VENV)/test.done ## the sweeps at full size (hours): kills, ambiguous ans
 	 FRESH_CONTAINER=1 CONSOLE_STATES=all CRASH_EXAMPLES=2000 HOSTILE_MESSAGES=100000 HOSTILE_BODIES=100000 SIDECAR_ABSENT_S=180 REQUIRE_ALL=1 MONTH_STEP_MIN=1 DRILLS=all \
 	 $(BIN)/python -m pytest -v -o timeout=14400 \
 	 tests/documents tests/e2e/test_console.py tests/e2e/telemetry tests/e2e/test_sidecar_absent.py tests/integration/orders tests/integration/api tests/integration/secrets \
-	 tests/unit/sidecar/telemetry/test_crash.py tests/unit/sidecar/telemetry/test_hostile.py tests/unit/broker/api/test_surroundings.py \
+	 tests/unit/sidecar/checkpoint/test_crash.py tests/unit/sidecar/ingest/test_hostile.py tests/unit/broker/api/routes/test_prices_and_account.py \
 	 tests/integration/monitoring/test_month.py tests/e2e/test_drills.py tests/unit/broker/api/test_schemathesis.py
 
 .PHONY: otelcol
@@ -100,7 +100,7 @@ bluegreen: env ## swap two colours ten times under 50 orders/s and check every o
 
 .PHONY: images
 images: ## build the images and print their sizes (CONTAINER_TOOL=docker TAG=dev)
-	@scripts/images.sh
+	@tools/images.sh
 
 .PHONY: docs
 docs: $(VENV)/test.done ## build the documentation site into build/site, links checked
@@ -110,14 +110,14 @@ docs: $(VENV)/test.done ## build the documentation site into build/site, links c
 .PHONY: check-docs
 check: check-docs
 check-docs: docs
-	@$(BIN)/python -m scripts.reference --check
-	@$(BIN)/python -m broker.telemetry.document --check
+	@$(BIN)/python -m tools.reference --check
+	@$(BIN)/python -m tools.reference.events --check
 	@$(BIN)/codespell
 
 .PHONY: scan
 scan: $(VENV)/test.done ## bills of materials and scans; what could not run is listed as NOT RUN (STRICT=1)
-	@scripts/scan.sh
+	@tools/scan.sh
 
 .PHONY: deploy
 deploy: $(VENV)/test.done ## show what a deployment would change, ask, apply (ENV=dev|staging|production)
-	@scripts/deploy.sh $(ENV)
+	@tools/deploy.sh $(ENV)

@@ -41,11 +41,12 @@ from opentelemetry.sdk._logs.export import (
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 
-from broker.telemetry.catalogue_orders import LATENCY_S
-from broker.telemetry.emitter import Emitter
-from broker.telemetry.events import OrderTransition
-from broker.telemetry.settings import TelemetrySettings
-from broker.telemetry.stream import TelemetryStream
+from broker.events.catalogue import CATALOGUE
+from broker.events.events import OrderTransition
+from broker.events.orders import LATENCY_S
+from producer.emitter import Emitter
+from producer.settings import TelemetrySettings
+from producer.stream.client import TelemetryStream
 
 ROUNDS = 15
 EVENTS = 4000
@@ -152,7 +153,7 @@ def emit_cost() -> dict[str, Any]:
     sdk = Sdk(InMemoryMetricReader(), _Nowhere())
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as place:
-        emitter = Emitter(TelemetrySettings(spool_directory=Path(place)))
+        emitter = Emitter(TelemetrySettings(spool_directory=Path(place)), catalogue=CATALOGUE)
         for _ in range(ROUNDS):
             emitter.spool.tend(time.monotonic())
             ours.append(_cpu_us(emitter.emit, events))
@@ -176,7 +177,7 @@ async def _until(holds: Callable[[], bool]) -> None:
 async def _ours(socket: Path, spool: Path) -> float:
     """CPU in microseconds of this process for each event; start-up and the load's own pacing left out."""
     settings = TelemetrySettings(socket=socket, spool_directory=spool)
-    emitter = Emitter(settings)
+    emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)
     stop = asyncio.Event()
     events = [event(number) for number in range(10_000)]
@@ -225,7 +226,7 @@ async def _paced(emitter: Emitter, seconds: float) -> list[int]:
 async def _stalled(socket: Path, spool: Path, sidecar: int) -> dict[str, float]:
     """How `emit` and memory fare while the sidecar stands still."""
     settings = TelemetrySettings(socket=socket, spool_directory=spool)
-    emitter = Emitter(settings)
+    emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)
     stop, memory = asyncio.Event(), psutil.Process().memory_info
     async with asyncio.TaskGroup() as tasks:

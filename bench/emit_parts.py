@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.emit import EVENTS, ROUNDS, event
-from broker.telemetry.columns import encode, kinds
-from broker.telemetry.emitter import Emitter
-from broker.telemetry.settings import TelemetrySettings
+from broker.events.catalogue import CATALOGUE
+from producer.emitter import Emitter
+from producer.settings import TelemetrySettings
+from producer.stream.columns import encode, kinds
 
 BATCH_EVENTS = 500
 
@@ -36,7 +37,7 @@ def parts() -> dict[str, float]:
     """The three parts."""
     events = [event(number) for number in range(EVENTS)]
     with tempfile.TemporaryDirectory() as place:
-        emitter = Emitter(TelemetrySettings(spool_directory=Path(place)))
+        emitter = Emitter(TelemetrySettings(spool_directory=Path(place)), catalogue=CATALOGUE)
         spool = emitter.spool
         known, mended = kinds(spool.meta.defines), Counter[tuple[str, str]]()
 

@@ -20,9 +20,10 @@ import uvloop
 
 from bench.emit import event
 from bench.process import row, sidecar
-from broker.telemetry.emitter import Emitter
-from broker.telemetry.settings import TelemetrySettings
-from broker.telemetry.stream import TelemetryStream
+from broker.events.catalogue import CATALOGUE
+from producer.emitter import Emitter
+from producer.settings import TelemetrySettings
+from producer.stream.client import TelemetryStream
 
 EVENTS_PER_S = 5_000
 SECONDS = 8.0
@@ -57,7 +58,7 @@ async def watch(session: aiohttp.ClientSession, url: str, emitted: list[float], 
 async def measure(place: Path, metrics: str) -> float:
     """The 99th percentile, seconds."""
     settings = TelemetrySettings(socket=place / "run" / "telemetry.sock", spool_directory=place / "spool")
-    emitter = Emitter(settings)
+    emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)
     stop, done = asyncio.Event(), asyncio.Event()
     emitted: list[float] = []

@@ -23,13 +23,13 @@ import grpc
 import uvloop
 from grpc import aio
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
-from telemetry.v1 import telemetry_pb2 as pb
 
-from runtime.protobuf_wire import delimited
-from sidecar.telemetry.export import OtlpExporter
-from sidecar.telemetry.otlp_settings import OtlpSettings
+from pod_runtime.protobuf_wire import delimited
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
+from telemetry_contract.v1 import telemetry_pb2 as pb
 
 BATCH_EVENTS = 512
 RECORDS = 512

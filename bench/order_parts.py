@@ -19,13 +19,16 @@ from msgspec.structs import replace
 
 from bench.orders import RATE, request
 from broker.domain import Instrument, Order, OrderStatus, Quote
-from broker.orders import narrative, outcome, record, risk
-from broker.orders.entry import Entry
-from broker.orders.identity import ClientTag, caller_digest, order_id
-from broker.orders.record import TradingState
+from broker.orders import observe as narrative
+from broker.orders.checks import risk
+from broker.orders.model import transitions as outcome
+from broker.orders.model.ids import ClientTag, caller_digest, order_id
+from broker.orders.model.order_record import Entry
 from broker.orders.settings import OrderSettings
-from broker.venue import order_call
-from broker.venue.wire import parse_answer
+from broker.orders.store import journal_format as record
+from broker.orders.store.journal_format import TradingState
+from broker.venue.v20 import order_requests as order_call
+from broker.venue.v20.parse import parse_answer
 
 ORDERS = 300
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -28,11 +28,11 @@ import aiohttp
 import uvloop
 
 from broker.domain import OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.desk import Desk
+from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
-from broker.venue.rest import VenueRest
+from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
-from runtime.secret import Secret
+from pod_runtime.secret import Secret
 
 ACCOUNT = "101-004-1234567-001"
 TOKEN = "bench-token"  # noqa: S105 - the simulator's, made here

@@ -18,11 +18,11 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from broker.venue.book import QuoteBook
-from broker.venue.rest import VenueRest
+from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
-from broker.venue.stream import LineStream
-from runtime.secret import Secret
+from broker.venue.streams.line_stream import LineStream
+from broker.venue.streams.quote_book import QuoteBook
+from pod_runtime.secret import Secret
 
 INSTRUMENTS, TICKS_PER_S, BEAT_S = 100, 50, 0.02
 GOAL_CORES = 0.5

@@ -22,9 +22,9 @@ from typing import Any
 
 import psutil
 import uvloop
-from telemetry.v1 import telemetry_pb2 as pb
 
 from bench.ingest import BATCH_EVENTS, define, group, message
+from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SIDECAR = """\
 [telemetry]

@@ -24,12 +24,12 @@ import uvloop
 from aiohttp import web
 from grpc import aio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from telemetry.v1 import telemetry_pb2 as pb
 
-from runtime.garbage import keep_short
-from sidecar.telemetry.exposition_page import MetricsPage
+from pod_runtime.garbage import keep_short
+from sidecar.prometheus.page import MetricsPage
 from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
+from telemetry_contract.v1 import telemetry_pb2 as pb
 
 EVENTS_PER_S = 20_000
 BATCH_EVENTS = 500

@@ -19,11 +19,11 @@ from typing import Any
 
 import uvloop
 
-from sidecar.telemetry.export import OtlpExporter
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.model import Snapshot
-from sidecar.telemetry.otlp_settings import OtlpSettings
 from tests.integration.telemetry.servers import Engine, collector, engine, fetch
-from tests.unit.sidecar.telemetry.journal_fake import MemoryJournal, orders
+from tests.unit.sidecar.fake_journal import MemoryJournal, orders
 
 RECORDS_PER_S = 200
 GOAL_S = 2.5

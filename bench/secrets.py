@@ -27,11 +27,11 @@ import psutil
 import tomli_w
 
 from broker.config import CredentialSettings
-from broker.credentials import Credentials
+from broker.credentials.watcher import Credentials
 from broker.history.database import Database
 from broker.history.settings import HistorySettings
 from broker.orders.conditions import Conditions
-from runtime.secret import Secret
+from pod_runtime.secret import Secret
 from sidecar.secrets.agent import SecretsAgent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.openbao import OpenBao, running_openbao

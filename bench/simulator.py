@@ -19,7 +19,7 @@ import aiohttp
 import psutil
 import uvloop
 
-from broker.simulator.instruments import LISTINGS
+from broker.simulator.market.instruments import LISTINGS
 
 ACCOUNT = "101-004-1234567-001"
 HEADERS = {"Authorization": "Bearer simulator-token"}

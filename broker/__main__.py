@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.cli.commands import COMMANDS
-from runtime.command import Command
+from pod_runtime.command import Command
 
 if TYPE_CHECKING:
     from broker.config import Config
@@ -27,16 +27,16 @@ def _read(path: Path | None) -> Config:
 
 
 def _text(config: Config) -> str:
-    from runtime.config_text import to_toml  # noqa: PLC0415 - see _kind
+    from pod_runtime.config_text import to_toml  # noqa: PLC0415 - see _kind
 
     return to_toml(config)
 
 
 def _run(config: Config) -> int:
     from broker.app import serve  # noqa: PLC0415 - see _kind
-    from broker.telemetry.trace import trace_fields  # noqa: PLC0415 - see _kind
-    from runtime import log as logs  # noqa: PLC0415 - see _kind
-    from runtime.run import run  # noqa: PLC0415 - see _kind
+    from pod_runtime import log as logs  # noqa: PLC0415 - see _kind
+    from pod_runtime.run import run  # noqa: PLC0415 - see _kind
+    from producer.trace import trace_fields  # noqa: PLC0415 - see _kind
 
     logs.configure("broker", config.log.level, context=trace_fields)
     for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):

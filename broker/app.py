@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, nullcontext
 from time import monotonic
 
-from broker.api.address import address_of
+from broker.account_wiring import Shard, opened, run_desks
+from broker.api.forwarding.address import address_of
 from broker.config import Config
+from broker.events.events import Lifecycle
 from broker.orders.conditions import Conditions
-from broker.parts import SERVING, Parts, build
-from broker.shard import Shard, opened, run_desks
-from broker.telemetry.events import Lifecycle
 from broker.watchdog import Watchdog
-from runtime.ports import AddressError, listen, name_of
-from runtime.run import complain
+from broker.wiring import SERVING, Parts, build
+from pod_runtime.ports import AddressError, listen, name_of
+from pod_runtime.run import complain
 
 _LOG = logging.getLogger(__name__)
 EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70

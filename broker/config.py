@@ -9,9 +9,9 @@ from pathlib import Path
 from broker.api.settings import ApiSettings
 from broker.history.settings import HistorySettings
 from broker.orders.settings import OrderSettings
-from broker.telemetry.settings import TelemetrySettings
 from broker.venue.settings import VenueSettings
-from runtime.config import load, setting
+from pod_runtime.config import load, setting
+from producer.settings import TelemetrySettings
 
 PREFIX = "BROKER"
 
@@ -64,6 +64,6 @@ def read_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     """The configuration of this process; without a file, of the environment alone.
 
     Raises:
-        runtime.config.ConfigError: with every fault.
+        pod_runtime.config.ConfigError: with every fault.
     """
     return load(Config, path=path, environ=environ, prefix=PREFIX)

@@ -20,7 +20,7 @@ from devstack.process import ProcessError
 from devstack.settings import temporary_place
 from devstack.stack import Stack
 from devstack.status import Reading, is_balanced, line, read, settle
-from runtime.run import complain, run
+from pod_runtime.run import complain, run
 
 EX_SOFTWARE = 70
 PLAIN_LINE_EVERY_S = 5.0

@@ -28,7 +28,7 @@ from devstack.process import Child, ProcessError, start, wait_event
 from devstack.proxy import Proxy
 from devstack.settings import Place, temporary_place, write
 from devstack.stack import Stack
-from runtime.run import complain, run
+from pod_runtime.run import complain, run
 
 LABEL = "broker.role/colour"
 READY_S, BROKEN_READY_S, OWNED_S = 30.0, 8.0, 20.0

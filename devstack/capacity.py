@@ -16,7 +16,7 @@ from devstack.flow import Flow
 from devstack.settings import temporary_place
 from devstack.stack import Stack
 from devstack.status import settle
-from runtime.run import run
+from pod_runtime.run import run
 
 ORDERS = 1000
 SECONDS_A_DAY = 86_400

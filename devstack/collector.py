@@ -19,8 +19,8 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from runtime import log
-from runtime.run import run
+from pod_runtime import log
+from pod_runtime.run import run
 
 _MESSAGES: dict[str, tuple[Any, Any]] = {
     "logs": (logs.ExportLogsServiceRequest, logs.ExportLogsServiceResponse),

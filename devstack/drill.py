@@ -22,7 +22,7 @@ from devstack.fault import DRILLS, Scene
 from devstack.process import ProcessError, start
 from devstack.settings import temporary_place
 from devstack.stack import Stack
-from runtime.run import complain, run
+from pod_runtime.run import complain, run
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "k8s" / "monitoring" / "prometheus-rules.yaml"

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.command import Command
-from sidecar.console.cli import add_commands
+from pod_runtime.command import Command
+from sidecar.console.cli.commands import add_commands
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -27,17 +27,17 @@ def _read(path: Path | None) -> Config:
 
 
 def _text(config: Config) -> str:
-    from runtime.config import effective  # noqa: PLC0415 - see _kind
-    from runtime.config_text import to_toml  # noqa: PLC0415 - see _kind
-    from sidecar.console.bundle import redacted  # noqa: PLC0415 - see _kind
+    from pod_runtime.config import effective  # noqa: PLC0415 - see _kind
+    from pod_runtime.config_text import to_toml  # noqa: PLC0415 - see _kind
+    from sidecar.console.bundle.bundle import redacted  # noqa: PLC0415 - see _kind
 
     return to_toml(redacted(effective(config)))
 
 
 def _run(config: Config) -> int:
-    from runtime import log as logs  # noqa: PLC0415 - see _kind
-    from runtime.run import run  # noqa: PLC0415 - see _kind
-    from sidecar.console.recent import RecentLog  # noqa: PLC0415 - see _kind
+    from pod_runtime import log as logs  # noqa: PLC0415 - see _kind
+    from pod_runtime.run import run  # noqa: PLC0415 - see _kind
+    from sidecar.console.bundle.recent import RecentLog  # noqa: PLC0415 - see _kind
     from sidecar.process import serve  # noqa: PLC0415 - see _kind
 
     logs.configure("sidecar", config.log.level)

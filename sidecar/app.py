@@ -15,37 +15,38 @@ from aiohttp import web
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
-from sidecar import VERSION, facts
-from sidecar.agent import Agent, Messenger
+from sidecar import VERSION
+from sidecar import status_facts as facts
 from sidecar.config import Config
+from sidecar.console.bundle.diagnosis import bundle
+from sidecar.console.bundle.recent import RecentLog
 from sidecar.console.control import control_application, control_path
-from sidecar.console.curve import History, Sample, panel_samples
-from sidecar.console.deeds import Deeds
-from sidecar.console.diagnosis import bundle
-from sidecar.console.picture import Picture
-from sidecar.console.recent import RecentLog
-from sidecar.console.secrets import secrets_json
 from sidecar.console.server import Sources, console_application
-from sidecar.console.status import Identity, Parts, event_totals, ledger_json
-from sidecar.hangup import rotate_on_hangup
+from sidecar.console.status.audit_timeline import Deeds
+from sidecar.console.status.document import Identity, Parts, event_totals, ledger_json
+from sidecar.console.status.sampler import Picture
+from sidecar.console.status.secrets import secrets_json
+from sidecar.console.status.time_series import History, Sample, panel_samples
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.ages import Ages
 from sidecar.health.conditions import Facts
 from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
 from sidecar.health.probes import probe_application
-from sidecar.measures import health_measures, secrets_measures
-from sidecar.telemetry.export import OtlpExporter
-from sidecar.telemetry.export_measures import export_measures
-from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
-from sidecar.telemetry.exposition_page import MetricsPage
-from sidecar.telemetry.journal_measures import journal_measures
-from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
-from sidecar.telemetry.ledger_measures import ledger_measures, producer_measures
+from sidecar.ingest.producers import ProducerStatus
+from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.prometheus.page import MetricsPage
+from sidecar.secrets.producers import Agent, Messenger
+from sidecar.selfmetrics.export import export_measures
+from sidecar.selfmetrics.health_and_secrets import health_measures, secrets_measures
+from sidecar.selfmetrics.journal import journal_measures
+from sidecar.selfmetrics.ledger import ledger_measures, producer_measures
+from sidecar.selfmetrics.process import process_measures
+from sidecar.selfmetrics.self_metrics import SelfMetrics
+from sidecar.sighup import rotate_on_hangup
 from sidecar.telemetry.pipeline import TelemetryPipeline
-from sidecar.telemetry.process_measures import process_measures
-from sidecar.telemetry.producers import ProducerStatus
 from sidecar.telemetry.resource import own_resource
-from sidecar.telemetry.self_metrics import SelfMetrics
 from sidecar.web import Server, bind, serve_control, serve_http
 
 log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.config import ConfigError, load, setting
-from runtime.ports import parse_address
+from pod_runtime.config import ConfigError, load, setting
+from pod_runtime.ports import parse_address
 from sidecar.console.settings import ConsoleSettings
+from sidecar.export.settings import OtlpSettings, standard_settings
 from sidecar.health.settings import HealthSettings
 from sidecar.secrets.settings import SecretsSettings
-from sidecar.telemetry.otlp_settings import OtlpSettings, standard_settings
 from sidecar.telemetry.settings import TelemetrySettings
 
 PREFIX = "SIDECAR"

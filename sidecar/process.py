@@ -7,13 +7,13 @@ import ipaddress
 import logging
 from collections.abc import Iterator, Mapping
 
-from runtime.ports import AddressError, parse_address
-from runtime.run import complain
-from sidecar.agent import Agent
+from pod_runtime.ports import AddressError, parse_address
+from pod_runtime.run import complain
 from sidecar.app import Sidecar
 from sidecar.config import Config
-from sidecar.console.deeds import Deeds
-from sidecar.console.recent import RecentLog
+from sidecar.console.bundle.recent import RecentLog
+from sidecar.console.status.audit_timeline import Deeds
+from sidecar.secrets.producers import Agent
 
 EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from runtime.ports import listen, name_of, parse_address
+from pod_runtime.ports import listen, name_of, parse_address
 
 log = logging.getLogger(__name__)
 PARTING_S = 1.0

@@ -8,13 +8,14 @@ from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
-from broker.api import account, admin, documentation, events, history, orders
-from broker.api.description import Described
-from broker.api.envelope import Envelope
-from broker.api.errors import KINDS, answer_part
-from broker.api.problem import Problem, answer_http, answer_problem, answer_validation
-from broker.api.standby import Answered, answer_answered
-from broker.api.surface import Surface
+from broker.api.context import Surface
+from broker.api.forwarding.standby import Answered, answer_answered
+from broker.api.http import documentation
+from broker.api.http.error_handlers import KINDS, answer_part
+from broker.api.http.middleware import Envelope
+from broker.api.http.openapi import Described
+from broker.api.http.problem import Problem, answer_http, answer_problem, answer_validation
+from broker.api.routes import account, admin, events, history, orders
 
 DESCRIPTION = """Places FX and CFD orders at OANDA, each once.
 

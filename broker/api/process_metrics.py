@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from broker.telemetry.ledger import Ledger
+from producer.ledger import Ledger
 
 ROUTE = "/metrics"
 

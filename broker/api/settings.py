@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.config import setting
+from pod_runtime.config import setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import click
 
 from broker.cli.client import AnswerError, Call, ask
 from broker.cli.table import writer
-from broker.orders.trial import MARKET_CLOSED
+from broker.orders.checks.dry_run import MARKET_CLOSED
 
 ROUND_S = 1.0
 WATCH_S = 1.0

@@ -17,8 +17,8 @@ from broker.history.rows import Rows, transaction_row
 from broker.history.schema import ensure_schema
 from broker.history.writer import write_rows
 from broker.venue.errors import VenueError
-from broker.venue.wire import Page
-from runtime.backoff import Backoff
+from broker.venue.v20.parse import Page
+from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
 MOST_GAPS = 1000

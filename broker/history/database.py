@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from broker.history.settings import HistorySettings
-from runtime.secret import Secret
+from pod_runtime.secret import Secret
 
 _LOG = logging.getLogger(__name__)
 

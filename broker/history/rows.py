@@ -12,7 +12,7 @@ import msgspec
 
 from broker.average_price import average_price
 from broker.domain import Order
-from broker.orders.changes import Change
+from broker.orders.store.tail import Change
 
 Row = dict[str, Any]
 _ENCODER = msgspec.json.Encoder()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runtime.config import setting
+from pod_runtime.config import setting
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 

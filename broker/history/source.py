@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-from broker.orders.changes import Change
-from broker.orders.journal import Segment, read_from, segments
-from broker.orders.record import ENTRY, TRANSACTION
-from runtime.atomic_file import replace_file
-from runtime.framing import HEADER_BYTES
+from broker.orders.store.journal import Segment, read_from, segments
+from broker.orders.store.journal_format import ENTRY, TRANSACTION
+from broker.orders.store.tail import Change
+from pod_runtime.atomic_file import replace_file
+from pod_runtime.framing import HEADER_BYTES
 
 NAME_FILE = "history-source"
 

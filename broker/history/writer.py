@@ -12,16 +12,16 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.channel import Channel
+from broker.events.events import HistorySample
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
 from broker.history.rows import Rows, rows_of
 from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
-from broker.orders.changes import Change
 from broker.orders.conditions import Conditions
-from broker.telemetry.events import HistorySample
-from runtime.backoff import Backoff
-from runtime.channel import Channel
+from broker.orders.store.tail import Change
+from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
 CONDITION = "History"

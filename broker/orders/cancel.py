@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from broker.domain import OrderStatus
-from broker.orders.entry import Entry
-from broker.orders.keeper import Keeper
+from broker.orders.model.order_record import Entry
+from broker.orders.store.order_store import Keeper
 from broker.orders.submission import Sender
-from broker.venue import order_call
 from broker.venue.errors import RefusedError, VenueError
-from broker.venue.feed import TransactionFeed
-from broker.venue.throttle import Precedence
-from broker.venue.wire import parse_answer
+from broker.venue.rest.rate_limit import Precedence
+from broker.venue.streams.transaction_feed import TransactionFeed
+from broker.venue.v20 import order_requests as order_call
+from broker.venue.v20.parse import parse_answer
 
 TRIES = 3
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from broker.health import Condition
+from producer.health import Condition
 
 
 class Conditions:

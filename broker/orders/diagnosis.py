@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from broker.domain import OrderStatus
-from broker.health import camel_case
+from broker.orders.checks.prices import Prices
 from broker.orders.conditions import Conditions
-from broker.orders.prices import Prices
-from broker.orders.record import TradingState
-from broker.orders.tenure import Tenure
-from broker.venue.stream import LineStream
+from broker.orders.engine import Tenure
+from broker.orders.store.journal_format import TradingState
+from broker.venue.streams.line_stream import LineStream
+from producer.health import camel_case
 
 TRADING = {TradingState.ACTIVE: "Ready", TradingState.REDUCING: "Reducing", TradingState.HALTED: "Halted"}
 """Reasons of the condition `Trading`."""

@@ -7,11 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broker.domain import Account, OrderStatus
-from broker.orders.keeper import Keeper
-from broker.orders.pretrade import Pretrade
-from broker.orders.record import TradingState
-from broker.orders.register import IN_FLIGHT, UNRESOLVED
-from broker.telemetry.events import (
+from broker.events.events import (
     AccountSample,
     CircuitSample,
     OrderSample,
@@ -23,11 +19,15 @@ from broker.telemetry.events import (
     TradingStateSample,
     TransactionLag,
 )
-from broker.venue.book import QuoteBook
-from broker.venue.circuit import CircuitState
-from broker.venue.feed import TransactionFeed
-from broker.venue.rest import VenueRest
-from broker.venue.stream import LineStream
+from broker.orders.checks.context import Pretrade
+from broker.orders.store.index import IN_FLIGHT, UNRESOLVED
+from broker.orders.store.journal_format import TradingState
+from broker.orders.store.order_store import Keeper
+from broker.venue.rest.circuit_breaker import CircuitState
+from broker.venue.rest.client import VenueRest
+from broker.venue.streams.line_stream import LineStream
+from broker.venue.streams.quote_book import QuoteBook
+from broker.venue.streams.transaction_feed import TransactionFeed
 
 Emit = Callable[[tuple[Any, ...]], None]
 SAMPLED_BY_DEFAULT = 20

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from runtime.config import setting
+from pod_runtime.config import setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

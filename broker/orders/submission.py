@@ -10,19 +10,20 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from broker.domain import OrderStatus
-from broker.orders.entry import Action, Entry
-from broker.orders.journal import JournalError
-from broker.orders.keeper import Keeper
-from broker.orders.record import TradingState
-from broker.orders.resolve import Resolver
-from broker.telemetry.events import OrderAcknowledged, OrderStage
-from broker.venue import errors, order_call
-from broker.venue.circuit import Circuit
-from broker.venue.feed import TransactionFeed
-from broker.venue.order_call import Call
-from broker.venue.rest import Hindrance
-from broker.venue.throttle import Precedence
-from broker.venue.wire import Answer, parse_answer
+from broker.events.events import OrderAcknowledged, OrderStage
+from broker.orders.model.order_record import Action, Entry
+from broker.orders.recovery.unknown_orders import Resolver
+from broker.orders.store.journal import JournalError
+from broker.orders.store.journal_format import TradingState
+from broker.orders.store.order_store import Keeper
+from broker.venue import errors
+from broker.venue.rest.circuit_breaker import Circuit
+from broker.venue.rest.client import Hindrance
+from broker.venue.rest.rate_limit import Precedence
+from broker.venue.streams.transaction_feed import TransactionFeed
+from broker.venue.v20 import order_requests as order_call
+from broker.venue.v20.order_requests import Call
+from broker.venue.v20.parse import Answer, parse_answer
 
 Emit = Callable[[tuple[Any, ...]], None]
 log = logging.getLogger(__name__)

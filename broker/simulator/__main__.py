@@ -16,13 +16,13 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from broker.simulator.faults import KINDS, FaultError, Rule, rule
-from broker.simulator.instruments import LISTINGS
-from broker.simulator.market import Scenario
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
+from broker.simulator.market.instruments import LISTINGS
+from broker.simulator.market.market import Scenario
 from broker.simulator.venue import Options
-from runtime import log
-from runtime.ports import AddressError
-from runtime.run import complain, run
+from pod_runtime import log
+from pod_runtime.ports import AddressError
+from pod_runtime.run import complain, run
 
 _ACCOUNT = re.compile(r"\d{3}-\d{3}-\d+-\d{3}")
 _logger = logging.getLogger("broker.simulator")

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from broker.simulator.account import AccountBook, Transaction
+from broker.simulator.account.account import AccountBook, Transaction
+from broker.simulator.account.matching import Matching, trading_day
 from broker.simulator.clock import NANOS
 from broker.simulator.faults import Faults
-from broker.simulator.instruments import LISTINGS
-from broker.simulator.market import Market, Price, Scenario
-from broker.simulator.matching import Matching, trading_day
+from broker.simulator.market.instruments import LISTINGS
+from broker.simulator.market.market import Market, Price, Scenario
 
 WAITING_TRANSACTIONS = 10_000
 REQUESTS_KEPT = 20_000

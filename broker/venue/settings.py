@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from runtime.config import setting
+from pod_runtime.config import setting
 
 PRACTICE_HOSTS = frozenset({"api-fxpractice.oanda.com", "stream-fxpractice.oanda.com"})
 LIVE_HOSTS = frozenset({"api-fxtrade.oanda.com", "stream-fxtrade.oanda.com"})

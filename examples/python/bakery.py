@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from telemetry.v1 import telemetry_pb2 as pb
-
-from broker.telemetry.declare import Catalogue, Counter, Event, Log
-from broker.telemetry.producer import Producer
-from broker.telemetry.settings import TelemetrySettings
+from producer.declare import Catalogue, Counter, Event, Log
+from producer.producer import Producer
+from producer.settings import TelemetrySettings
+from telemetry_contract.v1 import telemetry_pb2 as pb
 
 
 class LoafBaked(NamedTuple):

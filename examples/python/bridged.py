@@ -7,7 +7,7 @@ from pathlib import Path
 
 from opentelemetry.metrics import Observation, get_meter
 
-from broker.telemetry import bridge
+from producer.otel import install as bridge
 
 meter = get_meter("bakery")
 loaves = meter.create_counter("bakery.loaves", "{loaf}", "Loaves baked.")

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.health.probes import time_text
-from sidecar.telemetry.tail import TailEvent
+from sidecar.ingest.tail import TailEvent
 
 WRITE_DEADLINE_S = 10.0
 """A reader that takes nothing for so long is let go."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from aiohttp import web
 
-from sidecar.console.bundle import zipped
+from sidecar.console.bundle.bundle import zipped
 from sidecar.console.event_stream import TooManyWatchersError, Watchers, stream
 from sidecar.console.guard import add_headers, guard
-from sidecar.telemetry.tail import TailEvent
+from sidecar.ingest.tail import TailEvent
 
 STATIC = Path(__file__).with_name("static")
 PAGES = {

@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from sidecar.secrets import material as of
+from sidecar.secrets.acknowledge import Proofs
 from sidecar.secrets.audit import AuditEvent, AuditTrail, log_audit
-from sidecar.secrets.client import Caller, VaultClient
 from sidecar.secrets.clock import Clock, SystemClock, wait_until
-from sidecar.secrets.connection import Connection
-from sidecar.secrets.keeper import Keeper
-from sidecar.secrets.lease_journal import LeaseJournal
-from sidecar.secrets.material import Material
-from sidecar.secrets.proofs import Proofs
-from sidecar.secrets.publication import Publication
-from sidecar.secrets.publish import PublishError, check_memory_backed
-from sidecar.secrets.retirement import Retirement
-from sidecar.secrets.schedule import Failures
-from sidecar.secrets.sessions import Sessions
+from sidecar.secrets.lease.record import LeaseJournal
+from sidecar.secrets.lease.revoke import Retirement
+from sidecar.secrets.lease.schedule import Failures
+from sidecar.secrets.lease.secret import Keeper
+from sidecar.secrets.publish import secret_version as of
+from sidecar.secrets.publish.files import PublishError, check_memory_backed
+from sidecar.secrets.publish.generation import Publication
+from sidecar.secrets.publish.secret_version import Material
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.status import Mishap, SecretsStatus
+from sidecar.secrets.token.token import Sessions
+from sidecar.secrets.vault.client import Caller, VaultClient
+from sidecar.secrets.vault.connection import Connection
 
 SETTLE_S = 1.0
 """Seconds that a publication waits for other secrets that are being read, so that they make one set."""

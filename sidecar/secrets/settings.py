@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from runtime.config import setting
+from pod_runtime.config import setting
 
 FORMATS = ("json", "raw", "dotenv", "jinja2")
 SOURCES = ("kv", "kv1", "leased", "static_role", "pki", "transit")

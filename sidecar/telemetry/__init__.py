@@ -1,1 +1,1 @@
-"""Events in, metrics and logs out."""
+"""The telemetry pipeline: events in, metrics and logs out."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from telemetry.v1 import telemetry_pb2 as pb
+from telemetry_contract.v1 import telemetry_pb2 as pb
 
 Labels = tuple[tuple[str, str], ...]
 """Attribute names and values in the order of the instrument's labels, constant ones last."""

@@ -11,27 +11,27 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from grpc import aio
 
-from sidecar.telemetry import server as listening
-from sidecar.telemetry.aggregate import Aggregate, Limit
-from sidecar.telemetry.backlog import Backlog
-from sidecar.telemetry.checkpoint import Checkpoint
-from sidecar.telemetry.contract import Limits
-from sidecar.telemetry.ingest import Ingest, IngestCounts, Terms
-from sidecar.telemetry.intake import Intake
-from sidecar.telemetry.journal import Journal
-from sidecar.telemetry.journal_directory import lock_directory
-from sidecar.telemetry.journal_status import JournalStatus
-from sidecar.telemetry.ledger import Counts, Ledger
+from sidecar.checkpoint.format import Checkpoint
+from sidecar.checkpoint.replay import Replayed, restore
+from sidecar.checkpoint.state import State
+from sidecar.checkpoint.writer import UNREADABLE, Saving, read_checkpoint, set_aside
+from sidecar.export.log_queue import Backlog
+from sidecar.ingest import server as listening
+from sidecar.ingest.accept import Intake
+from sidecar.ingest.producers import Producers
+from sidecar.ingest.service import Ingest, IngestCounts, Terms
+from sidecar.ingest.tail import Tail, TailEvent
+from sidecar.ingest.validate import Limits
+from sidecar.journal.directory import lock_directory
+from sidecar.journal.group_commit import GroupSync
+from sidecar.journal.journal import Journal
+from sidecar.journal.retention import Upkeep
+from sidecar.journal.status import JournalStatus
+from sidecar.journal.volume import DirectoryVolume, MemoryVolume, Volume
+from sidecar.metrics.aggregate import Aggregate, Limit
+from sidecar.metrics.ledger import Counts, Ledger
 from sidecar.telemetry.model import Position, Snapshot, StoredBatch
-from sidecar.telemetry.producers import Producers
-from sidecar.telemetry.replay import Replayed, restore
-from sidecar.telemetry.saving import UNREADABLE, Saving, read_checkpoint, set_aside
 from sidecar.telemetry.settings import TelemetrySettings
-from sidecar.telemetry.state import State
-from sidecar.telemetry.syncing import GroupSync
-from sidecar.telemetry.tail import Tail, TailEvent
-from sidecar.telemetry.upkeep import Upkeep
-from sidecar.telemetry.volume import DirectoryVolume, MemoryVolume, Volume
 
 STOP_GRACE_S = 0.5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.config import setting
+from pod_runtime.config import setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

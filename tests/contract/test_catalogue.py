@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from telemetry.v1 import telemetry_pb2 as pb
-
-from broker.telemetry.catalogue import CATALOGUE
-from broker.telemetry.document import exposed
-from sidecar.telemetry.contract import Limits
-from sidecar.telemetry.definition import check_define
-from sidecar.telemetry.exposition_names import family_name
+from broker.events.catalogue import CATALOGUE
+from sidecar.ingest.definition import check_define
+from sidecar.ingest.validate import Limits
+from sidecar.prometheus.names import family_name
+from telemetry_contract.v1 import telemetry_pb2 as pb
+from tools.reference.events import exposed
 
 DEFINES = CATALOGUE.defines({"broker": "oanda"})
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import Descriptor
-from telemetry.v1 import telemetry_pb2 as pb
 
+from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.sidecar.sidecar_process import Process, running, settings, short_directory
 from tests.otlp_receiver import OtlpReceiver
 from tests.require import require_binary

@@ -3,13 +3,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from telemetry.v1 import telemetry_pb2 as pb
-
-from broker.telemetry.columns import encode, kinds
-from runtime.framing import file_version, records
-from sidecar.telemetry.contract import Limits, check_batch, check_cover, check_group, check_hello
-from sidecar.telemetry.definition import check_define, event_type
-from tests.unit.broker.telemetry.samples import SHOP, START_NS
+from pod_runtime.framing import file_version, records
+from producer.stream.columns import encode, kinds
+from sidecar.ingest.definition import check_define, event_type
+from sidecar.ingest.validate import Limits, check_batch, check_cover, check_group, check_hello
+from telemetry_contract.v1 import telemetry_pb2 as pb
+from tests.unit.producer.samples import SHOP, START_NS
 
 GOLDEN = Path(__file__).parents[1] / "data" / "stream" / "version-1.bin"
 """What a broker of version 1 of the protocol says: Hello, Define, Define, Batch, each a framed PublishRequest."""

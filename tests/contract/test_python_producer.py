@@ -93,7 +93,7 @@ bridge.install("bakery", socket=socket, spool_directory=spool)
 HEAD = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from broker.telemetry import bridge
+from producer.otel import install as bridge
 socket, spool = map(Path, sys.argv[1:])
 """
 

@@ -76,7 +76,16 @@ def _age(tool: str, image: str) -> dt.timedelta:
 
 
 def _inputs(name: str) -> str:
-    tops = ("broker", "sidecar", "runtime", "proto/telemetry", "requirements", "otel-collector", "scripts/commands")
+    tops = (
+        "broker",
+        "sidecar",
+        "producer",
+        "pod_runtime",
+        "proto/telemetry_contract",
+        "requirements",
+        "otel-collector",
+        "tools/commands",
+    )
     files = [
         path for top in tops for path in (ROOT / top).rglob("*") if path.is_file() and "__pycache__" not in path.parts
     ]

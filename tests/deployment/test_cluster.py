@@ -13,7 +13,7 @@ import pytest
 import yaml
 from lightkube import AsyncClient, KubeConfig
 
-from broker.orders.cluster_lease import ClusterApi, ClusterLease
+from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease
 from tests.deployment.cluster import Cluster, custom_definitions, running_cluster
 from tests.deployment.rendering import OVERLAYS, ROOT, Manifest, only, pod_templates, rendered
 from tests.deployment.test_deploy import IMAGES

@@ -79,7 +79,7 @@ def test_an_image_runs_as_1001_and_says_what_it_is(name: str) -> None:
 def test_the_health_check_is_a_vector_and_needs_no_shell(name: str) -> None:
     config = inspected(name)
     check = (config.get("Healthcheck") or config["Config"]["Healthcheck"])["Test"]
-    assert check[:4] == ["CMD", "/opt/venv/bin/python", "-m", "runtime.healthcheck"]
+    assert check[:4] == ["CMD", "/opt/venv/bin/python", "-m", "pod_runtime.healthcheck"]
 
 
 @pytest.mark.parametrize("name", PYTHON)

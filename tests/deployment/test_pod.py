@@ -18,7 +18,7 @@ import pytest
 from tests.deployment.containers import built, require_tool
 from tests.deployment.kubelet import Pod, World, running_pod
 from tests.deployment.rendering import Manifest, only, rendered
-from tests.deployment.surroundings import (
+from tests.deployment.servers_around import (
     API_KEY,
     API_SERVER,
     COLLECTOR,

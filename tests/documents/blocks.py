@@ -12,7 +12,7 @@ _BLOCK = re.compile(r"^( *)```(sh|console)\n(.*?)^ *```$", re.MULTILINE | re.DOT
 NOT_RUN = {
     r"kubectl|make deploy": "needs a cluster",
     r"vault kv|k8s/vault/": "needs Vault's program and a server that the page did not start",
-    r"make images|make scan|scripts/images": "tests/deployment builds and looks at the images",
+    r"make images|make scan|tools/images": "tests/deployment builds and looks at the images",
     r"docker compose": "needs a compose engine",
     r"make run\b": "what every other block is run beside",
     r"go run": "tests/contract/test_go_producer.py builds and runs it",

@@ -41,7 +41,7 @@ def surroundings(stack: Stack) -> dict[str, str]:
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.name)
 async def test_a_block_ends_well(stack: Stack, block: Block, tmp_path: Path) -> None:
     # The page on telemetry is compared, not written: a test leaves the tree as it is.
-    script = block.text.replace("-m broker.telemetry.document", "-m broker.telemetry.document --check")
+    script = block.text.replace("-m tools.reference.events", "-m tools.reference.events --check")
     for port, name in WELL_KNOWN.items():
         script = script.replace(f"http://127.0.0.1:{port}", stack.addresses[name])
     (tmp_path / "key").write_text(stack.api_key)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import uvloop
 
-from broker.telemetry.emitter import Emitter
-from broker.telemetry.events import OrderTransition
-from broker.telemetry.settings import TelemetrySettings
-from broker.telemetry.stream import TelemetryStream
+from broker.events.catalogue import CATALOGUE
+from broker.events.events import OrderTransition
+from producer.emitter import Emitter
+from producer.settings import TelemetrySettings
+from producer.stream.client import TelemetryStream
 
 STATUSES = ("received", "submitted", "filled")
 
@@ -60,7 +61,7 @@ async def main(options: argparse.Namespace) -> int:
     settings = TelemetrySettings(
         socket=options.socket, spool_directory=options.spool, producer_id="load", drain_s=20.0
     )
-    emitter = Emitter(settings)
+    emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)
     notes = os.open(options.notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     stop, silent = asyncio.Event(), asyncio.Event()

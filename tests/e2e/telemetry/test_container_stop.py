@@ -12,7 +12,7 @@ import pytest
 
 from devstack.process import Child, wait_event
 from tests.deployment.containers import built, call, require_tool
-from tests.e2e.telemetry.pair import Pair
+from tests.e2e.telemetry.emitter_and_sidecar import Pair
 from tests.e2e.telemetry.test_kills import check, settled
 from tests.otlp_receiver import OtlpReceiver
 

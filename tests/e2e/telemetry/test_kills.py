@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.telemetry.emitter_and_sidecar import Notes, Pair
 from tests.e2e.telemetry.load import event
-from tests.e2e.telemetry.pair import Notes, Pair
 from tests.otlp_receiver import OtlpReceiver
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -11,9 +11,9 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from broker.telemetry.exchange import PUBLISH
-from runtime.framing import records
-from tests.e2e.telemetry.pair import ROOT, Pair
+from pod_runtime.framing import records
+from producer.stream.publish import PUBLISH
+from tests.e2e.telemetry.emitter_and_sidecar import ROOT, Pair
 from tests.otlp_receiver import OtlpReceiver
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.telemetry.emitter import Emitter
-from broker.telemetry.settings import TelemetrySettings
+from broker.events.catalogue import CATALOGUE
+from producer.emitter import Emitter
+from producer.settings import TelemetrySettings
 from tests.e2e.telemetry.load import event
 from tests.require import missing
 
@@ -31,7 +32,7 @@ def small_volume(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_volume_costs_no_event_and_is_used_again_when_it_has_room(small_volume: Path) -> None:
     settings = TelemetrySettings(spool_directory=small_volume / "spool", segment_bytes=1 << 18, memory_bytes=4 << 20)
-    emitter = Emitter(settings)
+    emitter = Emitter(settings, catalogue=CATALOGUE)
     emitter.spool.tend(0.0)
     for number in range(10_000):
         emitter.emit(event(number))

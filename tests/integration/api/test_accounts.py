@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.stand import DEADLINE_S, Stand, standing
-from tests.unit.broker.volume import ACCOUNT, publish, usual_files, venue_file
+from tests.integration.api.broker_process import DEADLINE_S, Stand, standing
+from tests.unit.broker.secret_volume import ACCOUNT, publish, usual_files, venue_file
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 FURTHER = ("101-004-1234567-002", "101-004-1234567-003")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.api.stand import standing
+from tests.integration.api.broker_process import standing
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 ORDERS = 200

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chromium import Page, chromium_page
-from tests.integration.api.stand import Stand, standing
+from tests.integration.api.broker_process import Stand, standing
 from tests.require import require_binary
 
 pytestmark = pytest.mark.real

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.stand import Stand, standing
-from tests.unit.broker.volume import KEYS
+from tests.integration.api.broker_process import Stand, standing
+from tests.unit.broker.secret_volume import KEYS
 
 pytestmark = pytest.mark.real
 

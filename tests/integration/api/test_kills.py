@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.api.stand import Stand, standing
-from tests.unit.broker.volume import ACCOUNT
+from tests.integration.api.broker_process import Stand, standing
+from tests.unit.broker.secret_volume import ACCOUNT
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 KILLS = int(os.environ.get("BROKER_KILLS", "3"))

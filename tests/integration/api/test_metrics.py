@@ -14,10 +14,10 @@ import yaml
 
 from tests.deployment.certificates import make_certificates
 from tests.deployment.rendering import only, rendered
-from tests.integration.api.stand import Stand, standing
+from tests.integration.api.broker_process import Stand, standing
 from tests.integration.monitoring.prometheus import serving
 from tests.require import require_binary
-from tests.unit.broker.volume import publish, usual_files
+from tests.unit.broker.secret_volume import publish, usual_files
 
 pytestmark = pytest.mark.real
 

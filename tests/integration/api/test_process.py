@@ -17,10 +17,10 @@ import aiohttp
 import pytest
 from jsonschema import Draft202012Validator
 
-from broker.telemetry.settings import TelemetrySettings
-from tests.integration.api.stand import ROOT, Stand, standing, start
+from producer.settings import TelemetrySettings
+from tests.integration.api.broker_process import ROOT, Stand, standing, start
 from tests.unit.broker.certificates import make_pair
-from tests.unit.broker.volume import KEYS, keys_file, publish, usual_files, venue_file
+from tests.unit.broker.secret_volume import KEYS, keys_file, publish, usual_files, venue_file
 
 pytestmark = pytest.mark.real
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.stand import DEADLINE_S, Stand, standing
+from tests.integration.api.broker_process import DEADLINE_S, Stand, standing
 from tests.unit.broker.certificates import make_pair
-from tests.unit.broker.volume import ACCOUNT, publish, usual_files
+from tests.unit.broker.secret_volume import ACCOUNT, publish, usual_files
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

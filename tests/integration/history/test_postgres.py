@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from broker.config import CredentialSettings
-from broker.credentials import Credentials
+from broker.credentials.watcher import Credentials
 from broker.history.archive import ORDERS, Filter
 from broker.history.database import (
     Database,
@@ -19,11 +19,11 @@ from broker.history.database import (
 )
 from broker.history.schema import migrate
 from broker.history.settings import HistorySettings
-from runtime.secret import Secret
+from pod_runtime.secret import Secret
 from tests.postgres import Postgres, running_postgres
 from tests.unit.broker.history.changes import START, make_order, make_transaction
 from tests.unit.broker.history.conftest import Bench
-from tests.unit.broker.volume import publish, usual_files
+from tests.unit.broker.secret_volume import publish, usual_files
 
 pytestmark = pytest.mark.real
 OWNER = "broker_owner"

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from telemetry.v1 import telemetry_pb2 as pb
 
-from broker.telemetry.catalogue import CATALOGUE
-from broker.telemetry.columns import encode, kinds
-from broker.telemetry.declare import Column, Event
-from sidecar.telemetry.definition import event_type
-from sidecar.telemetry.export import OtlpExporter
+from broker.events.catalogue import CATALOGUE
+from producer.declare import Column, Event
+from producer.stream.columns import encode, kinds
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.settings import OtlpSettings
+from sidecar.ingest.definition import event_type
 from sidecar.telemetry.model import Position, Session, StoredBatch
-from sidecar.telemetry.otlp_settings import OtlpSettings
+from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.telemetry.servers import TEMPLATES, collector, collector_binary, engine, fetch
-from tests.unit.sidecar.telemetry.journal_fake import MemoryJournal
-from tests.unit.sidecar.telemetry.snapshots import snapshot
+from tests.unit.sidecar.fake_journal import MemoryJournal
+from tests.unit.sidecar.snapshots import snapshot
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
 MAPPED = json.loads((TEMPLATES / "broker-logs@attributes.json").read_text())["template"]["mappings"]["properties"][

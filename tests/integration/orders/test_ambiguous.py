@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.desk import Desk
+from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
 from broker.simulator.faults import Rule
-from broker.simulator.server import Simulator
-from broker.venue.rest import VenueRest
+from broker.simulator.http.server import Simulator
+from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
-from runtime.secret import Secret
+from pod_runtime.secret import Secret
 from tests.integration.orders.test_kills import fills_by_order, transactions
 from tests.integration.orders.trader import ACCOUNT, TOKEN
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from broker.simulator.faults import Rule
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
 from tests.integration.orders.test_kills import fills_by_order, run_once, transactions
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

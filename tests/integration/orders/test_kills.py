@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from broker.orders.identity import parse_tag
-from broker.simulator.server import Simulator
+from broker.orders.model.ids import parse_tag
+from broker.simulator.http.server import Simulator
 from tests.integration.orders.trader import TOKEN
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

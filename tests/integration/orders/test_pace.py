@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from broker.venue.order_call import Call
-from broker.venue.rest import VenueRest
+from broker.venue.rest.client import VenueRest
+from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
-from broker.venue.throttle import Precedence
-from runtime.secret import Secret
+from broker.venue.v20.order_requests import Call
+from pod_runtime.secret import Secret
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 JITTER_S = 0.15

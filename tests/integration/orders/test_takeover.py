@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
 from tests.integration.orders.test_kills import fills_by_order, transactions
 from tests.integration.orders.trader import TOKEN
 
@@ -41,7 +41,7 @@ class Rival:
 @asynccontextmanager
 async def rival(url: str, directory: Path, name: str) -> AsyncIterator[Rival]:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
-    command = [sys.executable, "-m", "tests.integration.orders.rival", url, str(directory), name]
+    command = [sys.executable, "-m", "tests.integration.orders.competing_broker", url, str(directory), name]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, env=environment, cwd=ROOT
     )

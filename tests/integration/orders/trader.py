@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from broker.domain import OrderRequest, OrderType, Side
-from broker.orders.desk import Desk
 from broker.orders.errors import NotReadyError
+from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
-from broker.venue.rest import VenueRest
+from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
-from runtime.secret import Secret
+from pod_runtime.secret import Secret
 
 ACCOUNT = "101-004-1234567-001"
 TOKEN = "sweep-token"

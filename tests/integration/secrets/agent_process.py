@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime import log
-from runtime.config import load
-from runtime.run import run
+from pod_runtime import log
+from pod_runtime.config import load
+from pod_runtime.run import run
 from sidecar.secrets.agent import SecretsAgent
 from sidecar.secrets.settings import SecretsSettings
 

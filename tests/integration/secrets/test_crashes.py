@@ -21,7 +21,7 @@ import asyncpg
 import pytest
 
 from sidecar.secrets.settings import AuthSettings
-from tests.integration.secrets.child import process, written
+from tests.integration.secrets.reader_process import process, written
 from tests.integration.secrets.vault import Vault, until
 
 pytestmark = pytest.mark.real

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from sidecar.secrets.agent import SecretsAgent
 from sidecar.secrets.clock import SystemClock
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
-from tests.integration.secrets.child import process, written
+from tests.integration.secrets.reader_process import process, written
 from tests.integration.secrets.vault import Vault, until
 from tests.openbao import OpenBao, RefusedError, running_openbao
 from tests.require import require_binary

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from runtime.secret import Secret
-from sidecar.secrets.client import Caller, VaultClient
-from sidecar.secrets.connection import Connection
-from sidecar.secrets.fault import VaultError
+from pod_runtime.secret import Secret
+from sidecar.secrets.vault.client import Caller, VaultClient
+from sidecar.secrets.vault.connection import Connection
+from sidecar.secrets.vault.fault import VaultError
 from tests.integration.secrets.vault import Vault
 from tests.unit.sidecar.secrets.fake_clock import FakeClock
 from tests.unit.sidecar.secrets.fake_vault import ROLE_ID, SECRET_ID, FakeVault

@@ -18,8 +18,9 @@ from typing import Any
 import aiohttp
 import grpc
 import tomli_w
-from telemetry.v1 import telemetry_pb2 as pb
-from telemetry.v1 import telemetry_pb2_grpc
+
+from telemetry_contract.v1 import telemetry_pb2 as pb
+from telemetry_contract.v1 import telemetry_pb2_grpc
 
 START_S = 30.0
 END_S = 30.0

@@ -13,13 +13,13 @@ from aiohttp.test_utils import TestServer
 
 from sidecar.console.event_stream import Watchers
 from sidecar.console.server import Sources, console_application
+from sidecar.ingest.producers import ProducerCondition
+from sidecar.ingest.tail import TailEvent
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Rejection
-from sidecar.telemetry.producers import ProducerCondition
-from sidecar.telemetry.tail import TailEvent
 from tests.chromium import Page, chromium_page
 from tests.require import require_binary
-from tests.unit.sidecar.console.world import EXPORT, MOMENT, NOW_NS, NS, PRODUCER, SECRETS, SIGNAL, document
+from tests.unit.sidecar.console.sidecar_state import EXPORT, MOMENT, NOW_NS, NS, PRODUCER, SECRETS, SIGNAL, document
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 AXE = Path(__file__).parents[2] / "data" / "axe" / "axe.min.js"

@@ -17,8 +17,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jsonschema import Draft202012Validator
-from telemetry.v1 import telemetry_pb2 as pb
 
+from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.sidecar.sidecar_process import (
     Process,
     command,

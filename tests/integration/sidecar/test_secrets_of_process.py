@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from telemetry.v1 import telemetry_pb2 as pb
 
+from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.sidecar.sidecar_process import Process, command, producer, running, settings, short_directory
 from tests.openbao import OpenBao, running_openbao
 

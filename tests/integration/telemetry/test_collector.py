@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from telemetry.v1 import telemetry_pb2 as pb
 
-from sidecar.telemetry.export import OtlpExporter
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, StoredBatch
-from sidecar.telemetry.otlp_settings import OtlpSettings
+from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.telemetry.servers import (
     ROOT,
     Collector,
@@ -23,8 +23,8 @@ from tests.integration.telemetry.servers import (
     engine,
     fetch,
 )
-from tests.unit.sidecar.telemetry.journal_fake import SESSION, MemoryJournal, orders
-from tests.unit.sidecar.telemetry.snapshots import counter, histogram, snapshot
+from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, orders
+from tests.unit.sidecar.snapshots import counter, histogram, snapshot
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
 RESOURCE = {"service.name": "sidecar", "service.instance.id": "i1", "k8s.pod.name": "broker-0"}

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.telemetry.export import OtlpExporter
-from sidecar.telemetry.otlp_settings import OtlpSettings
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.settings import OtlpSettings
 from tests.integration.telemetry.servers import (
     ROOT,
     Collector,
@@ -27,8 +27,8 @@ from tests.integration.telemetry.servers import (
     free_port,
     router_binary,
 )
-from tests.unit.sidecar.telemetry.journal_fake import SESSION, MemoryJournal, orders
-from tests.unit.sidecar.telemetry.snapshots import counter, snapshot
+from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, orders
+from tests.unit.sidecar.snapshots import counter, snapshot
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
 INSTANCES = [f"instance-{number}" for number in range(8)]

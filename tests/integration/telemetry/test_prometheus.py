@@ -13,20 +13,20 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from sidecar.telemetry.export_measures import export_measures
-from sidecar.telemetry.export_signal import ExportStatus, SignalStatus
-from sidecar.telemetry.exposition import Format
-from sidecar.telemetry.exposition_page import MetricsPage
-from sidecar.telemetry.journal_measures import journal_measures
-from sidecar.telemetry.ledger import EventLedger, Ledger, LogLedger
-from sidecar.telemetry.ledger_measures import ledger_measures, producer_measures
-from sidecar.telemetry.otlp_settings import OtlpSettings
-from sidecar.telemetry.process_measures import process_measures
-from sidecar.telemetry.producers import ProducerLedger, ProducerStatus
-from sidecar.telemetry.self_metrics import SelfMetrics
+from sidecar.export.settings import OtlpSettings
+from sidecar.export.status import ExportStatus, SignalStatus
+from sidecar.ingest.producers import ProducerLedger, ProducerStatus
+from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.prometheus.page import MetricsPage
+from sidecar.prometheus.render import Format
+from sidecar.selfmetrics.export import export_measures
+from sidecar.selfmetrics.journal import journal_measures
+from sidecar.selfmetrics.ledger import ledger_measures, producer_measures
+from sidecar.selfmetrics.process import process_measures
+from sidecar.selfmetrics.self_metrics import SelfMetrics
 from tests.integration.telemetry.servers import fetch, prometheus
 from tests.require import require_binary
-from tests.unit.sidecar.telemetry.snapshots import NOW, counter, gauge, histogram, snapshot
+from tests.unit.sidecar.snapshots import NOW, counter, gauge, histogram, snapshot
 
 pytestmark = pytest.mark.real
 

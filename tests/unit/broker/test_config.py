@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker.config import read_config
-from runtime.config import ConfigError
+from pod_runtime.config import ConfigError
 
 ACCOUNT = {"BROKER__VENUE__ACCOUNT": "101-004-1234567-001"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.config import ConfigError
+from pod_runtime.config import ConfigError
 from sidecar import VERSION
 from sidecar.config import Config, read_config
 

@@ -11,18 +11,18 @@ import pytest
 from fastapi import FastAPI
 
 from broker.api.application import build_application
+from broker.api.auth.keys import ApiKeys, parse_api_keys
+from broker.api.context import Surface
 from broker.api.in_flight import InFlight
-from broker.api.keys import ApiKeys, parse_api_keys
 from broker.api.settings import ApiSettings
-from broker.api.surface import Surface
-from broker.health import Condition
 from broker.history.archive import Archive
 from broker.history.database import Database
 from broker.history.schema import migrate
 from broker.history.settings import HistorySettings
+from producer.health import Condition
 from tests.unit.broker.api.asgi import Answer, call
-from tests.unit.broker.api.fake_desk import NOW, FakeDesk
-from tests.unit.broker.volume import KEYS, keys_file
+from tests.unit.broker.api.fake_order_service import NOW, FakeDesk
+from tests.unit.broker.secret_volume import KEYS, keys_file
 
 ACCOUNT = "101-004-1234567-001"
 KEYS_IN_USE = parse_api_keys(json.dumps(keys_file()))

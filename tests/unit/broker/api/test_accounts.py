@@ -9,7 +9,7 @@ import pytest
 from broker.api.application import build_application
 from broker.history.archive import Archive
 from tests.unit.broker.api.conftest import ACCOUNT, Client
-from tests.unit.broker.api.fake_desk import FakeDesk
+from tests.unit.broker.api.fake_order_service import FakeDesk
 
 OTHER = "101-004-1234567-002"
 

@@ -9,10 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from broker.api.process_metrics import Carriage, ProcessMetrics, metrics_route
 from broker.api.settings import ApiSettings
-from broker.telemetry.ledger import Ledger
+from producer.ledger import Ledger
 from tests.unit.broker.api.asgi import Answer
 from tests.unit.broker.api.conftest import ACCOUNT, Client
-from tests.unit.broker.volume import KEYS
+from tests.unit.broker.secret_volume import KEYS
 
 ROOT = Path(__file__).resolve().parents[4]
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"

@@ -22,10 +22,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from broker.api.application import build_application
+from broker.api.context import Surface
 from broker.api.settings import ApiSettings
-from broker.api.surface import Surface
 from tests.unit.broker.api.conftest import Client
-from tests.unit.broker.volume import KEYS
+from tests.unit.broker.secret_volume import KEYS
 
 COUNT = int(os.environ.get("HOSTILE_BODIES", "100"))
 ENDLESS = "/v1/events"

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.changes import Change
+from broker.orders.store.tail import Change
 
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)
 ACCOUNT = "101-004-1234567-001"

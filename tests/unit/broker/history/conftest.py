@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from broker.health import Condition
 from broker.history.archive import Archive
 from broker.history.database import Database
 from broker.history.settings import HistorySettings
 from broker.history.writer import Writer
 from broker.orders.conditions import Conditions
+from producer.health import Condition
 from tests.unit.broker.history.changes import ACCOUNT, START, ChangeList
 
 

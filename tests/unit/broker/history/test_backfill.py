@@ -3,8 +3,8 @@ from __future__ import annotations
 from broker.history.archive import TRANSACTIONS, Filter
 from broker.history.backfill import Backfill, Gap, find_gaps
 from broker.venue.errors import NotAuthorizedError
-from broker.venue.transaction import parse_transaction
-from broker.venue.wire import Page
+from broker.venue.v20.parse import Page
+from broker.venue.v20.transactions import parse_transaction
 from tests.unit.broker.history.changes import ACCOUNT, make_transaction
 from tests.unit.broker.history.conftest import Bench
 

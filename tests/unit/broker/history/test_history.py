@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker.domain import OrderStatus, Side
+from broker.events.events import HistorySample
 from broker.history import tables
 from broker.history.archive import (
     FILLS,
@@ -29,7 +30,6 @@ from broker.history.archive import (
 from broker.history.database import Database, DatabaseUnavailableError
 from broker.history.schema import MIGRATIONS, NEWEST, migrate
 from broker.history.settings import HistorySettings
-from broker.telemetry.events import HistorySample
 from tests.unit.broker.history.changes import START, ChangeList, make_order, make_transaction
 from tests.unit.broker.history.conftest import Bench
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from broker.history.source import JournalSource
-from broker.orders.changes import Change, changes
-from broker.orders.entry import Entry
-from broker.orders.journal import Journal
-from broker.orders.record import KEPT, Control, control_record, entry_record, transaction_record
+from broker.orders.model.order_record import Entry
+from broker.orders.store.journal import Journal
+from broker.orders.store.journal_format import KEPT, Control, control_record, entry_record, transaction_record
+from broker.orders.store.tail import Change, changes
 from tests.unit.broker.history.changes import make_order, make_transaction
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from broker.domain import OrderRequest, OrderType, Side
 from tests.unit.broker.orders.boot_clock import BootClock
-from tests.unit.broker.orders.desk_bench import Bench, MakeRequest
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue, serving
+from tests.unit.broker.orders.order_service_fixture import Bench, MakeRequest
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def make_request() -> MakeRequest:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> BootClock:
     made = BootClock()
-    for module in ("cluster_lease", "ownership", "spread"):
-        monkeypatch.setattr(f"broker.orders.{module}.boot_time_s", made)
+    for module in ("cluster_lease", "file_lease", "spread"):
+        monkeypatch.setattr(f"broker.orders.ownership.{module}.boot_time_s", made)
     return made
 
 

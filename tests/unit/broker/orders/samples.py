@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.entry import Action, Entry
-from broker.venue.transaction import Transaction, parse_transaction
+from broker.orders.model.order_record import Action, Entry
+from broker.venue.v20.transactions import Transaction, parse_transaction
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 CLIENT_ID = "bk.broker.1.01ORDER.caller"

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
 from tests.v20_client import V20Client
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
 from tests import v20_schema
 from tests.v20_client import V20Client
 

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
 from tests.v20_client import V20Client
 
 ORDER = {"order": {"type": "MARKET", "instrument": "EUR_USD", "units": "100"}}

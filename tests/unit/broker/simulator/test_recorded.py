@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from broker.simulator.clock import NANOS
-from broker.simulator.market import Scenario
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
+from broker.simulator.market.market import Scenario
 from tests.v20_client import V20Client
 
 ANSWERS = Path(__file__).parents[3] / "data" / "v20" / "answers"

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
 from broker.simulator.venue import Subscription
 from tests import v20_schema
 from tests.v20_client import V20Client

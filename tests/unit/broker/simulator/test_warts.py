@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import aiohttp
 
-from broker.simulator.market import Scenario
-from broker.simulator.server import Simulator
+from broker.simulator.http.server import Simulator
+from broker.simulator.market.market import Scenario
 from tests.v20_client import V20Client
 
 

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sidecar.console.event_stream import Watchers
 from sidecar.console.server import PAGES, Sources, console_application
-from sidecar.telemetry.tail import TailEvent
+from sidecar.ingest.tail import TailEvent
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.settings import SecretSettings
-from tests.unit.sidecar.secrets.scene import Scene
+from tests.unit.sidecar.secrets.agent_fixture import Scene
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.secret import Secret
-from sidecar.secrets.answer import Answer
+from pod_runtime.secret import Secret
 from sidecar.secrets.clock import Clock
-from sidecar.secrets.fault import Fault, VaultError
+from sidecar.secrets.vault.answer import Answer
+from sidecar.secrets.vault.fault import Fault, VaultError
 
 Rule = Callable[[str, str], VaultError | None]
 ROLE_ID, SECRET_ID = "role", "secret"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from sidecar.secrets.fault import Fault, VaultError
-from sidecar.secrets.publish import Publisher, PublishError
+from sidecar.secrets.publish.files import Publisher, PublishError
 from sidecar.secrets.settings import AuthSettings, FileSettings
+from sidecar.secrets.vault.fault import Fault, VaultError
+from tests.unit.sidecar.secrets.agent_fixture import DATABASE, KEYS, VENUE, Scene
 from tests.unit.sidecar.secrets.fake_vault import Token, failure, on, unreachable
-from tests.unit.sidecar.secrets.scene import DATABASE, KEYS, VENUE, Scene
 
 MakeScene = Callable[..., Scene]
 
@@ -500,7 +500,7 @@ async def test_without_a_lease_journal_nothing_is_asked_for(
 
     scene = make_scene(DATABASE)
     with monkeypatch.context() as patch:
-        patch.setattr("sidecar.secrets.lease_journal.replace_file", full)
+        patch.setattr("sidecar.secrets.lease.record.replace_file", full)
         await scene.start()
         await scene.clock.advance(30)
         assert scene.vault.requests == []

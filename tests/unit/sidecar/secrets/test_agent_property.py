@@ -12,9 +12,9 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.secrets.fault import Fault, VaultError
+from sidecar.secrets.vault.fault import Fault, VaultError
+from tests.unit.sidecar.secrets.agent_fixture import Scene
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
-from tests.unit.sidecar.secrets.scene import Scene
 
 
 class Reader:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.secrets.agent import SecretsAgent
+from tests.unit.sidecar.secrets.agent_fixture import DATABASE, VENUE, Scene, settings_in
 from tests.unit.sidecar.secrets.fake_vault import unreachable
-from tests.unit.sidecar.secrets.scene import DATABASE, VENUE, Scene, settings_in
 
 AGENTS = 200
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.facts import secrets_facts
 from sidecar.health.conditions import Condition, Facts, evaluate
 from sidecar.health.settings import HealthSettings
+from sidecar.status_facts import secrets_facts
+from tests.unit.sidecar.secrets.agent_fixture import DATABASE, KEYS, VENUE, Scene
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
-from tests.unit.sidecar.secrets.scene import DATABASE, KEYS, VENUE, Scene
 
 MakeScene = Callable[..., Scene]
 STEP_S = 0.25

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.config import ConfigError, load
+from pod_runtime.config import ConfigError, load
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 
 FILE = FileSettings(name="a.json")

@@ -9,15 +9,15 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from telemetry.v1 import telemetry_pb2 as pb
 
-from sidecar.telemetry.connection import merged
-from sidecar.telemetry.journal_directory import JournalInUseError
+from sidecar.ingest.server import SocketError
+from sidecar.ingest.stream_state import merged
+from sidecar.journal.directory import JournalInUseError
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.pipeline import TelemetryPipeline
-from sidecar.telemetry.server import SocketError
 from sidecar.telemetry.settings import TelemetrySettings
-from tests.unit.sidecar.telemetry.batches import (
+from telemetry_contract.v1 import telemetry_pb2 as pb
+from tests.unit.sidecar.batches import (
     TIME_NS,
     Client,
     batch,
@@ -27,7 +27,7 @@ from tests.unit.sidecar.telemetry.batches import (
     sample_define,
     samples,
 )
-from tests.unit.sidecar.telemetry.test_hostile import mutated, seeded
+from tests.unit.sidecar.ingest.test_hostile import mutated, seeded
 
 
 def settings(place: Path, **changes: Any) -> TelemetrySettings:
@@ -367,7 +367,7 @@ async def test_durability_disk_acknowledges_after_the_sync(tmp_path: Path) -> No
 
 
 async def test_the_service_is_reached_by_its_official_stub(tmp_path: Path) -> None:
-    from telemetry.v1 import telemetry_pb2_grpc  # noqa: PLC0415 - the one test that needs it
+    from telemetry_contract.v1 import telemetry_pb2_grpc  # noqa: PLC0415 - the one test that needs it
 
     async with running(tmp_path) as pipeline, aio.insecure_channel(f"unix:{pipeline._settings.socket}") as channel:
         call = telemetry_pb2_grpc.TelemetryServiceStub(channel).Publish()

@@ -1,0 +1,1 @@
+"""Authentication of callers: API keys, their scopes and quotas."""

@@ -1,0 +1,1 @@
+"""Routes of the order API, a module a resource."""

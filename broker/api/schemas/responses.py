@@ -1,0 +1,276 @@
+"""What callers get: the domain as JSON. Numbers are texts, times are RFC 3339 in UTC, names are lower case."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, Field, PlainSerializer
+
+from broker.average_price import average_price
+from broker.domain import Account, Fill, Order, OrderStatus, OrderType, Position, Quote, Side, TimeInForce
+from broker.orders.checks.dry_run import Trial
+
+TYPE_PREFIX = "urn:broker:problem:"
+
+
+def plain(value: Decimal) -> str:
+    """Digits without an exponent."""
+    return format(value, "f")
+
+
+def rfc3339(value: datetime) -> str:
+    """RFC 3339 in UTC."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Number = Annotated[
+    Decimal, PlainSerializer(plain, return_type=str), Field(json_schema_extra={"type": "string", "format": "decimal"})
+]
+Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+
+
+class FillView(BaseModel):
+    """One trade that an order made."""
+
+    transaction_id: str = Field(description="The venue's id of the transaction that filled.")
+    units: Number
+    price: Number
+    time: Time
+    profit: Number = Field(description="Realised, in the account's currency.")
+
+
+class OrderView(BaseModel):
+    """An order: what was asked, where it stands, what it did."""
+
+    id: str = Field(description="The broker's id, time-ordered.", examples=["01JGX5TVK2M4N6P8Q0R2S4T6V8"])
+    client_order_id: str
+    client: str
+    status: OrderStatus
+    reason: str | None = Field(description="Why it is denied, cancelled, rejected or unknown.")
+    message: str | None
+    instrument: str
+    side: Side
+    type: OrderType
+    time_in_force: TimeInForce
+    units: Number
+    filled_units: Number
+    average_price: Number | None = Field(description="Over the fills, weighted by units.")
+    price: Number | None
+    venue_order_id: str | None
+    fills: list[FillView]
+    created_at: Time
+    updated_at: Time
+
+
+class TrialView(BaseModel):
+    """What would have become of an order that was only tried. Nothing was sent."""
+
+    would_be_sent: bool
+    check: str | None = Field(description="The check that denies it.", examples=["collar"])
+    reason: str | None = Field(description="What the denied order's `reason` would be.")
+    message: str | None
+    checks: list[str] = Field(
+        description="The checks that were made, in their order; of a denied order the last one is `check`.",
+        examples=[["account", "state", "instrument", "form", "precision"]],
+    )
+    not_made: list[str] = Field(
+        description="The checks that were not made: those behind `check`, and those whose facts only the account's "
+        "owner has (the rate of orders, duplicates, the day's loss, the circuit breaker).",
+        examples=[["order_rate", "duplicate", "daily_loss", "circuit"]],
+    )
+    trades_account: bool = Field(
+        description="Whether this replica trades the account; a standby or a preview does not."
+    )
+    bid: Number | None
+    ask: Number | None
+
+
+class OrderList(BaseModel):
+    """Orders that are open, newest last."""
+
+    orders: list[OrderView]
+
+
+class PriceView(BaseModel):
+    """The latest price of an instrument."""
+
+    instrument: str
+    bid: Number
+    ask: Number
+    time: Time = Field(description="The venue's time of the price.")
+    tradeable: bool
+
+
+class PriceList(BaseModel):
+    """Latest prices."""
+
+    prices: list[PriceView]
+
+
+class PositionView(BaseModel):
+    """Net holding of an instrument."""
+
+    instrument: str
+    units: Number = Field(description="Positive is long, negative short.")
+    average_price: Number | None
+    unrealized_profit: Number
+    realized_profit: Number
+
+
+class PositionList(BaseModel):
+    """Open positions."""
+
+    positions: list[PositionView]
+
+
+class AccountView(BaseModel):
+    """The venue's summary of the account."""
+
+    id: str
+    currency: str
+    balance: Number
+    nav: Number
+    margin_used: Number
+    margin_available: Number
+    margin_closeout_ratio: Number
+    open_orders: int
+    open_trades: int
+    open_positions: int
+    last_transaction_id: str
+
+
+class StateView(BaseModel):
+    """What may be traded now."""
+
+    state: str = Field(examples=["active"], description="active, reducing or halted")
+
+
+class FieldFault(BaseModel):
+    """One field of a request that is wrong."""
+
+    field: str = Field(description="Path of the field, for example `units` or `take_profit.price`.")
+    message: str
+
+
+class ProblemView(BaseModel):
+    """What went wrong, in the form of RFC 9457."""
+
+    type: str = Field(description="Stable name of the kind of error.", examples=[TYPE_PREFIX + "not-ready"])
+    title: str
+    status: int
+    detail: str = Field(description="What happened this time, and what to do.")
+    reason: str | None = Field(default=None, description="Constant name of the cause, where there is one.")
+    errors: list[FieldFault] | None = Field(default=None, description="Of 422: each field that is wrong.")
+    order: OrderView | None = Field(default=None, description="Of an order that was refused or not cancelled.")
+    owner: str | None = Field(default=None, description="Address of the broker that trades the account.")
+    idempotency_key: str | None = Field(default=None, description="Of a lost answer: the key to send again with.")
+
+
+class MismatchView(BaseModel):
+    """One thing that the venue and the broker saw differently."""
+
+    kind: str = Field(examples=["position"])
+    subject: str
+    ours: str
+    theirs: str
+
+
+class ReconcileView(BaseModel):
+    """What a comparison with the venue found."""
+
+    mismatches: list[MismatchView]
+
+
+class ConditionView(BaseModel):
+    """One named statement of health; an advisory one never makes the broker not ready."""
+
+    name: str
+    ok: bool
+    reason: str
+    message: str
+    since: Time
+    advisory: bool
+
+
+class ConditionList(BaseModel):
+    """The broker's conditions."""
+
+    conditions: list[ConditionView]
+
+
+def fill_view(fill: Fill) -> FillView:
+    """A fill as callers see it."""
+    return FillView.model_construct(
+        transaction_id=fill.transaction_id,
+        units=fill.units,
+        price=fill.price,
+        time=fill.time,
+        profit=fill.profit,
+    )
+
+
+def order_view(order: Order) -> OrderView:
+    """An order as callers see it."""
+    request = order.request
+    return OrderView.model_construct(
+        id=order.id,
+        client_order_id=request.client_order_id,
+        client=request.client,
+        status=order.status,
+        reason=order.reason,
+        message=order.message,
+        instrument=request.instrument,
+        side=request.side,
+        type=request.type,
+        time_in_force=request.time_in_force,
+        units=request.units,
+        filled_units=order.filled_units,
+        average_price=average_price(order.fills),
+        price=request.price,
+        venue_order_id=order.venue_order_id,
+        fills=[fill_view(fill) for fill in order.fills],
+        created_at=order.created_at,
+        updated_at=order.updated_at,
+    )
+
+
+def price_view(quote: Quote) -> PriceView:
+    """A quote as callers see it."""
+    return PriceView.model_construct(
+        instrument=quote.instrument, bid=quote.bid, ask=quote.ask, time=quote.time, tradeable=quote.tradeable
+    )
+
+
+def position_view(position: Position) -> PositionView:
+    """A position as callers see it."""
+    return PositionView.model_construct(
+        instrument=position.instrument,
+        units=position.units,
+        average_price=position.average_price,
+        unrealized_profit=position.unrealized_profit,
+        realized_profit=position.realized_profit,
+    )
+
+
+def account_view(account: Account) -> AccountView:
+    """An account as callers see it."""
+    fields = {name: getattr(account, name) for name in AccountView.model_fields}
+    return AccountView.model_construct(**fields)
+
+
+def trial_view(found: Trial, *, trades_account: bool) -> TrialView:
+    """A trial as callers get it."""
+    denial, quote = found.denial, found.quote
+    return TrialView.model_construct(
+        would_be_sent=denial is None,
+        check=denial.check if denial else None,
+        reason=denial.reason if denial else None,
+        message=denial.message if denial else None,
+        checks=list(found.checks),
+        not_made=list(found.not_made),
+        trades_account=trades_account,
+        bid=quote.bid if quote else None,
+        ask=quote.ask if quote else None,
+    )

@@ -1,0 +1,1 @@
+"""Credentials from the shared secret volume: read, proved by use, applied."""

@@ -1,0 +1,1 @@
+"""Event types that the broker emits, and their declarations."""

@@ -1,0 +1,1 @@
+"""Pre-trade checks, and the prices that orders are judged by."""

@@ -1,0 +1,1 @@
+"""Order records, their states, and the pure functions that move them."""

@@ -1,0 +1,1 @@
+"""Leadership of an account: one process trades it at a time."""

@@ -1,0 +1,1 @@
+"""Reconciliation with the venue: catch-up, unknown orders, periodic comparison."""

@@ -1,0 +1,1 @@
+"""The order store: journal on disk, index in memory."""

@@ -1,0 +1,1 @@
+"""One simulated account: orders, trades, positions and the transaction log."""

@@ -1,0 +1,229 @@
+"""What the venue does with orders: takes, replaces, triggers, expires; margin close-out and financing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from broker.simulator.account.account import CLOSEOUT_SHARE, RestingOrder, Trade, Transaction, money
+from broker.simulator.account.filling import Filling, protection_price
+from broker.simulator.clock import NANOS, parse_ns
+from broker.simulator.market.market import Price, home_factor
+from broker.simulator.v20.fields import RejectError
+from broker.simulator.v20.requests import DEPENDENT_TYPES, ON_FILL, OrderSpec
+
+DAY_NS = 86_400 * NANOS
+DAY_ENDS_NS = 21 * 3_600 * NANOS
+"""17:00 in New York, without its summer time: when GFD orders end and financing is charged."""
+FINANCING_RATE = Decimal("0.02")
+"""A year's share of a position's value that its holder pays: simple, and the same for both sides."""
+_DAYS = 365
+
+
+def trading_day(now_ns: int) -> int:
+    """The number of the venue's day that a moment belongs to."""
+    return (now_ns - DAY_ENDS_NS) // DAY_NS
+
+
+@dataclass(slots=True)
+class Matching(Filling):
+    """The rules, applied to one account at one moment."""
+
+    def create(self, spec: OrderSpec, *, reason: str = "CLIENT_ORDER", **extra: Any) -> dict[str, Transaction]:
+        """Takes an order and does at once what its type wants; the transactions by the names of the answer.
+
+        Raises:
+            RejectError: the venue refuses it; the caller writes the reject.
+        """
+        self.check(spec)
+        order, created = self.rest(spec, reason=reason, **extra)
+        return {"orderCreateTransaction": created, **self._act(order, created["batchID"])}
+
+    def replace(self, old: RestingOrder, spec: OrderSpec) -> dict[str, Transaction]:
+        """Cancels `old` and takes `spec` in its place.
+
+        Raises:
+            RejectError: the new one is refused; the old one waits on.
+        """
+        self.check(spec, replaced=old)
+        new_id = str(len(self.book.log) + 2)
+        cancelled = self.cancel(old, "CLIENT_REQUEST_REPLACED", replacedByOrderID=new_id)
+        made = self.create(spec, reason="REPLACEMENT", replacesOrderID=old.id)
+        if "orderCancelTransaction" in made:
+            made["replacingOrderCancelTransaction"] = made.pop("orderCancelTransaction")
+        return {"orderCancelTransaction": cancelled, **made}
+
+    def close_trade(self, trade: Trade, units: Decimal, *, reason: str, **extra: Any) -> dict[str, Transaction]:
+        """A market order that reduces one trade by `units` (positive)."""
+        spec = OrderSpec(type="MARKET", instrument=trade.instrument, time_in_force="FOK", trade_id=trade.id)
+        spec.units = -units.copy_sign(trade.units)
+        spec.position_fill = "REDUCE_ONLY"
+        order, created = self.rest(spec, reason=reason, **extra)
+        return {"orderCreateTransaction": created, **self._trade(order, created["batchID"], f"MARKET_ORDER_{reason}")}
+
+    def close_position(
+        self, instrument: str, units: Decimal, client: dict[str, str], **extra: Any
+    ) -> dict[str, Transaction]:
+        """A market order that reduces the position by `units` (signed against it)."""
+        spec = OrderSpec(type="MARKET", instrument=instrument, units=units, time_in_force="FOK", client=client)
+        spec.position_fill = "REDUCE_ONLY"
+        order, created = self.rest(spec, reason="POSITION_CLOSEOUT", **extra)
+        reason = "MARKET_ORDER_POSITION_CLOSEOUT"
+        return {"orderCreateTransaction": created, **self._trade(order, created["batchID"], reason)}
+
+    def check(self, spec: OrderSpec, replaced: RestingOrder | None = None, *, replaces_like: bool = False) -> None:
+        """What the venue asks of an order before it takes it; `replaces_like`: one of its type is about to end.
+
+        Raises:
+            RejectError: it is not taken.
+        """
+        client_id = spec.client.get("id")
+        holder = self.book.pending_by_client_id(client_id) if client_id else None
+        if holder is not None and holder is not replaced:
+            raise RejectError("CLIENT_ORDER_ID_ALREADY_EXISTS")
+        if spec.gtd_time is not None and parse_ns(spec.gtd_time) <= self.now_ns:
+            raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_IN_PAST")
+        if spec.type in DEPENDENT_TYPES and not replaces_like:
+            others = (item for item in self.book.pending_for(str(spec.trade_id)) if item is not replaced)
+            if any(item.spec.type == spec.type for item in others):
+                raise RejectError(f"{spec.type}_ORDER_ALREADY_EXISTS")
+
+    def _act(self, order: RestingOrder, batch: str) -> dict[str, Transaction]:
+        spec, price = order.spec, self.prices[order.spec.instrument]
+        if spec.type in DEPENDENT_TYPES:
+            return {}
+        if spec.type == "MARKET" or (price.tradeable and is_triggered(order, price)):
+            return self._trade(order, batch, f"{spec.type}_ORDER")
+        if spec.time_in_force in ("FOK", "IOC"):
+            return {"orderCancelTransaction": self.cancel(order, "TIME_IN_FORCE_EXPIRED", batch)}
+        return {}
+
+    def _trade(self, order: RestingOrder, batch: str | None, reason: str) -> dict[str, Transaction]:
+        units = self._fillable(order.spec)
+        refusal = self._refusal(order.spec, units)
+        if refusal is not None:
+            return {"orderCancelTransaction": self.cancel(order, refusal, batch)}
+        return {"orderFillTransaction": self.fill(order, units, batch, reason)}
+
+    def _fillable(self, spec: OrderSpec) -> Decimal:
+        units = spec.units
+        if spec.position_fill == "REDUCE_ONLY":
+            held = self.book.position(spec.instrument)
+            units = min(abs(units), abs(held)).copy_sign(units) if held * units < 0 else Decimal(0)
+        if spec.time_in_force in ("FOK", "IOC"):
+            units = min(abs(units), Decimal(self.prices[spec.instrument].liquidity)).copy_sign(units)
+        return units
+
+    def _refusal(self, spec: OrderSpec, units: Decimal) -> str | None:
+        price = self.prices[spec.instrument]
+        if not price.tradeable:
+            return "MARKET_HALTED"
+        if not units or (spec.time_in_force == "FOK" and abs(units) < abs(spec.units)):
+            return "INSUFFICIENT_LIQUIDITY"
+        at, bound = price.side(spec.units), spec.price_bound
+        if bound is not None and (at > bound if spec.units > 0 else at < bound):
+            return "BOUNDS_VIOLATION"
+        if spec.position_fill == "OPEN_ONLY" and self.book.position(spec.instrument) * units < 0:
+            return "FIFO_VIOLATION"
+        return self._losing_protection(spec, at) or self._margin_refusal(spec.instrument, units)
+
+    def _losing_protection(self, spec: OrderSpec, at: Decimal) -> str | None:
+        for key, kind in ON_FILL.items():
+            if key not in spec.on_fill or kind == "TRAILING_STOP_LOSS":
+                continue
+            level = protection_price(kind, spec.on_fill[key], spec.units, at, spec.instrument)
+            gains = level > at if spec.units > 0 else level < at
+            if gains != (kind == "TAKE_PROFIT"):
+                return f"{kind}_ON_FILL_LOSS"
+        return None
+
+    def _margin_refusal(self, instrument: str, units: Decimal) -> str | None:
+        before = self.book.position(instrument)
+        after = before + units
+        if abs(after) <= abs(before):
+            return None
+        more = self.book.margin(instrument, after, self.prices) - self.book.margin(instrument, before, self.prices)
+        if self.book.margin_used(self.prices) + more > self.book.equity(self.prices):
+            return "INSUFFICIENT_MARGIN"
+        return None
+
+    def tick(self) -> None:
+        """Expires, trails and triggers what waits, after prices or time moved; then looks at the margin."""
+        for order in self.book.pending():
+            if order.state != "PENDING":
+                continue  # ended by an earlier one of this round
+            if self._is_expired(order):
+                self.cancel(order, "TIME_IN_FORCE_EXPIRED")
+                continue
+            price = self.prices[order.spec.instrument]
+            if price.tradeable:
+                self._trigger(order, price)
+        self._close_out()
+
+    def _is_expired(self, order: RestingOrder) -> bool:
+        if order.spec.time_in_force == "GFD":
+            return trading_day(order.create_time_ns) < trading_day(self.now_ns)
+        return order.spec.gtd_time is not None and parse_ns(order.spec.gtd_time) <= self.now_ns
+
+    def _trigger(self, order: RestingOrder, price: Price) -> None:
+        if order.spec.type == "TRAILING_STOP_LOSS":
+            order.trailing_value = self.trailing_value(order)
+        trade = self.book.trades[order.spec.trade_id] if order.spec.trade_id is not None else None
+        if not is_triggered(order, price, trade):
+            return
+        if trade is None:
+            self._trade(order, None, f"{order.spec.type}_ORDER")
+            return
+        order.spec.units = -trade.units
+        self.fill(order, order.spec.units, None, f"{order.spec.type}_ORDER")
+
+    def _close_out(self) -> None:
+        used = self.book.margin_used(self.prices)
+        if not used or self.book.equity(self.prices) > used * CLOSEOUT_SHARE:
+            return
+        for trade in self.book.open_trades():
+            if self.prices[trade.instrument].tradeable:
+                cause = {"reason": "MARGIN_CHECK_VIOLATION"}
+                self.close_trade(trade, abs(trade.units), reason="MARGIN_CLOSEOUT", marginCloseout=cause)
+
+    def finance(self) -> None:
+        """Charges a day's financing: the account's amount is the sum of the trades' amounts, to the last place."""
+        positions, total = [], Decimal(0)
+        for name in self.book.instruments():
+            charged = {trade.id: self._financing(trade) for trade in self.book.open_trades(name)}
+            amount = sum(charged.values(), Decimal(0))
+            parts = [{"tradeID": key, "financing": str(value)} for key, value in charged.items()]
+            positions.append({"instrument": name, "financing": str(amount), "openTradeFinancings": parts})
+            total += amount
+        if not positions:
+            return
+        self.book.balance += total
+        self.book.financing += total
+        self.write(
+            "DAILY_FINANCING",
+            financing=str(total),
+            accountBalance=str(self.book.balance),
+            accountFinancingMode="DAILY",
+            positionFinancings=positions,
+        )
+
+    def _financing(self, trade: Trade) -> Decimal:
+        value = abs(trade.units) * self.prices[trade.instrument].mid * home_factor(trade.instrument, self.prices)
+        amount = -money(value * FINANCING_RATE / _DAYS)
+        trade.financing += amount
+        return amount
+
+
+def is_triggered(order: RestingOrder, price: Price, trade: Trade | None = None) -> bool:
+    """Whether a resting order trades at this price."""
+    spec = order.spec
+    level = spec.price if order.trailing_value is None else order.trailing_value
+    if level is None:
+        return False
+    units = -trade.units if trade is not None else spec.units
+    at = price.side(units)
+    if order.touched_from is not None:
+        return at <= level if level <= order.touched_from else at >= level
+    waits_for_better = spec.type in ("LIMIT", "TAKE_PROFIT")
+    return at <= level if (units > 0) == waits_for_better else at >= level

@@ -1,0 +1,143 @@
+"""Reading an account's log: by id, by range, by type, in pages, and as changes since a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from broker.simulator.account.account import AccountBook, Transaction
+from broker.simulator.clock import parse_ns
+from broker.simulator.http.answers import AnswerError, absent, invalid
+from broker.simulator.market.market import Price
+from broker.simulator.v20 import payloads as wire
+
+Query = Mapping[str, str]
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+_ORDER_TYPES = (
+    "MARKET_ORDER",
+    "LIMIT_ORDER",
+    "STOP_ORDER",
+    "MARKET_IF_TOUCHED_ORDER",
+    "TAKE_PROFIT_ORDER",
+    "STOP_LOSS_ORDER",
+    "GUARANTEED_STOP_LOSS_ORDER",
+    "TRAILING_STOP_LOSS_ORDER",
+)
+_GROUPS = {
+    "ORDER": (
+        *_ORDER_TYPES,
+        *(f"{name}_REJECT" for name in _ORDER_TYPES),
+        "ORDER_FILL",
+        "ORDER_CANCEL",
+        "ORDER_CANCEL_REJECT",
+    ),
+    "FUNDING": ("TRANSFER_FUNDS", "TRANSFER_FUNDS_REJECT"),
+    "ADMIN": ("CREATE", "CLOSE", "REOPEN", "CLIENT_CONFIGURE", "CLIENT_CONFIGURE_REJECT"),
+}
+
+
+def one(log: list[Transaction], transaction_id: str) -> Transaction:
+    """`transactions/{id}`."""
+    number = whole(transaction_id, "transactionID")
+    if not 0 < number <= len(log):
+        raise absent("NO_SUCH_TRANSACTION", "The transaction ID specified does not exist")
+    return log[number - 1]
+
+
+def since(log: list[Transaction], query: Query) -> list[Transaction]:
+    """`transactions/sinceid`: everything behind an id."""
+    after = whole(query.get("id", ""), "id")
+    if after > len(log):
+        raise invalid("id")
+    return of_types(log[after:], query)
+
+
+def between(log: list[Transaction], query: Query) -> list[Transaction]:
+    """`transactions/idrange`, both ends included."""
+    first, last = whole(query.get("from", ""), "from"), whole(query.get("to", ""), "to")
+    if not 0 < first <= last or first > len(log):
+        words = {"errorMessage": "The specified range is not satisfiable"}
+        raise AnswerError(416, words)
+    return of_types(log[first - 1 : last], query)
+
+
+def of_types(entries: Iterable[Transaction], query: Query) -> list[Transaction]:
+    """Those of the types that `type` lists, single or by group; all without it."""
+    names = [name for name in query.get("type", "").split(",") if name]
+    if not names:
+        return list(entries)
+    wanted = {member for name in names for member in _GROUPS.get(name, (name,))}
+    return [entry for entry in entries if entry["type"] in wanted]
+
+
+def pages(log: list[Transaction], query: Query, base: str, now: str) -> dict[str, Any]:
+    """`transactions`: no transactions, but the addresses of pages of them."""
+    size = whole(query.get("pageSize", str(DEFAULT_PAGE)), "pageSize")
+    if not 0 < size <= LARGEST_PAGE:
+        raise invalid("pageSize")
+    start, end = query.get("from", log[0]["time"]), query.get("to", now)
+    try:
+        low, high = parse_ns(start), parse_ns(end)
+    except ValueError:
+        raise invalid("from") from None
+    ids = [int(entry["id"]) for entry in of_types(log, query) if low <= parse_ns(entry["time"]) <= high]
+    kinds = f"&type={query['type']}" if "type" in query else ""
+    chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
+    return {
+        "from": start,
+        "to": end,
+        "pageSize": size,
+        **({"type": query["type"].split(",")} if "type" in query else {}),
+        "count": len(ids),
+        "pages": [f"{base}/idrange?from={chunk[0]}&to={chunk[-1]}{kinds}" for chunk in chunks],
+    }
+
+
+def changes(book: AccountBook, query: Query, prices: Mapping[str, Price]) -> dict[str, Any]:
+    """`changes`: what became of orders, trades and positions behind a transaction, and the state that prices make."""
+    after = whole(query.get("sinceTransactionID", ""), "sinceTransactionID")
+    if after > len(book.log):
+        raise invalid("sinceTransactionID")
+    entries = book.log[after:]
+    fills = [entry for entry in entries if entry["type"] == "ORDER_FILL"]
+    created = [entry["id"] for entry in entries if entry["type"] in _ORDER_TYPES]
+    cancelled = [entry["orderID"] for entry in entries if entry["type"] == "ORDER_CANCEL"]
+    opened = [entry["tradeOpened"]["tradeID"] for entry in fills if "tradeOpened" in entry]
+    reduced = [entry["tradeReduced"]["tradeID"] for entry in fills if "tradeReduced" in entry]
+    closed = [part["tradeID"] for entry in fills for part in entry.get("tradesClosed", ())]
+    return {
+        "changes": {
+            "ordersCreated": _orders(book, created),
+            "ordersCancelled": _orders(book, cancelled),
+            "ordersFilled": _orders(book, [entry["orderID"] for entry in fills]),
+            "ordersTriggered": [],
+            "tradesOpened": _trades(book, opened, prices),
+            "tradesReduced": _trades(book, reduced, prices),
+            "tradesClosed": _trades(book, closed, prices),
+            "positions": [
+                wire.position(name, book, prices) for name in sorted({entry["instrument"] for entry in fills})
+            ],
+            "transactions": entries,
+        },
+        "state": wire.state(book, prices),
+    }
+
+
+def _orders(book: AccountBook, ids: Iterable[str]) -> list[dict[str, Any]]:
+    return [wire.order(book.orders[item]) for item in dict.fromkeys(ids)]
+
+
+def _trades(book: AccountBook, ids: Iterable[str], prices: Mapping[str, Price]) -> list[dict[str, Any]]:
+    return [wire.trade_summary(book.trades[item], book, prices) for item in dict.fromkeys(ids)]
+
+
+def whole(text: str, field: str) -> int:
+    """A whole number of a query.
+
+    Raises:
+        AnswerError: it is none; names the field.
+    """
+    if not text.isascii() or not text.isdecimal():
+        raise invalid(field)
+    return int(text)

@@ -1,0 +1,1 @@
+"""HTTP of the simulated venue: endpoints, admission, streams, fault control."""

@@ -1,0 +1,110 @@
+"""The simulated venue on two ports, as the real one has two hosts: REST and streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, Self
+
+from aiohttp import web
+
+from broker.simulator.http import admin
+from broker.simulator.http.gate import Gate, Handler
+from broker.simulator.http.routes import ROUTES
+from broker.simulator.venue import Options, Venue
+from pod_runtime.ports import listen, name_of
+
+SHUTDOWN_S = 0.2
+
+
+class Simulator:
+    """A v20 server. `async with` opens and closes it; port 0 is a free one.
+
+    `options` may be given as a whole, or by the names of its fields.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        stream_port: int = 0,
+        options: Options | None = None,
+        source: Callable[[], int] = time.time_ns,
+        **changed: Any,
+    ) -> None:
+        self.options = replace(options or Options(), **changed)
+        self.venue = Venue(self.options, source)
+        self._places = ((host, port), (host, stream_port))
+        self._stack = AsyncExitStack()
+        self.rest_address = self.stream_address = ""
+
+    @property
+    def rest_url(self) -> str:
+        """Scheme and host of the REST API, without /v3."""
+        return f"http://{self.rest_address}"
+
+    @property
+    def stream_url(self) -> str:
+        """Scheme and host of the streams, without /v3."""
+        return f"http://{self.stream_address}"
+
+    @property
+    def token(self) -> str:
+        """A token that authorizes."""
+        return next(iter(self.options.tokens))
+
+    @property
+    def account(self) -> str:
+        """The first account."""
+        return self.options.accounts[0]
+
+    @property
+    def state(self) -> Venue:
+        """The venue itself, for a test to look into."""
+        return self.venue
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            sockets = [listen(*place) for place in self._places]
+            for taken in sockets:
+                stack.callback(taken.close)
+            runner = web.AppRunner(application(self.venue), access_log=None, shutdown_timeout=SHUTDOWN_S)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            for taken in sockets:
+                await web.SockSite(runner, taken).start()
+            self.rest_address, self.stream_address = (name_of(taken) for taken in sockets)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(group.create_task(self.venue.run()).cancel)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+
+def application(venue: Venue) -> web.Application:
+    """Every route: v20's, the streams' and the simulator's own."""
+    app = web.Application(middlewares=[_as_json], client_max_size=1 << 20)
+    gate = Gate(venue)
+    for kind in ("pricing", "transactions"):
+        app.router.add_get(f"/v3/accounts/{{account}}/{kind}/stream", gate.stream(kind))
+    for method, path, endpoint in ROUTES:
+        app.router.add_route(method, f"/v3{path}", gate.endpoint(endpoint))
+    for method, path, act in admin.ACTS:
+        app.router.add_route(method, path, admin.handler(venue, act))
+    app.on_shutdown.append(gate.end_streams)
+    return app
+
+
+@web.middleware
+async def _as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error_:
+        words = {"errorMessage": error_.reason}
+        return web.json_response(words, status=error_.status, headers={"RequestID": "0"})

@@ -1,0 +1,1 @@
+"""The simulated market: instruments, prices, candles, order books."""

@@ -1,0 +1,95 @@
+"""Order and position books: how the venue's clients stand around the price. A made-up past, as candles are.
+
+The same seed and time give the same book. It knows nothing of the accounts here: one client is no crowd.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+from broker.simulator.clock import NANOS, parse_ns, rfc3339
+from broker.simulator.http.answers import AnswerError, invalid
+from broker.simulator.market.candles import mid
+from broker.simulator.market.instruments import LISTINGS, Listing
+from broker.simulator.market.market import Market
+
+SNAPSHOT_S = 1200
+"""The venue takes one every 20 minutes."""
+_REACH = 40
+"""Buckets on each side of the price."""
+_FADES = 12.0
+"""Buckets from the price at which 1/e of the crowd is left."""
+_CROWD = 200.0
+_LEAN = {"orderBook": 1.6, "positionBook": 1.0}
+"""How much rather orders buy below the price and sell above it: those that wait for a better one."""
+
+
+def taken_s(query: Mapping[str, str], now_ns: int) -> int:
+    """When the snapshot was taken that is asked for: the one in force at `time`, else the latest; Unix seconds.
+
+    Raises:
+        AnswerError: 400 where the time cannot be read, 404 where there is none.
+    """
+    try:
+        wanted_ns = parse_ns(query["time"]) if "time" in query else now_ns
+    except ValueError:
+        raise invalid("time") from None
+    if not 0 <= wanted_ns <= now_ns:
+        raise AnswerError(404, {"errorMessage": "The specified snapshot does not exist"})
+    return wanted_ns // NANOS // SNAPSHOT_S * SNAPSHOT_S
+
+
+def links(address: str, at_s: int, now_ns: int) -> str:
+    """The header `Link`: where the snapshots before and after are."""
+    steps = {"prev": at_s - SNAPSHOT_S, "next": at_s + SNAPSHOT_S}
+    found = (
+        f'<{address}?time={quote(rfc3339(step * NANOS))}>; rel="{relation}"'
+        for relation, step in steps.items()
+        if step * NANOS <= now_ns
+    )
+    return ", ".join(found)
+
+
+def snapshot(market: Market, kind: str, instrument: str, at_s: int) -> dict[str, Any]:
+    """The `OrderBook` or `PositionBook` (`kind` is the answer's name of it) of a moment."""
+    listing = LISTINGS[instrument]
+    price = listing.round(Decimal(repr(mid(market.seed, listing, at_s))))
+    width = Decimal(5).scaleb(listing.pip_location)
+    chance = random.Random(f"{market.seed}:{kind}:{instrument}:{at_s}")
+    return {
+        "instrument": instrument,
+        "time": rfc3339(at_s * NANOS),
+        "price": str(price),
+        "bucketWidth": str(listing.round(width)),
+        "buckets": _buckets(listing, price, width, _LEAN[kind], chance),
+    }
+
+
+def _buckets(
+    listing: Listing, price: Decimal, width: Decimal, lean: float, chance: random.Random
+) -> list[dict[str, str]]:
+    middle = int(price // width)
+    counts = {}
+    for distance in range(-_REACH, _REACH + 1):
+        left = _CROWD * math.exp(-abs(distance) / _FADES)
+        leans = (lean, 1.0) if distance < 0 else (1.0, lean)
+        counts[middle + distance] = tuple(int(left * factor * chance.random()) for factor in leans)
+    whole = sum(longs + shorts for longs, shorts in counts.values())
+    return [
+        {
+            "price": str(listing.round(number * width)),
+            "longCountPercent": _percent(longs, whole),
+            "shortCountPercent": _percent(shorts, whole),
+        }
+        for number, (longs, shorts) in counts.items()
+        if longs or shorts
+    ]
+
+
+def _percent(count: int, whole: int) -> str:
+    return str(round(Decimal(100 * count) / whole, 4))

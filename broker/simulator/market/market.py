@@ -1,0 +1,128 @@
+"""Prices that move: a seeded random walk for each instrument, with scenarios."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import StrEnum
+
+from broker.simulator.market.instruments import HOME_VALUES, LISTINGS, Listing
+
+HOME = "USD"
+"""Currency of every account."""
+
+
+class Scenario(StrEnum):
+    """How the market behaves."""
+
+    CALM = "calm"
+    NEWS = "news"
+    """Steps twenty times as large, spreads ten times as wide."""
+    GAP = "gap"
+    """Calm, but one step in two hundred jumps by about half a percent."""
+    WEEKEND = "weekend"
+    """Nothing is tradeable and nothing moves."""
+
+
+_STEP = {Scenario.CALM: 1.0, Scenario.NEWS: 20.0, Scenario.GAP: 1.0, Scenario.WEEKEND: 0.0}
+_SPREAD = {Scenario.CALM: 1, Scenario.NEWS: 10, Scenario.GAP: 2, Scenario.WEEKEND: 5}
+_GAP_CHANCE = 0.005
+_GAP_SIZE = 0.005
+LIQUIDITY = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Bid and ask of an instrument at a moment (`time_ns`, Unix)."""
+
+    instrument: str
+    bid: Decimal
+    ask: Decimal
+    time_ns: int
+    tradeable: bool
+    liquidity: int = LIQUIDITY
+    """Units that trade at once."""
+
+    @property
+    def mid(self) -> Decimal:
+        """Half way between bid and ask."""
+        return (self.bid + self.ask) / 2
+
+    def side(self, units: Decimal) -> Decimal:
+        """What a buy (positive units) or a sell trades at."""
+        return self.ask if units > 0 else self.bid
+
+
+class Market:
+    """All listed instruments; the same seed and the same steps give the same prices."""
+
+    def __init__(self, seed: int, now_ns: int, names: Iterable[str] = LISTINGS) -> None:
+        self.seed = seed
+        self._chance = random.Random(seed)
+        self._listings: dict[str, Listing] = {name: LISTINGS[name] for name in names}
+        self._mids = {name: listing.price for name, listing in self._listings.items()}
+        self.scenario = Scenario.CALM
+        self.liquidity = LIQUIDITY
+        self.prices: dict[str, Price] = {}
+        self.step(now_ns)
+
+    def step(self, now_ns: int) -> list[Price]:
+        """Moves every price once; those that changed."""
+        changed = []
+        for name, listing in self._listings.items():
+            price = self._price(listing, now_ns)
+            before = self.prices.get(name)
+            if before is None or replace(before, time_ns=now_ns) != price:
+                self.prices[name] = price
+                changed.append(price)
+        return changed
+
+    def place(self, instrument: str, mid: Decimal, now_ns: int) -> Price:
+        """Puts an instrument at a price, as a test wants it."""
+        listing = self._listings[instrument]
+        self._mids[instrument] = mid
+        self.prices[instrument] = self._quote(listing, mid, now_ns)
+        return self.prices[instrument]
+
+    def requote(self, instrument: str, now_ns: int) -> Price:
+        """The same price again, as the scenario and the liquidity of now have it."""
+        return self.place(instrument, self._mids[instrument], now_ns)
+
+    def _price(self, listing: Listing, now_ns: int) -> Price:
+        move = self._chance.gauss(0, listing.volatility) * _STEP[self.scenario]
+        if self.scenario is Scenario.GAP and self._chance.random() < _GAP_CHANCE:
+            move += self._chance.choice((-_GAP_SIZE, _GAP_SIZE))
+        mid = self._mids[listing.name]
+        # A weak pull to the start keeps a long run in a range that limits and margins make sense in.
+        pull = float((listing.price - mid) / listing.price) * 0.001 * bool(move)
+        self._mids[listing.name] = mid * Decimal(repr(1 + move + pull))
+        return self._quote(listing, self._mids[listing.name], now_ns)
+
+    def _quote(self, listing: Listing, mid: Decimal, now_ns: int) -> Price:
+        half = listing.half_spread * _SPREAD[self.scenario]
+        return Price(
+            instrument=listing.name,
+            bid=listing.round(mid - half),
+            ask=listing.round(mid + half),
+            time_ns=now_ns,
+            tradeable=self.scenario is not Scenario.WEEKEND,
+            liquidity=self.liquidity,
+        )
+
+
+def home_factor(instrument: str, prices: Mapping[str, Price]) -> Decimal:
+    """What one unit of the instrument's quote currency is worth in the account's currency."""
+    return value_at_home(LISTINGS[instrument].quote_currency, prices)
+
+
+def value_at_home(currency: str, prices: Mapping[str, Price]) -> Decimal:
+    """What one unit of a currency is worth in the account's; a constant where no listed price says."""
+    if currency == HOME:
+        return Decimal(1)
+    if (direct := prices.get(f"{currency}_{HOME}")) is not None:
+        return direct.mid
+    if (inverse := prices.get(f"{HOME}_{currency}")) is not None:
+        return 1 / inverse.mid
+    return Decimal(HOME_VALUES[currency])

@@ -1,0 +1,1 @@
+"""JSON of the simulated venue: order requests and payloads in the shapes of v20."""

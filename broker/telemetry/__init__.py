@@ -1,1 +1,0 @@
-"""Events: their declarations, the emitter and the stream that carries them to the sidecar."""

@@ -1,0 +1,1 @@
+"""REST requests to the venue: connections, rate limits, circuit breaker, answers."""

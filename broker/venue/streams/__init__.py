@@ -1,0 +1,1 @@
+"""Streams of the venue: prices and transactions."""

@@ -1,0 +1,1 @@
+"""The v20 wire format: order requests, transactions, answers, reject reasons."""

@@ -1,0 +1,235 @@
+"""The venue's answers as domain values. Unknown fields and reference values are let through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct
+
+from broker.domain import (
+    Account,
+    Instrument,
+    OrderRequest,
+    OrderType,
+    Position,
+    PositionFill,
+    Quote,
+    Side,
+    TimeInForce,
+)
+from broker.venue.v20.transactions import Transaction, decimal, parse_time, parse_transaction
+
+Json = Mapping[str, Any]
+_SUMMARY_DETAILS = (
+    "pl",
+    "unrealizedPL",
+    "financing",
+    "commission",
+    "marginRate",
+    "withdrawalLimit",
+    "hedgingEnabled",
+)
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a create, replace, cancel or close brought: transactions by id, and the venue's words."""
+
+    transactions: tuple[Transaction, ...] = ()
+    last_transaction_id: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    request_id: str | None = None
+
+
+def parse_answer(body: Json, request_id: str | None = None) -> Answer:
+    """Every `*Transaction` of an answer, also of one that refuses.
+
+    Raises:
+        ValueError: a transaction cannot be read.
+    """
+    found = {item.id: item for item in _transactions(body)}
+    last = body.get("lastTransactionID")
+    return Answer(
+        transactions=tuple(found[key] for key in sorted(found)),
+        last_transaction_id=int(last) if last is not None else None,
+        error_code=body.get("errorCode") or body.get("rejectReason"),
+        error_message=body.get("errorMessage"),
+        request_id=request_id,
+    )
+
+
+def _transactions(body: Json) -> Iterator[Transaction]:
+    for key, value in body.items():
+        if key.endswith("Transaction") and isinstance(value, Mapping):
+            yield parse_transaction(value)
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A stretch of the account's log."""
+
+    transactions: tuple[Transaction, ...]
+    last_transaction_id: int
+
+
+def parse_page(body: Json) -> Page:
+    """The answer of `transactions/sinceid` and `idrange`.
+
+    Raises:
+        ValueError, KeyError: not that answer.
+    """
+    items = [parse_transaction(item) for item in body["transactions"]]
+    return Page(
+        transactions=tuple(sorted(items, key=lambda item: item.id)),
+        last_transaction_id=int(body["lastTransactionID"]),
+    )
+
+
+def parse_account(body: Json) -> Account:
+    """The answer of `summary`."""
+    summary = body["account"]
+    return Account(
+        id=summary["id"],
+        currency=summary["currency"],
+        balance=decimal(summary["balance"], "balance"),
+        nav=decimal(summary["NAV"], "NAV"),
+        margin_used=decimal(summary["marginUsed"], "marginUsed"),
+        margin_available=decimal(summary["marginAvailable"], "marginAvailable"),
+        margin_closeout_ratio=decimal(summary.get("marginCloseoutPercent"), "marginCloseoutPercent"),
+        open_orders=int(summary["pendingOrderCount"]),
+        open_trades=int(summary["openTradeCount"]),
+        open_positions=int(summary["openPositionCount"]),
+        last_transaction_id=str(body.get("lastTransactionID") or summary["lastTransactionID"]),
+        details={key: str(summary[key]) for key in _SUMMARY_DETAILS if key in summary},
+    )
+
+
+def parse_instrument(raw: Json) -> Instrument:
+    """One of the answer of `instruments`."""
+    return Instrument(
+        name=raw["name"],
+        display_precision=int(raw["displayPrecision"]),
+        units_precision=int(raw.get("tradeUnitsPrecision", 0)),
+        pip_location=int(raw["pipLocation"]),
+        minimum_units=decimal(raw.get("minimumTradeSize", "1"), "minimumTradeSize"),
+        maximum_units=decimal(raw.get("maximumOrderUnits"), "maximumOrderUnits"),
+        margin_rate=decimal(raw.get("marginRate"), "marginRate"),
+        kind=str(raw.get("type", "CURRENCY")),
+    )
+
+
+def parse_quote(raw: Json, received_at: datetime) -> Quote | None:
+    """A price of `pricing` or its stream; None where it has no bid or no ask."""
+    bids, asks = raw.get("bids"), raw.get("asks")
+    if not bids or not asks:
+        return None
+    return Quote(
+        instrument=raw["instrument"],
+        bid=decimal(bids[0]["price"], "bid"),
+        ask=decimal(asks[0]["price"], "ask"),
+        time=parse_time(raw["time"]),
+        received_at=received_at,
+        tradeable=bool(raw.get("tradeable", True)),
+    )
+
+
+def parse_position(raw: Json) -> Position:
+    """Net of a position's long and short side."""
+    long, short = raw.get("long") or {}, raw.get("short") or {}
+    long_units, short_units = decimal(long.get("units"), "long.units"), decimal(short.get("units"), "short.units")
+    side = long if long_units else short
+    average = side.get("averagePrice")
+    return Position(
+        instrument=raw["instrument"],
+        units=long_units + short_units,
+        average_price=decimal(average, "averagePrice") if average is not None else None,
+        unrealized_profit=decimal(raw.get("unrealizedPL"), "unrealizedPL"),
+        realized_profit=decimal(raw.get("pl"), "pl"),
+    )
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """An open trade."""
+
+    id: str
+    instrument: str
+    units: Decimal
+    """Signed, what is left of it."""
+    price: Decimal
+    unrealized_profit: Decimal
+
+
+def parse_trade(raw: Json) -> Trade:
+    """One of the answer of `openTrades`."""
+    return Trade(
+        id=str(raw["id"]),
+        instrument=raw["instrument"],
+        units=decimal(raw["currentUnits"], "currentUnits"),
+        price=decimal(raw["price"], "price"),
+        unrealized_profit=decimal(raw.get("unrealizedPL"), "unrealizedPL"),
+    )
+
+
+class VenueOrder(Struct, frozen=True, kw_only=True):
+    """A resting order as the venue has it."""
+
+    id: str
+    client_id: str | None
+    time: datetime
+    request: OrderRequest
+
+
+def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
+    """A resting order of the venue's, or the transaction that made or refused it, as the request that it amounts to.
+
+    Types and options that we do not know stand as a limit order's; `raw` is what decides at the venue.
+    """
+    units = decimal(raw.get("units"), "units")
+    extensions = raw.get("clientExtensions") or {}
+    order_id = str(raw["id"])
+    request = OrderRequest(
+        client_order_id=f"venue:{order_id}",
+        client=client,
+        account=account,
+        instrument=str(raw.get("instrument", "")),
+        type=_member(OrderType, _kind(raw), OrderType.LIMIT),
+        side=Side.SELL if units < 0 else Side.BUY,
+        units=abs(units),
+        price=decimal(raw["price"], "price") if "price" in raw else None,
+        distance=decimal(raw["distance"], "distance") if "distance" in raw else None,
+        time_in_force=_member(TimeInForce, raw.get("timeInForce", ""), TimeInForce.GTC),
+        position_fill=_member(PositionFill, raw.get("positionFill", ""), PositionFill.DEFAULT),
+        trade_id=raw.get("tradeID"),
+        tag=extensions.get("tag"),
+        comment=extensions.get("comment"),
+    )
+    return VenueOrder(
+        id=order_id,
+        client_id=extensions.get("id"),
+        time=parse_time(raw.get("createTime") or raw.get("time")),
+        request=request,
+    )
+
+
+def _kind(raw: Json) -> str:
+    return str(raw.get("type", "")).removesuffix("_REJECT").removesuffix("_ORDER")
+
+
+def _member(kind: Any, name: str, default: Any) -> Any:
+    return kind.__members__.get(name, default)
+
+
+def parse_conversions(prices: list[Json]) -> dict[str, Decimal]:
+    """Instrument to the factor from its quote currency to the account's, from the prices of a `pricing` answer.
+
+    The larger of the positive and the negative factor: a notional is never understated.
+    """
+    found: dict[str, Decimal] = {}
+    for raw in prices:
+        units = raw.get("quoteHomeConversionFactors") or {}
+        values = [decimal(units[key], key) for key in ("positiveUnits", "negativeUnits") if key in units]
+        if values:
+            found[raw["instrument"]] = max(values)
+    return found

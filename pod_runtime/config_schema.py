@@ -1,0 +1,77 @@
+"""JSON Schema of a configuration, from its sections' dataclasses: what an editor completes and checks with."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from dataclasses import MISSING, Field, fields, is_dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pod_runtime.config import Rule, plain
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SCALARS: dict[Any, str] = {
+    str: "string",
+    Path: "string",
+    int: "integer",
+    float: "number",
+    Decimal: "number",
+    bool: "boolean",
+}
+Schema = dict[str, Any]
+
+
+def schema(kind: type[Any], *, title: str) -> Schema:
+    """The JSON Schema (draft 2020-12) of the TOML file that `pod_runtime.config.load` makes a `kind` from."""
+    return {"$schema": DIALECT, "title": title, **_table(kind)}
+
+
+def _table(kind: type[Any]) -> Schema:
+    hints = typing.get_type_hints(kind)
+    doc = (kind.__doc__ or "").strip()
+    found: Schema = {
+        "type": "object",
+        **({"description": doc.splitlines()[0]} if doc else {}),
+        "properties": {item.name: _property(hints[item.name], item) for item in fields(kind)},
+        "additionalProperties": False,
+    }
+    if required := [item.name for item in fields(kind) if _is_required(hints[item.name], item)]:
+        found["required"] = required
+    return found
+
+
+def _is_required(hint: Any, item: Field[Any]) -> bool:
+    """A section that is absent is made from its defaults; it is required where one of its settings is."""
+    if is_dataclass(hint):
+        return bool(_table(typing.cast("type[Any]", hint)).get("required"))
+    return item.default is MISSING and item.default_factory is MISSING
+
+
+def _property(hint: Any, item: Field[Any]) -> Schema:
+    found = _type(hint)
+    rule: Rule | None = item.metadata.get("rule")
+    if rule is not None:
+        found["description"] = rule.doc
+        found.update({"minimum": rule.minimum} if rule.minimum is not None else {})
+        found.update({"maximum": rule.maximum} if rule.maximum is not None else {})
+        found.update({"enum": list(rule.choices)} if rule.choices else {})
+    default = item.default_factory() if item.default_factory is not MISSING else item.default
+    if default is not MISSING and default is not None:
+        found["default"] = json.loads(json.dumps(plain(default), default=float))  # amounts are numbers there
+    return found
+
+
+def _type(hint: Any) -> Schema:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _type(next(item for item in arguments if item is not type(None)))
+    if is_dataclass(hint):
+        return _table(typing.cast("type[Any]", hint))
+    if origin is tuple:
+        return {"type": "array", "items": _type(arguments[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _type(arguments[1])}
+    return {"type": _SCALARS[hint]}

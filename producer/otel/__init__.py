@@ -1,0 +1,1 @@
+"""OpenTelemetry's API as a front of the emitter."""

@@ -1,0 +1,1 @@
+"""The spool: events on disk until the sidecar has acknowledged them."""

@@ -1,0 +1,232 @@
+"""The spool's files: one directory a session, with a file that says whose it is and segments of events.
+
+    <spool>/<session id>/session             who, since when, and what the event types mean
+    <spool>/<session id>/<sequence>.spool    events from that sequence on, one record each
+
+Both are framed as `pod_runtime.framing` says. A record of a segment is a row in `marshal`'s version 2: event id,
+time in nanoseconds, trace context or None, then the fields. Whoever holds the lock (flock(2)) of the session
+file owns the directory: the kernel lets go of it when a process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import marshal
+import mmap
+import os
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pod_runtime.atomic_file import replace_file
+from pod_runtime.framing import (
+    HEADER_BYTES,
+    RECORD_HEADER_BYTES,
+    FormatError,
+    file_header,
+    file_version,
+    frame,
+    records,
+)
+from telemetry_contract.v1 import telemetry_pb2 as pb
+
+Row = tuple[Any, ...]
+"""An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields."""
+
+VERSION = 1
+SEGMENT_KIND = b"TSPL"
+SESSION_KIND = b"TSES"
+SESSION_FILE = "session"
+SUFFIX = ".spool"
+MARSHAL_VERSION = 2
+_length = struct.Struct("<I").unpack_from
+_list_head = struct.Struct("<cI").pack
+"""How `marshal` begins a list; its items follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionMeta:
+    """Whose events a directory holds, and what they mean: enough for a successor of another version."""
+
+    producer_id: str
+    session_id: str
+    started_ns: int
+    resource: tuple[tuple[str, str], ...]
+    defines: tuple[pb.Define, ...]
+
+
+def write_session(directory: Path, meta: SessionMeta) -> None:
+    """Writes the session file.
+
+    Raises:
+        OSError: the volume is full, read-only or broken.
+    """
+    replace_file(directory / SESSION_FILE, _session_bytes(meta), durable=False)
+
+
+def extend_session(directory: Path, meta: SessionMeta) -> None:
+    """Writes what `meta` says beyond the session file; the file stays the same one, for its lock is held.
+
+    What is there already is written over itself, so that whoever is killed here leaves a file that can be read.
+
+    Raises:
+        OSError: the volume is full, read-only or broken.
+    """
+    with (directory / SESSION_FILE).open("r+b", buffering=0) as file:
+        data = memoryview(_session_bytes(meta))
+        while data:
+            data = data[file.write(data) :]
+        file.truncate()
+
+
+def _session_bytes(meta: SessionMeta) -> bytes:
+    about = {
+        "producer_id": meta.producer_id,
+        "session_id": meta.session_id,
+        "started_ns": meta.started_ns,
+        "resource": dict(meta.resource),
+    }
+    payloads = [json.dumps(about).encode(), *(item.SerializeToString(deterministic=True) for item in meta.defines)]
+    return file_header(SESSION_KIND, VERSION) + b"".join(map(frame, payloads))
+
+
+def read_session(directory: Path) -> SessionMeta:
+    """Reads the session file.
+
+    Raises:
+        FormatError: it is cut, damaged, or of a version that this program does not read.
+        OSError: it is not there or cannot be read.
+    """
+    data = (directory / SESSION_FILE).read_bytes()
+    _known_version(data, SESSION_KIND)
+    payloads = [record.payload for record in records(data)]
+    try:
+        about = json.loads(payloads[0])
+        return SessionMeta(
+            producer_id=str(about["producer_id"]),
+            session_id=str(about["session_id"]),
+            started_ns=int(about["started_ns"]),
+            resource=tuple(sorted(about["resource"].items())),
+            defines=tuple(map(pb.Define.FromString, payloads[1:])),
+        )
+    except (IndexError, KeyError, ValueError, TypeError) as error:
+        raise FormatError(f"session file of {len(data)} bytes does not say whose it is: {error!r}") from error
+
+
+def _known_version(data: bytes, kind: bytes) -> None:
+    version = file_version(data, kind)
+    if version != VERSION:
+        raise FormatError(f"spool version {version}; this program reads {VERSION}")
+
+
+def lock_session(directory: Path) -> int | None:
+    """Takes the session's lock: a handle to close, or None where a living process has it.
+
+    Raises:
+        OSError: there is no session file, or it cannot be opened.
+    """
+    handle = os.open(directory / SESSION_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def segment_path(directory: Path, first: int) -> Path:
+    """Where the segment that begins with sequence `first` lies."""
+    return directory / f"{first:020d}{SUFFIX}"
+
+
+def segment_paths(directory: Path) -> list[tuple[int, Path]]:
+    """The segments of a session by their first sequences, ascending."""
+    found = [(int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal()]
+    return sorted(found)
+
+
+def encode_row(row: Row) -> bytes:
+    """The record of a row.
+
+    Raises:
+        ValueError: a field is not text, number, boolean or None.
+    """
+    return frame(marshal.dumps(row, MARSHAL_VERSION))
+
+
+def count_records(data: mmap.mmap, start: int) -> tuple[int, int]:
+    """How many records of a mapping that we write follow `start`, and where they end: zeros come after the last."""
+    count, room = 0, len(data) - RECORD_HEADER_BYTES
+    while start <= room and (length := _length(data, start)[0]):
+        start += RECORD_HEADER_BYTES + length
+        count += 1
+    return count, start
+
+
+def skip_records(data: mmap.mmap, count: int) -> int:
+    """Where the record begins that `count` others come before."""
+    start = HEADER_BYTES
+    for _ in range(count):
+        start += RECORD_HEADER_BYTES + _length(data, start)[0]
+    return start
+
+
+def taken_rows(data: mmap.mmap, start: int, limit: int) -> tuple[list[Row], int]:
+    """Up to `limit` rows of a mapping that we write, from `start` on, and where they end: zeros come after the last.
+
+    The rows are read as one list: half of what a call for each of them takes.
+    """
+    parts: list[bytes] = []
+    room = len(data) - RECORD_HEADER_BYTES
+    while len(parts) < limit and start <= room and (length := _length(data, start)[0]):
+        content = start + RECORD_HEADER_BYTES
+        start = content + length
+        parts.append(data[content:start])
+    rows: list[Row] = marshal.loads(_list_head(b"[", len(parts)) + b"".join(parts))  # noqa: S302 - we wrote it
+    return rows, start
+
+
+def checked_rows(data: bytes, start: int, limit: int) -> tuple[list[Row], int]:
+    """Up to `limit` rows of a file from `start` on, up to the first that is cut or damaged, and where they end."""
+    rows: list[Row] = []
+    for record in islice(records(data, start), limit):
+        try:
+            rows.append(marshal.loads(record.payload))  # noqa: S302 - our own volume's file, its sum was right
+        except (ValueError, EOFError, TypeError):
+            break
+        start = record.end
+    return rows, start
+
+
+def read_rows(data: bytes) -> list[Row]:
+    """The rows of a segment, up to the first that is cut or damaged.
+
+    Raises:
+        FormatError: the file is of another kind or version.
+    """
+    _known_version(data, SEGMENT_KIND)
+    return checked_rows(data, HEADER_BYTES, len(data))[0]
+
+
+def whole_rows(data: bytes) -> int:
+    """How many rows of a segment can be read; none of a file that is cut in its header or of another version."""
+    try:
+        _known_version(data, SEGMENT_KIND)
+    except FormatError:
+        return 0
+    return sum(1 for _ in records(data))
+
+
+def remove_session(directory: Path) -> None:
+    """Removes a session's files, the session file last; what cannot be removed stays."""
+    with suppress(OSError):
+        for path in sorted(directory.iterdir(), key=lambda path: path.name == SESSION_FILE):
+            path.unlink()
+        directory.rmdir()

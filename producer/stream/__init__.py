@@ -1,0 +1,1 @@
+"""The gRPC stream that carries events to the sidecar."""

@@ -1,1 +1,0 @@
-"""What both processes need and neither owns."""

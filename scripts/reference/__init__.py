@@ -1,1 +1,0 @@
-"""The reference pages below `docs/reference`, made from code."""

@@ -1,0 +1,1 @@
+"""Checkpoint and replay: the state that counting resumes from after a restart."""

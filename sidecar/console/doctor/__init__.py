@@ -1,0 +1,1 @@
+"""Diagnosis: faults found in the status document, each with its next command."""

@@ -1,0 +1,1 @@
+"""The status document, and the samples behind its curves."""

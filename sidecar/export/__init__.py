@@ -1,0 +1,1 @@
+"""OTLP export of metrics and log records."""

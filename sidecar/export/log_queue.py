@@ -1,0 +1,236 @@
+"""Log records between the journal and their exporter: what waits, where, and what had to go.
+
+The cursor is the place in the journal up to which every log record was exported, rejected or dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sidecar.journal.journal import Journal
+from sidecar.journal.segment import SegmentReader, Stored
+from sidecar.metrics.ledger import LogCounts
+from sidecar.telemetry.model import EventType, Position, StoredBatch
+from telemetry_contract.v1 import telemetry_pb2 as pb
+
+BATCH_OVERHEAD_BYTES = 2048
+"""What a parsed batch takes beside its bytes, roughly."""
+
+JOURNAL_FULL = "journal_full"
+PRODUCER_QUOTA = "producer_quota"
+NOT_EXPORTED = "not_exported"
+JOURNAL_DAMAGED = "journal_damaged"
+EXPORT_MISMATCH = "export_mismatch"
+
+
+class Backlog:
+    """The queue of log records. Recent batches are kept parsed; older ones are read from the journal again."""
+
+    def __init__(self, journal: Journal, counts: LogCounts, *, memory_bytes: int) -> None:
+        self._journal = journal
+        self._counts = counts
+        self._memory_bytes = memory_bytes
+        self.cursor = Position()
+        self._waiting: dict[int, Counter[str]] = {}
+        self._bytes: dict[int, Counter[str]] = {}
+        """Bytes of each producer's batches in the segments that have records waiting."""
+        self._handed: deque[tuple[Position, Counter[str]]] = deque()
+        self._recent: deque[tuple[StoredBatch, int]] = deque()
+        self._recent_bytes = 0
+        self._recent_from = Position()
+        self._reading: tuple[Position, Iterator[StoredBatch], bool] | None = None
+        self._arrived = asyncio.Event()
+        self.keeps = True
+        """Whether anybody will export; if not, records are dropped as they come."""
+
+    @property
+    def queued(self) -> int:
+        """Log records that wait for export."""
+        return sum(sum(events.values()) for events in self._waiting.values())
+
+    def add(self, stored: StoredBatch, size_bytes: int) -> None:
+        """Takes a batch that is in the journal."""
+        events = log_events(stored.batch, stored.types)
+        if not events:
+            return
+        self._counts.accepted += sum(events.values())
+        if not self.keeps:
+            self._counts.dropped.update({(NOT_EXPORTED, event): count for event, count in events.items()})
+            return
+        self._waiting.setdefault(stored.end.segment, Counter()).update(events)
+        self._bytes.setdefault(stored.end.segment, Counter())[stored.session.producer_id] += size_bytes
+        self._recent.append((stored, size_bytes + BATCH_OVERHEAD_BYTES))
+        self._recent_bytes += size_bytes + BATCH_OVERHEAD_BYTES
+        while self._recent_bytes > self._memory_bytes:
+            self._evict()
+        self._arrived.set()
+
+    def keep(self, stored: StoredBatch, size_bytes: int, segment: int) -> None:
+        """Takes log records that were journaled anew: `segment`, where they stood, will be dropped."""
+        events = log_events(stored.batch, stored.types)
+        self._settle(segment, events)
+        self._counts.accepted -= sum(events.values())
+        self.add(stored, size_bytes)
+
+    def waits(self, end: Position) -> bool:
+        """Whether the records of the batch that ends there wait, and the exporter does not have them in hand."""
+        return end > self.cursor and all(end != handed for handed, _ in self._handed)
+
+    def _evict(self) -> None:
+        stored, size_bytes = self._recent.popleft()
+        self._recent_bytes -= size_bytes
+        self._recent_from = stored.end
+
+    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
+        """The next batches with log records behind `after`, at least one, about `max_records` records."""
+        while True:
+            batches = self.batches(after, max_records)
+            if batches:
+                return batches
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def batches(self, after: Position, max_records: int) -> list[StoredBatch]:
+        """As `wait_batches`, empty where there is nothing yet."""
+        after = max(after, self.cursor, Position(self.settled_before()))
+        source = self._kept(after) if after >= self._recent_from else self._read(after)
+        taken, records = [], 0
+        for stored in source:
+            events = log_events(stored.batch, stored.types)
+            taken.append(stored)
+            self._hand(stored.end, events)
+            records += sum(events.values())
+            if records >= max_records:
+                break
+        return taken
+
+    def _hand(self, end: Position, events: Counter[str]) -> None:
+        if not self._handed or end > self._handed[-1][0]:
+            self._handed.append((end, events))
+
+    def _kept(self, after: Position) -> Iterator[StoredBatch]:
+        return (stored for stored, _ in self._recent if stored.end > after)
+
+    def _read(self, after: Position) -> Iterator[StoredBatch]:
+        """Batches of the first segment behind `after` that has any; where it stopped, the next call goes on."""
+        for batches, is_whole in self._sources(after):
+            found = False
+            for stored in batches:
+                if stored.end > after:
+                    self._reading = stored.end, batches, is_whole
+                    found = True
+                    yield stored
+            if found:
+                return
+
+    def _sources(self, after: Position) -> Iterator[tuple[Iterator[StoredBatch], bool]]:
+        """Readers of the segments from `after` on, and whether each segment was whole when it was read."""
+        first = after.segment
+        if self._reading is not None and self._reading[0] == after:
+            _, batches, is_whole = self._reading
+            yield batches, is_whole
+            first += is_whole
+        for segment in [number for number in self._journal.segments if number >= first]:
+            is_whole = segment < self._journal.end.segment
+            reader = self._journal.read(segment)
+            if reader is not None:
+                yield stored_batches(segment, reader, after), is_whole
+
+    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
+        """Up to `to`, records were exported or rejected by the collector."""
+        handed: Counter[str] = Counter()
+        while self._handed and self._handed[0][0] <= to:
+            end, events = self._handed.popleft()
+            self._settle(end.segment, events)
+            handed.update(events)
+        self._counts.exported += exported
+        self._counts.rejected.update(rejected)
+        difference = handed.total() - exported - sum(rejected.values())
+        if difference:
+            self._counts.dropped[EXPORT_MISMATCH, ""] += difference
+        self.cursor = max(self.cursor, to)
+        while self._recent and self._recent[0][0].end <= self.cursor:
+            self._evict()
+
+    def _settle(self, segment: int, events: Counter[str]) -> None:
+        waiting = self._waiting.get(segment)
+        if waiting is not None:
+            waiting.subtract(events)
+            if not any(waiting.values()):
+                del self._waiting[segment]
+                self._bytes.pop(segment, None)
+
+    def settled_before(self) -> int:
+        """The segments below this number hold no log record that waits."""
+        return min(self._waiting, default=self._journal.end.segment)
+
+    def beyond(self, quota_bytes: int) -> frozenset[str]:
+        """Producers whose waiting records take more than the quota; none where nobody else has any waiting."""
+        held: Counter[str] = Counter()
+        for each in self._bytes.values():
+            held.update(each)
+        return frozenset(name for name, size in held.items() if size > quota_bytes) if len(held) > 1 else frozenset()
+
+    def drop(self, segment: int, reason: str = JOURNAL_FULL) -> Counter[str]:
+        """Gives up the records of the segments up to `segment`, by event type; not what the exporter has in hand."""
+        dropped: Counter[str] = Counter()
+        for number in [number for number in self._waiting if number <= segment]:
+            dropped.update(self._waiting.pop(number))
+            self._bytes.pop(number, None)
+        for end, events in self._handed:
+            if end.segment <= segment:
+                dropped.subtract(events)
+                self._waiting.setdefault(end.segment, Counter()).update(events)
+        for event, count in dropped.items():
+            self._counts.dropped[reason, event] += count
+        self.cursor = max(self.cursor, Position(segment + 1))
+        while self._recent and self._recent[0][0].end <= self.cursor:
+            self._evict()
+        return +dropped
+
+    def capture(self) -> dict[str, Any]:
+        """Cursor and counts of what waits, as plain values."""
+        waiting = {str(segment): dict(events) for segment, events in self._waiting.items()}
+        sizes = {str(segment): dict(each) for segment, each in self._bytes.items()}
+        return {"cursor": [self.cursor.segment, self.cursor.offset], "waiting": waiting, "bytes": sizes}
+
+    def restore(self, captured: dict[str, Any], position: Position) -> None:
+        """Takes what `capture` gave, for a replay from `position`; records of segments that are gone are dropped."""
+        self.cursor = Position(*captured["cursor"])
+        self._recent_from = position
+        held = set(self._journal.segments)
+        for segment, events in captured["waiting"].items():
+            if int(segment) in held:
+                self._waiting[int(segment)] = Counter(events)
+                self._bytes[int(segment)] = Counter(captured.get("bytes", {}).get(segment))  # no older one has it
+            else:
+                self._counts.dropped.update({(JOURNAL_DAMAGED, event): count for event, count in events.items()})
+
+
+def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
+    """How many log records a batch makes, by event type."""
+    events: Counter[str] = Counter()
+    for group in batch.groups:
+        kind = types[group.event_id]
+        if kind.log is not None:
+            events[kind.name] += group.count
+    return events
+
+
+def stored_batches(segment: int, reader: SegmentReader, after: Position) -> Iterator[StoredBatch]:
+    """The batches of a segment that end behind `after` and make log records."""
+    for record, stream, said in reader:
+        if isinstance(said, Stored) and Position(segment, record.end) > after:
+            context = reader.streams[stream]
+            batch = pb.Batch.FromString(said.raw)
+            if log_events(batch, context.types):
+                yield StoredBatch(
+                    end=Position(segment, record.end),
+                    session=context.session,
+                    batch=batch,
+                    types=context.types,
+                    received_ns=said.received_ns,
+                )

@@ -1,0 +1,1 @@
+"""The gRPC server: streams of producers, validated and accepted."""

@@ -1,0 +1,102 @@
+"""Where the gRPC server listens: a Unix socket of our own, and TCP with mutual TLS by option."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import grpc
+from grpc import aio
+
+from sidecar.telemetry.settings import TelemetrySettings
+from telemetry_contract.v1 import telemetry_pb2 as pb
+
+AddServices = Callable[[aio.Server], None]
+"""Adds other services to the server, such as grpc.health.v1."""
+
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+CONNECT_DEADLINE_S = 1.0
+
+
+class SocketError(OSError):
+    """The socket cannot be opened; the message says why and what to do."""
+
+
+def prepare_socket(path: Path) -> None:
+    """Makes the socket's directory, and removes a socket that nobody answers on.
+
+    The directory's mode is what keeps other users out: a gRPC server in Python does not see SO_PEERCRED.
+
+    Raises:
+        SocketError: the directory is open to others, another sidecar listens, or something else is in the way.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(path.parent.stat().st_mode)
+    if mode & 0o007:
+        text = f"{path.parent} is open to every user (mode {mode:04o}): make it 0700, or 0770 with a common group"
+        raise SocketError(errno.EPERM, text)
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise SocketError(errno.EEXIST, f"{path} is in the way and is no socket: remove it")
+    if _answers(path):
+        raise SocketError(errno.EADDRINUSE, f"another process listens on {path}: only one sidecar serves a socket")
+    path.unlink()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(CONNECT_DEADLINE_S)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except TimeoutError:
+            return True
+        return True
+
+
+def build(
+    settings: TelemetrySettings, handler: grpc.GenericRpcHandler, services: Sequence[AddServices]
+) -> tuple[aio.Server, str]:
+    """A server that is bound and not started, and its TCP address (empty where there is none).
+
+    Raises:
+        SocketError: see `prepare_socket`.
+        OSError: a certificate cannot be read, or the address not bound.
+    """
+    prepare_socket(settings.socket)
+    options = [*OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)]
+    server = aio.server(options=options)
+    server.add_generic_rpc_handlers((handler,))
+    for add in services:
+        add(server)
+    if settings.reflection:
+        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - off by default, and it takes memory
+
+        names = [item.full_name for item in pb.DESCRIPTOR.services_by_name.values()]
+        reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
+    server.add_insecure_port(f"unix:{settings.socket}")
+    settings.socket.chmod(0o660)
+    return server, _listen_on_tcp(settings, server)
+
+
+def _listen_on_tcp(settings: TelemetrySettings, server: aio.Server) -> str:
+    if not settings.tcp_address:
+        return ""
+    files = (settings.tcp_key_file, settings.tcp_certificate_file, settings.tcp_client_ca_file)
+    key, certificate, authorities = (path.read_bytes() for path in files if path is not None)
+    credentials = grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
+    try:
+        port = server.add_secure_port(settings.tcp_address, credentials)
+    except RuntimeError as error:
+        text = f"cannot listen on telemetry.tcp_address {settings.tcp_address}: {error}"
+        raise SocketError(errno.EADDRINUSE, text) from error
+    return f"{settings.tcp_address.rpartition(':')[0]}:{port}"

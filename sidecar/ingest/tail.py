@@ -1,0 +1,108 @@
+"""Live events for whoever looks on: decoded only while somebody does, oldest dropped when they are slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sidecar.telemetry.model import EventType, StoredBatch
+from telemetry_contract.v1 import telemetry_pb2 as pb
+
+MAX_BATCHES = 256
+"""Batches that a watcher may be behind."""
+
+Value = str | float | bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailEvent:
+    """One event as it came: present fields by name, severity by OpenTelemetry's numbers (0 for no log record)."""
+
+    time_ns: int
+    producer_id: str
+    session_id: str
+    sequence: int
+    name: str
+    severity: int
+    attributes: Mapping[str, Value]
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Batches that one watcher has not seen yet."""
+
+    batches: deque[StoredBatch] = field(default_factory=lambda: deque(maxlen=MAX_BATCHES))
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Tail:
+    """Hands batches to watchers. One event loop only."""
+
+    def __init__(self) -> None:
+        self._watchers: list[Watcher] = []
+        self.dropped_batches = 0
+
+    def add(self, stored: StoredBatch) -> None:
+        """A batch was taken."""
+        for watcher in self._watchers:
+            self.dropped_batches += len(watcher.batches) == MAX_BATCHES
+            watcher.batches.append(stored)
+            watcher.arrived.set()
+
+    async def watch(self) -> AsyncIterator[TailEvent]:
+        """Events from now on, until the iterator is closed."""
+        watcher = Watcher()
+        self._watchers.append(watcher)
+        try:
+            while True:
+                while watcher.batches:
+                    for event in events(watcher.batches.popleft()):
+                        yield event
+                watcher.arrived.clear()
+                await watcher.arrived.wait()
+        finally:
+            self._watchers.remove(watcher)
+
+
+def events(stored: StoredBatch) -> list[TailEvent]:
+    """The events of a batch, in their order."""
+    found = [
+        event for group in stored.batch.groups for event in _group_events(stored, group, stored.types[group.event_id])
+    ]
+    return sorted(found, key=lambda event: event.sequence)
+
+
+def _group_events(stored: StoredBatch, group: pb.Group, kind: EventType) -> list[TailEvent]:
+    offsets = group.offsets or range(group.count)
+    columns = [_values(column) for column in group.columns]
+    names = [item.name for item in kind.fields]
+    return [
+        TailEvent(
+            time_ns=group.base_time_unix_nano + group.time_offsets_nano[row],
+            producer_id=stored.session.producer_id,
+            session_id=stored.session.session_id,
+            sequence=stored.batch.first_sequence + offsets[row],
+            name=kind.name,
+            severity=kind.log.severity if kind.log else 0,
+            attributes=_attributes(names, columns, row),
+        )
+        for row in range(group.count)
+    ]
+
+
+def _attributes(names: Sequence[str], columns: Sequence[Sequence[Value | None]], row: int) -> dict[str, Value]:
+    present = zip(names, columns, strict=True)
+    return {name: value for name, column in present if (value := column[row]) is not None}
+
+
+def _values(column: pb.Column) -> list[Value | None]:
+    values: list[Value | None]
+    if column.indexes:
+        values = [column.values[index] for index in column.indexes]
+    else:
+        values = [*column.values, *column.doubles, *column.integers, *column.booleans]
+    for row in column.absent:
+        values[row] = None
+    return values

@@ -1,0 +1,1 @@
+"""Aggregation of events into series."""

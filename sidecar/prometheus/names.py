@@ -1,0 +1,134 @@
+"""Prometheus names of OpenTelemetry instruments and labels, and who holds which name.
+
+https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sidecar.telemetry.model import Labels
+from telemetry_contract.v1 import telemetry_pb2 as pb
+
+_UNITS = {
+    "d": "days", "h": "hours", "min": "minutes", "s": "seconds", "ms": "milliseconds", "us": "microseconds",
+    "ns": "nanoseconds", "By": "bytes", "KiBy": "kibibytes", "MiBy": "mebibytes", "GiBy": "gibibytes",
+    "TiBy": "tebibytes", "KBy": "kilobytes", "MBy": "megabytes", "GBy": "gigabytes", "TBy": "terabytes",
+    "m": "meters", "V": "volts", "A": "amperes", "J": "joules", "W": "watts", "g": "grams", "Cel": "celsius",
+    "Hz": "hertz", "%": "percent",
+}  # fmt: skip
+_PER = {
+    "s": "second",
+    "m": "minute",
+    "min": "minute",
+    "h": "hour",
+    "d": "day",
+    "w": "week",
+    "mo": "month",
+    "y": "year",
+}
+_SUFFIXES = {
+    "counter": ("", "_total", "_created"),
+    "histogram": ("", "_bucket", "_count", "_sum", "_created"),
+    "gauge": ("",),
+}
+TYPES = {
+    pb.INSTRUMENT_KIND_COUNTER: "counter",
+    pb.INSTRUMENT_KIND_UP_DOWN_COUNTER: "gauge",
+    pb.INSTRUMENT_KIND_GAUGE: "gauge",
+    pb.INSTRUMENT_KIND_HISTOGRAM: "histogram",
+}
+
+
+def sanitised(name: str) -> str:
+    """`name` in letters, digits and single underscores; a leading digit gets an underscore before it."""
+    clean = re.sub(r"_+", "_", re.sub(r"[^a-zA-Z0-9_]", "_", name))
+    return f"_{clean}" if clean[:1].isdigit() else clean or "_"
+
+
+def unit_word(unit: str) -> str:
+    """A UCUM unit as Prometheus writes it: annotations in braces go, `By/s` is bytes_per_second."""
+    bare = re.sub(r"\{[^}]*\}", "", unit).strip()
+    over, slash, under = bare.partition("/")
+    if slash and under:
+        return "_".join(filter(None, (_UNITS.get(over, over), "per", _PER.get(under, under))))
+    return "" if over in {"", "1"} else _UNITS.get(over, over)
+
+
+def family_name(name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tuple[str, str]:
+    """The name of the family, without `_total`, and its unit where the name ends with it."""
+    clean = sanitised(name)
+    kind_name = TYPES[kind]
+    if kind_name == "counter":
+        clean = clean.removesuffix("_total") or clean
+    word = sanitised(unit_word(unit)) if unit_word(unit) else ""
+    if unit == "1" and kind == pb.INSTRUMENT_KIND_GAUGE:
+        word = "ratio"
+    if word and not clean.endswith(f"_{word}"):
+        clean = f"{clean}_{word}"
+    return clean, word
+
+
+def label_pairs(labels: Labels, reserved: Iterable[str]) -> list[tuple[str, str]]:
+    """Labels by their Prometheus names, sorted values joined by `;` where two names become one.
+
+    A label that has a name of ours (`producer`, `le`) is called `exported_…`, as Prometheus does with its own.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, value in labels:
+        clean = sanitised(name)
+        # Prometheus keeps names that begin with two underscores to itself; `sanitised` leaves only one.
+        clean = f"exported_{clean}" if clean in reserved else clean
+        found.setdefault(clean, []).append((name, value))
+    return [(name, _joined(pairs)) for name, pairs in found.items()]
+
+
+def _joined(pairs: list[tuple[str, str]]) -> str:
+    if len(pairs) == 1:
+        return pairs[0][1]
+    return ";".join(value.replace("\\", "\\\\").replace(";", "\\;") for _, value in sorted(pairs))
+
+
+@dataclass(slots=True)
+class Names:
+    """Which instrument holds which Prometheus name, for as long as the process lives.
+
+    The first to ask has it. An instrument whose name is taken by another gets a number appended: both stay readable,
+    and no scrape fails or mixes them.
+    """
+
+    taken: set[str] = field(default_factory=set)
+    reserved: set[str] = field(default_factory=set)
+    held: dict[tuple[str, int, str], tuple[str, str]] = field(default_factory=dict)
+
+    def name(self, name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tuple[str, str]:
+        """Family name and unit of an instrument; the unit is empty where the name does not end with it."""
+        key = (name, int(kind), unit)
+        found = self.held.get(key)
+        if found is None:
+            wanted, word = family_name(name, kind, unit)
+            chosen = self._claim(wanted, TYPES[kind])
+            found = self.held[key] = (chosen, word if chosen.endswith(f"_{word}") else "")
+        return found
+
+    def reserve(self, name: str, kind: str) -> bool:
+        """Keeps the names of a family that somebody else writes on the page; False where an instrument has one."""
+        if name not in self.reserved:
+            claims = {name + suffix for suffix in _SUFFIXES.get(kind, ("", "_info", "_count", "_sum"))}
+            if not claims.isdisjoint(self.taken):
+                return False
+            self.taken |= claims
+            self.reserved.add(name)
+        return True
+
+    def _claim(self, wanted: str, kind: str) -> str:
+        # Not the kind: promtool finds fault with a name that says its type.
+        choices = [wanted, *(f"{wanted}_{number}" for number in range(2, len(self.taken) + 3))]
+        for choice in choices:
+            claims = {choice + suffix for suffix in _SUFFIXES[kind]}
+            if claims.isdisjoint(self.taken):
+                self.taken |= claims
+                return choice
+        raise AssertionError("more choices than names held")

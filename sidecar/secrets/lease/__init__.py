@@ -1,0 +1,1 @@
+"""Leases: schedule, renewal, revocation, and their record on disk."""

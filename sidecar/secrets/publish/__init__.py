@@ -1,0 +1,1 @@
+"""Publication of secrets as one atomic directory swap."""

@@ -1,0 +1,217 @@
+"""Publishing a set of files in one step: a directory a generation, and a link that is swapped (kubelet's way)."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pod_runtime.atomic_file import fsync_directory
+from sidecar.secrets.publish.manifest import Manifest
+from sidecar.secrets.settings import MANIFEST
+
+DATA = "..data"
+_SWAP = "..data_"
+DIRECTORY_MODE = 0o750
+MANIFEST_MODE = 0o440
+KEPT = 16
+"""Replaced sets kept at most, whatever their grace: the volume is small."""
+
+
+class PublishError(Exception):
+    """The volume cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A file's bytes and permissions."""
+
+    data: bytes = field(repr=False)
+    mode: int = 0o440
+
+
+class Publisher:
+    """Owns a directory of published sets. Blocking calls on a memory-backed volume; one caller at a time."""
+
+    def __init__(self, directory: Path, *, owner: tuple[int, int] = (-1, -1), require_tmpfs: bool = True) -> None:
+        self._directory = directory
+        self._owner = owner
+        self._require_tmpfs = require_tmpfs
+
+    def open(self) -> Manifest | None:
+        """Makes the directory, mends what a killed predecessor left half done, and says what is published.
+
+        Raises:
+            PublishError: the directory is not memory-backed, or cannot be written.
+        """
+        try:
+            self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            if self._require_tmpfs:
+                check_memory_backed(self._directory)
+            self._drop_unswapped()
+            manifest = self.current()
+            if manifest is not None:
+                self._link(self._files_of(self._target()))
+        except OSError as error:
+            raise PublishError(f"{self._directory}: {error.strerror}") from None
+        return manifest
+
+    def current(self) -> Manifest | None:
+        """The manifest of the published set, if there is one that can be read."""
+        try:
+            return Manifest.parse((self._directory / DATA / MANIFEST).read_bytes())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def contents(self) -> dict[str, Content]:
+        """The files of the published set, without its manifest; none if they are not ours to read."""
+        place = self._directory / DATA
+        try:
+            return {
+                name: Content(data=(place / name).read_bytes(), mode=stat.S_IMODE((place / name).stat().st_mode))
+                for name in self._files_of(self._target())
+            }
+        except OSError:
+            return {}
+
+    def publish(self, manifest: Manifest, files: Mapping[str, Content]) -> None:
+        """Makes a set visible, whole.
+
+        Raises:
+            PublishError: the volume is full or not writable; the set before stays.
+        """
+        place = self._directory / f"..{manifest.generation}-{secrets.token_hex(4)}"
+        try:
+            self._write(place, manifest, files)
+            self._swap(place.name)
+            self._link(files)
+        except OSError as error:
+            if self._target() != place.name:
+                shutil.rmtree(place, ignore_errors=True)
+            raise PublishError(f"{self._directory}: {error.strerror}; the set before stays") from None
+
+    def sweep(self, kept: frozenset[str] = frozenset()) -> None:
+        """Removes every set but the published one and those `kept`, which are names that `replaced` gave."""
+        for name in self.replaced():
+            if name not in kept:
+                shutil.rmtree(self._directory / name, ignore_errors=True)
+
+    def replaced(self) -> list[str]:
+        """Names of the sets that are not the published one, newest first."""
+        target = self._target()
+        names = [
+            entry.name
+            for entry in os.scandir(self._directory)
+            if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False) and entry.name != target
+        ]
+        return sorted(names, key=_generation_of, reverse=True)
+
+    def highest(self) -> int:
+        """The highest number that a set here has, also one whose manifest cannot be read; 0 if there is none."""
+        return max(0, *map(_generation_of, [self._target(), *self.replaced()]))
+
+    def _write(self, place: Path, manifest: Manifest, files: Mapping[str, Content]) -> None:
+        place.mkdir(mode=0o700)
+        for name, content in files.items():
+            self._write_file(place / name, content)
+        text = json.dumps(manifest.tree(), indent=1) + "\n"
+        self._write_file(place / MANIFEST, Content(data=text.encode(), mode=MANIFEST_MODE))
+        os.chown(place, *self._owner)
+        place.chmod(DIRECTORY_MODE)  # mkdir's mode is less the umask
+        fsync_directory(place)
+
+    def _write_file(self, path: Path, content: Content) -> None:
+        """Owner and permissions before the content: no moment at which another user may read it."""
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+        try:
+            os.fchown(handle, *self._owner)
+            os.fchmod(handle, content.mode)
+            view = memoryview(content.data)
+            while view:
+                view = view[os.write(handle, view) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _swap(self, target: str) -> None:
+        scratch = self._directory / f"{_SWAP}{secrets.token_hex(4)}"
+        scratch.symlink_to(target)
+        scratch.replace(self._directory / DATA)
+        fsync_directory(self._directory)
+
+    def _link(self, names: Mapping[str, object]) -> None:
+        """Makes `name` → `..data/name` for every file, and takes links away that lead to none."""
+        for name in [*names, MANIFEST]:
+            link, target = self._directory / name, f"{DATA}/{name}"
+            if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115 - the text of the link
+                continue
+            scratch = self._directory / f"{_SWAP}{secrets.token_hex(4)}"
+            scratch.symlink_to(target)
+            scratch.replace(link)
+        for entry in list(os.scandir(self._directory)):
+            stale = entry.is_symlink() and not entry.name.startswith("..") and entry.name not in {*names, MANIFEST}
+            if stale and os.readlink(entry.path).startswith(DATA + "/"):  # noqa: PTH115 - the text of the link
+                os.unlink(entry.path)  # noqa: PTH108 - a directory entry's own path
+
+    def _drop_unswapped(self) -> None:
+        """Removes links and sets that were made but never swapped in; replaced ones go when their grace ends."""
+        target = self._target()
+        for entry in list(os.scandir(self._directory)):
+            if entry.name.startswith(_SWAP):
+                os.unlink(entry.path)  # noqa: PTH108 - a directory entry's own path
+        newest = _generation_of(target)
+        for name in self.replaced():
+            if not target or _generation_of(name) >= newest:
+                shutil.rmtree(self._directory / name, ignore_errors=True)
+
+    def _target(self) -> str:
+        try:
+            return os.readlink(self._directory / DATA)  # noqa: PTH115 - the text of the link
+        except OSError:
+            return ""
+
+    def _files_of(self, target: str) -> dict[str, None]:
+        if not target:
+            return {}
+        names = (entry.name for entry in os.scandir(self._directory / target) if entry.is_file())
+        return {name: None for name in sorted(names) if name != MANIFEST}
+
+
+def _generation_of(name: str) -> int:
+    digits = name.removeprefix("..").partition("-")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+_MEMORY_FILESYSTEMS = {"tmpfs", "ramfs"}
+
+
+def check_memory_backed(path: Path) -> None:
+    """Refuses a directory whose files would reach a disk.
+
+    Python has no statfs(2); /proc/self/mountinfo says the same (proc_pid_mountinfo(5)).
+
+    Raises:
+        PublishError: it is not on tmpfs or ramfs.
+    """
+    kind = filesystem_of(path)
+    if kind not in _MEMORY_FILESYSTEMS:
+        raise PublishError(
+            f"{path} lies on {kind or 'an unknown file system'}, not in memory; "
+            "mount a tmpfs there (an emptyDir with medium Memory), or set secrets.require_tmpfs = false"
+        )
+
+
+def filesystem_of(path: Path) -> str:
+    """The type of the file system that holds `path`, by its device number."""
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == wanted:
+            return after.split()[0]
+    return ""

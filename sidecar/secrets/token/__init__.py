@@ -1,0 +1,1 @@
+"""Vault tokens: login, renewal, replacement."""

@@ -1,0 +1,1 @@
+"""Requests to Vault: client, answers, secrets engines."""

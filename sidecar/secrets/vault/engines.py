@@ -1,0 +1,185 @@
+"""What is asked of Vault for each kind of secret, and what its answer says."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sidecar.secrets.settings import SecretSettings
+from sidecar.secrets.token.credential import read_credential
+from sidecar.secrets.vault.answer import Answer
+
+STATIC_ROLE_MARGIN_S = 1.0
+"""Added to what the server says is left, which it rounds down; 0 left means that its rotation is late."""
+
+
+class SourceError(Exception):
+    """An answer lacks what its kind of secret must have; the text names the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request to make."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A secret as it was read.
+
+    `ttl_s` is its life (0: none known), `refresh_s` after how long to read again a secret that the server
+    changes by itself (0: not).
+    """
+
+    data: Mapping[str, Any] = field(repr=False)
+    version: str = ""
+    lease_id: str = field(default="", repr=False)
+    ttl_s: float = 0.0
+    renewable: bool = False
+    refresh_s: float = 0.0
+    request_id: str = ""
+
+
+def read_request(secret: SecretSettings) -> Request:
+    """The request that reads a secret.
+
+    Raises:
+        LoginError: the ciphertext's file cannot be read.
+    """
+    mount = secret.mount_path
+    match secret.source:
+        case "kv":
+            return Request(method="GET", path=f"{mount}/data/{secret.path}")
+        case "kv1":
+            return Request(method="GET", path=f"{mount}/{secret.path}")
+        case "static_role":
+            return Request(method="GET", path=f"{mount}/static-creds/{secret.role}")
+        case "pki":
+            return Request(method="POST", path=f"{mount}/issue/{secret.role}", body=dict(secret.parameters))
+        case "transit":
+            ciphertext = read_credential(secret.ciphertext_file, f"secret {secret.name!r}: ciphertext_file")
+            return Request(
+                method="POST", path=f"{mount}/decrypt/{secret.role}", body={"ciphertext": ciphertext.reveal()}
+            )
+        case _:
+            body = dict(secret.parameters) or None
+            return Request(method="POST" if body else "GET", path=secret.path, body=body)
+
+
+def version_request(secret: SecretSettings) -> Request | None:
+    """The request that asks for a secret's version only, where there is one."""
+    if secret.source != "kv":
+        return None
+    return Request(method="GET", path=f"{secret.mount_path}/metadata/{secret.path}")
+
+
+def read_version(secret: SecretSettings, answer: Answer, now: datetime) -> str:
+    """The current version by its metadata.
+
+    Raises:
+        SourceError: the secret has no version that can be read.
+    """
+    current = str(answer.data.get("current_version", ""))
+    versions = answer.data.get("versions") or {}
+    entry = versions.get(current)
+    if not current or entry is None:
+        raise SourceError(f"secret {secret.name!r}: the metadata of {secret.path} names no current version")
+    if entry.get("destroyed") or _deleted(entry, answer.server_time or now):
+        raise SourceError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
+    return current
+
+
+def _deleted(entry: Mapping[str, Any], now: datetime) -> bool:
+    text = str(entry.get("deletion_time") or "")
+    return bool(text) and datetime.fromisoformat(text) <= now
+
+
+def read_secret(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
+    """The secret that an answer holds; `now` dates certificates where the server does not say its own time.
+
+    Raises:
+        SourceError: the answer lacks what this kind of secret must have.
+    """
+    match secret.source:
+        case "kv":
+            return _kv(secret, answer)
+        case "kv1":
+            return Reading(data=answer.data, request_id=answer.request_id)
+        case "static_role":
+            return _static_role(secret, answer)
+        case "pki":
+            return _pki(secret, answer, answer.server_time or now)
+        case "transit":
+            return _transit(secret, answer)
+        case _:
+            return _leased(secret, answer)
+
+
+def _kv(secret: SecretSettings, answer: Answer) -> Reading:
+    data = answer.data.get("data")
+    metadata = answer.data.get("metadata") or {}
+    if not isinstance(data, dict) or "version" not in metadata:
+        raise SourceError(f"secret {secret.name!r}: {secret.path} is deleted, or its engine is not kv version 2")
+    return Reading(data=data, version=str(metadata["version"]), request_id=answer.request_id)
+
+
+def _leased(secret: SecretSettings, answer: Answer) -> Reading:
+    if not answer.lease_id:
+        raise SourceError(
+            f"secret {secret.name!r}: {secret.path} gave no lease; its source is kv, kv1 or static_role"
+        )
+    return Reading(
+        data=answer.data,
+        lease_id=answer.lease_id,
+        ttl_s=float(answer.lease_duration),
+        renewable=answer.renewable,
+        request_id=answer.request_id,
+    )
+
+
+def _static_role(secret: SecretSettings, answer: Answer) -> Reading:
+    if "password" not in answer.data:
+        raise SourceError(f"secret {secret.name!r}: role {secret.role} gave no password")
+    ttl = float(answer.data.get("ttl") or 0)
+    return Reading(
+        data=answer.data,
+        version=str(answer.data.get("last_vault_rotation", "")),
+        refresh_s=max(ttl, STATIC_ROLE_MARGIN_S) + STATIC_ROLE_MARGIN_S,
+        request_id=answer.request_id,
+    )
+
+
+def _pki(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
+    if absent := [name for name in ("certificate", "private_key", "expiration") if name not in answer.data]:
+        raise SourceError(f"secret {secret.name!r}: the certificate's answer has no {', '.join(absent)}")
+    left = float(answer.data["expiration"]) - now.timestamp()
+    if left <= 0:
+        raise SourceError(f"secret {secret.name!r}: the certificate had expired when it came; compare the clocks")
+    chain = answer.data.get("ca_chain") or [answer.data.get("issuing_ca", "")]
+    data = dict(answer.data)
+    data["ca"] = str(answer.data.get("issuing_ca", ""))
+    data["chain"] = "\n".join([str(answer.data["certificate"]), *(str(item) for item in chain if item)]) + "\n"
+    return Reading(
+        data=data,
+        version=str(answer.data.get("serial_number", "")),
+        ttl_s=left,
+        request_id=answer.request_id,
+    )
+
+
+def _transit(secret: SecretSettings, answer: Answer) -> Reading:
+    """`plaintext` stays base64, as the engine gives it; render with format raw and key `text` for its text."""
+    if "plaintext" not in answer.data:
+        raise SourceError(f"secret {secret.name!r}: key {secret.role} gave no plaintext")
+    plaintext = str(answer.data["plaintext"])
+    try:
+        text = base64.b64decode(plaintext, validate=True).decode("utf-8")
+    except ValueError:
+        return Reading(data={"plaintext": plaintext}, request_id=answer.request_id)
+    return Reading(data={"plaintext": plaintext, "text": text}, request_id=answer.request_id)

@@ -1,0 +1,179 @@
+"""What surrounds real processes fails: the clock steps, volumes refuse writes, the collector is dead at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.e2e.telemetry.emitter_and_sidecar import Pair
+from tests.e2e.telemetry.test_kills import check, settled
+from tests.otlp_receiver import OtlpReceiver
+from tests.require import missing
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+FAKETIME = "*/faketime/libfaketimeMT.so.1"
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[Pair]:
+    async with Pair(tmp_path, endpoint=receiver.endpoint, rate=500) as made:
+        yield made
+
+
+@dataclass
+class Volume:
+    """A file system of its own at `place`, in the file `image`."""
+
+    image: Path
+    place: Path
+
+    def mount(self) -> None:
+        """Makes it usable, again after `fail`."""
+        _run("mount", "-o", "loop", str(self.image), str(self.place))
+
+    def fail(self) -> None:
+        """It turns read-only under whoever writes, as ext4 does after an error of its device."""
+        _run("mount", "-o", "remount,abort", str(self.place))
+
+    def unmount(self) -> None:
+        """Takes it away."""
+        _run("umount", str(self.place))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def volume(place: Path) -> Iterator[Volume]:
+    """An ext4 of 64 MiB."""
+    made = Volume(place.with_suffix(".img"), place)
+    place.mkdir()
+    made.image.write_bytes(b"")
+    try:
+        _run("truncate", "-s", "64M", str(made.image))
+        _run(shutil.which("mkfs.ext4", path="/usr/sbin:/sbin") or "mkfs.ext4", "-q", str(made.image))
+        made.mount()
+    except (OSError, subprocess.CalledProcessError):
+        missing("an ext4 of its own for a test", "run as root, with the right to mount loop devices")
+    yield made
+    subprocess.run(["umount", "--lazy", str(place)], check=False, capture_output=True)
+
+
+@pytest.fixture
+def journal_volume(tmp_path: Path) -> Iterator[Volume]:
+    yield from volume(tmp_path / "journal")
+
+
+@pytest.fixture
+def spool_volume(tmp_path: Path) -> Iterator[Volume]:
+    yield from volume(tmp_path / "spool")
+
+
+async def fault_of_journal(pair: Pair) -> str:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{pair.console_address}/api/status") as answer,
+    ):
+        status = await answer.json()
+    return str(status["journal"].get("error") or "")
+
+
+async def told_at(receiver: OtlpReceiver, step_s: int) -> None:
+    """Waits for a record of a clock that is `step_s` off."""
+    async with asyncio.timeout(20):
+        while not any(abs(int(item["time"]) / 1e9 - time.time() - step_s) < 60 for item in receiver.by_id.values()):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_clock_that_steps_by_an_hour_either_way_costs_no_event(
+    pair: Pair, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    library = next(Path("/usr/lib").glob(FAKETIME), None)
+    if library is None:
+        missing("libfaketime", "make test-deps")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    pair.environ = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    await pair.start_sidecar()
+    await pair.start_load()
+    # Back before forward: what was told between the two then lies within the two hours, however long it took.
+    for step_s in (-3600, 0, 3600):
+        await asyncio.sleep(0.5)
+        clock.write_text(f"{step_s:+d}")
+        await told_at(receiver, step_s)
+    await asyncio.sleep(0.5)
+    await pair.kill("sidecar")
+    await asyncio.sleep(0.3)
+    await check(pair, receiver, await settled(pair, receiver))
+    seen = [int(record["time"]) // 1_000_000_000 for record in receiver.by_id.values()]
+    assert max(seen) - min(seen) >= 7200, "the clock did not step"
+
+
+async def test_a_journal_that_turns_read_only_costs_no_event(
+    pair: Pair, receiver: OtlpReceiver, journal_volume: Volume
+) -> None:
+    pair.telemetry = 'durability = "disk"'
+    await pair.start_sidecar()
+    await pair.start_load()
+    await asyncio.sleep(0.5)
+    assert pair.sidecar is not None
+    # A sync that is under way while ext4 gives up may say that all is well: jbd2_complete_transaction finds the
+    # transaction gone and does not ask why. So none is under way.
+    pair.sidecar.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(0.2)
+    journal_volume.fail()
+    pair.sidecar.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(10):
+        while not await fault_of_journal(pair):
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    pair.sidecar.process.kill()
+    await pair.sidecar.process.wait()
+    journal_volume.unmount()
+    journal_volume.mount()
+    await pair.start_sidecar()
+    await check(pair, receiver, await settled(pair, receiver))
+
+
+async def test_a_spool_that_turns_read_only_costs_no_event(
+    pair: Pair, receiver: OtlpReceiver, spool_volume: Volume
+) -> None:
+    pair.rate = 4000  # more than a segment, so that the next one is asked of the volume
+    await pair.start_sidecar()
+    await pair.start_load()
+    await asyncio.sleep(0.5)
+    spool_volume.fail()
+    await asyncio.sleep(2.0)
+    await check(pair, receiver, await settled(pair, receiver))
+
+
+async def test_a_sidecar_told_to_stop_with_a_dead_collector_is_out_in_time_and_delivers_after_its_next_start(
+    pair: Pair, receiver: OtlpReceiver
+) -> None:
+    await pair.start_sidecar()
+    await pair.start_load()
+    await asyncio.sleep(0.3)
+    await receiver.die()
+    await asyncio.sleep(1.0)
+    assert pair.sidecar is not None
+    assert await pair.queued() > 0
+    began_s = time.monotonic()
+    assert await pair.sidecar.stop(30) == 0, pair.sidecar.last_lines()
+    assert time.monotonic() - began_s < 5.0  # the promise of a drain, not a figure
+    await receiver.revive()
+    await pair.start_sidecar()
+    await check(pair, receiver, await settled(pair, receiver))

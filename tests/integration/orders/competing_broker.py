@@ -1,0 +1,71 @@
+"""A process that places an order whenever it may: `python -m competing_broker URL DIRECTORY NAME`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+
+from broker.domain import OrderRequest, OrderType, Side
+from broker.orders.errors import NotReadyError
+from broker.orders.service import Desk
+from broker.orders.settings import OrderSettings
+from broker.venue.rest.client import VenueRest
+from broker.venue.settings import VenueSettings
+from pod_runtime.secret import Secret
+from tests.integration.orders.trader import ACCOUNT, TOKEN
+
+
+def order(name: str) -> OrderRequest:
+    return OrderRequest(
+        client_order_id=name,
+        client="rival",
+        account=ACCOUNT,
+        instrument="EUR_USD",
+        type=OrderType.MARKET,
+        side=Side.BUY,
+        units=Decimal(10),
+    )
+
+
+async def compete(url: str, directory: Path, name: str) -> None:
+    secret = Secret(TOKEN)
+    settings = VenueSettings(
+        account=ACCOUNT,
+        rest_url=url,
+        stream_url=url,
+        connections_per_s=100,
+        instruments=("EUR_USD",),
+        request_deadline_s=1,
+    )
+    orders = OrderSettings(directory=directory, lease_s=1.5, answer_wait_s=0.2)
+    async with VenueRest(settings, token=lambda: secret, emit=lambda _: None, chance=random.random) as rest:
+        desk = Desk(
+            orders,
+            settings,
+            venue=rest,
+            token=lambda: secret,
+            emit=lambda _: None,
+            clock=lambda: datetime.now(UTC),
+            chance=random.random,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(desk.run(asyncio.Event()))
+            for number in count():
+                try:
+                    placed = (await desk.place(order(f"{name}-{number}"))).order
+                    line = {"id": placed.id, "status": placed.status, "reason": placed.reason}
+                except NotReadyError as error:
+                    line = {"refused": error.reason}
+                print(json.dumps(line), flush=True)
+                await asyncio.sleep(0.02)
+
+
+if __name__ == "__main__":
+    where, folder, who = sys.argv[1:]
+    asyncio.run(compete(where, Path(folder), who))

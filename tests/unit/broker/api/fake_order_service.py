@@ -1,0 +1,214 @@
+"""A desk that does what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from broker.api.order_service import Update
+from broker.domain import (
+    Account,
+    Fill,
+    Order,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    Position,
+    Quote,
+    Side,
+)
+from broker.orders.checks.dry_run import Trial
+from broker.orders.checks.risk import Denial
+from broker.orders.errors import ClientIdConflictError, UnknownPositionError
+from broker.orders.placed import Placed
+from broker.orders.recovery.reconcile import Mismatch
+from broker.orders.store.journal_format import TradingState
+
+NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
+
+
+def make_order(request: OrderRequest, number: int = 1, status: OrderStatus = OrderStatus.FILLED) -> Order:
+    fill = Fill(
+        transaction_id="9", units=request.units, price=Decimal("1.10000"), time=NOW, profit=Decimal("-0.0000")
+    )
+    return Order(
+        id=f"01JGX5TVK2M4N6P8Q0R2S4T{number:03d}",
+        request=request,
+        status=status,
+        venue_order_id="8",
+        fills=(fill,) if status is OrderStatus.FILLED else (),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+class FakeDesk:
+    def __init__(self) -> None:
+        self.placed: list[OrderRequest] = []
+        self.tried: list[OrderRequest] = []
+        self.denial: Denial | None = None
+        """What a trial finds."""
+        self.replaced: list[tuple[str, OrderRequest]] = []
+        self.closed: list[tuple[object, ...]] = []
+        self.orders: dict[str, Order] = {}
+        self.outcome: Callable[[Order], Order] = lambda order: order
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.fault: Exception | None = None
+        self.states: list[tuple[TradingState, str, str]] = []
+        self.feed: asyncio.Queue[Update] = asyncio.Queue()
+        self.listeners = 0
+        self.owner: str | None = None
+        """Where the account is traded, if not here."""
+
+    def elsewhere(self) -> str | None:
+        return self.owner
+
+    async def place(self, request: OrderRequest) -> Placed:
+        if self.before is not None:
+            await self.before()
+        if self.fault is not None:
+            raise self.fault
+        known = self.by_client_id(request.client, request.client_order_id)
+        if known is not None:
+            if replace(known.request, traceparent=None) != replace(request, traceparent=None):
+                raise ClientIdConflictError("client_order_id was used for another order")
+            return Placed(known, replayed=True)
+        self.placed.append(request)
+        status = OrderStatus.FILLED if request.type is OrderType.MARKET else OrderStatus.PENDING
+        order = self.outcome(make_order(request, len(self.orders) + 1, status))
+        self.orders[order.id] = order
+        return Placed(order, replayed=False)
+
+    async def try_order(self, request: OrderRequest) -> Trial:
+        if self.fault is not None:
+            raise self.fault
+        self.tried.append(request)
+        return Trial(
+            denial=self.denial,
+            checks=("account", "state"),
+            not_made=("duplicate",),
+            quote=next(iter(self.quotes([request.instrument])), None),
+        )
+
+    async def cancel(self, order_id: str) -> Order:
+        if self.fault is not None:
+            raise self.fault
+        order = replace(self.orders[order_id], status=OrderStatus.CANCELLED, reason="CLIENT_REQUEST")
+        self.orders[order_id] = order
+        return order
+
+    async def replace(self, order_id: str, request: OrderRequest) -> Placed:
+        self.replaced.append((order_id, request))
+        return await self.place(request)
+
+    async def close_position(
+        self,
+        instrument: str,
+        side: Side | None = None,
+        units: Decimal | None = None,
+        *,
+        client: str,
+        client_order_id: str | None,
+        traceparent: str | None,
+    ) -> Placed:
+        if instrument != "EUR_USD":
+            raise UnknownPositionError(f"no open position in {instrument}")
+        self.closed.append((instrument, side, units))
+        return await self._close(client, client_order_id, units)
+
+    async def close_trade(
+        self,
+        trade_id: str,
+        units: Decimal | None = None,
+        *,
+        client: str,
+        client_order_id: str | None,
+        traceparent: str | None,
+    ) -> Placed:
+        self.closed.append((trade_id, units))
+        return await self._close(client, client_order_id, units)
+
+    async def _close(self, client: str, client_order_id: str | None, units: Decimal | None) -> Placed:
+        return await self.place(
+            OrderRequest(
+                client_order_id=client_order_id or "made",
+                client=client,
+                account="101-004-1234567-001",
+                instrument="EUR_USD",
+                type=OrderType.MARKET,
+                side=Side.SELL,
+                units=units or Decimal(100),
+            )
+        )
+
+    def order(self, order_id: str) -> Order | None:
+        return self.orders.get(order_id)
+
+    def by_client_id(self, client: str, client_order_id: str) -> Order | None:
+        for order in self.orders.values():
+            if (order.request.client, order.request.client_order_id) == (client, client_order_id):
+                return order
+        return None
+
+    def open_orders(self) -> list[Order]:
+        return [order for order in self.orders.values() if not order.status.is_final]
+
+    async def positions(self) -> list[Position]:
+        if self.fault is not None:
+            raise self.fault
+        return [
+            Position(
+                instrument="EUR_USD",
+                units=Decimal(-100),
+                average_price=Decimal("1.10000"),
+                unrealized_profit=Decimal("0.5"),
+                realized_profit=Decimal("1E+1"),
+            )
+        ]
+
+    async def account(self) -> Account:
+        if self.fault is not None:
+            raise self.fault
+        return Account(
+            id="101-004-1234567-001",
+            currency="USD",
+            balance=Decimal("100000.0000"),
+            nav=Decimal("100000.0000"),
+            margin_used=Decimal(0),
+            margin_available=Decimal("100000.0000"),
+            margin_closeout_ratio=Decimal("0.00000"),
+            open_orders=0,
+            open_trades=0,
+            open_positions=0,
+            last_transaction_id="7",
+        )
+
+    def quotes(self, instruments: Sequence[str]) -> list[Quote]:
+        known = {"EUR_USD": ("1.10000", "1.10020"), "USD_JPY": ("150.001", "150.011")}
+        return [
+            Quote(instrument=name, bid=Decimal(bid), ask=Decimal(ask), time=NOW, received_at=NOW)
+            for name, (bid, ask) in known.items()
+            if not instruments or name in instruments
+        ]
+
+    async def updates(self) -> AsyncIterator[Update]:
+        self.listeners += 1
+        try:
+            while True:
+                yield await self.feed.get()
+        finally:
+            self.listeners -= 1
+
+    def set_state(self, state: TradingState, actor: str, reason: str) -> None:
+        self.states.append((state, actor, reason))
+
+    @property
+    def state(self) -> TradingState:
+        return self.states[-1][0] if self.states else TradingState.ACTIVE
+
+    async def reconcile(self) -> Sequence[Mismatch]:
+        return (Mismatch(kind="position", subject="EUR_USD", ours="0", theirs="100"),)

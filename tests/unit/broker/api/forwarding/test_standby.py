@@ -1,0 +1,153 @@
+"""What a broker does with requests that only the account's owner can answer."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.responses import Response
+
+from broker.api.auth.quota import Quota
+from broker.api.forwarding.peer import Passed, Peer
+from broker.api.forwarding.standby import was_passed_on, with_key
+from broker.api.schemas.responses import TYPE_PREFIX
+from tests.unit.broker.api.conftest import Client
+from tests.unit.broker.secret_volume import KEYS
+
+OWNER = "10.0.0.1:8080"
+WRITES = [
+    ("POST", "/v1/orders"),
+    ("PUT", "/v1/orders/01JGX5TVK2M4N6P8Q0R2S4T001"),
+    ("DELETE", "/v1/orders/01JGX5TVK2M4N6P8Q0R2S4T001"),
+    ("POST", "/v1/positions/EUR_USD/close"),
+    ("POST", "/v1/trades/7/close"),
+    ("PUT", "/v1/admin/state"),
+    ("POST", "/v1/admin/reconcile"),
+]
+READS = ["/v1/orders?instrument=EUR_USD", "/v1/orders/01JGX5TVK2M4N6P8Q0R2S4T001", "/v1/prices", "/v1/admin/state"]
+ORDER = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
+
+
+class Recorder(Peer):
+    """Answers 201 itself and keeps what it was to pass on."""
+
+    def __init__(self) -> None:
+        self.passed: list[tuple[str, Passed]] = []
+
+    async def pass_on(self, address: str, request: Passed) -> Response:
+        self.passed.append((address, request))
+        return Response(b'{"id":"1"}', 201, {"Idempotent-Replayed": "false"}, media_type="application/json")
+
+
+@pytest.fixture
+def peer(api: Client) -> Recorder:
+    api.desk.owner = OWNER
+    api.surface.peer = recorder = Recorder()
+    api.surface.forwards = True
+    return recorder
+
+
+@pytest.mark.parametrize(("method", "target"), WRITES)
+async def test_standby_refuses_writes_with_the_owners_address(api: Client, method: str, target: str) -> None:
+    api.desk.owner = OWNER
+    answer = await api(method, target, key=KEYS["boss"], body=ORDER)
+    assert answer.status == 409
+    body = answer.json()
+    assert (body["type"], body["reason"]) == (TYPE_PREFIX + "not-owner-of-account", "NotOwner")
+    assert body["owner"] == "http://10.0.0.1:8080"
+    assert api.desk.placed == []
+
+
+@pytest.mark.parametrize(("method", "target"), WRITES)
+async def test_forwarding_standby_gives_the_owners_answer(
+    api: Client, peer: Recorder, method: str, target: str
+) -> None:
+    answer = await api(method, target, key=KEYS["boss"], body=ORDER)
+    assert (answer.status, answer.json()) == (201, {"id": "1"})
+    ((address, passed),) = peer.passed
+    assert (address, passed.method, passed.target) == (OWNER, method, target)
+    assert passed.headers["x-api-key"] == KEYS["boss"]
+    assert api.desk.placed == []
+
+
+@pytest.mark.parametrize("forwards", [True, False])
+@pytest.mark.parametrize("target", READS)
+async def test_what_only_the_owner_has_in_memory_is_read_there(
+    api: Client, peer: Recorder, target: str, *, forwards: bool
+) -> None:
+    api.surface.forwards = forwards
+    assert (await api("GET", target)).status == 201
+    assert [passed.target for _, passed in peer.passed] == [target]
+
+
+async def test_account_and_positions_are_answered_by_any_broker(api: Client, peer: Recorder) -> None:
+    assert (await api("GET", "/v1/account")).status == 200
+    assert (await api("GET", "/v1/positions")).status == 200
+    assert peer.passed == []
+
+
+async def test_the_callers_own_key_of_the_order_is_kept(api: Client, peer: Recorder) -> None:
+    await api("POST", "/v1/orders", body=ORDER, headers={"Idempotency-Key": "mine"})
+    assert peer.passed[0][1].headers["idempotency-key"] == "mine"
+
+
+async def test_an_order_without_a_name_gets_one_to_be_asked_for_with(api: Client, peer: Recorder) -> None:
+    await api("POST", "/v1/orders", body=ORDER)
+    assert peer.passed[0][1].headers["idempotency-key"].startswith("auto-")
+
+
+async def test_a_caller_without_the_scope_is_refused_before_the_owner_is_asked(api: Client, peer: Recorder) -> None:
+    answer = await api("POST", "/v1/orders", key=KEYS["auditor"], body=ORDER)
+    assert (answer.status, peer.passed) == (403, [])
+
+
+async def test_a_request_is_passed_on_once(api: Client, peer: Recorder) -> None:
+    answer = await api("POST", "/v1/orders", body=ORDER, headers={"Via": "1.1 ingress, 1.1 broker"})
+    assert (answer.status, answer.json()["reason"], answer.headers["retry-after"]) == (503, "NoOwner", "1")
+    assert peer.passed == []
+
+
+async def test_without_a_known_owner_nothing_is_sent(api: Client, peer: Recorder) -> None:
+    api.desk.owner = ""
+    answer = await api("POST", "/v1/orders", body=ORDER)
+    assert (answer.status, answer.json()["reason"], peer.passed) == (503, "NoOwner", [])
+
+
+async def test_owner_answers_what_was_passed_on_to_it(api: Client, peer: Recorder) -> None:
+    api.desk.owner = None
+    answer = await api("POST", "/v1/orders", body=ORDER, headers={"Via": "1.1 broker"})
+    assert (answer.status, len(api.desk.placed), peer.passed) == (201, 1, [])
+
+
+async def test_ending_standby_takes_no_orders(api: Client, peer: Recorder) -> None:
+    api.surface.drain.set()
+    answer = await api("POST", "/v1/orders", body=ORDER)
+    assert (answer.status, answer.json()["reason"], peer.passed) == (503, "draining", [])
+
+
+async def test_what_is_passed_on_counts_at_the_owner_alone(api: Client, peer: Recorder) -> None:
+    api.surface.quota = Quota(0.001, 1)
+    assert [(await api("POST", "/v1/orders", body=ORDER)).status for _ in range(2)] == [201, 201]
+    assert [(await api("GET", "/v1/account")).status for _ in range(2)] == [200, 429]
+
+
+async def test_what_the_standby_refuses_counts_there_once(api: Client) -> None:
+    api.desk.owner = OWNER
+    api.surface.quota = Quota(0.001, 1)
+    assert [(await api("POST", "/v1/orders", body=ORDER)).status for _ in range(2)] == [409, 429]
+
+
+@pytest.mark.parametrize(
+    ("via", "expected"),
+    [("1.1 broker", True), ("1.1 a,1.1 broker", True), ("1.1 broker-of-others", False), ("", False)],
+)
+def test_via_tells_what_was_passed_on(via: str, expected: bool) -> None:
+    assert was_passed_on({"via": via}) is expected
+
+
+@pytest.mark.parametrize("body", [b'{"client_order_id": "a"}'])
+def test_an_order_that_names_itself_gets_no_second_name(body: bytes) -> None:
+    assert with_key({}, body, "auto-1") == {}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"not json", b'{"client_order_id": null}'])
+def test_an_order_that_does_not_name_itself_is_named(body: bytes) -> None:
+    assert with_key({}, body, "auto-1") == {"idempotency-key": "auto-1"}

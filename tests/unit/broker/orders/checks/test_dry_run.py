@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from broker.orders.errors import NotReadyError
+from broker.orders.store.journal_format import TradingState
+from broker.venue.errors import VenueError
+from tests.unit.broker.orders.fake_venue import FakeVenue
+from tests.unit.broker.orders.order_service_fixture import Bench, MakeRequest
+
+
+async def test_a_tried_order_is_neither_sent_nor_kept(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request())
+        assert (found.denial, venue.writes, desk.open_orders()) == (None, [], [])
+        assert (await desk.place(make_request())).order.status == "filled", "the trial has not used the id up"
+
+
+async def test_who_does_not_own_the_account_tries_orders_all_the_same(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk():
+        other = Bench(venue, bench.directory)
+        async with other.desk(wait_ready=False, standby="forward") as standby:
+            with pytest.raises(NotReadyError):
+                await standby.place(make_request())
+            assert (await standby.try_order(make_request())).denial is None
+    assert venue.writes == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "check"),
+    [
+        ({"account": "999"}, "account"),
+        ({"instrument": "XXX_YYY"}, "instrument"),
+        ({"units": Decimal(10**9)}, "size"),
+    ],
+)
+async def test_a_trial_names_the_check_that_denies(
+    bench: Bench, make_request: MakeRequest, changed: dict[str, object], check: str
+) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request(**changed))
+    assert found.denial is not None
+    assert found.denial.check == check
+
+
+async def test_a_trial_that_passes_has_made_all_but_the_owners_checks(
+    bench: Bench, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request())
+    assert found.checks == (
+        "account",
+        "state",
+        "instrument",
+        "form",
+        "precision",
+        "size",
+        "position",
+        "tradeable",
+        "stale_price",
+        "collar",
+        "notional",
+        "open_orders",
+    )
+    assert found.not_made == ("order_rate", "duplicate", "daily_loss", "circuit")
+
+
+async def test_checks_behind_a_denial_are_not_told_as_made(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        found = await desk.try_order(make_request(units=Decimal(10**9)))
+    assert found.checks == ("account", "state", "instrument", "form", "precision", "size")
+    assert found.not_made == (
+        "position",
+        "tradeable",
+        "stale_price",
+        "collar",
+        "notional",
+        "open_orders",
+        "order_rate",
+        "duplicate",
+        "daily_loss",
+        "circuit",
+    )
+
+
+async def test_a_closed_market_is_named_by_its_check(
+    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with bench.desk() as desk:
+        venue.tradeable = False
+        found = await desk.try_order(make_request())
+    assert found.denial is not None
+    assert found.denial.check == "tradeable"
+
+
+async def test_the_owners_trading_state_counts(bench: Bench, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        desk.set_state(TradingState.HALTED, "tester", "a test")
+        found = await desk.try_order(make_request())
+    assert found.denial is not None
+    assert found.denial.check == "state"
+
+
+async def test_a_refused_token_fails_the_trial(bench: Bench, venue: FakeVenue, make_request: MakeRequest) -> None:
+    async with bench.desk() as desk:
+        venue.token = "another"
+        with pytest.raises(VenueError):
+            await desk.try_order(make_request())

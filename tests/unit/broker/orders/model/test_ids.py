@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.orders.model.ids import ClientTag, caller_digest, order_id, parse_tag
+
+
+@given(st.integers(0, 2**48 - 1), st.integers(0, 2**48 - 1), st.integers(0, 2**80 - 1))
+def test_ids_sort_by_time(first: int, second: int, chance: int) -> None:
+    assert (order_id(first, chance) < order_id(second, chance)) == (first < second)
+    assert len(order_id(first, chance)) == 26
+
+
+def test_tag_comes_back_from_the_venue() -> None:
+    tag = ClientTag(owner="blue-1", epoch=12, order_id=order_id(1, 2), caller=caller_digest("flow", "a"))
+    assert parse_tag(str(tag)) == tag
+    assert len(str(ClientTag(owner="o" * 60, epoch=10**9, order_id=order_id(1, 2), caller=tag.caller))) <= 128
+
+
+def test_names_at_the_venue_are_the_same_from_release_to_release() -> None:
+    assert order_id(1_795_000_000_000, 1 << 70) == "01M7Q5CQG00100000000000000"
+    assert caller_digest("flow", "a-1") == "gvtvf4gl5vjzlqwt"
+
+
+def test_what_others_wrote_is_no_tag() -> None:
+    for text in (None, "", "my-order-1", "bk.a.b.c.d", "bk.a.1.c", "xx.a.1.c.d"):
+        assert parse_tag(text) is None
+
+
+def test_callers_do_not_share_digests() -> None:
+    assert caller_digest("a", "b1") != caller_digest("ab", "1")

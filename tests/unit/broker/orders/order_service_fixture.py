@@ -1,0 +1,86 @@
+"""Desks on a directory against a fake venue, with what they emit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from broker.domain import OrderRequest
+from broker.orders.idempotency import LongMemory
+from broker.orders.service import Desk
+from broker.orders.settings import OrderSettings
+from broker.venue.rest.client import VenueRest
+from broker.venue.settings import VenueSettings
+from pod_runtime.secret import Secret
+from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
+
+MakeRequest = Callable[..., OrderRequest]
+
+
+class Bench:
+    """Starts desks on one directory against one venue, and keeps what they emit."""
+
+    def __init__(self, venue: FakeVenue, directory: Path) -> None:
+        self.venue = venue
+        self.directory = directory
+        self.events: list[Any] = []
+        self.token: Secret | None = Secret(venue.token)
+        self.memory: LongMemory | None = None
+        self.settings: dict[str, Any] = {"answer_wait_s": 30.0, "absence_horizon_s": 0.3, "absence_scans": 2}
+
+    def of(self, name: str) -> list[Any]:
+        return [event for event in self.events if type(event).__name__ == name]
+
+    @asynccontextmanager
+    async def desk(self, *, wait_ready: bool = True, **settings: Any) -> AsyncIterator[Desk]:
+        orders = OrderSettings(directory=self.directory, **(self.settings | settings))
+        venue = VenueSettings(
+            account=ACCOUNT,
+            rest_url=self.venue.url,
+            stream_url=self.venue.url,
+            request_deadline_s=20,
+            connections_per_s=100,
+            reconnect_s=0.01,
+            healthy_after_s=0.0,
+        )
+        chance = random.Random(1).random
+        rest = VenueRest(venue, token=lambda: self.token, emit=self.events.append, chance=chance)
+        self.rest = rest
+        async with rest:
+            desk = Desk(
+                orders,
+                venue,
+                venue=rest,
+                token=lambda: self.token,
+                emit=self.events.append,
+                clock=lambda: datetime.now(UTC),
+                chance=random.random,
+                memory=self.memory,
+            )
+            self._stop = asyncio.Event()
+            self._running = asyncio.create_task(desk.run(self._stop))
+            try:
+                await wait_until(lambda: self._running.done() or not (wait_ready and blocked(desk)))
+                yield desk
+            finally:
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Drains the desk that was started last."""
+        self._stop.set()
+        await self._running
+
+
+def blocked(desk: Desk) -> list[str]:
+    return [item.name for item in desk.conditions() if not item.ok and not item.advisory]
+
+
+async def wait_until(is_so: Callable[[], bool], deadline_s: float = 30.0) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not is_so():
+            await asyncio.sleep(0.005)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from lightkube import AsyncClient, KubeConfig
+from lightkube.config.kubeconfig import Cluster, User
+
+from broker.orders.ownership.acquisition import lease_of
+from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease, Seen, wait_s
+from broker.orders.ownership.colour import ColouredLease
+from broker.orders.ownership.file_lease import FileLease
+from broker.orders.settings import OrderSettings
+from tests.unit.broker.orders.boot_clock import BootClock
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+BASE = "/apis/coordination.k8s.io/v1/namespaces/trading/leases"
+
+
+class ApiServer:
+    """Leases over HTTP, with the API server's rules of versions."""
+
+    def __init__(self) -> None:
+        self.leases: dict[str, dict[str, Any]] = {}
+        self.version = 0
+        self.is_down = False
+
+    def _take(self, body: dict[str, Any]) -> web.Response:
+        self.version += 1
+        body["metadata"]["resourceVersion"] = str(self.version)
+        self.leases[body["metadata"]["name"]] = body
+        return web.json_response(body)
+
+    def _refuse(self, code: int, reason: str) -> web.Response:
+        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
+        return web.json_response(body, status=code)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.is_down:
+            return self._refuse(503, "ServiceUnavailable")
+        body = await request.json() if request.can_read_body else {}
+        name = request.match_info.get("name") or body["metadata"]["name"]
+        held = self.leases.get(name)
+        if request.method == "POST":
+            return self._refuse(409, "AlreadyExists") if held else self._take(body)
+        if held is None:
+            return self._refuse(404, "NotFound")
+        if request.method == "PUT":
+            stale = body["metadata"].get("resourceVersion") != held["metadata"]["resourceVersion"]
+            return self._refuse(409, "Conflict") if stale else self._take(body)
+        return web.json_response(held)
+
+
+@pytest.fixture
+def server() -> ApiServer:
+    return ApiServer()
+
+
+@pytest.fixture
+async def api(server: ApiServer) -> Any:
+    app = web.Application()
+    app.router.add_route("*", BASE, server.handle)
+    app.router.add_route("*", BASE + "/{name}", server.handle)
+    running = TestServer(app)
+    await running.start_server()
+    where = Cluster(server=str(running.make_url("")).rstrip("/"))
+    config = KubeConfig.from_one(cluster=where, user=User(token="t"), namespace="trading")
+    client = AsyncClient(config=config)
+    yield ClusterApi(lambda: client)
+    await client.close()
+    await running.close()
+
+
+def lease(api: ClusterApi, me: str) -> ClusterLease:
+    return ClusterLease(api, "broker-101", lease_s=10.0, me=me)
+
+
+async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
+    first, second = lease(api, "a"), lease(api, "b")
+    assert await first.take() == 0.0
+    assert await second.take() == 12.0
+    assert (first.holds(), second.holds(), second.holder()) == (True, False, "a (epoch 1)")
+    spec = server.leases["broker-101"]["spec"]
+    assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
+
+
+async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: BootClock) -> None:
+    owner = ClusterLease(api, "broker-101", lease_s=10.0, me="a", address="10.0.0.1:8080")
+    standby = lease(api, "b")
+    await owner.take()
+    await standby.look()
+    assert (standby.address(), standby.epoch) == ("10.0.0.1:8080", 0)
+    await owner.release()
+    await standby.look()
+    assert standby.address() == ""
+
+
+async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock: BootClock) -> None:
+    first, second, third = (lease(api, name) for name in "abc")
+    await first.take()
+    assert first.note() == ""
+    first.hand_on("halted")
+    await first.renew()
+    await first.release()
+    await second.take()
+    assert second.note() == "halted"
+    assert await third.take() == 12.0
+    clock.now_s += 12.0
+    await third.take()
+    assert third.note() == "halted"
+
+
+async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
+    owner = lease(api, "a")
+    await owner.take()
+    metadata = server.leases["broker-101"]["metadata"]
+    metadata |= {"labels": {"team": "fx"}, "annotations": {"why": "audit"}}
+    await owner.look()
+    owner.hand_on("active")
+    assert await owner.renew()
+    metadata = server.leases["broker-101"]["metadata"]
+    assert metadata["labels"] == {"team": "fx"}
+    assert metadata["annotations"] == {"why": "audit", "broker.role/handed-on": "active"}
+
+
+async def test_two_that_take_at_once_are_told_apart_by_the_version(api: ClusterApi, clock: BootClock) -> None:
+    rivals = [lease(api, name) for name in "abcde"]
+    waits = await asyncio.gather(*(rival.take() for rival in rivals))
+    assert sorted(rival.holds() for rival in rivals) == [False, False, False, False, True]
+    assert waits.count(0.0) == 1
+
+
+async def test_released_is_free_at_once_under_the_next_epoch(api: ClusterApi, clock: BootClock) -> None:
+    first, second = lease(api, "a"), lease(api, "b")
+    await first.take()
+    await first.release()
+    assert not first.holds()
+    assert await second.take() == 0.0
+    assert second.epoch == 2
+
+
+async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: BootClock) -> None:
+    paused, successor = lease(api, "a"), lease(api, "b")
+    await paused.take()
+    assert await successor.take() == 12.0
+    clock.now_s += 12.0
+    assert await successor.take() == 0.0
+    assert not paused.holds()
+    assert not await paused.renew()
+    assert await successor.renew()
+
+
+async def test_a_lease_that_moves_is_waited_for_anew(api: ClusterApi, clock: BootClock) -> None:
+    owner, other = lease(api, "a"), lease(api, "b")
+    await owner.take()
+    await other.take()
+    clock.now_s += 7.0
+    assert await owner.renew()
+    assert await other.take() == 12.0
+
+
+async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
+    api: ClusterApi, server: ApiServer, clock: BootClock
+) -> None:
+    owner = lease(api, "a")
+    await owner.take()
+    server.is_down = True
+    clock.now_s += 7.9
+    assert await owner.renew()
+    clock.now_s += 0.2
+    assert not await owner.renew()
+    assert await owner.take() == 2.0
+    server.is_down = False
+    assert await owner.take() == 0.0
+
+
+async def test_touched_by_somebody_else_is_still_ours(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
+    owner = lease(api, "a")
+    await owner.take()
+    server.leases["broker-101"]["metadata"]["resourceVersion"] = "99"
+    clock.now_s += 1.0
+    assert await owner.renew()
+    clock.now_s += 1.0
+    assert await owner.renew()
+    assert await lease(api, "b").take() == 12.0
+
+
+def test_waits_are_judged_from_when_it_was_seen() -> None:
+    seen = Seen(version="1", holder="a", epoch=1, lease_s=10.0, since_s=100.0)
+    assert wait_s(seen, me="b", now_s=105.0) == 7.0
+    assert wait_s(seen, me="a", now_s=105.0) == 0.0
+    assert wait_s(Seen(), me="b", now_s=105.0) == 0.0
+
+
+def test_settings_choose_where_it_is_kept(tmp_path: Path) -> None:
+    assert isinstance(lease_of(OrderSettings(directory=tmp_path, ownership="cluster"), "101"), ClusterLease)
+    assert isinstance(lease_of(OrderSettings(directory=tmp_path), "101"), FileLease)
+
+
+async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Path) -> None:
+    inner = ClusterLease(ClusterApi(), "lease", lease_s=15)
+    outer = ColouredLease(inner, tmp_path / "labels", "broker.role/colour")
+    assert (inner.look_every_s, outer.look_every_s) == (1.0, 1.0)

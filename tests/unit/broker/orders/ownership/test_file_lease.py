@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from broker.orders.ownership.file_lease import FileLease, LeaseRecord, wait_s
+from tests.unit.broker.orders.boot_clock import BootClock
+
+RECORD = LeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
+
+
+def lease(directory: Path, owner: str = "broker") -> FileLease:
+    return FileLease(directory, owner=owner, lease_s=10.0)
+
+
+def test_living_owner_is_waited_out_with_a_margin() -> None:
+    assert wait_s(RECORD, now_s=105.0, boot_id="boot", holder_died=False) == 7.0
+    assert wait_s(RECORD, now_s=112.0, boot_id="boot", holder_died=False) == 0.0
+
+
+def test_dead_owner_earlier_boot_and_nobody_are_followed_at_once() -> None:
+    assert wait_s(RECORD, now_s=101.0, boot_id="boot", holder_died=True) == 0.0
+    assert wait_s(replace(RECORD, boot_id="other"), now_s=101.0, boot_id="boot", holder_died=False) == 0.0
+    assert wait_s(None, now_s=101.0, boot_id="boot", holder_died=False) == 0.0
+
+
+async def test_one_of_two_owns(tmp_path: Path, clock: BootClock) -> None:
+    first, second = lease(tmp_path), lease(tmp_path)
+    assert await first.take() == 0.0
+    assert await second.take() == 12.0
+    assert (first.holds(), second.holds()) == (True, False)
+
+
+async def test_released_account_is_free_at_once(tmp_path: Path, clock: BootClock) -> None:
+    first, second = lease(tmp_path), lease(tmp_path)
+    await first.take()
+    await first.release()
+    assert await second.take() == 0.0
+    assert second.epoch == 2
+
+
+async def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: BootClock) -> None:
+    paused, successor = lease(tmp_path), lease(tmp_path)
+    await paused.take()
+    clock.now_s += 12.0
+    assert await successor.take() == 0.0
+    assert not paused.holds()
+    assert not await paused.renew()
+    assert successor.holds()
+
+
+async def test_owner_stops_before_its_deadline(tmp_path: Path, clock: BootClock) -> None:
+    owner = lease(tmp_path)
+    await owner.take()
+    clock.now_s += 7.9
+    assert owner.holds()
+    clock.now_s += 0.2
+    assert not owner.holds()
+
+
+async def test_later_epoch_fences_even_before_the_deadline(tmp_path: Path, clock: BootClock) -> None:
+    owner = lease(tmp_path)
+    await owner.take()
+    (tmp_path / "lease.2").write_text("{}")
+    assert not owner.holds()
+
+
+async def test_renewal_prolongs(tmp_path: Path, clock: BootClock) -> None:
+    owner, other = lease(tmp_path), lease(tmp_path)
+    await owner.take()
+    clock.now_s += 7.0
+    assert await owner.renew()
+    clock.now_s += 7.0
+    assert owner.holds()
+    assert await other.take() == 5.0
+
+
+async def test_holder_is_named(tmp_path: Path, clock: BootClock) -> None:
+    await lease(tmp_path, "blue").take()
+    assert lease(tmp_path).holder().startswith("blue (process ")
+
+
+async def test_note_is_handed_on(tmp_path: Path, clock: BootClock) -> None:
+    first, second, third = (lease(tmp_path) for _ in range(3))
+    await first.take()
+    first.hand_on("halted")
+    await first.renew()
+    await first.release()
+    await second.take()
+    assert second.note() == "halted"
+    await second.release()
+    await third.take()
+    assert third.note() == "halted"

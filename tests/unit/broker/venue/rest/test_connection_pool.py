@@ -1,0 +1,152 @@
+"""The connections are opened in the background: a request never waits for one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from broker.venue.errors import WithheldError
+from broker.venue.rest.client import VenueRest
+from broker.venue.rest.rate_limit import Precedence
+from broker.venue.settings import VenueSettings
+from broker.venue.v20.order_requests import Call
+from pod_runtime.secret import Secret
+
+OPEN = Call(operation="create_order", method="POST", path="/orders", body={"order": {}})
+CANCEL = Call(operation="cancel_order", method="PUT", path="/orders/1/cancel")
+
+
+class Server:
+    """Answers at once, or holds its answers until it is told; closes after each answer where it is told to."""
+
+    def __init__(self) -> None:
+        self.connections: list[Any] = []
+        self.methods: list[str] = []
+        self.free = asyncio.Event()
+        self.free.set()
+        self.closes = False
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.transport not in self.connections:
+            self.connections.append(request.transport)
+        self.methods.append(request.method)
+        await self.free.wait()
+        answer = web.json_response({})
+        if self.closes:
+            answer.force_close()
+        return answer
+
+    @asynccontextmanager
+    async def rest(self, **settings: Any) -> AsyncIterator[VenueRest]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        running = TestServer(app)
+        await running.start_server()
+        url = str(running.make_url("")).rstrip("/")
+        made = VenueSettings(account="101", rest_url=url, stream_url=url, **settings)
+        secret = Secret("token")
+        try:
+            async with VenueRest(made, token=lambda: secret, emit=lambda _: None, chance=lambda: 0.0) as rest:
+                yield rest
+        finally:
+            await running.close()
+
+
+async def test_burst_at_the_start_shares_the_connection_that_there_is() -> None:
+    server = Server()
+    async with server.rest(connections_per_s=0.1, burst=100) as rest:
+        answers = await asyncio.gather(*(rest.submit(OPEN) for _ in range(80)))
+    assert len(answers) == 80
+    assert len(server.connections) == 1
+
+
+async def test_connections_grow_while_requests_wait() -> None:
+    server = Server()
+    server.free.clear()
+    async with server.rest(connections=3, connections_per_s=100, burst=100) as rest:
+        sending = [asyncio.create_task(rest.submit(OPEN)) for _ in range(10)]
+        async with asyncio.timeout(5):
+            while len(server.methods) < 3:
+                await asyncio.sleep(0.001)
+        server.free.set()
+        await asyncio.gather(*sending)
+    assert len(server.connections) == 3
+
+
+async def test_cancel_takes_the_next_free_connection_before_opens_that_came_earlier() -> None:
+    server = Server()
+    server.free.clear()
+    async with server.rest(connections=1, burst=100) as rest:
+        opens = [asyncio.create_task(rest.submit(OPEN)) for _ in range(5)]
+        while not server.methods:
+            await asyncio.sleep(0.001)
+        cancel = asyncio.create_task(rest.submit(CANCEL, Precedence.CANCEL))
+        await asyncio.sleep(0)
+        server.free.set()
+        await asyncio.gather(*opens, cancel)
+    assert server.methods == ["POST", "PUT", "POST", "POST", "POST", "POST"]
+
+
+async def test_connection_that_the_venue_closes_is_replaced() -> None:
+    server = Server()
+    server.closes = True
+    async with server.rest(connections=1, connections_per_s=100) as rest:
+        for _ in range(3):
+            await rest.submit(OPEN)
+    assert len(server.connections) == 3
+
+
+async def test_caller_that_leaves_the_queue_leaves_the_connection_to_others() -> None:
+    server = Server()
+    server.free.clear()
+    async with server.rest(connections=1, burst=100) as rest:
+        first = asyncio.create_task(rest.submit(OPEN))
+        while not server.methods:
+            await asyncio.sleep(0.001)
+        second, third = (asyncio.create_task(rest.submit(OPEN)) for _ in range(2))
+        await asyncio.sleep(0)
+        second.cancel()
+        server.free.set()
+        await asyncio.gather(first, third)
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        await rest.submit(OPEN)
+    assert len(server.methods) == 3
+
+
+async def test_hindrance_is_asked_after_the_wait_for_a_connection() -> None:
+    server = Server()
+    server.free.clear()
+    owns = True
+    async with server.rest(connections=1, burst=100) as rest:
+        first = asyncio.create_task(rest.submit(OPEN))
+        while not server.methods:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(rest.submit(OPEN, hindrance=lambda: None if owns else "OWNERSHIP_LOST"))
+        await asyncio.sleep(0)
+        owns = False
+        server.free.set()
+        await first
+        with pytest.raises(WithheldError, match="OWNERSHIP_LOST"):
+            await second
+    assert server.methods == ["POST"]
+
+
+async def test_kernel_delivers_a_request_in_time_or_not_at_all() -> None:
+    server = Server()
+    async with server.rest(connections=1, request_deadline_s=10.0) as rest:
+        await rest.requests.enter(Precedence.OPEN)
+        lane = rest.pool.take()
+        assert lane is not None
+        assert lane.transport is not None
+        connection = lane.transport.get_extra_info("socket")
+        limit_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        rest.pool.put(lane)
+    assert limit_ms == 3000

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producer.stream.publish import Exchange, Flight, StreamEndedError, pace
+from telemetry_contract.v1 import telemetry_pb2 as pb
+from tests.unit.producer.samples import emitter, sale, settings
+
+
+def test_a_batch_goes_where_the_window_has_room() -> None:
+    flight = Flight(window_bytes=100, sent_through=0)
+    flight.send(10, 60)
+    assert flight.takes(40)
+    assert not flight.takes(41)
+    flight.acknowledge(10)
+    assert flight.takes(100)
+
+
+def test_a_batch_larger_than_the_window_goes_alone() -> None:
+    flight = Flight(window_bytes=10, sent_through=0)
+    assert flight.takes(50)
+    flight.send(1, 50)
+    assert not flight.takes(1)
+
+
+def test_an_acknowledgement_in_the_middle_of_a_batch_keeps_it_under_way() -> None:
+    flight = Flight(window_bytes=100, sent_through=0)
+    flight.send(10, 30)
+    flight.send(20, 30)
+    flight.acknowledge(19)
+    assert (flight.bytes, list(flight.batches)) == (30, [(20, 30)])
+
+
+@pytest.mark.parametrize(
+    ("sent", "idle", "times"), [(1, 0, 1.0), (50, 0, 1.0), (100, 0, 2.0), (5000, 0, 8.0), (0, 1, 1.0), (0, 100, 4.0)]
+)
+def test_many_events_and_none_at_all_wait_longer(sent: int, idle: int, times: float) -> None:
+    assert pace(sent, idle) == times
+
+
+class BrokenCall:
+    """A call that is over by the time of the first batch, as grpc.aio says it."""
+
+    def __init__(self) -> None:
+        self.written: list[pb.PublishRequest] = []
+        self.cancelled = False
+        self._reads = [pb.PublishResponse(welcome=pb.Welcome(window_bytes=1000))]
+
+    async def write(self, data: bytes) -> None:
+        request = pb.PublishRequest.FromString(data)
+        if request.HasField("batch"):
+            raise asyncio.InvalidStateError("RPC already finished.")
+        self.written.append(request)
+
+    async def read(self) -> pb.PublishResponse:
+        if not self._reads:
+            await asyncio.Event().wait()
+        return self._reads.pop(0)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Channel:
+    def __init__(self, call: BrokenCall) -> None:
+        self._call = call
+
+    def stream_stream(self, *_: Any, **__: Any) -> Any:
+        return lambda: self._call
+
+
+async def test_a_write_to_an_ended_call_ends_the_stream(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.emit(sale())
+    call = BrokenCall()
+    exchange = Exchange(made.spool, settings(tmp_path), mended=Counter(), rejected=Counter())
+    with pytest.raises(StreamEndedError, match="broken"):
+        await exchange.run(Channel(call), lambda: False, None)  # type: ignore[arg-type] # what is used of a channel
+    assert [item.WhichOneof("message") for item in call.written] == ["hello", "define", "define"]
+    assert call.cancelled
+    assert made.ledger().held == 1

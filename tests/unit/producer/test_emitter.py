@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import enum
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from producer.emitter import MisuseError, plain
+from producer.spool.format import read_rows, segment_path
+from producer.trace import current_trace, parse_traceparent
+from tests.unit.producer.samples import START_NS, Chatter, Sale, emitter, numbers, sale
+
+
+class Stranger(NamedTuple):
+    """Not of the catalogue."""
+
+    text: str
+
+
+class Shop(enum.StrEnum):
+    NORTH = "north"
+
+
+def test_an_emitted_event_is_in_the_file_before_emit_returns(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.emit(sale(7, note="thanks"))
+    data = segment_path(made.spool.directory, 1).read_bytes()
+    assert list(read_rows(data)) == [(1, START_NS, None, "north", 2.5, 7, True, "thanks", None)]
+
+
+def test_the_trace_of_the_moment_goes_along(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    trace = parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    token = current_trace.set(trace)
+    made.emit(sale())
+    current_trace.reset(token)
+    made.emit(sale())
+    assert [row[2] for row in made.spool.after(0, 9).rows] == [trace, None]
+
+
+def test_enumerations_and_decimals_are_told_by_their_values(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    for _ in range(2):  # the second goes a shorter way
+        made.emit(sale(shop=Shop.NORTH, note=Decimal("1.50")))
+    rows = made.spool.after(0, 9).rows
+    assert [(row[3], row[7]) for row in rows] == [("north", "1.50")] * 2
+    assert all(type(row[3]) is str for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(1, 1), ("a", "a"), (None, None), (True, True), (Shop.NORTH, "north"), ([], None)]
+)
+def test_a_plain_value_is_text_number_boolean_or_none(value: Any, told: Any) -> None:
+    assert plain(value) == told
+    assert type(plain(value)) is type(told)
+
+
+def test_an_event_of_nobody_is_counted_never_raised(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.emit(Stranger("who"))
+    made.emit(("no", "event"))
+    ledger = made.ledger()
+    assert ledger.dropped == {("unknown", "unknown_event"): 2}
+    assert (ledger.emitted, ledger.held) == (2, 0)
+
+
+def test_an_event_of_another_length_is_counted_where_it_cannot_be_encoded(tmp_path: Path) -> None:
+    made = emitter(tmp_path, strict=False)
+    made.emit(tuple.__new__(Sale, (Shop.NORTH, 1.0)))
+    assert made.ledger().dropped == {("shop.sale", "wrong_arity"): 1}
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (Stranger("who"), "Stranger is not an event of the catalogue"),
+        (sale(price="dear"), "shop.sale.price takes float, not str"),
+        (sale(shop=None), "shop.sale.shop takes str, not NoneType"),
+        (sale(note=4), r"shop.sale.note takes str \| None, not int"),
+        (tuple.__new__(Sale, ("north", 1.0)), "shop.sale has 6 fields, not 2"),
+    ],
+)
+def test_misuse_raises_in_development(tmp_path: Path, event: tuple[Any, ...], words: str) -> None:
+    made = emitter(tmp_path, strict=True)
+    with pytest.raises(MisuseError, match=words):
+        made.emit(event)
+    assert made.ledger().balances
+    assert made.ledger().held == 0
+
+
+def test_sound_events_pass_in_development(tmp_path: Path) -> None:
+    made = emitter(tmp_path, strict=True)
+    made.emit(sale(shop=Shop.NORTH, price=2))
+    assert made.ledger().held == 1
+
+
+def test_a_huge_event_is_shortened_not_lost(tmp_path: Path) -> None:
+    made = emitter(tmp_path, segment_bytes=1 << 16, spool_bytes=1 << 20)
+    made.emit(sale(note="x" * (1 << 20)))
+    (row,) = made.spool.after(0, 9).rows
+    assert row[7] == "x" * 400
+
+
+def test_acknowledged_events_leave_the_ledger_balanced(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    for number in range(10):
+        made.emit(sale(number))
+    made.emit(Stranger("who"))
+    made.spool.acknowledge(4)
+    ledger = made.ledger()
+    assert (ledger.emitted, ledger.acknowledged, ledger.held) == (11, 4, 6)
+    assert ledger.balances
+    message = ledger.message()
+    assert [(item.event, item.reason, item.count) for item in message.dropped] == [("unknown", "unknown_event", 1)]
+
+
+def test_threads_emit_without_loss_in_one_order(tmp_path: Path) -> None:
+    made = emitter(tmp_path, segment_bytes=1 << 16, spool_bytes=8 << 20)
+
+    def work(start: int) -> None:
+        for number in range(start, start + 2000):
+            made.emit(Chatter(str(number)))
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 10_000, 20_000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held = [int(number) for number in numbers(made)]
+    in_files = [
+        int(row[3]) for path in sorted(made.spool.directory.glob("*.spool")) for row in read_rows(path.read_bytes())
+    ]
+    assert len(held) == 6000
+    assert held == in_files
+    for start in (0, 10_000, 20_000):
+        assert [number for number in held if start <= number < start + 2000] == list(range(start, start + 2000))
+
+
+def test_after_close_events_are_refused_and_counted(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.emit(sale())
+    made.close()
+    made.emit(sale())
+    assert made.ledger().dropped == {("shop.sale", "closed"): 1}
+    assert made.ledger().balances
+
+
+def test_a_closed_emitter_with_nothing_held_leaves_no_files(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.emit(sale())
+    made.spool.acknowledge(1)
+    made.close()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_new_member_of_an_enumeration_is_told_like_the_first(tmp_path: Path) -> None:
+    class Note(enum.StrEnum):
+        THANKS = "thanks"
+
+    made = emitter(tmp_path)
+    made.emit(sale(shop=Shop.NORTH))
+    made.emit(sale(shop=Shop.NORTH, note=Note.THANKS))
+    made.emit(sale(shop="plain", note=Note.THANKS))
+    made.emit(sale(shop=Shop.NORTH, note=["no", "text"]))
+    rows = made.spool.after(0, 9).rows
+    assert [(row[3], row[7]) for row in rows] == [
+        ("north", None),
+        ("north", "thanks"),
+        ("plain", "thanks"),
+        ("north", None),
+    ]
+    assert all(type(value) is not Shop for row in rows for value in row)
+    assert made.ledger().mended == {("shop.sale", "wrong_type"): 1}
+
+
+def test_the_way_for_enumerations_rolls_on_to_the_next_segment(tmp_path: Path) -> None:
+    made = emitter(tmp_path, segment_bytes=1 << 16, spool_bytes=1 << 20)
+    for number in range(3000):
+        made.emit(sale(number, shop=Shop.NORTH))
+    assert numbers(made) == list(range(3000))
+    assert len(list(made.spool.directory.glob("*.spool"))) > 1

@@ -1,0 +1,125 @@
+"""A sidecar in which all is well, as the parts tell it: tests change what they are about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sidecar import status_facts as facts
+from sidecar.console.settings import PanelSettings
+from sidecar.console.status.audit_timeline import Deeds
+from sidecar.console.status.document import Identity, Parts, status_document
+from sidecar.console.status.secrets import secrets_json
+from sidecar.console.status.time_series import History, PanelSample, Sample
+from sidecar.export.status import ExportStatus, SignalStatus
+from sidecar.health.conditions import Facts, evaluate, track
+from sidecar.health.settings import HealthSettings
+from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
+from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.secrets.audit import AuditEvent
+from sidecar.secrets.rotation import Stage
+from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
+
+NS = 1_000_000_000
+NOW_NS = 1_700_000_000 * NS
+MOMENT = datetime(2023, 11, 14, 22, 0, tzinfo=UTC)
+
+PRODUCER = ProducerStatus(
+    producer_id="broker",
+    session_id="s1",
+    connected=True,
+    changed_ns=NOW_NS - 60 * NS,
+    last_heartbeat_ns=NOW_NS - NS // 2,
+    last_event_ns=NOW_NS - NS,
+    has_spoken=True,
+    conditions=(ProducerCondition(name="Venue", ok=True, reason="Ready", message="", since_ns=NOW_NS - 50 * NS),),
+    ledger=ProducerLedger(emitted=102, acknowledged=100, held=2),
+    applied_generation=3,
+    durable_through=100,
+)
+SECRETS = SecretsStatus(
+    generation_published=3,
+    generation_acknowledged=3,
+    published_at=MOMENT,
+    stage=Stage.ACKNOWLEDGED,
+    token=TokenStatus(method="approle", state="valid", expires_in_s=1200.0, last_success=MOMENT),
+    secrets=(
+        SecretStatus(name="venue", source="kv", state="fresh", version="3", files=("venue.json",), read_at=MOMENT),
+        SecretStatus(name="database", source="leased", state="fresh", expires_in_s=600.0, read_at=MOMENT),
+    ),
+    leases=1,
+)
+LEDGER = Ledger(
+    events=EventLedger(received=100, counted=100),
+    logs=LogLedger(accepted=90, exported=88, queued=2),
+    producers={"broker": EventLedger(received=100, counted=100)},
+)
+SIGNAL = SignalStatus(enabled=True, exported=88, requests=9, last_success_ns=NOW_NS - NS)
+EXPORT = ExportStatus(endpoint="http://collector:4317", logs=SIGNAL, metrics=SIGNAL)
+JOURNAL: dict[str, Any] = {
+    "bytes_used": 1000,
+    "bytes_limit": 100_000,
+    "error": "",
+    "checkpoint_error": "",
+    "damaged_segments": 0,
+    "damaged_bytes": 0,
+    "unreadable_records": 0,
+}
+PANELS = (PanelSettings(title="Orders", instrument="broker.orders", show="states", by="status"),)
+
+
+def history() -> History:
+    found = History(10)
+    for second in range(3):
+        totals = {"received": 50.0 * second, "exported": 44.0 * second}
+        panel = PanelSample(totals={"filled": 10.0 * second, "received": 20.0 * second})
+        found.add(Sample(time_s=float(second), totals=totals, panels=(panel,)))
+    return found
+
+
+def parts(
+    *,
+    producer: ProducerStatus | None = PRODUCER,
+    secrets: SecretsStatus | None = SECRETS,
+    ledger: Ledger = LEDGER,
+    export: ExportStatus = EXPORT,
+    journal: dict[str, Any] = JOURNAL,
+    changed: dict[str, Any] | None = None,
+) -> Parts:
+    """`changed` are facts that no part tells: draining, loop_lag_s, socket_open."""
+    found = Facts(
+        now_ns=NOW_NS,
+        socket_open=True,
+        secrets=facts.secrets_facts(secrets),
+        producer=facts.producer_facts(
+            "broker",
+            producer,
+            (NOW_NS - producer.last_heartbeat_ns) / NS if producer else None,
+            (NOW_NS - producer.changed_ns) / NS if producer else None,
+        ),
+        export=facts.export_facts(export, ledger.logs.queued),
+    )
+    deeds = Deeds()
+    deeds.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=3))
+    deeds.add(AuditEvent(time=MOMENT, name="secrets.renew", outcome="denied", secret="database"))
+    conditions = track((), evaluate(replace(found, **(changed or {})), HealthSettings()), NOW_NS - 30 * NS)
+    return Parts(
+        now_ns=NOW_NS,
+        identity=Identity(version="0.1.0", pid=7, started_ns=NOW_NS - 90 * NS),
+        conditions=conditions,
+        producers=[producer] if producer else [],
+        ledger=ledger,
+        export=export,
+        secrets=secrets_json(secrets, deeds.document()),
+        journal=journal,
+        history=history(),
+        panels=PANELS,
+        interval_s=1.0,
+    )
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """The status document as a reader gets it: through JSON."""
+    return dict(json.loads(json.dumps(status_document(parts(**changes)))))

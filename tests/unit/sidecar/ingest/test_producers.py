@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from sidecar.ingest.producers import Producers, ProducerStatus, SecretsRefusal
+from telemetry_contract.v1 import telemetry_pb2 as pb
+from tests.unit.sidecar.batches import hello
+
+
+def status(producers: Producers) -> ProducerStatus:
+    found = producers.get("broker")
+    assert found is not None
+    return found
+
+
+def beat(*conditions: pb.Condition) -> pb.Heartbeat:
+    return pb.Heartbeat(conditions=conditions)
+
+
+def connected() -> Producers:
+    producers = Producers()
+    producers.connected(hello(session_start_time_unix_nano=5), 100)
+    return producers
+
+
+def test_a_condition_that_does_not_hold_makes_its_producer_unready_unless_it_is_advice() -> None:
+    producers = connected()
+    producers.heartbeat(hello(), beat(pb.Condition(name="Journal", ok=False, advisory=True)), 110)
+    assert status(producers).ready
+    producers.heartbeat(hello(), beat(pb.Condition(name="Venue", ok=False, reason="Refused")), 120)
+    assert not status(producers).ready
+    producers.heartbeat(hello(), beat(), 130)
+    assert status(producers).ready
+    assert status(producers).last_heartbeat_ns == 130
+
+
+def test_a_producer_that_is_gone_is_not_ready() -> None:
+    producers = connected()
+    producers.heartbeat(hello(), beat(), 110)
+    producers.disconnected(hello(), 200)
+    assert not status(producers).ready
+    assert status(producers).changed_ns == 200
+
+
+def test_a_new_session_starts_with_a_clean_sheet() -> None:
+    producers = connected()
+    producers.heartbeat(hello(), beat(pb.Condition(name="Venue")), 110)
+    producers.applied(hello(), pb.SecretsApplied(generation=3))
+    producers.connected(hello(session="s2"), 200)
+    assert status(producers).conditions == ()
+    assert status(producers).applied_generation == 0
+
+
+def test_the_stream_of_an_older_session_says_nothing_about_the_newer_one() -> None:
+    producers = connected()
+    producers.connected(hello(session="s2"), 200)
+    producers.heartbeat(hello(), beat(pb.Condition(name="Venue")), 210)
+    producers.goodbye(hello(), "sigterm")
+    producers.disconnected(hello(), 220)
+    assert status(producers).connected
+    assert status(producers).goodbye == ""
+    assert status(producers).conditions == ()
+
+
+def test_a_recovery_stream_is_neither_a_connection_nor_an_end() -> None:
+    producers = connected()
+    old = hello(session="old", recovery=True)
+    producers.connected(old, 200)
+    assert status(producers).recovery_streams == 1
+    assert status(producers).session_id == "s1"
+    producers.disconnected(old, 210)
+    assert (status(producers).recovery_streams, status(producers).connected) == (0, True)
+
+
+def test_a_generation_that_is_applied_settles_its_own_refusal_and_older_ones() -> None:
+    producers = connected()
+    told: list[tuple[str, SecretsRefusal]] = []
+    producers.on_secrets_rejected(lambda producer, refusal: told.append((producer, refusal)))
+    producers.rejected(
+        hello(), pb.SecretsRejected(generation=5, secret="venue", reason="refused", message="m" * 2000)
+    )
+    refusal = SecretsRefusal(generation=5, secret="venue", reason="refused", message="m" * 1024)
+    assert told == [("broker", refusal)]
+    producers.applied(hello(), pb.SecretsApplied(generation=4))
+    assert status(producers).refusal == refusal
+    producers.applied(hello(), pb.SecretsApplied(generation=5))
+    assert status(producers).refusal is None
+
+
+def test_what_a_producer_says_takes_bounded_room() -> None:
+    producers = connected()
+    many = [pb.Condition(name="N" * 500, message="m" * 5000) for _ in range(500)]
+    drops = [pb.DropCount(event="e" * 500, reason="r" * 500, count=1) for _ in range(5000)]
+    message = pb.Heartbeat(conditions=many, ledger=pb.ProducerLedger(dropped=drops))
+    producers.heartbeat(hello(), message, 110)
+    found = status(producers)
+    assert (len(found.conditions), len(found.conditions[0].name), len(found.conditions[0].message)) == (64, 64, 1024)
+    assert found.ledger is not None
+    assert len(found.ledger.dropped) == 1024
+    assert [len(text) for text in found.ledger.dropped[0][:2]] == [128, 64]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.checkpoint import format as checkpoints
+from sidecar.metrics import capture
+from sidecar.metrics.capture import Capture
+from sidecar.metrics.series import Sum
+from tests.unit.sidecar.batches import TIME_NS
+from tests.unit.sidecar.checkpoint.test_crash import Core
+
+
+def series(number: int) -> Sum:
+    made = Sum((("n", str(number)),), TIME_NS)
+    made.count(number, TIME_NS)
+    return made
+
+
+def test_a_series_that_changes_before_its_turn_is_read_as_it_was() -> None:
+    made = [series(number) for number in range(capture.PART + 2)]
+    wanted = [each.row() for each in made]
+    taken = Capture(made)
+    parts = taken.parts()
+    found = list(next(parts))
+    for each in made:
+        taken.hold(each)
+        each.count(5, TIME_NS + 1)
+    for part in parts:
+        found += part
+    assert found == wanted
+    assert taken.done
+
+
+def test_a_series_that_changes_twice_is_read_as_it_was_first() -> None:
+    (one,) = made = [series(3)]
+    taken = Capture(made)
+    for _ in range(2):
+        taken.hold(one)
+        one.count(5, TIME_NS + 1)
+    assert [row[3] for row in taken] == [3]
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(1, 12))
+def test_a_checkpoint_that_is_written_while_events_arrive_says_its_moment(turns: list[int], count: int) -> None:
+    core = Core()
+    core.send("a", "s1", 12, 1)
+    core.send("b", "s1", 5, 1)
+    wanted = checkpoints.decode(checkpoints.encode(core.held.checkpoint(core.journal.end, "instance")))
+    parts, sequence = [], 13
+    writing = checkpoints.slices(core.held.checkpoint(core.journal.end, "instance"))
+    for turn in turns:
+        parts += [part for _, part in zip(range(turn), writing, strict=False)]
+        core.send("a", "s1", count, sequence)
+        sequence += count
+    assert checkpoints.decode(b"".join([*parts, *writing])) == wanted

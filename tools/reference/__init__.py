@@ -1,0 +1,1 @@
+"""Generators of the pages below `docs/reference` and of pictures made from code."""

@@ -1,0 +1,39 @@
+"""The metrics of the broker's own process, from its page."""
+
+from __future__ import annotations
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from broker.api.process_metrics import Carriage, ProcessMetrics
+from producer.ledger import Ledger
+from tools.reference.markdown import code, made, table
+
+HEAD = """# Metrics of the broker's process
+
+{made}
+They stand on `/metrics` of the order API's port (8080), as Prometheus text or OpenMetrics: what nobody else can say
+of the broker while its sidecar is away. No key is needed, and the page is there before the broker is ready and while
+it drains. It has no secret and no account: emitters are added up where the broker trades several. Prometheus finds it
+by the ServiceMonitor `broker-api`, whose job is `broker-api`.
+
+What the broker counts of orders, the venue and the API's requests goes one way, over the sidecar
+([its metrics](../telemetry.md)), and is not here. `process_*` are on both pages, as every process has them: tell them
+apart by `job`. The emitter's figures begin anew with the process; the sidecar's go on.
+"""
+EXAMPLE = Ledger(emitted=1, acknowledged=0, held=0, dropped={("event", "reason"): 1}, mended={("event", "reason"): 1})
+"""A label is seen where a series has it."""
+
+
+def page() -> str:
+    """The page."""
+    text, _ = ProcessMetrics("", lambda: [Carriage(ledger=EXAMPLE, connected=False)]).render("")
+    rows = [_row(family) for family in text_string_to_metric_families(text.decode())]
+    head = ("on /metrics", "kind", "labels", "what it says")
+    return HEAD.format(made=made("the page itself")) + "\n" + table(head, sorted(rows))
+
+
+def _row(family: Metric) -> tuple[str, str, str, str]:
+    labels = dict.fromkeys(name for sample in family.samples for name in sample.labels)
+    name = family.name + ("_total" if family.type == "counter" else "")
+    return code(name), family.type, ", ".join(map(code, labels)), family.documentation.rstrip(".") + "."
