@@ -156,7 +156,7 @@ def _broker_reasons() -> dict[str, set[str]]:
             if _called(call) == "set" and "ok" in words and call.args:
                 for name in _constant(call.args[0], constants):
                     found[name].update(_constant(words.get("reason"), constants))
-            elif _called(call) == "Condition" and path.parent.name == "telemetry":
+            elif _called(call) == "Condition" and path.parent.name == "stream":
                 for name in _constant(words.get("name"), constants):
                     found[name].update(_constant(words.get("reason"), constants))
     return {name: reasons - {"Ready"} for name, reasons in found.items()}
