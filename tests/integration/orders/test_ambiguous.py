@@ -20,11 +20,11 @@ from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
 from broker.simulator.faults import Rule
 from broker.simulator.http.server import Simulator
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from tests.integration.orders.test_kills import fills_by_order, transactions
 from tests.integration.orders.trader import ACCOUNT, TOKEN
+from tests.venue_client import open_rest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 COUNT = int(os.environ.get("AMBIGUOUS", "60"))
@@ -71,12 +71,11 @@ async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path)
         orders = OrderSettings(
             directory=tmp_path, absence_horizon_s=2.0, answer_wait_s=4.0, circuit_failures=10**6, reconcile_s=1000
         )
-        async with VenueRest(settings, token=lambda: secret, emit=events.append, chance=random.random) as rest:
+        async with open_rest(settings, lambda: secret, emit=events.append) as rest:
             desk = Desk(
                 orders,
                 settings,
                 venue=rest,
-                token=lambda: secret,
                 emit=events.append,
                 clock=lambda: datetime.now(UTC),
                 chance=random.random,
