@@ -1,4 +1,4 @@
-"""`python -m broker.simulator`: a venue of one's own."""
+"""Command line of the simulated venue: `python -m broker.simulator`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Collection
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from broker.simulator.faults import KINDS, FaultError, Rule, rule
+from broker.simulator.faults import KINDS, FaultError, FaultRule, parse_rule
 from broker.simulator.http.server import Simulator
 from broker.simulator.market.instruments import LISTINGS
 from broker.simulator.market.market import Scenario
@@ -29,7 +29,7 @@ _logger = logging.getLogger("broker.simulator")
 
 
 class _UsageError(Exception):
-    """The command line has faults, one a line."""
+    """Faults of the command line, one a line."""
 
 
 _EXAMPLES = """examples:
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Says defaults, and leaves the examples as they are."""
+    """Help with defaults, and examples that are not re-wrapped."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = [text] if text.startswith("examples:") else textwrap.wrap(text, width)
@@ -162,18 +162,18 @@ def _balance(text: str, faults: list[str]) -> Decimal:
     return balance
 
 
-def _rules(path: Path | None) -> list[Rule]:
+def _rules(path: Path | None) -> list[FaultRule]:
     if path is None:
         return []
     try:
-        return [rule(item) for item in json.loads(path.read_text(encoding="utf-8"))]
+        return [parse_rule(item) for item in json.loads(path.read_text(encoding="utf-8"))]
     except OSError as error:
         raise _UsageError(f"--faults {path}: cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, FaultError) as error:
         raise _UsageError(f"--faults {path}: {error}") from error
 
 
-async def _serve(given: argparse.Namespace, options: Options, rules: list[Rule], stop: asyncio.Event) -> int:
+async def _serve(given: argparse.Namespace, options: Options, rules: list[FaultRule], stop: asyncio.Event) -> int:
     simulator = Simulator(host=given.host, port=given.port, stream_port=given.stream_port, options=options)
     simulator.venue.faults.rules += rules
     try:
@@ -187,7 +187,7 @@ async def _serve(given: argparse.Namespace, options: Options, rules: list[Rule],
 
 
 def main() -> int:
-    """The exit code: 0 after a signal, 78 for a bad command line, 69 for an address that cannot be had."""
+    """Run the simulator. Returns 0 after a signal, 78 for a bad command line, 69 for an unusable address."""
     given = _parser().parse_args()
     try:
         options, rules = _options(given), _rules(given.faults)
