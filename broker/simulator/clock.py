@@ -11,6 +11,7 @@ NANOS = 1_000_000_000
 
 def rfc3339(now_ns: int) -> str:
     """Write `2026-11-24T10:00:00.000000000Z`, nine digits of fraction as the venue sends them."""
+    # A datetime ends at microseconds: the nine digits are written apart from it.
     seconds, nanos = divmod(now_ns, NANOS)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{nanos:09d}Z"
 
@@ -30,6 +31,7 @@ def parse_ns(text: str) -> int:
     if "T" not in text:
         seconds, _, fraction = text.partition(".")
         return int(seconds) * NANOS + int((fraction + "0" * 9)[:9])
+    # Whole numbers throughout: a float of today's seconds is exact to a quarter of a microsecond only.
     head, _, tail = text.rstrip("Z").partition(".")
     moment = datetime.fromisoformat(head).replace(tzinfo=UTC)
     return int(moment.timestamp()) * NANOS + int((tail + "0" * 9)[:9] or 0)
@@ -49,6 +51,7 @@ class SimulatedClock:
 
     def move(self, seconds: float = 0.0, speed: float | None = None) -> None:
         """Jump, and run at `speed` from here on."""
+        # Anchored anew at each change: the new speed counts from here on, and times already shown stay true.
         self._shown = self.now_ns() + int(seconds * NANOS)
         self._anchor = self._source()
         self.speed = self.speed if speed is None else speed

@@ -58,6 +58,7 @@ class FaultRule:
             raise FaultError(f"fault {self.kind!r} is not one of {', '.join(KINDS)}")
         for name in ("count", "chance", "seconds", "status", "after_s"):
             value = getattr(self, name)
+            # A bool is an int in Python, and `{"count": true}` is a mistake.
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise FaultError(f"{name} must be a number, not {type(value).__name__}")
         if self.status and not 400 <= self.status <= 599:  # noqa: PLR2004 - the statuses of errors
@@ -69,6 +70,7 @@ class FaultRule:
 
 
 _NAMES = tuple(item.name for item in fields(FaultRule))
+# A header concerns its own request: where, when and how often are settled.
 _NUMBERS: dict[str, Callable[[str], Any]] = {"seconds": float, "chance": float, "status": int}
 
 
@@ -116,6 +118,7 @@ class FaultRules:
         for item in self.rules:
             if item.kind not in kinds or not item.fits(method, path) or item.after_s > self.elapsed_s():
                 continue
+            # Drawn for a rule that fits only: the same seed and the same requests give the same faults.
             if self.chance.random() < item.chance:
                 item.count -= 1 if item.count > 0 else 0
                 return self.use(item)

@@ -131,6 +131,7 @@ class SimulatedVenue:
         """Number of transactions that a reader sees that lags behind."""
         if not lag_s:
             return len(account.log)
+        # The clock never runs backwards (`POST /simulator/clock` refuses it), so the log is sorted by time.
         return bisect_right(account.times_ns, self.clock.now_ns() - int(lag_s * NANOS))
 
     def step(self) -> None:
@@ -142,6 +143,7 @@ class SimulatedVenue:
         day = trading_day(self.clock.now_ns())
         for account in self.accounts.values():
             rules = self.matching(account)
+            # A jump of the clock may have passed several ends of a day.
             for _ in range(day - self._day):
                 rules.finance()
             rules.tick()
@@ -153,6 +155,7 @@ class SimulatedVenue:
 
     def publish(self, account: AccountBook) -> None:
         """Hand new transactions to the transaction streams."""
+        # By position, not by event: requests and market steps write to the same log, and each is streamed once.
         new = account.log[self._published[account.id] :]
         self._published[account.id] = len(account.log)
         for subscription in self.subscriptions if new else ():

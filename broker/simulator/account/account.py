@@ -119,6 +119,7 @@ class AccountBook:
         }
         if request_id is not None:
             entry["requestID"] = request_id
+        # v20 leaves out fields without a value.
         entry.update({key: value for key, value in fields.items() if value is not None})
         self.log.append(entry)
         self.times_ns.append(now_ns)
@@ -149,17 +150,20 @@ class AccountBook:
         order.state = state
         self._waiting.pop(order.id, None)
         client_id = order.spec.client.get("id", "")
+        # A client id is taken only while its order waits; afterwards another order may have it.
         if self._client_ids.get(client_id) is order:
             del self._client_ids[client_id]
 
     def rename_order(self, order: RestingOrder, client: dict[str, str]) -> None:
         """Give a waiting order other client extensions."""
+        # Out and in again: the index by client id must lose the old one.
         self.end_order(order, order.state)
         order.spec.client.update(client)
         self.add_order(order)
 
     def add_trade(self, trade: SimulatedTrade) -> None:
         """Enter an open trade."""
+        # Both sides from the first trade on: a position that once traded shows zeros for ever, not 404.
         for side in (1, -1):
             self.realized.setdefault((trade.instrument, side), Decimal(0))
         self.trades[trade.id] = trade
@@ -218,6 +222,7 @@ class AccountBook:
 
     def margin_used(self, prices: Prices, rate: Decimal | None = None) -> Decimal:
         """Margin of the net positions, in the account's currency; at another rate of the account if given."""
+        # Net positions: without hedging the two sides of an instrument never stand at once.
         margins = (self.margin(name, self.position(name), prices, rate) for name in self._open)
         return money(sum(margins, Decimal(0)))
 

@@ -49,6 +49,8 @@ class Fills:
         """Trade `units` of an order (signed): reduce the trades against it, open the rest."""
         spec, price = order.spec, self.prices[order.spec.instrument]
         at = _fill_price(spec, price, units)
+        # Reduced before the fill is written, for that tells the gain and the new balance. A trade opens after it, for
+        # the id of the trade is that of the fill.
         reductions, left = self._reduce(spec, units, at)
         factor = home_factor(spec.instrument, self.prices)
         filled = self.write(
@@ -114,6 +116,7 @@ class Fills:
                 filled.setdefault("tradesClosed", []).append(part)
                 order.outcome.setdefault("tradeClosedIDs", []).append(trade.id)
                 self.book.end_trade(trade, self.now_ns)
+        # In a second pass: cancels are transactions of their own, behind a fill that is complete.
         for trade, _ in reductions:
             for linked in self.book.pending_for(trade.id) if not trade.units else ():
                 self.cancel(linked, "LINKED_TRADE_CLOSED", filled["batchID"])

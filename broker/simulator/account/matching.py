@@ -109,6 +109,7 @@ class Matching:
         spec, price = order.spec, self.prices[order.spec.instrument]
         if spec.type in DEPENDENT_TYPES:
             return {}
+        # In a halted market a market order is cancelled for that reason; an order that may rest waits.
         if spec.type == "MARKET" or (price.tradeable and _is_triggered(order, price)):
             return self._trade(order, batch, f"{spec.type}_ORDER")
         if spec.time_in_force in ("FOK", "IOC"):
@@ -196,6 +197,7 @@ class Matching:
 
     def _close_out(self) -> None:
         used = self.book.margin_used(self.prices)
+        # Last of a step: a stop-loss that was triggered just now may have freed the margin.
         if not used or self.book.equity(self.prices) > used * CLOSEOUT_SHARE:
             return
         for trade in self.book.open_trades():
@@ -207,6 +209,7 @@ class Matching:
         """Charge a day's financing: the account's amount is the sum of the trades' amounts, to the last place."""
         positions, total = [], Decimal(0)
         for name in self.book.instruments():
+            # Rounded a trade and then summed: the account's amount must be the sum of what its trades show.
             charged = {trade.id: self._financing(trade) for trade in self.book.open_trades(name)}
             amount = sum(charged.values(), Decimal(0))
             parts = [{"tradeID": key, "financing": str(value)} for key, value in charged.items()]
@@ -240,6 +243,7 @@ def _is_triggered(order: RestingOrder, price: Price, trade: SimulatedTrade | Non
     units = -trade.units if trade is not None else spec.units
     at = price.side(units)
     if order.touched_from is not None:
+        # A market-if-touched order has no direction of its own: its level is reached from where the price stood.
         return at <= level if level <= order.touched_from else at >= level
     waits_for_better = spec.type in ("LIMIT", "TAKE_PROFIT")
     return at <= level if (units > 0) == waits_for_better else at >= level

@@ -82,6 +82,7 @@ def pages(log: list[TransactionPayload], query: Query, base: str, now: str) -> d
         "pageSize": size,
         **({"type": query["type"].split(",")} if "type" in query else {}),
         "count": len(ids),
+        # Addresses, not transactions: the venue has the client fetch each page by its range of ids.
         "pages": [f"{base}/idrange?from={chunk[0]}&to={chunk[-1]}{kinds}" for chunk in chunks],
     }
 
@@ -91,6 +92,7 @@ def changes(book: AccountBook, query: Query, prices: Prices) -> dict[str, Any]:
     after = whole(query.get("sinceTransactionID", ""), "sinceTransactionID")
     if after > len(book.log):
         raise invalid("sinceTransactionID")
+    # The log may reach back far, but orders and trades that ended are never dropped from the account.
     entries = book.log[after:]
     fills = [entry for entry in entries if entry["type"] == "ORDER_FILL"]
     created = [entry["id"] for entry in entries if entry["type"] in _ORDER_TYPES]

@@ -237,6 +237,7 @@ class HandlerFactory:
         if peer in self._peers:
             return False
         self._peers[peer] = None
+        # Bounded by forgetting the oldest: a peer is an address and a port, and ports come back.
         if len(self._peers) > PEERS_KEPT:
             del self._peers[next(iter(self._peers))]
         self._venue.connections += 1
@@ -298,9 +299,11 @@ class HandlerFactory:
             return web.Response(text=HTML, status=status, content_type="text/html")
         data = encode(body, in_unix=request.headers.get("Accept-Datetime-Format") == "UNIX")
         if headers.get("Content-Encoding") == "gzip":
+            # Without the time in the header: the same book is the same bytes.
             data = gzip.compress(data, mtime=0)
         if kind != "half_body":
             return web.Response(body=data, status=status, headers=headers)
+        # Announced whole and sent half: the client can tell a truncated body from a short one.
         response = web.StreamResponse(status=status, headers=headers | {"Content-Length": str(len(data))})
         await response.prepare(request)
         await response.write(data[: len(data) // 2])

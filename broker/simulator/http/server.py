@@ -75,6 +75,7 @@ class Simulator:
             self.rest_address, self.stream_address = (name_of(taken) for taken in sockets)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             stack.callback(group.create_task(self.venue.run()).cancel)
+            # Only now: had anything above failed, the inner stack would have closed the rest.
             self._stack = stack.pop_all()
         return self
 
@@ -101,5 +102,6 @@ async def _as_json(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except web.HTTPException as error_:
+        # aiohttp's own 404 and 405 are plain text; clients of v20 expect JSON of every answer.
         words = {"errorMessage": error_.reason}
         return web.json_response(words, status=error_.status, headers={"RequestID": "0"})

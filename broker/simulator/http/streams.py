@@ -51,6 +51,7 @@ class _Stream:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(next_heartbeat):
                     await self.subscription.wake.wait()
+            # Asked each time round, not only with data: a cut must not wait for the next price.
             fault = self.venue.faults.take("GET", self.request.path, kinds=STREAM_KINDS)
             data = self._take()
             if fault is not None:

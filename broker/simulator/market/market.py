@@ -78,6 +78,7 @@ class SimulatedMarket:
         for name, listing in self._listings.items():
             price = self._price(listing, now_ns)
             before = self.prices.get(name)
+            # A price that did not change keeps its old time and is not streamed.
             if before is None or replace(before, time_ns=now_ns) != price:
                 self.prices[name] = price
                 changed.append(price)
@@ -125,6 +126,7 @@ def value_at_home(currency: str, prices: Prices) -> Decimal:
     """Value of one unit of a currency in the account's; a constant where no listed price has both."""
     if currency == HOME:
         return Decimal(1)
+    # At mid prices, simple on purpose: the venue adds a mark-up.
     if (direct := prices.get(f"{currency}_{HOME}")) is not None:
         return direct.mid
     if (inverse := prices.get(f"{HOME}_{currency}")) is not None:

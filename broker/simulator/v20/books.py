@@ -66,6 +66,7 @@ def snapshot(market: SimulatedMarket, kind: str, instrument: str, at_s: int) -> 
         "time": rfc3339(at_s * NANOS),
         "price": str(price),
         "bucketWidth": str(listing.round(width)),
+        # Seeded by the moment, so that a snapshot is the same whenever it is asked for.
         "buckets": _buckets(listing, price, width, _LEAN[kind], chance),
     }
 

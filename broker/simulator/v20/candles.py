@@ -83,6 +83,7 @@ def _range(query: Mapping[str, str], width_s: int, last: int) -> tuple[int, int]
 
 
 def _candle(seed: int, listing: Listing, number: int, width_s: int, components: str) -> dict[str, Any]:
+    # A function of the candle's number alone: nothing is stored, and any two ranges agree where they overlap.
     chance = random.Random(f"{seed}:{listing.name}:{width_s}:{number}")
     opened, closed = (mid(seed, listing, at * width_s) for at in (number, number + 1))
     reach = abs(chance.gauss(0, 1)) * listing.volatility * width_s**0.5

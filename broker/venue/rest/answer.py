@@ -56,6 +56,7 @@ def _object(text: bytes) -> dict[str, Any] | None:
 def retry_after(text: str | None) -> float:
     """Seconds that a Retry-After header asks for, at most a minute; a date or nonsense counts as absent."""
     try:
+        # Bounded: a gateway that asks for an hour must not keep cancels back that long.
         return min(MAX_RETRY_AFTER_S, max(0.0, float(text or RETRY_AFTER_S)))
     except ValueError:
         return RETRY_AFTER_S

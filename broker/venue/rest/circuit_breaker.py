@@ -51,5 +51,6 @@ class Circuit(Struct, frozen=True, kw_only=True):
         if not failed:
             return replace(self, failures=0, opened_s=None, trying=False)
         failures = self.failures + 1
+        # After a pause one failure opens it again: the order that tried has shown that nothing is mended.
         opens = failures >= self.failures_to_open or self.opened_s is not None
         return replace(self, failures=failures, opened_s=now_s if opens else None, trying=False)

@@ -47,6 +47,7 @@ class QuoteBook:
         """Take quotes from an answer, where the stream has none newer."""
         for quote in quotes:
             held = self.quote(quote.instrument)
+            # Answers and stream race: the venue's time decides, not the order of arrival.
             if held is None or held.time <= quote.time:
                 self._raw.pop(quote.instrument, None)
                 self._quotes[quote.instrument] = quote

@@ -25,6 +25,7 @@ class LineSplitter:
         Raises:
             StreamDataError: a line grows beyond 16 MiB, a bound on memory that no true message comes near.
         """
+        # Copies the rest again with each chunk: lines are short, and nearly every chunk ends with one.
         *lines, self.rest = (self.rest + chunk).split(b"\n")
         if len(self.rest) > MAX_LINE_BYTES:
             raise StreamDataError(f"a line of more than {MAX_LINE_BYTES} bytes")
@@ -48,6 +49,7 @@ def message(line: bytes) -> dict[str, Any]:
 
 def failures_after(failures: int, lived_s: float, healthy_after_s: float) -> int:
     """Number of failures in a row to back off for, after a connection that lived `lived_s`."""
+    # 1, not 0: even after a long life the next opening waits the shortest pause, for a venue may be restarting.
     return 1 if lived_s >= healthy_after_s else failures + 1
 
 

@@ -16,6 +16,7 @@ DEPENDENT = frozenset(
     {OrderType.TAKE_PROFIT, OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS, OrderType.TRAILING_STOP_LOSS}
 )
 """Orders that close a trade: they name it, and have neither instrument nor units of their own."""
+# A limit order has no priceBound in v20: its price is one.
 BOUNDED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 
 

@@ -53,6 +53,7 @@ def parse_answer(body: Json, request_id: str | None = None) -> OrderAnswer:
     found = {item.id: item for item in _transactions(body)}
     last = body.get("lastTransactionID")
     return OrderAnswer(
+        # By id: an answer names its transactions in no certain order.
         transactions=tuple(found[key] for key in sorted(found)),
         last_transaction_id=int(last) if last is not None else None,
         error_code=body.get("errorCode") or body.get("rejectReason"),
@@ -139,6 +140,7 @@ def parse_position(raw: Json) -> Position:
     """Parse a position: the net of its long and short side."""
     long, short = raw.get("long") or {}, raw.get("short") or {}
     long_units, short_units = decimal(long.get("units"), "long.units"), decimal(short.get("units"), "short.units")
+    # Without hedging one of the sides is empty: the other one has the average price.
     side = long if long_units else short
     average = side.get("averagePrice")
     return Position(

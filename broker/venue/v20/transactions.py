@@ -70,6 +70,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         type=kind,
         time=parse_time(raw.get("time")),
         order_id=_text(raw.get("orderID")),
+        # Creates and rejects carry it in their extensions, fills and cancels as a field.
         client_id=_text(raw.get("clientOrderID")) or _text((raw.get("clientExtensions") or {}).get("id")),
         instrument=_text(raw.get("instrument")),
         reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
@@ -127,8 +128,10 @@ def parse_time(value: Any) -> datetime:
     text = str(value or "")
     if not text:
         return datetime.fromtimestamp(0, UTC)
+    # We ask for RFC 3339; without that header v20 may answer in UNIX seconds.
     if "T" not in text:
         seconds, _, fraction = text.partition(".")
         return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int((fraction + "000000")[:6]))
+    # A time without a zone is UTC: the machine's zone must not matter.
     found = datetime.fromisoformat(text)  # cuts what is finer than a microsecond
     return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
