@@ -60,6 +60,12 @@ def test_import_names_are_no_general_words(wheel: Path) -> None:
     assert not tops & GENERAL
 
 
+def test_the_version_stands_in_one_place(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        assert f"\nVersion: {VERSION}\n" in archive.read(metadata).decode()
+
+
 def test_types_are_told_to_those_who_import(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert {"producer/py.typed", "telemetry_contract/py.typed"} <= set(archive.namelist())
