@@ -50,7 +50,7 @@ def a_month() -> Iterator[str]:
 def _objectives() -> Iterator[str]:
     yield "# TYPE slo:objective:ratio unknown"
     for name, objective in SLOS.items():
-        yield from list(series("slo:objective:ratio", lambda _, o=objective: o, f'slo="{name}"'))[1:]
+        yield from list(series("slo:objective:ratio", lambda _, o=float(objective): o, f'slo="{name}"'))[1:]
 
 
 def _weekday(step: int) -> int:
