@@ -67,6 +67,7 @@ class VenueSettings:
         live = {
             host in LIVE_HOSTS for host in (rest.hostname, stream.hostname) if host in LIVE_HOSTS | PRACTICE_HOSTS
         }
+        # Live orders judged by practice prices would look right in every log.
         if len(live) > 1:
             raise ValueError("rest_url and stream_url mix the practice and the live environment")
         if live == {True} and not self.live_acknowledged:

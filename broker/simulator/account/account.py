@@ -207,9 +207,8 @@ class AccountBook:
         """Trades that are open, oldest first."""
         if instrument is not None:
             return list(self._open.get(instrument, {}).values())
-        return sorted(
-            (trade for held in self._open.values() for trade in held.values()), key=lambda item: int(item.id)
-        )
+        every = (trade for held in self._open.values() for trade in held.values())
+        return sorted(every, key=lambda item: int(item.id))
 
     def position(self, instrument: str) -> Decimal:
         """Net units."""

@@ -43,6 +43,7 @@ def _check(rules: Matching, asked: Mapping[str, str], rate: Decimal) -> None:
         raise RejectError("CLIENT_CONFIGURE_DATA_MISSING")
     if not 0 < rate <= 1:
         raise RejectError("MARGIN_RATE_INVALID")
+    # A lower rate frees margin, and cannot hurt.
     if rate <= rules.book.margin_rate:
         return
     used, equity = rules.book.margin_used(rules.prices, rate), rules.book.equity(rules.prices)

@@ -28,6 +28,7 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
         "time": rfc3339(item.time_ns),
         "status": "tradeable" if item.tradeable else "non-tradeable",
         "tradeable": item.tradeable,
+        # A number here, a text in `fullPrice` of a fill: as the venue sends it.
         "bids": [{"price": str(item.bid), "liquidity": item.liquidity}],
         "asks": [{"price": str(item.ask), "liquidity": item.liquidity}],
         "closeoutBid": str(item.bid),
@@ -39,6 +40,7 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
 def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
     """`HomeConversions`: value of one unit of a currency in the account's."""
     text = str(round(value_at_home(currency, prices), 8))
+    # Gain and loss alike: conversion has no mark-up here.
     return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
 
 
@@ -58,6 +60,7 @@ def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
         "marginCloseoutUnrealizedPL": str(unrealized),
         "marginCloseoutNAV": str(money(nav)),
         "marginCloseoutMarginUsed": str(used),
+        # 1 is the close-out: half of the margin against the equity (v20, `AccountSummary`).
         "marginCloseoutPercent": _share(used * CLOSEOUT_SHARE, nav),
         "marginCloseoutPositionValue": value,
         "withdrawalLimit": free,

@@ -148,6 +148,7 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     if trade is None:
         raise absent("NO_SUCH_TRADE", "The trade ID specified does not exist")
     raw = body if isinstance(body, Mapping) else {}
+    # All are read and checked before the first one is ended: a refusal leaves the trade as it was.
     named = [key for key in _DEPENDENTS if key in raw]
     specs = {key: _protection(rules, trade, key, raw[key]) for key in named if raw[key] is not None}
     made: Made = {}
@@ -233,6 +234,7 @@ def _rejected(
 ) -> RefusalError:
     kind = raw.get("type", "MARKET")
     names = _ECHOED_DEPENDENT if kind in DEPENDENT_TYPES else _ECHOED
+    # As texts, whatever they came as: the log of v20 has no other numbers.
     echoed = {key: raw[key] if isinstance(raw[key], Mapping) else str(raw[key]) for key in names if key in raw}
     status = 404 if reject.endswith("DOESNT_EXIST") else 400
     return _refused(rules, name, f"{kind}_ORDER", reject, status, **echoed, reason=reason, **extra)

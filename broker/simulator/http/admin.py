@@ -82,6 +82,7 @@ def add_faults(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
         raise CommandError(str(error)) from error
     venue.faults.rules += made
     for subscription in venue.subscriptions:
+        # A stream looks for faults when it wakes: one that waits for its heartbeat shows them at once.
         subscription.wake.set()
     return faults(venue, {})
 
@@ -130,6 +131,7 @@ def scenario(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
         venue.market.scenario = Scenario(body["scenario"])
     venue.market.liquidity = int(_number(body, "liquidity", venue.market.liquidity))
     now_ns = venue.clock.now_ns()
+    # Every price anew: spread, liquidity and tradeability belong to the scenario.
     venue.apply([venue.market.requote(name, now_ns) for name in venue.market.prices])
     return state(venue, {})
 

@@ -141,6 +141,7 @@ class HandlerFactory:
 
     def __init__(self, venue: SimulatedVenue) -> None:
         self._venue = venue
+        # One factory for both ports: the limits count requests of both.
         self._requests = RequestLimit(venue.options.requests_per_s)
         self._connections = RequestLimit(venue.options.connections_per_s)
         self._peers: dict[Any, None] = {}
@@ -275,6 +276,7 @@ class HandlerFactory:
     def _fault(self, request: web.Request) -> FaultRule | None:
         header = request.headers.get("X-Simulate-Fault")
         if header is None:
+            # Taken before the token is checked: a rule is used up by a refused request, too.
             return self._venue.faults.take(request.method, request.path, kinds=REQUEST_KINDS)
         try:
             return self._venue.faults.use(header_rule(header))

@@ -127,6 +127,7 @@ def _dependent(raw: Json, kind: str, trades: Mapping[str, str]) -> OrderSpec:
         raise RejectError("TRADE_DOESNT_EXIST")
     spec = OrderSpec(type=kind, instrument=trades[trade_id], trade_id=trade_id)
     _read_common(raw, spec)
+    # A trailing stop has nothing but a distance, a take-profit nothing but a price; other stops have either.
     by_distance = kind == "TRAILING_STOP_LOSS" or (raw.get("distance") is not None and kind != "TAKE_PROFIT")
     if by_distance:
         spec.distance = _price(raw, "distance", spec.listing, "PRICE_DISTANCE")

@@ -32,6 +32,7 @@ class VenueCall(Struct, frozen=True, kw_only=True):
 
 def number(value: Decimal) -> str:
     """Write a decimal as the venue does: no exponent, and trailing zeros stay."""
+    # By `str`, Decimal("1E+2") keeps its exponent.
     return format(value, "f")
 
 

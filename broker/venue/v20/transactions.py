@@ -109,6 +109,7 @@ def decimal(value: Any, name: str) -> Decimal:
     if value is None:
         return Decimal(0)
     try:
+        # By its text, if ever a number comes as JSON's: Decimal(0.1) has 55 digits.
         number = Decimal(str(value))
     except InvalidOperation:
         raise ValueError(
