@@ -73,4 +73,4 @@ class VenueSettings:
         if live == {True} and not self.live_acknowledged:
             raise ValueError("the live hosts trade real money: set live_acknowledged = true to mean it")
         if live and "http" in {rest.scheme, stream.scheme}:
-            raise ValueError("the venue's own hosts are asked over https only")
+            raise ValueError("the venue's own hosts take https only")
