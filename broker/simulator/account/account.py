@@ -127,13 +127,8 @@ class AccountBook:
 
     def _open_log(self, now_ns: int) -> None:
         site, division, user, number = (int(part) for part in self.id.split("-"))
-        names: dict[str, Any] = {
-            "divisionID": division,
-            "siteID": site,
-            "accountUserID": user,
-            "accountNumber": number,
-        }
-        self.append("CREATE", now_ns, None, homeCurrency=HOME, **names)
+        ids: dict[str, Any] = {"divisionID": division, "siteID": site, "accountUserID": user, "accountNumber": number}
+        self.append("CREATE", now_ns, None, homeCurrency=HOME, **ids)
         balance = str(self.balance)
         self.append(
             "TRANSFER_FUNDS", now_ns, None, amount=balance, fundingReason="CLIENT_FUNDING", accountBalance=balance

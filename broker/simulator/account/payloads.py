@@ -92,6 +92,7 @@ def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
         "marginRate": str(book.margin_rate),
         "balance": str(money(book.balance)),
         "pl": realized,
+        # Never reset here.
         "resettablePL": realized,
         "financing": str(money(book.financing)),
         "commission": ZERO,
@@ -186,6 +187,7 @@ def _trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str,
         found["clientExtensions"] = dict(item.client)
     if item.closing_ids:
         found["closingTransactionIDs"] = list(item.closing_ids)
+        # Only now: before the first reduction there is nothing to divide by.
         found["averageClosePrice"] = str(item.average_close_price)
     if item.state == "OPEN":
         found["unrealizedPL"] = str(money(profit(item, prices)))
@@ -206,6 +208,7 @@ def order(item: RestingOrder) -> dict[str, Any]:
         **item.outcome,
     }
     if item.trailing_value is not None:
+        # Trailing stops only; market-if-touched orders below.
         found["trailingStopValue"] = str(item.trailing_value)
     if item.touched_from is not None:
         found["initialMarketPrice"] = str(item.touched_from)

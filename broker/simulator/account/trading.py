@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from broker.simulator.account.account import AccountBook, RestingOrder, SimulatedTrade
@@ -11,11 +11,11 @@ from broker.simulator.account.matching import Made, Matching
 from broker.simulator.v20.answers import RefusalError, absent, invalid
 from broker.simulator.v20.order_requests import (
     DEPENDENT_TYPES,
-    MAX_DIGITS,
     Json,
     OrderSpec,
     RejectError,
     extensions,
+    number,
     parse_order,
 )
 
@@ -102,6 +102,7 @@ def close_trade(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     """`PUT trades/{spec}/close`: `units` or `ALL`."""
     trade = open_trade(rules.book, specifier)
     wanted = str(body.get("units", "ALL")) if isinstance(body, Mapping) else "ALL"
+    # The log names the trade by its id, also where the request named it by a client id.
     close = {"tradeID": trade.id if trade else specifier, "units": wanted}
     if trade is None:
         raise _close_rejected(rules, "order", 404, "TRADE_DOESNT_EXIST", tradeClose=close)
@@ -126,6 +127,7 @@ def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any
     for side, units in sizes.items():
         closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted[side]}}
         client = _extensions(raw, f"{side}ClientExtensions")
+        # Against the side: a long position is closed by selling.
         closed = rules.close_position(instrument, -units * _SIDES[side], client, **closeout)
         made |= {f"{side}{key[0].upper()}{key[1:]}": entry for key, entry in closed.items()}
     return rules.acted(made)
@@ -176,6 +178,7 @@ def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any) -> O
 def waiting(book: AccountBook, specifier: str) -> RestingOrder | None:
     """Pending order of an id, or of `@` and a client id."""
     if specifier.startswith("@"):
+        # `@` marks a client id (v20, OrderSpecifier and TradeSpecifier).
         return book.pending_by_client_id(specifier[1:])
     order = book.orders.get(specifier)
     return order if order is not None and order.state == "PENDING" else None
@@ -207,13 +210,10 @@ def _extensions(raw: Json, key: str) -> dict[str, str]:
 
 
 def _units(text: str, field: str) -> Decimal:
-    try:
-        units = Decimal(text)
-    except InvalidOperation:
-        raise invalid(field) from None
-    if not units.is_finite() or units <= 0 or units != units.to_integral_value() or units.adjusted() > MAX_DIGITS:
+    units = number({field: text}, field, "UNITS", where="")
+    if units <= 0 or units != units.to_integral_value():
         raise invalid(field)
-    return Decimal(format(units, "f"))
+    return units
 
 
 def _names_order(specifier: str) -> dict[str, str]:

@@ -34,6 +34,7 @@ def one(log: list[TransactionPayload], transaction_id: str) -> TransactionPayloa
     number = whole(transaction_id, "transactionID")
     if not 0 < number <= len(log):
         raise absent("NO_SUCH_TRANSACTION", "The transaction ID specified does not exist")
+    # Ids count from 1 without a gap: the log is its own index.
     return log[number - 1]
 
 

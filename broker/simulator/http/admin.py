@@ -55,6 +55,7 @@ def _account(venue: SimulatedVenue, name: str) -> dict[str, Any]:
         "lastTransactionID": book.last_id,
         "pendingOrders": len(book.pending()),
         "openTrades": len(book.open_trades()),
+        # For tests: an order that was sent twice shows here.
         "fills": sum(entry["type"] == "ORDER_FILL" for entry in book.log),
     }
 
@@ -101,6 +102,7 @@ def clock(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     seconds, speed = _number(body, "seconds", 0.0), _number(body, "speed", venue.clock.speed)
     if seconds < 0 or speed <= 0:
         raise CommandError("seconds must not be negative, speed must be above 0: time does not run backwards")
+    # The jump first: the steps behind it expire orders and charge financing by the new time.
     venue.clock.move(seconds, speed)
     for _ in range(int(_number(body, "steps", 1))):
         venue.step()

@@ -173,6 +173,7 @@ class HandlerFactory:
             except RefusalError as refusal:
                 self._note(request, refusal.status, fault)
                 return await self._send(request, fault, refusal.status, dict(refusal.body), headers)
+            # Noted at its beginning: a stream may last as long as the test.
             self._note(request, 200, fault)
             return await streams.serve(request, self._venue, Subscription(context.book.id, kind, names), headers)
 
@@ -245,6 +246,7 @@ class HandlerFactory:
         return True
 
     def _context(self, request: web.Request, headers: Headers, body: Any, lag_s: float = 0.0) -> RequestContext:
+        # Routes without an account (`/accounts`, candles, books) need none: the first one stands in.
         name = request.match_info.get("account", self._venue.options.accounts[0])
         book = self._venue.accounts.get(name)
         if book is None:

@@ -109,6 +109,7 @@ def _noise(name: str, place: float) -> float:
     """Smooth noise between -1 and 1: chance at whole places, eased between them."""
     left = int(place // 1)
     share = place - left
+    # Smoothstep: the slope is 0 at whole places, so that the pieces join without a kink.
     eased = share * share * (3 - 2 * share)
     at, after = (random.Random(f"{name}:{number}").uniform(-1, 1) for number in (left, left + 1))
     return at + (after - at) * eased
