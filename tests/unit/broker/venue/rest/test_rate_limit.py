@@ -81,7 +81,7 @@ async def test_cancels_outrank_opens_and_opens_reads() -> None:
 
 
 async def test_waiter_that_leaves_is_no_bar() -> None:
-    clock, events = FakeClock(), []
+    clock, events = FakeClock(), list[Any]()
     limit = throttle(clock, events)
     limit.obey(1.0)
     gone, stays = (asyncio.create_task(limit.enter(Precedence.OPEN)) for _ in range(2))
