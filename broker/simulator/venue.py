@@ -64,6 +64,7 @@ class Subscription:
         """Keep the latest price of each instrument."""
         wanted = [price for price in changed if price.instrument in self.instruments]
         if wanted:
+            # A newer price replaces one that still waits: a slow reader gets the latest, as at the venue.
             self.prices.update((price.instrument, price) for price in wanted)
             self.wake.set()
 

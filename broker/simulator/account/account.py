@@ -113,6 +113,7 @@ class AccountBook:
             "id": number,
             "accountID": self.id,
             "userID": self.user_id,
+            # A batch has the id of its first transaction.
             "batchID": batch_id or number,
             "time": rfc3339(now_ns),
             "type": kind,

@@ -23,6 +23,7 @@ def configure(rules: Matching, body: Any) -> dict[str, Any]:
         raise invalid("configureAccountBody")
     asked = {name: str(body[name]) for name in ("alias", "marginRate") if body.get(name) is not None}
     try:
+        # Both are read and checked before either is set.
         alias = text(body, "alias", rules.book.alias, where="")
         rate = rules.book.margin_rate
         if "marginRate" in asked:

@@ -165,6 +165,7 @@ class Fills:
     ) -> tuple[RestingOrder, TransactionPayload]:
         """Write the create transaction of an order that waits from now on."""
         if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
+            # A distance counts from the price that would close the trade now, and is fixed from here on.
             spec.price = self._stop_price(spec)
         created = self.write(f"{spec.type}_ORDER", batch, **spec.payload(), **extra)
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)

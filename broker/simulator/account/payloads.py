@@ -110,6 +110,7 @@ def account(book: AccountBook, prices: Prices) -> dict[str, Any]:
     return {
         **summary(book, prices),
         "trades": [trade_summary(item, book, prices) for item in book.open_trades()],
+        # Closed ones, too: v20 lists every instrument that ever traded.
         "positions": [position(name, book, prices) for name in book.traded()],
         "orders": [order(item) for item in book.pending()],
     }

@@ -79,6 +79,7 @@ def cancel(rules: Matching, specifier: str) -> dict[str, Any]:
 def modify_order(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     """`PUT orders/{spec}/clientExtensions`."""
     order = waiting(rules.book, specifier)
+    # Read first: a bad body is a 400 without a transaction, even where the order does not exist.
     client, kind, name = _new_extensions(body), "ORDER_CLIENT_EXTENSIONS_MODIFY", "orderClientExtensionsModify"
     if order is None:
         raise _refused(rules, name, kind, "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))

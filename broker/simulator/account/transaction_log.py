@@ -106,6 +106,7 @@ def changes(book: AccountBook, query: Query, prices: Prices) -> dict[str, Any]:
             "ordersCreated": _orders(book, created),
             "ordersCancelled": _orders(book, cancelled),
             "ordersFilled": _orders(book, [entry["orderID"] for entry in fills]),
+            # The log does not tell a triggered order from one that filled at once.
             "ordersTriggered": [],
             "tradesOpened": _trades(book, opened, prices),
             "tradesReduced": _trades(book, reduced, prices),

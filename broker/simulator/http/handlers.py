@@ -130,6 +130,7 @@ class RequestLimit:
             return True
         while self._times and self._times[0] <= now_s - 1:
             self._times.popleft()
+        # Strict on purpose: at most `rate` in any second, in whatever way the venue counts.
         if len(self._times) >= self._rate:
             return False
         self._times.append(now_s)
@@ -297,6 +298,7 @@ class HandlerFactory:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
+        # Its request was applied before: only the answer hangs.
         if kind == "hang":
             await asyncio.sleep(HANG_S)
         if kind == "html":

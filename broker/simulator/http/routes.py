@@ -213,6 +213,7 @@ def _position_book(call: RequestContext) -> Json:
 
 def _book(call: RequestContext, kind: str) -> Json:
     name, now_ns = call.instrument, call.now_ns
+    # Before the headers are set: a refusal is not zipped.
     at_s = books.taken_s(call.query, now_ns)
     # The venue zips books whether or not the client takes that.
     call.headers |= {"Content-Encoding": "gzip", "Link": books.links(call.path, at_s, now_ns)}

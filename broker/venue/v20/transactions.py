@@ -95,6 +95,7 @@ def _text(value: Any) -> str | None:
 
 def _whole(value: Any) -> int:
     text = str(value)
+    # Ids order transactions and tell repeats: a wrong one is worse than an error. `int` alone takes " 1_0 ".
     if not text.isascii() or not text.isdecimal():
         raise ValueError(f"transaction.id is {type(value).__name__} of {len(text)} characters, wanted a whole number")
     return int(text)
