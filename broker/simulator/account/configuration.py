@@ -47,7 +47,7 @@ def _check(rules: Matching, asked: Mapping[str, str], rate: Decimal) -> None:
     # A lower rate frees margin, and cannot hurt.
     if rate <= rules.book.margin_rate:
         return
-    used, equity = rules.book.margin_used(rules.prices, rate), rules.book.equity(rules.prices)
+    used, equity = rules.book.margin_used(rate), rules.book.equity()
     if used * CLOSEOUT_SHARE >= equity:
         raise RejectError("MARGIN_RATE_WOULD_TRIGGER_CLOSEOUT")
     if used > equity:

@@ -11,6 +11,7 @@ from broker.simulator.account.matching import Made, Matching
 from broker.simulator.v20.answers import RefusalError, absent, invalid
 from broker.simulator.v20.order_requests import (
     DEPENDENT_TYPES,
+    DEPENDENTS,
     Json,
     OrderSpec,
     RejectError,
@@ -28,12 +29,6 @@ _MESSAGES = {
     "CLOSEOUT_POSITION_DOESNT_EXIST": "The Position requested to be closed out does not exist",
 }
 _SIDES = {"long": 1, "short": -1}
-_DEPENDENTS = {
-    "takeProfit": "TAKE_PROFIT",
-    "stopLoss": "STOP_LOSS",
-    "trailingStopLoss": "TRAILING_STOP_LOSS",
-    "guaranteedStopLoss": "GUARANTEED_STOP_LOSS",
-}
 
 
 def place(rules: Matching, body: Any) -> dict[str, Any]:
@@ -54,9 +49,7 @@ def replace(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     Raises:
         RefusalError: the order does not wait, or the new one is refused.
     """
-    old = waiting(rules.book, specifier)
-    if old is None:
-        raise _cancel_rejected(rules, specifier)
+    old = _waiting_or_reject(rules, specifier)
     try:
         return rules.acted(rules.replace(old, _parse(rules, body)))
     except RejectError as error:
@@ -64,16 +57,20 @@ def replace(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
         raise _rejected(rules, body["order"], error.reason, **more) from None
 
 
-def cancel(rules: Matching, specifier: str) -> dict[str, Any]:
+def cancel(rules: Matching, specifier: str, _body: Any = None) -> dict[str, Any]:
     """`PUT orders/{spec}/cancel`.
 
     Raises:
         RefusalError: 404 where it does not wait; that it never filled does not follow.
     """
-    order = waiting(rules.book, specifier)
-    if order is None:
-        raise _cancel_rejected(rules, specifier)
+    order = _waiting_or_reject(rules, specifier)
     return rules.acted({"orderCancelTransaction": rules.fills.cancel(order, "CLIENT_REQUEST")})
+
+
+def _waiting_or_reject(rules: Matching, specifier: str) -> RestingOrder:
+    if (order := waiting(rules.book, specifier)) is None:
+        raise _refused(rules, "orderCancel", "ORDER_CANCEL", "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))
+    return order
 
 
 def modify_order(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
@@ -110,7 +107,7 @@ def close_trade(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     units = abs(trade.units) if wanted == "ALL" else _units(wanted, "units")
     if units > abs(trade.units):
         raise _close_rejected(rules, "order", 400, "CLOSE_TRADE_UNITS_EXCEED_TRADE_SIZE", tradeClose=close)
-    return rules.acted(rules.close_trade(trade, units, reason="TRADE_CLOSE", tradeClose=close))
+    return rules.acted(rules.reduce_trade(trade, units, "TRADE_CLOSE", tradeClose=close))
 
 
 def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any]:
@@ -127,9 +124,10 @@ def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any
     made: Made = {}
     for side, units in sizes.items():
         closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted[side]}}
-        client = _extensions(raw, f"{side}ClientExtensions")
         # Against the side: a long position is closed by selling.
-        closed = rules.close_position(instrument, -units * _SIDES[side], client, **closeout)
+        spec = OrderSpec(type="MARKET", instrument=instrument, units=-units * _SIDES[side])
+        spec.client = _extensions(raw, f"{side}ClientExtensions")
+        closed = rules.reduce(spec, "POSITION_CLOSEOUT", **closeout)
         made |= {f"{side}{key[0].upper()}{key[1:]}": entry for key, entry in closed.items()}
     return rules.acted(made)
 
@@ -152,11 +150,11 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
         raise absent("NO_SUCH_TRADE", "The trade ID specified does not exist")
     raw = body if isinstance(body, Mapping) else {}
     # All are read and checked before the first one is ended: a refusal leaves the trade as it was.
-    named = [key for key in _DEPENDENTS if key in raw]
+    named = [key for key in DEPENDENTS if key in raw]
     specs = {key: _protection(rules, trade, key, raw[key]) for key in named if raw[key] is not None}
     made: Made = {}
     for key in named:
-        held = (item for item in rules.book.pending_for(trade.id) if item.spec.type == _DEPENDENTS[key])
+        held = (item for item in rules.book.pending_for(trade.id) if item.spec.type == DEPENDENTS[key])
         if (order := next(held, None)) is not None:
             made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(order, "CLIENT_REQUEST_REPLACED")
         if key in specs:
@@ -167,7 +165,7 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
 def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any) -> OrderSpec:
     if not isinstance(raw, Mapping):
         raise invalid(key)
-    request = {**raw, "type": _DEPENDENTS[key], "tradeID": trade.id}
+    request = {**raw, "type": DEPENDENTS[key], "tradeID": trade.id}
     try:
         spec = _parse(rules, {"order": request})
         rules.check(spec, replaces_like=True)
@@ -198,9 +196,9 @@ def _parse(rules: Matching, body: Any) -> OrderSpec:
 
 
 def _new_extensions(body: Any) -> dict[str, str]:
-    if not isinstance(body, Mapping) or not isinstance(body.get("clientExtensions"), Mapping):
-        raise invalid("clientExtensions")
-    return _extensions(body, "clientExtensions")
+    if isinstance(body, Mapping) and isinstance(body.get("clientExtensions"), Mapping):
+        return _extensions(body, "clientExtensions")
+    raise invalid("clientExtensions")
 
 
 def _extensions(raw: Json, key: str) -> dict[str, str]:
@@ -219,10 +217,6 @@ def _units(text: str, field: str) -> Decimal:
 
 def _names_order(specifier: str) -> dict[str, str]:
     return {"clientOrderID": specifier[1:]} if specifier.startswith("@") else {"orderID": specifier}
-
-
-def _cancel_rejected(rules: Matching, specifier: str) -> RefusalError:
-    return _refused(rules, "orderCancel", "ORDER_CANCEL", "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))
 
 
 def _close_rejected(rules: Matching, name: str, status: int, reject: str, **closeout: Any) -> RefusalError:

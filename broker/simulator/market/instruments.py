@@ -14,7 +14,6 @@ class Listing:
     name: str
     kind: str = "CURRENCY"
     precision: int = 5
-    pip_location: int = -4
     price: Decimal
     """Price at the start."""
     half_spread: Decimal
@@ -30,26 +29,22 @@ class Listing:
         """Currency of its price."""
         return self.name.partition("_")[2]
 
+    @property
+    def pip_location(self) -> int:
+        """Power of ten of a pip, the last place but one of a price."""
+        return 1 - self.precision
+
     def round(self, price: Decimal) -> Decimal:
         """Round a price to the instrument's precision."""
         return price.quantize(Decimal(1).scaleb(-self.precision))
 
     def payload(self) -> dict[str, Any]:
         """The instrument as an `Instrument` of v20."""
-        return {
-            "name": self.name,
-            "type": self.kind,
-            "displayName": self.name.replace("_", "/"),
-            "pipLocation": self.pip_location,
-            "displayPrecision": self.precision,
-            "tradeUnitsPrecision": 0,
-            "minimumTradeSize": str(self.minimum_units),
-            "maximumTrailingStopDistance": "1.00000",
-            "minimumTrailingStopDistance": "0.00050",
-            "maximumPositionSize": "0",
-            "maximumOrderUnits": str(self.maximum_units),
-            "marginRate": str(self.margin_rate),
-        }
+        names = {"name": self.name, "type": self.kind, "displayName": self.name.replace("_", "/")}
+        places = {"pipLocation": self.pip_location, "displayPrecision": self.precision, "tradeUnitsPrecision": 0}
+        sizes = {"minimumTradeSize": str(self.minimum_units), "maximumOrderUnits": str(self.maximum_units)}
+        trailing = {"maximumTrailingStopDistance": "1.00000", "minimumTrailingStopDistance": "0.00050"}
+        return names | places | sizes | trailing | {"maximumPositionSize": "0", "marginRate": str(self.margin_rate)}
 
 
 _HOME_VALUES = """
@@ -73,64 +68,37 @@ _COARSE = frozenset({"JPY", "HUF", "THB"})
 def _pair(name: str) -> Listing:
     base, _, quote = name.partition("_")
     precision = 3 if quote in _COARSE else 5
-    point = Decimal(1).scaleb(-precision)
     price = round(Decimal(HOME_VALUES[base]) / Decimal(HOME_VALUES[quote]), precision)
-    share = Decimal("0.00007") if "USD" in name else Decimal("0.00010")
-    return Listing(
-        name=name,
-        precision=precision,
-        pip_location=1 - precision,
-        price=price,
-        # At least one point: a pair of small price would have no spread at all.
-        half_spread=max((price * share).quantize(point, rounding=ROUND_DOWN), point),
-    )
+    share, point = Decimal("0.00007") if "USD" in name else Decimal("0.00010"), Decimal(1).scaleb(-precision)
+    # At least one point: a pair of small price would have no spread at all.
+    half_spread = max((price * share).quantize(point, rounding=ROUND_DOWN), point)
+    return Listing(name=name, precision=precision, price=price, half_spread=half_spread)
 
 
-def _other(name: str, kind: str, price: str, half_spread: str, precision: int) -> Listing:
+def _other(name: str, kind: str, price: str, half_spread: str) -> Listing:
     return Listing(
         name=name,
         kind=kind,
-        precision=precision,
-        pip_location=1 - precision,
+        precision=len(price.partition(".")[2]),
         price=Decimal(price),
         half_spread=Decimal(half_spread),
         margin_rate=Decimal("0.05"),
     )
 
 
-_OTHERS = (
-    ("XAU_USD", "METAL", "2350.000", "0.200", 3),
-    ("XAG_USD", "METAL", "28.50000", "0.01200", 5),
-    ("XPT_USD", "METAL", "960.000", "1.500", 3),
-    ("XPD_USD", "METAL", "980.000", "2.500", 3),
-    ("XAU_EUR", "METAL", "2165.000", "0.300", 3),
-    ("SPX500_USD", "CFD", "5200.0", "0.4", 1),
-    ("NAS100_USD", "CFD", "18200.0", "1.0", 1),
-    ("US30_USD", "CFD", "39000.0", "1.6", 1),
-    ("US2000_USD", "CFD", "2050.000", "0.300", 3),
-    ("DE30_EUR", "CFD", "18200.0", "1.2", 1),
-    ("EU50_EUR", "CFD", "5000.0", "0.8", 1),
-    ("FR40_EUR", "CFD", "8100.0", "0.7", 1),
-    ("ESPIX_EUR", "CFD", "11000.0", "3.0", 1),
-    ("NL25_EUR", "CFD", "880.000", "0.100", 3),
-    ("UK100_GBP", "CFD", "8200.0", "0.8", 1),
-    ("CH20_CHF", "CFD", "11800.0", "1.5", 1),
-    ("AU200_AUD", "CFD", "7800.0", "1.5", 1),
-    ("JP225_USD", "CFD", "38500.0", "4.0", 1),
-    ("HK33_HKD", "CFD", "18500.0", "4.0", 1),
-    ("SG30_SGD", "CFD", "310.00", "0.10", 2),
-    ("CN50_USD", "CFD", "12400.0", "3.0", 1),
-    ("BCO_USD", "CFD", "83.000", "0.015", 3),
-    ("WTICO_USD", "CFD", "79.000", "0.015", 3),
-    ("NATGAS_USD", "CFD", "2.350", "0.004", 3),
-    ("XCU_USD", "CFD", "4.60000", "0.00150", 5),
-    ("CORN_USD", "CFD", "4.520", "0.010", 3),
-    ("WHEAT_USD", "CFD", "6.100", "0.010", 3),
-    ("SOYBN_USD", "CFD", "11.900", "0.010", 3),
-    ("SUGAR_USD", "CFD", "0.19200", "0.00015", 5),
-    ("DE10YB_EUR", "CFD", "131.000", "0.010", 3),
-    ("UK10YB_GBP", "CFD", "97.500", "0.015", 3),
-    ("USB10Y_USD", "CFD", "109.500", "0.015", 3),
-    ("USB30Y_USD", "CFD", "118.000", "0.020", 3),
-)
-LISTINGS = {item.name: item for item in (*map(_pair, _PAIRS), *(_other(*fields) for fields in _OTHERS))}
+# Name, type, price at the start with all its places, and half of the spread.
+_OTHERS = """
+XAU_USD    METAL  2350.000   0.200  XAG_USD    METAL  28.50000 0.01200  XPT_USD    METAL   960.000   1.500
+XPD_USD    METAL   980.000   2.500  XAU_EUR    METAL  2165.000   0.300  SPX500_USD CFD      5200.0     0.4
+NAS100_USD CFD     18200.0     1.0  US30_USD   CFD     39000.0     1.6  US2000_USD CFD    2050.000   0.300
+DE30_EUR   CFD     18200.0     1.2  EU50_EUR   CFD      5000.0     0.8  FR40_EUR   CFD      8100.0     0.7
+ESPIX_EUR  CFD     11000.0     3.0  NL25_EUR   CFD     880.000   0.100  UK100_GBP  CFD      8200.0     0.8
+CH20_CHF   CFD     11800.0     1.5  AU200_AUD  CFD      7800.0     1.5  JP225_USD  CFD     38500.0     4.0
+HK33_HKD   CFD     18500.0     4.0  SG30_SGD   CFD      310.00    0.10  CN50_USD   CFD     12400.0     3.0
+BCO_USD    CFD      83.000   0.015  WTICO_USD  CFD      79.000   0.015  NATGAS_USD CFD       2.350   0.004
+XCU_USD    CFD     4.60000 0.00150  CORN_USD   CFD       4.520   0.010  WHEAT_USD  CFD       6.100   0.010
+SOYBN_USD  CFD      11.900   0.010  SUGAR_USD  CFD     0.19200 0.00015  DE10YB_EUR CFD     131.000   0.010
+UK10YB_GBP CFD      97.500   0.015  USB10Y_USD CFD     109.500   0.015  USB30Y_USD CFD     118.000   0.020
+""".split()  # noqa: SIM905 - a table reads better as words
+LISTINGS = {item.name: item for item in map(_pair, _PAIRS)}
+LISTINGS |= {fields[0]: _other(*fields) for fields in zip(*[iter(_OTHERS)] * 4, strict=True)}

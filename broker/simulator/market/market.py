@@ -117,11 +117,6 @@ class SimulatedMarket:
         )
 
 
-def home_factor(instrument: str, prices: Prices) -> Decimal:
-    """Value of one unit of the instrument's quote currency in the account's currency."""
-    return value_at_home(LISTINGS[instrument].quote_currency, prices)
-
-
 def value_at_home(currency: str, prices: Prices) -> Decimal:
     """Value of one unit of a currency in the account's; a constant where no listed price has both."""
     if currency == HOME:

@@ -61,7 +61,7 @@ ORDERS = st.builds(
 
 def sample_rules() -> Matching:
     market = SimulatedMarket(1, 1, ("EUR_USD", "USD_JPY"))
-    rules = Matching(AccountBook("101-004-1234567-001", Decimal(100_000), 1), market.prices, 2, "1")
+    rules = Matching(AccountBook("101-004-1234567-001", Decimal(100_000), 1, market.prices), 2, "1")
     trading.place(rules, {"order": {"type": "MARKET", "instrument": "EUR_USD", "units": "100"}})
     trading.place(rules, {"order": {"type": "LIMIT", "instrument": "EUR_USD", "units": "100", "price": "1"}})
     return rules
