@@ -9,7 +9,7 @@ from typing import Any
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
 from broker.events.events import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
 from broker.orders.model.order_record import Action, Entry
-from broker.venue.v20.reasons import label
+from broker.venue.v20.transactions import reason_label
 
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
 
@@ -66,7 +66,7 @@ def _ended(before: Entry | None, order: Order) -> Iterator[tuple[Any, ...]]:
         return
     if order.status in {OrderStatus.DENIED, OrderStatus.REJECTED}:
         yield OrderRefused(
-            reason=label(order.reason),
+            reason=reason_label(order.reason),
             source="risk" if order.status is OrderStatus.DENIED else "venue",
             order_id=order.id,
             client_order_id=request.client_order_id,
@@ -75,7 +75,7 @@ def _ended(before: Entry | None, order: Order) -> Iterator[tuple[Any, ...]]:
         )
     elif order.status in {OrderStatus.CANCELLED, OrderStatus.FILLED}:
         yield OrderCancelled(
-            reason=label(order.reason),
+            reason=reason_label(order.reason),
             order_id=order.id,
             client_order_id=request.client_order_id,
             instrument=request.instrument,
@@ -83,7 +83,7 @@ def _ended(before: Entry | None, order: Order) -> Iterator[tuple[Any, ...]]:
 
 
 def _words(reason: str, message: str | None) -> str | None:
-    return message if label(reason) == reason else f"{reason}: {message or ''}"
+    return message if reason_label(reason) == reason else f"{reason}: {message or ''}"
 
 
 def _filled(
