@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from broker.simulator.account.account import AccountBook, TransactionPayload
+from broker.simulator.account.book import AccountBook, TransactionPayload
 from broker.simulator.account.matching import Matching, trading_day
 from broker.simulator.clock import NANOS, SimulatedClock
 from broker.simulator.faults import FaultRules

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import CLOSEOUT_SHARE
+from broker.simulator.account.book import CLOSEOUT_SHARE
 from broker.simulator.account.matching import Matching
-from broker.simulator.account.payloads import read_body
 from broker.simulator.v20.answers import RefusalError, invalid
 from broker.simulator.v20.order_requests import RejectError, number, text
 
@@ -25,17 +24,17 @@ def configure(rules: Matching, body: Any) -> dict[str, Any]:
     try:
         # Both are read and checked before either is set.
         alias = text(body, "alias", rules.book.alias, where="")
-        rate = rules.book.margin_rate
-        if "marginRate" in asked:
-            rate = number(body, "marginRate", "MARGIN_RATE", where="")
+        was = rules.book.margin_rate
+        rate = number(body, "marginRate", "MARGIN_RATE", where="") if "marginRate" in asked else was
         _check(rules, asked, rate)
     except RejectError as error:
         rejected = rules.fills.write("CLIENT_CONFIGURE_REJECT", **asked, rejectReason=error.reason)
         words = {"errorCode": error.reason, "errorMessage": error.reason.replace("_", " ").capitalize()}
-        raise RefusalError(400, read_body(rules.book, clientConfigureRejectTransaction=rejected) | words) from None
+        shown = {"clientConfigureRejectTransaction": rejected, "lastTransactionID": rules.book.last_id}
+        raise RefusalError(400, shown | words) from None
     rules.book.alias, rules.book.margin_rate = alias, rate
     written = rules.fills.write("CLIENT_CONFIGURE", **asked)
-    return read_body(rules.book, clientConfigureTransaction=written)
+    return {"clientConfigureTransaction": written, "lastTransactionID": rules.book.last_id}
 
 
 def _check(rules: Matching, asked: Mapping[str, str], rate: Decimal) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import (
+from broker.simulator.account.book import (
     ZERO,
     AccountBook,
     RestingOrder,

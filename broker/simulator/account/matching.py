@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import (
+from broker.simulator.account.book import (
     CLOSEOUT_SHARE,
     AccountBook,
     RestingOrder,

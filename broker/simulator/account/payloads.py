@@ -5,14 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import (
-    CLOSEOUT_SHARE,
-    ZERO,
-    AccountBook,
-    RestingOrder,
-    SimulatedTrade,
-    money_texts,
-)
+from broker.simulator.account.book import CLOSEOUT_SHARE, ZERO, AccountBook, RestingOrder, SimulatedTrade, money_texts
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
 from broker.simulator.market.market import HOME, Price, Prices, value_at_home
@@ -185,8 +178,3 @@ def _side(instrument: str, sign: int, book: AccountBook) -> dict[str, Any]:
     value = sum((item.units * item.price for item in trades), Decimal(0))
     average = str(LISTINGS[instrument].round(value / units))
     return found | {"averagePrice": average, "tradeIDs": [item.id for item in trades]}
-
-
-def read_body(book: AccountBook, **found: Any) -> dict[str, Any]:
-    """Body of a read."""
-    return {**found, "lastTransactionID": book.last_id}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import AccountBook, RestingOrder, SimulatedTrade
+from broker.simulator.account.book import AccountBook, RestingOrder, SimulatedTrade
 from broker.simulator.account.matching import Made, Matching
 from broker.simulator.v20.answers import RefusalError, absent, invalid
 from broker.simulator.v20.order_requests import (

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.simulator.account import payloads
-from broker.simulator.account.account import AccountBook, TransactionPayload
+from broker.simulator.account.book import AccountBook, TransactionPayload
 from broker.simulator.clock import parse_ns
-from broker.simulator.v20.answers import RefusalError, absent, invalid, whole
+from broker.simulator.v20.answers import RefusalError, absent, invalid, size, whole
 from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ENTRY_TYPES
 
 Query = Mapping[str, str]
@@ -59,9 +59,7 @@ def of_types(entries: Iterable[TransactionPayload], query: Query) -> list[Transa
 
 def pages(log: list[TransactionPayload], query: Query, base: str, now: str) -> dict[str, Any]:
     """`transactions`: no transactions, but the addresses of pages of them."""
-    size = whole(query.get("pageSize", str(DEFAULT_PAGE)), "pageSize")
-    if not 0 < size <= LARGEST_PAGE:
-        raise invalid("pageSize")
+    page = size(query, "pageSize", DEFAULT_PAGE, LARGEST_PAGE)
     start, end = query.get("from", log[0]["time"]), query.get("to", now)
     try:
         low, high = parse_ns(start), parse_ns(end)
@@ -69,11 +67,11 @@ def pages(log: list[TransactionPayload], query: Query, base: str, now: str) -> d
         raise invalid("from") from None
     ids = [int(entry["id"]) for entry in of_types(log, query) if low <= parse_ns(entry["time"]) <= high]
     kinds = f"&type={query['type']}" if "type" in query else ""
-    chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
+    chunks = [ids[at : at + page] for at in range(0, len(ids), page)]
     return {
         "from": start,
         "to": end,
-        "pageSize": size,
+        "pageSize": page,
         **({"type": query["type"].split(",")} if "type" in query else {}),
         "count": len(ids),
         # Addresses, not transactions: the venue has the client fetch each page by its range of ids.

@@ -12,12 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
-from broker.simulator.account.account import AccountBook, TransactionPayload
+from broker.simulator.account.book import AccountBook, TransactionPayload
 from broker.simulator.account.matching import Matching
-from broker.simulator.account.payloads import read_body
 from broker.simulator.faults import REQUEST_KINDS, FaultError, FaultRule, header_rule
 from broker.simulator.http import streams
-from broker.simulator.v20.answers import RefusalError, encode, invalid, plain_error, whole
+from broker.simulator.v20.answers import RefusalError, encode, invalid, plain_error, size
 from broker.simulator.venue import SeenRequest, SimulatedVenue, Subscription
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -96,10 +95,7 @@ class RequestContext:
     @property
     def count(self) -> int:
         """Number of items that are asked for; raises RefusalError if it is out of bounds."""
-        count = whole(self.query.get("count", str(DEFAULT_COUNT)), "count")
-        if not 0 < count <= LARGEST_COUNT:
-            raise invalid("count")
-        return count
+        return size(self.query, "count", DEFAULT_COUNT, LARGEST_COUNT)
 
     def names(self, *, required: bool) -> list[str]:
         """Instruments of the query; all where it may name none.
@@ -117,7 +113,7 @@ class RequestContext:
 
     def read(self, **found: Any) -> dict[str, Any]:
         """Body of a read of the account."""
-        return read_body(self.book, **found)
+        return {**found, "lastTransactionID": self.book.last_id}
 
     def read_log(self, **found: Any) -> dict[str, Any]:
         """Body of a read of the log, as far as this reader sees it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from broker.simulator.account import configuration, payloads, trading, transaction_log
-from broker.simulator.account.account import RestingOrder, SimulatedTrade, TransactionPayload
+from broker.simulator.account.book import RestingOrder, SimulatedTrade, TransactionPayload
 from broker.simulator.account.matching import Matching
 from broker.simulator.clock import rfc3339
 from broker.simulator.http.handlers import Endpoint, RequestContext

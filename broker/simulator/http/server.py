@@ -93,7 +93,8 @@ def application(venue: SimulatedVenue) -> web.Application:
         method, path = route.replace("~", "/accounts/{account}").split()
         status = 201 if route in CREATING else 200
         app.router.add_route(method, f"/v3{path}", handlers.endpoint(endpoint, status))
-    for method, path, command in admin.COMMANDS:
+    for route, command in admin.COMMANDS.items():
+        method, path = route.split()
         app.router.add_route(method, path, admin.handler(venue, command))
     app.on_shutdown.append(handlers.end_streams)
     return app
@@ -105,5 +106,4 @@ async def _as_json(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except web.HTTPException as error_:
         # aiohttp's own 404 and 405 are plain text; clients of v20 expect JSON of every answer.
-        words = {"errorMessage": error_.reason}
-        return web.json_response(words, status=error_.status, headers={"RequestID": "0"})
+        return web.json_response({"errorMessage": error_.reason}, status=error_.status, headers={"RequestID": "0"})

@@ -76,14 +76,9 @@ def _pair(name: str) -> Listing:
 
 
 def _other(name: str, kind: str, price: str, half_spread: str) -> Listing:
-    return Listing(
-        name=name,
-        kind=kind,
-        precision=len(price.partition(".")[2]),
-        price=Decimal(price),
-        half_spread=Decimal(half_spread),
-        margin_rate=Decimal("0.05"),
-    )
+    precision = len(price.partition(".")[2])
+    at, half, margin_rate = Decimal(price), Decimal(half_spread), Decimal("0.05")
+    return Listing(name=name, kind=kind, precision=precision, price=at, half_spread=half, margin_rate=margin_rate)
 
 
 # Name, type, price at the start with all its places, and half of the spread.

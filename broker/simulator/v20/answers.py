@@ -57,6 +57,18 @@ def whole(text: str, field: str) -> int:
     return int(text)
 
 
+def size(query: Mapping[str, str], field: str, usual: int, largest: int) -> int:
+    """Parse a number of items, of 1 to `largest`.
+
+    Raises:
+        RefusalError: it is none; names the field.
+    """
+    found = whole(query.get(field, str(usual)), field)
+    if not 0 < found <= largest:
+        raise invalid(field)
+    return found
+
+
 def encode(body: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
     """Encode JSON, its times in the form that the headers of the request ask for."""
     text = json.dumps(body, separators=(",", ":"))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.simulator.account import trading
-from broker.simulator.account.account import AccountBook
+from broker.simulator.account.book import AccountBook
 from broker.simulator.account.matching import Matching
 from broker.simulator.clock import NANOS
 from broker.simulator.market.market import Scenario, SimulatedMarket
