@@ -132,9 +132,8 @@ def decimal(value: Any, name: str) -> Decimal:
         # By its text, if ever a number comes as JSON's: Decimal(0.1) has 55 digits.
         number = Decimal(str(value))
     except InvalidOperation:
-        raise ValueError(
-            f"{name} is no decimal number: {type(value).__name__} of {len(str(value))} characters"
-        ) from None
+        shape = f"{type(value).__name__} of {len(str(value))} characters"
+        raise ValueError(f"{name} is no decimal number: {shape}") from None
     if not number.is_finite():
         raise ValueError(f"{name} is not a finite number")
     return number
