@@ -112,9 +112,8 @@ class SimulatedVenue:
         self.market.scenario = options.scenario
         self.tokens = set(options.tokens)
         self.faults = FaultRules(random.Random(options.seed), lambda: (clock.now_ns() - now_ns) / NANOS)
-        self.accounts = {
-            name: AccountBook(name, options.balance, now_ns, self.market.prices) for name in options.accounts
-        }
+        prices = self.market.prices
+        self.accounts = {name: AccountBook(name, options.balance, now_ns, prices) for name in options.accounts}
         self.subscriptions: list[Subscription] = []
         self.requests: deque[SeenRequest] = deque(maxlen=REQUESTS_KEPT)
         self.connections = 0

@@ -55,21 +55,12 @@ class Fills:
         factor = self.book.home_factor(spec.instrument)
         cost = (price.ask - price.bid) / 2 * abs(units) * factor
         gain = sum((Decimal(part["realizedPL"]) for _, part in reductions), Decimal(0))
-        filled = self.write(
-            "ORDER_FILL",
-            batch,
-            orderID=order.id,
-            clientOrderID=spec.client.get("id"),
-            instrument=spec.instrument,
-            units=str(units),
-            requestedUnits=str(spec.units),
-            **dict.fromkeys(("price", "fullVWAP"), str(at)),
-            fullPrice=_full_price(price),
-            reason=reason,
-            **money_texts(pl=gain, halfSpreadCost=cost, accountBalance=self.book.balance),
-            **dict.fromkeys(("financing", "commission", "guaranteedExecutionFee"), ZERO),
-            **dict.fromkeys(("gainQuoteHomeConversionFactor", "lossQuoteHomeConversionFactor"), str(factor)),
-        )
+        texts = {"units": str(units), "requestedUnits": str(spec.units), "price": str(at), "fullVWAP": str(at)}
+        texts |= money_texts(pl=gain, halfSpreadCost=cost, accountBalance=self.book.balance)
+        texts |= dict.fromkeys(("financing", "commission", "guaranteedExecutionFee"), ZERO)
+        texts |= dict.fromkeys(("gainQuoteHomeConversionFactor", "lossQuoteHomeConversionFactor"), str(factor))
+        found = {"instrument": spec.instrument, "reason": reason, "fullPrice": _full_price(price), **texts}
+        filled = self.write("ORDER_FILL", batch, orderID=order.id, clientOrderID=spec.client.get("id"), **found)
         self.book.end_order(order, "FILLED")
         order.outcome |= {"fillingTransactionID": filled["id"], "filledTime": filled["time"]}
         self._settle(order, filled, reductions)
@@ -115,17 +106,17 @@ class Fills:
                 self.cancel(linked, "LINKED_TRADE_CLOSED", filled["batchID"])
 
     def _open(self, order: RestingOrder, filled: TransactionPayload, units: Decimal, at: Decimal) -> None:
-        spec = order.spec
+        spec, now_ns = order.spec, self.now_ns
         trade = SimulatedTrade(
             id=filled["id"],
             instrument=spec.instrument,
             initial_units=units,
             units=units,
             price=at,
-            open_time_ns=self.now_ns,
-            initial_margin=money(self.book.margin(spec.instrument, units)),
-            client=dict(spec.trade_client),
+            open_time_ns=now_ns,
         )
+        trade.initial_margin = money(self.book.margin(spec.instrument, units))
+        trade.client = dict(spec.trade_client)
         self.book.add_trade(trade)
         order.outcome["tradeOpenedID"] = trade.id
         part = {"tradeID": trade.id, "units": str(units), "price": str(at), "guaranteedExecutionFee": ZERO}

@@ -128,9 +128,8 @@ def _trade(item: SimulatedTrade, book: AccountBook) -> dict[str, Any]:
     found: dict[str, Any] = {"id": item.id, "instrument": item.instrument, "state": item.state}
     found |= {"price": str(item.price), "openTime": rfc3339(item.open_time_ns)}
     found |= {"initialUnits": str(item.initial_units), "currentUnits": str(item.units)}
-    found |= money_texts(
-        initialMarginRequired=item.initial_margin, realizedPL=item.realized, financing=item.financing
-    )
+    found |= money_texts(initialMarginRequired=item.initial_margin)
+    found |= money_texts(realizedPL=item.realized, financing=item.financing)
     if item.client:
         found["clientExtensions"] = dict(item.client)
     if item.closing_ids:

@@ -1,4 +1,4 @@
-"""Actions of v20's clients on an account: place, replace, cancel, modify and close."""
+"""Actions of v20's clients on an account: place, replace, cancel, modify, close and configure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.book import AccountBook, RestingOrder, SimulatedTrade
+from broker.simulator.account.book import CLOSEOUT_SHARE, AccountBook, RestingOrder, SimulatedTrade
 from broker.simulator.account.matching import Made, Matching
 from broker.simulator.v20.answers import RefusalError, absent, invalid
 from broker.simulator.v20.order_requests import (
-    DEPENDENT_TYPES,
     DEPENDENTS,
-    Json,
     OrderSpec,
     RejectError,
     extensions,
     number,
     parse_order,
+    text,
 )
 
 _ECHOED_DEPENDENT = ("tradeID", "price", "distance", "timeInForce", "gtdTime", "clientExtensions")
@@ -174,6 +173,46 @@ def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any) -> O
     return spec
 
 
+def configure(rules: Matching, body: Any) -> dict[str, Any]:
+    """`PATCH configuration`.
+
+    Raises:
+        RefusalError: 400, with a reject transaction where the request could be read.
+    """
+    if not isinstance(body, Mapping):
+        raise invalid("configureAccountBody")
+    asked = {name: str(body[name]) for name in ("alias", "marginRate") if body.get(name) is not None}
+    try:
+        # Both are read and checked before either is set.
+        alias = text(body, "alias", rules.book.alias, where="")
+        was = rules.book.margin_rate
+        rate = number(body, "marginRate", "MARGIN_RATE", where="") if "marginRate" in asked else was
+        _check_margin(rules, asked, rate)
+    except RejectError as error:
+        rejected = rules.fills.write("CLIENT_CONFIGURE_REJECT", **asked, rejectReason=error.reason)
+        shown = {"clientConfigureRejectTransaction": rejected, "lastTransactionID": rules.book.last_id}
+        raise RefusalError(400, shown | _words(error.reason)) from None
+    rules.book.alias, rules.book.margin_rate = alias, rate
+    written = rules.fills.write("CLIENT_CONFIGURE", **asked)
+    return {"clientConfigureTransaction": written, "lastTransactionID": rules.book.last_id}
+
+
+def _check_margin(rules: Matching, asked: Mapping[str, str], rate: Decimal) -> None:
+    """Refuse a rate that would close open positions."""
+    if not asked:
+        raise RejectError("CLIENT_CONFIGURE_DATA_MISSING")
+    if not 0 < rate <= 1:
+        raise RejectError("MARGIN_RATE_INVALID")
+    # A lower rate frees margin, and cannot hurt.
+    if rate <= rules.book.margin_rate:
+        return
+    used, equity = rules.book.margin_used(rate), rules.book.equity()
+    if used * CLOSEOUT_SHARE >= equity:
+        raise RejectError("MARGIN_RATE_WOULD_TRIGGER_CLOSEOUT")
+    if used > equity:
+        raise RejectError("MARGIN_RATE_WOULD_TRIGGER_MARGIN_CALL")
+
+
 def waiting(book: AccountBook, specifier: str) -> RestingOrder | None:
     """Pending order of an id, or of `@` and a client id."""
     if specifier.startswith("@"):
@@ -201,15 +240,15 @@ def _new_extensions(body: Any) -> dict[str, str]:
     raise invalid("clientExtensions")
 
 
-def _extensions(raw: Json, key: str) -> dict[str, str]:
+def _extensions(raw: Mapping[str, Any], key: str) -> dict[str, str]:
     try:
         return extensions(raw, key)
     except (RefusalError, RejectError):
         raise invalid(key) from None
 
 
-def _units(text: str, field: str) -> Decimal:
-    units = number({field: text}, field, "UNITS", where="")
+def _units(amount: str, field: str) -> Decimal:
+    units = number({field: amount}, field, "UNITS", where="")
     if units <= 0 or units != units.to_integral_value():
         raise invalid(field)
     return units
@@ -225,10 +264,16 @@ def _close_rejected(rules: Matching, name: str, status: int, reject: str, **clos
 
 
 def _rejected(
-    rules: Matching, raw: Json, reject: str, *, name: str = "order", reason: str = "CLIENT_ORDER", **extra: Any
+    rules: Matching,
+    raw: Mapping[str, Any],
+    reject: str,
+    *,
+    name: str = "order",
+    reason: str = "CLIENT_ORDER",
+    **extra: Any,
 ) -> RefusalError:
     kind = raw.get("type", "MARKET")
-    names = _ECHOED_DEPENDENT if kind in DEPENDENT_TYPES else _ECHOED
+    names = _ECHOED_DEPENDENT if kind in DEPENDENTS.values() else _ECHOED
     # As texts, whatever they came as: the log of v20 has no other numbers.
     echoed = {key: raw[key] if isinstance(raw[key], Mapping) else str(raw[key]) for key in names if key in raw}
     status = 404 if reject.endswith("DOESNT_EXIST") else 400
@@ -238,5 +283,8 @@ def _rejected(
 def _refused(rules: Matching, name: str, kind: str, reject: str, status: int, **fields: Any) -> RefusalError:
     """Write a reject transaction; return the refusal that shows it as `{name}RejectTransaction`."""
     written = rules.fills.write(f"{kind}_REJECT", **fields, rejectReason=reject)
-    words = {"errorCode": reject, "errorMessage": _MESSAGES.get(reject, reject.replace("_", " ").capitalize())}
-    return RefusalError(status, rules.acted({f"{name}RejectTransaction": written}) | words)
+    return RefusalError(status, rules.acted({f"{name}RejectTransaction": written}) | _words(reject))
+
+
+def _words(reject: str) -> dict[str, str]:
+    return {"errorCode": reject, "errorMessage": _MESSAGES.get(reject, reject.replace("_", " ").capitalize())}

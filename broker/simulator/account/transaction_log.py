@@ -90,10 +90,8 @@ def changes(book: AccountBook, query: Query) -> dict[str, Any]:
         return [payloads.order(book.orders[item]) for item in dict.fromkeys(ids)]
 
     def trades(parts: Iterable[dict[str, str]]) -> list[dict[str, Any]]:
-        return [
-            payloads.trade_summary(book.trades[item], book)
-            for item in dict.fromkeys(part["tradeID"] for part in parts)
-        ]
+        ids = dict.fromkeys(part["tradeID"] for part in parts)
+        return [payloads.trade_summary(book.trades[item], book) for item in ids]
 
     entries = book.log[after:]
     fills = [entry for entry in entries if entry["type"] == "ORDER_FILL"]

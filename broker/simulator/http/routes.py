@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from broker.simulator.account import configuration, payloads, trading, transaction_log
+from broker.simulator.account import payloads, trading, transaction_log
 from broker.simulator.account.book import RestingOrder, SimulatedTrade, TransactionPayload
 from broker.simulator.account.matching import Matching
 from broker.simulator.clock import rfc3339
@@ -94,16 +94,11 @@ def _book(call: RequestContext, kind: str) -> Json:
 def _matching(call: RequestContext, usual: str, usual_items: list[Item], every: Mapping[str, Item]) -> list[Item]:
     """Filter orders or trades by the query, the newest first; `usual` is the state that is meant without one."""
     state, wanted, name = call.query.get("state", usual), call.query.get("ids"), call.query.get("instrument")
-    ids = set(wanted.split(",")) if wanted else every.keys()
     before = whole(call.query["beforeID"], "beforeID") if "beforeID" in call.query else math.inf
-    found = [
-        item
-        for item in (usual_items if state == usual else every.values())
-        if state in ("ALL", item.state)
-        and item.id in ids
-        and name in (None, item.instrument)
-        and int(item.id) < before
-    ]
+    found = usual_items if state == usual else [item for item in every.values() if state in ("ALL", item.state)]
+    if wanted:
+        found = [item for item in found if item.id in wanted.split(",")]
+    found = [item for item in found if name in (None, item.instrument) and int(item.id) < before]
     return found[::-1][: call.count]
 
 
@@ -122,7 +117,7 @@ ROUTES: dict[str, Endpoint] = {
     "GET ~": lambda call: call.read(account=payloads.account(call.book)),
     "GET ~/summary": lambda call: call.read(account=payloads.summary(call.book)),
     "GET ~/instruments": _instruments,
-    "PATCH ~/configuration": lambda call: configuration.configure(call.rules, call.body),
+    "PATCH ~/configuration": lambda call: trading.configure(call.rules, call.body),
     "GET ~/changes": lambda call: call.read(**transaction_log.changes(call.book, call.query)),
     "POST ~/orders": lambda call: trading.place(call.rules, call.body),
     "GET ~/orders": lambda call: _orders(call, _matching(call, "PENDING", call.book.pending(), call.book.orders)),

@@ -75,13 +75,10 @@ class OrderSpec:
             fields |= {"instrument": self.instrument, "units": str(self.units), "positionFill": self.position_fill}
         if self.type != "MARKET":
             fields["triggerCondition"] = "DEFAULT"
-        given = {
-            "price": self.price,
-            "priceBound": self.price_bound,
-            "distance": self.distance,
-            "gtdTime": self.gtd_time,
-        }
-        fields |= {name: str(value) for name, value in given.items() if value is not None}
+        if self.gtd_time is not None:
+            fields["gtdTime"] = self.gtd_time
+        amounts = {"price": self.price, "priceBound": self.price_bound, "distance": self.distance}
+        fields |= {name: str(value) for name, value in amounts.items() if value is not None}
         parts = {"clientExtensions": self.client, "tradeClientExtensions": self.trade_client, **self.on_fill}
         # Copies: a later change of an order's extensions must not reach its create transaction in the log.
         return fields | {name: dict(part) for name, part in parts.items() if part}
