@@ -42,8 +42,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 
 from broker.events.catalogue import CATALOGUE
-from broker.events.events import OrderTransition
-from broker.events.orders import LATENCY_S
+from broker.events.orders import LATENCY_S, OrderTransition
 from producer.emitter import Emitter
 from producer.settings import TelemetrySettings
 from producer.stream.client import TelemetryStream

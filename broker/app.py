@@ -13,7 +13,7 @@ from time import monotonic
 from broker.account_wiring import Shard, opened, run_desks
 from broker.api.forwarding.address import address_of
 from broker.config import Config
-from broker.events.events import Lifecycle
+from broker.events.process import Lifecycle
 from broker.orders.conditions import Conditions
 from broker.watchdog import Watchdog
 from broker.wiring import SERVING, Parts, build

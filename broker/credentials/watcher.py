@@ -20,7 +20,7 @@ from broker.api.http.tls import load
 from broker.config import CredentialSettings
 from broker.credentials.generation import CertificatePair, Generation, GenerationError, current, read_generation
 from broker.credentials.volume import looks_at
-from broker.events.events import CredentialReload, CredentialSample
+from broker.events.process import CredentialReload, CredentialSample
 from broker.history.database import Database, DatabaseUnavailableError, LoginRefusedError
 from broker.orders.conditions import Conditions
 from broker.venue.errors import NotAuthorizedError, VenueError

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.channel import Channel
-from broker.events.events import HistorySample
+from broker.events.process import HistorySample
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
 from broker.history.rows import Rows, rows_of

@@ -9,11 +9,11 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from broker.domain import Order, OrderRequest
-from broker.events.events import DuplicateRequest
+from broker.events.orders import DuplicateRequest
 from broker.orders.engine import Tenure
 from broker.orders.errors import ClientIdConflictError
 from broker.orders.model.order_record import Action, Entry, is_same
-from broker.venue.rest.client import Emit
+from producer.emitter import Emit
 
 CLOSES = frozenset({Action.CLOSE_POSITION, Action.CLOSE_TRADE})
 

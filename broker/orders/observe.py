@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
-from broker.events.events import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
+from broker.events.orders import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
 from broker.orders.model.order_record import Action, Entry
 from broker.venue.v20.reasons import label
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from broker.domain import Account, OrderStatus
-from broker.events.events import (
+from broker.events.orders import OrderSample, PositionSample, TradingStateSample
+from broker.events.process import QueueSample
+from broker.events.venue import (
     AccountSample,
     CircuitSample,
-    OrderSample,
-    PositionSample,
     PriceSample,
-    QueueSample,
     StreamSample,
     ThrottleSample,
-    TradingStateSample,
     TransactionLag,
 )
 from broker.orders.checks.context import Pretrade
@@ -28,8 +24,8 @@ from broker.venue.rest.client import VenueRest
 from broker.venue.streams.line_stream import LineStream
 from broker.venue.streams.quote_book import QuoteBook
 from broker.venue.streams.transaction_feed import TransactionFeed
+from producer.emitter import Emit
 
-Emit = Callable[[tuple[Any, ...]], None]
 SAMPLED_BY_DEFAULT = 20
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from time import perf_counter
 
 from broker.domain import Account, Order, OrderRequest, OrderStatus, Position, Quote, Side
-from broker.events.events import CancelAnswered
+from broker.events.orders import CancelAnswered
 from broker.orders.cancel import cancel
 from broker.orders.checks.dry_run import Trial, market_now, trial
 from broker.orders.checks.prices import Prices
@@ -36,9 +36,10 @@ from broker.orders.store.index import OPEN
 from broker.orders.store.journal_format import TradingState
 from broker.orders.store.tail import Change, changes
 from broker.orders.updates import Missed, Updates
-from broker.venue.rest.client import Emit, TokenSource, VenueRest
+from broker.venue.rest.client import TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
+from producer.emitter import Emit
 from producer.health import Condition
 
 

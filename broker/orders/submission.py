@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic, perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from broker.domain import OrderStatus
-from broker.events.events import OrderAcknowledged, OrderStage
+from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders.model.order_record import Action, Entry
 from broker.orders.recovery.unknown_orders import Resolver
 from broker.orders.store.journal import JournalError
@@ -24,8 +24,8 @@ from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import Call
 from broker.venue.v20.parse import Answer, parse_answer
+from producer.emitter import Emit
 
-Emit = Callable[[tuple[Any, ...]], None]
 log = logging.getLogger(__name__)
 
 

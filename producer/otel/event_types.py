@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from producer.declare import Event, Instrument
+from producer.declare import Event, Label, Measure, MetricInstrument
 
 MAX_TYPES = 200
 """Types that a bridge makes; the sidecar takes 256 a stream (`telemetry.max_event_types`)."""
@@ -49,7 +49,7 @@ def contract_name(text: str, longest: int) -> str:
     return name if name[:1].isalpha() else ("x" + name)[:longest]
 
 
-def measured_event(instrument: Instrument, keys: Iterable[str]) -> tuple[Event, Shape]:
+def measured_event(instrument: MetricInstrument, keys: Iterable[str]) -> tuple[Event, Shape]:
     """The event type of an instrument whose measurements have the attributes `keys`, and how one is made.
 
     Of keys that mean the same name the first in the alphabet stays.
@@ -60,10 +60,10 @@ def measured_event(instrument: Instrument, keys: Iterable[str]) -> tuple[Event, 
     value = VALUE
     while value in labels:
         value += "_"
-    hints = {**dict.fromkeys(labels, str), value: float}
+    hints = {**dict.fromkeys(labels, Label[str]), value: Measure[float]}
     kind = type("Measurement", (tuple,), {"__slots__": (), "_fields": tuple(hints), "__annotations__": hints})
     measured = replace(instrument, labels=tuple(labels), measure=value)
-    event = Event(kind, instrument.name, labels=tuple(labels), measures=(value,), instruments=(measured,))
+    event = Event(kind, instrument.name, instruments=(measured,))
     return event, Shape(kind, tuple(labels.values()))
 
 
@@ -92,7 +92,7 @@ class Budget:
 class Shapes:
     """The event types of one instrument, each declared at the first measurement that has its attributes."""
 
-    def __init__(self, instrument: Instrument, producer: Declares, budget: Budget) -> None:
+    def __init__(self, instrument: MetricInstrument, producer: Declares, budget: Budget) -> None:
         self.instrument = instrument
         self._producer = producer
         self._budget = budget

@@ -14,7 +14,7 @@ from producer.declare import (
     DeclarationError,
     Gauge,
     Histogram,
-    Instrument,
+    MetricInstrument,
     UpDownCounter,
     sound_bounds,
 )
@@ -84,7 +84,7 @@ class BridgeMeterProvider(api.MeterProvider):
         """A meter. An instrument's name means the same in all of them, as it does on a page of metrics."""
         return _BridgeMeter(self, name, version=version, schema_url=schema_url)
 
-    def shapes(self, wanted: Instrument) -> Shapes | None:
+    def shapes(self, wanted: MetricInstrument) -> Shapes | None:
         """The event types of an instrument; None where its name means another kind, unit or buckets already."""
         with self._budget.lock:
             found = self._shapes.setdefault(wanted.name, Shapes(wanted, self._producer, self._budget))
@@ -127,7 +127,7 @@ class _BridgeMeter(api.NoOpMeter):
         super().__init__(name, **about)
         self._provider = provider
 
-    def _front(self, made: type[_Front], wanted: Instrument) -> Any:
+    def _front(self, made: type[_Front], wanted: MetricInstrument) -> Any:
         shapes = self._provider.shapes(wanted)
         return made(shapes) if shapes is not None else None
 
@@ -173,7 +173,7 @@ class _BridgeMeter(api.NoOpMeter):
         self._watch(Gauge(**_about(name, unit, description)), callbacks, sums=False)
         return super().create_observable_gauge(name, callbacks, unit, description)
 
-    def _watch(self, wanted: Instrument, callbacks: Sequence[Callback] | None, *, sums: bool) -> None:
+    def _watch(self, wanted: MetricInstrument, callbacks: Sequence[Callback] | None, *, sums: bool) -> None:
         shapes = self._provider.shapes(wanted)
         if shapes is not None and callbacks:
             self._provider.watch(Observed(shapes, callbacks, sums=sums))

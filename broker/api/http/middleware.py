@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.api.forwarding.peer import DEADLINE_HEADER
 from broker.api.http.problem import Problem, response_of
 from broker.api.process_metrics import ROUTE as METRICS_ROUTE
-from broker.events.events import HttpRequest
+from broker.events.process import HttpRequest
 from producer.trace import current_trace, parse_traceparent
 
 _LOG = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from broker.api.schemas.requests import (
 )
 from broker.api.schemas.responses import OrderList, OrderView, ProblemView, TrialView, order_view, trial_view
 from broker.domain import Order, OrderStatus
-from broker.events.events import OrderStage
+from broker.events.orders import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.placed import Placed
 

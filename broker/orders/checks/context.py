@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from time import monotonic, perf_counter
-from typing import Any
 
 from msgspec.structs import replace
 
 from broker.domain import OrderRequest
-from broker.events.events import OrderStage, RiskCheck, RiskPassed, RiskUtilisation
+from broker.events.orders import OrderStage, RiskCheck, RiskPassed, RiskUtilisation
 from broker.orders.checks import risk
 from broker.orders.settings import OrderSettings, RiskLimits
 from broker.orders.store.index import OPEN
 from broker.orders.store.order_store import Keeper
 from broker.venue.rest.rate_limit import Bucket
 from broker.venue.streams.quote_book import QuoteBook
+from producer.emitter import Emit
 
-Emit = Callable[[tuple[Any, ...]], None]
 ACCOUNT = ""
 """Key of the account's own bucket; no client has an empty id."""
 

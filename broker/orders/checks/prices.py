@@ -8,14 +8,15 @@ from time import monotonic
 from typing import Any
 
 from broker.domain import Quote
-from broker.events.events import ClockSample
+from broker.events.venue import ClockSample
 from broker.orders.errors import NotReadyError
-from broker.venue.rest.client import Emit, TokenSource, VenueRest
+from broker.venue.rest.client import TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
 from broker.venue.streams.quote_book import QuoteBook
 from broker.venue.v20.transactions import parse_time
 from pod_runtime.secret import Secret
+from producer.emitter import Emit
 
 FIRST_PRICES_S = 10.0
 PENDING_S = 0.25

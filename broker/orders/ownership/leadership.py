@@ -8,7 +8,7 @@ from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Any
 
-from broker.events.events import DrainEnded
+from broker.events.process import DrainEnded
 from broker.orders.dependencies import Surroundings
 from broker.orders.engine import Tenure
 from broker.orders.ownership.lease import Lease

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from time import time
-from typing import Any
 
 from broker.domain import OrderStatus, Position
-from broker.events.events import ReconcileMismatch, ReconcileRun
+from broker.events.venue import ReconcileMismatch, ReconcileRun
 from broker.orders.store.order_store import Keeper
 from broker.venue.errors import VenueError
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20.parse import Trade, VenueOrder
+from producer.emitter import Emit
 
-Emit = Callable[[tuple[Any, ...]], None]
 TRIES = 5
 
 

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from broker.events.events import JournalSync
+from broker.events.orders import JournalSync
 from broker.orders.store.disk_sync import Disk
 from broker.orders.store.journal_format import KIND, VERSION
 from pod_runtime.atomic_file import fsync_directory
 from pod_runtime.framing import HEADER_BYTES, FormatError, Record, file_header, file_version, frame, records
+from producer.emitter import Emit
 
 SUFFIX = ".journal"
-Emit = Callable[[tuple[Any, ...]], None]
 
 
 class JournalError(Exception):

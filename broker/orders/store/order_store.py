@@ -18,7 +18,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from broker.domain import Instrument, Order, OrderStatus
-from broker.events.events import ReconcileMismatch, StreamDecodeError, TradingStateChanged
+from broker.events.orders import TradingStateChanged
+from broker.events.venue import ReconcileMismatch, StreamDecodeError
 from broker.orders import observe as narrative
 from broker.orders.model import transitions as outcome
 from broker.orders.model.ids import parse_tag
@@ -30,8 +31,8 @@ from broker.orders.store.journal import Journal, JournalError
 from broker.orders.store.journal_format import Control, TradingState
 from broker.venue.v20.parse import VenueOrder, parse_order
 from broker.venue.v20.transactions import Transaction, decimal
+from producer.emitter import Emit
 
-Emit = Callable[[tuple[Any, ...]], None]
 EXTERNAL = "external"
 log = logging.getLogger(__name__)
 

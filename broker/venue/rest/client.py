@@ -13,15 +13,8 @@ from typing import Any, Self
 import aiohttp
 
 from broker.domain import Account, Instrument, Position, Quote
-from broker.events.events import (
-    ApiError,
-    ApiRequest,
-    ApiRetry,
-    ConnectionOpened,
-    ConnectionStatus,
-    OrderStage,
-    TooManyRequests,
-)
+from broker.events.orders import OrderStage
+from broker.events.venue import ApiError, ApiRequest, ApiRetry, ConnectionOpened, ConnectionStatus, TooManyRequests
 from broker.venue import errors
 from broker.venue.rest.answer import WORDS, judge
 from broker.venue.rest.connection_pool import ConnectionPool, Lane
@@ -31,10 +24,10 @@ from broker.venue.v20 import parse as wire
 from broker.venue.v20.order_requests import Call
 from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
+from producer.emitter import Emit
 
 TokenSource = Callable[[], Secret | None]
 Hindrance = Callable[[], str | None]
-Emit = Callable[[tuple[Any, ...]], None]
 CONNECT_SHARE = 0.3
 """Of a request's deadline, for getting a connection: less than the gap between two owners of the account."""
 NO_TURN = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,14 +16,14 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from broker.events.events import ConnectionOpened
+from broker.events.venue import ConnectionOpened
 from broker.venue.errors import NotSentError
 from broker.venue.rest.rate_limit import Precedence, Throttle
+from producer.emitter import Emit
 
 BEAT_S = 1.0
 """Between openings that no request waits for; half of the venue's pace is left to the streams."""
 KEEP_ALIVE_S = 300.0
-Emit = Callable[[tuple[Any, ...]], None]
 
 
 @dataclass(slots=True, eq=False)

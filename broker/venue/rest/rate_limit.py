@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from broker.events.events import ThrottleWait
+from broker.events.venue import ThrottleWait
 
 
 class Precedence(IntEnum):

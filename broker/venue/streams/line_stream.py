@@ -10,12 +10,13 @@ from typing import Any
 
 import aiohttp
 
-from broker.events.events import ConnectionStatus, StreamDecodeError, StreamReconnected
-from broker.venue.rest.client import Emit, TokenSource, VenueRest
+from broker.events.venue import ConnectionStatus, StreamDecodeError, StreamReconnected
+from broker.venue.rest.client import TokenSource, VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
 from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
+from producer.emitter import Emit
 
 HTTP_OK = 200
 UNAUTHORIZED = frozenset({401, 403})

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from broker.events.events import StreamGap
-from broker.venue.rest.client import Emit
+from broker.events.venue import StreamGap
 from broker.venue.streams.stream_state import last_without_gap
 from broker.venue.v20.parse import Page
 from broker.venue.v20.transactions import Transaction, parse_transaction
+from producer.emitter import Emit
 
 HOLE_TRIES = 5
 HOLE_WAIT_S = 0.2

@@ -18,7 +18,7 @@ from pathlib import Path
 import uvloop
 
 from broker.events.catalogue import CATALOGUE
-from broker.events.events import OrderTransition
+from broker.events.orders import OrderTransition
 from producer.emitter import Emitter
 from producer.settings import TelemetrySettings
 from producer.stream.client import TelemetryStream

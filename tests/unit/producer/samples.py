@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from producer.declare import Catalogue, Counter, Event, Histogram, Log
+from producer.declare import Catalogue, Counter, Event, Histogram, Label, Log, Measure
 from producer.emitter import Emitter
 from producer.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -14,12 +14,12 @@ START_NS = 1_700_000_000_000_000_000
 class Sale(NamedTuple):
     """Somebody bought."""
 
-    shop: str
-    price: float
+    shop: Label[str]
+    price: Measure[float]
     number: int
     paid: bool
     note: str | None
-    discount: float | None
+    discount: Measure[float | None]
 
 
 class Chatter(NamedTuple):
@@ -31,11 +31,9 @@ class Chatter(NamedTuple):
 SALE = Event(
     Sale,
     "shop.sale",
-    labels=("shop",),
-    measures=("price", "discount"),
     instruments=(
-        Counter(name="shop.sales", description="Sales.", labels=("shop",)),
-        Histogram(name="shop.price", description="Prices.", labels=("shop",), measure="price", buckets=(1.0, 10.0)),
+        Counter("shop.sales", description="Sales."),
+        Histogram("shop.price", description="Prices.", measure="price", buckets=(1.0, 10.0)),
     ),
     log=Log(pb.SEVERITY_INFO, "Sold"),
     reserved=True,

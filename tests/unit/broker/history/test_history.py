@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker.domain import OrderStatus, Side
-from broker.events.events import HistorySample
+from broker.events.process import HistorySample
 from broker.history import tables
 from broker.history.archive import (
     FILLS,

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
-from broker.events.events import HttpRequest, OrderStage
+from broker.events.orders import OrderStage
+from broker.events.process import HttpRequest
 from broker.orders.store.journal_format import TradingState
 from producer.trace import current_trace
 from tests.unit.broker.api.conftest import Client
