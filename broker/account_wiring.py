@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from broker.config import Config
 from broker.events.catalogue import CATALOGUE
+from broker.events.settings import BrokerTelemetrySettings
 from broker.history.archive import Archive
 from broker.history.backfill import Backfill
 from broker.history.database import Database
@@ -27,7 +28,6 @@ from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from producer.emitter import Emitter
 from producer.health import Condition
-from producer.settings import TelemetrySettings
 from producer.stream.client import TelemetryStream
 
 
@@ -87,7 +87,7 @@ def spread_of(config: Config) -> Spread | None:
     return Spread(share=share_of(len(accounts), config.orders.replicas), orphan_s=config.orders.orphan_s)
 
 
-def own_telemetry(settings: TelemetrySettings, account: str) -> TelemetrySettings:
+def own_telemetry(settings: BrokerTelemetrySettings, account: str) -> BrokerTelemetrySettings:
     """A producer for the account: its series and its ledger are its own."""
     return replace(
         settings,
@@ -115,7 +115,12 @@ def build_shard(
     stream: TelemetryStream | None = None
     if spread is not None:
         conditions, settings = Conditions(utc_now), own_telemetry(config.telemetry, account)
-        emitter = Emitter(settings, catalogue=CATALOGUE, resource={**resource, "broker.account": account})
+        emitter = Emitter(
+            settings,
+            catalogue=CATALOGUE,
+            resource={**resource, "broker.account": account},
+            constant_labels=settings.constant_labels,
+        )
         stream = TelemetryStream(emitter, settings, lambda: shard.own_health())  # noqa: PLW0108 - it does not exist yet
     venue_settings, orders = replace(config.venue, account=account, further_accounts=()), order_settings(config)
     venue = _venue(venue_settings, access, emitter, lease_s=orders.lease_s, beside=beside)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.api.settings import ApiSettings
+from broker.events.settings import BrokerTelemetrySettings
 from broker.history.settings import HistorySettings
 from broker.orders.settings import OrderSettings
 from broker.venue.settings import VenueSettings
 from pod_runtime.config import load, setting
-from producer.settings import TelemetrySettings
 
 PREFIX = "BROKER"
 
@@ -53,7 +53,7 @@ class Config:
     venue: VenueSettings = setting(doc="where the venue is, and which account is traded")
     api: ApiSettings = setting(doc="the order API")
     orders: OrderSettings = setting(doc="the order path and its limits")
-    telemetry: TelemetrySettings = setting(doc="the way to the sidecar")
+    telemetry: BrokerTelemetrySettings = setting(doc="the way to the sidecar")
     history: HistorySettings = setting(doc="the database of orders, fills and transactions")
     credentials: CredentialSettings = setting(doc="where secrets appear")
     watchdog: WatchdogSettings = setting(doc="when a stalled process ends itself")

@@ -83,7 +83,12 @@ def build(config: Config, address: str = "") -> Parts:
         OSError: a spool's directory cannot be used.
     """
     resource = {"service.name": "broker", "service.version": VERSION}
-    emitter = Emitter(config.telemetry, catalogue=CATALOGUE, resource=resource)
+    emitter = Emitter(
+        config.telemetry,
+        catalogue=CATALOGUE,
+        resource=resource,
+        constant_labels=config.telemetry.constant_labels,
+    )
     conditions = Conditions(utc_now)
     shards: list[Shard] = []
     stream = TelemetryStream(emitter, config.telemetry, lambda: health(conditions, shards))
@@ -169,7 +174,7 @@ def _credentials(
         asks_peers=config.orders.standby == "forward",
         conditions=conditions,
         emit=emitter.emit,
-        announce=stream,
+        announce=stream.control,
         clock=utc_now,
     )
 

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from producer.ledger import Ledger
+from producer.health import EventLedger
 
 ROUTE = "/metrics"
 
@@ -24,7 +24,7 @@ ROUTE = "/metrics"
 class Carriage:
     """How one emitter of the process stands: its ledger, and whether the sidecar has welcomed its stream."""
 
-    ledger: Ledger
+    ledger: EventLedger
     connected: bool
 
 
@@ -53,7 +53,7 @@ def families(version: str, carriages: Sequence[Carriage]) -> Iterator[Metric]:
     yield _by_reason(
         "broker_emitter_mended_values",
         "Values left out of events because they did not fit their column.",
-        [ledger.mended for ledger in ledgers],
+        [ledger.coerced for ledger in ledgers],
     )
     yield GaugeMetricFamily(
         "broker_emitter_spool_bytes",

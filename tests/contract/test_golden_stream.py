@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from pod_runtime.framing import file_version, records
-from producer.stream.columns import encode, kinds
+from producer.stream.columns import encode_batch, event_schemas
 from sidecar.ingest.definition import check_define, event_type
 from sidecar.ingest.validate import Limits, check_batch, check_cover, check_group, check_hello
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -36,7 +36,7 @@ def spoken() -> list[pb.PublishRequest]:
         (2, START_NS + 5, bytes(range(25)), "grüezi"),
         (1, START_NS - 7, None, "south", -1.0, -(1 << 40), False, "note", 0.25),
     ]
-    said = pb.PublishRequest(batch=pb.Batch.FromString(encode(8, rows, kinds(defines), Counter())))
+    said = pb.PublishRequest(batch=pb.Batch.FromString(encode_batch(8, rows, event_schemas(defines), Counter())))
     return [pb.PublishRequest(hello=hello), *(pb.PublishRequest(define=item) for item in defines), said]
 
 

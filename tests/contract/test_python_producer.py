@@ -71,7 +71,7 @@ meter.create_observable_gauge("bakery.heat", [lambda _: [Observation(230, {"oven
 meter.create_observable_counter("bakery.power", [lambda _: [Observation(40), Observation(2, {"oven": "left"})]], "J")
 meter.create_up_down_counter("bakery.queue").add(3)
 meter.create_histogram("bakery.duration", "s").record(7, {"kind": "rye"})
-installed = bridge.install("bakery", socket=socket, spool_directory=spool, observe_s=0.05)
+installed = otel.install("bakery", socket=socket, spool_directory=spool, observe_s=0.05)
 meter.create_histogram("bakery.duration", "s").record(7, {"kind": "rye"})
 meter.create_up_down_counter("bakery.queue").add(3)
 while installed.ledger().acknowledged < 6: time.sleep(0.01)
@@ -80,7 +80,7 @@ sys.stdin.read()
 """
 KILLED = """
 from opentelemetry.metrics import get_meter
-bridge.install("bakery", socket=socket, spool_directory=spool)
+otel.install("bakery", socket=socket, spool_directory=spool)
 loaves = get_meter("bakery").create_counter("bakery.loaves")
 for number in range(1000):
     loaves.add(1, {"kind": "rye"} if number % 2 else {"kind": "rye", "oven": "left"})
@@ -88,12 +88,12 @@ for number in range(1000):
 os.kill(os.getpid(), signal.SIGKILL)
 """
 SUCCESSOR = """
-bridge.install("bakery", socket=socket, spool_directory=spool)
+otel.install("bakery", socket=socket, spool_directory=spool)
 """
 HEAD = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from producer.otel import install as bridge
+from producer import otel
 socket, spool = map(Path, sys.argv[1:])
 """
 

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from jsonschema import Draft202012Validator
 
-from producer.settings import TelemetrySettings
+from broker.events.settings import BrokerTelemetrySettings
 from tests.integration.api.broker_process import ROOT, Stand, standing, start
 from tests.unit.broker.certificates import make_pair
 from tests.unit.broker.secret_volume import KEYS, keys_file, publish, usual_files, venue_file
@@ -304,7 +304,7 @@ def test_effective_configuration_is_the_file_it_would_be_read_from(tmp_path: Pat
     assert ended.returncode == 0, ended.stderr
     table = tomllib.loads(ended.stdout)
     assert table["api"]["port"] == 8080
-    assert table["telemetry"]["socket"] == str(TelemetrySettings().socket)
+    assert table["telemetry"]["socket"] == str(BrokerTelemetrySettings().socket)
 
     path.write_text(ended.stdout)
     assert run("--config", str(path), "--check-config").stdout == ended.stdout

@@ -11,7 +11,7 @@ import pytest
 
 from broker.events.catalogue import CATALOGUE
 from producer.declare import Column, Event
-from producer.stream.columns import encode, kinds
+from producer.stream.columns import encode_batch, event_schemas
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
 from sidecar.ingest.definition import event_type
@@ -48,9 +48,9 @@ def batch() -> StoredBatch:
     defines = CATALOGUE.defines({"broker": "oanda"})
     codes = {item.name: item.event_id for item in defines}
     made = [row for event in LOGGED for row in rows(event, codes[event.name])]
-    mended: Counter[tuple[str, str]] = Counter()
-    stored = pb.Batch.FromString(encode(1, made, kinds(defines), mended))
-    assert not mended
+    coerced: Counter[tuple[str, str]] = Counter()
+    stored = pb.Batch.FromString(encode_batch(1, made, event_schemas(defines), coerced))
+    assert not coerced
     return StoredBatch(
         end=Position(1, 10),
         session=Session(producer_id="broker", session_id="every", resource=(("service.name", "broker"),)),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
 from tests.unit.producer.fake_sidecar import SidecarFake, listening, until
-from tests.unit.producer.samples import SHOP, START_NS, Chatter, emitter, sale, settings
+from tests.unit.producer.samples import SHOP, START_NS, VISIT, Chatter, Visit, emitter, sale, settings, unlock
 
 SINCE = datetime(2026, 1, 2, tzinfo=UTC)
 FAST: dict[str, Any] = {
@@ -33,7 +32,7 @@ def venue_is_away() -> list[Condition]:
 
 @asynccontextmanager
 async def streaming(place: Path, made: Emitter, **changes: Any) -> AsyncIterator[TelemetryStream]:
-    stream = TelemetryStream(made, settings(place, **{**FAST, **changes}), venue_is_away, chance=lambda: 0.5)
+    stream = TelemetryStream(made, settings(place, **{**FAST, **changes}), venue_is_away)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(stream.run(stop))
@@ -178,8 +177,8 @@ async def test_a_failed_volume_is_a_condition(tmp_path: Path) -> None:
 async def test_news_of_secrets_is_told_again_on_each_stream(tmp_path: Path) -> None:
     made, fake = emitter(tmp_path), SidecarFake(break_every=1)
     async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made) as stream:
-        stream.secrets_applied(4)
-        stream.secrets_rejected(5, "venue", "authentication_failed", "the venue answered 401")
+        stream.control.secrets_applied(4)
+        stream.control.secrets_rejected(5, "venue", "authentication_failed", "the venue answered 401")
         await until(lambda: len(fake.news) == 2)
         fake.news.clear()
         made.emit(sale())
@@ -193,8 +192,8 @@ async def test_news_of_secrets_is_told_again_on_each_stream(tmp_path: Path) -> N
 async def test_a_generation_that_is_applied_ends_an_older_refusal(tmp_path: Path) -> None:
     made, fake = emitter(tmp_path), SidecarFake()
     async with streaming(tmp_path, made, drain_s=0.1) as stream:
-        stream.secrets_rejected(5, "venue", "authentication_failed", "")
-        stream.secrets_applied(6)
+        stream.control.secrets_rejected(5, "venue", "authentication_failed", "")
+        stream.control.secrets_applied(6)
         async with listening(fake, tmp_path / "run" / "t.sock"):
             await until(lambda: fake.news)
     assert [item.WhichOneof("message") for item in fake.news] == ["secrets_applied"]
@@ -204,8 +203,7 @@ async def test_what_a_killed_predecessor_left_is_delivered_in_its_own_session(tm
     dead = emitter(tmp_path, session_id="dead")
     for number in range(700):
         dead.emit(sale(number))
-    assert dead.spool._session_lock is not None
-    os.close(dead.spool._session_lock)
+    unlock(dead)
     made, fake = emitter(tmp_path), SidecarFake()
     async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
         made.emit(sale())
@@ -220,8 +218,7 @@ async def test_a_gap_in_what_is_left_begins_a_new_stream_behind_it(tmp_path: Pat
     dead = emitter(tmp_path, session_id="dead", segment_bytes=1 << 16, spool_bytes=1 << 20)
     for number in range(4000):
         dead.emit(sale(number))
-    assert dead.spool._session_lock is not None
-    os.close(dead.spool._session_lock)
+    unlock(dead)
     _, second, third, *_ = sorted(dead.spool.directory.glob("*.spool"))
     second.unlink()
     made, fake = emitter(tmp_path), SidecarFake()
@@ -246,3 +243,16 @@ async def test_refusals_are_counted_by_reason(tmp_path: Path, caplog: pytest.Log
     assert made.ledger().rejected == {"unknown_event": 3}
     (said,) = [record for record in caplog.records if record.getMessage() == "events refused"]
     assert said.__dict__["reason"] == "unknown_event"
+
+
+async def test_the_open_stream_hears_of_a_late_type_before_its_first_event(tmp_path: Path) -> None:
+    made, fake = emitter(tmp_path), SidecarFake()
+    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
+        made.emit(sale())
+        await until(lambda: made.ledger().acknowledged == 1)
+        made.declare(VISIT)
+        made.emit(Visit("front"))
+        await until(lambda: made.ledger().acknowledged == 2)
+    assert fake.defines[3].name == "shop.visit"
+    assert fake.faults == []
+    assert len(fake.hellos) == 1

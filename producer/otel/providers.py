@@ -1,9 +1,11 @@
-"""One line for code that is instrumented already: OpenTelemetry's API and `logging` become fronts of the emitter.
+"""Installation of the front: OpenTelemetry's providers and a handler of `logging` emit events.
 
-    bridge.install("bakery")
+    from producer import otel
 
-stands where the SDK's providers were set. Instruments are declared when code creates and uses them; needs
-`opentelemetry-api` and no SDK.
+    otel.install("bakery")
+
+stands in place of the lines that set the SDK's providers. Instruments are declared when code creates and uses them.
+Needs `opentelemetry-api` and no SDK.
 """
 
 from __future__ import annotations
@@ -21,34 +23,34 @@ from opentelemetry import metrics
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 
 from producer.declare import Catalogue
-from producer.ledger import Ledger
-from producer.otel.logs import BridgeLoggerProvider
-from producer.otel.metrics import BridgeMeterProvider
+from producer.health import EventLedger
+from producer.otel.logs import EventLoggerProvider
+from producer.otel.metrics import EventMeterProvider
 from producer.producer import Producer
-from producer.settings import TelemetrySettings
-from producer.stdlib_logging import LOG_EVENTS, BridgeHandler
+from producer.settings import ProducerSettings
+from producer.stdlib_logging import LOG_EVENTS, EmittingHandler
 
 OBSERVE_S = 5.0
 SOCKET = Path("/run/telemetry/telemetry.sock")
 SPOOL = Path("/var/lib/telemetry/spool")
 
 
-class InstalledError(RuntimeError):
-    """Providers of somebody else are set already."""
+class ProvidersSetError(RuntimeError):
+    """Other providers are set already, and OpenTelemetry's API lets nobody replace them."""
 
 
-class Bridge:
-    """What `install` set up. `close`, leaving a `with` block, or the end of the program delivers what is left."""
+class OtelFront:
+    """The installed front. `close`, leaving a `with` block, or the end of the program delivers what is left."""
 
-    def __init__(self, producer: Producer, meters: BridgeMeterProvider, observe_s: float) -> None:
+    def __init__(self, producer: Producer, meters: EventMeterProvider, observe_s: float) -> None:
         self._producer = producer
         self._meters = meters
-        self._handler = BridgeHandler(producer.emit)
+        self._handler = EmittingHandler(producer.emit)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, args=(observe_s,), name="observe", daemon=True)
 
     def open(self, level: int) -> None:
-        """Begins to carry what is emitted."""
+        """Begins to deliver events, to emit log lines of at least `level`, and to observe."""
         self._producer.__enter__()
         self._handler.setLevel(level)
         logging.getLogger().addHandler(self._handler)
@@ -59,8 +61,8 @@ class Bridge:
         while not self._ended.wait(interval_s):
             self._meters.observe()
 
-    def ledger(self) -> Ledger:
-        """What became of every event so far."""
+    def ledger(self) -> EventLedger:
+        """Fate of every event so far."""
         return self._producer.ledger()
 
     def close(self) -> None:
@@ -90,32 +92,33 @@ def install(
     buckets: Mapping[str, Sequence[float]] | None = None,
     level: int = logging.NOTSET,
     observe_s: float = OBSERVE_S,
-) -> Bridge:
+) -> OtelFront:
     """Sets OpenTelemetry's meter and logger providers and a handler of the root logger; call it once, after any fork.
 
     `producer_id` is the same over restarts: counters belong to it. The resource is that of `OTEL_RESOURCE_ATTRIBUTES`
     and `OTEL_SERVICE_NAME`, under `resource`. `buckets` bound histograms by name.
 
     Raises:
-        InstalledError: other providers are set: take their line out.
+        ProvidersSetError: other providers are set: take their line out.
         ValueError: `producer_id` is no such name.
     """
-    settings = TelemetrySettings(socket=socket, spool_directory=spool_directory, producer_id=producer_id, venue="")
+    settings = ProducerSettings(socket=socket, spool_directory=spool_directory, producer_id=producer_id)
     about = {"service.name": producer_id, **resource_of(os.environ), **(resource or {})}
     producer = Producer(settings, Catalogue(LOG_EVENTS), resource=about)
-    meters, loggers = BridgeMeterProvider(producer, buckets=buckets), BridgeLoggerProvider(producer.emit)
+    meters, loggers = EventMeterProvider(producer, buckets=buckets), EventLoggerProvider(producer)
     metrics.set_meter_provider(meters)
     set_logger_provider(loggers)
+    # The setters only log a warning when a provider is set already.
     if metrics.get_meter_provider() is not meters or get_logger_provider() is not loggers:
-        raise InstalledError("OpenTelemetry's providers are set already: take out the line that sets them")
-    bridge = Bridge(producer, meters, observe_s)
-    bridge.open(level)
-    return bridge
+        raise ProvidersSetError("OpenTelemetry's providers are set already: take out the line that sets them")
+    front = OtelFront(producer, meters, observe_s)
+    front.open(level)
+    return front
 
 
-def resource_of(surroundings: Mapping[str, str]) -> dict[str, str]:
-    """The resource that OpenTelemetry's variables name (`key=value`, comma-separated, percent-encoded)."""
-    pairs = (item.partition("=") for item in surroundings.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
+def resource_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """The resource in OpenTelemetry's variables (`key=value`, comma-separated, percent-encoded)."""
+    pairs = (item.partition("=") for item in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
     found = {unquote(key.strip()): unquote(value.strip()) for key, mark, value in pairs if mark and key.strip()}
-    name = surroundings.get("OTEL_SERVICE_NAME")
+    name = environ.get("OTEL_SERVICE_NAME")
     return {**found, "service.name": name} if name else found
