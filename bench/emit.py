@@ -41,9 +41,9 @@ from opentelemetry.sdk._logs.export import (
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
 from broker.events.orders import LATENCY_S, OrderTransition
-from broker.events.settings import BrokerTelemetrySettings
 from producer.emitter import Emitter
 from producer.stream.client import TelemetryStream
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.emit import EVENTS, ROUNDS, event
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
-from broker.events.settings import BrokerTelemetrySettings
 from producer.emitter import Emitter
 from producer.stream.columns import encode_batch, event_schemas
 

@@ -20,8 +20,8 @@ import uvloop
 
 from bench.emit import event
 from bench.process import row, sidecar
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
-from broker.events.settings import BrokerTelemetrySettings
 from producer.emitter import Emitter
 from producer.stream.client import TelemetryStream
 

@@ -9,9 +9,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from broker.config import Config
+from broker.config import BrokerTelemetrySettings, Config
 from broker.events.catalogue import CATALOGUE
-from broker.events.settings import BrokerTelemetrySettings
 from broker.history.archive import Archive
 from broker.history.backfill import Backfill
 from broker.history.database import Database

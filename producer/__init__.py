@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         combinations,
     )
     from producer.emitter import Emit, Emitter
-    from producer.health import Condition, EventLedger
+    from producer.health import Condition, EmitterLedger
     from producer.producer import Producer
     from producer.settings import ProducerSettings
     from producer.stdlib_logging import LOG_EVENTS, EmittingHandler
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from producer.trace import current_trace, parse_traceparent
 
 __all__ = [
-    "LOG_EVENTS", "Catalogue", "Condition", "Counter", "DeclarationError", "Emit", "Emitter", "EmittingHandler",
-    "Event", "EventLedger", "Gauge", "Histogram", "Label", "Log", "Measure", "Producer", "ProducerSettings",
-    "TelemetryStream", "UpDownCounter", "combinations", "current_trace", "parse_traceparent",
+    "LOG_EVENTS", "Catalogue", "Condition", "Counter", "DeclarationError", "Emit", "Emitter", "EmitterLedger",
+    "EmittingHandler", "Event", "Gauge", "Histogram", "Label", "Log", "Measure", "Producer",
+    "ProducerSettings", "TelemetryStream", "UpDownCounter", "combinations", "current_trace",
+    "parse_traceparent",
 ]  # fmt: skip
 # Each imports only modules before it, so that the first one that has a name is the lightest to import.
 _MODULES = ("settings", "trace", "health", "declare", "emitter", "stdlib_logging", "stream.client", "producer")

@@ -34,9 +34,9 @@ Label = Annotated[T, pb.FIELD_ROLE_LABEL]
 Measure = Annotated[T, pb.FIELD_ROLE_MEASURE]
 
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,127}")
-MAX_BOUNDS = 64
+MAX_BOUNDS = 64  # of the contract: each bucket is a series of each set of labels
+# Default of an instrument's labels: every label of its event, in the order of the fields.
 ALL_LABELS = ("*",)
-"""Default of an instrument's labels: every label of its event, in the order of the fields."""
 COLUMN_TYPES: Mapping[type, pb.FieldType.ValueType] = {
     str: pb.FIELD_TYPE_STRING,
     float: pb.FIELD_TYPE_DOUBLE,
@@ -73,17 +73,15 @@ class MetricInstrument:
     presets: tuple[tuple[str, ...], ...] = ()
     """Values of `labels` whose series exist at zero before their first event, so that a rate sees that event."""
 
-    kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UNSPECIFIED
+    buckets: tuple[float, ...] = ()
+    """Upper bounds in ascending order, of a histogram only; the last bucket has none."""
 
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        """Upper bounds of the buckets; only a histogram has any."""
-        return ()
+    kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UNSPECIFIED
 
     @property
     def meaning(self) -> tuple[object, ...]:
         """Kind, unit and buckets: one name may have only one of each."""
-        return self.kind, self.unit, self.bounds
+        return self.kind, self.unit, self.buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +107,9 @@ class Gauge(MetricInstrument):
 
 @dataclass(frozen=True, slots=True)
 class Histogram(MetricInstrument):
-    """Counts `measure` into `buckets`, which are upper bounds in ascending order; the last bucket has none."""
-
-    _: KW_ONLY
-    buckets: tuple[float, ...]
+    """Counts `measure` into `buckets`."""
 
     kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_HISTOGRAM
-
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        """Upper bounds of the buckets."""
-        return self.buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +160,7 @@ class Event:
     """The fields in the order of the tuple."""
 
     def __post_init__(self) -> None:
+        # The hints are resolved once: at 50 events, each look at them would cost the start of a process milliseconds.
         object.__setattr__(self, "columns", _columns(self.type))
         object.__setattr__(self, "instruments", tuple(map(self._completed, self.instruments)))
         faults = [f"{self.type.__name__}: {fault}" for fault in _faults(self)]
@@ -220,6 +211,7 @@ def _faults(event: Event) -> Iterator[str]:
     if not _NAME.fullmatch(event.name):
         yield f"name {event.name!r} must be {_NAME.pattern}"
     for column in event.columns:
+        # No Decimal: a column is a text or a number of the wire format. Events carry amounts of money as texts.
         if column.type not in COLUMN_TYPES:
             yield f"field {column.name!r} must be str, float, int or bool, or one of them | None"
         if column.role == pb.FIELD_ROLE_MEASURE and column.type not in (int, float):
@@ -244,6 +236,8 @@ def _instrument_faults(item: MetricInstrument, event: Event) -> Iterator[str]:
         yield f"each preset needs a value for each of its {len(item.labels)} labels"
     if isinstance(item, Histogram) and not sound_bounds(item.buckets):
         yield f"buckets must be 1 to {MAX_BOUNDS}, finite and ascending"
+    if item.buckets and not isinstance(item, Histogram):
+        yield "only a histogram has buckets"
 
 
 def combinations(*values: Iterable[str]) -> tuple[tuple[str, ...], ...]:
@@ -295,6 +289,7 @@ class Catalogue:
             if any(getattr(other, attribute) == value for other in self.events):
                 yield f"{attribute} {value!r} stands twice"
         for item in event.instruments:
+            # Two events may feed one instrument; descriptions may differ, as they do not change what is recorded.
             if self._meanings.setdefault(item.name, item.meaning) != item.meaning:
                 yield f"instrument {item.name!r} of {event.name} differs in kind, unit or buckets"
 
@@ -316,7 +311,7 @@ def define(event: Event, code: int, constant_labels: Mapping[str, str]) -> pb.De
             description=item.description,
             measure=item.measure,
             labels=item.labels,
-            bounds=item.bounds,
+            bounds=item.buckets,
             only_when=item.only_when,
             constant_labels={**constant_labels, **item.constant},
             presets=[pb.LabelValues(values=values) for values in item.presets],

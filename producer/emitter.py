@@ -25,44 +25,30 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 from zlib import crc32
 
 from producer.declare import Catalogue, Event, define
-from producer.health import EventLedger
+from producer.health import EmitterLedger
 from producer.settings import ProducerSettings
 from producer.spool.format import MARSHAL_VERSION, Row, SessionMeta, encode_row
 from producer.spool.spool import Spool
-from producer.spool.writer import SegmentWriter, SpoolBounds
+from producer.spool.writer import SegmentWriter
 from producer.trace import current_trace
 
+# Signature of `Emitter.emit`; pass it to components that record events.
 Emit = Callable[[tuple[Any, ...]], None]
-"""Signature of `Emitter.emit`; pass it to components that record events."""
 
 log = logging.getLogger(__name__)
+# Half of the smallest segment, so that any event fits a new one.
 MAX_EVENT_BYTES = 32_768
-"""Half of the smallest segment, so that any event fits a new one."""
+# Characters that are left of each text of an event that is larger than that.
 MAX_TEXT = 400
-"""Characters that are left of each text of an event that is larger than that."""
 _EXACT = frozenset({str, int, float, bool, type(None)})
 
 
 class MisuseError(TypeError):
     """An event is not in the catalogue, or does not have the fields of its declaration."""
-
-
-class EventSink(Protocol):
-    """Receiver of events whose types are declared while the program runs: an `Emitter` or a `Producer`."""
-
-    @property
-    def emit(self) -> Emit:
-        """Takes an event."""
-
-    def declare(self, event: Event) -> None:
-        """Adds an event type."""
-
-    def drop(self, name: str, reason: str) -> None:
-        """Counts an event that cannot be taken."""
 
 
 class Emitter:
@@ -72,22 +58,6 @@ class Emitter:
     `emit`; the order of the sequence is the order of the spool. With `settings.strict`, an event that does not fit
     its declaration raises MisuseError; otherwise it is counted, and coerced if that is possible.
     """
-
-    __slots__ = (
-        "_clock",
-        "_codes",
-        "_constant_labels",
-        "_declared",
-        "_declaring",
-        "_events",
-        "_member_codes",
-        "_member_texts",
-        "_strict",
-        "coerced",
-        "emit",
-        "rejected",
-        "spool",
-    )
 
     def __init__(
         self,
@@ -103,6 +73,7 @@ class Emitter:
         self._constant_labels = dict(constant_labels or {})
         meta = SessionMeta(
             producer_id=settings.producer_id,
+            # Names of sessions sort by age; the random part tells apart two starts at one time of a coarse clock.
             session_id=session_id or f"{started_ns:x}-{secrets.token_hex(4)}",
             started_ns=started_ns,
             resource=tuple(sorted((resource or {}).items())),
@@ -117,14 +88,8 @@ class Emitter:
         self._codes: dict[type, int] = {} if self._strict else dict(self._declared)
         self._member_codes: dict[type, int] = {}
         self._member_texts: dict[enum.StrEnum, str] = {}
-        bounds = SpoolBounds(
-            limit=settings.spool_bytes,
-            segment_bytes=settings.segment_bytes,
-            memory_bytes=settings.memory_bytes,
-            reserve=settings.reserve_ratio,
-            reserved=frozenset(code for code, event in self._events.items() if event.reserved),
-        )
-        self.spool = Spool(settings.spool_directory, meta, bounds)
+        reserved = frozenset(code for code, event in self._events.items() if event.reserved)
+        self.spool = Spool(settings, meta, reserved)
         self.rejected: Counter[str] = Counter()
         self.coerced: Counter[tuple[str, str]] = Counter()
         self.emit: Emit = _fast_path(self._codes, clock, self.spool.writer, self._emit_slowly)
@@ -185,7 +150,7 @@ class Emitter:
         self._learn_members(event, code)
         row: Row = (code, self._clock(), current_trace.get(), *fields)
         record = encode_row(row)
-        if len(record) > MAX_EVENT_BYTES:
+        if len(record) > MAX_EVENT_BYTES:  # shortened, not refused: its numbers and the head of its texts still count
             record = encode_row(tuple(value[:MAX_TEXT] if isinstance(value, str) else value for value in row))
         self.spool.add(code, declared.name, record)
 
@@ -209,7 +174,7 @@ class Emitter:
                 self.drop(declared.name, "wrong_type")
                 raise MisuseError(f"{declared.name}.{column.name} takes {column.words}, not {type(value).__name__}")
 
-    def ledger(self) -> EventLedger:
+    def ledger(self) -> EmitterLedger:
         """Fate of every event so far."""
         return replace(self.spool.ledger(), rejected=dict(self.rejected), coerced=dict(self.coerced))
 

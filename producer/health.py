@@ -10,8 +10,8 @@ from datetime import datetime
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_NAME = 64
+# Characters of a name or reason, and of a message, that the sidecar accepts.
 MAX_MESSAGE = 1000
-"""Characters of a name or reason, and of a message, that the sidecar accepts."""
 
 
 def camel_case(name: str) -> str:
@@ -49,7 +49,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventLedger:
+class EmitterLedger:
     """Fate of every call of `emit` of one session, at one moment: emitted = acknowledged + held + dropped.
 
     `dropped` counts by event name and reason. `rejected` counts by reason the events that the sidecar refused; they

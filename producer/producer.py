@@ -11,9 +11,9 @@ import threading
 from collections.abc import Mapping
 from typing import Self
 
-from producer.declare import Catalogue, Event
+from producer.declare import Catalogue
 from producer.emitter import Emit, Emitter
-from producer.health import EventLedger
+from producer.health import EmitterLedger
 from producer.settings import ProducerSettings
 from producer.stream.client import TelemetryStream
 from producer.stream.control import Conditions
@@ -25,7 +25,8 @@ class Producer:
     """An emitter with a thread of its own that delivers its events; asyncio and plain programs may both use it.
 
     Leaving the block delivers the events that are left, for at most `settings.drain_s`; the rest waits in the spool
-    for the next start. `constant_labels` go on every metric. `conditions` is asked at each heartbeat, in that thread.
+    for the next start. `emitter` declares further event types. `constant_labels` go on every metric. `conditions` is
+    asked at each heartbeat, in that thread.
     A program with an event loop of its own, as the broker, runs `TelemetryStream` in it instead.
     """
 
@@ -38,28 +39,21 @@ class Producer:
         constant_labels: Mapping[str, str] | None = None,
         conditions: Conditions = tuple,
     ) -> None:
-        self._emitter = Emitter(settings, catalogue=catalogue, resource=resource, constant_labels=constant_labels)
-        self._stream = TelemetryStream(self._emitter, settings, conditions)
+        self.emitter = Emitter(settings, catalogue=catalogue, resource=resource, constant_labels=constant_labels)
+        self._stream = TelemetryStream(self.emitter, settings, conditions)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        # A daemon, so that a program that forgets to leave the block ends; its events wait in the spool.
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
 
     @property
     def emit(self) -> Emit:
         """Takes an event; when it has returned, the event is counted, or dropped and counted so."""
-        return self._emitter.emit
+        return self.emitter.emit
 
-    def declare(self, event: Event) -> None:
-        """Adds an event type, from any thread."""
-        self._emitter.declare(event)
-
-    def drop(self, name: str, reason: str) -> None:
-        """Counts an event that cannot be taken; the ledger shows it under `reason`."""
-        self._emitter.drop(name, reason)
-
-    def ledger(self) -> EventLedger:
+    def ledger(self) -> EmitterLedger:
         """Fate of every event so far."""
-        return self._emitter.ledger()
+        return self.emitter.ledger()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -70,7 +64,7 @@ class Producer:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
-        self._emitter.close()
+        self.emitter.close()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

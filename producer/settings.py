@@ -63,6 +63,7 @@ class ProducerSettings:
     def __post_init__(self) -> None:
         if not _PRODUCER_ID.fullmatch(self.producer_id):
             raise ValueError(f"producer_id must be {_PRODUCER_ID.pattern}")
+        # Two are the current and the spare one. With less than two others, freeing one file frees half of the room.
         if self.spool_bytes < 4 * self.segment_bytes:
             raise ValueError("spool_bytes must hold four segments: raise it or lower segment_bytes")
         if self.backoff_cap_s < self.backoff_s:

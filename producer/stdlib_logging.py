@@ -27,43 +27,33 @@ class LogLine(NamedTuple):
     """Values beside the message, as JSON."""
 
 
-# One type for each severity: the severity of a log record is part of its event's declaration, not a field.
-class DebugLine(LogLine):
-    """A line of severity DEBUG was logged."""
-
-
-class InfoLine(LogLine):
-    """A line of severity INFO was logged."""
-
-
-class WarnLine(LogLine):
-    """A line of severity WARN was logged."""
-
-
-class ErrorLine(LogLine):
-    """A line of severity ERROR was logged."""
-
-
-class FatalLine(LogLine):
-    """A line of severity FATAL was logged."""
-
-
-LOG_EVENTS = (
-    Event(DebugLine, "log.debug", log=Log(pb.SEVERITY_DEBUG, "Line logged")),
-    Event(InfoLine, "log.info", log=Log(pb.SEVERITY_INFO, "Line logged")),
-    Event(WarnLine, "log.warn", log=Log(pb.SEVERITY_WARN, "Line logged")),
-    Event(ErrorLine, "log.error", log=Log(pb.SEVERITY_ERROR, "Line logged")),
-    Event(FatalLine, "log.fatal", log=Log(pb.SEVERITY_FATAL, "Line logged")),
+# Name, severity, and the highest OpenTelemetry severity number of it
+# (https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber).
+SEVERITIES = (
+    ("debug", pb.SEVERITY_DEBUG, 8),
+    ("info", pb.SEVERITY_INFO, 12),
+    ("warn", pb.SEVERITY_WARN, 16),
+    ("error", pb.SEVERITY_ERROR, 20),
+    ("fatal", pb.SEVERITY_FATAL, 24),
 )
-"""Event types of log lines, for the catalogue of the producer."""
+# One type for each severity: the severity of a log record is part of its event's declaration, not a field.
+LINE_TYPES: tuple[type[LogLine], ...] = tuple(
+    type(f"{name.title()}Line", (LogLine,), {"__doc__": f"A line of severity {name.upper()} was logged."})
+    for name, _, _ in SEVERITIES
+)
+# Event types of log lines, for the catalogue of the producer.
+LOG_EVENTS = tuple(
+    Event(kind, f"log.{name}", log=Log(severity, "Line logged"))
+    for kind, (name, severity, _) in zip(LINE_TYPES, SEVERITIES, strict=True)
+)
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def line_type(severity_number: int) -> type[LogLine]:
-    """Event type of an OpenTelemetry severity: 1-8 debug, 9-12 info, 13-16 warn, 17-20 error, 21-24 fatal."""
-    bounds = ((8, DebugLine), (12, InfoLine), (16, WarnLine), (20, ErrorLine))
-    return next((kind for most, kind in bounds if severity_number <= most), FatalLine)
+    """Event type of an OpenTelemetry severity number; one beyond the last counts as fatal."""
+    known = zip(LINE_TYPES, SEVERITIES, strict=True)
+    return next((kind for kind, (_, _, most) in known if severity_number <= most), LINE_TYPES[-1])
 
 
 def as_json(attributes: Mapping[str, Any]) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from contextvars import ContextVar
 
+# A trace context is 16 bytes of trace id, 8 of span id and 1 of flags.
 TRACE_BYTES = 25
-"""A trace context is 16 bytes of trace id, 8 of span id and 1 of flags."""
 
+# Trace context of the running task or thread, as `parse_traceparent` gives it; `emit` stores it with the event.
 current_trace: ContextVar[bytes | None] = ContextVar("current_trace", default=None)
-"""Trace context of the running task or thread, as `parse_traceparent` gives it; `emit` stores it with the event."""
 
 # Version ff is forbidden; later versions may append fields behind the flags, version 00 may not.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")

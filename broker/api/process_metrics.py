@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from producer.health import EventLedger
+from producer.health import EmitterLedger
 
 ROUTE = "/metrics"
 
@@ -24,7 +24,7 @@ ROUTE = "/metrics"
 class Carriage:
     """How one emitter of the process stands: its ledger, and whether the sidecar has welcomed its stream."""
 
-    ledger: EventLedger
+    ledger: EmitterLedger
     connected: bool
 
 

@@ -19,14 +19,14 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from producer.declare import Event, Label, Measure, MetricInstrument
-from producer.emitter import EventSink
+from producer.emitter import Emitter
 from producer.trace import current_trace
 
+# Types that the front makes; the sidecar takes 256 a stream (`telemetry.max_event_types`).
 MAX_TYPES = 200
-"""Types that the front makes; the sidecar takes 256 a stream (`telemetry.max_event_types`)."""
 MAX_LABELS = 60
+# Orders of attribute names that are remembered for each instrument.
 MAX_ORDERS = 1000
-"""Orders of attribute names that are remembered for each instrument."""
 _NOT_OF_A_NAME = re.compile(r"[^a-z0-9_.]")
 VALUE = "value"
 Attributes = Mapping[str, Any] | None
@@ -54,7 +54,7 @@ def measured_event(instrument: MetricInstrument, keys: Iterable[str]) -> tuple[E
     labels: dict[str, str] = {}
     for key in sorted(keys)[:MAX_LABELS]:
         labels.setdefault(contract_name(key, 64), key)
-    value = VALUE
+    value = VALUE  # the measure's field; an attribute may have that name
     while value in labels:
         value += "_"
     hints = {**dict.fromkeys(labels, Label[str]), value: Measure[float]}
@@ -87,26 +87,17 @@ def trace_of(context: Context | None) -> Iterator[None]:
         current_trace.reset(token)
 
 
-class TypeBudget:
-    """Number of event types that may still be made; shared by all instruments of a front."""
-
-    def __init__(self, most: int = MAX_TYPES) -> None:
-        self.lock = threading.Lock()
-        self._left = most
-
-    def take(self) -> bool:
-        """Takes one; False if none is left. `lock` is held."""
-        self._left -= 1
-        return self._left >= 0
-
-
 class InstrumentTypes:
-    """The event types of one instrument, each declared at the first measurement that has its attributes."""
+    """The event types of one instrument, each declared at the first measurement that has its attributes.
 
-    def __init__(self, instrument: MetricInstrument, sink: EventSink, budget: TypeBudget) -> None:
+    `types_left` counts the types that may still be made; all instruments of a front share it.
+    """
+
+    def __init__(self, instrument: MetricInstrument, emitter: Emitter, types_left: threading.Semaphore) -> None:
         self.instrument = instrument
-        self._sink = sink
-        self._budget = budget
+        self._emitter = emitter
+        self._types_left = types_left
+        self._lock = threading.Lock()
         # Code gives its attributes in few orders. The first table saves sorting the names at each measurement.
         self._by_order: dict[tuple[str, ...], MeasurementType] = {}
         self._by_names: dict[tuple[str, ...], MeasurementType] = {}
@@ -119,18 +110,18 @@ class InstrumentTypes:
             self.drop("too_many_types")
             return
         with trace_of(context):
-            self._sink.emit(found.type((*[as_text(given[key]) for key in found.keys], amount)))
+            self._emitter.emit(found.type((*[as_text(given[key]) for key in found.keys], amount)))
 
     def drop(self, reason: str) -> None:
         """Counts a measurement that cannot be taken."""
-        self._sink.drop(self.instrument.name, reason)
+        self._emitter.drop(self.instrument.name, reason)
 
     def _learn(self, order: tuple[str, ...]) -> MeasurementType | None:
-        with self._budget.lock:
+        with self._lock:
             names = tuple(sorted(order))
-            if names not in self._by_names and self._budget.take():
+            if names not in self._by_names and self._types_left.acquire(blocking=False):
                 event, made = measured_event(self.instrument, names)
-                self._sink.declare(event)
+                self._emitter.declare(event)
                 self._by_names[names] = made
             found = self._by_names.get(names)
             if found is not None and len(self._by_order) < MAX_ORDERS:

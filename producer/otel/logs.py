@@ -7,19 +7,19 @@ from typing import Any
 
 from opentelemetry._logs import Logger, LoggerProvider, LogRecord
 
-from producer.emitter import EventSink
+from producer.emitter import Emitter
 from producer.otel.event_types import Attributes, trace_of
 from producer.stdlib_logging import as_json, line_type
 
+# Severity number of a record that gives none.
 INFO = 9
-"""Severity number of a record that gives none."""
 
 
 class EventLoggerProvider(LoggerProvider):
     """Gives loggers whose records are emitted as events of log lines."""
 
-    def __init__(self, sink: EventSink) -> None:
-        self._sink = sink
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
 
     def get_logger(
         self,
@@ -29,13 +29,13 @@ class EventLoggerProvider(LoggerProvider):
         attributes: Attributes = None,  # noqa: ARG002 - the API's signature
     ) -> Logger:
         """A logger of that name."""
-        return _EventLogger(self._sink, name)
+        return _EventLogger(self._emitter, name)
 
 
 class _EventLogger(Logger):
-    def __init__(self, sink: EventSink, name: str) -> None:
+    def __init__(self, emitter: Emitter, name: str) -> None:
         super().__init__(name)
-        self._sink = sink
+        self._emitter = emitter
 
     def emit(self, record: LogRecord | None = None, **parts: Any) -> None:
         """Emits a record, or one of these parts."""
@@ -47,7 +47,7 @@ class _EventLogger(Logger):
         exception = "".join(traceback.format_exception(found.exception)) if found.exception is not None else None
         text = found.body if isinstance(found.body, str) else str(found.body or "")
         with trace_of(found.context):
-            self._sink.emit(line_type(number or INFO)(self._name, text, exception, as_json(attributes)))
+            self._emitter.emit(line_type(number or INFO)(self._name, text, exception, as_json(attributes)))
 
     def enabled(self, **_: Any) -> bool:
         """True: the sidecar decides what is dropped."""

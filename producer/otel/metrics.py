@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,15 +19,15 @@ from producer.declare import (
     UpDownCounter,
     sound_bounds,
 )
-from producer.emitter import EventSink
-from producer.otel.event_types import Attributes, InstrumentTypes, TypeBudget, contract_name
+from producer.emitter import Emitter
+from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, contract_name
 from producer.otel.observables import Callback, ObservedInstrument
 
 log = logging.getLogger(__name__)
+# https://opentelemetry.io/docs/specs/otel/metrics/sdk/#explicit-bucket-histogram-aggregation
 DEFAULT_BUCKETS = (
     0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10_000.0,
 )  # fmt: skip
-"""https://opentelemetry.io/docs/specs/otel/metrics/sdk/#explicit-bucket-histogram-aggregation"""
 MAX_UNIT, MAX_DESCRIPTION = 63, 1000
 
 
@@ -63,10 +64,11 @@ class EventMeterProvider(api.MeterProvider):
     `observe` asks all observable instruments once; the owner of the provider calls it at an interval.
     """
 
-    def __init__(self, sink: EventSink, *, buckets: Mapping[str, Sequence[float]] | None = None) -> None:
-        self._sink = sink
+    def __init__(self, emitter: Emitter, *, buckets: Mapping[str, Sequence[float]] | None = None) -> None:
+        self._emitter = emitter
         self._buckets = dict(buckets or {})
-        self._budget = TypeBudget()
+        self._types_left = threading.Semaphore(MAX_TYPES)
+        self._lock = threading.Lock()
         self._types: dict[str, InstrumentTypes] = {}
         self._observed: list[ObservedInstrument] = []
 
@@ -82,8 +84,8 @@ class EventMeterProvider(api.MeterProvider):
 
     def types_of(self, wanted: MetricInstrument) -> InstrumentTypes | None:
         """The event types of an instrument; None if its name means another kind, unit or buckets already."""
-        with self._budget.lock:
-            found = self._types.setdefault(wanted.name, InstrumentTypes(wanted, self._sink, self._budget))
+        with self._lock:
+            found = self._types.setdefault(wanted.name, InstrumentTypes(wanted, self._emitter, self._types_left))
         if found.instrument.meaning == wanted.meaning:
             return found
         log.warning("instrument means something else already", extra={"instrument": wanted.name})
@@ -104,12 +106,12 @@ class EventMeterProvider(api.MeterProvider):
 
     def watch(self, observed: ObservedInstrument) -> None:
         """Adds an observable instrument."""
-        with self._budget.lock:
+        with self._lock:
             self._observed.append(observed)
 
     def observe(self) -> None:
         """Asks every callback once; one that raises is logged, and costs no other."""
-        with self._budget.lock:
+        with self._lock:
             every = list(self._observed)
         for item in every:
             item.observe()

@@ -15,8 +15,8 @@ Callback = (
     Callable[[CallbackOptions], Iterable[Observation]] | Generator[Iterable[Observation], CallbackOptions, None]
 )
 TIMEOUT_MS = 10_000
+# Sets of attributes whose last sum is remembered; the sidecar has as many series of an instrument.
 MAX_SETS = 2000
-"""Sets of attributes whose last sum is remembered; the sidecar has as many series of an instrument."""
 Key = frozenset[tuple[str, str]]
 
 

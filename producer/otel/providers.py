@@ -23,7 +23,7 @@ from opentelemetry import metrics
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 
 from producer.declare import Catalogue
-from producer.health import EventLedger
+from producer.health import EmitterLedger
 from producer.otel.logs import EventLoggerProvider
 from producer.otel.metrics import EventMeterProvider
 from producer.producer import Producer
@@ -61,7 +61,7 @@ class OtelFront:
         while not self._ended.wait(interval_s):
             self._meters.observe()
 
-    def ledger(self) -> EventLedger:
+    def ledger(self) -> EmitterLedger:
         """Fate of every event so far."""
         return self._producer.ledger()
 
@@ -70,6 +70,7 @@ class OtelFront:
         if self._ended.is_set():
             return
         self._ended.set()
+        # Observed after its thread has ended, or two threads would take the change of a sum twice.
         self._thread.join()
         self._meters.observe()
         logging.getLogger().removeHandler(self._handler)
@@ -105,7 +106,7 @@ def install(
     settings = ProducerSettings(socket=socket, spool_directory=spool_directory, producer_id=producer_id)
     about = {"service.name": producer_id, **resource_of(os.environ), **(resource or {})}
     producer = Producer(settings, Catalogue(LOG_EVENTS), resource=about)
-    meters, loggers = EventMeterProvider(producer, buckets=buckets), EventLoggerProvider(producer)
+    meters, loggers = EventMeterProvider(producer.emitter, buckets=buckets), EventLoggerProvider(producer.emitter)
     metrics.set_meter_provider(meters)
     set_logger_provider(loggers)
     # The setters only log a warning when a provider is set already.

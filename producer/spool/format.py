@@ -38,8 +38,8 @@ from pod_runtime.framing import (
 )
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields.
 Row = tuple[Any, ...]
-"""An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields."""
 
 VERSION = 1
 SEGMENT_KIND = b"TSPL"
@@ -48,8 +48,8 @@ SESSION_FILE = "session"
 SUFFIX = ".spool"
 MARSHAL_VERSION = 2
 _length = struct.Struct("<I").unpack_from
+# Head of a list in `marshal`; its items follow.
 _list_head = struct.Struct("<cI").pack
-"""Head of a list in `marshal`; its items follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,7 @@ def write_session(directory: Path, meta: SessionMeta) -> None:
     Raises:
         OSError: the volume is full, read-only or broken.
     """
+    # Not durable: after a loss of power the segments, which nobody syncs, would be missing as well.
     replace_file(directory / SESSION_FILE, _session_bytes(meta), durable=False)
 
 
@@ -202,7 +203,11 @@ def read_checked_rows(data: bytes, start: int, limit: int) -> tuple[list[Row], i
     for record in islice(records(data, start), limit):
         try:
             rows.append(marshal.loads(record.payload))  # noqa: S302 - our own volume's file, its sum was right
-        except (ValueError, EOFError, TypeError):
+        except (
+            ValueError,
+            EOFError,
+            TypeError,
+        ):  # whole by its checksum, and still no row: a bug of the writer's version
             break
         start = record.end
     return rows, start
@@ -219,6 +224,7 @@ def count_whole_rows(data: bytes) -> int:
 
 def remove_session(directory: Path) -> None:
     """Removes a session's files, the session file last; what cannot be removed stays."""
+    # Killed in between, the next process finds a session of fewer events, or one without any, and goes on here.
     with suppress(OSError):
         for path in sorted(directory.iterdir(), key=lambda path: path.name == SESSION_FILE):
             path.unlink()

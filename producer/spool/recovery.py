@@ -42,6 +42,7 @@ def orphaned_sessions(spool: Path, own: str) -> Iterator[OrphanedSession]:
     """
     if not spool.is_dir():
         return
+    # A session's name begins with its start, so the oldest is delivered first.
     for directory in sorted(item for item in spool.iterdir() if item.is_dir() and not item.name.endswith(ASIDE)):
         if directory.name != own and (session := _claim(directory)) is not None:
             yield session

@@ -33,10 +33,11 @@ Threads
     pages, trims and closes sealed files. A roll is then a rename.
 
 Bounds
-    Files take at most `limit` bytes, the current and the spare one at full size among them; the last part, `reserve`,
-    takes reserved events only. Events beyond are dropped and counted as `spool_full`. If the volume fails (full,
-    read-only, broken), events go to anonymous memory, bounded and reserved alike (`memory_full`), and are delivered
-    from there; the volume is tried again every second. Memory dies with the process, so a condition says so.
+    Files take at most `spool_bytes`, the current and the spare one at full size among them; the last part of them,
+    `reserve_ratio`, takes reserved events only. Events beyond are dropped and counted as `spool_full`. If the volume
+    fails (full, read-only, broken), events go to anonymous memory, bounded and reserved alike (`memory_full`), and
+    are delivered from there; the volume is tried again every second. Memory dies with the process, so a condition
+    says so.
 
 A kill after each step leaves
     directory made                  no session file: the next process removes the directory
@@ -68,16 +69,16 @@ import errno
 import os
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
-from producer.health import EventLedger
+from producer.health import EmitterLedger
+from producer.settings import ProducerSettings
 from producer.spool.format import SessionMeta, extend_session, lock_session, remove_session, write_session
 from producer.spool.unacked_queue import UnackedQueue
-from producer.spool.writer import SegmentWriter, SpoolBounds, WriterState
+from producer.spool.writer import SegmentWriter, WriterState
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# Name and reason of events whose file cannot be read: nobody knows their types.
 DAMAGED = ("", "spool_damaged")
-"""Name and reason of events whose file cannot be read: nobody knows their types."""
 RETRY_INTERVAL_S = 1.0
 
 
@@ -87,10 +88,10 @@ class Spool:
     Emitters call `writer.append` and, if that raises ValueError, `add`; the stream reads from `queue`.
     """
 
-    def __init__(self, directory: Path, meta: SessionMeta, bounds: SpoolBounds) -> None:
-        self.directory = directory / meta.session_id
+    def __init__(self, settings: ProducerSettings, meta: SessionMeta, reserved: frozenset[int]) -> None:
+        self.directory = settings.spool_directory / meta.session_id
         self.queue = UnackedQueue(meta)
-        self.writer = SegmentWriter(self.directory, bounds, self.queue)
+        self.writer = SegmentWriter(self.directory, settings, reserved, self.queue)
         self.dropped: Counter[tuple[str, str]] = Counter()
         self._lock_handle: int | None = None
         self._undefined = False
@@ -116,14 +117,14 @@ class Spool:
         with self.queue.lock:
             self.dropped[name, reason] += 1
 
-    def ledger(self) -> EventLedger:
+    def ledger(self) -> EmitterLedger:
         """Fate of every event so far, but for the sidecar's refusals."""
         queue = self.queue
         with queue.lock:
             queue.recount_locked()
             last, held, damaged = queue.next_locked - 1, queue.held_locked, queue.damaged
             dropped, size = dict(self.dropped), self.writer.bytes_locked
-        return EventLedger(
+        return EmitterLedger(
             # A damaged event has a sequence and was emitted once; it moves from acknowledged to dropped.
             emitted=last + sum(dropped.values()),
             acknowledged=last - held - damaged,

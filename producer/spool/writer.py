@@ -19,22 +19,22 @@ import mmap
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from pod_runtime.framing import HEADER_BYTES, file_header
+from producer.settings import ProducerSettings
 from producer.spool.format import SEGMENT_KIND, VERSION, segment_path
 from producer.spool.unacked_queue import SpoolSegment, UnackedQueue
 
 SPARE, NEXT = "spare", "next"
+# Segments that events in memory are parted into: memory is freed by segments.
 MEMORY_PARTS = 16
-"""Segments that events in memory are parted into: memory is freed by segments."""
+# Sealed segments that wait for `maintain`; beyond, the emitting thread trims them: the event loop stands still.
 MAX_UNTRIMMED = 3
-"""Sealed segments that wait for `maintain`; beyond, the emitting thread trims them: the event loop stands still."""
+# Bytes that nobody counted yet; more would make the thread that begins the next segment count for milliseconds.
 MAX_UNCOUNTED_BYTES = 1 << 18
-"""Bytes that nobody counted yet; more would make the thread that begins the next segment count for milliseconds."""
+# madvise(2), Linux 5.14: makes the pages now, not at the first event that is copied to each.
 MADV_POPULATE_WRITE = 23
-"""madvise(2), Linux 5.14: makes the pages now, not at the first event that is copied to each."""
 
 
 class WriterState(enum.Enum):
@@ -63,41 +63,28 @@ def no_room(_: bytes) -> int:
     raise ValueError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolBounds:
-    """Room of a spool: `limit` bytes of files of `segment_bytes` each, and `memory_bytes` if the volume fails.
-
-    The part `reserve` of both is kept for the event ids in `reserved`.
-    """
-
-    limit: int
-    segment_bytes: int
-    memory_bytes: int
-    reserve: float
-    reserved: frozenset[int]
-
-    def share(self, code: int) -> float:
-        """The part of the room that an event of this id may use."""
-        return 1.0 if code in self.reserved else 1.0 - self.reserve
-
-
 class SegmentWriter:
     """Appends records to segments in files, or in memory if the volume fails, and gives the segments to `queue`.
 
-    All methods that end in `_locked` are called with the queue's lock held. `append` is called without it.
+    The part `settings.reserve_ratio` of the room is kept for the event ids in `reserved`. Methods that end in
+    `_locked` are called with the queue's lock held; `append` is called without it.
     """
 
-    def __init__(self, directory: Path, bounds: SpoolBounds, queue: UnackedQueue) -> None:
+    def __init__(
+        self, directory: Path, settings: ProducerSettings, reserved: frozenset[int], queue: UnackedQueue
+    ) -> None:
         self.append: Callable[[bytes], int] = no_room
         """Copies a record; raises ValueError if the segment has no room, and then `add_locked` finds some."""
         self.state = WriterState.MEMORY  # until the session's directory is ours
         self.fault: OSError | None = None
         """Reason for MEMORY."""
         self._directory = directory
-        self._bounds = bounds
+        self._settings = settings
+        self._reserved = reserved
         self._queue = queue
-        self._limit = bounds.limit - 2 * bounds.segment_bytes  # the current file and the spare one are whole
-        self._memory_part = bounds.memory_bytes // MEMORY_PARTS
+        # The current file and the spare one are whole, however few events they hold.
+        self._limit = settings.spool_bytes - 2 * settings.segment_bytes
+        self._memory_part = settings.memory_bytes // MEMORY_PARTS
         self._current: SpoolSegment | None = None
         self._spare: SpoolSegment | None = None
         self._untrimmed: list[SpoolSegment] = []
@@ -112,7 +99,7 @@ class SegmentWriter:
     @property
     def full_locked(self) -> bool:
         """True if only reserved events are taken."""
-        return self.bytes_locked + self._bounds.segment_bytes > self._limit * (1.0 - self._bounds.reserve)
+        return self.bytes_locked + self._settings.segment_bytes > self._limit * (1.0 - self._settings.reserve_ratio)
 
     def _enter(self, state: WriterState) -> None:
         if state not in TRANSITIONS[self.state]:
@@ -125,7 +112,7 @@ class SegmentWriter:
         """Adds an event that `append` did not take; the reason if it is refused."""
         if self.state is WriterState.CLOSED:
             return "closed"
-        share = self._bounds.share(code)
+        share = 1.0 if code in self._reserved else 1.0 - self._settings.reserve_ratio
         if self.state is not WriterState.MEMORY:
             if self.bytes_locked + len(record) > self._limit * share:
                 self._enter(WriterState.FULL)
@@ -152,12 +139,13 @@ class SegmentWriter:
         self._enter(WriterState.FULL if self.full_locked else WriterState.OPEN)
 
     def _add_to_memory(self, record: bytes, share: float) -> str | None:
+        # Anonymous mappings, not a list: readers, bounds and the life of a segment stay as they are for files.
         try:
             self._copy(record)
         except ValueError:
             self._seal()
             self._queue.release_locked()
-            if self._queue.memory_bytes + self._memory_part > self._bounds.memory_bytes * share:
+            if self._queue.memory_bytes + self._memory_part > self._settings.memory_bytes * share:
                 return "memory_full"
             self._begin(SpoolSegment(0, None, mmap.mmap(-1, self._memory_part)))
             self._copy(record)
@@ -166,6 +154,7 @@ class SegmentWriter:
     def fail_locked(self, error: OSError) -> None:
         """Goes on in memory because the volume failed."""
         self.fault = error
+        # Events that are in a file stay readable there; only the next ones go elsewhere.
         if self.state is not WriterState.MEMORY:
             self._seal()
             self._enter(WriterState.MEMORY)
@@ -203,7 +192,7 @@ class SegmentWriter:
         O_EXCL on a fresh inode: a file of that name that was renamed too late could still be mapped, and truncating
         it would kill its readers with SIGBUS.
         """
-        size, scratch = self._bounds.segment_bytes, self._directory / name
+        size, scratch = self._settings.segment_bytes, self._directory / name
         scratch.unlink(missing_ok=True)
         handle = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

@@ -21,18 +21,19 @@ from producer.stream.control import Conditions, ControlMessages
 from producer.stream.publish import PublishSession, StreamEndedError
 
 log = logging.getLogger(__name__)
+# A channel that rests fails calls at once: its bounds are short, so that our own back-off decides when to try.
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.enable_retries", 0),
+    ("grpc.enable_retries", 0),  # the library must not repeat a stream that went on in part
     ("grpc.use_local_subchannel_pool", 1),  # the recovery streams have a channel of their own
 )
+# A stream that lived that long worked: the next pause is the shortest again.
 HEALTHY_AFTER_S = 5.0
-"""A stream that lived that long worked: the next pause is the shortest again."""
+# At 20,000 events/s of 160 bytes a segment of 1 MiB lasts 0.3 s: the spare one is ready long before.
 MAINTENANCE_INTERVAL_S = 0.02
-"""At 20,000 events/s of 160 bytes a segment of 1 MiB lasts 0.3 s: the spare one is ready long before."""
 STOP_POLL_S = 0.05
 
 
@@ -77,6 +78,7 @@ class TelemetryStream:
     def _drained(self) -> bool:
         if self._drain_until_s is None:
             return False
+        # Events of predecessors count too: a pod that ends for good has no next process to deliver them.
         delivered = self._recovered and not self._emitter.spool.queue.held
         return delivered or time.monotonic() >= self._drain_until_s
 
@@ -130,6 +132,7 @@ class TelemetryStream:
         session = PublishSession(queue, self._settings, coerced=self._emitter.coerced, rejected=rejected)
         attempt, waiting = 0, queue.held
         async with self._channel() as channel:
+            # The pauses are not reset by progress: a session that damages the stream each time gets the longest.
             while queue.held and not await _attempt(session, channel, lambda: not queue.held):
                 await asyncio.sleep(self._delay_s(attempt))
                 attempt += 1

@@ -21,12 +21,12 @@ from producer.spool.format import Row
 from producer.trace import TRACE_BYTES
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# Event id, time and trace come first in a row.
 FIXED = 3
-"""Event id, time and trace come first in a row."""
 MIN_INT64, MAX_INT64 = -(1 << 63), (1 << 63) - 1
-SAMPLE = 16
+SAMPLE = 16  # texts looked at to tell ids, which differ, from values of a label, which repeat
+# Varints below this are one byte.
 ONE_BYTE = 128
-"""Varints below this are one byte."""
 _NO_TRACE = bytes(TRACE_BYTES)
 GROUPS, COLUMNS = pb.Batch.GROUPS_FIELD_NUMBER, pb.Group.COLUMNS_FIELD_NUMBER
 VALUES, INDEXES = pb.Column.VALUES_FIELD_NUMBER, pb.Column.INDEXES_FIELD_NUMBER
@@ -62,6 +62,7 @@ def encode_batch(
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         places[row[0]].append(place)
+    # Columns need rows of one type: each type is a group, and `offsets` says which places of the batch it takes.
     for code, offsets in places.items():
         parts.append(
             delimited(GROUPS, _group(code, [rows[place] for place in offsets], offsets, schemas.get(code), coerced))
@@ -77,6 +78,7 @@ def _group(
     coerced: Counter[tuple[str, str]],
 ) -> bytes:
     schema = schema or EventSchema("unknown", ())  # the sidecar refuses the group by name
+    # The clock may have been set back between two events: offsets of time may be negative.
     _, times, traces, *values = _transposed(rows, schema, coerced)
     base = times[0]
     parts = [
@@ -97,7 +99,7 @@ def _group(
 
 def _transposed(rows: Sequence[Row], schema: EventSchema, coerced: Counter[tuple[str, str]]) -> list[tuple[Any, ...]]:
     width = FIXED + len(schema.types)
-    try:
+    try:  # `zip` transposes in C; a row of another width was made past the constructor of its named tuple
         columns = list(zip(*rows, strict=True))
     except ValueError:
         columns = []

@@ -10,10 +10,10 @@ from producer.emitter import Emitter
 from producer.health import MAX_MESSAGE, MAX_NAME, Condition
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# Gives the conditions of the process; asked at each heartbeat.
 Conditions = Callable[[], Sequence[Condition]]
-"""Gives the conditions of the process; asked at each heartbeat."""
+# One may come late, by a busy event loop, without the sidecar taking the producer for dead.
 HEARTBEATS_PER_INTERVAL = 2
-"""One may come late, by a busy event loop, without the sidecar taking the producer for dead."""
 MIN_INTERVAL_S = 0.02
 
 
@@ -37,6 +37,7 @@ class ControlMessages:
         """Tells the sidecar that a generation works."""
         message = pb.SecretsApplied(generation=generation, time_unix_nano=time.time_ns())
         self._tell("applied", pb.PublishRequest(secrets_applied=message))
+        # A generation that works ends the refusal of an older one; the sidecar must not hear of it again.
         self._secrets.pop("rejected", None)
 
     def secrets_rejected(self, generation: int, secret: str, reason: str, message: str) -> None:
@@ -62,7 +63,7 @@ class ControlMessages:
         if now_s >= self._heartbeat_at_s:
             self._heartbeat_at_s = now_s + self._interval_s
             yield pb.PublishRequest(heartbeat=self._heartbeat())
-        while self._unsent:
+        while self._unsent:  # taken out one by one: a message that comes while one is sent is not lost
             yield self._unsent.pop(next(iter(self._unsent)))
 
     def closing(self) -> Iterator[pb.PublishRequest]:

@@ -57,8 +57,8 @@ IDLE_TURNS = 100
 IDLE_FACTOR = 4
 BUSY_EVENTS = 50
 BUSY_FACTOR = 8
+# Most bytes of the tag and length around a batch.
 ENVELOPE_BYTES = 16
-"""Most bytes of the tag and length around a batch."""
 
 PublishCall = grpc.aio.StreamStreamCall[bytes, pb.PublishResponse]
 
@@ -279,6 +279,7 @@ class PublishSession:
         if len(defines) > len(self._schemas):
             self._schemas = event_schemas(defines)
         most = min(self._limits.max_message_bytes or 1 << 22, self._window.window_bytes or 1 << 22) - ENVELOPE_BYTES
+        # Halving is rare and costs an encoding; the size of a batch is not known from that of its rows.
         while True:
             data = delimited(BATCH, encode_batch(run.first, rows, self._schemas, self._coerced))
             if len(data) <= most or len(rows) == 1:

@@ -55,7 +55,7 @@ def _metrics(catalogue: Catalogue) -> Iterator[str]:
     rows = {item.name: _metric(item) for event in catalogue.events for item in event.instruments}
     yield from (rows[name] for name in sorted(rows))
     yield "\nBuckets of the histograms:\n"
-    bounds = {item.name: item.bounds for event in catalogue.events for item in event.instruments if item.bounds}
+    bounds = {item.name: item.buckets for event in catalogue.events for item in event.instruments if item.buckets}
     yield from (f"- `{name}`: {', '.join(f'{bound:g}' for bound in bounds[name])}" for name in sorted(bounds))
 
 

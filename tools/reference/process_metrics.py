@@ -6,7 +6,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.api.process_metrics import Carriage, ProcessMetrics
-from producer.health import EventLedger
+from producer.health import EmitterLedger
 from tools.reference.markdown import code, made, table
 
 HEAD = """# Metrics of the broker's process
@@ -21,7 +21,7 @@ What the broker counts of orders, the venue and the API's requests goes one way,
 ([its metrics](../telemetry.md)), and is not here. `process_*` are on both pages, as every process has them: tell them
 apart by `job`. The emitter's figures begin anew with the process; the sidecar's go on.
 """
-EXAMPLE = EventLedger(
+EXAMPLE = EmitterLedger(
     emitted=1, acknowledged=0, held=0, dropped={("event", "reason"): 1}, coerced={("event", "reason"): 1}
 )
 """A label is seen where a series has it."""

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import uvloop
 
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
 from broker.events.orders import OrderTransition
-from broker.events.settings import BrokerTelemetrySettings
 from producer.emitter import Emitter
 from producer.stream.client import TelemetryStream
 

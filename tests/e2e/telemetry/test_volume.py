@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
-from broker.events.settings import BrokerTelemetrySettings
 from producer.emitter import Emitter
 from tests.e2e.telemetry.load import event
 from tests.require import missing

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from jsonschema import Draft202012Validator
 
-from broker.events.settings import BrokerTelemetrySettings
+from broker.config import BrokerTelemetrySettings
 from tests.integration.api.broker_process import ROOT, Stand, standing, start
 from tests.unit.broker.certificates import make_pair
 from tests.unit.broker.secret_volume import KEYS, keys_file, publish, usual_files, venue_file

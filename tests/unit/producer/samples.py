@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pod_runtime.framing import HEADER_BYTES
 from producer.declare import Catalogue, Counter, Event, Histogram, Label, Log, Measure
 from producer.emitter import Emitter
-from producer.health import EventLedger
+from producer.health import EmitterLedger
 from producer.settings import ProducerSettings
 from producer.spool.format import Row, read_checked_rows
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -89,7 +89,7 @@ def rows_in(path: Path) -> list[Row]:
     return read_checked_rows(path.read_bytes(), HEADER_BYTES, 1 << 30)[0]
 
 
-def is_balanced(ledger: EventLedger) -> bool:
+def is_balanced(ledger: EmitterLedger) -> bool:
     """True if every emitted event is acknowledged, held or dropped."""
     return ledger.emitted == ledger.acknowledged + ledger.held + sum(ledger.dropped.values())
 

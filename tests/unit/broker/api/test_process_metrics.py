@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from broker.api.process_metrics import Carriage, ProcessMetrics, metrics_route
 from broker.api.settings import ApiSettings
-from producer.health import EventLedger
+from producer.health import EmitterLedger
 from tests.unit.broker.api.asgi import Answer
 from tests.unit.broker.api.conftest import ACCOUNT, Client
 from tests.unit.broker.secret_volume import KEYS
@@ -17,7 +17,7 @@ from tests.unit.broker.secret_volume import KEYS
 ROOT = Path(__file__).resolve().parents[4]
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
-FULL = EventLedger(
+FULL = EmitterLedger(
     emitted=10,
     acknowledged=4,
     held=3,
@@ -68,7 +68,7 @@ def test_ledger_and_stream_are_told() -> None:
 
 
 def test_emitters_of_several_accounts_are_added_up() -> None:
-    other = EventLedger(emitted=100, acknowledged=90, held=9, dropped={("broker.price", "spool_full"): 1})
+    other = EmitterLedger(emitted=100, acknowledged=90, held=9, dropped={("broker.price", "spool_full"): 1})
 
     found = own(Carriage(ledger=FULL, connected=True), Carriage(ledger=other, connected=False))
 
