@@ -13,6 +13,9 @@ from producer.spool.format import Row, read_checked_rows
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 START_NS = 1_700_000_000_000_000_000
+SMALL: dict[str, Any] = {"segment_bytes": 1 << 16, "spool_bytes": 1 << 20, "memory_bytes": 1 << 20}
+"""Settings of a spool that a thousand long events fill."""
+LONG = "x" * 1000
 
 
 class Sale(NamedTuple):
@@ -94,9 +97,9 @@ def is_balanced(ledger: EmitterLedger) -> bool:
     return ledger.emitted == ledger.acknowledged + ledger.held + sum(ledger.dropped.values())
 
 
-def numbers(made: Emitter, after: int = 0) -> list[int]:
+def numbers(made: Emitter, after: int = 0) -> list[Any]:
     """The third field of each row that is held, or the first of a shorter row."""
-    found: list[int] = []
+    found: list[Any] = []
     while rows := made.spool.queue.after(after, 100).rows:
         found += [row[5] if len(row) > 5 else row[3] for row in rows]
         after += len(rows)

@@ -13,10 +13,19 @@ from hypothesis import strategies as st
 
 from producer.spool import spool
 from producer.spool.format import read_session
-from tests.unit.producer.samples import VISIT, Chatter, Visit, emitter, is_balanced, numbers, rows_in, sale
+from tests.unit.producer.samples import (
+    LONG,
+    SMALL,
+    VISIT,
+    Chatter,
+    Visit,
+    emitter,
+    is_balanced,
+    numbers,
+    rows_in,
+    sale,
+)
 
-SMALL = {"segment_bytes": 1 << 16, "spool_bytes": 1 << 20, "memory_bytes": 1 << 20}
-LONG = "x" * 1000
 LIMIT = (1 << 20) - 2 * (1 << 16)
 """Two segments of the spool's bytes are kept for the current file and the spare one."""
 

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.unit.producer.samples import Chatter, emitter, is_balanced
-
-SMALL = {"segment_bytes": 1 << 16, "spool_bytes": 1 << 20, "memory_bytes": 1 << 20}
-LONG = "x" * 1000
+from tests.unit.producer.samples import LONG, SMALL, Chatter, emitter, is_balanced
 
 
 def test_acknowledged_segments_are_unlinked(tmp_path: Path) -> None:

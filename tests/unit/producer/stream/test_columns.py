@@ -16,7 +16,7 @@ from tests.unit.producer.samples import SHOP, START_NS
 KINDS = event_schemas(SHOP.defines({}))
 TYPES = {1: "sdibsd", 2: "s"}
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+texts = st.text(st.characters(codec="utf-8"), max_size=8)
 doubles = st.floats(allow_nan=False)
 traces = st.none() | st.binary(min_size=25, max_size=25).filter(any)
 times = st.integers(0, 1 << 62)
