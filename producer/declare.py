@@ -2,11 +2,8 @@
 
     CATALOGUE = Catalogue()
 
-    @CATALOGUE.event(
-        "bakery.loaf.baked",
-        Counter("bakery.loaves", "{loaf}", "Loaves baked."),
-        log=Log(pb.SEVERITY_INFO, "Loaf baked"),
-    )
+    @CATALOGUE.event("bakery.loaf.baked", log=Log(pb.SEVERITY_INFO, "Loaf baked"))
+    @Counter("bakery.loaves", "{loaf}", "Loaves baked.")
     class LoafBaked(NamedTuple):
         kind: Label[str]
         duration_s: Measure[float]
@@ -37,6 +34,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.]{0,127}")
 MAX_BOUNDS = 64  # of the contract: each bucket is a series of each set of labels
 # Default of an instrument's labels: every label of its event, in the order of the fields.
 ALL_LABELS = ("*",)
+_DECORATED = "__instruments__"
 COLUMN_TYPES: Mapping[type, pb.FieldType.ValueType] = {
     str: pb.FIELD_TYPE_STRING,
     float: pb.FIELD_TYPE_DOUBLE,
@@ -77,6 +75,12 @@ class MetricInstrument:
     """Upper bounds in ascending order, of a histogram only; the last bucket has none."""
 
     kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UNSPECIFIED
+
+    def __call__(self, kind: type[T]) -> type[T]:
+        """Decorates a named tuple, below the `event` of a catalogue: its events feed this instrument."""
+        # Decorators run from the class upwards: each goes before those that ran, so that they keep the written order.
+        setattr(kind, _DECORATED, (self, *vars(kind).get(_DECORATED, ())))
+        return kind
 
     @property
     def meaning(self) -> tuple[object, ...]:
@@ -263,14 +267,12 @@ class Catalogue:
         self._meanings: dict[str, tuple[object, ...]] = {}
         self._add(*events)
 
-    def event(
-        self, name: str, *instruments: MetricInstrument, log: Log | None = None, reserved: bool = False
-    ) -> Callable[[type[T]], type[T]]:
-        """Decorator that declares a named tuple as the next event type and returns it unchanged."""
+    def event(self, name: str, *, log: Log | None = None, reserved: bool = False) -> Callable[[type[T]], type[T]]:
+        """Decorator that declares a named tuple, with the instruments below, as the next event type."""
 
         def declare(kind: type[T]) -> type[T]:
             named = typing.cast("type[tuple[Any, ...]]", kind)  # `Event` names the fault if it is no named tuple
-            self._add(Event(named, name, instruments=instruments, log=log, reserved=reserved))
+            self._add(Event(named, name, instruments=vars(kind).get(_DECORATED, ()), log=log, reserved=reserved))
             return kind
 
         return declare

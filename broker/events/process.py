@@ -13,16 +13,14 @@ DRAIN_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 PROCESS = Catalogue()
 
 
-@PROCESS.event(
-    "broker.http.request",
-    Counter("broker.http.requests", "{request}", "Requests that the order API answered."),
-    Histogram(
-        "broker.http.request.duration",
-        "s",
-        "Time that the order API took to answer.",
-        labels=("method", "route"),
-        buckets=LATENCY_S,
-    ),
+@PROCESS.event("broker.http.request")
+@Counter("broker.http.requests", "{request}", "Requests that the order API answered.")
+@Histogram(
+    "broker.http.request.duration",
+    "s",
+    "Time that the order API took to answer.",
+    labels=("method", "route"),
+    buckets=LATENCY_S,
 )
 class HttpRequest(NamedTuple):
     """The order API answered a request."""
@@ -34,7 +32,8 @@ class HttpRequest(NamedTuple):
     duration_s: Measure[float]
 
 
-@PROCESS.event("broker.queue.sample", Gauge("broker.queue.depth", "{item}", "Items that wait in a queue."))
+@PROCESS.event("broker.queue.sample")
+@Gauge("broker.queue.depth", "{item}", "Items that wait in a queue.")
 class QueueSample(NamedTuple):
     """Depth of a queue."""
 
@@ -42,16 +41,16 @@ class QueueSample(NamedTuple):
     depth: Measure[int]
 
 
-@PROCESS.event(
-    "broker.history.sample", Gauge("broker.history.backlog", "{row}", "Rows that wait for the history database.")
-)
+@PROCESS.event("broker.history.sample")
+@Gauge("broker.history.backlog", "{row}", "Rows that wait for the history database.")
 class HistorySample(NamedTuple):
     """Rows that wait for the history database."""
 
     backlog: Measure[int]
 
 
-@PROCESS.event("broker.credential.sample", Gauge("broker.credential.age", "s", "Age of a credential in use."))
+@PROCESS.event("broker.credential.sample")
+@Gauge("broker.credential.age", "s", "Age of a credential in use.")
 class CredentialSample(NamedTuple):
     """Age of a credential in use."""
 
@@ -59,16 +58,13 @@ class CredentialSample(NamedTuple):
     age_s: Measure[float]
 
 
-@PROCESS.event(
-    "broker.credential.reload",
-    Counter(
-        "broker.credential.reloads",
-        "{reload}",
-        "Generations of secrets tried: applied or rejected.",
-        labels=("result",),
-        presets=combinations(("applied", "rejected")),
-    ),
-    log=Log(pb.SEVERITY_INFO, "Generation of secrets tried"),
+@PROCESS.event("broker.credential.reload", log=Log(pb.SEVERITY_INFO, "Generation of secrets tried"))
+@Counter(
+    "broker.credential.reloads",
+    "{reload}",
+    "Generations of secrets tried: applied or rejected.",
+    labels=("result",),
+    presets=combinations(("applied", "rejected")),
 )
 class CredentialReload(NamedTuple):
     """A new generation of secrets was tried: applied or rejected."""
@@ -79,16 +75,13 @@ class CredentialReload(NamedTuple):
     reason: str | None
 
 
-@PROCESS.event(
-    "broker.drain.ended",
-    Histogram(
-        "broker.drain.duration",
-        "s",
-        "Time from the signal to the end of the drain.",
-        buckets=DRAIN_S,
-        presets=combinations(("complete", "deadline")),
-    ),
-    log=Log(pb.SEVERITY_INFO, "Process drained"),
+@PROCESS.event("broker.drain.ended", log=Log(pb.SEVERITY_INFO, "Process drained"))
+@Histogram(
+    "broker.drain.duration",
+    "s",
+    "Time from the signal to the end of the drain.",
+    buckets=DRAIN_S,
+    presets=combinations(("complete", "deadline")),
 )
 class DrainEnded(NamedTuple):
     """The process drained."""

@@ -21,16 +21,14 @@ STREAMS = ("prices", "transactions")
 VENUE = Catalogue()
 
 
-@VENUE.event(
-    "broker.api.request",
-    Counter("broker.api.requests", "{request}", "Requests to the venue."),
-    Histogram(
-        "broker.api.request.duration",
-        "s",
-        "Time that the venue took to answer.",
-        labels=("operation",),
-        buckets=LATENCY_S,
-    ),
+@VENUE.event("broker.api.request")
+@Counter("broker.api.requests", "{request}", "Requests to the venue.")
+@Histogram(
+    "broker.api.request.duration",
+    "s",
+    "Time that the venue took to answer.",
+    labels=("operation",),
+    buckets=LATENCY_S,
 )
 class ApiRequest(NamedTuple):
     """The venue answered a request, or did not."""
@@ -41,11 +39,8 @@ class ApiRequest(NamedTuple):
     duration_s: Measure[float]
 
 
-@VENUE.event(
-    "broker.api.error",
-    Counter("broker.api.errors", "{error}", "Requests to the venue that failed.", presets=combinations(ERROR_TYPES)),
-    log=Log(pb.SEVERITY_ERROR, "Request to the venue failed"),
-)
+@VENUE.event("broker.api.error", log=Log(pb.SEVERITY_ERROR, "Request to the venue failed"))
+@Counter("broker.api.errors", "{error}", "Requests to the venue that failed.", presets=combinations(ERROR_TYPES))
 class ApiError(NamedTuple):
     """A request to the venue failed."""
 
@@ -56,14 +51,9 @@ class ApiError(NamedTuple):
     message: str | None
 
 
-@VENUE.event(
-    "broker.api.retry",
-    Counter(
-        "broker.api.retries",
-        "{request}",
-        "Reads from the venue that were tried again.",
-        presets=combinations(OPERATIONS),
-    ),
+@VENUE.event("broker.api.retry")
+@Counter(
+    "broker.api.retries", "{request}", "Reads from the venue that were tried again.", presets=combinations(OPERATIONS)
 )
 class ApiRetry(NamedTuple):
     """A read from the venue is tried again."""
@@ -71,10 +61,8 @@ class ApiRetry(NamedTuple):
     operation: Label[str]
 
 
-@VENUE.event(
-    "broker.ratelimit.waited",
-    Histogram("broker.ratelimit.wait", "s", "Time that requests waited for the venue's rate limit.", buckets=STAGE_S),
-)
+@VENUE.event("broker.ratelimit.waited")
+@Histogram("broker.ratelimit.wait", "s", "Time that requests waited for the venue's rate limit.", buckets=STAGE_S)
 class ThrottleWait(NamedTuple):
     """A request waited for the venue's rate limit."""
 
@@ -82,10 +70,8 @@ class ThrottleWait(NamedTuple):
     wait_s: Measure[float]
 
 
-@VENUE.event(
-    "broker.ratelimit.sample",
-    Gauge("broker.ratelimit.tokens", "{request}", "Requests that the rate limit allows at once."),
-)
+@VENUE.event("broker.ratelimit.sample")
+@Gauge("broker.ratelimit.tokens", "{request}", "Requests that the rate limit allows at once.")
 class ThrottleSample(NamedTuple):
     """Requests left of a rate limit."""
 
@@ -93,20 +79,16 @@ class ThrottleSample(NamedTuple):
     tokens: Measure[float]
 
 
-@VENUE.event(
-    "broker.api.too_many_requests",
-    Counter("broker.http.429", "{response}", "Answers 429 from the venue.", presets=combinations(OPERATIONS)),
-)
+@VENUE.event("broker.api.too_many_requests")
+@Counter("broker.http.429", "{response}", "Answers 429 from the venue.", presets=combinations(OPERATIONS))
 class TooManyRequests(NamedTuple):
     """The venue answered 429."""
 
     operation: Label[str]
 
 
-@VENUE.event(
-    "broker.connection.changed",
-    Gauge("broker.connection.status", "", "1 where the channel to the venue is up, 0 where it is down."),
-)
+@VENUE.event("broker.connection.changed")
+@Gauge("broker.connection.status", "", "1 where the channel to the venue is up, 0 where it is down.")
 class ConnectionStatus(NamedTuple):
     """A channel to the venue is up (1) or down (0): rest, prices, transactions."""
 
@@ -115,14 +97,12 @@ class ConnectionStatus(NamedTuple):
     reason: str | None
 
 
-@VENUE.event(
-    "broker.connection.opened",
-    Counter(
-        "broker.connections.opened",
-        "{connection}",
-        "Connections opened to the venue, which allows two a second.",
-        presets=combinations(("rest", *STREAMS)),
-    ),
+@VENUE.event("broker.connection.opened")
+@Counter(
+    "broker.connections.opened",
+    "{connection}",
+    "Connections opened to the venue, which allows two a second.",
+    presets=combinations(("rest", *STREAMS)),
 )
 class ConnectionOpened(NamedTuple):
     """A connection to the venue was opened."""
@@ -130,10 +110,8 @@ class ConnectionOpened(NamedTuple):
     channel: Label[str]
 
 
-@VENUE.event(
-    "broker.stream.sample",
-    Gauge("broker.stream.last_message.age", "s", "Age of the last message of a stream; heartbeats come every 5 s."),
-)
+@VENUE.event("broker.stream.sample")
+@Gauge("broker.stream.last_message.age", "s", "Age of the last message of a stream; heartbeats come every 5 s.")
 class StreamSample(NamedTuple):
     """Age of the last message of a stream."""
 
@@ -141,15 +119,12 @@ class StreamSample(NamedTuple):
     last_message_age_s: Measure[float]
 
 
-@VENUE.event(
-    "broker.stream.reconnected",
-    Counter(
-        "broker.stream.reconnects",
-        "{connection}",
-        "Streams opened again.",
-        presets=combinations(STREAMS, ("connection_lost", "silent", "closed_by_venue")),
-    ),
-    log=Log(pb.SEVERITY_WARN, "Stream opened again"),
+@VENUE.event("broker.stream.reconnected", log=Log(pb.SEVERITY_WARN, "Stream opened again"))
+@Counter(
+    "broker.stream.reconnects",
+    "{connection}",
+    "Streams opened again.",
+    presets=combinations(STREAMS, ("connection_lost", "silent", "closed_by_venue")),
 )
 class StreamReconnected(NamedTuple):
     """A stream was opened again."""
@@ -158,16 +133,13 @@ class StreamReconnected(NamedTuple):
     cause: Label[str]
 
 
-@VENUE.event(
-    "broker.stream.gap",
-    Counter(
-        "broker.stream.gap.transactions",
-        "{transaction}",
-        "Transactions that a stream missed and a back-fill brought.",
-        measure="transactions",
-        presets=combinations(),
-    ),
-    log=Log(pb.SEVERITY_WARN, "Gap of a stream back-filled"),
+@VENUE.event("broker.stream.gap", log=Log(pb.SEVERITY_WARN, "Gap of a stream back-filled"))
+@Counter(
+    "broker.stream.gap.transactions",
+    "{transaction}",
+    "Transactions that a stream missed and a back-fill brought.",
+    measure="transactions",
+    presets=combinations(),
 )
 class StreamGap(NamedTuple):
     """Transactions that a stream missed and a back-fill brought."""
@@ -175,15 +147,12 @@ class StreamGap(NamedTuple):
     transactions: Measure[int]
 
 
-@VENUE.event(
-    "broker.stream.decode_error",
-    Counter(
-        "broker.stream.decode.errors",
-        "{message}",
-        "Lines of a stream that could not be read.",
-        presets=combinations(STREAMS),
-    ),
-    log=Log(pb.SEVERITY_ERROR, "Line of a stream could not be read"),
+@VENUE.event("broker.stream.decode_error", log=Log(pb.SEVERITY_ERROR, "Line of a stream could not be read"))
+@Counter(
+    "broker.stream.decode.errors",
+    "{message}",
+    "Lines of a stream that could not be read.",
+    presets=combinations(STREAMS),
 )
 class StreamDecodeError(NamedTuple):
     """A line of a stream could not be read."""
@@ -192,27 +161,21 @@ class StreamDecodeError(NamedTuple):
     message: str
 
 
-@VENUE.event(
-    "broker.transaction.lag_sample",
-    Gauge(
-        "broker.transaction.lag", "{transaction}", "How far what we applied is behind the venue's last transaction."
-    ),
-)
+@VENUE.event("broker.transaction.lag_sample")
+@Gauge("broker.transaction.lag", "{transaction}", "How far what we applied is behind the venue's last transaction.")
 class TransactionLag(NamedTuple):
     """Transactions of the venue that we have not applied yet."""
 
     transactions: Measure[int]
 
 
-@VENUE.event(
-    "broker.price.sample",
-    Gauge("broker.price.age", "s", "Age of the latest price of an instrument on the allow-list.", measure="age_s"),
-    Gauge(
-        "broker.instrument.tradeable",
-        "",
-        "1 where an instrument on the allow-list trades, 0 where not.",
-        measure="tradeable",
-    ),
+@VENUE.event("broker.price.sample")
+@Gauge("broker.price.age", "s", "Age of the latest price of an instrument on the allow-list.", measure="age_s")
+@Gauge(
+    "broker.instrument.tradeable",
+    "",
+    "1 where an instrument on the allow-list trades, 0 where not.",
+    measure="tradeable",
 )
 class PriceSample(NamedTuple):
     """Age of the latest price of an instrument on the allow-list, and whether it trades."""
@@ -222,17 +185,16 @@ class PriceSample(NamedTuple):
     tradeable: Measure[int]
 
 
-@VENUE.event("broker.clock.sample", Gauge("broker.clock.offset", "s", "Offset of the venue's clock from ours."))
+@VENUE.event("broker.clock.sample")
+@Gauge("broker.clock.offset", "s", "Offset of the venue's clock from ours.")
 class ClockSample(NamedTuple):
     """Offset of the venue's clock from ours."""
 
     offset_s: Measure[float]
 
 
-@VENUE.event(
-    "broker.circuit.sample",
-    Gauge("broker.circuit.state", "", "1 for the state of the venue's circuit breaker that holds, 0 for the others."),
-)
+@VENUE.event("broker.circuit.sample")
+@Gauge("broker.circuit.state", "", "1 for the state of the venue's circuit breaker that holds, 0 for the others.")
 class CircuitSample(NamedTuple):
     """1 for the state of the venue's circuit breaker that holds, 0 for the others."""
 
@@ -240,21 +202,19 @@ class CircuitSample(NamedTuple):
     holds: Measure[int]
 
 
-@VENUE.event(
-    "broker.account.sample",
-    Gauge("broker.account.balance", "{currency}", "Balance of the account.", measure="balance"),
-    Gauge("broker.account.nav", "{currency}", "Net asset value of the account.", measure="nav"),
-    Gauge("broker.margin.used", "{currency}", "Margin in use.", measure="margin_used"),
-    Gauge("broker.margin.available", "{currency}", "Margin left.", measure="margin_available"),
-    Gauge(
-        "broker.margin.closeout.ratio",
-        "",
-        "How near the venue's margin closeout is; at 1 it closes positions.",
-        labels=(),
-        measure="margin_closeout_ratio",
-    ),
-    Gauge("broker.open.positions", "{position}", "Positions that are open.", labels=(), measure="open_positions"),
+@VENUE.event("broker.account.sample")
+@Gauge("broker.account.balance", "{currency}", "Balance of the account.", measure="balance")
+@Gauge("broker.account.nav", "{currency}", "Net asset value of the account.", measure="nav")
+@Gauge("broker.margin.used", "{currency}", "Margin in use.", measure="margin_used")
+@Gauge("broker.margin.available", "{currency}", "Margin left.", measure="margin_available")
+@Gauge(
+    "broker.margin.closeout.ratio",
+    "",
+    "How near the venue's margin closeout is; at 1 it closes positions.",
+    labels=(),
+    measure="margin_closeout_ratio",
 )
+@Gauge("broker.open.positions", "{position}", "Positions that are open.", labels=(), measure="open_positions")
 class AccountSample(NamedTuple):
     """Gauges of the account, after each summary."""
 
@@ -267,22 +227,19 @@ class AccountSample(NamedTuple):
     open_positions: Measure[int]
 
 
-@VENUE.event(
-    "broker.reconcile.run",
-    Counter(
-        "broker.reconcile.runs",
-        "{run}",
-        "Comparisons of our books with the venue's.",
-        presets=combinations(("ok", "mismatch", "moving", "failed")),
-    ),
-    Gauge(
-        "broker.reconcile.last_success.timestamp",
-        "s",
-        "When a comparison last ended and found no difference, Unix time.",
-        labels=(),
-        only_when={"result": "ok"},
-    ),
-    log=Log(pb.SEVERITY_INFO, "Comparison with the venue ended"),
+@VENUE.event("broker.reconcile.run", log=Log(pb.SEVERITY_INFO, "Comparison with the venue ended"))
+@Counter(
+    "broker.reconcile.runs",
+    "{run}",
+    "Comparisons of our books with the venue's.",
+    presets=combinations(("ok", "mismatch", "moving", "failed")),
+)
+@Gauge(
+    "broker.reconcile.last_success.timestamp",
+    "s",
+    "When a comparison last ended and found no difference, Unix time.",
+    labels=(),
+    only_when={"result": "ok"},
 )
 class ReconcileRun(NamedTuple):
     """A comparison with the venue ended."""
@@ -292,15 +249,12 @@ class ReconcileRun(NamedTuple):
     """Unix time."""
 
 
-@VENUE.event(
-    "broker.reconcile.mismatch",
-    Counter(
-        "broker.reconcile.mismatches",
-        "{difference}",
-        "Differences between our books and the venue's.",
-        presets=combinations(("order", "foreign_order", "position", "balance", "trade")),
-    ),
-    log=Log(pb.SEVERITY_ERROR, "Our books and the venue's differ"),
+@VENUE.event("broker.reconcile.mismatch", log=Log(pb.SEVERITY_ERROR, "Our books and the venue's differ"))
+@Counter(
+    "broker.reconcile.mismatches",
+    "{difference}",
+    "Differences between our books and the venue's.",
+    presets=combinations(("order", "foreign_order", "position", "balance", "trade")),
 )
 class ReconcileMismatch(NamedTuple):
     """The venue and we disagree: order, position or balance."""

@@ -11,11 +11,8 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 CATALOGUE = Catalogue()
 
 
-@CATALOGUE.event(
-    "bakery.loaf.baked",
-    Counter("bakery.loaves", "{loaf}", "Loaves baked."),
-    log=Log(pb.SEVERITY_INFO, "Loaf baked"),
-)
+@CATALOGUE.event("bakery.loaf.baked", log=Log(pb.SEVERITY_INFO, "Loaf baked"))
+@Counter("bakery.loaves", "{loaf}", "Loaves baked.")
 class LoafBaked(NamedTuple):
     """A loaf is done."""
 

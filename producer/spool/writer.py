@@ -155,7 +155,7 @@ class SegmentWriter:
         """Goes on in memory because the volume failed."""
         self.fault = error
         # Events that are in a file stay readable there; only the next ones go elsewhere.
-        if self.state is not WriterState.MEMORY:
+        if self.state in (WriterState.OPEN, WriterState.FULL):
             self._seal()
             self._enter(WriterState.MEMORY)
 

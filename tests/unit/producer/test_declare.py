@@ -140,9 +140,28 @@ def test_labels_that_an_instrument_names_are_its_only_ones() -> None:
 
 def test_the_decorator_declares_the_next_event_and_returns_the_named_tuple() -> None:
     catalogue = Catalogue((CHATTER,))
-    decorated = catalogue.event("shop.visit", Counter("shop.visits"), log=Log(pb.SEVERITY_INFO, "Came"))(Visit)
+    decorated = catalogue.event("shop.visit", log=Log(pb.SEVERITY_INFO, "Came"))(Visit)
     assert decorated is Visit
     assert [(item.event_id, item.name) for item in catalogue.defines({})] == [(1, "shop.chatter"), (2, "shop.visit")]
+
+
+def test_instruments_that_decorate_a_named_tuple_are_those_of_its_event() -> None:
+    catalogue = Catalogue()
+
+    @catalogue.event("shop.visit")
+    @Counter("shop.visits")
+    @Gauge("shop.stay", "s")
+    class Stay(NamedTuple):
+        """Somebody stayed."""
+
+        seconds: Measure[float]
+
+    (define,) = catalogue.defines({})
+    assert [(item.name, item.measure) for item in define.instruments] == [
+        ("shop.visits", ""),
+        ("shop.stay", "seconds"),
+    ]
+    assert Stay(1.0) == (1.0,)
 
 
 def test_presets_are_the_combinations_of_the_values_of_each_label() -> None:
