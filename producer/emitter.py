@@ -1,8 +1,8 @@
 """The entrance of events: `emit` puts one into the spool and returns.
 
-`emit` is called on hot paths such as that of an order. It never raises (except in strict mode) and never waits,
-except at the end of a segment for the next one. An event that it took survives a kill of the process. Do not call it
-from a handler installed by `signal.signal` or from `__del__`: those may run inside another call of it.
+`emit` is made for hot paths. It never raises (except in strict mode) and never waits, except at the end of a segment
+for the next one. An event that it took survives a kill of the process. Do not call it from a handler installed by
+`signal.signal` or from `__del__`: those may run inside another call of it.
 
 An event goes one of three ways, the fastest that it fits:
 

@@ -15,7 +15,7 @@ MAX_MESSAGE = 1000
 
 
 def camel_case(name: str) -> str:
-    """A condition's name or reason in the spelling of Kubernetes: `venue-token` and `venue_token` are `VenueToken`.
+    """A condition's name or reason in the spelling of Kubernetes: `disk-full` and `disk_full` are `DiskFull`.
 
     Text behind a colon, an account's id, stays as it is.
     """

@@ -27,7 +27,7 @@ class Producer:
     Leaving the block delivers the events that are left, for at most `settings.drain_s`; the rest waits in the spool
     for the next start. `emitter` declares further event types. `constant_labels` go on every metric. `conditions` is
     asked at each heartbeat, in that thread.
-    A program with an event loop of its own, as the broker, runs `TelemetryStream` in it instead.
+    A program with an event loop of its own runs `TelemetryStream` in it instead.
     """
 
     def __init__(

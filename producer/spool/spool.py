@@ -2,8 +2,8 @@
 
 Promise
     An event that `emit` took survives the death of the process, however it dies. It need not survive the machine:
-    nothing is synced, because a sync costs milliseconds on the order path and the orders themselves have a journal
-    that is synced. The promise costs one copy of memory for an event.
+    nothing is synced, because a sync costs milliseconds on the path that emits; a program that may lose no fact to a
+    loss of power keeps a journal of its own. The promise costs one copy of memory for an event.
 
 Layout
     One directory for each session, that is, for each run of a producer (`producer.spool.format` has the bytes):
@@ -48,8 +48,9 @@ A kill after each step leaves
                                     returned, and no other record follows, for copies happen one at a time
     definition of a late type       the old definitions, or all of them; the file is written over, because
                                     the lock belongs to the inode. Its first event is emitted only after that
-    batch sent, not acknowledged    the next process sends it again in the old session; the sidecar knows the sequence
-    acknowledged, not unlinked      the next process sends it from the first held file on; the Welcome releases it
+    batch sent, not acknowledged    the next process opens a stream for the old session; the Welcome says how much the
+                                    sidecar has in its journal, that is released, and the rest is sent again
+    acknowledged, not unlinked      the same: the Welcome releases it
     The session's lock is the kernel's (flock(2)) and goes with the process, so `producer.spool.recovery` of the next
     one finds the directory free and delivers it.
 
@@ -60,7 +61,7 @@ Simpler things that do not do
     would lose the last ones in a kill, which are those that explain it.
     A sparse file: the volume that has no block left shows itself as SIGBUS in the middle of an `emit`. Allocating
     first makes it an error when a segment is opened. A device that fails under a mapped page still ends the
-    process, as it ends the order journal on the same volume.
+    process; that is rare, and a condition of the machine.
 """
 
 from __future__ import annotations

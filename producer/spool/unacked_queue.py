@@ -228,7 +228,7 @@ class UnackedQueue:
             through = min(through, self._segments[-1].last if self._segments else 0)
             self._acknowledged = max(self._acknowledged, through)
             gone = list(self._release_locked())
-        unlink_all(gone)  # outside the lock: unlinking a segment of 1 MiB takes longer than an emitter may wait
+        unlink_all(gone)  # outside the lock: an emitter that needs it must not wait for the file system
 
     def release_locked(self) -> None:
         """Frees what was acknowledged while it still grew."""

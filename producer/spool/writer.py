@@ -187,12 +187,9 @@ class SegmentWriter:
         self._begin(segment)
 
     def _allocate(self, name: str) -> SpoolSegment:
-        """An empty segment in a new file.
-
-        O_EXCL on a fresh inode: a file of that name that was renamed too late could still be mapped, and truncating
-        it would kill its readers with SIGBUS.
-        """
+        """An empty segment in a new file; raises OSError."""
         size, scratch = self._settings.segment_bytes, self._directory / name
+        # A new inode: a file left under that name may still be mapped, and truncating it would mean SIGBUS.
         scratch.unlink(missing_ok=True)
         handle = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

@@ -66,12 +66,12 @@ class TelemetryStream:
     async def run(self, stop: asyncio.Event) -> None:
         """Delivers until `stop` is set and everything is acknowledged, at most `drain_s` longer."""
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(work) for work in (self._maintain(), self._recover(), self._await(stop))]
+            beside = [tasks.create_task(work) for work in (self._maintain(), self._recover(), self._await_stop(stop))]
             await self._publish()
             for task in beside:
                 task.cancel()
 
-    async def _await(self, stop: asyncio.Event) -> None:
+    async def _await_stop(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._drain_until_s = time.monotonic() + self._settings.drain_s
 
@@ -151,7 +151,7 @@ async def _attempt(session: PublishSession, channel: grpc.aio.Channel, done: Cal
         extra = {"reason": error.code().name.lower(), "detail": str(error.details())[:300]}
         log.warning("telemetry stream ended", extra=extra)
     except Exception:
-        log.exception("telemetry stream failed")  # a fault of ours must not end the process that trades
+        log.exception("telemetry stream failed")  # a fault of ours must not end the process
     else:
         return True
     return False
