@@ -85,11 +85,5 @@ class EmittingHandler(logging.Handler):
     def _line(self, record: logging.LogRecord) -> LogLine:
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         exception = self._formatter.formatException(record.exc_info) if record.exc_info else None
-        kind = line_type(_severity_number(record.levelno))
+        kind = LINE_TYPES[min(max(record.levelno // 10 - 1, 0), len(LINE_TYPES) - 1)]  # DEBUG is 10, CRITICAL 50
         return kind(record.name, record.getMessage(), exception, as_json(extra))
-
-
-def _severity_number(level: int) -> int:
-    """Severity number of a level of `logging`: https://opentelemetry.io/docs/specs/otel/logs/data-model-appendix/."""
-    steps = ((logging.INFO, 5), (logging.WARNING, 9), (logging.ERROR, 13), (logging.CRITICAL, 17))
-    return next((number for above, number in steps if level < above), 21)

@@ -176,14 +176,6 @@ def _doubles(values: Sequence[float]) -> bytes:
     return delimited(DOUBLES, numbers.tobytes())
 
 
-def _integers(values: Sequence[int]) -> bytes:
-    return pb.Column(integers=values).SerializeToString()
-
-
-def _booleans(values: Sequence[bool]) -> bytes:
-    return pb.Column(booleans=values).SerializeToString()
-
-
 def _coerce_string(value: Any) -> str | None:
     if isinstance(value, str):
         try:
@@ -208,10 +200,6 @@ def _coerce_integer(value: Any) -> int | None:
     return whole if whole is not None and MIN_INT64 <= whole <= MAX_INT64 else None
 
 
-def _coerce_boolean(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
 @dataclass(frozen=True, slots=True)
 class ColumnCodec:
     """Encoder of a type's values, coercion of one that does not fit, and the filler for an absent one."""
@@ -224,6 +212,12 @@ class ColumnCodec:
 _CODECS: Mapping[int, ColumnCodec] = {
     pb.FIELD_TYPE_STRING: ColumnCodec(_strings, _coerce_string, ""),
     pb.FIELD_TYPE_DOUBLE: ColumnCodec(_doubles, _coerce_double, 0.0),
-    pb.FIELD_TYPE_INT64: ColumnCodec(_integers, _coerce_integer, 0),
-    pb.FIELD_TYPE_BOOL: ColumnCodec(_booleans, _coerce_boolean, False),
+    pb.FIELD_TYPE_INT64: ColumnCodec(
+        lambda values: pb.Column(integers=values).SerializeToString(), _coerce_integer, 0
+    ),
+    pb.FIELD_TYPE_BOOL: ColumnCodec(
+        lambda values: pb.Column(booleans=values).SerializeToString(),
+        lambda value: value if isinstance(value, bool) else None,
+        False,
+    ),
 }

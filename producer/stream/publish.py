@@ -149,18 +149,18 @@ class PublishSession:
             call.cancel()
 
     async def _deliver(self, call: PublishCall, done: Callable[[], bool]) -> None:
-        ended: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read_acks(call))
                 await self._write(call, done)
                 await self._put(call, self._control.closing() if self._control is not None else ())
                 await self._finish(call, reading)
-        except* (grpc.aio.AioRpcError, StreamEndedError, TimeoutError, asyncio.InvalidStateError) as group:
-            ended = _first_error(group)
-        # Not in the clause: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
-        if ended is not None:
-            raise ended
+        except ExceptionGroup as group:
+            # Not `except*`: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
+            error: Exception = group
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            raise error from group
 
     async def _finish(self, call: PublishCall, reading: asyncio.Task[None]) -> None:
         self._closing = True
@@ -300,9 +300,3 @@ def pace(sent: int, idle: int) -> float:
     if idle >= IDLE_TURNS:
         return IDLE_FACTOR
     return min(BUSY_FACTOR, max(1.0, sent / BUSY_EVENTS))
-
-
-def _first_error(group: BaseExceptionGroup[Any]) -> BaseException:
-    """One of the errors of a group; it names why the stream ended."""
-    inner = group.exceptions[0]
-    return _first_error(inner) if isinstance(inner, BaseExceptionGroup) else inner
