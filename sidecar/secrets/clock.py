@@ -1,4 +1,4 @@
-"""The agent's time: a clock that goes on while the machine sleeps."""
+"""Clock of the agent: boot time, which goes on while the machine is suspended, as Vault's leases do."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ TICK_S = 1.0
 
 
 class Clock(Protocol):
-    """Time and chance, as the agent's tasks take them."""
+    """Time and chance, passed to every part of the agent."""
 
     def boot(self) -> float:
-        """Seconds since boot, sleep included (CLOCK_BOOTTIME)."""
+        """Seconds since boot, suspended time included (CLOCK_BOOTTIME)."""
         ...
 
     def wall(self) -> datetime:
-        """The date, for people and files; nothing is decided by it."""
+        """Wall-clock time, for people and files; the agent decides nothing by it, for it can be set."""
         ...
 
     def chance(self) -> float:
-        """A number in [0, 1)."""
+        """Random number in [0, 1)."""
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Until the event is set, at most `seconds`."""
+        """Wait until the event is set, at most `seconds`."""
         ...
 
 
 class SystemClock:
-    """The machine's own."""
+    """Clock of the machine."""
 
     def boot(self) -> float:
         """See `Clock`."""
@@ -56,9 +56,8 @@ class SystemClock:
 
 
 async def wait_until(clock: Clock, event: asyncio.Event, due: float) -> None:
-    """Until `due` on the boot clock or the event; looks every second.
-
-    Event loops sleep by CLOCK_MONOTONIC, which stands still while the machine is suspended (clock_gettime(2)).
-    """
+    """Wait until `due` on the boot clock, or the event."""
+    # Event loops sleep by CLOCK_MONOTONIC, which stands still while the machine is suspended (clock_gettime(2)).
+    # Short waits bound the delay after which a lease that ran out meanwhile is noticed.
     while not event.is_set() and (left := due - clock.boot()) > 0:
         await clock.wait(event, min(TICK_S, left))

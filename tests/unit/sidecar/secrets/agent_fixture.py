@@ -36,6 +36,13 @@ def settings_in(place: Path, *secrets: SecretSettings, **changes: Any) -> Secret
     return replace(settings, **changes)
 
 
+class AuditRecorder(list[AuditEvent]):
+    """A sink that keeps all events."""
+
+    def add(self, event: AuditEvent) -> None:
+        self.append(event)
+
+
 class Scene:
     """An agent that can be started, killed and started again on what it left."""
 
@@ -46,13 +53,13 @@ class Scene:
         self.vault.write("venue", token="one")
         self.vault.write("keys", keys=[])
         self.settings = settings_in(place, *secrets, **changes)
-        self.audit: list[AuditEvent] = []
+        self.audit = AuditRecorder()
         self.agent = self._agent()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def _agent(self) -> SecretsAgent:
-        return SecretsAgent(self.settings, on_audit=self.audit.append, caller=self.vault, clock=self.clock)
+        return SecretsAgent(self.settings, audit=self.audit, caller=self.vault, clock=self.clock)
 
     async def start(self) -> None:
         """Starts the agent, or a successor on what the last one left."""
@@ -85,7 +92,7 @@ class Scene:
 
     def prove(self) -> None:
         """The reader proves what is published."""
-        self.agent.applied("broker", self.generation)
+        self.agent.acknowledgements.applied("broker", self.generation)
 
     def audited(self, name: str) -> list[AuditEvent]:
         """What was recorded under a name."""

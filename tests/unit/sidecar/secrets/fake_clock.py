@@ -43,7 +43,7 @@ class FakeClock:
 
     async def settle(self) -> None:
         """Lets everything happen that needs no time."""
-        for _ in range(12):
+        for _ in range(16):
             await asyncio.sleep(0)
 
     async def advance(self, seconds: float) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.secrets.publish.files import Publisher, PublishError
+from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.publish.files import GenerationDirectory, PublishError
 from sidecar.secrets.settings import AuthSettings, FileSettings
-from sidecar.secrets.vault.fault import Fault, VaultError
 from tests.unit.sidecar.secrets.agent_fixture import DATABASE, KEYS, VENUE, Scene
 from tests.unit.sidecar.secrets.fake_vault import Token, failure, on, unreachable
 
@@ -128,11 +128,11 @@ async def test_a_shortened_renewal_tells_the_end_and_brings_a_successor(make_sce
 
 FAULTS = {
     **{str(status): failure(status) for status in (400, 403, 404, 412, 429, 473, 500, 502, 503, 504)},
-    "timeout": VaultError(Fault.TIMEOUT, "", ""),
-    "reset": VaultError(Fault.CONNECTION, "", ""),
-    "tls": VaultError(Fault.TLS, "", ""),
-    "redirect": VaultError(Fault.REDIRECT, "", "", status=307),
-    "half a body": VaultError(Fault.PROTOCOL, "", ""),
+    "timeout": VaultError(VaultFault.TIMEOUT, "", ""),
+    "reset": VaultError(VaultFault.CONNECTION, "", ""),
+    "tls": VaultError(VaultFault.TLS, "", ""),
+    "redirect": VaultError(VaultFault.REDIRECT, "", "", status=307),
+    "half a body": VaultError(VaultFault.PROTOCOL, "", ""),
 }
 
 
@@ -230,8 +230,8 @@ async def test_a_secret_id_that_is_used_up_costs_no_renewal_and_few_requests(mak
     assert scene.vault.alive() == (1, 1)
     status = scene.agent.status()
     assert (status.token.state, status.generation_published) == ("failing", 1)
-    assert status.token.mishap
-    assert status.token.mishap.name == "secret_id_spent"
+    assert status.token.last_error
+    assert status.token.last_error.name == "secret_id_spent"
     assert 2 <= len(scene.vault.failures("login")) <= 6
 
 
@@ -265,7 +265,7 @@ async def test_a_restart_with_a_used_up_secret_id_goes_on_with_the_token_that_wa
     scene.prove()
     await scene.clock.advance(3600)
     assert scene.vault.alive() == (1, 1)
-    scene.agent.goodbye("broker")
+    scene.agent.acknowledgements.goodbye("broker")
     await scene.stop()
     assert scene.vault.alive() == (0, 0)
     assert not (scene.place / "leases" / "token.json").exists()
@@ -278,9 +278,9 @@ async def test_a_kept_token_that_has_died_is_no_way_in(make_scene: MakeScene) ->
     await scene.kill()
     scene.vault.revoke_token("token-1")
     await scene.start()
-    mishap = scene.agent.status().token.mishap
-    assert mishap
-    assert mishap.name == "secret_id_spent"
+    last_error = scene.agent.status().token.last_error
+    assert last_error
+    assert last_error.name == "secret_id_spent"
     await scene.clock.advance(120)
     assert len(scene.vault.failures("")) == 2
 
@@ -333,7 +333,7 @@ async def test_a_step_of_the_wall_clock_changes_nothing(make_scene: MakeScene, h
 
 async def test_a_lease_whose_answer_was_lost_goes_with_its_token(make_scene: MakeScene) -> None:
     scene = make_scene(DATABASE)
-    lost = iter([VaultError(Fault.TIMEOUT, "", ""), None, None, None])
+    lost = iter([VaultError(VaultFault.TIMEOUT, "", ""), None, None, None])
     scene.vault.loses = lambda _, path: next(lost) if "creds" in path else None
     await scene.start()
     await scene.clock.advance(5)
@@ -360,7 +360,7 @@ async def test_a_token_that_a_killed_login_left_is_short_lived(make_scene: MakeS
     scene.settings = replace(scene.settings, auth=replace(scene.settings.auth, ttl_s=1200))
     scene.agent = scene._agent()
     scene.vault.token_ttl = 60.0
-    scene.vault.loses = on("login", lambda operation: VaultError(Fault.TIMEOUT, operation, ""))
+    scene.vault.loses = on("login", lambda operation: VaultError(VaultFault.TIMEOUT, operation, ""))
     await scene.start()
     await scene.kill()
     scene.vault.loses = None
@@ -393,7 +393,7 @@ async def test_what_a_predecessor_left_in_use_is_kept_alive(
     scene.prove()
     await scene.kill()
     await scene.start()
-    scene.agent.rejected("broker", 2, "database", "authentication_failed", "no")
+    scene.agent.acknowledgements.rejected("broker", 2, "database", "authentication_failed", "no")
     await scene.clock.advance(2000)
     assert scene.vault.alive() == (2, 2)
     scene.prove()
@@ -410,8 +410,8 @@ async def test_a_predecessors_kv_set_stands_while_the_server_is_away(make_scene:
     await scene.clock.advance(30)
     status = scene.agent.status()
     assert (status.generation_published, status.secrets[0].state) == (1, "carried")
-    assert status.token.mishap is not None
-    assert status.token.mishap.name == "unreachable"
+    assert status.token.last_error is not None
+    assert status.token.last_error.name == "unreachable"
 
 
 async def test_a_secret_that_fails_at_a_restart_holds_up_no_other(make_scene: MakeScene) -> None:
@@ -445,13 +445,13 @@ async def test_a_reader_may_be_faster_than_the_publisher(
     scene = make_scene(DATABASE)
     await scene.start()
     scene.prove()
-    publish = Publisher.publish
+    publish = GenerationDirectory.publish
 
     def publish_and_be_read(*arguments: Any) -> None:
         publish(*arguments)
-        scene.agent.applied("broker", 2)
+        scene.agent.acknowledgements.applied("broker", 2)
 
-    monkeypatch.setattr(Publisher, "publish", publish_and_be_read)
+    monkeypatch.setattr(GenerationDirectory, "publish", publish_and_be_read)
     await scene.agent.rotate("database")
     await scene.clock.advance(2)
     assert scene.agent.status().stage == "acknowledged"
@@ -461,13 +461,13 @@ async def test_a_reader_may_be_faster_than_the_publisher(
 async def test_a_set_that_is_being_made_is_not_swept(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene(VENUE)
     await scene.start()
-    swap = Publisher._swap
+    swap = GenerationDirectory._swap
 
-    def swap_late(publisher: Publisher, target: str) -> None:
-        scene.agent._publication.sweep()
+    def swap_late(publisher: GenerationDirectory, target: str) -> None:
+        scene.agent._publisher.sweep()
         swap(publisher, target)
 
-    monkeypatch.setattr(Publisher, "_swap", swap_late)
+    monkeypatch.setattr(GenerationDirectory, "_swap", swap_late)
     scene.vault.write("venue", token="two")
     await scene.clock.advance(2.1)
     assert scene.read("venue.json") == {"token": "two"}
@@ -483,13 +483,13 @@ async def test_a_full_volume_is_reported_and_tried_again(
         raise PublishError("no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Publisher, "publish", full)
+        patch.setattr(GenerationDirectory, "publish", full)
         scene.vault.write("venue", token="two")
         await scene.clock.advance(5)
-        assert scene.agent.status().mishap is not None
+        assert scene.agent.status().last_error is not None
     await scene.clock.advance(16)
     assert scene.read("venue.json") == {"token": "two"}
-    assert scene.agent.status().mishap is None
+    assert scene.agent.status().last_error is None
 
 
 async def test_without_a_lease_journal_nothing_is_asked_for(
@@ -504,9 +504,9 @@ async def test_without_a_lease_journal_nothing_is_asked_for(
         await scene.start()
         await scene.clock.advance(30)
         assert scene.vault.requests == []
-        mishap = scene.agent.status().token.mishap
-        assert mishap is not None
-        assert mishap.name == "lease_journal_unwritable"
+        last_error = scene.agent.status().token.last_error
+        assert last_error is not None
+        assert last_error.name == "lease_journal_unwritable"
     await scene.clock.advance(16)
     assert scene.generation == 1
 
@@ -515,9 +515,9 @@ async def test_a_template_that_is_not_there_is_named(make_scene: MakeScene, tmp_
     file = FileSettings(name="venue", format="jinja2", template_file=tmp_path / "none")
     scene = make_scene(replace(VENUE, files=(file,)))
     await scene.start()
-    mishap = scene.agent.status().secrets[0].mishap
-    assert mishap is not None
-    assert (mishap.name, "none cannot be read" in mishap.message) == ("not_renderable", True)
+    last_error = scene.agent.status().secrets[0].last_error
+    assert last_error is not None
+    assert (last_error.name, "none cannot be read" in last_error.message) == ("not_renderable", True)
 
 
 async def test_a_rejected_set_can_still_be_proved_later(make_scene: MakeScene) -> None:
@@ -526,7 +526,7 @@ async def test_a_rejected_set_can_still_be_proved_later(make_scene: MakeScene) -
     scene.prove()
     await scene.agent.rotate("database")
     await scene.clock.advance(1)
-    scene.agent.rejected("broker", 2, "database", "authentication_failed", "no")
+    scene.agent.acknowledgements.rejected("broker", 2, "database", "authentication_failed", "no")
     await scene.clock.advance(5)
     assert scene.vault.alive() == (1, 2)
     assert scene.agent.status().rejection is not None
@@ -539,9 +539,9 @@ async def test_a_rejected_set_can_still_be_proved_later(make_scene: MakeScene) -
 async def test_all_named_producers_must_prove_a_set(make_scene: MakeScene) -> None:
     scene = make_scene(DATABASE, acknowledged_by=("broker", "pricer"))
     await scene.start()
-    scene.agent.applied("broker", 1)
+    scene.agent.acknowledgements.applied("broker", 1)
     assert scene.agent.status().generation_acknowledged == 0
-    scene.agent.applied("pricer", 1)
+    scene.agent.acknowledgements.applied("pricer", 1)
     assert scene.agent.status().generation_acknowledged == 1
 
 
@@ -559,7 +559,7 @@ async def test_a_token_that_is_not_ours_stays_and_its_old_leases_go(make_scene: 
     scene.prove()
     await scene.clock.advance(2)
     assert scene.vault.alive() == (1, 1)
-    scene.agent.goodbye("broker")
+    scene.agent.acknowledgements.goodbye("broker")
     await scene.stop()
     assert scene.vault.alive() == (1, 0)
 
@@ -568,7 +568,7 @@ async def test_after_a_goodbye_everything_is_given_back(make_scene: MakeScene) -
     scene = make_scene()
     await scene.start()
     scene.prove()
-    scene.agent.goodbye("broker")
+    scene.agent.acknowledgements.goodbye("broker")
     await scene.stop()
     assert scene.vault.alive() == (0, 0)
 
@@ -577,8 +577,8 @@ async def test_a_producer_that_came_back_keeps_its_credentials(make_scene: MakeS
     scene = make_scene()
     await scene.start()
     scene.prove()
-    scene.agent.goodbye("broker")
-    scene.agent.connected("broker")
+    scene.agent.acknowledgements.goodbye("broker")
+    scene.agent.acknowledgements.connected("broker")
     await scene.stop()
     assert scene.vault.alive() == (1, 1)
 

@@ -12,7 +12,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.secrets.vault.fault import Fault, VaultError
+from sidecar.secrets.errors import VaultError, VaultFault
 from tests.unit.sidecar.secrets.agent_fixture import Scene
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
 
@@ -43,14 +43,14 @@ async def restart(scene: Scene, seconds_between: float) -> None:
 
 async def lose(scene: Scene) -> None:
     """The server makes a credential, and its answer never comes."""
-    scene.vault.loses = on("creds", lambda operation: VaultError(Fault.TIMEOUT, operation, ""))
+    scene.vault.loses = on("creds", lambda operation: VaultError(VaultFault.TIMEOUT, operation, ""))
     await scene.agent.rotate("database")
     await scene.clock.advance(0.1)
     scene.vault.loses = None
 
 
 async def reject(scene: Scene) -> None:
-    scene.agent.rejected("broker", scene.generation, "database", "authentication_failed", "no")
+    scene.agent.acknowledgements.rejected("broker", scene.generation, "database", "authentication_failed", "no")
 
 
 async def write(scene: Scene) -> None:

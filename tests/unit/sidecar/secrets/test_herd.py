@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.secrets.agent import SecretsAgent
-from tests.unit.sidecar.secrets.agent_fixture import DATABASE, VENUE, Scene, settings_in
+from tests.unit.sidecar.secrets.agent_fixture import DATABASE, VENUE, AuditRecorder, Scene, settings_in
 from tests.unit.sidecar.secrets.fake_vault import unreachable
 
 AGENTS = 200
@@ -27,7 +27,7 @@ async def test_two_hundred_agents_do_not_come_back_all_at_once(
         place = tmp_path / str(number)
         place.mkdir()
         settings = settings_in(place, VENUE, DATABASE, poll_interval_s=2.0)
-        agent = SecretsAgent(settings, on_audit=lambda _: None, caller=scene.vault, clock=scene.clock)
+        agent = SecretsAgent(settings, audit=AuditRecorder(), caller=scene.vault, clock=scene.clock)
         tasks.append(asyncio.create_task(agent.run(asyncio.Event())))
         await scene.clock.advance(0.01)
     await scene.clock.advance(10)

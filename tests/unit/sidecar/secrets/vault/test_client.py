@@ -18,10 +18,9 @@ from typing import Any
 import pytest
 
 from pod_runtime.secret import Secret
-from sidecar.secrets.vault.answer import Answer
-from sidecar.secrets.vault.client import VaultClient
-from sidecar.secrets.vault.connection import Connection
-from sidecar.secrets.vault.fault import Fault, VaultError
+from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.settings import SecretsSettings
+from sidecar.secrets.vault.client import VaultAnswer, VaultClient
 from tests.unit.sidecar.secrets.hostile_server import answering, serving
 
 CANARY = 'c4n4ry/"+ ümlaut'
@@ -43,7 +42,7 @@ def forms(secret: str) -> list[str]:
 @asynccontextmanager
 async def client_of(address: str, **changes: Any) -> AsyncIterator[VaultClient]:
     values = {"address": address, "connect_timeout_s": 1.0, "request_timeout_s": 1.0} | changes
-    client = VaultClient(Connection(**values))
+    client = VaultClient(SecretsSettings(**values))
     try:
         yield client
     finally:
@@ -62,20 +61,20 @@ async def failing(behave: Callable[[Any], None]) -> tuple[VaultError, int]:
 @pytest.mark.parametrize(
     ("status", "fault"),
     [
-        (400, Fault.INVALID),
-        (403, Fault.DENIED),
-        (404, Fault.NOT_FOUND),
-        (405, Fault.INVALID),
-        (412, Fault.SERVER),
-        (429, Fault.RATE_LIMITED),
-        (472, Fault.SERVER),
-        (473, Fault.SERVER),
-        (500, Fault.SERVER),
-        (502, Fault.SERVER),
-        (503, Fault.SEALED),
+        (400, VaultFault.INVALID),
+        (403, VaultFault.DENIED),
+        (404, VaultFault.NOT_FOUND),
+        (405, VaultFault.INVALID),
+        (412, VaultFault.SERVER),
+        (429, VaultFault.RATE_LIMITED),
+        (472, VaultFault.SERVER),
+        (473, VaultFault.SERVER),
+        (500, VaultFault.SERVER),
+        (502, VaultFault.SERVER),
+        (503, VaultFault.SEALED),
     ],
 )
-async def test_a_status_is_kept_and_asked_for_once(status: int, fault: Fault) -> None:
+async def test_a_status_is_kept_and_asked_for_once(status: int, fault: VaultFault) -> None:
     error, requests = await failing(answering(status, b'{"errors":["no"]}'))
     assert (error.status, error.fault, requests) == (status, fault, 1)
 
@@ -95,7 +94,7 @@ async def test_a_body_never_reaches_the_error() -> None:
 async def test_a_token_never_follows_a_redirect(status: int) -> None:
     with serving(answering(200)) as other:
         error, requests = await failing(answering(status, Location=f"{other.address}/v1/secret/data/x"))
-        assert (error.fault, requests) == (Fault.REDIRECT, 1)
+        assert (error.fault, requests) == (VaultFault.REDIRECT, 1)
         assert other.requests == []
         assert other.address.removeprefix("http://") in str(error)
 
@@ -129,17 +128,17 @@ def dribble(handler: Any) -> None:
 @pytest.mark.parametrize(
     ("behave", "faults"),
     [
-        (hang, {Fault.TIMEOUT}),
-        (reset, {Fault.CONNECTION}),
-        (half, {Fault.PROTOCOL}),
-        (dribble, {Fault.TIMEOUT}),
-        (answering(200, b"<html>"), {Fault.PROTOCOL}),
-        (answering(200, b"[1]"), {Fault.PROTOCOL}),
-        (answering(200, b'{"lease_duration": "long"}'), {Fault.PROTOCOL}),
+        (hang, {VaultFault.TIMEOUT}),
+        (reset, {VaultFault.CONNECTION}),
+        (half, {VaultFault.PROTOCOL}),
+        (dribble, {VaultFault.TIMEOUT}),
+        (answering(200, b"<html>"), {VaultFault.PROTOCOL}),
+        (answering(200, b"[1]"), {VaultFault.PROTOCOL}),
+        (answering(200, b'{"lease_duration": "long"}'), {VaultFault.PROTOCOL}),
     ],
 )
 async def test_broken_answers_end_once_and_may_have_left_something(
-    behave: Callable[[Any], None], faults: set[Fault]
+    behave: Callable[[Any], None], faults: set[VaultFault]
 ) -> None:
     error, requests = await failing(behave)
     assert error.fault in faults
@@ -167,7 +166,7 @@ async def test_nobody_there_is_known_to_have_left_nothing() -> None:
         async with client_of(f"http://127.0.0.1:{taken.getsockname()[1]}") as client:
             with pytest.raises(VaultError) as raised:
                 await client.call("GET", "x")
-    assert raised.value.fault is Fault.UNREACHABLE
+    assert raised.value.fault is VaultFault.UNREACHABLE
     assert not raised.value.ambiguous
 
 
@@ -216,7 +215,9 @@ async def test_answers_and_errors_do_not_show_secrets() -> None:
     with serving(answering(200, body)) as server:
         async with client_of(server.address) as client:
             answer = await client.call("GET", "x", token=Secret("t"))
-    assert answer == Answer(status=200, data={"password": CANARY}, lease_id=CANARY, auth={"client_token": CANARY})
+    assert answer == VaultAnswer(
+        status=200, data={"password": CANARY}, lease_id=CANARY, auth={"client_token": CANARY}
+    )
     assert not any(form in repr(answer) for form in forms(CANARY))
 
 
@@ -243,7 +244,7 @@ async def test_tls_trusts_the_given_authorities_only(certificate: tuple[Path, Pa
             with pytest.raises(VaultError) as raised:
                 await client.call("GET", "x", token=TOKEN)
         proxy.close()
-    assert raised.value.fault is Fault.TLS
+    assert raised.value.fault is VaultFault.TLS
     assert len(server.requests) == 1
 
 
