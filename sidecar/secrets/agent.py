@@ -65,7 +65,7 @@ from datetime import datetime
 
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import AuditSink, AuditTrail
-from sidecar.secrets.clock import Clock, SystemClock, wait_until
+from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.errors import PublishError, VaultError
 from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.renew import LeaseRenewer
@@ -75,9 +75,9 @@ from sidecar.secrets.lease.session import VaultSessions
 from sidecar.secrets.messages import (
     AgentContext,
     LeasesInUseChanged,
-    LeaseSuperseded,
     Messages,
     SecretVersionChanged,
+    SupersededLease,
     TokenChanged,
 )
 from sidecar.secrets.publish.files import check_memory_backed
@@ -107,7 +107,7 @@ class SecretsAgent:
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
-        self._clock = clock or SystemClock()
+        self._clock = clock or Clock()
         self._trail = AuditTrail(self._clock, audit)
         self._messages = Messages()
         context = AgentContext(settings=settings, clock=self._clock, trail=self._trail, messages=self._messages)
@@ -154,7 +154,7 @@ class SecretsAgent:
             match await self._messages.get():
                 case SecretVersionChanged():
                     self._publish_due.set()
-                case LeaseSuperseded() as lease:
+                case SupersededLease() as lease:
                     self._revoker.supersede(lease)
                     self._tend_due.set()
                 case TokenChanged():

@@ -6,48 +6,27 @@ import asyncio
 import random
 import time
 from datetime import UTC, datetime
-from typing import Protocol
 
 TICK_S = 1.0
 
 
-class Clock(Protocol):
-    """Time and chance, passed to every part of the agent."""
+class Clock:
+    """The machine's time and chance; a test's fake overrides every method."""
 
     def boot(self) -> float:
         """Seconds since boot, suspended time included (CLOCK_BOOTTIME)."""
-        ...
-
-    def wall(self) -> datetime:
-        """Wall-clock time, for people and files; the agent decides nothing by it, for it can be set."""
-        ...
-
-    def chance(self) -> float:
-        """Random number in [0, 1)."""
-        ...
-
-    async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait until the event is set, at most `seconds`."""
-        ...
-
-
-class SystemClock:
-    """Clock of the machine."""
-
-    def boot(self) -> float:
-        """See `Clock`."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall(self) -> datetime:
-        """See `Clock`."""
+        """Wall-clock time, for people and files; the agent decides nothing by it, for it can be set."""
         return datetime.now(UTC)
 
     def chance(self) -> float:
-        """See `Clock`."""
+        """Random number in [0, 1)."""
         return random.random()  # noqa: S311 - spreads load, guards nothing
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """See `Clock`."""
+        """Wait until the event is set, at most `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sidecar.secrets.audit import AuditTrail
 from sidecar.secrets.clock import Clock
-from sidecar.secrets.lease.schedule import Life
+from sidecar.secrets.lease.schedule import Failures, Life
 from sidecar.secrets.settings import SecretsSettings
 
 
@@ -20,15 +20,19 @@ class SecretVersionChanged:
     """A secret has another version, or has been tried for the first time: a generation may be due."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseSuperseded:
-    """A secret's lease was replaced; its revocation waits for the readers. `asked_s`: seconds of its first life."""
+@dataclass(slots=True, kw_only=True)
+class SupersededLease:
+    """A lease that was replaced and may still be in use; the revoker keeps it until no reader needs it.
+
+    `asked_s` is asked for at each renewal; 0: its role's own ttl.
+    """
 
     secret: str
     lease_id: str = field(repr=False)
     session: int
     life: Life
     asked_s: float
+    failures: Failures = field(default_factory=Failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class LeasesInUseChanged:
     """A generation was published, recomposed or acknowledged: a lease may have become free."""
 
 
-Message = SecretVersionChanged | LeaseSuperseded | TokenChanged | LeasesInUseChanged
+Message = SecretVersionChanged | SupersededLease | TokenChanged | LeasesInUseChanged
 
 
 # The queue has no maxsize, for `put_nowait` must not fail in the middle of a change of state. It stays short all the

@@ -19,7 +19,7 @@ from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.renew import LeaseRenewer
 from sidecar.secrets.lease.schedule import LEASE_LOST, NEVER, Act, Failures, HeldVersion, Life, Step, next_step
 from sidecar.secrets.lease.session import VaultSession, VaultSessions
-from sidecar.secrets.messages import AgentContext, LeaseSuperseded, SecretVersionChanged
+from sidecar.secrets.messages import AgentContext, SecretVersionChanged, SupersededLease
 from sidecar.secrets.publish.files import FileContent
 from sidecar.secrets.publish.generation import SecretVersion
 from sidecar.secrets.publish.render import render
@@ -153,7 +153,7 @@ class SecretRefresher:
         request = version_request(self.secret)
         if request is None:
             return
-        answer = await self._sessions.call("poll", session, request.method, request.path)
+        answer = await self._sessions.call_as(session, "poll", request.method, request.path)
         self._polled = self._clock.boot()
         self._newest = read_version(self.secret, answer, self._clock.wall())
 
@@ -179,7 +179,7 @@ class SecretRefresher:
         if leased:
             self._journal.begin_lease(self.secret.name, session.number, self._clock.wall())
         try:
-            answer = await self._sessions.call("read", session, request.method, request.path, request.body)
+            answer = await self._sessions.call_as(session, "read", request.method, request.path, request.body)
         except VaultError as error:
             if leased and error.ambiguous:
                 # The lost answer may have made a lease: a new token is taken, and the old one's end takes the lease.
@@ -248,7 +248,7 @@ class SecretRefresher:
     def _supersede(self, version: SecretVersion) -> None:
         if version.lease_id:
             self._messages.put_nowait(
-                LeaseSuperseded(
+                SupersededLease(
                     secret=self.secret.name,
                     lease_id=version.lease_id,
                     session=next(iter(version.sessions)),

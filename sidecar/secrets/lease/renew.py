@@ -41,20 +41,20 @@ class LeaseRenewer:
         body: dict[str, str | int] = {"lease_id": lease_id}
         if asked_s:
             body["increment"] = int(asked_s)
-        answer = await self._sessions.call("renew", session, "POST", "sys/leases/renew", body)
+        answer = await self._sessions.call_as(session, "renew", "POST", "sys/leases/renew", body)
         life = replace(life, renewable=answer.renewable)
         return self._renewal(life, answer.lease_duration, asked_s, answer.request_id)
 
     async def renew_token(self, session: VaultSession) -> Renewal:
         """Renew a token of this process."""
         body = {"increment": f"{int(session.asked_s)}s"}
-        answer = await self._sessions.call("renew", session, "POST", "auth/token/renew-self", body)
+        answer = await self._sessions.call_as(session, "renew", "POST", "auth/token/renew-self", body)
         return self._renewal(session.life, answer.auth.get("lease_duration"), session.asked_s, answer.request_id)
 
     async def renew_inherited(self, session: VaultSession, accessor: str, life: Life) -> Renewal:
         """Renew a predecessor's token, known by its accessor, with the token of `session`."""
         body = {"accessor": accessor}
-        answer = await self._sessions.call("renew", session, "POST", "auth/token/renew-accessor", body)
+        answer = await self._sessions.call_as(session, "renew", "POST", "auth/token/renew-accessor", body)
         return self._renewal(life, answer.auth.get("lease_duration"), 0.0, answer.request_id)
 
     def _renewal(self, life: Life, given: float | None, asked_s: float, request_id: str) -> Renewal:

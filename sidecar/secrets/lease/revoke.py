@@ -24,19 +24,7 @@ from sidecar.secrets.lease.record import JournaledSession, LeaseJournal
 from sidecar.secrets.lease.renew import LeaseRenewer
 from sidecar.secrets.lease.schedule import RENEW_FROM, Failures, Life
 from sidecar.secrets.lease.session import VaultSession, VaultSessions
-from sidecar.secrets.messages import AgentContext, LeaseSuperseded
-
-
-@dataclass(slots=True, kw_only=True)
-class SupersededLease:
-    """A lease that was replaced and may still be in use. `asked_s` 0: its role's own ttl."""
-
-    secret: str
-    lease_id: str = field(repr=False)
-    session: int
-    life: Life
-    asked_s: float
-    failures: Failures = field(default_factory=Failures)
+from sidecar.secrets.messages import AgentContext, SupersededLease
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,19 +56,10 @@ class LeaseRevoker:
     def __len__(self) -> int:
         return len(self._superseded)
 
-    def supersede(self, lease: LeaseSuperseded) -> None:
-        """Take over a lease that was replaced."""
-        if lease.session not in self._sessions.alive:
-            return  # Vault ended it together with its token
-        self._superseded.append(
-            SupersededLease(
-                secret=lease.secret,
-                lease_id=lease.lease_id,
-                session=lease.session,
-                life=lease.life,
-                asked_s=lease.asked_s,
-            )
-        )
+    def supersede(self, lease: SupersededLease) -> None:
+        """Take over a lease that was replaced; one whose session is gone ended with its token."""
+        if lease.session in self._sessions.alive:
+            self._superseded.append(lease)
 
     def inherit(self, first_s: float) -> None:
         """Take over the journal of predecessors; leases still needed after `first_s` seconds are renewed then."""
@@ -103,7 +82,7 @@ class LeaseRevoker:
         if current is None:
             return
         # A token that is not ours is not revoked, so its leases must go one by one before its session is forgotten.
-        # The journal knows them also while a `LeaseSuperseded` is still queued.
+        # The journal knows them also while a `SupersededLease` is still queued.
         burdened = {item.session for item in self._journal.holdings.leases if item.lease_id}
         for record in self._journal.holdings.sessions:
             kept = record.number == current.number or record.number in sessions | needed
@@ -167,7 +146,7 @@ class LeaseRevoker:
         self._drop(lease)
 
     async def _request_revocation(self, lease_id: str, current: VaultSession) -> str:
-        answer = await self._sessions.call("revoke", current, "POST", "sys/leases/revoke", {"lease_id": lease_id})
+        answer = await self._sessions.call_as(current, "revoke", "POST", "sys/leases/revoke", {"lease_id": lease_id})
         return answer.request_id
 
     async def _renew_inherited(self, record: JournaledSession, current: VaultSession) -> None:
@@ -194,10 +173,10 @@ class LeaseRevoker:
         accessor = hashed(record.accessor)
         try:
             if record.owned and own:
-                await self._sessions.call("revoke", own, "POST", "auth/token/revoke-self")
+                await self._sessions.call_as(own, "revoke", "POST", "auth/token/revoke-self")
             elif record.owned and record.accessor:
                 body = {"accessor": record.accessor}
-                await self._sessions.call("revoke", current, "POST", "auth/token/revoke-accessor", body)
+                await self._sessions.call_as(current, "revoke", "POST", "auth/token/revoke-accessor", body)
         except VaultError as error:
             # 403 at its own revocation: the token is dead, for the default policy allows auth/token/revoke-self.
             if not error.gone and not (own and error.fault is VaultFault.DENIED):

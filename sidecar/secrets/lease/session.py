@@ -17,7 +17,7 @@ from sidecar.secrets.clock import Clock
 from sidecar.secrets.errors import VaultError, VaultFault
 from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.schedule import Failures, Life
-from sidecar.secrets.vault.client import CountingCaller, VaultAnswer, VaultCaller
+from sidecar.secrets.vault.client import VaultAnswer, VaultCaller
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,12 +60,26 @@ class VaultSessions:
         alive = self.current is not None and self._clock.boot() < self.current.life.end
         return self.current if alive else None
 
-    def caller(self, operation: str) -> VaultCaller:
-        """Caller without a token, counted as `operation`."""
-        return CountingCaller(self._caller, operation, self.requests)
-
     async def call(
-        self, operation: str, session: VaultSession, method: str, path: str, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        token: Secret | None = None,
+        body: Mapping[str, Any] | None = None,
+        operation: str = "login",
+    ) -> VaultAnswer:
+        """Make a request without a session, counted by `operation` and outcome. See `VaultCaller`."""
+        try:
+            answer = await self._caller.call(method, path, token=token, body=body)
+        except VaultError as error:
+            self.requests[operation, error.name] += 1
+            raise
+        self.requests[operation, "ok"] += 1
+        return answer
+
+    async def call_as(
+        self, session: VaultSession, operation: str, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> VaultAnswer:
         """Make a counted request with a session's token. Success proves the token; a denial makes it suspect.
 
@@ -73,7 +87,7 @@ class VaultSessions:
             VaultError: the request failed.
         """
         try:
-            answer = await self.caller(operation).call(method, path, token=session.token, body=body)
+            answer = await self.call(method, path, token=session.token, body=body, operation=operation)
         except VaultError as error:
             # Vault answers 403 for a dead token and for a missing permission alike: only a check tells them apart.
             if error.fault is VaultFault.DENIED and session is self.current and operation != "check":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -30,21 +30,11 @@ class Manifest:
     secrets: Mapping[str, ManifestEntry] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {
-            "version": VERSION,
-            "generation": self.generation,
-            "published_at": self.published_at,
-            "secrets": {
-                name: {
-                    "source": entry.source,
-                    "version": int(entry.version) if entry.version.isdigit() else entry.version or None,
-                    "expires_at": entry.expires_at,
-                    "files": list(entry.files),
-                }
-                for name, entry in self.secrets.items()
-            },
-        }
+        """Return it as JSON values; a version that is a number is one there, too."""
+        tree = {"version": VERSION, **asdict(self)}
+        for entry in tree["secrets"].values():
+            entry["version"] = int(entry["version"]) if entry["version"].isdigit() else entry["version"] or None
+        return tree
 
     @staticmethod
     def parse(data: bytes) -> Manifest:

@@ -12,20 +12,77 @@ from dataclasses import replace
 from datetime import datetime
 
 from sidecar.secrets.audit import hashed
-from sidecar.secrets.clock import wait_until
+from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.errors import LoginError, SecretsError, SpentError, VaultError, VaultFault
 from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.renew import LeaseRenewer
-from sidecar.secrets.lease.schedule import NEVER, Act, Life, Step, token_steps
+from sidecar.secrets.lease.schedule import NEVER, Act, Failures, Life, Step, token_steps
 from sidecar.secrets.lease.session import VaultSession, VaultSessions
 from sidecar.secrets.messages import AgentContext, TokenChanged
-from sidecar.secrets.status import TokenStatus
+from sidecar.secrets.status import LastError, TokenStatus
 from sidecar.secrets.token.approle import SecretIds
-from sidecar.secrets.token.failures import TokenFailures
 from sidecar.secrets.token.login import VaultLogin, log_in, resume
 from sidecar.secrets.vault.credential import fingerprint
 
 CREDENTIALS_POLL_S = 1.0
+
+
+class TokenFailures:
+    """Failures of logins and of the current token's upkeep: separate back-off, one shared bound of ten a minute."""
+
+    # They are separate because a login that fails (a used-up secret id) must not hold back the renewals that keep the
+    # living token alive meanwhile.
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._logins, self._upkeep, self._all = Failures(), Failures(), Failures()
+        self._login_error: LastError | None = None
+        self._upkeep_error: LastError | None = None
+        self._refused = ""
+
+    @property
+    def last_error(self) -> LastError | None:
+        """The last error without a later success; a login's first."""
+        return self._login_error or self._upkeep_error
+
+    def __bool__(self) -> bool:
+        return bool(self._logins.in_a_row or self._upkeep.in_a_row)
+
+    def retry_at(self, act: Act) -> float:
+        """Return the earliest time of a step of this kind."""
+        return max(self._of(act).retry_at(), self._all.room_at())
+
+    def failed(self, act: Act, error: SecretsError, credentials: str) -> None:
+        """Count a failure; `credentials` is the fingerprint of the files that a login used."""
+        now = self._clock.boot()
+        self._of(act).failed(now, self._clock.chance(), error.retry_after_s)
+        self._all.failed(now, 0.0)
+        if act is Act.LOGIN:
+            self._login_error, self._refused = LastError.of(error, self._clock.wall()), credentials
+        else:
+            self._upkeep_error = LastError.of(error, self._clock.wall())
+
+    def succeeded(self, act: Act) -> None:
+        """Count a success; a login's ends all failures."""
+        self._of(act).succeeded()
+        self._upkeep_error = None
+        if act is Act.LOGIN:
+            self._login_error = None
+            self._upkeep.succeeded()
+
+    def token_lost(self) -> None:
+        """End the failures of upkeep: the check that found the token dead is no reason to delay the login."""
+        self._upkeep.succeeded()
+
+    def credentials_changed(self, credentials: str) -> bool:
+        """Return True, once, if failed logins used other credentials: waiting is for those that were refused."""
+        if not self._logins.in_a_row or credentials == self._refused:
+            return False
+        self._logins.succeeded()
+        return True
+
+    def _of(self, act: Act) -> Failures:
+        return self._logins if act is Act.LOGIN else self._upkeep
 
 
 class TokenRefresher:
@@ -161,7 +218,7 @@ class TokenRefresher:
             self._lose("expired")
         number = self._journal.begin_session(self._clock.wall(), owned=self._auth.method != "token_file")
         try:
-            login = await log_in(self._sessions.caller("login"), self._auth, self._secret_ids)
+            login = await log_in(self._sessions, self._auth, self._secret_ids)
         except LoginError as error:
             self._journal.end_session(number)
             if isinstance(error, SpentError) and (session := await self._resume()):
@@ -185,7 +242,7 @@ class TokenRefresher:
             return None
         number, token = kept
         try:
-            login = await resume(self._sessions.caller("login"), token)
+            login = await resume(self._sessions, token)
         except VaultError as error:
             if error.fault is not VaultFault.DENIED:
                 raise
@@ -231,7 +288,7 @@ class TokenRefresher:
         self._trail.record("secrets.token.renew", request_id=renewal.request_id, ttl_s=renewal.given_s)
 
     async def _check(self, session: VaultSession) -> None:
-        answer = await self._sessions.call("check", session, "GET", "auth/token/lookup-self")
+        answer = await self._sessions.call_as(session, "check", "GET", "auth/token/lookup-self")
         self._sessions.suspect = False
         now, left = self._clock.boot(), float(answer.data.get("ttl") or 0)
         # The server's word counts if it is shorter than ours, by more than rounding and the request's time.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -67,25 +66,6 @@ class VaultCaller(Protocol):
             VaultError: the request failed.
         """
         ...
-
-
-class CountingCaller:
-    """Caller that counts its requests in `counts` as (operation, "ok" or the fault)."""
-
-    def __init__(self, caller: VaultCaller, operation: str, counts: Counter[tuple[str, str]]) -> None:
-        self._caller, self._operation, self._counts = caller, operation, counts
-
-    async def call(
-        self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
-    ) -> VaultAnswer:
-        """See `VaultCaller`."""
-        try:
-            answer = await self._caller.call(method, path, token=token, body=body)
-        except VaultError as error:
-            self._counts[self._operation, error.name] += 1
-            raise
-        self._counts[self._operation, "ok"] += 1
-        return answer
 
 
 class VaultClient:

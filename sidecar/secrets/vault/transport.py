@@ -66,23 +66,19 @@ def make_transport(settings: SecretsSettings) -> Transport:
     def transport(method: str, path: str, token: Secret | None, body: Mapping[str, Any] | None) -> VaultAnswer:
         operation = f"{method} {path}"
         headers = {"X-Vault-Token": token.reveal()} if token else {}
-        left = _deadline(settings.connect_timeout_s + settings.request_timeout_s)
+        data = None if body is None else json.dumps(body).encode()
+        deadline = time.monotonic() + settings.connect_timeout_s + settings.request_timeout_s
         try:
-            with adapter.request(
-                method.lower(), f"/v1/{path}", headers=headers, stream=True, data=_encoded(body)
-            ) as answer:
-                return read_answer(operation, answer.status_code, answer.headers, _read(answer, operation, left))
+            with adapter.request(method.lower(), f"/v1/{path}", headers=headers, stream=True, data=data) as answer:
+                content = _read(answer, operation, deadline)
+                return read_answer(operation, answer.status_code, answer.headers, content)
         except requests.RequestException as error:
             raise _translated(operation, error) from None  # the cause holds the request, and with it the token
 
     return transport
 
 
-def _encoded(body: Mapping[str, Any] | None) -> bytes | None:
-    return None if body is None else json.dumps(body).encode()
-
-
-def _read(answer: requests.Response, operation: str, left: Callable[[], float]) -> bytes:
+def _read(answer: requests.Response, operation: str, deadline: float) -> bytes:
     """Read the body within its limits of size and time."""
     parts = []
     size = 0
@@ -92,7 +88,7 @@ def _read(answer: requests.Response, operation: str, left: Callable[[], float]) 
         if size > MAX_ANSWER_BYTES:
             raise VaultError(VaultFault.PROTOCOL, operation, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         # requests' timeout bounds each read; a server that sends a byte a second would hold the thread for ever.
-        if left() < 0:
+        if time.monotonic() > deadline:
             raise VaultError(VaultFault.TIMEOUT, operation, "the answer did not end in time")
     return b"".join(parts)
 
@@ -116,9 +112,3 @@ def _translated(operation: str, error: requests.RequestException) -> VaultError:
             return VaultError(VaultFault.TIMEOUT, operation, "the answer did not end in time")
         return VaultError(VaultFault.CONNECTION, operation, "the connection broke")
     return VaultError(VaultFault.PROTOCOL, operation, type(error).__name__)
-
-
-def _deadline(seconds: float) -> Callable[[], float]:
-    """Return a function that gives the seconds left."""
-    end = time.monotonic() + seconds
-    return lambda: end - time.monotonic()

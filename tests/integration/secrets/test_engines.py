@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from sidecar.secrets.agent import SecretsAgent
-from sidecar.secrets.clock import SystemClock
+from sidecar.secrets.clock import Clock
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.integration.secrets.reader_process import process, written
 from tests.integration.secrets.vault import Vault, until
@@ -97,7 +97,7 @@ async def test_a_certificate_is_published_with_its_key_and_chain(vault: Vault) -
         assert 3500 < left <= 3630
 
 
-class WrongClock(SystemClock):
+class WrongClock(Clock):
     """A machine's clock that was set wrong."""
 
     def __init__(self, off: timedelta) -> None:

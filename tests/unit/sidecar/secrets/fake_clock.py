@@ -8,8 +8,10 @@ import itertools
 import random
 from datetime import UTC, datetime, timedelta
 
+from sidecar.secrets.clock import Clock
 
-class FakeClock:
+
+class FakeClock(Clock):
     """See `sidecar.secrets.clock.Clock`; `advance` lets time pass, `suspend` lets it pass while all sleeps."""
 
     def __init__(self, seed: int = 1) -> None:
