@@ -68,10 +68,10 @@ class AuditTrail:
             request_id=request_id,
             attributes={key: value for key, value in attributes.items() if value},
         )
-        if self._sink:
-            self._sink.add(event)
-        else:
+        if self._sink is None:
             log_audit(event)
+        else:
+            self._sink.add(event)
 
 
 def hashed(identifier: str) -> str:

@@ -105,47 +105,39 @@ class LeaseRevoker:
         if not current.owned:
             for lease in self._journal.holdings.leases:
                 if lease.lease_id:
-                    await self._request_revocation(lease.lease_id, current)
-        own = current.number
-        async with asyncio.TaskGroup() as group:
-            for record in self._journal.holdings.sessions:
-                if record.number != own:
-                    group.create_task(self._revoke_session(record, current))
+                    await self._request_revocation(current, lease.lease_id)
         # The current token goes last: the others are revoked with it.
-        for record in self._journal.holdings.sessions:
-            if record.number == own:
-                await self._revoke_session(record, current)
+        *others, own = sorted(self._journal.holdings.sessions, key=lambda item: item.number == current.number)
+        async with asyncio.TaskGroup() as group:
+            for record in others:
+                group.create_task(self._revoke_session(record, current))
+        await self._revoke_session(own, current)
 
     async def _tend_lease(self, lease: SupersededLease, in_use: frozenset[str]) -> None:
         if lease.session not in self._sessions.alive and lease.session not in self._inherited:
             self._superseded.remove(lease)
             return
-        now = self._clock.boot()
-        current = self._sessions.current
+        now, current = self._clock.boot(), self._sessions.current
         session = self._sessions.alive.get(lease.session) or current
         if session is None or lease.failures.retry_at() > now:
             return
         try:
-            if lease.lease_id not in in_use:
-                await self._revoke_lease(lease, current)
-            elif lease.life.renew_at() <= now:
+            if lease.lease_id in in_use and lease.life.renew_at() <= now:
                 renewal = await self._renewer.renew_lease(session, lease.lease_id, lease.life, lease.asked_s)
                 lease.life = renewal.life
                 lease.failures.succeeded()
+            elif lease.lease_id not in in_use and current:
+                request_id = await self._request_revocation(current, lease.lease_id)
+                identifier = hashed(lease.lease_id)
+                self._trail.record("secrets.revoke", secret=lease.secret, request_id=request_id, lease=identifier)
+                self.counters["retirements"] += 1
+                self._drop(lease)
         except VaultError as error:
             lease.failures.failed(self._clock.boot(), self._clock.chance(), error.retry_after_s)
             if error.gone:
                 self._drop(lease)
 
-    async def _revoke_lease(self, lease: SupersededLease, current: VaultSession | None) -> None:
-        if current is None:
-            return
-        request_id = await self._request_revocation(lease.lease_id, current)
-        self._trail.record("secrets.revoke", secret=lease.secret, request_id=request_id, lease=hashed(lease.lease_id))
-        self.counters["retirements"] += 1
-        self._drop(lease)
-
-    async def _request_revocation(self, lease_id: str, current: VaultSession) -> str:
+    async def _request_revocation(self, current: VaultSession, lease_id: str) -> str:
         answer = await self._sessions.call_as(current, "revoke", "POST", "sys/leases/revoke", {"lease_id": lease_id})
         return answer.request_id
 

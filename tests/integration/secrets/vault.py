@@ -18,7 +18,7 @@ from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.openbao import OpenBao
 from tests.postgres import Postgres
-from tests.unit.sidecar.secrets.agent_fixture import AuditRecorder
+from tests.unit.sidecar.secrets.agent_harness import AuditRecorder
 
 RULES = """
 path "secret/data/{name}/*" {{ capabilities = ["read"] }}

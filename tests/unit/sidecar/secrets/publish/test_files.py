@@ -229,11 +229,3 @@ def test_a_disk_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_kind_of_file_system_is_found() -> None:
     assert filesystem_of(Path("/proc")) == "proc"
-
-
-def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    entry = ManifestEntry(source="pki", version="3f:0a", expires_at="2026-11-02T13:00:00Z", files=("tls.crt",))
-    written = Manifest(generation=7, published_at="2026-11-02T12:00:00.000Z", secrets={"tls": entry})
-    publisher = publisher_in(tmp_path)
-    publisher.publish(written, contents("x", "tls.crt"))
-    assert publisher.current() == written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class AuditRecorder(list[AuditEvent]):
         self.append(event)
 
 
-class Scene:
+class AgentHarness:
     """An agent that can be started, killed and started again on what it left."""
 
     def __init__(self, place: Path, *secrets: SecretSettings, **changes: Any) -> None:
@@ -97,3 +98,8 @@ class Scene:
     def audited(self, name: str) -> list[AuditEvent]:
         """What was recorded under a name."""
         return [event for event in self.audit if event.name == name]
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    """The fullest minute."""
+    return max((sum(start <= time < start + 60 for time in times) for start in times), default=0)
