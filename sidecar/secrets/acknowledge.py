@@ -17,6 +17,7 @@ from enum import StrEnum
 from sidecar.ingest.producers import Producers, SecretsRefusal
 from sidecar.secrets.messages import AgentContext, LeasesInUseChanged
 
+# A producer's text goes into the status and the log as it is, so it is bounded.
 MESSAGE_CHARACTERS = 1024
 
 
@@ -89,14 +90,17 @@ class Rejection:
 
 
 class Acknowledgements:
-    """Generations since the one that was acknowledged last. Used on the agent's event loop only."""
+    """Generations since the one that was acknowledged last. Used on the agent's event loop only.
+
+    `readers` are the producers that were seen and have not said goodbye.
+    """
 
     def __init__(self, context: AgentContext) -> None:
         self._required = frozenset(context.settings.acknowledged_by)
         self._timeout_s = context.settings.acknowledge_timeout_s
         self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
         self._generations: dict[int, Acknowledgement] = {}
-        self._readers: set[str] = set()
+        self.readers: set[str] = set()
         self._ended: set[str] = set()
         self.acknowledged = 0
         self.rejection: Rejection | None = None
@@ -119,6 +123,8 @@ class Acknowledgements:
 
     def composed(self, generation: int, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
         """Note that a generation's bytes now stand on other leases, or on none."""
+        # After a restart the bytes of kv secrets are the same as before: their generation stays, but no longer needs
+        # the predecessor's sessions.
         if generation in self._generations:
             self._generations[generation] = replace(self._generations[generation], sessions=sessions, leases=leases)
         self._messages.put_nowait(LeasesInUseChanged())
@@ -135,23 +141,19 @@ class Acknowledgements:
         return leases, frozenset(session for item in found for session in item.sessions)
 
     @property
-    def readers(self) -> int:
-        """Number of producers that were seen and have not said goodbye."""
-        return len(self._readers)
-
-    @property
     def abandoned(self) -> bool:
         """True if there was a reader and every one has said goodbye: nobody uses a secret any more."""
-        return bool(self._ended) and not self._readers
+        # Without any goodbye a reader may be about to start, or it lost its stream and still trades.
+        return bool(self._ended) and not self.readers
 
     def connected(self, producer_id: str) -> None:
         """Note a producer that may read secrets from now on: an earlier goodbye no longer counts."""
-        self._readers.add(producer_id)
+        self.readers.add(producer_id)
         self._ended.discard(producer_id)
 
     def goodbye(self, producer_id: str) -> None:
         """Note that a producer has ended in order."""
-        self._readers.discard(producer_id)
+        self.readers.discard(producer_id)
         self._ended.add(producer_id)
 
     def applied(self, producer_id: str, generation: int) -> None:
@@ -179,7 +181,7 @@ class Acknowledgements:
         self.connected(producer_id)
         before = self._generations.get(generation)
         if before is None:
-            return
+            return  # superseded meanwhile: there is nothing left to hold back
         self._generations[generation] = before.after(StageEvent.REJECT)
         self.rejection = Rejection(
             generation=generation,
@@ -196,6 +198,7 @@ class Acknowledgements:
 
     def time_out(self) -> None:
         """Mark generations that nobody has acknowledged in time."""
+        # A mark for health and console only. Taking the generation back would help nobody: its readers may be late.
         limit = self._clock.boot() - self._timeout_s
         for generation, item in self._generations.items():
             if item.stage is Stage.PUBLISHED and item.published < limit:

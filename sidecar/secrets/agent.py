@@ -55,7 +55,7 @@ most ten failures in any minute, and a server's Retry-After is honoured. Each re
 (`connect_timeout_s` + `request_timeout_s`). In quiet times a kv secret costs one poll each `poll_interval_s`, the
 token one check each `token_check_interval_s` unless other requests prove it, and a lease one renewal at two thirds of
 its life; all are spread by chance, so that a fleet restarted together does not call together. Threads: one for each
-secret and two, at most 16. Disk: the current generation, those in their grace and at most 16 of them.
+secret and two, at most 16. Disk: the current generation, and at most 16 replaced ones in their grace.
 """
 
 from __future__ import annotations
@@ -88,10 +88,11 @@ from sidecar.secrets.status import LastError, SecretsStatus
 from sidecar.secrets.token.refresh import TokenRefresher
 from sidecar.secrets.vault.client import VaultCaller, VaultClient
 
+# Longest wait of a publication for secrets that are being read. After a new token all leases are read anew: readers
+# should get one generation, not one for each.
 SETTLE_S = 1.0
-"""Longest wait of a publication for other secrets that are being read, so that they join one generation."""
+# Longest time that the end spends on revoking: a small part of the 30 s after which Kubernetes kills.
 END_S = 5.0
-"""Longest time that the end spends on revoking; Kubernetes kills after 30 s, and telemetry drains meanwhile."""
 TEND_S = 1.0
 
 
@@ -134,6 +135,7 @@ class SecretsAgent:
             async with asyncio.TaskGroup() as group:
                 work = group.create_task(self._work())
                 await stop.wait()
+                # Requests on their way end in their threads; the journal has their intents.
                 work.cancel()
             await self._end()
         finally:
@@ -237,7 +239,7 @@ class SecretsAgent:
 
     async def _end(self) -> None:
         if not self.acknowledgements.abandoned:
-            self._trail.record("secrets.end", outcome="kept", readers=self.acknowledgements.readers)
+            self._trail.record("secrets.end", outcome="kept", readers=len(self.acknowledgements.readers))
             return
         try:
             async with asyncio.timeout(END_S):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# Before a used-up secret id is tried again: an operator may have extended its role, but that is rare.
 SPENT_RETRY_S = 300.0
-"""Seconds before a used-up secret id is tried again: an operator may extend its role, but that is rare."""
 
 
 class SecretsError(Exception):

@@ -27,8 +27,9 @@ from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.status import LastError, SecretStatus
 from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_request
 
+# Request that notices a change, by source. kv has versions; kv1 and transit must be read whole. A lease, a certificate
+# and a static role announce their changes by their times.
 POLLS = {"kv": Act.POLL, "kv1": Act.READ, "transit": Act.READ}
-"""Request that notices a change, by source. kv has versions; of kv1 and transit the whole secret must be read."""
 
 
 class SecretRefresher:
@@ -112,6 +113,7 @@ class SecretRefresher:
         session = self._sessions.usable
         if session is None:
             return
+        # A publication waits for busy secrets. Polls rarely bring a change, so it does not wait for them.
         self.busy = step.act is Act.READ and step.reason != "poll"
         try:
             if step.act is Act.POLL:
@@ -201,6 +203,7 @@ class SecretRefresher:
                 for file in self.secret.files
             }
         except RenderError:
+            # The lease exists although no file does: unless it is revoked, each retry leaves one behind.
             self._supersede(version)
             raise
         old, self.version = self.version, replace(version, files=files)
@@ -274,7 +277,7 @@ class SecretRefresher:
         )
         if version is None:
             return status
-        alive = self._sessions.alive
+        alive = self._sessions.alive  # a lease ends with its token at the latest
         end = min([version.life.end, *(alive[item].life.end for item in version.sessions if item in alive)])
         return replace(
             status,

@@ -13,6 +13,7 @@ from pod_runtime.config import setting
 FORMATS = ("json", "raw", "dotenv", "jinja2")
 METHODS = ("kubernetes", "jwt", "approle", "token_file")
 MANIFEST = "manifest.json"
+# Nobody may write: a generation never changes once it is visible.
 _FULLEST_MODE = 0o440
 
 

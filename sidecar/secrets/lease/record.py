@@ -99,12 +99,13 @@ class LeaseJournal:
             OSError: the directory cannot be made or read.
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.parent.chmod(0o700)
+        self._path.parent.chmod(0o700)  # mkdir leaves the mode of a mounted volume as it is
         try:
             self._holdings = _decode(self._path.read_bytes())
         except FileNotFoundError:
             return ""
         except (ValueError, KeyError, TypeError) as error:
+            # Not deleted: an operator may find the accessors in it and revoke them by hand.
             aside = self._path.with_suffix(".unreadable")
             os.replace(self._path, aside)  # noqa: PTH105 - as the rest of this module's renames
             return f"{self._path} is set aside as {aside.name}: {type(error).__name__}"
@@ -116,6 +117,7 @@ class LeaseJournal:
         Raises:
             LeaseJournalError: the volume refused it.
         """
+        # Generations and token.json name sessions by number: one given twice would tie old leases to a new token.
         number = self._holdings.last_session + 1
         record = JournaledSession(number=number, begun_at=now.isoformat(), owned=owned)
         self._intend(replace(self._holdings, last_session=number, sessions=(*self._holdings.sessions, record)))
@@ -153,6 +155,7 @@ class LeaseJournal:
 
     def name_lease(self, secret: str, session: int, lease_id: str) -> None:
         """Write the id of the lease that was read; without one the intent is dropped."""
+        # A secret has one read at a time: its earlier intents under this session came to nothing.
         kept = [
             item
             for item in self._holdings.leases

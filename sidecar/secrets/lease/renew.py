@@ -42,11 +42,13 @@ class LeaseRenewer:
         if asked_s:
             body["increment"] = int(asked_s)
         answer = await self._sessions.call_as(session, "renew", "POST", "sys/leases/renew", body)
+        # The server may end renewability, for instance when the role was changed; asking again would be denied then.
         life = replace(life, renewable=answer.renewable)
         return self._renewal(life, answer.lease_duration, asked_s, answer.request_id)
 
     async def renew_token(self, session: VaultSession) -> Renewal:
         """Renew a token of this process."""
+        # A duration text here, whole seconds for leases: that is how the two paths of Vault's API take it.
         body = {"increment": f"{int(session.asked_s)}s"}
         answer = await self._sessions.call_as(session, "renew", "POST", "auth/token/renew-self", body)
         return self._renewal(session.life, answer.auth.get("lease_duration"), session.asked_s, answer.request_id)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+# Share of its life at which a lease is renewed: about two thirds, as Vault's own lifetime watcher does. A third is
+# left for retries in an outage. The spread keeps pods that started together from calling together.
 RENEW_FROM, RENEW_TO = 0.60, 0.70
-"""Share of its life at which a lease is renewed: two thirds, as Vault's own agent does, spread over many pods."""
+# Share of the longest life that is left when a successor is read: time for the readers to acknowledge it.
 OVERLAP = 0.25
-"""Share of the longest life that remains when a successor is read: time for its readers to acknowledge it."""
+# Share by which polls and replacements are spread, for the same reason as renewals.
 SPREAD = 0.10
-"""Share by which polls and replacements are spread, so that pods started together do not call together."""
 FAILURES_PER_MINUTE = 10
 RETRY_BASE_S, RETRY_CAP_S = 0.5, 15.0
 NEVER = float("inf")
@@ -55,6 +56,7 @@ class Life:
             return NEVER  # the first renewal that gives less than it asked for will tell the end
         certain = self.last if self.renewable else self.end
         whole = certain - self.born
+        # At most half: a life shorter than the overlap would be due for its successor at birth, again and again.
         overlap = min(max(OVERLAP * whole, overlap_s), 0.5 * whole)
         return certain - overlap - SPREAD * whole * self.chance
 
@@ -97,6 +99,7 @@ class Failures:
         """Return the earliest time of the next attempt: at most ten failures lie in any minute."""
         due = self.room_at()
         if self.in_a_row:
+            # Half of the delay is fixed. With full jitter a retry could follow at once, just when the server is down.
             delay = min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(self.in_a_row - 1, 16)) * (0.5 + 0.5 * self.chance)
             due = max(due, self.times[-1] + max(delay, self.retry_after_s))
         return due
@@ -158,6 +161,7 @@ def next_step(
         return renewal  # reading a successor fails: until it succeeds, the old version must stay alive
     if reason := forced or _lost(held, now):
         return Step(act=Act.READ, at=now, reason=reason)
+    # min keeps the first of equals: what replaces a version goes before what merely prolongs it.
     steps = [
         Step(act=Act.READ, at=held.life.replace_at(overlap_s), reason="end_of_life"),
         Step(act=Act.READ, at=held.refresh_at, reason="rotated_by_server"),

@@ -43,8 +43,8 @@ DATA = "..data"
 _SWAP = "..data_"
 DIRECTORY_MODE = 0o750
 MANIFEST_MODE = 0o440
+# Replaced generations kept at most, whatever their grace: the volume is small and in memory.
 KEPT = 16
-"""Replaced generations kept at most, whatever their grace: the volume is small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +105,14 @@ class GenerationDirectory:
         Raises:
             PublishError: the volume is full or not writable; the generation before stays.
         """
+        # The random part keeps the name apart from a half-written directory of a predecessor with the same number.
         place = self._directory / f"..{manifest.generation}-{secrets.token_hex(4)}"
         try:
             self._write(place, manifest, files)
             self._swap(place.name)
             self._link(files)
         except OSError as error:
+            # Once swapped in, the directory is in use, even if a link could not be made.
             if self._target() != place.name:
                 shutil.rmtree(place, ignore_errors=True)
             raise PublishError(f"{self._directory}: {error.strerror}; the set before stays") from None
@@ -147,6 +149,7 @@ class GenerationDirectory:
 
     def _write_file(self, path: Path, content: FileContent) -> None:
         """Write a file that no other user can read at any moment: owner and permissions come before the content."""
+        # Other containers share the volume: a link that one of them planted must not redirect the write.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
         try:
             os.fchown(handle, *self._owner)

@@ -81,6 +81,7 @@ class GenerationPublisher:
             PublishError: the directory cannot be used.
         """
         self.manifest = self._directory.open()
+        # The times of a predecessor's swaps are unknown, so each replaced generation gets a whole grace.
         self._grace = dict.fromkeys(self._directory.replaced(), self._clock.boot() + self._grace_s)
         if self.manifest:
             self._files = self._directory.contents()
@@ -118,6 +119,7 @@ class GenerationPublisher:
         self._acknowledgements.fetched(manifest.generation, sessions=sessions, leases=leases)
         self._publishing = True
         try:
+            # In a thread: with require_tmpfs = false an fsync may take seconds.
             await asyncio.to_thread(self._directory.publish, manifest, files)
         except PublishError:
             self._acknowledgements.withdrawn(manifest.generation)

@@ -61,6 +61,7 @@ class SecretIds:
 
     def sending(self) -> bool:
         """Note that the secret id goes to the server. Returns True if the server may have seen it before."""
+        # Noted before the request: its answer may be lost after the server has counted the use.
         known = self._known or _LastSecretId()
         self._keep(replace(known, sent=True))
         return known.sent

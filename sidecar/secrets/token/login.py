@@ -100,6 +100,7 @@ async def _adopt(caller: VaultCaller, token: Secret) -> VaultLogin:
 
 
 def _age_s(answer: VaultAnswer) -> float:
+    # creation_time is by the server's clock, so the server's Date is what it is compared with.
     made = answer.data.get("creation_time")
     if answer.server_time is None or not made:
         return 0.0

@@ -145,6 +145,7 @@ class TokenRefresher:
 
     def _next(self) -> Step:
         now, session = self._clock.boot(), self._sessions.current
+        # After a denial the last good request proves nothing any more: a check is due at once.
         steps = token_steps(
             session.life if session else None,
             absent=self._absent,
@@ -230,6 +231,7 @@ class TokenRefresher:
                 self._journal.end_session(number)
             raise
         self._journal.name_session(number, login.accessor, owned=login.owned)
+        # The other methods can log in again at any time; only a secret id can be used up.
         if self._auth.method == "approle":
             self._journal.keep_token(number, login.token)
         return self._adopt(number, login, reason)

@@ -22,10 +22,11 @@ from sidecar.secrets.errors import VaultError, VaultFault
 from sidecar.secrets.settings import SecretsSettings
 
 MAX_ANSWER_BYTES = 4 << 20
+# A proxy that answers with days must not switch the agent off until somebody notices.
 MAX_RETRY_AFTER_S = 3600.0
 MAX_WORKERS = 16
+# Threads beside one for each secret: the token and the revocations must not queue behind reads that hang.
 SPARE_WORKERS = 2
-"""Threads beside one for each secret: the token and the revocations must not queue behind reads that hang."""
 _BY_STATUS = {
     400: VaultFault.INVALID,
     403: VaultFault.DENIED,

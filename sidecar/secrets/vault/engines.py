@@ -13,8 +13,8 @@ from sidecar.secrets.settings import SecretSettings
 from sidecar.secrets.vault.client import VaultAnswer
 from sidecar.secrets.vault.credential import read_credential
 
+# Added to the server's time to the next rotation, which it rounds down; 0 left means that the rotation is late.
 STATIC_ROLE_MARGIN_S = 1.0
-"""Added to the server's time to the next rotation, which it rounds down; 0 left means that the rotation is late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,7 @@ def version_request(secret: SecretSettings) -> EngineRequest | None:
     """Return the request for a secret's version alone; None if its engine has none."""
     if secret.source != "kv":
         return None
+    # The metadata has no value: polls, the most frequent requests of all, carry no secret.
     return EngineRequest(method="GET", path=f"{secret.mount_path}/metadata/{secret.path}")
 
 
@@ -127,6 +128,7 @@ def _kv(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
 
 
 def _leased(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
+    # Without a lease there would be nothing to renew, and nothing to revoke after a rotation.
     if not answer.lease_id:
         raise SourceError(
             f"secret {secret.name!r}: {secret.path} gave no lease; its source is kv, kv1 or static_role"
@@ -155,6 +157,7 @@ def _static_role(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
 def _pki(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretReading:
     if absent := [name for name in ("certificate", "private_key", "expiration") if name not in answer.data]:
         raise SourceError(f"secret {secret.name!r}: the certificate's answer has no {', '.join(absent)}")
+    # By the server's clock, which signed it: ours may be off by more than a short certificate lives.
     left = float(answer.data["expiration"]) - now.timestamp()
     if left <= 0:
         raise SourceError(f"secret {secret.name!r}: the certificate had expired when it came; compare the clocks")
