@@ -27,8 +27,8 @@ from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.status import LastError, SecretStatus
 from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_request
 
-# Request that notices a change, by source. kv has versions; kv1 and transit must be read whole. A lease, a certificate
-# and a static role announce their changes by their times.
+# Request that notices a change, by source. kv has versions; kv1 and transit must be read whole. Leases, certificates
+# and static roles announce their changes by their times.
 POLLS = {"kv": Act.POLL, "kv1": Act.READ, "transit": Act.READ}
 
 
