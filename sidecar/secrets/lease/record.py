@@ -13,8 +13,9 @@ agent writes its intent before each read and each login, and the name after the 
 A kill leaves, and the next start does:
 
 - before the intent is durable: nothing was asked, nothing is held;
-- after `begin_session`, before `name_session`: perhaps a token that nobody can name. Vault has no way to find it, so
-  the role should give short tokens, which the agent extends only after the accessor is durable (`auth.ttl_s`);
+- after `begin_session`, before `name_session`: perhaps a token that nobody can name. No request that the agent may
+  make finds it, so the role should give short tokens; the agent extends its token (`auth.ttl_s`) only after the
+  accessor is durable;
 - after `begin_lease`, before `name_lease`: perhaps a lease without a known id. Its session has an accessor, and
   revoking that takes the lease with it;
 - after `name_lease`: all ids are known; `LeaseRevoker.inherit` takes them over.
@@ -35,7 +36,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -79,18 +79,13 @@ class Holdings:
 
 
 class LeaseJournal:
-    """Keeps `Holdings` on the volume. `fault` is the reason of the last refused write, empty after a good one."""
+    """Keeps `holdings` on the volume. `fault` is the reason of the last refused write, empty after a good one."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE
         self._token_path = directory / TOKEN_FILE
-        self._holdings = Holdings()
+        self.holdings = Holdings()
         self.fault = ""
-
-    @property
-    def holdings(self) -> Holdings:
-        """Sessions and leases that are held now."""
-        return self._holdings
 
     def open(self) -> str:
         """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or "".
@@ -101,13 +96,13 @@ class LeaseJournal:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.parent.chmod(0o700)  # mkdir leaves the mode of a mounted volume as it is
         try:
-            self._holdings = _decode(self._path.read_bytes())
+            self.holdings = _decode(self._path.read_bytes())
         except FileNotFoundError:
             return ""
         except (ValueError, KeyError, TypeError) as error:
             # Not deleted: an operator may find the accessors in it and revoke them by hand.
             aside = self._path.with_suffix(".unreadable")
-            os.replace(self._path, aside)  # noqa: PTH105 - as the rest of this module's renames
+            self._path.replace(aside)
             return f"{self._path} is set aside as {aside.name}: {type(error).__name__}"
         return ""
 
@@ -117,19 +112,19 @@ class LeaseJournal:
         Raises:
             LeaseJournalError: the volume refused it.
         """
-        # Generations and token.json name sessions by number: one given twice would tie old leases to a new token.
-        number = self._holdings.last_session + 1
+        # Leases and token.json name sessions by number: one given twice would tie old leases to a new token.
+        number = self.holdings.last_session + 1
         record = JournaledSession(number=number, begun_at=now.isoformat(), owned=owned)
-        self._intend(replace(self._holdings, last_session=number, sessions=(*self._holdings.sessions, record)))
+        self._intend(replace(self.holdings, last_session=number, sessions=(*self.holdings.sessions, record)))
         return number
 
     def name_session(self, number: int, accessor: str, *, owned: bool) -> None:
         """Write the accessor of a session's token."""
         changed = (
             replace(item, accessor=accessor, owned=owned) if item.number == number else item
-            for item in self._holdings.sessions
+            for item in self.holdings.sessions
         )
-        self._store(replace(self._holdings, sessions=tuple(changed)))
+        self._store(replace(self.holdings, sessions=tuple(changed)))
 
     def end_session(self, number: int) -> None:
         """Forget a session with its leases and its kept token."""
@@ -138,9 +133,9 @@ class LeaseJournal:
             self.drop_token()
         self._store(
             replace(
-                self._holdings,
-                sessions=tuple(item for item in self._holdings.sessions if item.number != number),
-                leases=tuple(item for item in self._holdings.leases if item.session != number),
+                self.holdings,
+                sessions=tuple(item for item in self.holdings.sessions if item.number != number),
+                leases=tuple(item for item in self.holdings.leases if item.session != number),
             )
         )
 
@@ -151,24 +146,24 @@ class LeaseJournal:
             LeaseJournalError: the volume refused it.
         """
         record = JournaledLease(secret=secret, session=session, begun_at=now.isoformat())
-        self._intend(replace(self._holdings, leases=(*self._holdings.leases, record)))
+        self._intend(replace(self.holdings, leases=(*self.holdings.leases, record)))
 
     def name_lease(self, secret: str, session: int, lease_id: str) -> None:
         """Write the id of the lease that was read; without one the intent is dropped."""
         # A secret has one read at a time: its earlier intents under this session came to nothing.
         kept = [
             item
-            for item in self._holdings.leases
+            for item in self.holdings.leases
             if item.lease_id or (item.secret, item.session) != (secret, session)
         ]
-        intents = [item for item in self._holdings.leases if item not in kept]
+        intents = [item for item in self.holdings.leases if item not in kept]
         named = [replace(intents[-1], lease_id=lease_id)] if lease_id and intents else []
-        self._store(replace(self._holdings, leases=(*kept, *named)))
+        self._store(replace(self.holdings, leases=(*kept, *named)))
 
     def end_lease(self, lease_id: str) -> None:
         """Forget a lease."""
-        left = tuple(item for item in self._holdings.leases if item.lease_id != lease_id)
-        self._store(replace(self._holdings, leases=left))
+        left = tuple(item for item in self.holdings.leases if item.lease_id != lease_id)
+        self._store(replace(self.holdings, leases=left))
 
     def keep_token(self, number: int, token: Secret) -> None:
         """Keep a session's token for a successor, in place of the one before."""
@@ -193,14 +188,14 @@ class LeaseJournal:
             return None
 
     def _intend(self, holdings: Holdings) -> None:
-        before = self._holdings
+        before = self.holdings
         self._store(holdings)
         if self.fault:
-            self._holdings = before
+            self.holdings = before
             raise LeaseJournalError(self.fault)
 
     def _store(self, holdings: Holdings) -> None:
-        self._holdings = holdings
+        self.holdings = holdings
         try:
             replace_file(self._path, json.dumps({"version": VERSION, **asdict(holdings)}).encode(), mode=0o600)
         except OSError as error:

@@ -115,7 +115,7 @@ class GenerationDirectory:
             # Once swapped in, the directory is in use, even if a link could not be made.
             if self._target() != place.name:
                 shutil.rmtree(place, ignore_errors=True)
-            raise PublishError(f"{self._directory}: {error.strerror}; the set before stays") from None
+            raise PublishError(f"{self._directory}: {error.strerror}; the generation before stays") from None
 
     def sweep(self, kept: frozenset[str] = frozenset()) -> None:
         """Remove every generation but the published one and those `kept`, which are names from `replaced`."""

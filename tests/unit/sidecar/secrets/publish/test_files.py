@@ -127,7 +127,7 @@ def test_a_full_volume_leaves_the_set_before(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(PublishError, match="No space left on device; the set before stays"):
+    with pytest.raises(PublishError, match="No space left on device; the generation before stays"):
         publisher.publish(manifest(2, "a"), contents("two", "a"))
     assert visible(tmp_path) == {"a": "one a"}
     assert publisher.replaced() == []
