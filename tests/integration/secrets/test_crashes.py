@@ -297,6 +297,7 @@ async def test_a_stopped_server_costs_nothing_but_time(vault: Vault) -> None:
             stalled = agent.status()
         finally:
             os.kill(vault.bao.process.pid, signal.SIGCONT)
+        assert stalled.secrets[0].last_error
         assert stalled.secrets[0].last_error.name == "timeout"
         started = time.monotonic()
         await until(lambda: agent.status().secrets[0].state == "fresh" and agent.status().token.state == "valid")
