@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import psutil
 from aiohttp import web
@@ -37,7 +38,7 @@ from sidecar.health.probes import probe_application
 from sidecar.ingest.producers import ProducerStatus
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
 from sidecar.prometheus.page import MetricsPage
-from sidecar.secrets.producers import Agent, Messenger
+from sidecar.secrets.acknowledge import ProducerListener
 from sidecar.selfmetrics.export import export_measures
 from sidecar.selfmetrics.health_and_secrets import health_measures, secrets_measures
 from sidecar.selfmetrics.journal import journal_measures
@@ -48,6 +49,9 @@ from sidecar.sighup import rotate_on_hangup
 from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.resource import own_resource
 from sidecar.web import Server, bind, serve_control, serve_http
+
+if TYPE_CHECKING:
+    from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
 PARTING_POLL_S = 0.05
@@ -61,7 +65,7 @@ class Sidecar:
     """Every part of the process. `bind` first, then `run` until told to stop."""
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], recent: RecentLog, agent: Agent | None, deeds: Deeds
+        self, config: Config, environ: Mapping[str, str], recent: RecentLog, agent: SecretsAgent | None, deeds: Deeds
     ) -> None:
         self._config = config
         self._environ = environ
@@ -85,7 +89,7 @@ class Sidecar:
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
-        self._messenger = Messenger(agent, self._pipeline.producers) if agent else None
+        self._listener = ProducerListener(agent.acknowledgements, self._pipeline.producers) if agent else None
 
     def bind(self) -> None:
         """Takes every TCP address.
@@ -207,8 +211,8 @@ class Sidecar:
         return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
     def _facts(self) -> Facts:
-        if self._messenger is not None:
-            self._messenger.look()
+        if self._listener is not None:
+            self._listener.poll()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
         heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pod_runtime.ports import AddressError, parse_address
 from pod_runtime.run import complain
@@ -13,7 +14,9 @@ from sidecar.app import Sidecar
 from sidecar.config import Config
 from sidecar.console.bundle.recent import RecentLog
 from sidecar.console.status.audit_timeline import Deeds
-from sidecar.secrets.producers import Agent
+
+if TYPE_CHECKING:
+    from sidecar.secrets.agent import SecretsAgent
 
 EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
 log = logging.getLogger(__name__)
@@ -41,13 +44,13 @@ async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, s
     return code
 
 
-def make_agent(config: Config, deeds: Deeds) -> Agent | None:
+def make_agent(config: Config, deeds: Deeds) -> SecretsAgent | None:
     """The secrets' agent, where a secret is configured; what it does goes to `deeds`."""
     if not config.secrets.secrets:
         return None
     from sidecar.secrets.agent import SecretsAgent  # noqa: PLC0415 - hvac takes its time, and may not be wanted
 
-    return SecretsAgent(config.secrets, on_audit=deeds.add)
+    return SecretsAgent(config.secrets, audit=deeds)
 
 
 def _is_loopback(address: str) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from typing import TYPE_CHECKING
 
-from sidecar.secrets.producers import Agent
+if TYPE_CHECKING:
+    from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
 
 
-async def rotate_on_hangup(agent: Agent, stop: asyncio.Event) -> None:
+async def rotate_on_hangup(agent: SecretsAgent, stop: asyncio.Event) -> None:
     """Has every secret read again and published at each SIGHUP, until `stop`."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
@@ -25,7 +27,7 @@ async def rotate_on_hangup(agent: Agent, stop: asyncio.Event) -> None:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-async def _serve(agent: Agent, asked: asyncio.Event) -> None:
+async def _serve(agent: SecretsAgent, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()

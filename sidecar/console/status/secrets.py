@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sidecar.secrets.status import Mishap, Rejection, SecretsStatus, SecretStatus, TokenStatus
+from sidecar.secrets.acknowledge import Rejection
+from sidecar.secrets.status import LastError, SecretsStatus, SecretStatus, TokenStatus
 
 JsonObject = dict[str, Any]
 SHOWN = 30
@@ -30,7 +31,7 @@ def secrets_json(status: SecretsStatus | None, deeds: Sequence[JsonObject] = ())
         "token_expires_in_s": status.token.expires_in_s,
         "secrets": [_secret(item) for item in status.secrets],
         "rejection": _rejection(status.rejection),
-        "mishap": _mishap(status.mishap),
+        "mishap": _last_error(status.last_error),
         "sessions": status.sessions,
         "leases": status.leases,
         "awaiting_retirement": status.awaiting_retirement,
@@ -50,7 +51,7 @@ def _token(token: TokenStatus) -> JsonObject:
         "expires_in_s": token.expires_in_s,
         "ends_in_s": token.ends_in_s,
         "last_success": _time(token.last_success),
-        "mishap": _mishap(token.mishap),
+        "mishap": _last_error(token.last_error),
         "logins": dict(token.logins),
     }
 
@@ -69,7 +70,7 @@ def _secret(secret: SecretStatus) -> JsonObject:
         "next_step": secret.next_step,
         "next_in_s": secret.next_in_s,
         "failing_since": _time(secret.failing_since),
-        "mishap": _mishap(secret.mishap),
+        "mishap": _last_error(secret.last_error),
         "reads": dict(secret.reads),
     }
 
@@ -87,10 +88,10 @@ def _rejection(rejection: Rejection | None) -> JsonObject | None:
     }
 
 
-def _mishap(mishap: Mishap | None) -> JsonObject | None:
-    if mishap is None:
+def _last_error(error: LastError | None) -> JsonObject | None:
+    if error is None:
         return None
-    return {"name": mishap.name, "message": mishap.message, "status": mishap.status, "time": _time(mishap.time)}
+    return {"name": error.name, "message": error.message, "status": error.status, "time": _time(error.time)}
 
 
 def _time(moment: datetime | None) -> str | None:

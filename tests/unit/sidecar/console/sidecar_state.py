@@ -18,8 +18,8 @@ from sidecar.health.conditions import Facts, evaluate, track
 from sidecar.health.settings import HealthSettings
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.secrets.acknowledge import Stage
 from sidecar.secrets.audit import AuditEvent
-from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
 
 NS = 1_000_000_000

@@ -12,7 +12,7 @@ from sidecar.console.cli import view
 from sidecar.console.cli.period import period
 from sidecar.console.doctor.finding import Finding
 from sidecar.ingest.producers import ProducerLedger
-from sidecar.secrets.status import Rejection
+from sidecar.secrets.acknowledge import Rejection
 from tests.unit.sidecar.console.sidecar_state import MOMENT, PRODUCER, SECRETS, document
 
 
