@@ -26,8 +26,8 @@ from grpc import aio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pod_runtime.garbage import keep_short
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
-from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 

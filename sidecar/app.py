@@ -45,7 +45,7 @@ from sidecar.selfmetrics.ledger import ledger_measures, producer_measures
 from sidecar.selfmetrics.process import process_measures
 from sidecar.selfmetrics.self_metrics import SelfMetrics
 from sidecar.sighup import rotate_on_hangup
-from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.resource import own_resource
 from sidecar.web import Server, bind, serve_control, serve_http
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sidecar.checkpoint.format import Checkpoint, SessionRow
-from sidecar.export.log_queue import Backlog
+from sidecar.export.log_queue import LogQueue
 from sidecar.metrics.aggregate import Aggregate
 from sidecar.metrics.ledger import Counts
 from sidecar.telemetry.model import Position, Session, StoredBatch
@@ -26,7 +26,7 @@ class SessionState:
 class State:
     """The state behind all streams. One event loop only."""
 
-    def __init__(self, aggregate: Aggregate, backlog: Backlog, counts: Counts) -> None:
+    def __init__(self, aggregate: Aggregate, backlog: LogQueue, counts: Counts) -> None:
         self.aggregate = aggregate
         self.backlog = backlog
         self.counts = counts

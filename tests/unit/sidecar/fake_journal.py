@@ -1,13 +1,18 @@
-"""A journal in memory, and the batches that tests put into it."""
+"""A journal in memory, batches that tests put into it, and an exporter over it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, StoredBatch
+from sidecar.export.client import CollectorClient
+from sidecar.export.exporter import ExportSource, OtlpExporter
+from sidecar.export.rejected import RejectedRecords
+from sidecar.export.settings import OtlpSettings
+from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, Snapshot, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 ORDER = EventType(
@@ -43,14 +48,18 @@ def silence(first: int, *, end: int) -> StoredBatch:
 
 @dataclass
 class MemoryJournal:
-    """Batches in order; `advances` is what the exporter said of them."""
+    """Batches in order; `advances` are the cursors that the exporter set. `metrics` makes its snapshots."""
 
     batches: list[StoredBatch] = field(default_factory=list)
+    metrics: Callable[[], Snapshot] = lambda: Snapshot(time_ns=10**18)
     log_cursor: Position = Position()
     advances: list[Position] = field(default_factory=list)
     exported: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def snapshot(self) -> Snapshot:
+        return self.metrics()
 
     def put(self, *batches: StoredBatch) -> None:
         self.batches.extend(batches)
@@ -73,3 +82,23 @@ class MemoryJournal:
         self.advances.append(to)
         self.exported += exported
         self.rejected.update(rejected)
+
+
+def exporter_over(
+    source: ExportSource,
+    otlp: OtlpSettings,
+    *,
+    resource: Mapping[str, str],
+    clock: Callable[[], int],
+    chance: Callable[[], float] = lambda: 0.5,
+    rejected_directory: Path | None = None,
+) -> OtlpExporter:
+    """An exporter with its client; refused records are kept where a directory is given."""
+    return OtlpExporter(
+        otlp,
+        source=source,
+        client=CollectorClient(otlp, clock=clock, chance=chance),
+        rejected=RejectedRecords(rejected_directory, otlp.rejected_bytes),
+        resource=resource,
+        clock=clock,
+    )

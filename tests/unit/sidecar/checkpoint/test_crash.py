@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidecar.checkpoint import format as checkpoints
 from sidecar.checkpoint.replay import restore
 from sidecar.checkpoint.state import State
-from sidecar.export.log_queue import Backlog
+from sidecar.export.log_queue import LogQueue
 from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
 from sidecar.ingest.validate import Limits
 from sidecar.journal.journal import Journal
@@ -57,7 +57,7 @@ class Core:
         self.counts = Counts()
         self.aggregate = Aggregate(Limit(instrument=3))
         self.journal = Journal(self.volume, segment_bytes=self.segment_bytes)
-        self.backlog = Backlog(self.journal, self.counts.logs, memory_bytes=4000)
+        self.backlog = LogQueue(self.journal, self.counts.logs, memory_bytes=4000)
         self.held = State(self.aggregate, self.backlog, self.counts)
         self.intake = Intake(self.journal, self.held, Limits(max_string_bytes=64))
         try:

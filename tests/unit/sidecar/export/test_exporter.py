@@ -17,7 +17,7 @@ from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.model import Family, Number, Position, ProducerMetrics, Snapshot
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.otlp_receiver import Fault, OtlpReceiver
-from tests.unit.sidecar.fake_journal import MemoryJournal, orders, silence
+from tests.unit.sidecar.fake_journal import MemoryJournal, exporter_over, orders, silence
 
 NOW = 1_700_000_000_000_000_000
 
@@ -49,15 +49,9 @@ def counted(value: int, time_ns: int = NOW) -> Snapshot:
     )
 
 
-def exporter(journal: MemoryJournal, otlp: OtlpSettings, **changes: Any) -> OtlpExporter:
-    parts: dict[str, Any] = {
-        "logs": journal,
-        "snapshot": lambda: Snapshot(time_ns=NOW),
-        "resource": {"service.name": "sidecar", "service.instance.id": "i1", "k8s.pod.name": "p"},
-        "clock": lambda: NOW,
-        "chance": lambda: 0.5,
-    }
-    return OtlpExporter(otlp, **{**parts, **changes})
+def exporter(journal: MemoryJournal, otlp: OtlpSettings, rejected_directory: Path | None = None) -> OtlpExporter:
+    resource = {"service.name": "sidecar", "service.instance.id": "i1", "k8s.pod.name": "p"}
+    return exporter_over(journal, otlp, resource=resource, clock=lambda: NOW, rejected_directory=rejected_directory)
 
 
 @asynccontextmanager
@@ -278,7 +272,7 @@ async def test_metrics_are_pushed_each_interval_and_at_the_end() -> None:
     values = iter(range(1, 100))
     async with OtlpReceiver() as receiver:
         otlp = settings(receiver.endpoint, metrics=True, logs=False, metrics_interval_s=0.1)
-        it = exporter(MemoryJournal(), otlp, snapshot=lambda: counted(next(values)))
+        it = exporter(MemoryJournal(metrics=lambda: counted(next(values))), otlp)
         async with running(it):
             await receiver.wait_metrics(2)
     [(key, point)] = receiver.metrics.items()
@@ -292,7 +286,7 @@ async def test_differences_survive_a_collector_that_was_away_for_some_intervals(
     values = iter([5, 7, 12, *[20] * 100])
     async with OtlpReceiver(always=Fault(code=grpc.StatusCode.UNAVAILABLE)) as receiver:
         otlp = settings(receiver.endpoint, metrics=True, logs=False, metrics_interval_s=0.1, temporality="delta")
-        async with running(exporter(MemoryJournal(), otlp, snapshot=lambda: counted(next(values)))):
+        async with running(exporter(MemoryJournal(metrics=lambda: counted(next(values))), otlp)):
             await asyncio.sleep(0.35)
             receiver.always = Fault()
             await receiver.wait_metrics(3)

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.export.log_queue import Backlog
+from sidecar.export.log_queue import LogQueue
 from sidecar.telemetry.model import Position
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
@@ -173,7 +173,7 @@ async def test_a_batch_without_log_records_wakes_nobody() -> None:
 
 def test_a_backlog_that_holds_nothing_in_memory_reads_on_where_it_was() -> None:
     core = Core()
-    backlog: Backlog = core.backlog
+    backlog: LogQueue = core.backlog
     backlog._memory_bytes = 0
     for first in range(1, 40, 4):
         core.send("a", "s1", 4, first)

@@ -17,8 +17,8 @@ from sidecar.checkpoint.format import Checkpoint, encode
 from sidecar.journal.journal import Journal
 from sidecar.journal.segment import segment_name
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
-from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from tests.require import missing
 from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, order_define, sample_define, samples

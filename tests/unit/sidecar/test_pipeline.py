@@ -13,8 +13,8 @@ from grpc import aio
 from sidecar.ingest.server import SocketError
 from sidecar.ingest.stream_state import merged
 from sidecar.journal.directory import JournalInUseError
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
-from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import (

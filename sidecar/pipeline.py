@@ -15,7 +15,7 @@ from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import Replayed, restore
 from sidecar.checkpoint.state import State
 from sidecar.checkpoint.writer import UNREADABLE, Saving, read_checkpoint, set_aside
-from sidecar.export.log_queue import Backlog
+from sidecar.export.log_queue import LogQueue
 from sidecar.ingest import server as listening
 from sidecar.ingest.accept import Intake
 from sidecar.ingest.producers import Producers
@@ -121,9 +121,8 @@ class TelemetryPipeline:
         settings = self._settings
         counts = Counts()
         limit = Limit(settings.max_series, settings.max_producer_series, settings.max_instruments)
-        backlog = Backlog(journal, counts.logs, memory_bytes=settings.memory_bytes)
-        backlog.keeps = self._keep_logs
-        return State(Aggregate(limit), backlog, counts)
+        queue = LogQueue(journal, counts.logs, memory_bytes=settings.memory_bytes, exported=self._keep_logs)
+        return State(Aggregate(limit), queue, counts)
 
     def _open_volume(self) -> Volume:
         if self._settings.durability == "none":
@@ -249,11 +248,6 @@ class TelemetryPipeline:
         """Messages that were unknown, malformed or against a rule."""
         return self._ingest.counts
 
-    @property
-    def cut_strings(self) -> int:
-        """String values that were cut to their limit."""
-        return self._intake.cut_strings
-
     async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
         """The next batches with log records behind `after`; waits for one."""
         return await self._state.backlog.wait_batches(after, max_records)
@@ -270,8 +264,3 @@ class TelemetryPipeline:
     def tail(self) -> AsyncIterator[TailEvent]:
         """Events from now on, for the console."""
         return self._tail.watch()
-
-    @property
-    def tail_dropped(self) -> int:
-        """Batches that watchers were too slow for."""
-        return self._tail.dropped_batches
