@@ -14,9 +14,9 @@ from broker.account_wiring import Shard, opened, run_desks
 from broker.api.forwarding.address import address_of
 from broker.config import Config
 from broker.events.events import Lifecycle
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.watchdog import Watchdog
-from broker.wiring import SERVING, Parts, build
+from broker.wiring import Parts, build
 from pod_runtime.ports import AddressError, listen, name_of
 from pod_runtime.run import complain
 
@@ -129,7 +129,7 @@ def _begin_drain(parts: Parts) -> None:
 
 
 def _say_serving(conditions: Conditions, *, reason: str) -> None:
-    conditions.set(SERVING, ok=reason == "Ready", reason=reason)
+    conditions.set(BrokerCondition.SERVING, ok=reason == "Ready", reason=reason)
 
 
 async def _announce(parts: Parts, stop: asyncio.Event) -> None:
