@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, nullcontext
@@ -21,20 +22,19 @@ from pod_runtime.ports import AddressError, listen, name_of
 from pod_runtime.run import complain
 
 _LOG = logging.getLogger(__name__)
-EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
 READY_LOOK_S = 0.02
 
 
 async def serve(config: Config, stop: asyncio.Event) -> int:
     """Runs until `stop` and the drain that follows; the exit code (sysexits.h)."""
-    code = EX_OK
+    code = os.EX_OK
     try:
         await _serve(config, stop)
     except* (AddressError, SpoolError) as group:
-        code = EX_UNAVAILABLE
+        code = os.EX_UNAVAILABLE
         complain(f"broker: {next(_leaves(group))}")
     except* Exception:  # noqa: BLE001 - logged in full, and told by the exit code
-        code = EX_SOFTWARE
+        code = os.EX_SOFTWARE
         _LOG.exception("broker failed")
     return code
 

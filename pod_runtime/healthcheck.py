@@ -5,12 +5,12 @@ For a container HEALTHCHECK. Standard library only: it starts every few seconds 
 
 from __future__ import annotations
 
+import os
 import sys
 import urllib.error
 import urllib.request
 
 DEADLINE_S = 2.0
-EX_USAGE = 64
 
 
 def check(url: str) -> str | None:
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     """The exit code: 0 healthy, 1 not, 64 without exactly one URL."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m pod_runtime.healthcheck URL\n")
-        return EX_USAGE
+        return os.EX_USAGE
     if (fault := check(arguments[0])) is not None:
         sys.stderr.write(fault + "\n")
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 from collections.abc import Iterator, Mapping
 
 from pod_runtime.ports import AddressError, parse_address
@@ -15,7 +16,6 @@ from sidecar.console.bundle.recent import RecentLog
 from sidecar.console.status.audit_timeline import Deeds
 from sidecar.secrets.producers import Agent
 
-EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
 log = logging.getLogger(__name__)
 
 
@@ -27,17 +27,17 @@ async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, s
         log.warning(
             "console.exposed", extra={"address": config.console.address, "fix": "it asks nobody who they are"}
         )
-    code = EX_OK
+    code = os.EX_OK
     try:
         deeds = Deeds()
         sidecar = Sidecar(config, environ, recent, make_agent(config, deeds), deeds)
         sidecar.bind()
         await sidecar.run(stop)
     except* (AddressError, OSError) as group:
-        code = _end(EX_UNAVAILABLE, group)
+        code = _end(os.EX_UNAVAILABLE, group)
     except* Exception as group:
         log.exception("sidecar.failed")
-        code = _end(EX_SOFTWARE, group)
+        code = _end(os.EX_SOFTWARE, group)
     return code
 
 
