@@ -63,9 +63,9 @@ check: $(VENV)/test.done ## lint, types, import contracts, contract lint and dri
 	@bash proto/generate.sh --check
 	@$(BIN)/python -m tools.reference.events --check
 	@$(BIN)/python -m tools.reference.order_life_cycle --check
-	@$(BIN)/python k8s/monitoring/generate.py --check
-	@$(BIN)/python k8s/monitoring/grafana/generate.py --check
-	@$(BIN)/python k8s/logging/kibana/generate.py --check
+	@$(BIN)/python -m tools.monitoring.rules --check
+	@$(BIN)/python -m tools.grafana.dashboards --check
+	@$(BIN)/python -m tools.kibana --check
 
 .PHONY: proto
 proto: $(VENV)/test.done ## generate the stubs from the contract
