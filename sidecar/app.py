@@ -15,7 +15,7 @@ from aiohttp import web
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
-from sidecar import VERSION
+from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import Config
 from sidecar.console.bundle.diagnosis import bundle
