@@ -15,7 +15,7 @@ from aiohttp import web
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
-from sidecar import VERSION
+from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import Config
 from sidecar.console.bundle.diagnosis import bundle
@@ -29,10 +29,9 @@ from sidecar.console.status.secrets import secrets_json
 from sidecar.console.status.time_series import History, Sample, panel_samples
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.ages import Ages
-from sidecar.health.conditions import Facts
+from sidecar.health.conditions import HealthFacts
 from sidecar.health.grpc_health import GrpcHealth
-from sidecar.health.health import Health
+from sidecar.health.health import ChangeAges, HealthMonitor
 from sidecar.health.probes import probe_application
 from sidecar.ingest.producers import ProducerStatus
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
@@ -79,8 +78,8 @@ class Sidecar:
             telemetry, clock=self._clock, services=(self._add_health,), keep_logs=keep_logs
         )
         self._exporter: OtlpExporter | None = None
-        self._heartbeats, self._connections = Ages(), Ages()
-        self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)
+        self._heartbeats, self._connections = ChangeAges(), ChangeAges()
+        self._health = HealthMonitor(config.health, self._facts, listener=self._grpc_health)
         self._picture = Picture(config.console, sample=self._sample, gather=self._gather)
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
@@ -206,14 +205,14 @@ class Sidecar:
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
         return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> HealthFacts:
         if self._messenger is not None:
             self._messenger.look()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
         heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
         connection_s = self._connections.age_s(wanted, producer.changed_ns) if producer else None
-        return Facts(
+        return HealthFacts(
             now_ns=self._clock(),
             draining=self._draining,
             socket_open=self._listening,

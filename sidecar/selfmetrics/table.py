@@ -13,7 +13,7 @@ from typing import Literal
 import psutil
 
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import PROBES, Condition, verdict
+from sidecar.health.conditions import PROBES, HealthCondition, verdict
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
 from sidecar.ingest.service import IngestCounts
 from sidecar.journal.status import JournalStatus
@@ -72,7 +72,7 @@ class ProcessSnapshot:
     refused: Mapping[tuple[str, str, str], int]
     """Measurements that an instrument cannot take, by producer, instrument and reason."""
     export: ExportStatus
-    conditions: Sequence[Condition]
+    conditions: Sequence[HealthCondition]
     process: ProcessUsage
     secrets: SecretsStatus = NO_SECRETS
 

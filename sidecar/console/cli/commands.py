@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,13 @@ from pod_runtime.run import complain
 
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
 """Where to ask a server that listens on every interface."""
-EX_OK, EX_FINDINGS, EX_UNAVAILABLE, EX_CONFIG = 0, 1, 69, 78
+EX_FINDINGS = 1
 WATCH_S = 1.0
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 CONSOLE = click.option(
     "--console", "url", envvar="SIDECAR_CONSOLE", help="URL of the console; by default what the configuration says."
 )
-
-
-def add_commands(group: click.Group) -> None:
-    """Puts the commands under `sidecar`."""
-    for command in (status, secrets, events, doctor, rotate):
-        group.add_command(command)
 
 
 def _settings(path: Path | None) -> Any:
@@ -39,7 +33,7 @@ def _settings(path: Path | None) -> Any:
         return read_config(path, os.environ)
     except ConfigError as error:
         complain("\n".join(error.faults))
-        sys.exit(EX_CONFIG)
+        sys.exit(os.EX_CONFIG)
 
 
 def _url(path: Path | None, url: str | None) -> str:
@@ -51,7 +45,7 @@ def _url(path: Path | None, url: str | None) -> str:
     host, port = parse_address(address) if address else ("", 0)
     if not port:
         complain("console.address names no port to ask; give --console URL")
-        sys.exit(EX_CONFIG)
+        sys.exit(os.EX_CONFIG)
     return f"http://{_EVERYWHERE.get(host, address.rpartition(':')[0])}:{port}"
 
 
@@ -63,12 +57,12 @@ def _ask(question: Coroutine[Any, Any, int]) -> None:
         sys.exit(asyncio.run(question))
     except UnreachableError as error:
         complain(f"the sidecar does not answer: {error}\ntry: sidecar doctor")
-        sys.exit(EX_UNAVAILABLE)
+        sys.exit(os.EX_UNAVAILABLE)
     except RefusedError as error:
         complain(str(error))
         sys.exit(EX_FINDINGS)
     except KeyboardInterrupt:
-        sys.exit(EX_OK)
+        sys.exit(os.EX_OK)
 
 
 @click.command(short_help="Says whether all is well, and if not why.")
@@ -107,7 +101,7 @@ async def _show(url: str, view: Callable[[dict[str, Any]], Any], as_json: bool, 
             else:
                 write(shown)
             if not watch:
-                return EX_OK if shown.well else EX_FINDINGS
+                return os.EX_OK if shown.well else EX_FINDINGS
             await asyncio.sleep(WATCH_S)
 
 
@@ -133,8 +127,8 @@ async def _follow(url: str, as_json: bool, words: list[str], count: int | None) 
             print(line, flush=True) if as_json else write(event)
             shown += 1
             if shown == count:
-                return EX_OK
-    return EX_OK
+                return os.EX_OK
+    return os.EX_OK
 
 
 @click.command(short_help="Names each fault, its evidence and the next command.")
@@ -155,13 +149,13 @@ async def _examine(url: str, as_json: bool) -> int:
     try:
         findings = diagnose(await Sidecar(url).status())
     except UnreachableError as error:
-        findings, code = [unreachable(url, str(error))], EX_UNAVAILABLE
+        findings, code = [unreachable(url, str(error))], os.EX_UNAVAILABLE
     if as_json:
         print(json.dumps([item.json() for item in findings]))
     else:
         with cli_view.writer() as write:
             write(cli_view.findings_view(findings))
-    return code if findings else EX_OK
+    return code if findings else os.EX_OK
 
 
 @click.command(short_help="Reads a secret again and publishes it.")
@@ -182,4 +176,7 @@ def rotate(path: Path | None, name: str | None, everything: bool, as_json: bool)
 async def _say(question: Coroutine[Any, Any, str], name: str | None, as_json: bool) -> int:
     said = await question
     print(json.dumps({"secret": name, "answer": said}) if as_json else said)
-    return EX_OK
+    return os.EX_OK
+
+
+COMMANDS: Mapping[str, click.Command] = {str(item.name): item for item in (status, secrets, events, doctor, rotate)}

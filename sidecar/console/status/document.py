@@ -12,7 +12,7 @@ from sidecar.console.settings import PanelSettings
 from sidecar.console.status.time_series import History, panel_quantiles, panel_rates, rates
 from sidecar.export.log_queue import NOT_EXPORTED
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import PROBES, Condition, verdict
+from sidecar.health.conditions import PROBES, HealthCondition, verdict
 from sidecar.health.probes import condition_json, time_text
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
@@ -38,7 +38,7 @@ class Parts:
 
     now_ns: int
     identity: Identity
-    conditions: Sequence[Condition]
+    conditions: Sequence[HealthCondition]
     producers: Sequence[ProducerStatus]
     ledger: Ledger
     export: ExportStatus
@@ -74,7 +74,7 @@ def _document(parts: Parts) -> JsonObject:
     }
 
 
-def health_json(conditions: Sequence[Condition], producers: Sequence[ProducerStatus] = ()) -> JsonObject:
+def health_json(conditions: Sequence[HealthCondition], producers: Sequence[ProducerStatus] = ()) -> JsonObject:
     """Whether all is well, and if not why and since when: what a probe asks for goes before what is advice."""
     why = sorted(_causes(conditions, producers), key=lambda item: (item["advisory"], item["since"]))
     verdicts = {probe: verdict(probe, conditions).ok for probe in PROBES}
@@ -89,7 +89,7 @@ def health_json(conditions: Sequence[Condition], producers: Sequence[ProducerSta
     }
 
 
-def _causes(conditions: Sequence[Condition], producers: Sequence[ProducerStatus]) -> list[JsonObject]:
+def _causes(conditions: Sequence[HealthCondition], producers: Sequence[ProducerStatus]) -> list[JsonObject]:
     """What fails. A producer's own conditions say more than that it is not ready, and its advice is told too."""
     unready = any(item.name == "ProducerReady" and not item.ok for item in conditions)
     theirs = [
@@ -109,7 +109,7 @@ def _causes(conditions: Sequence[Condition], producers: Sequence[ProducerStatus]
     return [*map(condition_json, ours), *theirs]
 
 
-def _is_said_by_producer(item: Condition) -> bool:
+def _is_said_by_producer(item: HealthCondition) -> bool:
     return item.name == "ProducerReady" and item.reason not in {"NotAlive", "NotConnected"}
 
 

@@ -14,7 +14,7 @@ from sidecar.console.status.document import Identity, Parts, status_document
 from sidecar.console.status.secrets import secrets_json
 from sidecar.console.status.time_series import History, PanelSample, Sample
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import Facts, evaluate, track
+from sidecar.health.conditions import HealthFacts, evaluate, track
 from sidecar.health.settings import HealthSettings
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
@@ -89,7 +89,7 @@ def parts(
     changed: dict[str, Any] | None = None,
 ) -> Parts:
     """`changed` are facts that no part tells: draining, loop_lag_s, socket_open."""
-    found = Facts(
+    found = HealthFacts(
         now_ns=NOW_NS,
         socket_open=True,
         secrets=facts.secrets_facts(secrets),

@@ -8,7 +8,7 @@ import click
 from sidecar.__main__ import main
 from sidecar.console.doctor.remedy import COMMANDS
 from sidecar.console.doctor.secrets import _VAULT
-from sidecar.health.conditions import PROBES, Facts, evaluate
+from sidecar.health.conditions import PROBES, HealthFacts, evaluate
 from sidecar.health.probes import PATHS
 from sidecar.health.settings import HealthSettings
 from tests.unit.sidecar.console.doctor.test_doctor import SEEDED
@@ -32,7 +32,7 @@ def test_the_page_lists_every_probe_with_its_conditions() -> None:
 
 
 def test_the_page_lists_every_condition() -> None:
-    found = {item.name for item in evaluate(Facts(now_ns=0), HealthSettings())}
+    found = {item.name for item in evaluate(HealthFacts(now_ns=0), HealthSettings())}
     assert {name for name in rows("Probes") if not name.startswith("/")} == found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import Condition
+from sidecar.health.conditions import HealthCondition
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
 from sidecar.ingest.service import IngestCounts
 from sidecar.journal.status import JournalStatus
@@ -69,7 +69,7 @@ OWN = ProcessSnapshot(
     overflow={("broker", "broker.orders"): 3},
     refused={("broker", "broker.orders", "negative"): 4},
     export=EXPORT,
-    conditions=(Condition(name="LoopTurns", ok=True), Condition(name="NotDraining", ok=False)),
+    conditions=(HealthCondition(name="LoopTurns", ok=True), HealthCondition(name="NotDraining", ok=False)),
     process=ProcessUsage(user_s=1.5, system_s=0.25, resident_bytes=123456, open_fds=17, started_s=1_700_000_000.5),
     secrets=HELD,
 )

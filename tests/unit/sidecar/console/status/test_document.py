@@ -5,7 +5,7 @@ from dataclasses import replace
 from sidecar.console.status.audit_timeline import Deeds
 from sidecar.console.status.document import health_json
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import Condition
+from sidecar.health.conditions import HealthCondition
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, SecretsRefusal
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
 from sidecar.secrets.audit import AuditEvent
@@ -179,6 +179,6 @@ def test_the_document_holds_what_the_doctor_makes_of_it() -> None:
 def test_a_condition_that_fails_no_probe_is_advice() -> None:
     """Another producer than the one that the probes speak of."""
     baker = replace(PRODUCER, producer_id="bakery", conditions=(failing("oven", advisory=False),))
-    ready = (Condition(name="ProducerReady", ok=True),)
+    ready = (HealthCondition(name="ProducerReady", ok=True),)
     found = health_json(ready, (baker,))
     assert (found["state"], [item["name"] for item in found["why"]]) == ("degraded", ["bakery oven"])
