@@ -17,7 +17,7 @@ from pod_runtime.config_text import schema, to_toml
 from pod_runtime.ports import AddressError, parse_address
 from pod_runtime.run import complain, leaves, run
 from sidecar.app import Sidecar
-from sidecar.config import Config, read_config
+from sidecar.config import SidecarConfig, read_config
 from sidecar.console.bundle.bundle import redacted
 from sidecar.console.bundle.recent import RecentLog
 from sidecar.console.status.audit_timeline import Deeds
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def print_schema() -> int:
     """Print the JSON Schema of the configuration; return the exit code."""
-    sys.stdout.write(json.dumps(schema(Config, title="Configuration of the sidecar"), indent=2) + "\n")
+    sys.stdout.write(json.dumps(schema(SidecarConfig, title="Configuration of the sidecar"), indent=2) + "\n")
     return os.EX_OK
 
 
@@ -48,7 +48,7 @@ def start(path: Path | None, *, check_config: bool) -> int:
     return run(lambda stop: serve(config, os.environ, recent, stop))
 
 
-async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, stop: asyncio.Event) -> int:
+async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: RecentLog, stop: asyncio.Event) -> int:
     """Runs a sidecar until `stop`; its exit code."""
     if environ.get("VAULT_TOKEN"):
         log.warning("config.vault_token_ignored", extra={"fix": "put the token into a file: secrets.auth.token_file"})
@@ -70,7 +70,7 @@ async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, s
     return code
 
 
-def make_agent(config: Config, deeds: Deeds) -> Agent | None:
+def make_agent(config: SidecarConfig, deeds: Deeds) -> Agent | None:
     """The secrets' agent, where a secret is configured; what it does goes to `deeds`."""
     if not config.secrets.secrets:
         return None

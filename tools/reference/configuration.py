@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.config import Config as BrokerConfig
 from pod_runtime.config_text import Schema, schema
-from sidecar.config import Config as SidecarConfig
+from sidecar.config import SidecarConfig
 from tools.reference.markdown import code, made, table
 
 HEAD = """# Configuration

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.config import PanelSettings
 from sidecar.console.doctor.doctor import diagnose
-from sidecar.console.settings import PanelSettings
 from sidecar.console.status.time_series import History, panel_quantiles, panel_rates, rates
 from sidecar.export.log_queue import NOT_EXPORTED
 from sidecar.export.status import ExportStatus, SignalStatus

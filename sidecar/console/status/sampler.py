@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from sidecar.config import ConsoleSettings
 from sidecar.console.event_stream import Watchers
-from sidecar.console.settings import ConsoleSettings
 from sidecar.console.status.document import Parts, status_document
 from sidecar.console.status.time_series import History, Sample
 

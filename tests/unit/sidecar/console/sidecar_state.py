@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sidecar import status_facts as facts
-from sidecar.console.settings import PanelSettings
+from sidecar.config import PanelSettings
 from sidecar.console.status.audit_timeline import Deeds
 from sidecar.console.status.document import Identity, Parts, status_document
 from sidecar.console.status.secrets import secrets_json

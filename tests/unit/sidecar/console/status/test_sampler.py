@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from sidecar.console.settings import ConsoleSettings
+from sidecar.config import ConsoleSettings
 from sidecar.console.status.document import Parts
 from sidecar.console.status.sampler import Picture
 from sidecar.console.status.time_series import History, PanelSample, Sample
