@@ -219,7 +219,8 @@ async def measure(scrapes: int, writer: str) -> dict[str, list[float]]:
                 await asyncio.sleep(0.25 - seconds % 0.25)
             during = await window()
             stop.set()
-        found = [sample for each in text_string_to_metric_families(page) for sample in each.samples]
+        families = text_string_to_metric_families(page)  # type: ignore[no-untyped-call] # prometheus_client leaves it so
+        found = [sample for each in families for sample in each.samples]
         assert sum(not sample.name.endswith("_created") for sample in found) == SERIES
         child.stdin.close()
         await child.wait()

@@ -16,7 +16,7 @@ from pod_runtime.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
-GENERAL = {"runtime", "telemetry", "tools", "devstack", "tests", "bench", "scripts"}
+GENERAL = {"runtime", "telemetry", "tools", "devstack", "tests", "bench"}
 """Import names that another distribution may well have."""
 LISTED = "import json, importlib.metadata as m; print(json.dumps([d.name for d in m.distributions()]))"
 
