@@ -35,7 +35,7 @@ from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import Health
 from sidecar.health.probes import probe_application
 from sidecar.ingest.producers import ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.prometheus.page import MetricsPage
 from sidecar.secrets.producers import Agent, Messenger
 from sidecar.selfmetrics.export import export_measures
@@ -54,7 +54,7 @@ PARTING_POLL_S = 0.05
 REJECTED_DIRECTORY = "rejected"
 """Beside the journal: records that the collector refused for good."""
 
-_NOTHING = Ledger(events=EventLedger(), logs=LogLedger())
+_NOTHING = SidecarLedger(events=EventLedger(), logs=LogLedger())
 
 
 class Sidecar:
@@ -241,7 +241,7 @@ class Sidecar:
     def _producers(self) -> Sequence[ProducerStatus]:
         return self._pipeline.producers.all()
 
-    def _ledger(self) -> Ledger:
+    def _ledger(self) -> SidecarLedger:
         return self._pipeline.ledger() if self._opened else _NOTHING
 
     def _export_status(self) -> ExportStatus:

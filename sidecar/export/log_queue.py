@@ -10,8 +10,9 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sidecar.journal.journal import Journal
-from sidecar.journal.segment import SegmentReader, Stored
+from sidecar.journal.journal import EventJournal
+from sidecar.journal.retention import JOURNAL_FULL
+from sidecar.journal.segment import BatchEntry, SegmentReader
 from sidecar.metrics.ledger import LogCounts
 from sidecar.telemetry.model import EventType, Position, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -19,8 +20,6 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 BATCH_OVERHEAD_BYTES = 2048
 """What a parsed batch takes beside its bytes, roughly."""
 
-JOURNAL_FULL = "journal_full"
-PRODUCER_QUOTA = "producer_quota"
 NOT_EXPORTED = "not_exported"
 JOURNAL_DAMAGED = "journal_damaged"
 EXPORT_MISMATCH = "export_mismatch"
@@ -29,7 +28,7 @@ EXPORT_MISMATCH = "export_mismatch"
 class Backlog:
     """The queue of log records. Recent batches are kept parsed; older ones are read from the journal again."""
 
-    def __init__(self, journal: Journal, counts: LogCounts, *, memory_bytes: int) -> None:
+    def __init__(self, journal: EventJournal, counts: LogCounts, *, memory_bytes: int) -> None:
         self._journal = journal
         self._counts = counts
         self._memory_bytes = memory_bytes
@@ -223,7 +222,7 @@ def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
 def stored_batches(segment: int, reader: SegmentReader, after: Position) -> Iterator[StoredBatch]:
     """The batches of a segment that end behind `after` and make log records."""
     for record, stream, said in reader:
-        if isinstance(said, Stored) and Position(segment, record.end) > after:
+        if isinstance(said, BatchEntry) and Position(segment, record.end) > after:
             context = reader.streams[stream]
             batch = pb.Batch.FromString(said.raw)
             if log_events(batch, context.types):

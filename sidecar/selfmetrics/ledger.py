@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.selfmetrics.measure import Measure, Reading, alone, counter, each, gauge
 
 _NS = 1_000_000_000
@@ -26,7 +26,7 @@ class Ledgered(Protocol):
     def producers(self) -> ProducerRegistry:
         """Who sends."""
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> SidecarLedger:
         """What came in and what became of it."""
 
 

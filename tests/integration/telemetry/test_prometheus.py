@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from sidecar.export.settings import OtlpSettings
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.prometheus.page import MetricsPage
 from sidecar.prometheus.render import Format
 from sidecar.selfmetrics.export import export_measures
@@ -39,7 +39,7 @@ def pipeline() -> Any:
     logs = LogLedger(accepted=3, exported=1, queued=0, rejected={"internal": 1}, dropped={("journal_full", "e"): 1})
     return SimpleNamespace(
         producers=SimpleNamespace(all=lambda: [status]),
-        ledger=lambda: Ledger(events=events, logs=logs, producers={"broker": events}),
+        ledger=lambda: SidecarLedger(events=events, logs=logs, producers={"broker": events}),
         journal_status=lambda: SimpleNamespace(bytes_used=1, bytes_limit=2, segments=1, damaged_bytes=0, error=""),
         series=lambda: {"broker": 1},
         overflow=lambda: {("broker", "a"): 1},

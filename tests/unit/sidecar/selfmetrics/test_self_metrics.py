@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from sidecar.export.settings import OtlpSettings
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.prometheus.page import MetricsPage
 from sidecar.prometheus.render import Format
 from sidecar.selfmetrics.export import export_measures
@@ -45,12 +45,12 @@ class FakePipeline:
         )
     )
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> SidecarLedger:
         broker = EventLedger(received=9, counted=6, duplicate=1, rejected={"bad_column": 2})
         logs = LogLedger(
             accepted=20, exported=10, queued=4, rejected={"invalid_argument": 1}, dropped={("journal_full", "e"): 5}
         )
-        return Ledger(events=broker, logs=logs, producers={"broker": broker})
+        return SidecarLedger(events=broker, logs=logs, producers={"broker": broker})
 
     def journal_status(self) -> Any:
         return SimpleNamespace(bytes_used=5, bytes_limit=50, segments=2, damaged_bytes=0, error="No space left")
