@@ -55,7 +55,7 @@ from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import ChangeAges, HealthMonitor
 from sidecar.health.probes import probe_application
 from sidecar.ingest.producers import ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
 from sidecar.secrets.producers import Agent, Messenger
@@ -70,7 +70,7 @@ PARTING_POLL_S = 0.05
 REJECTED_DIRECTORY = "rejected"
 """Directory beside the journal's, for records that the collector refused for good."""
 
-_EMPTY_LEDGER = Ledger(events=EventLedger(), logs=LogLedger())
+_EMPTY_LEDGER = SidecarLedger(events=EventLedger(), logs=LogLedger())
 
 
 class Sidecar:
@@ -270,7 +270,7 @@ class Sidecar:
     def _producers(self) -> Sequence[ProducerStatus]:
         return self._pipeline.producers.all()
 
-    def _ledger(self) -> Ledger:
+    def _ledger(self) -> SidecarLedger:
         return self._pipeline.ledger() if self._opened else _EMPTY_LEDGER
 
     def _export_status(self) -> ExportStatus:

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from grpc import aio
 
 from sidecar.checkpoint.format import Checkpoint
-from sidecar.checkpoint.replay import Replayed, restore
-from sidecar.checkpoint.state import State
-from sidecar.checkpoint.writer import UNREADABLE, Saving, read_checkpoint, set_aside
+from sidecar.checkpoint.replay import ReplayResult, restore
+from sidecar.checkpoint.state import TelemetryState
+from sidecar.checkpoint.writer import UNREADABLE, CheckpointWriter, read_checkpoint, set_aside
 from sidecar.export.log_queue import LogQueue
 from sidecar.ingest import server as listening
 from sidecar.ingest.accept import Intake
+from sidecar.ingest.maintenance import Maintenance
 from sidecar.ingest.producers import Producers
-from sidecar.ingest.service import Ingest, IngestCounts, Terms
+from sidecar.ingest.service import IngestCounts, IngestService
 from sidecar.ingest.tail import Tail, TailEvent
-from sidecar.ingest.validate import Limits
-from sidecar.journal.directory import lock_directory
-from sidecar.journal.group_commit import GroupSync
-from sidecar.journal.journal import Journal
-from sidecar.journal.retention import Upkeep
-from sidecar.journal.status import JournalStatus
+from sidecar.ingest.validate import StreamLimits
+from sidecar.journal.group_commit import GroupCommit
+from sidecar.journal.journal import EventJournal, JournalStatus
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume, Volume
-from sidecar.metrics.aggregate import Aggregate, Limit
-from sidecar.metrics.ledger import Counts, Ledger
+from sidecar.metrics.aggregate import Aggregate, SeriesLimits
+from sidecar.metrics.ledger import LedgerCounts, SidecarLedger
 from sidecar.telemetry.model import Position, Snapshot, StoredBatch
 from sidecar.telemetry.settings import TelemetrySettings
 
 STOP_GRACE_S = 0.5
-
-_log = logging.getLogger(__name__)
 
 
 class TelemetryPipeline:
@@ -64,10 +58,7 @@ class TelemetryPipeline:
         """Stable over restarts: `service.instance.id` of the resource."""
         self.tcp_address = ""
         self._listening = asyncio.Event()
-        self._error: OSError | None = None
-        self._error_since_ns = 0
-        self._lock = -1
-        self._replayed = Replayed()
+        self._replayed = ReplayResult()
 
     async def open(self) -> None:
         """Takes the journal's directory, reads the checkpoint and replays what came after it.
@@ -79,33 +70,32 @@ class TelemetryPipeline:
         settings = self._settings
         self._volume = volume = self._volume or self._open_volume()
         disk = settings.durability == "disk"
-        journal = self._journal = Journal(volume, segment_bytes=settings.segment_bytes, outlives_machine=disk)
+        journal = self._journal = EventJournal(volume, segment_bytes=settings.segment_bytes, outlives_machine=disk)
         stored = self._restore(volume, journal)
-        self._intake = Intake(journal, self._state, self._limits())
-        self._intake.watch = self._tail.add
-        self._sync = GroupSync(journal, enabled=disk)
+        self._intake = Intake(journal, self._state, self._limits(), self._tail)
+        self._sync = GroupCommit(journal, enabled=disk)
         self.instance_id = stored.instance_id or str(uuid.uuid4())
-        self._saving = Saving(journal, self._state, stored, instance_id=self.instance_id, clock=self._clock)
-        self._ingest = Ingest(
+        self._saving = CheckpointWriter(journal, self._state, stored, instance_id=self.instance_id, clock=self._clock)
+        self._ingest = IngestService(
             self._intake,
             self.producers,
-            self._terms(),
+            settings,
+            journal_health=journal.health,
+            commit=self._sync,
             clock=self._clock,
-            durable=self._sync.wait,
-            journal_state=self._journal_state,
         )
-        self._upkeep = Upkeep(
+        self._upkeep = Maintenance(
             settings,
             journal=journal,
             state=self._state,
             intake=self._intake,
-            saving=self._saving,
-            is_connected=self._ingest.is_connected,
+            checkpoints=self._saving,
+            sessions=self._ingest,
             clock=self._clock,
         )
         await self.checkpoint()
 
-    def _restore(self, volume: Volume, journal: Journal) -> Checkpoint:
+    def _restore(self, volume: Volume, journal: EventJournal) -> Checkpoint:
         stored = read_checkpoint(volume)
         try:
             self._state = self._empty_state(journal)
@@ -117,41 +107,29 @@ class TelemetryPipeline:
             self._replayed = restore(self._state, journal, stored)
         return stored
 
-    def _empty_state(self, journal: Journal) -> State:
+    def _empty_state(self, journal: EventJournal) -> TelemetryState:
         settings = self._settings
-        counts = Counts()
-        limit = Limit(settings.max_series, settings.max_producer_series, settings.max_instruments)
+        counts = LedgerCounts()
+        limits = SeriesLimits(settings.max_series, settings.max_producer_series, settings.max_instruments)
         queue = LogQueue(journal, counts.logs, memory_bytes=settings.memory_bytes, exported=self._keep_logs)
-        return State(Aggregate(limit), queue, counts)
+        return TelemetryState(Aggregate(limits), queue, counts)
 
     def _open_volume(self) -> Volume:
         if self._settings.durability == "none":
             return MemoryVolume()
         directory = self._settings.journal_directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = lock_directory(directory)
         return DirectoryVolume(directory)
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> StreamLimits:
         settings = self._settings
-        return Limits(
+        return StreamLimits(
             max_message_bytes=settings.max_message_bytes,
             max_batch_events=settings.max_batch_events,
             max_event_types=settings.max_event_types,
             max_fields=settings.max_fields,
             max_string_bytes=settings.max_string_bytes,
             max_series_per_instrument=settings.max_series,
-        )
-
-    def _terms(self) -> Terms:
-        settings = self._settings
-        return Terms(
-            limits=self._limits(),
-            window_bytes=settings.window_bytes,
-            heartbeat_interval_ms=settings.heartbeat_interval_ms,
-            max_producers=settings.max_producers,
-            allowed_producers=frozenset(settings.allowed_producers),
-            ack_delay_s=settings.ack_delay_ms / 1000,
         )
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -189,34 +167,23 @@ class TelemetryPipeline:
         """Keeps what the exporter has done since `serve` ended, and gives up the journal."""
         await self.checkpoint()
         self._journal.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
 
     async def checkpoint(self) -> None:
         """Writes the state of this moment; why it could not, `journal_status` says."""
         await self._saving.write()
 
-    def _journal_state(self, error: OSError | None) -> None:
-        if error is not None and self._error is None:
-            self._error_since_ns = self._clock()
-            _log.error("journal takes nothing", extra={"reason": str(error)})
-        elif error is None and self._error is not None:
-            _log.info("journal takes events again")
-        self._error = error
-
     def snapshot(self) -> Snapshot:
         """All metrics at this moment."""
         return self._state.aggregate.snapshot(self._clock())
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> SidecarLedger:
         """What came in and what became of it."""
         return self._state.counts.ledger(self._state.backlog.queued)
 
     def journal_status(self) -> JournalStatus:
         """How the journal is."""
         journal = self._journal
-        error = self._error or journal.sync_error
+        error = journal.health.error or journal.sync_error
         return JournalStatus(
             bytes_used=journal.size_bytes,
             bytes_limit=self._settings.journal_bytes,
@@ -225,7 +192,7 @@ class TelemetryPipeline:
             damaged_segments=journal.damaged_segments,
             torn_bytes=journal.torn_bytes,
             error="" if error is None else str(error),
-            error_since_ns=0 if self._error is None else self._error_since_ns,
+            error_since_ns=0 if journal.health.error is None else journal.health.since_ns,
             checkpoint_ns=self._saving.written_ns,
             checkpoint_error=self._saving.error,
             replayed_batches=self._replayed.batches,

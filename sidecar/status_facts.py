@@ -5,7 +5,7 @@ from __future__ import annotations
 from sidecar.export.status import ExportStatus
 from sidecar.health.conditions import ExportFacts, HealthCondition, ProducerFacts, SecretFacts, SecretsFacts
 from sidecar.ingest.producers import ProducerStatus
-from sidecar.journal.status import JournalStatus
+from sidecar.journal.journal import JournalStatus
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, SecretsStatus
 

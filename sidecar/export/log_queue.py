@@ -18,8 +18,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sidecar.journal.journal import Journal
-from sidecar.journal.segment import SegmentReader, Stored
+from sidecar.journal.journal import EventJournal
+from sidecar.journal.segment import BatchEntry, SegmentReader
 from sidecar.metrics.ledger import LogCounts
 from sidecar.telemetry.model import EventType, Position, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -27,8 +27,6 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 BATCH_OVERHEAD_BYTES = 2048
 """Memory of a parsed batch beside its bytes, roughly."""
 
-JOURNAL_FULL = "journal_full"
-PRODUCER_QUOTA = "producer_quota"
 NOT_EXPORTED = "not_exported"
 JOURNAL_DAMAGED = "journal_damaged"
 EXPORT_MISMATCH = "export_mismatch"
@@ -40,7 +38,7 @@ class LogQueue:
     `exported` says that an exporter will take them; without one, records are counted as dropped when they come.
     """
 
-    def __init__(self, journal: Journal, counts: LogCounts, *, memory_bytes: int, exported: bool = True) -> None:
+    def __init__(self, journal: EventJournal, counts: LogCounts, *, memory_bytes: int, exported: bool = True) -> None:
         self._journal = journal
         self._counts = counts
         self._memory_bytes = memory_bytes
@@ -188,7 +186,7 @@ class LogQueue:
             held.update(each)
         return frozenset(name for name, size in held.items() if size > quota_bytes) if len(held) > 1 else frozenset()
 
-    def drop(self, segment: int, reason: str = JOURNAL_FULL) -> Counter[str]:
+    def drop(self, segment: int, reason: str) -> Counter[str]:
         """Give up records of segments up to `segment` that the exporter has not taken; how many, by event type."""
         dropped: Counter[str] = Counter()
         for number in [number for number in self._waiting if number <= segment]:
@@ -239,7 +237,7 @@ def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
 def stored_batches(segment: int, reader: SegmentReader, after: Position) -> Iterator[StoredBatch]:
     """Batches of a segment that end behind `after` and have log records."""
     for record, stream, said in reader:
-        if isinstance(said, Stored) and Position(segment, record.end) > after:
+        if isinstance(said, BatchEntry) and Position(segment, record.end) > after:
             context = reader.streams[stream]
             batch = pb.Batch.FromString(said.raw)
             if log_events(batch, context.types):

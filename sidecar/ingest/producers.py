@@ -1,4 +1,7 @@
-"""Who sends: each producer's connection, health, ledger and secrets, as it last said."""
+"""Registry of producers: connection, health, ledger and secrets of each, as it last reported them.
+
+Texts and lists of a producer are cut to bounds: it is another process, and this registry lives in memory.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +30,19 @@ class ProducerCondition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerLedger:
-    """The producer's half of the ledger, of its session: emitted = acknowledged + held + dropped."""
+    """The producer's half of the ledger, for its session: emitted = acknowledged + held + dropped."""
 
     emitted: int = 0
     acknowledged: int = 0
     held: int = 0
     dropped: tuple[tuple[str, str, int], ...] = ()
-    """Event, reason, how many."""
+    """Event, reason, count."""
     spool_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsRefusal:
-    """A generation of secrets that the producer could not use."""
+    """Report of a producer that it could not use a generation of secrets."""
 
     generation: int
     secret: str
@@ -49,7 +52,7 @@ class SecretsRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerStatus:
-    """A producer at one moment. Times are nanoseconds since the epoch by our clock, 0 for never."""
+    """A producer at one moment. Times are nanoseconds since the epoch by the sidecar's clock, 0 for never."""
 
     producer_id: str
     session_id: str = ""
@@ -57,12 +60,12 @@ class ProducerStatus:
     resource: tuple[tuple[str, str], ...] = ()
     connected: bool = False
     changed_ns: int = 0
-    """When it connected or went."""
+    """Time of its last connection or disconnection."""
     last_heartbeat_ns: int = 0
     last_event_ns: int = 0
     recovery_streams: int = 0
     has_spoken: bool = False
-    """Whether a heartbeat of this session came: before it, that no condition fails says nothing."""
+    """True after a heartbeat of this session: before it, the absence of failed conditions means nothing."""
     conditions: tuple[ProducerCondition, ...] = ()
     ledger: ProducerLedger | None = None
     applied_generation: int = 0
@@ -73,7 +76,7 @@ class ProducerStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether it is connected, has said how it is, and each of its conditions that is no mere advice holds."""
+        """True if it is connected, has sent a heartbeat, and each of its conditions holds that is not advisory."""
         return self.connected and self.has_spoken and all(item.ok or item.advisory for item in self.conditions)
 
 
@@ -89,18 +92,18 @@ class Callbacks:
 
 
 class Producers:
-    """The registry of producers. One event loop only."""
+    """Latest status of every producer. One event loop only."""
 
     def __init__(self) -> None:
         self._all: dict[str, ProducerStatus] = {}
         self._callbacks = Callbacks()
 
     def all(self) -> Sequence[ProducerStatus]:
-        """Every producer that has been seen, by id."""
+        """Every producer seen so far, by id."""
         return [status for _, status in sorted(self._all.items())]
 
     def get(self, producer_id: str) -> ProducerStatus | None:
-        """One producer."""
+        """Status of one producer, if it was ever connected."""
         return self._all.get(producer_id)
 
     def on_secrets_applied(self, call: Callable[[str, int], None]) -> None:
@@ -116,7 +119,7 @@ class Producers:
         self._callbacks.goodbye.append(call)
 
     def connected(self, hello: pb.Hello, now_ns: int) -> None:
-        """A stream was opened."""
+        """Note that a stream was opened."""
         status = self._all.get(hello.producer_id) or ProducerStatus(producer_id=hello.producer_id)
         if hello.recovery:
             self._all[hello.producer_id] = replace(status, recovery_streams=status.recovery_streams + 1)
@@ -138,7 +141,7 @@ class Producers:
         )
 
     def disconnected(self, hello: pb.Hello, now_ns: int) -> None:
-        """The producer's stream has ended, and no newer one took its place."""
+        """Note that the producer's stream ended, and no newer one took its place."""
         status = self._all[hello.producer_id]
         if hello.recovery:
             self._all[hello.producer_id] = replace(status, recovery_streams=status.recovery_streams - 1)
@@ -146,7 +149,7 @@ class Producers:
             self._all[hello.producer_id] = replace(status, connected=False, changed_ns=now_ns)
 
     def heartbeat(self, hello: pb.Hello, beat: pb.Heartbeat, now_ns: int) -> None:
-        """The producer says how it is."""
+        """Take over conditions and ledger of a heartbeat."""
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(
@@ -158,13 +161,13 @@ class Producers:
             )
 
     def events(self, hello: pb.Hello, durable_through: int, now_ns: int) -> None:
-        """Events of the producer were taken."""
+        """Note that events of the producer were accepted."""
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(status, durable_through=durable_through, last_event_ns=now_ns)
 
     def applied(self, hello: pb.Hello, message: pb.SecretsApplied) -> None:
-        """The producer has proved a generation of secrets."""
+        """Note that the producer has used a generation of secrets successfully."""
         status = self._live(hello)
         if status is not None:
             refusal = status.refusal if status.refusal and status.refusal.generation > message.generation else None
@@ -173,7 +176,7 @@ class Producers:
                 call(hello.producer_id, message.generation)
 
     def rejected(self, hello: pb.Hello, message: pb.SecretsRejected) -> None:
-        """The producer cannot use a generation of secrets."""
+        """Note that the producer cannot use a generation of secrets."""
         status = self._live(hello)
         if status is not None:
             refusal = SecretsRefusal(
@@ -187,7 +190,7 @@ class Producers:
                 call(hello.producer_id, refusal)
 
     def goodbye(self, hello: pb.Hello, reason: str) -> None:
-        """The producer ends in order."""
+        """Note that the producer ends in order."""
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(status, goodbye=reason[:MAX_NAME] or "unspecified", conditions=())
@@ -195,6 +198,8 @@ class Producers:
                 call(hello.producer_id, reason[:MAX_NAME])
 
     def _live(self, hello: pb.Hello) -> ProducerStatus | None:
+        # A recovery stream speaks for a dead session, an older stream for one that was replaced: neither says how the
+        # producer is now.
         status = self._all.get(hello.producer_id)
         live = status is not None and not hello.recovery and status.session_id == hello.session_id
         return status if live else None

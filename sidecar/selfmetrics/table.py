@@ -16,8 +16,8 @@ from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import PROBES, HealthCondition, verdict
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
 from sidecar.ingest.service import IngestCounts
-from sidecar.journal.status import JournalStatus
-from sidecar.metrics.ledger import Ledger
+from sidecar.journal.journal import JournalStatus
+from sidecar.metrics.ledger import SidecarLedger
 from sidecar.secrets.status import SecretsStatus, TokenStatus
 
 _NS = 1_000_000_000
@@ -61,7 +61,7 @@ class ProcessSnapshot:
     """All figures of the sidecar at one moment; every row of one scrape is read from the same one."""
 
     now_ns: int
-    ledger: Ledger
+    ledger: SidecarLedger
     producers: Sequence[ProducerStatus]
     journal: JournalStatus
     ingest: IngestCounts

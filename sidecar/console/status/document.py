@@ -15,7 +15,7 @@ from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import PROBES, HealthCondition, verdict
 from sidecar.health.probes import condition_json, time_text
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 
 JsonObject = dict[str, Any]
 RATE_OVER_S = 5.0
@@ -40,7 +40,7 @@ class Parts:
     identity: Identity
     conditions: Sequence[HealthCondition]
     producers: Sequence[ProducerStatus]
-    ledger: Ledger
+    ledger: SidecarLedger
     export: ExportStatus
     secrets: JsonObject
     journal: JsonObject
@@ -192,7 +192,7 @@ def _producer_ledger(ledger: ProducerLedger) -> JsonObject:
     return _plain(ledger) | {"dropped": dropped, "balanced": ledger.emitted == gone}
 
 
-def ledger_json(ledger: Ledger) -> JsonObject:
+def ledger_json(ledger: SidecarLedger) -> JsonObject:
     """The sidecar's half of the ledger."""
     return {
         **_event_ledger(ledger.events),
@@ -278,7 +278,7 @@ def _age(time_ns: int, now_ns: int) -> float | None:
     return round(max(0, now_ns - time_ns) / 1e9, 2) if time_ns else None
 
 
-def event_totals(ledger: Ledger) -> Mapping[str, float]:
+def event_totals(ledger: SidecarLedger) -> Mapping[str, float]:
     """The running counts that the curves are made from."""
     return {
         "received": ledger.events.received,

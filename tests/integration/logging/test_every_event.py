@@ -13,7 +13,7 @@ from broker.events.catalogue import CATALOGUE
 from producer.declare import Column, Event
 from producer.stream.columns import encode, kinds
 from sidecar.export.settings import OtlpSettings
-from sidecar.ingest.definition import event_type
+from sidecar.journal.segment import event_type
 from sidecar.telemetry.model import Position, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.telemetry.servers import TEMPLATES, collector, collector_binary, engine, fetch

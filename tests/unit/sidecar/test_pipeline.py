@@ -11,8 +11,8 @@ import pytest
 from grpc import aio
 
 from sidecar.ingest.server import SocketError
-from sidecar.ingest.stream_state import merged
-from sidecar.journal.directory import JournalInUseError
+from sidecar.ingest.service import merged
+from sidecar.journal.volume import JournalInUseError
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.settings import TelemetrySettings

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.health.conditions import SecretsFacts
-from sidecar.journal.status import JournalStatus
+from sidecar.journal.journal import JournalStatus
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import Mishap, Rejection
 from sidecar.status_facts import export_facts, journal_fault, producer_facts, secrets_facts

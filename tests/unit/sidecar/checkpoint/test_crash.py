@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from sidecar.checkpoint import format as checkpoints
 from sidecar.checkpoint.replay import restore
-from sidecar.checkpoint.state import State
+from sidecar.checkpoint.state import TelemetryState
 from sidecar.export.log_queue import LogQueue
 from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
-from sidecar.ingest.validate import Limits
-from sidecar.journal.journal import Journal
+from sidecar.ingest.tail import Tail
+from sidecar.ingest.validate import StreamLimits
+from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import segment_name
 from sidecar.journal.volume import MemoryVolume
-from sidecar.metrics.aggregate import Aggregate, Limit
-from sidecar.metrics.ledger import Counts
+from sidecar.metrics.aggregate import Aggregate, SeriesLimits
+from sidecar.metrics.ledger import LedgerCounts
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import (
     TIME_NS,
@@ -54,12 +55,12 @@ class Core:
     segment_bytes: int = SEGMENT_BYTES
 
     def __post_init__(self) -> None:
-        self.counts = Counts()
-        self.aggregate = Aggregate(Limit(instrument=3))
-        self.journal = Journal(self.volume, segment_bytes=self.segment_bytes)
+        self.counts = LedgerCounts()
+        self.aggregate = Aggregate(SeriesLimits(instrument=3))
+        self.journal = EventJournal(self.volume, segment_bytes=self.segment_bytes)
         self.backlog = LogQueue(self.journal, self.counts.logs, memory_bytes=4000)
-        self.held = State(self.aggregate, self.backlog, self.counts)
-        self.intake = Intake(self.journal, self.held, Limits(max_string_bytes=64))
+        self.held = TelemetryState(self.aggregate, self.backlog, self.counts)
+        self.intake = Intake(self.journal, self.held, StreamLimits(max_string_bytes=64), Tail())
         try:
             stored = checkpoints.decode(self.volume.read(checkpoints.FILE))
         except FileNotFoundError:
@@ -98,7 +99,7 @@ class Core:
         assert self.counts.ledger(self.backlog.queued).balanced
         return {
             "aggregate": sorted(map(repr, state.aggregate)),
-            "sessions": sorted((row.producer_id, row.session_id, row.durable_through) for row in state.sessions),
+            "sessions": sorted(row[:3] for row in state.sessions),
             "counts": state.counts,
             "waiting": None if state.backlog is None else state.backlog["waiting"],
             "snapshot": self.aggregate.snapshot(self.now_ns),

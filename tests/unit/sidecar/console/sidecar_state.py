@@ -17,7 +17,7 @@ from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import HealthFacts, evaluate, track
 from sidecar.health.settings import HealthSettings
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
@@ -51,7 +51,7 @@ SECRETS = SecretsStatus(
     ),
     leases=1,
 )
-LEDGER = Ledger(
+LEDGER = SidecarLedger(
     events=EventLedger(received=100, counted=100),
     logs=LogLedger(accepted=90, exported=88, queued=2),
     producers={"broker": EventLedger(received=100, counted=100)},
@@ -83,7 +83,7 @@ def parts(
     *,
     producer: ProducerStatus | None = PRODUCER,
     secrets: SecretsStatus | None = SECRETS,
-    ledger: Ledger = LEDGER,
+    ledger: SidecarLedger = LEDGER,
     export: ExportStatus = EXPORT,
     journal: dict[str, Any] = JOURNAL,
     changed: dict[str, Any] | None = None,

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.export.log_queue import LogQueue
+from sidecar.journal.retention import JOURNAL_FULL
 from sidecar.telemetry.model import Position
-from telemetry_contract.v1 import telemetry_pb2 as pb
-from tests.unit.sidecar.batches import batch, orders
 from tests.unit.sidecar.checkpoint.test_crash import Core
 
 STEPS = st.lists(
@@ -74,72 +73,11 @@ def test_what_the_exporter_has_in_hand_is_not_dropped() -> None:
     core.send("a", "s1", 4, 1)
     core.send("a", "s1", 4, 5)
     (taken,) = core.backlog.batches(Position(), 1)
-    dropped = core.backlog.drop(core.journal.end.segment)
+    dropped = core.backlog.drop(core.journal.end.segment, JOURNAL_FULL)
     assert dropped == {"order.transition": log_events_of(5, 4)}
     core.backlog.advance(taken.end, exported=log_events_of(1, 4), rejected={})
     assert core.backlog.queued == 0
     assert core.counts.ledger(0).balanced
-
-
-def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
-    core = Core()
-    stream = core.stream("a", "s1")
-    core.intake.define(stream, chatter_define())
-    core.intake.batch(
-        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
-    )
-    segment = core.journal.end.segment
-    core.send("a", "s1", 4, 45)
-    list(core.intake.keep(segment))
-    assert core.backlog.drop(segment) == {"chatter": 40}
-    assert core.counts.ledger(core.backlog.queued).balanced
-    core.checkpoint()
-    core.journal.release(segment + 1)
-    for each in (core.killed(), core):
-        assert sorted(each.log_sequences()) == [("a", "s1", sequence) for sequence in (41, 42, 43, 44, 46, 47)]
-        assert each.counts.ledger(each.backlog.queued).balanced
-        assert each.counts.ledger(0).logs.accepted == 46
-
-
-def test_what_is_exported_while_its_segment_is_looked_through_is_not_kept() -> None:
-    core = Core()
-    stream = core.stream("a", "s1")
-    core.intake.define(stream, chatter_define())
-    core.intake.batch(
-        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
-    )
-    segment = core.journal.end.segment
-    steps = core.intake.keep(segment)
-    next(steps)
-    (taken,) = core.backlog.batches(Position(), 1)
-    list(steps)
-    core.backlog.advance(taken.end, exported=44, rejected={})
-    assert core.backlog.drop(segment) == {}
-    assert core.counts.ledger(core.backlog.queued).balanced
-    assert core.backlog.queued == 0
-
-
-def test_a_segment_of_hardly_anything_but_reserved_types_goes_whole() -> None:
-    core = Core()
-    core.send("a", "s1", 300, 1)
-    segment = core.journal.end.segment
-    core.send("a", "s1", 9, 301)
-    list(core.intake.keep(segment))
-    assert core.backlog.drop(segment) == {"order.transition": 200}
-
-
-def chatter_define() -> pb.Define:
-    text = pb.Field(name="text", type=pb.FIELD_TYPE_STRING, role=pb.FIELD_ROLE_ATTRIBUTE)
-    return pb.Define(event_id=3, name="chatter", fields=[text], log=pb.LogTemplate(body="Chatter"))
-
-
-def chatter(count: int, offsets: range) -> pb.Group:
-    texts = pb.Column(values=["x" * 60] * count)
-    return pb.Group(event_id=3, count=count, offsets=offsets, time_offsets_nano=[0] * count, columns=[texts])
-
-
-def orders_at(offsets: range) -> pb.Group:
-    return orders([("filled", "buy", 0.5, f"o{place}") for place in offsets], offsets)
 
 
 def test_an_exporter_that_says_another_number_does_not_unbalance_the_ledger() -> None:

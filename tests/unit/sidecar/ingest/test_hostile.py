@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 from sidecar.ingest.accept import OpenStream, StreamFaultError
-from sidecar.metrics.aggregate import Limit
+from sidecar.metrics.aggregate import SeriesLimits
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, hello, order_define, orders, sample_define
 from tests.unit.sidecar.checkpoint.test_crash import Core, mixed
@@ -170,7 +170,7 @@ def test_mutated_definitions_are_taken_or_refused_by_name() -> None:
 
 def test_a_million_labels_take_the_room_of_the_limit() -> None:
     core = Core()
-    core.aggregate._limit = Limit(instrument=100, producer=150)
+    core.aggregate._limit = SeriesLimits(instrument=100, producer=150)
     stream = core.stream("a", "s")
     for number in range(20):
         rows = [(f"status{number}-{row}", "buy", 0.5, "x") for row in range(1000)]

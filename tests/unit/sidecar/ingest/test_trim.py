@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.ingest.definition import event_type
+from sidecar.ingest.accept import trimmed
 from sidecar.ingest.tail import TailEvent, events
-from sidecar.ingest.trim import trimmed
 from sidecar.ingest.validate import check_cover, check_group
+from sidecar.journal.segment import event_type
 from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import order_define, sample_define

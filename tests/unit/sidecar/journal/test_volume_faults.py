@@ -14,7 +14,7 @@ import pytest
 
 from pod_runtime.framing import HEADER_BYTES
 from sidecar.checkpoint.format import Checkpoint, encode
-from sidecar.journal.journal import Journal
+from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import segment_name
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume
 from sidecar.pipeline import TelemetryPipeline
@@ -86,9 +86,9 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
         assert pipeline.ledger().events.counted == 4
 
 
-def journal_after_a_failed_sync(*, outlives_machine: bool) -> tuple[Journal, SickVolume]:
+def journal_after_a_failed_sync(*, outlives_machine: bool) -> tuple[EventJournal, SickVolume]:
     volume = SickVolume()
-    journal = Journal(volume, segment_bytes=1 << 20, outlives_machine=outlives_machine)
+    journal = EventJournal(volume, segment_bytes=1 << 20, outlives_machine=outlives_machine)
     volume.error = errno.EIO
     with pytest.raises(OSError, match="Input/output"):
         journal.sync()
@@ -181,7 +181,7 @@ def test_a_write_that_a_full_disk_cuts_short_is_taken_back(tiny_disk: Path) -> N
         volume.append(name, b"b" * 40_000)
     assert volume.read(name) == b"a" * 40_000
     volume.append(name, b"c" * 100)
-    assert volume.size(name) == 40_100
+    assert volume.sizes()[name] == 40_100
     volume.close()
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.ingest.definition import event_type
-from sidecar.metrics.aggregate import OVERFLOW, Aggregate, Limit
+from sidecar.journal.segment import event_type
+from sidecar.metrics.aggregate import OVERFLOW, Aggregate, SeriesLimits
 from sidecar.metrics.series import exact_sum
 from sidecar.telemetry.model import Distribution, Exemplar, Number, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -17,7 +17,7 @@ BROKER = Session(producer_id="broker", session_id="s1")
 NEXT = Session(producer_id="broker", session_id="s2")
 
 
-def started(limit: Limit | None = None) -> Aggregate:
+def started(limit: SeriesLimits | None = None) -> Aggregate:
     aggregate = Aggregate(limit)
     aggregate.begin(BROKER)
     for define in (order_define(), sample_define()):
@@ -145,7 +145,7 @@ def test_a_constant_label_of_one_event_and_a_value_of_another_are_one_series() -
 
 
 def test_more_series_than_the_limit_overflow_into_one_and_are_counted() -> None:
-    aggregate = started(Limit(instrument=2))
+    aggregate = started(SeriesLimits(instrument=2))
     rows = [(f"status{number}", "buy", 0.5, "1") for number in range(5)]
     aggregate.apply(1, batch(1, orders(rows)), 10)
     found = points(aggregate, "broker.orders")
@@ -155,7 +155,7 @@ def test_more_series_than_the_limit_overflow_into_one_and_are_counted() -> None:
 
 
 def test_an_idle_series_is_forgotten_and_its_place_is_free_again() -> None:
-    aggregate = started(Limit(instrument=1))
+    aggregate = started(SeriesLimits(instrument=1))
     aggregate.apply(1, batch(1, orders([("old", "buy", 0.5, "1")])), 10)
     assert not aggregate.has_idle(110, 100)
     assert aggregate.has_idle(111, 100)

@@ -9,8 +9,8 @@ from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import HealthCondition
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
 from sidecar.ingest.service import IngestCounts
-from sidecar.journal.status import JournalStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.journal.journal import JournalStatus
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.selfmetrics.table import ProcessSnapshot, ProcessUsage
 from tests.unit.sidecar.console.sidecar_state import SECRETS
 
@@ -61,7 +61,7 @@ HELD = replace(
 )
 OWN = ProcessSnapshot(
     now_ns=NOW,
-    ledger=Ledger(events=EVENTS, logs=LOGS, producers={"broker": EVENTS}),
+    ledger=SidecarLedger(events=EVENTS, logs=LOGS, producers={"broker": EVENTS}),
     producers=[BROKER, ProducerStatus(producer_id="other")],
     journal=JOURNAL,
     ingest=IngestCounts(unknown_messages=1, malformed_messages=2, journal_waits=3, broken_rules={"second_hello": 1}),

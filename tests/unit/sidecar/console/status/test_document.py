@@ -7,7 +7,7 @@ from sidecar.console.status.document import health_json
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import HealthCondition
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, SecretsRefusal
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.secrets.audit import AuditEvent
 from tests.unit.sidecar.console.sidecar_state import LEDGER, MOMENT, NOW_NS, NS, PRODUCER, document
 
@@ -68,7 +68,7 @@ def test_both_halves_of_the_ledger_say_whether_they_balance() -> None:
     found = document()
     assert found["producers"][0]["ledger"]["balanced"] is True
     assert (found["ledger"]["balanced"], found["ledger"]["logs"]["balanced"]) == (True, True)
-    off = Ledger(events=EventLedger(received=2, counted=1), logs=LogLedger(accepted=1))
+    off = SidecarLedger(events=EventLedger(received=2, counted=1), logs=LogLedger(accepted=1))
     assert (document(ledger=off)["ledger"]["balanced"], document(ledger=off)["ledger"]["logs"]["balanced"]) == (
         False,
         False,

@@ -4,23 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.checkpoint import format as checkpoints
-from sidecar.metrics import capture
-from sidecar.metrics.capture import Capture
-from sidecar.metrics.series import Sum
+from sidecar.metrics.series import CAPTURE_ROWS, SeriesCapture, SumSeries
 from tests.unit.sidecar.batches import TIME_NS
 from tests.unit.sidecar.checkpoint.test_crash import Core
 
 
-def series(number: int) -> Sum:
-    made = Sum((("n", str(number)),), TIME_NS)
+def series(number: int) -> SumSeries:
+    made = SumSeries((("n", str(number)),), TIME_NS)
     made.count(number, TIME_NS)
     return made
 
 
 def test_a_series_that_changes_before_its_turn_is_read_as_it_was() -> None:
-    made = [series(number) for number in range(capture.PART + 2)]
+    made = [series(number) for number in range(CAPTURE_ROWS + 2)]
     wanted = [each.row() for each in made]
-    taken = Capture(made)
+    taken = SeriesCapture(made)
     parts = taken.parts()
     found = list(next(parts))
     for each in made:
@@ -34,7 +32,7 @@ def test_a_series_that_changes_before_its_turn_is_read_as_it_was() -> None:
 
 def test_a_series_that_changes_twice_is_read_as_it_was_first() -> None:
     (one,) = made = [series(3)]
-    taken = Capture(made)
+    taken = SeriesCapture(made)
     for _ in range(2):
         taken.hold(one)
         one.count(5, TIME_NS + 1)
