@@ -1,4 +1,4 @@
-"""One run of the sidecar as a process: from a configuration to an exit code (sysexits.h)."""
+"""Run of the sidecar as a process: from a configuration to an exit code (sysexits.h)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def start(path: Path | None, *, check_config: bool) -> int:
 
 
 async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: RecentLog, stop: asyncio.Event) -> int:
-    """Runs a sidecar until `stop`; its exit code."""
+    """Run a sidecar until `stop`; return the exit code."""
     if environ.get("VAULT_TOKEN"):
         log.warning("config.vault_token_ignored", extra={"fix": "put the token into a file: secrets.auth.token_file"})
     if config.console.address and not _is_loopback(config.console.address):
@@ -71,7 +71,7 @@ async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: Recen
 
 
 def make_agent(config: SidecarConfig, deeds: Deeds) -> Agent | None:
-    """The secrets' agent, where a secret is configured; what it does goes to `deeds`."""
+    """The secrets' agent, None where no secret is configured; it records its actions in `deeds`."""
     if not config.secrets.secrets:
         return None
     from sidecar.secrets.agent import SecretsAgent  # noqa: PLC0415 - hvac takes its time, and may not be wanted

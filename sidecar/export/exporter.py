@@ -69,11 +69,11 @@ from sidecar.telemetry.resource import producer_resource
 _log = logging.getLogger(__name__)
 _LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 _METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-_IDLE_S = 0.2
-"""Longest single wait for a stored batch: how late a stop is noticed while none comes."""
-_LAST_IDLE_S = 0.05
+# Longest single wait for a stored batch: a stop is noticed so late while none comes. After a stop, queued batches
+# are found at once, so that a short wait tells that there is none.
+_IDLE_S, _LAST_IDLE_S = 0.2, 0.05
+# Resource blocks that are kept encoded. Each session of a producer may bring a new one.
 _RESOURCES = 256
-"""Resource blocks kept encoded; producers announce a new one with each session."""
 
 
 class ExportSource(Protocol):
@@ -139,6 +139,7 @@ class OtlpExporter:
         if not self._settings.endpoint:
             await stop.wait()
             return
+        # Differences begin here, not at zero: counters survive a restart, and what they had by then was sent before.
         self._base = self._source.snapshot() if self._settings.temporality == "delta" else None
         try:
             await self._run_until(stop)
@@ -153,6 +154,7 @@ class OtlpExporter:
                 if self._metrics.status.enabled:
                     group.create_task(self._push_metrics(stop))
                 await stop.wait()
+                # One bound for all tasks of the group, the pauses before a dead collector included.
                 deadline.reschedule(asyncio.get_running_loop().time() + self._settings.drain_s)
 
     async def _read_logs(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
@@ -167,9 +169,10 @@ class OtlpExporter:
             after = batches[-1].end
             for packed in await self._pack(batches):
                 await self._window.acquire()
+                # Here, not in its task: `_settled` needs them in the order of the journal.
                 self._unsettled.append(packed)
                 group.create_task(self._deliver(packed))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # its request leaves before the next is made
             # A request that is not full waits for more records, for each costs the collector about the same.
             if packed.count < self._settings.max_request_records and not stop.is_set():
                 await asyncio.sleep(self._settings.linger_s)
@@ -268,6 +271,7 @@ class OtlpExporter:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.metrics_interval_s):
                     await stop.wait()
+            # At most until the next is due: points of a collector that is away are superseded, not piled up.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.metrics_interval_s):
                     await self._send_snapshot()

@@ -33,17 +33,18 @@ RECORD_ID = "log.record.uid"
 DOCUMENT_ID = "elasticsearch.document_id"
 """Attribute that the Collector's Elasticsearch exporter takes as `_id` (logs_dynamic_id)."""
 MAX_ID_CHARACTERS = 64
-_SEQUENCE_DIGITS = 20
+_SEQUENCE_DIGITS = len(str(2**64 - 1))
 _MAX_TIME = 2**64 - 1
+# A stream that connects anew defines its types anew. Old plans are not worth finding one by one: all are dropped.
 _PLANS = 1024
 # A field of a producer with one of these names would stand twice in the record, and Elasticsearch refuses such a
 # document: the id wins.
 _RESERVED = frozenset({RECORD_ID, DOCUMENT_ID})
 
+# Field numbers: `log_records` of ScopeLogs, `attributes` of LogRecord.
 _LOG_RECORDS, _ATTRIBUTES = 2, 6
-"""Field numbers: `log_records` of ScopeLogs, `attributes` of LogRecord."""
+# Tags of AnyValue's members.
 STRING_TAG, BOOL_TAG, INT_TAG, DOUBLE_TAG = b"\x0a", b"\x10", b"\x18", b"\x21"
-"""Tags of AnyValue's members."""
 
 SEVERITIES = {"debug": 5, "info": 9, "warn": 13, "error": 17, "fatal": 21}
 _SEVERITY_TEXTS = {number: name.upper() for name, number in SEVERITIES.items()}
@@ -146,7 +147,7 @@ class LogEncoder:
                 ids = self._ids(prefix, batch.first_sequence, places)
                 parts.append((places, _records(plan, group, ids, observed)))
         if len(parts) == 1:
-            return parts[0][1]
+            return parts[0][1]  # most batches have one type, whose records are in order already
         ordered = sorted(
             (place, record) for places, records in parts for place, record in zip(places, records, strict=True)
         )
@@ -205,6 +206,7 @@ _SEVERITY_FIELDS = {name: _severity(number) for name, number in SEVERITIES.items
 
 def _records(plan: _Plan, group: pb.Group, ids: list[Pieces], observed: bytes) -> list[bytes]:
     count = group.count
+    # In the order of field numbers, in which the official classes serialise.
     pieces: list[Pieces] = _times(group)
     if plan.severity_column is not None:
         pieces.append(_severities(plan, group.columns[plan.severity_column], count))
@@ -300,7 +302,8 @@ def _strings(heads: AttributeHeads) -> Encode:
             return []
         values = [value.encode() for value in column.values]
         if len(values) == 1 and not column.absent:
-            return [heads[len(values[0])] + values[0]]
+            return [heads[len(values[0])] + values[0]]  # one value for all events is a constant
+        # Each distinct value is encoded once, however many events have it.
         if column.indexes:
             whole = [heads[len(value)] + value for value in values]
             each = [whole[index] for index in column.indexes]
@@ -365,6 +368,7 @@ def request(parts: Iterable[tuple[bytes, Sequence[bytes]]], scope_block: bytes) 
 def unframed(record: bytes) -> bytes:
     """The serialised LogRecord in a framed one."""
     at = 1
+    # A varint goes on while its highest bit is set.
     while record[at] & 0x80:
         at += 1
     return record[at + 1 :]

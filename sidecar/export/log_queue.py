@@ -45,8 +45,8 @@ class LogQueue:
         self._exported = exported
         self.cursor = Position()
         self._waiting: dict[int, Counter[str]] = {}
+        # Bytes of each producer's batches, in the segments that have records waiting.
         self._bytes: dict[int, Counter[str]] = {}
-        """Bytes of each producer's batches in the segments that have records waiting."""
         self._handed: deque[tuple[Position, Counter[str]]] = deque()
         self._recent: deque[tuple[StoredBatch, int]] = deque()
         self._recent_bytes = 0
@@ -103,6 +103,7 @@ class LogQueue:
 
     def batches(self, after: Position, max_records: int) -> list[StoredBatch]:
         """The same without waiting: empty where there is none yet."""
+        # Segments before the first that has records waiting may be deleted: none of them is opened.
         after = max(after, self.cursor, Position(self.settled_before()))
         source = self._kept(after) if after >= self._recent_from else self._read(after)
         taken, records = [], 0
@@ -116,6 +117,7 @@ class LogQueue:
         return taken
 
     def _hand(self, end: Position, events: Counter[str]) -> None:
+        # A batch that is read a second time is settled once.
         if not self._handed or end > self._handed[-1][0]:
             self._handed.append((end, events))
 
@@ -184,6 +186,7 @@ class LogQueue:
         held: Counter[str] = Counter()
         for each in self._bytes.values():
             held.update(each)
+        # A quota is for the sake of others: a single producer may fill the journal.
         return frozenset(name for name, size in held.items() if size > quota_bytes) if len(held) > 1 else frozenset()
 
     def drop(self, segment: int, reason: str) -> Counter[str]:
@@ -192,6 +195,7 @@ class LogQueue:
         for number in [number for number in self._waiting if number <= segment]:
             dropped.update(self._waiting.pop(number))
             self._bytes.pop(number, None)
+        # The exporter's answer settles those that it has: the collector may have accepted them already.
         for end, events in self._handed:
             if end.segment <= segment:
                 dropped.subtract(events)

@@ -20,8 +20,9 @@ from sidecar.telemetry.resource import producer_resource
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SCOPE = "telemetry.v1"
+# Kinds that the temporality preference `delta` turns into differences. Up-down counters stay cumulative:
+# https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/#additional-environment-variable-configuration
 _DIFFERENCES = frozenset({pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM})
-"""Kinds that the temporality preference `delta` turns into differences; up-down counters stay cumulative."""
 CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
 DELTA = otlp.AGGREGATION_TEMPORALITY_DELTA
 
@@ -92,6 +93,7 @@ def _number(point: Number, time_ns: int) -> otlp.NumberDataPoint:
         start_time_unix_nano=point.start_ns,
         time_unix_nano=time_ns,
     )
+    # A counter beyond 2**53 would be inexact as a double.
     if isinstance(point.value, int):
         made.as_int = point.value
     else:
@@ -167,6 +169,7 @@ def _gain(point: Point, before: Point | None, earlier: Snapshot) -> Point | None
         return point
     if isinstance(point, Number) and isinstance(before, Number):
         gained = point.value - before.value
+        # An exemplar that the last request had belongs to its interval.
         exemplar = point.exemplar if point.exemplar != before.exemplar else None
         return point._replace(value=gained, start_ns=earlier.time_ns, exemplar=exemplar) if gained else None
     if isinstance(point, Distribution) and isinstance(before, Distribution) and point.count != before.count:

@@ -88,6 +88,7 @@ class OtlpSettings:
     def __post_init__(self) -> None:
         if self.endpoint:
             parse_endpoint(self.endpoint)
+        # A fault is told by number: somebody may have put a secret here.
         for number, (name, value) in enumerate(self.headers.items(), start=1):
             if fault := header_fault(name, value):
                 raise ValueError(f"headers: entry {number} {fault}")
@@ -153,6 +154,7 @@ def standard_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         key: environ[_PREFIX + name] for name, key in _PLAIN.items() if environ.get(_PREFIX + name)
     }
+    # OTLP over gRPC allows host:port without a scheme, and INSECURE only for that: TLS is the default.
     if "endpoint" in found and "://" not in found["endpoint"]:
         insecure = environ.get(_PREFIX + "INSECURE", "").lower() == "true"
         found["endpoint"] = f"{'http' if insecure else 'https'}://{found['endpoint']}"

@@ -39,8 +39,9 @@ class SignalStatus:
         self.failing_since_ns = 0
 
     def fail(self, signal: str, failure: ExportFailure, now_ns: int) -> None:
-        """Record a request that failed. Only the first failure after a success is logged."""
+        """Record a request that failed."""
         self.last_error, self.last_error_ns = f"{failure.reason}: {failure.message}", now_ns
+        # Each repeat fails likewise: a line for each would fill the log while the collector is away.
         if not self.failing_since_ns:
             self.failing_since_ns = now_ns
             extra = {"signal": signal, "reason": failure.reason, "error": failure.message}

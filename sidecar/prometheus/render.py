@@ -58,6 +58,7 @@ def negotiate(accept: str) -> Format:
     for entry in accept.split(","):
         media, *parameters = (part.strip().lower() for part in entry.split(";"))
         options = dict(part.partition("=")[::2] for part in parameters)
+        # Prometheus asks for 0.0.1, too: the number of the format's draft.
         if media == "application/openmetrics-text" and options.get("version", "1.0.0") in {"1.0.0", "0.0.1"}:
             offered = Format.OPENMETRICS
         elif media in {"text/plain", "text/*", "*/*"}:
@@ -75,7 +76,7 @@ def _weight(text: str) -> float:
         weight = float(text)
     except ValueError:
         return 0.0
-    return weight if 0 <= weight <= 1 else 0.0
+    return weight if 0 <= weight <= 1 else 0.0  # NaN, too, is no weight
 
 
 @dataclass(slots=True)
@@ -118,6 +119,7 @@ class Exposition:
                 place = shown.name, producer
                 kept[place] = {}
                 yield from self._lines(shown.name, producer, family, kept[place])
+        # As a whole: with it, series that are gone are forgotten.
         self._kept = kept
 
     def _forget(self) -> None:
@@ -141,6 +143,7 @@ class Exposition:
         kind = TYPES[family.kind]
         if self._open and any(bound < 0 for _, part in shown.parts for bound in part.bounds):
             return ""
+        # 0.0.4 knows a counter by the name of its samples, OpenMetrics by that without `_total`.
         name = shown.name if self._open or kind != "counter" else f"{shown.name}_total"
         help_ = _escape_help(family.description or family.name, quotes=self._open)
         unit = f"# UNIT {name} {shown.unit}\n" if self._open and shown.unit else ""
@@ -148,6 +151,7 @@ class Exposition:
 
     def _lines(self, name: str, producer: str, family: Family, kept: dict[Labels, _Series]) -> Iterator[str]:
         before = self._kept.get((name, producer), {})
+        # A histogram's series has a line for each bound, `+Inf`, sum and count.
         step = max(SLICE_LINES // (len(family.bounds) + 3 if family.bounds else 1), 1)
         for start in range(0, len(family.points), step):
             slice_ = []
@@ -174,7 +178,7 @@ class Exposition:
     def _template(self, name: str, family: Family, pairs: str) -> str:
         """Lines of a series with `%s` for each number."""
         kind = TYPES[family.kind]
-        quoted = pairs.replace("%", "%%")
+        quoted = pairs.replace("%", "%%")  # a label's value may have one
         if kind == "gauge":
             return f"{name}{{{quoted}}} %s\n"
         created = f"{name}_created{{{quoted}}} %s\n" if self._open else ""
@@ -237,7 +241,7 @@ def number_text(value: float) -> str:
     """A number in both formats, as Go's ParseFloat reads it; infinities and NaN by their names."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
-    return repr(value)
+    return repr(value)  # the shortest text that is read as the same number
 
 
 def exemplar_text(exemplar: Exemplar) -> str:
@@ -247,6 +251,7 @@ def exemplar_text(exemplar: Exemplar) -> str:
 
 
 def _seconds(time_ns: int) -> str:
+    # By integers: a double has 16 digits, and a time in nanoseconds 19.
     return f"{time_ns // _NS}.{time_ns % _NS:09d}"
 
 

@@ -23,8 +23,8 @@ _FROM_ENVIRONMENT = {
     "deployment.environment.name": ("DEPLOYMENT_ENVIRONMENT_NAME",),
 }
 
+# Beginnings of attributes of the sidecar's own process, which would be untrue of a producer.
 _OF_ONE_PROCESS = ("service.name", "service.version", "telemetry.", "process.")
-"""Beginnings of attributes of the sidecar's own process, which would be untrue of a producer."""
 
 
 class ResourceError(ValueError):

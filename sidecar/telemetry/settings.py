@@ -107,5 +107,6 @@ class TelemetrySettings:
                 "tcp_address needs tcp_certificate_file, tcp_key_file and tcp_client_ca_file: "
                 "producers over TCP are let in by mutual TLS only"
             )
+        # The segment that is written cannot be deleted: with one, a full journal could never be freed.
         if self.journal_bytes < 2 * self.segment_bytes:
             raise ValueError("journal_bytes must hold two segments: raise it or lower segment_bytes")
