@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sidecar.export.log_queue import Backlog
 from sidecar.telemetry.model import Position
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from tests.unit.sidecar.telemetry_core import Core
 
 STEPS = st.lists(
     st.one_of(
