@@ -29,7 +29,6 @@ from sidecar.ingest.server import AddServices
 from sidecar.ingest.server import build as build_server
 from sidecar.ingest.service import IngestCounts, IngestService
 from sidecar.ingest.tail import Tail, TailEvent
-from sidecar.ingest.validate import StreamLimits
 from sidecar.journal.group_commit import GroupCommit
 from sidecar.journal.journal import EventJournal, JournalStatus
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume, Volume
@@ -82,7 +81,7 @@ class TelemetryPipeline:
         disk = settings.durability == "disk"
         journal = self._journal = EventJournal(volume, segment_bytes=settings.segment_bytes, outlives_machine=disk)
         stored = self._restore(volume, journal)
-        self._intake = Intake(journal, self._state, self._limits(), self._tail)
+        self._intake = Intake(journal, self._state, settings, self._tail)
         self._commit = GroupCommit(journal, enabled=disk)
         self.instance_id = stored.instance_id or str(uuid.uuid4())
         self._checkpoints = CheckpointWriter(
@@ -134,17 +133,6 @@ class TelemetryPipeline:
         directory = self._settings.journal_directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return DirectoryVolume(directory)
-
-    def _limits(self) -> StreamLimits:
-        settings = self._settings
-        return StreamLimits(
-            max_message_bytes=settings.max_message_bytes,
-            max_batch_events=settings.max_batch_events,
-            max_event_types=settings.max_event_types,
-            max_fields=settings.max_fields,
-            max_string_bytes=settings.max_string_bytes,
-            max_series_per_instrument=settings.max_series,
-        )
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve producers until `stop`, let their streams end, write a last checkpoint.

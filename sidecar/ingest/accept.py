@@ -19,7 +19,7 @@ from sidecar.checkpoint.state import SessionKey, SessionState, TelemetryState
 from sidecar.ingest import validate
 from sidecar.ingest.definition import check_define
 from sidecar.ingest.tail import Tail
-from sidecar.ingest.validate import ContractFault, StreamLimits
+from sidecar.ingest.validate import ContractFault
 from sidecar.journal.journal import Declarations, EventJournal
 from sidecar.journal.segment import (
     SessionMark,
@@ -32,6 +32,7 @@ from sidecar.journal.segment import (
 )
 from sidecar.metrics.columns import SPAN_ID_BYTES, TRACE_ID_BYTES
 from sidecar.telemetry.model import EventType, Session, StoredBatch
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 
@@ -60,10 +61,10 @@ class OpenStream:
 class Intake:
     """Brings messages of all streams into the journal and the state. One event loop only."""
 
-    def __init__(self, journal: EventJournal, state: TelemetryState, limits: StreamLimits, tail: Tail) -> None:
+    def __init__(self, journal: EventJournal, state: TelemetryState, settings: TelemetrySettings, tail: Tail) -> None:
         self._journal = journal
         self._state = state
-        self.limits = limits
+        self._settings = settings
         self._tail = tail
         self._open: Counter[SessionKey] = Counter()
         """Open streams of each session: a newer stream may overlap the one that it replaces."""
@@ -102,12 +103,12 @@ class Intake:
         known = declarations.defines.get(define.event_id)
         if known == raw:
             return []
-        faults = check_define(define, self.limits)
+        faults = check_define(define, self._settings)
         if known is not None:
             text = f"event id {define.event_id} means another type on this stream"
             faults = [ContractFault("definition_conflict", text)]
-        elif len(stream.types) >= self.limits.max_event_types:
-            text = f"a stream has at most {self.limits.max_event_types} types"
+        elif len(stream.types) >= self._settings.max_event_types:
+            text = f"a stream has at most {self._settings.max_event_types} types"
             faults = [ContractFault("too_many_event_types", text)]
         if faults:
             stream.refused_types.setdefault(define.event_id, faults[0].reason)
@@ -134,7 +135,7 @@ class Intake:
             OSError: the volume rejects writes; the same batch may be tried again.
         """
         batch = parse_batch(raw)
-        fault = validate.check_batch(batch, self.limits)
+        fault = validate.check_batch(batch, self._settings)
         if fault is not None:
             raise StreamFaultError(fault)
         durable = stream.state.durable_through
@@ -176,7 +177,7 @@ class Intake:
             kind = stream.types.get(group.event_id)
             fault = _unknown(stream, group.event_id) if kind is None else validate.check_group(group, kind)
             if fault is None:
-                cut = validate.cut_strings(group, self.limits.max_string_bytes)
+                cut = validate.cut_strings(group, self._settings.max_string_bytes)
                 self.cut_strings += cut
                 changed |= cut > 0
                 valid.append(group)

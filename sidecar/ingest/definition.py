@@ -11,9 +11,9 @@ from sidecar.ingest.validate import (
     MAX_TEXT_BYTES,
     NAME,
     ContractFault,
-    StreamLimits,
     is_ascending,
 )
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_NAME = 128
@@ -36,9 +36,9 @@ _KINDS = frozenset(
 )
 
 
-def check_define(define: pb.Define, limits: StreamLimits) -> list[ContractFault]:
+def check_define(define: pb.Define, settings: TelemetrySettings) -> list[ContractFault]:
     """Every rule that a definition breaks; empty if it is valid."""
-    faults = [*_event_faults(define, limits), *_field_faults(define.fields)]
+    faults = [*_event_faults(define, settings), *_field_faults(define.fields)]
     for item in define.instruments:
         faults += [
             ContractFault(fault.reason, f"{item.name!r}: {fault.message}")
@@ -47,14 +47,14 @@ def check_define(define: pb.Define, limits: StreamLimits) -> list[ContractFault]
     return [*faults, *_agreement_faults(define.instruments), *_log_faults(define)]
 
 
-def _event_faults(define: pb.Define, limits: StreamLimits) -> Iterator[ContractFault]:
+def _event_faults(define: pb.Define, settings: TelemetrySettings) -> Iterator[ContractFault]:
     if not 1 <= define.event_id <= MAX_EVENT_ID:
         yield ContractFault("bad_event_id", f"event_id is {define.event_id}, must be 1 to {MAX_EVENT_ID}")
     if not _is_name(define.name, MAX_NAME):
         text = f"event name {define.name[:80]!r}: must be {NAME.pattern}, 1 to 128 characters"
         yield ContractFault("bad_name", text)
-    if len(define.fields) > limits.max_fields:
-        text = f"{len(define.fields)} fields, at most {limits.max_fields} are taken"
+    if len(define.fields) > settings.max_fields:
+        text = f"{len(define.fields)} fields, at most {settings.max_fields} are taken"
         yield ContractFault("too_many_fields", text)
     if len(define.instruments) > MAX_INSTRUMENTS:
         text = f"{len(define.instruments)} instruments, at most 32 are taken"

@@ -1,6 +1,6 @@
-"""Rules of a stream as a table: for each state and message, the action and the next state, or the broken rule.
+"""Rules of a stream as a table: for each state and kind of message the next state, or the broken rule.
 
-Pure: no socket, no clock. `service.py` performs the actions.
+Pure: no socket, no clock. `service.py` acts on the messages that the table lets through.
 """
 
 from __future__ import annotations
@@ -23,19 +23,6 @@ class StreamState(Enum):
     LEFT = auto()
 
 
-class StreamAction(Enum):
-    """Reaction to a message."""
-
-    WELCOME = auto()
-    DEFINE = auto()
-    BATCH = auto()
-    HEARTBEAT = auto()
-    APPLIED = auto()
-    REJECTED = auto()
-    LEAVE = auto()
-    IGNORE = auto()
-
-
 @dataclass(frozen=True, slots=True)
 class BrokenRule:
     """A rule that a message breaks; the stream ends with it."""
@@ -53,27 +40,16 @@ UNKNOWN = "unknown"
 
 KINDS = ("hello", "define", "batch", "heartbeat", "secrets_applied", "secrets_rejected", "goodbye")
 
-TABLE: Mapping[tuple[StreamState, str], tuple[StreamAction, StreamState] | BrokenRule] = {
+TABLE: Mapping[tuple[StreamState, str], StreamState | BrokenRule] = {
     **{(StreamState.NEW, kind): _NO_HELLO for kind in KINDS},
-    (StreamState.NEW, "hello"): (StreamAction.WELCOME, StreamState.OPEN),
-    (StreamState.NEW, UNKNOWN): (StreamAction.IGNORE, StreamState.NEW),
+    (StreamState.NEW, "hello"): StreamState.OPEN,
+    **{(StreamState.OPEN, kind): StreamState.OPEN for kind in KINDS},
     (StreamState.OPEN, "hello"): _SECOND_HELLO,
-    (StreamState.OPEN, "define"): (StreamAction.DEFINE, StreamState.OPEN),
-    (StreamState.OPEN, "batch"): (StreamAction.BATCH, StreamState.OPEN),
-    (StreamState.OPEN, "heartbeat"): (StreamAction.HEARTBEAT, StreamState.OPEN),
-    (StreamState.OPEN, "secrets_applied"): (StreamAction.APPLIED, StreamState.OPEN),
-    (StreamState.OPEN, "secrets_rejected"): (StreamAction.REJECTED, StreamState.OPEN),
-    (StreamState.OPEN, "goodbye"): (StreamAction.LEAVE, StreamState.LEFT),
-    (StreamState.OPEN, UNKNOWN): (StreamAction.IGNORE, StreamState.OPEN),
+    (StreamState.OPEN, "goodbye"): StreamState.LEFT,
     **{(StreamState.LEFT, kind): _AFTER_GOODBYE for kind in KINDS},
-    (StreamState.LEFT, UNKNOWN): (StreamAction.IGNORE, StreamState.LEFT),
+    **{(state, UNKNOWN): state for state in StreamState},
 }
-
-
-def step(state: StreamState, kind: str) -> tuple[StreamAction, StreamState] | BrokenRule:
-    """Reaction to a message of `kind` in `state`."""
-    return TABLE[state, kind]
-
+"""State after a message of a kind, or the rule that it breaks."""
 
 _PRECONDITIONS = frozenset({"protocol_version", "sequence_gap", "hello_first", "one_hello", "after_goodbye"})
 """Rules about the state of the stream; a broken rule about the message itself is INVALID_ARGUMENT."""

@@ -25,14 +25,13 @@ from grpc import aio
 from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
 from sidecar.ingest.producers import Producers
 from sidecar.ingest.protocol import (
+    TABLE,
     UNKNOWN,
     BrokenRule,
-    StreamAction,
     StreamRefusedError,
     StreamState,
     batch_bytes,
     refuse,
-    step,
 )
 from sidecar.ingest.validate import PROTOCOL_VERSION
 from sidecar.journal.group_commit import GroupCommit
@@ -190,37 +189,35 @@ class IngestService:
         except DecodeError:
             self.counts.malformed_messages += 1
             refuse("malformed_message", "a message that is no PublishRequest")
-        found = step(stream.state, request.WhichOneof("message") or UNKNOWN)
-        if isinstance(found, BrokenRule):
-            refuse(found.rule, found.message)
-        action, state = found
-        await self._act(action, request, stream, context)
+        kind = request.WhichOneof("message") or UNKNOWN
+        state = TABLE[stream.state, kind]
+        if isinstance(state, BrokenRule):
+            refuse(state.rule, state.message)
+        await self._act(kind, request, stream, context)
         stream.state = state
 
-    async def _act(
-        self, action: StreamAction, request: pb.PublishRequest, stream: ServedStream, context: Context
-    ) -> None:
+    async def _act(self, kind: str, request: pb.PublishRequest, stream: ServedStream, context: Context) -> None:
         hello = stream.hello
-        match action:
-            case StreamAction.WELCOME:
+        match kind:
+            case "hello":
                 await self._welcome(stream, request.hello, context)
-            case StreamAction.DEFINE:
+            case "define":
                 rejections = await self._journaled(lambda: self._intake.define(stream.opened(), request.define))
                 if rejections:
                     stream.schedule_ack(rejections)
-            case StreamAction.BATCH:
+            case "batch":
                 await self._batch(stream, request.batch.SerializeToString())
-            case StreamAction.HEARTBEAT:
+            case "heartbeat":
                 self._producers.heartbeat(hello, request.heartbeat, self._clock())
-            case StreamAction.APPLIED:
+            case "secrets_applied":
                 self._producers.applied(hello, request.secrets_applied)
-            case StreamAction.REJECTED:
+            case "secrets_rejected":
                 self._producers.rejected(hello, request.secrets_rejected)
-            case StreamAction.LEAVE:
+            case "goodbye":
                 await self._journaled(lambda: self._intake.end_session(stream.opened()))
                 stream.schedule_ack()
                 self._producers.goodbye(hello, request.goodbye.reason)
-            case StreamAction.IGNORE:
+            case _:
                 self.counts.unknown_messages += 1
 
     async def _welcome(self, stream: ServedStream, hello: pb.Hello, context: Context) -> None:
@@ -250,7 +247,7 @@ class IngestService:
             protocol_version=PROTOCOL_VERSION,
             durable_through=accepted.state.durable_through,
             window_bytes=self._settings.window_bytes,
-            limits=self._intake.limits.message(),
+            limits=_limits(self._settings),
             heartbeat_interval_ms=self._settings.heartbeat_interval_ms,
         )
         await context.write(pb.PublishResponse(welcome=welcome).SerializeToString())
@@ -325,6 +322,17 @@ class IngestService:
             if not self._open:
                 self._idle.set()
             self._producers.disconnected(stream.hello, self._clock())
+
+
+def _limits(settings: TelemetrySettings) -> pb.Limits:
+    return pb.Limits(
+        max_message_bytes=settings.max_message_bytes,
+        max_batch_events=settings.max_batch_events,
+        max_event_types=settings.max_event_types,
+        max_fields=settings.max_fields,
+        max_string_bytes=settings.max_string_bytes,
+        max_series_per_instrument=settings.max_series,
+    )
 
 
 def _draining() -> StreamRefusedError:

@@ -13,6 +13,7 @@ from operator import lt
 
 from sidecar.metrics.columns import SPAN_ID_BYTES, TRACE_ID_BYTES
 from sidecar.telemetry.model import EventType
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 NAME = re.compile(r"[a-z][a-z0-9_.]*")
@@ -36,29 +37,6 @@ class ContractFault:
 
     reason: str
     message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamLimits:
-    """Bounds of one stream (`Limits` in the contract)."""
-
-    max_message_bytes: int = 4 << 20
-    max_batch_events: int = 8192
-    max_event_types: int = 256
-    max_fields: int = 64
-    max_string_bytes: int = 16_384
-    max_series_per_instrument: int = 2000
-
-    def message(self) -> pb.Limits:
-        """Message that tells a producer its limits."""
-        return pb.Limits(
-            max_message_bytes=self.max_message_bytes,
-            max_batch_events=self.max_batch_events,
-            max_event_types=self.max_event_types,
-            max_fields=self.max_fields,
-            max_string_bytes=self.max_string_bytes,
-            max_series_per_instrument=self.max_series_per_instrument,
-        )
 
 
 def is_ascending(values: Sequence[float]) -> bool:
@@ -92,13 +70,13 @@ def _hello_faults(hello: pb.Hello) -> Iterator[ContractFault]:
             )
 
 
-def check_batch(batch: pb.Batch, limits: StreamLimits) -> ContractFault | None:
+def check_batch(batch: pb.Batch, settings: TelemetrySettings) -> ContractFault | None:
     """Rule of the stream that a batch's own numbers break; `check_cover` and `check_group` look at its groups."""
     if not 1 <= batch.first_sequence < MAX_SEQUENCE:
         return ContractFault("first_sequence", f"first_sequence is {batch.first_sequence}, must be at least 1")
-    if not 1 <= batch.count <= limits.max_batch_events:
+    if not 1 <= batch.count <= settings.max_batch_events:
         return ContractFault(
-            "batch_events", f"a batch has {batch.count} events, must be 1 to {limits.max_batch_events}"
+            "batch_events", f"a batch has {batch.count} events, must be 1 to {settings.max_batch_events}"
         )
     return None
 

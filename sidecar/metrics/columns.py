@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
-from typing import cast
+from typing import TypeVar, cast
 
 from sidecar.metrics.series import GaugeSeries, HistogramSeries, InstrumentTable, Series, SumSeries
 from sidecar.telemetry.model import EventType, Exemplar, Instrument, Labels
@@ -27,6 +27,7 @@ MAX_EXEMPLAR_ROWS = 16
 
 _EXEMPLAR_KINDS = frozenset({pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM})
 
+T = TypeVar("T")
 Keys = Sequence[Hashable]
 FindSeries = Callable[[tuple[str, ...], int], Series]
 """Finds the series of label values that takes so many measurements next."""
@@ -224,7 +225,7 @@ class MetricUpdate:
         return self._find(self._columns.texts(labels, key) if labels else (), events)
 
     def _count(self) -> None:
-        keys = kept_keys(self._keep, self._keys)
+        keys = None if self._keys is None else kept(self._keep, self._keys)
         if keys is None:
             events = self._columns.count if self._keep is None else sum(self._keep)
             tally: dict[Hashable, int] = {(): events} if events else {}
@@ -251,7 +252,8 @@ class MetricUpdate:
         return values, taken
 
     def _add(self, values: Sequence[float]) -> None:
-        for key, part in partition(kept_keys(self._keep, self._keys), values):
+        keys = None if self._keys is None else kept(self._keep, self._keys)
+        for key, part in partition(keys, values):
             series = self._series(key, len(part))
             if isinstance(series, HistogramSeries):
                 series.record(part, self._now_ns)
@@ -280,14 +282,9 @@ def partition(keys: Keys | None, values: Sequence[float]) -> Iterable[tuple[Hash
     return parts.items()
 
 
-def kept(keep: Sequence[bool] | None, values: Sequence[float]) -> Sequence[float]:
-    """Values that `keep` names; all of them without it."""
-    return values if keep is None else list(compress(values, keep))
-
-
-def kept_keys(keep: Sequence[bool] | None, keys: Keys | None) -> Keys | None:
-    """Keys that `keep` names; all of them without it."""
-    return keys if keep is None or keys is None else list(compress(keys, keep))
+def kept(keep: Sequence[bool] | None, items: Sequence[T]) -> Sequence[T]:
+    """Items that `keep` names; all of them without it."""
+    return items if keep is None else list(compress(items, keep))
 
 
 def without(rows: Sequence[int], count: int, keep: list[bool] | None) -> list[bool] | None:

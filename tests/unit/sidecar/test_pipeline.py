@@ -11,7 +11,6 @@ import pytest
 from grpc import aio
 
 from sidecar.ingest.server import SocketError
-from sidecar.ingest.service import merged
 from sidecar.journal.volume import JournalInUseError
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
@@ -27,7 +26,7 @@ from tests.unit.sidecar.batches import (
     sample_define,
     samples,
 )
-from tests.unit.sidecar.ingest.test_hostile import mutated, seeded
+from tests.unit.sidecar.mutations import mutated, seeded
 
 
 def settings(place: Path, **changes: Any) -> TelemetrySettings:
@@ -338,15 +337,6 @@ async def test_what_nobody_will_export_is_not_kept(tmp_path: Path) -> None:
     logs = pipeline.ledger().logs
     assert (logs.queued, dict(logs.dropped)) == (0, {("not_exported", "order.transition"): 3})
     await pipeline.close()
-
-
-def test_refusals_of_a_producer_that_does_not_listen_take_no_more_room() -> None:
-    many = [pb.Rejection(first_sequence=number, count=2, reason=f"r{number % 3}") for number in range(1, 301)]
-    assert [(item.first_sequence, item.count, item.reason) for item in merged(many)] == [
-        (1, 200, "r1"),
-        (2, 200, "r2"),
-        (3, 200, "r0"),
-    ]
 
 
 async def test_durability_none_keeps_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sidecar.journal.segment import segment_name
 from sidecar.journal.volume import MemoryVolume
 from sidecar.telemetry.model import Number, Position
 from tests.unit.sidecar.batches import TIME_NS
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from tests.unit.sidecar.telemetry_core import Core
 
 DATA = Path(__file__).parents[3] / "data" / "telemetry"
 JOURNAL = (DATA / "journal-v1.bin").read_bytes()

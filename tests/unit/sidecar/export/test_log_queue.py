@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sidecar.export.log_queue import LogQueue
 from sidecar.journal.retention import JOURNAL_FULL
 from sidecar.telemetry.model import Position
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from tests.unit.sidecar.telemetry_core import Core
 
 STEPS = st.lists(
     st.one_of(

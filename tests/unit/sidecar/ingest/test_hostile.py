@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
 
 from sidecar.ingest.accept import OpenStream, StreamFaultError
 from sidecar.metrics.aggregate import SeriesLimits
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, hello, order_define, orders, sample_define
-from tests.unit.sidecar.checkpoint.test_crash import Core, mixed
+from tests.unit.sidecar.mutations import mutated, seeded
+from tests.unit.sidecar.telemetry_core import Core, mixed
 
 MESSAGES = int(os.environ.get("HOSTILE_MESSAGES", "10000"))
-
-
-def mutated(raw: bytes, chance: random.Random) -> bytes:
-    """`raw` with a few bytes changed, removed, doubled or put in."""
-    data = bytearray(raw)
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(data)) if data else 0
-        match chance.randrange(4):
-            case 0 if data:
-                data[place] = chance.randrange(256)
-            case 1 if data:
-                del data[place : place + chance.randint(1, 8)]
-            case 2:
-                data[place:place] = data[place : place + chance.randint(1, 16)]
-            case _:
-                data[place:place] = chance.randbytes(chance.randint(1, 8))
-    return bytes(data)
 
 
 def far_ahead(message: pb.Batch) -> None:
@@ -84,13 +67,6 @@ HARM: list[tuple[Callable[[pb.Batch], None], str]] = [
     (time_beyond, "time_range"),
     (trace_cut, "trace_length"),
 ]
-
-
-def seeded() -> random.Random:
-    """Chance of the seed in `SEED`, or of a fresh one; printed, so that a failure can be repeated."""
-    seed = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1 << 32)
-    print("seed", seed)
-    return random.Random(seed)
 
 
 def answer(core: Core, stream: OpenStream, raw: bytes) -> set[str]:

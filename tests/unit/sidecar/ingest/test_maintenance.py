@@ -11,7 +11,7 @@ from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.ingest.maintenance import Maintenance
 from sidecar.telemetry.settings import TelemetrySettings
 from tests.unit.sidecar.batches import batch, orders
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from tests.unit.sidecar.telemetry_core import Core
 
 
 @dataclass

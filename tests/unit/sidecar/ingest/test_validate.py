@@ -5,14 +5,15 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.ingest.definition import check_define
-from sidecar.ingest.validate import StreamLimits, check_batch, check_cover, check_group, check_hello, cut_strings
+from sidecar.ingest.validate import check_batch, check_cover, check_group, check_hello, cut_strings
 from sidecar.journal.segment import event_type
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, filled, hello, order_define, samples
 
 
 def reasons(define: pb.Define) -> list[str]:
-    return [fault.reason for fault in check_define(define, StreamLimits())]
+    return [fault.reason for fault in check_define(define, TelemetrySettings())]
 
 
 def test_a_sound_definition_becomes_an_event_type() -> None:
@@ -117,7 +118,7 @@ def test_a_sound_hello_breaks_no_rule() -> None:
     ],
 )
 def test_a_batch_with_impossible_numbers_breaks_the_stream(message: pb.Batch, reason: str) -> None:
-    fault = check_batch(message, StreamLimits())
+    fault = check_batch(message, TelemetrySettings())
     assert fault is not None
     assert fault.reason == reason
 
@@ -193,5 +194,5 @@ def test_a_string_is_cut_at_a_characters_border() -> None:
 
 def test_the_batch_of_the_tests_is_sound() -> None:
     sound = batch(1, filled(3))
-    assert check_batch(sound, StreamLimits()) is None
+    assert check_batch(sound, TelemetrySettings()) is None
     assert check_cover(sound) is None

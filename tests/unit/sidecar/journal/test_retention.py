@@ -12,7 +12,7 @@ from sidecar.journal.retention import JOURNAL_FULL, Retention
 from sidecar.telemetry.model import Position
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from tests.unit.sidecar.telemetry_core import Core
 
 LIMIT_BYTES = 80_000
 

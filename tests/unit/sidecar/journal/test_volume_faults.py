@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,38 +12,12 @@ import pytest
 
 from pod_runtime.framing import HEADER_BYTES
 from sidecar.checkpoint.format import Checkpoint, encode
-from sidecar.journal.journal import EventJournal
-from sidecar.journal.segment import segment_name
-from sidecar.journal.volume import DirectoryVolume, MemoryVolume
+from sidecar.journal.volume import MemoryVolume
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
 from sidecar.telemetry.settings import TelemetrySettings
-from tests.require import missing
 from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, order_define, sample_define, samples
-
-
-class SickVolume(MemoryVolume):
-    """Memory that refuses to take anything while `error` is set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error = 0
-        self.sync_error = 0
-
-    def append(self, name: str, data: bytes) -> None:
-        self._check()
-        super().append(name, data)
-
-    def replace(self, name: str, data: bytes) -> None:
-        self._check()
-        super().replace(name, data)
-
-    def sync(self) -> None:
-        self._check(self.sync_error)
-
-    def _check(self, error: int = 0) -> None:
-        if code := error or self.error:
-            raise OSError(code, os.strerror(code))
+from tests.unit.sidecar.sick_volume import SickVolume
 
 
 def small(place: Path, **changes: object) -> TelemetrySettings:
@@ -84,29 +56,6 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
         await client.acknowledged(4)
         assert pipeline.journal_status().error == ""
         assert pipeline.ledger().events.counted == 4
-
-
-def journal_after_a_failed_sync(*, outlives_machine: bool) -> tuple[EventJournal, SickVolume]:
-    volume = SickVolume()
-    journal = EventJournal(volume, segment_bytes=1 << 20, outlives_machine=outlives_machine)
-    volume.error = errno.EIO
-    with pytest.raises(OSError, match="Input/output"):
-        journal.sync()
-    volume.error = 0
-    return journal, volume
-
-
-def test_a_sync_that_failed_is_final_where_records_must_outlive_the_machine() -> None:
-    journal, volume = journal_after_a_failed_sync(outlives_machine=True)
-    with pytest.raises(OSError, match="restart the sidecar"):
-        journal.write_beside("checkpoint", b"state")
-    assert "checkpoint" not in volume.files
-
-
-def test_a_sync_that_failed_is_tried_again_where_records_outlive_the_process_only() -> None:
-    journal, volume = journal_after_a_failed_sync(outlives_machine=False)
-    journal.write_beside("checkpoint", b"state")
-    assert volume.files["checkpoint"] == b"state"
 
 
 async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path) -> None:
@@ -157,32 +106,6 @@ async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric
     await again.open()
     assert again.ledger() == pipeline.ledger()
     assert again.snapshot() == pipeline.snapshot()
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "tiny"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        missing("a tmpfs of our own", "run as root where mounting is allowed")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-@pytest.mark.real
-def test_a_write_that_a_full_disk_cuts_short_is_taken_back(tiny_disk: Path) -> None:
-    volume = DirectoryVolume(tiny_disk)
-    name = segment_name(1)
-    volume.append(name, b"a" * 40_000)
-    with pytest.raises(OSError, match="No space left"):
-        volume.append(name, b"b" * 40_000)
-    assert volume.read(name) == b"a" * 40_000
-    volume.append(name, b"c" * 100)
-    assert volume.sizes()[name] == 40_100
-    volume.close()
 
 
 async def test_a_journal_whose_segments_are_lost_never_goes_back(tmp_path: Path) -> None:

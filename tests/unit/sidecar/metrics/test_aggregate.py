@@ -3,12 +3,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sidecar.journal.segment import event_type
 from sidecar.metrics.aggregate import OVERFLOW, Aggregate, SeriesLimits
-from sidecar.metrics.series import exact_sum
 from sidecar.telemetry.model import Distribution, Exemplar, Number, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import TIME_NS, batch, order_define, orders, sample_define, samples
@@ -246,21 +243,6 @@ def test_a_clock_that_was_set_back_makes_no_series_begin_after_its_snapshot() ->
     aggregate.apply(1, batch(1, orders([("filled", "buy", 0.5, "1")])), 1000)
     families = aggregate.snapshot(400).producers[0].families
     assert [point.start_ns for family in families for point in family.points] == [400, 400]
-
-
-@given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=60), st.data())
-def test_a_sum_is_the_correctly_rounded_one_in_whatever_portions_it_comes(
-    values: list[float], data: st.DataObject
-) -> None:
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=5)))
-    high = low = 0.0
-    for start, end in zip([0, *cuts], [*cuts, len(values)], strict=True):
-        high, low = exact_sum(high, low, values[start:end])
-    assert high == pytest.approx(math.fsum(values), rel=1e-15, abs=1e-300)
-
-
-def test_a_sum_beyond_all_doubles_is_infinite() -> None:
-    assert exact_sum(1.7e308, 0.0, [1.7e308]) == (math.inf, 0.0)
 
 
 def test_a_label_that_is_a_text_overflows() -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from sidecar.ingest.definition import check_define
-from sidecar.ingest.validate import StreamLimits
 from sidecar.journal.segment import event_type
 from sidecar.metrics.aggregate import Aggregate, SeriesLimits
 from sidecar.telemetry.model import Session
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SESSION = Session(producer_id="p", session_id="s")
@@ -75,4 +75,4 @@ def test_a_stream_that_defines_again_changes_no_count() -> None:
     ],
 )
 def test_a_preset_that_cannot_be_is_refused_by_name(message: pb.Define, reason: str) -> None:
-    assert reason in {fault.reason for fault in check_define(message, StreamLimits())}
+    assert reason in {fault.reason for fault in check_define(message, TelemetrySettings())}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.checkpoint import format as checkpoints
-from sidecar.metrics.series import CAPTURE_ROWS, SeriesCapture, SumSeries
+from sidecar.metrics.series import CAPTURE_ROWS, SeriesCapture, SumSeries, exact_sum
 from tests.unit.sidecar.batches import TIME_NS
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from tests.unit.sidecar.telemetry_core import Core
 
 
 def series(number: int) -> SumSeries:
@@ -52,3 +55,18 @@ def test_a_checkpoint_that_is_written_while_events_arrive_says_its_moment(turns:
         core.send("a", "s1", count, sequence)
         sequence += count
     assert checkpoints.decode(b"".join([*parts, *writing])) == wanted
+
+
+@given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=60), st.data())
+def test_a_sum_is_the_correctly_rounded_one_in_whatever_portions_it_comes(
+    values: list[float], data: st.DataObject
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=5)))
+    high = low = 0.0
+    for start, end in zip([0, *cuts], [*cuts, len(values)], strict=True):
+        high, low = exact_sum(high, low, values[start:end])
+    assert high == pytest.approx(math.fsum(values), rel=1e-15, abs=1e-300)
+
+
+def test_a_sum_beyond_all_doubles_is_infinite() -> None:
+    assert exact_sum(1.7e308, 0.0, [1.7e308]) == (math.inf, 0.0)

@@ -1,16 +1,45 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.ingest.accept import trimmed
+from sidecar.ingest.accept import StreamFaultError, trimmed
 from sidecar.ingest.tail import TailEvent, events
 from sidecar.ingest.validate import check_cover, check_group
 from sidecar.journal.segment import event_type
 from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import order_define, sample_define
-from tests.unit.sidecar.checkpoint.test_crash import mixed
+from tests.unit.sidecar.telemetry_core import Core, mixed
+
+
+def test_sessions_that_are_silent_or_too_many_are_forgotten_but_not_connected_ones() -> None:
+    core = Core()
+    for session in ("s1", "s2", "s3"):
+        core.send("a", session, 1, 1)
+    core.intake.close_stream(core.streams["a", "s1"])
+    core.intake.close_stream(core.streams["a", "s2"])
+    core.intake.forget_sessions(before_ns=0, most=2)
+    assert set(core.held.sessions) == {("a", "s2"), ("a", "s3")}
+    core.intake.forget_sessions(before_ns=core.now_ns + 1, most=2)
+    assert set(core.held.sessions) == {("a", "s3")}
+
+
+def test_a_gap_ends_the_stream_and_takes_nothing() -> None:
+    core = Core()
+    core.send("a", "s1", 3, 1)
+    with pytest.raises(StreamFaultError, match="sequence_gap"):
+        core.send("a", "s1", 3, 5)
+    assert core.counts.ledger(0).events.received == 3
+
+
+def test_recovery_takes_counters_and_no_gauges() -> None:
+    core = Core()
+    core.send("a", "old", 3, 1, recovery=True)
+    names = [family.name for producer in core.aggregate.snapshot(1).producers for family in producer.families]
+    assert names == ["broker.order.duration", "broker.orders"]
+
 
 TYPES: dict[int, EventType] = {1: event_type(order_define()), 2: event_type(sample_define())}
 
@@ -34,12 +63,3 @@ def test_what_is_left_of_a_batch_is_its_later_events_unchanged(first: int, count
     assert check_cover(left) is None
     assert [check_group(group, TYPES[group.event_id]) for group in left.groups] == [None] * len(left.groups)
     assert events_of(left) == events_of(whole)[taken:]
-
-
-def test_an_absent_value_is_left_out_of_the_tail() -> None:
-    whole = mixed(1, 2)
-    whole.groups[0].columns[3].absent.append(1)
-    first, second = events_of(whole)
-    assert first.attributes["order_id"] == "o1"
-    assert "order_id" not in second.attributes
-    assert (first.severity, first.name) == (9, "order.transition")
