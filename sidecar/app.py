@@ -26,9 +26,10 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
+import msgspec
 import psutil
 from aiohttp import web
 from grpc import aio
@@ -37,15 +38,13 @@ from grpc_health.v1 import health_pb2_grpc
 from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import SidecarConfig
-from sidecar.console.bundle.diagnosis import bundle
-from sidecar.console.bundle.recent import RecentLog
+from sidecar.console.bundle import RecentLog, bundle_files
 from sidecar.console.control import control_application, control_path
-from sidecar.console.server import Sources, console_application
-from sidecar.console.status.audit_timeline import Deeds
-from sidecar.console.status.document import Identity, Parts, event_totals, ledger_json
-from sidecar.console.status.sampler import Picture
-from sidecar.console.status.secrets import secrets_json
-from sidecar.console.status.time_series import History, Sample, panel_samples
+from sidecar.console.document import StatusDocument
+from sidecar.console.server import console_application
+from sidecar.console.status.builder import ProcessIdentity, StatusInputs, event_totals, ledger_section
+from sidecar.console.status.sampler import AuditTimeline, StatusSampler
+from sidecar.console.status.time_series import StatusSample, TimeSeries, panel_samples
 from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.rejected import RejectedRecords
@@ -55,6 +54,7 @@ from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import ChangeAges, HealthMonitor
 from sidecar.health.probes import probe_application
 from sidecar.ingest.producers import ProducerStatus
+from sidecar.ingest.tail import TailEvent
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
@@ -76,19 +76,24 @@ _EMPTY_LEDGER = SidecarLedger(events=EventLedger(), logs=LogLedger())
 class Sidecar:
     """All parts of the process. `bind` first, then `run` until `stop`.
 
-    Health, console and self-metrics read the other parts through it: `_facts`, `_gather`, `process_snapshot`.
+    Health, console and self-metrics read the other parts through it: `_facts`, `inputs`, `process_snapshot`.
     """
 
     def __init__(
-        self, config: SidecarConfig, environ: Mapping[str, str], recent: RecentLog, agent: Agent | None, deeds: Deeds
+        self,
+        config: SidecarConfig,
+        environ: Mapping[str, str],
+        recent: RecentLog,
+        agent: Agent | None,
+        timeline: AuditTimeline,
     ) -> None:
         self._config = config
         self._environ = environ
         self._recent = recent
         self._agent = agent
-        self._deeds = deeds
+        self._timeline = timeline
         self._clock = time.time_ns
-        self._identity = Identity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
+        self._identity = ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
         self._grpc_health = GrpcHealth()
         # `_part` waits for producers: the exporter's last flush must lie between that wait and the last checkpoint.
         telemetry = replace(config.telemetry, drain_s=0)
@@ -100,7 +105,7 @@ class Sidecar:
         self._process = psutil.Process()
         self._heartbeats, self._connections = ChangeAges(), ChangeAges()
         self._health = HealthMonitor(config.health, self._facts, listener=self._grpc_health)
-        self._picture = Picture(config.console, sample=self._sample, gather=self._gather)
+        self._sampler = StatusSampler(config.console, self)
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
@@ -116,9 +121,8 @@ class Sidecar:
         self._servers.append(bind("probes", probe_application(self._health), config.health.address))
         self._servers.append(bind("metrics", self._metrics_application(), config.metrics.address))
         if config.console.address:
-            sources = Sources(status=self._picture.status, tail=self._pipeline.tail, bundle=self._bundle)
             hosts = frozenset(config.console.allowed_hosts)
-            application = console_application(sources, self._picture.watchers, hosts)
+            application = console_application(self, self._sampler.watchers, hosts)
             self._servers.append(bind("console", application, config.console.address))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -133,7 +137,7 @@ class Sidecar:
                 tasks.create_task(serve_http(server, ended), name=server.name)
             tasks.create_task(self._health.run(ended), name="health")
             tasks.create_task(self._grpc_health.run(ended), name="grpc-health")
-            tasks.create_task(self._picture.run(ended), name="picture")
+            tasks.create_task(self._sampler.run(ended), name="status-sampler")
             await self._run_parts(stop)
             ended.set()
 
@@ -150,7 +154,7 @@ class Sidecar:
             self._exporter = self._make_exporter(own)
             exporting = tasks.create_task(self._exporter.run(parted), name="export")
             tasks.create_task(own.run(parted), name="self-metrics")
-            control = control_application(self._agent.rotate if self._agent else None)
+            control = control_application(self._agent)
             place = control_path(self._config.telemetry.journal_directory)
             tasks.create_task(serve_control(control, place, parted), name="control")
             tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
@@ -161,7 +165,7 @@ class Sidecar:
             parted.set()
             await exporting
             flushed.set()
-        log.info("sidecar.drained", extra={"ledger": ledger_json(self._ledger())})
+        log.info("sidecar.drained", extra={"ledger": msgspec.to_builtins(ledger_section(self._ledger()))})
 
     def _set_listening(self) -> None:
         self._listening = True
@@ -211,11 +215,12 @@ class Sidecar:
             return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
         return await self._page.handle(request)
 
-    def _sample(self) -> Sample | None:
+    def sample(self) -> StatusSample | None:
+        """Take a sample of the running counts, once the journal is open."""
         if not self._opened:
             return None
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
-        return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
+        return StatusSample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
     def _facts(self) -> HealthFacts:
         if self._messenger is not None:
@@ -252,17 +257,19 @@ class Sidecar:
             secrets=self._agent.status() if self._agent else NO_SECRETS,
         )
 
-    def _gather(self, history: History) -> Parts:
-        return Parts(
+    def inputs(self, series: TimeSeries) -> StatusInputs:
+        """Collect what the parts report, for the status document."""
+        return StatusInputs(
             now_ns=self._clock(),
             identity=self._identity,
             conditions=self._health.conditions,
             producers=self._producers(),
             ledger=self._ledger(),
             export=self._export_status(),
-            secrets=secrets_json(self._agent.status() if self._agent else None, self._deeds.document()),
-            journal=asdict(self._pipeline.journal_status()) if self._opened else {},
-            history=history,
+            secrets=self._agent.status() if self._agent else None,
+            actions=self._timeline.latest(),
+            journal=self._pipeline.journal_status() if self._opened else None,
+            series=series,
             panels=self._config.console.panels,
             interval_s=self._config.console.interval_s,
         )
@@ -278,8 +285,17 @@ class Sidecar:
             return ExportStatus(endpoint=self._config.otlp.endpoint, logs=SignalStatus(), metrics=SignalStatus())
         return self._exporter.status()
 
-    async def _bundle(self) -> dict[str, str]:
-        return await bundle(self._config, self._picture.status(), self._recent, self._page)
+    def status(self) -> StatusDocument:
+        """Build the status document of this moment, for the console."""
+        return self._sampler.status()
+
+    def tail(self) -> AsyncIterator[TailEvent]:
+        """Follow the producers' events from now on, for the console."""
+        return self._pipeline.tail()
+
+    async def bundle(self) -> dict[str, str]:
+        """Collect the files of the diagnostics bundle, for the console."""
+        return await bundle_files(self._config, self.status(), self._recent, self._page)
 
 
 def _is_awaited(producer: ProducerStatus) -> bool:

@@ -18,9 +18,8 @@ from pod_runtime.ports import AddressError, parse_address
 from pod_runtime.run import complain, leaves, run
 from sidecar.app import Sidecar
 from sidecar.config import SidecarConfig, read_config
-from sidecar.console.bundle.bundle import redacted
-from sidecar.console.bundle.recent import RecentLog
-from sidecar.console.status.audit_timeline import Deeds
+from sidecar.console.bundle import RecentLog, redacted
+from sidecar.console.status.sampler import AuditTimeline
 from sidecar.secrets.producers import Agent
 
 log = logging.getLogger(__name__)
@@ -58,8 +57,8 @@ async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: Recen
         )
     code = os.EX_OK
     try:
-        deeds = Deeds()
-        sidecar = Sidecar(config, environ, recent, make_agent(config, deeds), deeds)
+        timeline = AuditTimeline()
+        sidecar = Sidecar(config, environ, recent, make_agent(config, timeline), timeline)
         sidecar.bind()
         await sidecar.run(stop)
     except* (AddressError, OSError) as group:
@@ -70,13 +69,13 @@ async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: Recen
     return code
 
 
-def make_agent(config: SidecarConfig, deeds: Deeds) -> Agent | None:
-    """The secrets' agent, None where no secret is configured; it records its actions in `deeds`."""
+def make_agent(config: SidecarConfig, timeline: AuditTimeline) -> Agent | None:
+    """The secrets' agent, None where no secret is configured; it records its actions in `timeline`."""
     if not config.secrets.secrets:
         return None
     from sidecar.secrets.agent import SecretsAgent  # noqa: PLC0415 - hvac takes its time, and may not be wanted
 
-    return SecretsAgent(config.secrets, on_audit=deeds.add)
+    return SecretsAgent(config.secrets, on_audit=timeline.add)
 
 
 def _is_loopback(address: str) -> bool:
