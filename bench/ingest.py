@@ -139,7 +139,8 @@ async def serve(directory: Path, endpoint: str) -> None:
             otlp = OtlpSettings(endpoint=endpoint, metrics=False, max_request_records=RECORDS)
             exporter = OtlpExporter(
                 otlp,
-                source=pipeline,
+                logs=pipeline.log_queue,
+                metrics=pipeline,
                 client=CollectorClient(otlp, clock=time_ns, chance=lambda: 0.5),
                 rejected=RejectedRecords(None, otlp.rejected_bytes),
                 resource={},

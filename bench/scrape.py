@@ -33,8 +33,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pod_runtime.garbage import keep_short
 from sidecar.pipeline import TelemetryPipeline
-from sidecar.prometheus.page import MetricSource, MetricsPage
-from sidecar.telemetry.model import Distribution, Number
+from sidecar.prometheus.page import MetricsPage
+from sidecar.telemetry.model import Distribution, MetricSource, Number
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 

@@ -192,7 +192,8 @@ class Sidecar:
         directory = self._config.telemetry.journal_directory.parent / REJECTED_DIRECTORY
         return OtlpExporter(
             otlp,
-            source=self._pipeline,
+            logs=self._pipeline.log_queue,
+            metrics=self._pipeline,
             client=CollectorClient(otlp, clock=self._clock, chance=random.random, observer=own),
             rejected=RejectedRecords(directory, otlp.rejected_bytes),
             resource=self._resource(),
@@ -248,9 +249,9 @@ class Sidecar:
             producers=self._producers(),
             journal=pipeline.journal_status(),
             ingest=pipeline.ingest_counts(),
-            series=pipeline.series(),
-            overflow=pipeline.overflow(),
-            refused=pipeline.refused_measurements(),
+            series=pipeline.aggregate.series_count(),
+            overflow=pipeline.aggregate.overflow,
+            refused=pipeline.aggregate.refused,
             export=self._export_status(),
             conditions=self._health.conditions,
             process=ProcessUsage.of(self._process),

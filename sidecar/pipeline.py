@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from grpc import aio
 
@@ -34,7 +34,7 @@ from sidecar.journal.journal import EventJournal, JournalStatus
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume, Volume
 from sidecar.metrics.aggregate import Aggregate, SeriesLimits
 from sidecar.metrics.ledger import LedgerCounts, SidecarLedger
-from sidecar.telemetry.model import Position, Snapshot, StoredBatch
+from sidecar.telemetry.model import Snapshot
 from sidecar.telemetry.settings import TelemetrySettings
 
 STOP_GRACE_S = 0.5
@@ -175,6 +175,16 @@ class TelemetryPipeline:
         """Write the state of this moment; `journal_status` has the error of one that failed."""
         await self._checkpoints.write()
 
+    @property
+    def log_queue(self) -> LogQueue:
+        """Log records that wait for export; after `open`."""
+        return self._state.backlog
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """Series of the producers' metrics; after `open`."""
+        return self._state.aggregate
+
     def snapshot(self) -> Snapshot:
         """All metrics at this moment."""
         return self._state.aggregate.snapshot(self._clock())
@@ -202,34 +212,9 @@ class TelemetryPipeline:
             unreadable_records=self._replayed.unreadable,
         )
 
-    def series(self) -> Mapping[str, int]:
-        """Number of series by producer."""
-        return self._state.aggregate.series_count()
-
-    def overflow(self) -> Mapping[tuple[str, str], int]:
-        """Measurements that went to an overflow series, by producer and instrument."""
-        return self._state.aggregate.overflow
-
-    def refused_measurements(self) -> Mapping[tuple[str, str, str], int]:
-        """Measurements that an instrument cannot take, by producer, instrument and reason."""
-        return self._state.aggregate.refused
-
     def ingest_counts(self) -> IngestCounts:
         """Messages that were unknown, malformed or against a rule."""
         return self._ingest.counts
-
-    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
-        """The next batches with log records behind `after`, waiting for one."""
-        return await self._state.backlog.wait_batches(after, max_records)
-
-    @property
-    def log_cursor(self) -> Position:
-        """Position before which all log records are exported, rejected or dropped."""
-        return self._state.backlog.cursor
-
-    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
-        """Move the cursor; the next checkpoint persists it."""
-        self._state.backlog.advance(to, exported=exported, rejected=rejected)
 
     def tail(self) -> AsyncIterator[TailEvent]:
         """Events from now on, as they come, for the console."""

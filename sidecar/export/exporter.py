@@ -63,7 +63,7 @@ from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.export.verdict import ExportFailure
-from sidecar.telemetry.model import Position, Session, Snapshot, StoredBatch
+from sidecar.telemetry.model import MetricSource, Position, Session, Snapshot, StoredBatch
 from sidecar.telemetry.resource import producer_resource
 
 _log = logging.getLogger(__name__)
@@ -76,12 +76,12 @@ _IDLE_S, _LAST_IDLE_S = 0.2, 0.05
 _RESOURCES = 256
 
 
-class ExportSource(Protocol):
-    """The telemetry pipeline as its exporter uses it."""
+class LogSource(Protocol):
+    """The log queue as the exporter uses it."""
 
     @property
-    def log_cursor(self) -> Position:
-        """Start of the first batch that is not exported."""
+    def cursor(self) -> Position:
+        """Position before which all log records are exported, rejected or dropped."""
 
     async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
         """Batches from `after` on, waiting for one; may be fewer than asked for."""
@@ -89,12 +89,9 @@ class ExportSource(Protocol):
     def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
         """Move the cursor: the collector has answered for all records before `to`."""
 
-    def snapshot(self) -> Snapshot:
-        """All metrics at this moment."""
-
 
 class OtlpExporter:
-    """Sends log records and metrics of a source to a collector. `run` until `stop`; it closes the client.
+    """Sends log records and metrics to a collector. `run` until `stop`; it closes the client.
 
     `resource` describes the sidecar; `clock` gives nanoseconds since the epoch.
     """
@@ -103,14 +100,16 @@ class OtlpExporter:
         self,
         settings: OtlpSettings,
         *,
-        source: ExportSource,
+        logs: LogSource,
+        metrics: MetricSource,
         client: CollectorClient,
         rejected: RejectedRecords,
         resource: Mapping[str, str],
         clock: Callable[[], int],
     ) -> None:
         self._settings = settings
-        self._source = source
+        self._queue = logs
+        self._source = metrics
         self._client = client
         self._rejected = rejected
         self._resource = resource
@@ -159,7 +158,7 @@ class OtlpExporter:
 
     async def _read_logs(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         """Read the log queue in order, and begin a request for each export batch."""
-        after = self._source.log_cursor
+        after = self._queue.cursor
         while True:
             batches = await self._next(after, _LAST_IDLE_S if stop.is_set() else _IDLE_S)
             if not batches:
@@ -180,7 +179,7 @@ class OtlpExporter:
     async def _next(self, after: Position, idle_s: float) -> Sequence[StoredBatch]:
         try:
             async with asyncio.timeout(idle_s):
-                return await self._source.wait_batches(after, self._settings.max_request_records)
+                return await self._queue.wait_batches(after, self._settings.max_request_records)
         except TimeoutError:
             return ()
 
@@ -254,7 +253,7 @@ class OtlpExporter:
             self._logs.status.rejected.update(rejected)
             end = settled[-1].end
             if end is not None:
-                self._source.advance(end, exported=exported, rejected=dict(rejected))
+                self._queue.advance(end, exported=exported, rejected=dict(rejected))
 
     def _settled(self) -> int:
         """Number of batches, from the oldest on, that are done and end with a stored batch; 0 for none."""

@@ -14,18 +14,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from sidecar.prometheus.names import MetricNames
 from sidecar.prometheus.render import Exposition, Format, negotiate
-from sidecar.telemetry.model import Snapshot
+from sidecar.telemetry.model import MetricSource
 
 _EOF = b"# EOF\n"
 # zlib's number for gzip (RFC 1952) with the largest window: https://zlib.net/manual.html#Advanced
 _GZIP_WINDOW = 31
-
-
-class MetricSource(Protocol):
-    """Source of the producers' metrics."""
-
-    def snapshot(self) -> Snapshot:
-        """All metrics at this moment."""
 
 
 class OwnMetrics(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -155,3 +155,10 @@ class Snapshot:
 
     time_ns: int
     producers: tuple[ProducerMetrics, ...] = field(default=())
+
+
+class MetricSource(Protocol):
+    """Source of snapshots: the telemetry pipeline."""
+
+    def snapshot(self) -> Snapshot:
+        """All metrics at this moment."""

@@ -65,7 +65,7 @@ async def export(endpoint: str) -> None:
     otlp = OtlpSettings(endpoint=endpoint, namespace="every", drain_s=30.0, metrics=False)
     resource = {"service.name": "sidecar", "service.instance.id": "i1"}
     await exporter_over(journal, otlp, resource=resource, clock=time.time_ns).run(stop)
-    assert journal.log_cursor == Position(1, 10)
+    assert journal.cursor == Position(1, 10)
 
 
 async def test_every_declared_event_is_stored_whole_under_the_strict_mapping(tmp_path: Path) -> None:

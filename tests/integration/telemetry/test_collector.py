@@ -47,9 +47,9 @@ def pipe(search: Engine, tmp_path: Path) -> Iterator[Collector]:
 
 def exporter(journal: MemoryJournal, endpoint: str, namespace: str, **changes: Any) -> OtlpExporter:
     limits = {"backoff_base_s": 0.02, "backoff_cap_s": 0.2, "linger_s": 0.02, "drain_s": 30.0, "metrics": False}
-    journal.metrics = lambda: snapshot(broker=[counter(), histogram()])
+    shown = snapshot(broker=[counter(), histogram()])
     otlp = OtlpSettings(endpoint=endpoint, namespace=namespace, **{**limits, **changes})
-    return exporter_over(journal, otlp, resource=RESOURCE, clock=time.time_ns)
+    return exporter_over(journal, otlp, resource=RESOURCE, clock=time.time_ns, metrics=lambda: shown)
 
 
 @contextmanager
@@ -64,7 +64,7 @@ async def send(batches: Sequence[StoredBatch], endpoint: str, namespace: str) ->
     journal = MemoryJournal(list(batches))
     with stopped_at_once() as stop:
         await exporter(journal, endpoint, namespace).run(stop)
-    assert journal.log_cursor == batches[-1].end
+    assert journal.cursor == batches[-1].end
     return journal
 
 

@@ -85,7 +85,6 @@ async def running(place: Path) -> AsyncIterator[Tier]:
 
 
 def instance(number: int, journal: MemoryJournal, tier: Tier) -> OtlpExporter:
-    journal.metrics = lambda: snapshot(broker=[counter()])
     return exporter_over(
         journal,
         OtlpSettings(
@@ -99,6 +98,7 @@ def instance(number: int, journal: MemoryJournal, tier: Tier) -> OtlpExporter:
         ),
         resource={"service.name": "sidecar", "service.instance.id": INSTANCES[number]},
         clock=time.time_ns,
+        metrics=lambda: snapshot(broker=[counter()]),
     )
 
 

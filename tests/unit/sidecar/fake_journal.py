@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.export.client import CollectorClient
-from sidecar.export.exporter import ExportSource, OtlpExporter
+from sidecar.export.exporter import LogSource, OtlpExporter
 from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, Snapshot, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
+from tests.unit.sidecar.snapshots import FakeMetrics
 
 ORDER = EventType(
     event_id=1,
@@ -48,18 +49,14 @@ def silence(first: int, *, end: int) -> StoredBatch:
 
 @dataclass
 class MemoryJournal:
-    """Batches in order; `advances` are the cursors that the exporter set. `metrics` makes its snapshots."""
+    """Batches in order; `advances` are the cursors that the exporter set."""
 
     batches: list[StoredBatch] = field(default_factory=list)
-    metrics: Callable[[], Snapshot] = lambda: Snapshot(time_ns=10**18)
-    log_cursor: Position = Position()
+    cursor: Position = Position()
     advances: list[Position] = field(default_factory=list)
     exported: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def snapshot(self) -> Snapshot:
-        return self.metrics()
 
     def put(self, *batches: StoredBatch) -> None:
         self.batches.extend(batches)
@@ -77,26 +74,28 @@ class MemoryJournal:
             await self._more.wait()
 
     def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
-        assert to > self.log_cursor
-        self.log_cursor = to
+        assert to > self.cursor
+        self.cursor = to
         self.advances.append(to)
         self.exported += exported
         self.rejected.update(rejected)
 
 
 def exporter_over(
-    source: ExportSource,
+    logs: LogSource,
     otlp: OtlpSettings,
     *,
     resource: Mapping[str, str],
     clock: Callable[[], int],
+    metrics: Callable[[], Snapshot] = lambda: Snapshot(time_ns=10**18),
     chance: Callable[[], float] = lambda: 0.5,
     rejected_directory: Path | None = None,
 ) -> OtlpExporter:
     """An exporter with its client; refused records are kept where a directory is given."""
     return OtlpExporter(
         otlp,
-        source=source,
+        logs=logs,
+        metrics=FakeMetrics(metrics),
         client=CollectorClient(otlp, clock=clock, chance=chance),
         rejected=RejectedRecords(rejected_directory, otlp.rejected_bytes),
         resource=resource,

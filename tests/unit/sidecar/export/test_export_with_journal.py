@@ -22,7 +22,7 @@ from tests.unit.sidecar.test_pipeline import running as journal_running
 def exporter(pipeline: TelemetryPipeline, endpoint: str, **changes: Any) -> OtlpExporter:
     quick = {"backoff_base_s": 0.001, "backoff_cap_s": 0.01, "linger_s": 0.0, "metrics": False, "drain_s": 5.0}
     return exporter_over(
-        pipeline,
+        pipeline.log_queue,
         OtlpSettings(endpoint=endpoint, **{**quick, **changes}),
         resource={"service.name": "sidecar"},
         clock=lambda: 1,

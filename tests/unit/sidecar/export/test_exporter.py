@@ -49,9 +49,9 @@ def counted(value: int, time_ns: int = NOW) -> Snapshot:
     )
 
 
-def exporter(journal: MemoryJournal, otlp: OtlpSettings, rejected_directory: Path | None = None) -> OtlpExporter:
+def exporter(journal: MemoryJournal, otlp: OtlpSettings, **changes: Any) -> OtlpExporter:
     resource = {"service.name": "sidecar", "service.instance.id": "i1", "k8s.pod.name": "p"}
-    return exporter_over(journal, otlp, resource=resource, clock=lambda: NOW, rejected_directory=rejected_directory)
+    return exporter_over(journal, otlp, resource=resource, clock=lambda: NOW, **changes)
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ async def test_every_record_arrives_and_the_cursor_follows() -> None:
     async with OtlpReceiver() as receiver:
         await drained(exporter(journal, settings(receiver.endpoint)))
     assert [record["attributes"]["order_id"] for record in receiver.records] == ["1", "2", "3", "5", "6"]
-    assert journal.log_cursor == Position(1, 30)
+    assert journal.cursor == Position(1, 30)
     assert (journal.exported, dict(journal.rejected)) == (5, {})
 
 
@@ -99,7 +99,7 @@ async def test_records_that_come_while_it_runs_are_sent() -> None:
         await receiver.wait_records(2)
         journal.put(orders(3, 2, end=20))
         await receiver.wait_records(4)
-    assert journal.log_cursor == Position(1, 20)
+    assert journal.cursor == Position(1, 20)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_a_poison_record_ends_alone_counted_and_kept_aside(tmp_path: Path)
     }
     assert receiver.duplicates == 0
     assert (journal.exported, dict(journal.rejected)) == (24, {"invalid_argument": 1})
-    assert journal.log_cursor == Position(1, 20)
+    assert journal.cursor == Position(1, 20)
     kept = [json.loads(line) for line in (tmp_path / "rejected-logs.jsonl").read_text().splitlines()]
     assert [(line["reason"], line["record"]["event_name"]) for line in kept] == [
         ("invalid_argument", "broker.order.transition")
@@ -272,7 +272,7 @@ async def test_metrics_are_pushed_each_interval_and_at_the_end() -> None:
     values = iter(range(1, 100))
     async with OtlpReceiver() as receiver:
         otlp = settings(receiver.endpoint, metrics=True, logs=False, metrics_interval_s=0.1)
-        it = exporter(MemoryJournal(metrics=lambda: counted(next(values))), otlp)
+        it = exporter(MemoryJournal(), otlp, metrics=lambda: counted(next(values)))
         async with running(it):
             await receiver.wait_metrics(2)
     [(key, point)] = receiver.metrics.items()
@@ -286,7 +286,7 @@ async def test_differences_survive_a_collector_that_was_away_for_some_intervals(
     values = iter([5, 7, 12, *[20] * 100])
     async with OtlpReceiver(always=Fault(code=grpc.StatusCode.UNAVAILABLE)) as receiver:
         otlp = settings(receiver.endpoint, metrics=True, logs=False, metrics_interval_s=0.1, temporality="delta")
-        async with running(exporter(MemoryJournal(metrics=lambda: counted(next(values))), otlp)):
+        async with running(exporter(MemoryJournal(), otlp, metrics=lambda: counted(next(values)))):
             await asyncio.sleep(0.35)
             receiver.always = Fault()
             await receiver.wait_metrics(3)
