@@ -76,6 +76,7 @@ def restore(state: TelemetryState, journal: EventJournal, checkpoint: Checkpoint
     Raises:
         OSError: the journal cannot be read.
     """
+    # Segments were lost: new records must stand behind the checkpoint, or the next replay would skip them.
     if checkpoint.position.segment >= journal.end.segment:
         journal.skip_to(checkpoint.position.segment + 1)
     state.restore(checkpoint)
@@ -116,6 +117,7 @@ def _apply_again(
             kind = context.types[entry.event_id]
             aggregate.define(stream, context.session, kind, recovery=context.hello.recovery)
         case pb.Hello(), StreamContext() if new:
+            # No time in the record: a session without an event is the first to be forgotten.
             state.session(context.session, entry.first_sequence, 0)
         case SessionMark.BEGIN, StreamContext() if new:
             aggregate.begin(context.session)
