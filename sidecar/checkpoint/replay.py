@@ -48,14 +48,7 @@ from dataclasses import dataclass
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.state import TelemetryState
 from sidecar.journal.journal import EventJournal
-from sidecar.journal.segment import (
-    BatchEntry,
-    SegmentEntry,
-    SeriesExpiry,
-    SessionLost,
-    SessionMark,
-    StreamContext,
-)
+from sidecar.journal.segment import BatchEntry, SegmentEntry, SeriesExpiry, SessionLost, SessionMark, StreamContext
 from sidecar.telemetry.model import Position, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 

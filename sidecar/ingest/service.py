@@ -24,15 +24,7 @@ from grpc import aio
 
 from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
 from sidecar.ingest.producers import Producers
-from sidecar.ingest.protocol import (
-    TABLE,
-    UNKNOWN,
-    BrokenRule,
-    StreamRefusedError,
-    StreamState,
-    batch_bytes,
-    refuse,
-)
+from sidecar.ingest.protocol import TABLE, UNKNOWN, BrokenRule, StreamRefusedError, StreamState, batch_bytes, refuse
 from sidecar.ingest.validate import PROTOCOL_VERSION
 from sidecar.journal.group_commit import GroupCommit
 from sidecar.journal.journal import JournalHealth

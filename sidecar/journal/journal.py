@@ -59,7 +59,6 @@ from sidecar.journal.segment import (
     SUFFIX,
     SegmentReader,
     SegmentRepair,
-    UnknownVersionError,
     header,
     repair,
     segment_name,
@@ -231,7 +230,7 @@ class EventJournal:
         try:
             # Only the last segment of the process before may end in a write that a crash tore.
             repaired = repair(data, last=segment == self._before)
-        except (FormatError, UnknownVersionError):
+        except FormatError:
             repaired = SegmentRepair(b"", len(data), 0)
         self._checked.add(segment)
         return SegmentReader(self._store_repaired(segment, data, repaired))

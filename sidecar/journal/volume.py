@@ -18,7 +18,7 @@ class JournalInUseError(OSError):
 
 
 class Volume(Protocol):
-    """A flat set of files. One of them is appended to at a time; `sync` alone may run in another thread."""
+    """A flat set of files. One of them is appended to at a time; `sync` and `replace` may run in a thread."""
 
     def sizes(self) -> dict[str, int]:
         """Names of all files in alphabetical order, and their bytes."""

@@ -289,7 +289,7 @@ class Aggregate:
         )
 
     def live_sessions(self) -> list[tuple[str, str]]:
-        """ProducerInstruments and session of every session that owns gauges."""
+        """Producer and session of every session that owns gauges."""
         return [(producer_id, item.session_id) for producer_id, item in self._producers.items() if item.session_id]
 
     def series_count(self) -> dict[str, int]:
