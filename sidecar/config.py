@@ -9,7 +9,6 @@ from typing import Any
 
 from pod_runtime.config import ConfigError, load, setting
 from pod_runtime.ports import parse_address
-from sidecar.console.settings import ConsoleSettings
 from sidecar.export.settings import OtlpSettings, standard_settings
 from sidecar.health.settings import HealthSettings
 from sidecar.secrets.settings import SecretsSettings
@@ -33,35 +32,80 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
-    """Section `log`: the sidecar's own log, JSON lines on standard output."""
+class PanelSettings:
+    """One figure of the console, made from one instrument."""
 
-    level: str = setting("INFO", choices=LEVELS, doc="least severity that is written")
+    title: str = setting(doc="title of the figure")
+    instrument: str = setting(doc="name of the instrument as declared by the producer, for example broker.orders")
+    show: str = setting(
+        "rate",
+        choices=("rate", "latency", "states", "value"),
+        doc="rate: a counter's speed; latency: a histogram's p50 and p99; states: totals by `by`; value: a gauge",
+    )
+    by: str = setting("", doc="label by whose values the figure is split; empty: one figure")
+
+
+BROKER_PANELS = (
+    PanelSettings(title="Orders by state", instrument="broker.orders", show="states", by="status"),
+    PanelSettings(title="Order latency", instrument="broker.order.duration", show="latency"),
+    PanelSettings(title="Venue latency", instrument="broker.api.request.duration", show="latency"),
+    PanelSettings(title="Venue errors", instrument="broker.api.errors", show="rate"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class ConsoleSettings:
+    """Section `console`: the status page, read-only."""
+
+    address: str = setting(
+        "127.0.0.1:8090", doc="host:port; on loopback, because the page has no login; empty: no console"
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        ("localhost", "127.0.0.1", "[::1]"),
+        doc="names in the Host header that the console answers; it refuses others, against DNS rebinding",
+    )
+    interval_s: float = setting(
+        1.0, minimum=0.1, maximum=60, doc="seconds between two points of the page's time series"
+    )
+    history_s: float = setting(300.0, minimum=10, maximum=3600, doc="seconds that the time series reach back")
+    max_watchers: int = setting(8, minimum=1, maximum=100, doc="most pages and tails open at once; one more gets 503")
+    panels: tuple[PanelSettings, ...] = setting(BROKER_PANELS, doc="figures of the producer's instruments")
+
+    def __post_init__(self) -> None:
+        if self.address:
+            parse_address(self.address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarLogSettings:
+    """Section `log`: the sidecar's own log, JSON lines on standard output."""
+
+    level: str = setting("INFO", choices=LEVELS, doc="lowest severity that is written")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarConfig:
     """The sidecar's configuration."""
 
-    telemetry: TelemetrySettings = setting(doc="what is taken from producers, and how it is kept")
-    otlp: OtlpSettings = setting(doc="where metrics and logs go")
-    secrets: SecretsSettings = setting(doc="where secrets come from, and where they are published")
+    telemetry: TelemetrySettings = setting(doc="intake of events from producers, and their journal")
+    otlp: OtlpSettings = setting(doc="export of metrics and logs to a collector")
+    secrets: SecretsSettings = setting(doc="source of the secrets, and their publication")
     health: HealthSettings = setting(doc="probes")
     metrics: MetricsSettings = setting(doc="the page that Prometheus scrapes")
     console: ConsoleSettings = setting(doc="the status page")
-    log: LogSettings = setting(doc="the sidecar's own log")
+    log: SidecarLogSettings = setting(doc="the sidecar's own log")
 
 
-def read_config(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration of this process.
+def read_config(path: Path | None, environ: Mapping[str, str]) -> SidecarConfig:
+    """Read the configuration of this process.
 
     Raises:
-        ConfigError: with every fault of file and environment.
+        ConfigError: faults of file and environment, all at once.
     """
     faults: list[str] = []
     beneath = {"otlp": _standard_otlp(environ, faults), "secrets": _standard_vault(environ)}
     try:
-        config = load(Config, path=path, environ=environ, prefix=PREFIX, beneath=beneath)
+        config = load(SidecarConfig, path=path, environ=environ, prefix=PREFIX, beneath=beneath)
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from error
     if faults:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sidecar.checkpoint.format import Checkpoint
-from sidecar.export.log_queue import Backlog
+from sidecar.export.log_queue import LogQueue
 from sidecar.metrics.aggregate import Aggregate
 from sidecar.metrics.ledger import LedgerCounts
 from sidecar.telemetry.model import Position, Session, StoredBatch
@@ -27,7 +27,7 @@ class SessionState:
 class TelemetryState:
     """Everything that a checkpoint holds. One event loop only."""
 
-    def __init__(self, aggregate: Aggregate, backlog: Backlog, counts: LedgerCounts) -> None:
+    def __init__(self, aggregate: Aggregate, backlog: LogQueue, counts: LedgerCounts) -> None:
         self.aggregate = aggregate
         self.backlog = backlog
         self.counts = counts

@@ -23,7 +23,7 @@ from tests.integration.telemetry.servers import (
     engine,
     fetch,
 )
-from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, orders
+from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, exporter_over, orders
 from tests.unit.sidecar.snapshots import counter, histogram, snapshot
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
@@ -47,14 +47,9 @@ def pipe(search: Engine, tmp_path: Path) -> Iterator[Collector]:
 
 def exporter(journal: MemoryJournal, endpoint: str, namespace: str, **changes: Any) -> OtlpExporter:
     limits = {"backoff_base_s": 0.02, "backoff_cap_s": 0.2, "linger_s": 0.02, "drain_s": 30.0, "metrics": False}
-    return OtlpExporter(
-        OtlpSettings(endpoint=endpoint, namespace=namespace, **{**limits, **changes}),
-        logs=journal,
-        snapshot=lambda: snapshot(broker=[counter(), histogram()]),
-        resource=RESOURCE,
-        clock=time.time_ns,
-        chance=lambda: 0.5,
-    )
+    shown = snapshot(broker=[counter(), histogram()])
+    otlp = OtlpSettings(endpoint=endpoint, namespace=namespace, **{**limits, **changes})
+    return exporter_over(journal, otlp, resource=RESOURCE, clock=time.time_ns, metrics=lambda: shown)
 
 
 @contextmanager
@@ -69,7 +64,7 @@ async def send(batches: Sequence[StoredBatch], endpoint: str, namespace: str) ->
     journal = MemoryJournal(list(batches))
     with stopped_at_once() as stop:
         await exporter(journal, endpoint, namespace).run(stop)
-    assert journal.log_cursor == batches[-1].end
+    assert journal.cursor == batches[-1].end
     return journal
 
 

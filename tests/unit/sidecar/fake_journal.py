@@ -1,14 +1,20 @@
-"""A journal in memory, and the batches that tests put into it."""
+"""A journal in memory, batches that tests put into it, and an exporter over it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, StoredBatch
+from sidecar.export.client import CollectorClient
+from sidecar.export.exporter import LogSource, OtlpExporter
+from sidecar.export.rejected import RejectedRecords
+from sidecar.export.settings import OtlpSettings
+from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, Snapshot, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
+from tests.unit.sidecar.snapshots import FakeMetrics
 
 ORDER = EventType(
     event_id=1,
@@ -43,10 +49,10 @@ def silence(first: int, *, end: int) -> StoredBatch:
 
 @dataclass
 class MemoryJournal:
-    """Batches in order; `advances` is what the exporter said of them."""
+    """Batches in order; `advances` are the cursors that the exporter set."""
 
     batches: list[StoredBatch] = field(default_factory=list)
-    log_cursor: Position = Position()
+    cursor: Position = Position()
     advances: list[Position] = field(default_factory=list)
     exported: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -68,8 +74,30 @@ class MemoryJournal:
             await self._more.wait()
 
     def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
-        assert to > self.log_cursor
-        self.log_cursor = to
+        assert to > self.cursor
+        self.cursor = to
         self.advances.append(to)
         self.exported += exported
         self.rejected.update(rejected)
+
+
+def exporter_over(
+    logs: LogSource,
+    otlp: OtlpSettings,
+    *,
+    resource: Mapping[str, str],
+    clock: Callable[[], int],
+    metrics: Callable[[], Snapshot] = lambda: Snapshot(time_ns=10**18),
+    chance: Callable[[], float] = lambda: 0.5,
+    rejected_directory: Path | None = None,
+) -> OtlpExporter:
+    """An exporter with its client; refused records are kept where a directory is given."""
+    return OtlpExporter(
+        otlp,
+        logs=logs,
+        metrics=FakeMetrics(metrics),
+        client=CollectorClient(otlp, clock=clock, chance=chance),
+        rejected=RejectedRecords(rejected_directory, otlp.rejected_bytes),
+        resource=resource,
+        clock=clock,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
@@ -20,6 +21,16 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 NOW = 1_700_000_000_000_000_000
 START = NOW - 60_000_000_000
 TRACE = Exemplar(0.25, NOW - 1_000_000_000, bytes(range(16)), bytes(range(8)))
+
+
+@dataclass
+class FakeMetrics:
+    """Metrics of producers, as a test makes them."""
+
+    make: Callable[[], Snapshot]
+
+    def snapshot(self) -> Snapshot:
+        return self.make()
 
 
 def family(name: str, kind: int, unit: str, points: Sequence[Number | Distribution], **more: object) -> Family:

@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.checkpoint import format as checkpoints
 from sidecar.checkpoint.replay import restore
 from sidecar.checkpoint.state import TelemetryState
-from sidecar.export.log_queue import Backlog
+from sidecar.export.log_queue import LogQueue
 from sidecar.ingest.accept import Intake, OpenStream
 from sidecar.ingest.tail import Tail
 from sidecar.journal.journal import EventJournal
@@ -49,7 +49,7 @@ class Core:
         self.counts = LedgerCounts()
         self.aggregate = Aggregate(SeriesLimits(instrument=3))
         self.journal = EventJournal(self.volume, segment_bytes=self.segment_bytes)
-        self.backlog = Backlog(self.journal, self.counts.logs, memory_bytes=4000)
+        self.backlog = LogQueue(self.journal, self.counts.logs, memory_bytes=4000)
         self.held = TelemetryState(self.aggregate, self.backlog, self.counts)
         self.intake = Intake(self.journal, self.held, TelemetrySettings(max_string_bytes=64), Tail())
         try:

@@ -5,7 +5,8 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.export.log_queue import Backlog
+from sidecar.export.log_queue import LogQueue
+from sidecar.journal.retention import JOURNAL_FULL
 from sidecar.telemetry.model import Position
 from tests.unit.sidecar.telemetry_core import Core
 
@@ -72,7 +73,7 @@ def test_what_the_exporter_has_in_hand_is_not_dropped() -> None:
     core.send("a", "s1", 4, 1)
     core.send("a", "s1", 4, 5)
     (taken,) = core.backlog.batches(Position(), 1)
-    dropped = core.backlog.drop(core.journal.end.segment)
+    dropped = core.backlog.drop(core.journal.end.segment, JOURNAL_FULL)
     assert dropped == {"order.transition": log_events_of(5, 4)}
     core.backlog.advance(taken.end, exported=log_events_of(1, 4), rejected={})
     assert core.backlog.queued == 0
@@ -110,7 +111,7 @@ async def test_a_batch_without_log_records_wakes_nobody() -> None:
 
 def test_a_backlog_that_holds_nothing_in_memory_reads_on_where_it_was() -> None:
     core = Core()
-    backlog: Backlog = core.backlog
+    backlog: LogQueue = core.backlog
     backlog._memory_bytes = 0
     for first in range(1, 40, 4):
         core.send("a", "s1", 4, first)

@@ -8,7 +8,7 @@ import pytest
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.journal import retention
-from sidecar.journal.retention import Retention
+from sidecar.journal.retention import JOURNAL_FULL, Retention
 from sidecar.telemetry.model import Position
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
@@ -85,7 +85,7 @@ async def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
     segment = core.journal.end.segment
     core.send("a", "s1", 4, 45)
     await full.retention.rescue(segment)
-    assert core.backlog.drop(segment) == {"chatter": 40}
+    assert core.backlog.drop(segment, JOURNAL_FULL) == {"chatter": 40}
     assert core.counts.ledger(core.backlog.queued).balanced
     core.checkpoint()
     core.journal.release(segment + 1)
@@ -110,7 +110,7 @@ async def test_records_exported_during_the_search_are_not_rescued(monkeypatch: p
         await asyncio.sleep(0)
         (taken,) = core.backlog.batches(Position(), 1)
     core.backlog.advance(taken.end, exported=44, rejected={})
-    assert core.backlog.drop(segment) == {}
+    assert core.backlog.drop(segment, JOURNAL_FULL) == {}
     assert core.counts.ledger(core.backlog.queued).balanced
     assert core.backlog.queued == 0
 
@@ -122,7 +122,7 @@ async def test_a_segment_of_hardly_anything_but_reserved_types_goes_whole() -> N
     segment = core.journal.end.segment
     core.send("a", "s1", 9, 301)
     await full.retention.rescue(segment)
-    assert core.backlog.drop(segment) == {"order.transition": 200}
+    assert core.backlog.drop(segment, JOURNAL_FULL) == {"order.transition": 200}
 
 
 def chatter_define() -> pb.Define:

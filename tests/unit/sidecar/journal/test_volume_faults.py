@@ -13,8 +13,8 @@ import pytest
 from pod_runtime.framing import HEADER_BYTES
 from sidecar.checkpoint.format import Checkpoint, encode
 from sidecar.journal.volume import MemoryVolume
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
-from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, order_define, sample_define, samples
 from tests.unit.sidecar.sick_volume import SickVolume
@@ -100,7 +100,7 @@ async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric
         assert ledger.balanced
         assert set(ledger.logs.dropped) == {("journal_full", "order.transition")}
         assert ledger.events.counted == sent
-        (taken, *_) = await pipeline.wait_batches(pipeline.log_cursor, 1)
+        (taken, *_) = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 1)
         assert taken.batch.first_sequence > 1
     again = TelemetryPipeline(small(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
     await again.open()

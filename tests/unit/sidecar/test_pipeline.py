@@ -12,8 +12,8 @@ from grpc import aio
 
 from sidecar.ingest.server import SocketError
 from sidecar.journal.volume import JournalInUseError
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
-from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import (
@@ -99,10 +99,10 @@ async def test_log_records_come_in_order_and_leave_when_exported(tmp_path: Path)
         for first in (1, 3, 5):
             client.send(batch=batch(first, filled(2, first)))
         await client.acknowledged(6)
-        taken = await pipeline.wait_batches(pipeline.log_cursor, 4)
+        taken = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 4)
         assert [stored.batch.first_sequence for stored in taken] == [1, 3]
-        pipeline.advance(taken[-1].end, exported=3, rejected={"too_old": 1})
-        rest = await pipeline.wait_batches(pipeline.log_cursor, 4)
+        pipeline.log_queue.advance(taken[-1].end, exported=3, rejected={"too_old": 1})
+        rest = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 4)
         assert [stored.batch.first_sequence for stored in rest] == [5]
         logs = pipeline.ledger().logs
         assert (logs.exported, dict(logs.rejected), logs.queued) == (3, {"too_old": 1}, 2)
@@ -116,10 +116,10 @@ async def test_what_was_not_exported_is_read_from_the_journal_after_a_restart(tm
         client.send(batch=batch(1, filled(2)))
         client.send(batch=batch(3, filled(2)))
         await client.acknowledged(4)
-        taken = await pipeline.wait_batches(Position(), 1)
-        pipeline.advance(taken[-1].end, exported=2, rejected={})
+        taken = await pipeline.log_queue.wait_batches(Position(), 1)
+        pipeline.log_queue.advance(taken[-1].end, exported=2, rejected={})
     async with running(tmp_path, memory_bytes=0) as pipeline:
-        taken = await pipeline.wait_batches(pipeline.log_cursor, 100)
+        taken = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 100)
         assert [stored.batch.first_sequence for stored in taken] == [3]
         assert taken[0].types[1].name == "order.transition"
         assert pipeline.ledger().logs.queued == 2
