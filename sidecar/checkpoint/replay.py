@@ -48,14 +48,7 @@ from dataclasses import dataclass
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.state import TelemetryState
 from sidecar.journal.journal import EventJournal
-from sidecar.journal.segment import (
-    BatchEntry,
-    SegmentEntry,
-    SeriesExpiry,
-    SessionLost,
-    SessionMark,
-    StreamContext,
-)
+from sidecar.journal.segment import BatchEntry, SegmentEntry, SeriesExpiry, SessionLost, SessionMark, StreamContext
 from sidecar.telemetry.model import Position, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -76,6 +69,7 @@ def restore(state: TelemetryState, journal: EventJournal, checkpoint: Checkpoint
     Raises:
         OSError: the journal cannot be read.
     """
+    # Segments were lost: new records must stand behind the checkpoint, or the next replay would skip them.
     if checkpoint.position.segment >= journal.end.segment:
         journal.skip_to(checkpoint.position.segment + 1)
     state.restore(checkpoint)
@@ -116,6 +110,7 @@ def _apply_again(
             kind = context.types[entry.event_id]
             aggregate.define(stream, context.session, kind, recovery=context.hello.recovery)
         case pb.Hello(), StreamContext() if new:
+            # No time in the record: a session without an event is the first to be forgotten.
             state.session(context.session, entry.first_sequence, 0)
         case SessionMark.BEGIN, StreamContext() if new:
             aggregate.begin(context.session)

@@ -37,6 +37,7 @@ class TelemetryState:
     def session(self, session: Session, first_sequence: int, now_ns: int) -> SessionState:
         """State of a session, created if there is none. Events below `first_sequence` will never be sent."""
         state = self.sessions.setdefault((session.producer_id, session.session_id), SessionState())
+        # Never lower: a producer that missed acknowledgements begins below what was taken.
         state.durable_through = max(state.durable_through, first_sequence - 1)
         state.touched_ns = max(state.touched_ns, now_ns)
         return state
@@ -62,6 +63,8 @@ class TelemetryState:
         self.sessions = {
             key: state
             for place, (key, state) in enumerate(latest)
+            # A forgotten session that sends again would have its events counted twice: so only long after its last
+            # event.
             if key in connected or (place < most and state.touched_ns >= before_ns)
         }
 

@@ -81,7 +81,9 @@ class Intake:
         if fault is not None:
             raise StreamFaultError(fault)
         session = session_of(hello)
+        # Never used twice, over restarts too: journal records name their stream by it.
         number = self._state.next_stream
+        # Kept as bytes for every segment that this stream will write to.
         declarations = Declarations(hello.SerializeToString(deterministic=True))
         if not hello.recovery:
             self._journal.append([stream_payload(SessionMark.BEGIN.value, number)], number, declarations)
@@ -101,6 +103,7 @@ class Intake:
         raw = define.SerializeToString(deterministic=True)
         declarations = stream.declarations
         known = declarations.defines.get(define.event_id)
+        # The same definition again, byte for byte: a producer may repeat its types after a reconnect.
         if known == raw:
             return []
         faults = check_define(define, self._settings)
@@ -111,12 +114,14 @@ class Intake:
             text = f"a stream has at most {self._settings.max_event_types} types"
             faults = [ContractFault("too_many_event_types", text)]
         if faults:
+            # Remembered, so that batches of the type are rejected with its reason and not as unknown.
             stream.refused_types.setdefault(define.event_id, faults[0].reason)
             return [_refusal(fault, define.name) for fault in faults]
         declarations.defines[define.event_id] = raw
         try:
             self._journal.append([], stream.number, declarations, [define.event_id])
         except OSError:
+            # Else the repeat would look like one that is known already, and would never be written.
             del declarations.defines[define.event_id]
             raise
         kind = event_type(define)
@@ -146,17 +151,19 @@ class Intake:
             counts.received += batch.count
             counts.duplicate += batch.count
             return []
+        # The missing events would never come: a stream is in order, so the producer must start again at `durable`.
         if batch.first_sequence > durable + 1:
             gap = f"batch begins at {batch.first_sequence}, the next event of the session is {durable + 1}"
             raise StreamFaultError(ContractFault("sequence_gap", gap))
-        clean, rejections = self._valid_part(stream, batch, durable + 1 - batch.first_sequence)
+        clean, rejections, cut = self._valid_part(stream, batch, durable + 1 - batch.first_sequence)
         if clean is not batch or rejections:
             raw = clean.SerializeToString()
         events = [group.event_id for group in clean.groups]
         refused = pb.Ack(rejected=rejections).SerializeToString() if rejections else b""
         payload = batch_payload(stream.number, now_ns, refused, raw)
         end = self._journal.append([payload], stream.number, stream.declarations, events)
-        # Counted only now: a batch that the volume rejected is tried again, and would count its duplicates twice.
+        # Counted only now: a batch that the volume rejected is tried again, and would be counted at each try.
+        self.cut_strings += cut
         duplicates = batch.count - clean.count
         counts.received += duplicates
         counts.duplicate += duplicates
@@ -165,21 +172,21 @@ class Intake:
         self._tail.add(stored)
         return rejections
 
-    def _valid_part(self, stream: OpenStream, batch: pb.Batch, taken: int) -> tuple[pb.Batch, list[pb.Rejection]]:
-        """Split a batch: its part without the first `taken` events and without invalid groups; their rejections."""
+    def _valid_part(
+        self, stream: OpenStream, batch: pb.Batch, taken: int
+    ) -> tuple[pb.Batch, list[pb.Rejection], int]:
+        """A batch without its first `taken` events and its invalid groups; their rejections; strings cut."""
         fault = validate.check_cover(batch)
         if fault is not None:
             # Without valid offsets no event's group is known: all that is new of the batch is rejected.
             first, count = batch.first_sequence + taken, batch.count - taken
-            return pb.Batch(first_sequence=first, count=count), [_rejection(fault, first, count)]
-        changed, valid, rejections = False, [], []
+            return pb.Batch(first_sequence=first, count=count), [_rejection(fault, first, count)], 0
+        cut, valid, rejections = 0, [], []
         for group in batch.groups:
             kind = stream.types.get(group.event_id)
             fault = _unknown(stream, group.event_id) if kind is None else validate.check_group(group, kind)
             if fault is None:
-                cut = validate.cut_strings(group, self._settings.max_string_bytes)
-                self.cut_strings += cut
-                changed |= cut > 0
+                cut += validate.cut_strings(group, self._settings.max_string_bytes)
                 valid.append(group)
             else:
                 places = [place for place in group.offsets or range(batch.count) if place >= taken]
@@ -187,9 +194,9 @@ class Intake:
                     rejections.append(_rejection(fault, batch.first_sequence + places[0], len(places)))
         if taken or len(valid) < len(batch.groups):
             kept = pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=valid)
-            return trimmed(kept, taken), rejections
+            return trimmed(kept, taken), rejections, cut
         # A new object says that the bytes changed; so what the journal holds is what was applied.
-        return (pb.Batch.FromString(batch.SerializeToString()), []) if changed else (batch, [])
+        return (pb.Batch.FromString(batch.SerializeToString()) if cut else batch), [], cut
 
     def end_session(self, stream: OpenStream) -> None:
         """End the session, and its gauges with it.

@@ -5,14 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from sidecar.ingest.validate import (
-    FIELD_TYPES,
-    MAX_EVENT_ID,
-    MAX_TEXT_BYTES,
-    NAME,
-    ContractFault,
-    is_ascending,
-)
+from sidecar.ingest.validate import FIELD_TYPES, MAX_EVENT_ID, MAX_TEXT_BYTES, NAME, ContractFault, is_ascending
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 

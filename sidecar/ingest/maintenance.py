@@ -74,6 +74,7 @@ class Maintenance:
             if now_s - expired_s >= EXPIRY_INTERVAL_S:
                 expired_s = now_s
                 self.expire()
+            # Each tick: a burst may fill the journal within a second, and nothing but this stops its growth.
             await self._retention.make_room()
             self.end_lost_sessions(now_s)
             self.report_overflow()
@@ -85,6 +86,7 @@ class Maintenance:
     def end_lost_sessions(self, now_s: float) -> None:
         """End the gauges of producers that went without a Goodbye and did not come back within the grace period."""
         gone = {key for key in self._state.aggregate.live_sessions() if not self._sessions.is_connected(*key)}
+        # By our own clock, and anew after a restart: a producer has the whole grace period to find us again.
         self._gone_since_s = {key: self._gone_since_s.get(key, now_s) for key in gone}
         for key, since_s in self._gone_since_s.items():
             if now_s - since_s >= self._settings.session_grace_s:

@@ -6,7 +6,7 @@ Texts and lists of a producer are cut to bounds: it is another process, and this
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -80,23 +80,14 @@ class ProducerStatus:
         return self.connected and self.has_spoken and all(item.ok or item.advisory for item in self.conditions)
 
 
-@dataclass(slots=True)
-class Callbacks:
-    """Who wants to know at once. Each is called on the event loop and must not wait or raise."""
-
-    secrets_applied: list[Callable[[str, int], None]] = field(default_factory=list)
-    """producer id, generation"""
-    secrets_rejected: list[Callable[[str, SecretsRefusal], None]] = field(default_factory=list)
-    goodbye: list[Callable[[str, str], None]] = field(default_factory=list)
-    """producer id, reason"""
-
-
 class Producers:
-    """Latest status of every producer. One event loop only."""
+    """Latest status of every producer. One event loop only; callbacks run on it, and must not wait or raise."""
 
     def __init__(self) -> None:
         self._all: dict[str, ProducerStatus] = {}
-        self._callbacks = Callbacks()
+        self._secrets_applied: list[Callable[[str, int], None]] = []
+        self._secrets_rejected: list[Callable[[str, SecretsRefusal], None]] = []
+        self._goodbye: list[Callable[[str, str], None]] = []
 
     def all(self) -> Sequence[ProducerStatus]:
         """Every producer seen so far, by id."""
@@ -107,16 +98,16 @@ class Producers:
         return self._all.get(producer_id)
 
     def on_secrets_applied(self, call: Callable[[str, int], None]) -> None:
-        """Calls `call(producer_id, generation)` when a producer has proved a generation of secrets."""
-        self._callbacks.secrets_applied.append(call)
+        """Have `call(producer_id, generation)` called when a producer has proved a generation of secrets."""
+        self._secrets_applied.append(call)
 
     def on_secrets_rejected(self, call: Callable[[str, SecretsRefusal], None]) -> None:
-        """Calls `call(producer_id, refusal)` when a producer cannot use a generation of secrets."""
-        self._callbacks.secrets_rejected.append(call)
+        """Have `call(producer_id, refusal)` called when a producer cannot use a generation of secrets."""
+        self._secrets_rejected.append(call)
 
     def on_goodbye(self, call: Callable[[str, str], None]) -> None:
-        """Calls `call(producer_id, reason)` when a producer ends in order."""
-        self._callbacks.goodbye.append(call)
+        """Have `call(producer_id, reason)` called when a producer ends in order."""
+        self._goodbye.append(call)
 
     def connected(self, hello: pb.Hello, now_ns: int) -> None:
         """Note that a stream was opened."""
@@ -124,6 +115,7 @@ class Producers:
         if hello.recovery:
             self._all[hello.producer_id] = replace(status, recovery_streams=status.recovery_streams + 1)
             return
+        # A new process: nothing that the one before said is true of it. Streams of recovery outlive the change.
         if status.session_id != hello.session_id:
             status = ProducerStatus(
                 producer_id=hello.producer_id,
@@ -170,9 +162,10 @@ class Producers:
         """Note that the producer has used a generation of secrets successfully."""
         status = self._live(hello)
         if status is not None:
+            # A proof of an older generation says nothing about the refusal of a newer one.
             refusal = status.refusal if status.refusal and status.refusal.generation > message.generation else None
             self._all[hello.producer_id] = replace(status, applied_generation=message.generation, refusal=refusal)
-            for call in self._callbacks.secrets_applied:
+            for call in self._secrets_applied:
                 call(hello.producer_id, message.generation)
 
     def rejected(self, hello: pb.Hello, message: pb.SecretsRejected) -> None:
@@ -186,7 +179,7 @@ class Producers:
                 message=message.message[:MAX_MESSAGE],
             )
             self._all[hello.producer_id] = replace(status, refusal=refusal)
-            for call in self._callbacks.secrets_rejected:
+            for call in self._secrets_rejected:
                 call(hello.producer_id, refusal)
 
     def goodbye(self, hello: pb.Hello, reason: str) -> None:
@@ -194,7 +187,7 @@ class Producers:
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(status, goodbye=reason[:MAX_NAME] or "unspecified", conditions=())
-            for call in self._callbacks.goodbye:
+            for call in self._goodbye:
                 call(hello.producer_id, reason[:MAX_NAME])
 
     def _live(self, hello: pb.Hello) -> ProducerStatus | None:

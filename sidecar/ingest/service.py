@@ -24,15 +24,7 @@ from grpc import aio
 
 from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
 from sidecar.ingest.producers import Producers
-from sidecar.ingest.protocol import (
-    TABLE,
-    UNKNOWN,
-    BrokenRule,
-    StreamRefusedError,
-    StreamState,
-    batch_bytes,
-    refuse,
-)
+from sidecar.ingest.protocol import TABLE, UNKNOWN, BrokenRule, StreamRefusedError, StreamState, batch_bytes, refuse
 from sidecar.ingest.validate import PROTOCOL_VERSION
 from sidecar.journal.group_commit import GroupCommit
 from sidecar.journal.journal import JournalHealth
@@ -40,9 +32,11 @@ from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SERVICE = "telemetry.v1.TelemetryService"
+# A connection without a Hello counts as no producer, and none would ever end it.
 HELLO_DEADLINE_S = 10.0
 JOURNAL_RETRY_S = 0.2
 """Pause before a message is tried again while the volume rejects writes."""
+# As many as max_event_types by default: room for one rejection of each type.
 MAX_REJECTIONS = 256
 
 _log = logging.getLogger(__name__)
@@ -265,6 +259,7 @@ class IngestService:
         if allowed and hello.producer_id not in allowed:
             text = f"producer {hello.producer_id[:64]!r} is not among telemetry.allowed_producers"
             raise StreamRefusedError(grpc.StatusCode.PERMISSION_DENIED, text)
+        # Its own older stream does not count: a producer that reconnects must not be locked out by itself.
         others = {producer_id for producer_id, _ in self._open} - {hello.producer_id}
         if len(others) >= self._settings.max_producers:
             text = f"{len(others)} producers are connected, telemetry.max_producers allows no more"

@@ -73,6 +73,7 @@ def events(stored: StoredBatch) -> list[TailEvent]:
     found = [
         event for group in stored.batch.groups for event in _group_events(stored, group, stored.types[group.event_id])
     ]
+    # Groups are by type; a person wants the order of the events.
     return sorted(found, key=lambda event: event.sequence)
 
 

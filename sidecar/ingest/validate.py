@@ -97,6 +97,7 @@ def _offsets_fault(batch: pb.Batch) -> ContractFault | None:
     # As slices and one set: walking the containers event by event costs more than the rest of the validation.
     places: list[int] = []
     for group in batch.groups:
+        # A slice is a list: the container itself is slower at each access.
         offsets = group.offsets[:]
         if len(offsets) != group.count:
             return ContractFault("offset_length", f"{len(offsets)} offsets for {group.count} events")
@@ -164,6 +165,7 @@ def _length_fault(length: int, count: int) -> ContractFault | None:
 
 def _absent_fault(column: pb.Column, count: int) -> ContractFault | None:
     absent = column.absent
+    # In ascending order the last is the greatest.
     if absent and (len(absent) > count or absent[-1] >= count or not is_ascending(absent[:])):
         return ContractFault("absent_range", f"absent places must be strictly ascending and below {count}")
     return None
@@ -190,6 +192,7 @@ def cut_strings(group: pb.Group, longest_bytes: int) -> int:
         for place, text in enumerate(values):
             encoded = text.encode()
             if len(encoded) > longest_bytes:
+                # `ignore` drops the bytes of a character that the cut went through.
                 values[place] = encoded[:longest_bytes].decode(errors="ignore")
                 cut += 1
     return cut

@@ -59,7 +59,6 @@ from sidecar.journal.segment import (
     SUFFIX,
     SegmentReader,
     SegmentRepair,
-    UnknownVersionError,
     header,
     repair,
     segment_name,
@@ -188,6 +187,8 @@ class EventJournal:
         Raises:
             OSError: the volume rejected the write; the journal is as it was, and the call may be repeated.
         """
+        # Before the write and not behind it: a segment may be larger by one batch, and no batch is ever split over
+        # two files.
         if self._sizes.get(self._segment, 0) >= self._segment_bytes:
             self._segment += 1
             self._declared = {}
@@ -196,6 +197,7 @@ class EventJournal:
         frames = list(map(frame, self._missing(stream, known, needs, wanted))) if needs is not None else []
         frames += map(frame, payloads)
         if self._segment not in self._sizes:
+            # In the same write as the first record: one system call, and nothing to undo if it fails.
             frames.insert(0, header())
         data = b"".join(frames)
         self._volume.append(segment_name(self._segment), data)
@@ -228,7 +230,7 @@ class EventJournal:
         try:
             # Only the last segment of the process before may end in a write that a crash tore.
             repaired = repair(data, last=segment == self._before)
-        except (FormatError, UnknownVersionError):
+        except FormatError:
             repaired = SegmentRepair(b"", len(data), 0)
         self._checked.add(segment)
         return SegmentReader(self._store_repaired(segment, data, repaired))
@@ -250,17 +252,16 @@ class EventJournal:
         self._sizes[segment] = max(len(repaired.data), HEADER_BYTES)
         return repaired.data or header()
 
-    def release(self, before: int) -> int:
-        """Remove the segments below `before`, never the one being written; return the bytes freed.
+    def release(self, before: int) -> None:
+        """Remove the segments below `before`, never the one being written.
 
         Raises:
             OSError: the volume cannot remove one; those before it are gone.
         """
-        freed = 0
+        # Oldest first: what a crash leaves is again a run of segments without a hole.
         for segment in [number for number in self.segments if number < min(before, self._segment)]:
             self._volume.remove(segment_name(segment))
-            freed += self._sizes.pop(segment)
-        return freed
+            del self._sizes[segment]
 
     def write_beside(self, name: str, data: bytes) -> None:
         """Replace a file that is no segment, after everything appended before is durable too. Blocks.

@@ -26,7 +26,16 @@ from enum import Enum
 
 from google.protobuf.message import DecodeError
 
-from pod_runtime.framing import HEADER_BYTES, RECORD_HEADER_BYTES, Record, file_header, file_version, frame, records
+from pod_runtime.framing import (
+    HEADER_BYTES,
+    RECORD_HEADER_BYTES,
+    FormatError,
+    Record,
+    file_header,
+    file_version,
+    frame,
+    records,
+)
 from sidecar.telemetry.model import EventType, Field, Instrument, LogTemplate, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -39,10 +48,6 @@ _STREAM = struct.Struct("<cI")
 _BATCH = struct.Struct("<cIQI")
 _EXPIRE = struct.Struct("<cQQ")
 _LENGTH = struct.Struct("<I")
-
-
-class UnknownVersionError(ValueError):
-    """A newer program wrote the file."""
 
 
 class SessionMark(Enum):
@@ -134,12 +139,11 @@ def repair(data: bytes, *, last: bool) -> SegmentRepair:
     end is cut: in the `last` segment of a process, a crash tore that write.
 
     Raises:
-        FormatError: the file is no segment.
-        UnknownVersionError: a newer program wrote it.
+        FormatError: the file is no segment, or a newer program wrote it.
     """
     version = file_version(data, KIND)
     if version != VERSION:
-        raise UnknownVersionError(f"journal segment of version {version}; this program reads {VERSION}")
+        raise FormatError(f"journal segment of version {version}; this program reads {VERSION}")
     parts: list[bytes] = []
     at = kept_from = HEADER_BYTES
     damaged = 0

@@ -18,7 +18,7 @@ class JournalInUseError(OSError):
 
 
 class Volume(Protocol):
-    """A flat set of files. One of them is appended to at a time; `sync` alone may run in another thread."""
+    """A flat set of files. One of them is appended to at a time; `sync` and `replace` may run in a thread."""
 
     def sizes(self) -> dict[str, int]:
         """Names of all files in alphabetical order, and their bytes."""
@@ -60,6 +60,8 @@ class DirectoryVolume:
         self._unsynced: list[int] = []
         """Files no longer appended to whose last writes may not be on the disk yet."""
         self._syncing = threading.Lock()
+        self._torn_at = -1
+        """End of the last whole record, while a part of another stands behind it."""
 
     def sizes(self) -> dict[str, int]:
         """Names and bytes of the files, without hidden ones."""
@@ -78,9 +80,11 @@ class DirectoryVolume:
         """Extend the file; cut it back if the volume takes only a part."""
         if name != self._name:
             self._leave_file()
+            # O_APPEND: after a cut the next write stands at the new end, without a seek.
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._handle = os.open(self._directory / name, flags, FILE_MODE)
             self._name = name
+        self._cut_back()
         written = os.write(self._handle, data)
         if written < len(data):
             self._append_rest(data, written)
@@ -93,11 +97,18 @@ class DirectoryVolume:
                 written += os.write(self._handle, data[written:])
         except OSError:
             # The caller tries the whole append again: half a record before it would read as damage.
-            os.ftruncate(self._handle, start)
+            self._torn_at = start
+            self._cut_back()
             raise
+
+    def _cut_back(self) -> None:
+        if self._torn_at >= 0:
+            os.ftruncate(self._handle, self._torn_at)
+            self._torn_at = -1
 
     def truncate(self, name: str, size: int) -> None:
         """Cut a file."""
+        # By name: only a segment of an earlier process is ever cut here, and it is not open.
         os.truncate(self._directory / name, size)
 
     def remove(self, name: str) -> None:
@@ -121,11 +132,14 @@ class DirectoryVolume:
                 handles.append(os.dup(current))
             try:
                 for handle in handles:
+                    # Enough here: it flushes the size of the file, too, which a reader needs (fdatasync(2)).
                     os.fdatasync(handle)
             finally:
                 for handle in handles:
                     os.close(handle)
             if handles:
+                # A new segment's name needs its own sync (fsync(2)), else a loss of power hides a file that is on
+                # the disk.
                 fsync_directory(self._directory)
 
     def close(self) -> None:

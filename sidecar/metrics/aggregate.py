@@ -110,6 +110,7 @@ class Aggregate:
         """Begin a live session, or go on with it; end the gauges of the producer's other sessions."""
         producer = self._producers.setdefault(session.producer_id, ProducerInstruments())
         producer.resource = session.resource
+        # The same session on a new stream (a reconnect, a restart of the sidecar) keeps its gauges.
         if producer.session_id != session.session_id:
             self._end_session_series(producer)
             producer.session_id = session.session_id
@@ -117,6 +118,7 @@ class Aggregate:
     def end(self, session: Session) -> None:
         """End a session, and its gauges and up-down counters with it."""
         producer = self._producers.get(session.producer_id)
+        # A late end of an older session does not touch the gauges of the one that followed it.
         if producer is not None and producer.session_id == session.session_id:
             self._end_session_series(producer)
             producer.session_id = ""
@@ -125,6 +127,7 @@ class Aggregate:
         for table in producer.tables.values():
             if table.instrument.kind in SESSION_KINDS and table.series:
                 producer.series -= len(table.series)
+                # A new dictionary: a capture under way reads its own list of the old series.
                 table.series = {}
                 table.frozen = None
         self._forget_caches()
@@ -141,6 +144,7 @@ class Aggregate:
         An instrument whose kind, unit or bounds differ from its name's earlier meaning is refused, unless a newer
         session brings it. Defining a type again changes nothing.
         """
+        # In a replay each segment repeats the definitions that it needs.
         if kind.event_id in self._plans.setdefault(stream, {}):
             return ()
         producer = self._producers.setdefault(session.producer_id, ProducerInstruments(resource=session.resource))
@@ -154,6 +158,7 @@ class Aggregate:
                 feeds.append(InstrumentFeed.of(kind, instrument, table))
         plan = EventTypePlan(kind, session.producer_id, producer, session.session_id, not recovery, feeds, refused)
         self._plans[stream][kind.event_id] = plan
+        # Also for a recovery stream: its counters belong to the same producer.
         if any(feed.presets for feed in feeds):
             self._presets_due.setdefault(stream, []).append(plan)
         return tuple(dict.fromkeys(refused))
@@ -167,6 +172,7 @@ class Aggregate:
                 return None
             table = producer.tables[instrument.name] = InstrumentTable(instrument, stream, session_id)
         elif identity(table.instrument) != identity(instrument):
+            # Stream numbers grow, over restarts too: a lower one speaks for an older program.
             if recovery or stream <= table.owner or session_id == table.owner_session:
                 return None
             producer.series -= len(table.series)
@@ -194,6 +200,7 @@ class Aggregate:
                 self._apply_group(plan, GroupColumns(group, plan.kind), batch.first_sequence, received_ns)
 
     def _apply_group(self, plan: EventTypePlan, columns: GroupColumns, first_sequence: int, now_ns: int) -> None:
+        # Asked for each group: the session may have ended since the stream was opened.
         live = plan.gauges and plan.producer.session_id == plan.session_id
         sampled = columns.sampled_rows()
         for feed in plan.feeds:
@@ -204,8 +211,11 @@ class Aggregate:
                 continue
             table.frozen = None
 
+            # `feed` as a default: a closure would see the feed of the loop's last turn.
             def find(texts: tuple[str, ...], events: int, feed: InstrumentFeed = feed) -> Series:
                 series = feed.cache.get(texts) or self._find_series(plan, feed, texts, events, now_ns)
+                # Two attributes in the common case: a checkpoint under way wants the old row of a series before its
+                # first change.
                 if feed.table.capture is not series.reader:
                     feed.table.before_change(series)
                 return series
@@ -279,7 +289,7 @@ class Aggregate:
         )
 
     def live_sessions(self) -> list[tuple[str, str]]:
-        """ProducerInstruments and session of every session that owns gauges."""
+        """Producer and session of every session that owns gauges."""
         return [(producer_id, item.session_id) for producer_id, item in self._producers.items() if item.session_id]
 
     def series_count(self) -> dict[str, int]:
@@ -288,6 +298,7 @@ class Aggregate:
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """All metrics at this moment; unchanged families are shared with the snapshot before."""
+        # The wall clock was set back: a point that starts after its own time is invalid in OTLP and Prometheus.
         clamp = now_ns < self._latest_start_ns
         producers = []
         for producer_id, producer in sorted(self._producers.items()):

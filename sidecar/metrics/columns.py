@@ -64,6 +64,7 @@ class GroupColumns:
         """Label column of field `place`."""
         found = self._labels.get(place)
         if found is None:
+            # Kept: status or instrument is a label of several instruments of the type.
             self._labels[place] = found = _label_column(self.group.columns[place], self.kind.fields[place].type)
         return found
 
@@ -99,6 +100,7 @@ class GroupColumns:
             if label.texts is None:
                 keep = [kept and code == text for kept, code in zip(keep, label.codes, strict=True)]
             else:
+                # Several codes may have one text: nothing in the contract makes a dictionary's values distinct.
                 codes = {code for code, value in enumerate(label.texts) if value == text}
                 keep = [kept and code in codes for kept, code in zip(keep, label.codes, strict=True)]
         return keep
@@ -118,6 +120,7 @@ class GroupColumns:
             return []
         flags = self.group.trace.flags
         rows = (row for row in range(len(flags) - 1, -1, -1) if flags[row] & SAMPLED)
+        # `zip` asks `rows` first and stops one row late, which is thrown away.
         latest = [row for row, _ in zip(rows, range(MAX_EXEMPLAR_ROWS), strict=False)]
         # An event without a trace has zeros there, which W3C Trace Context calls an invalid id.
         return [row for row in reversed(latest) if any(self.trace_ids(row)[0])]
@@ -134,6 +137,7 @@ class GroupColumns:
 def _label_column(column: pb.Column, kind: int) -> LabelColumn:
     if kind == pb.FIELD_TYPE_STRING and column.indexes:
         codes = column.indexes[:]
+        # One more text for absent values, whose own code is a filler.
         texts = [*column.values, ""]
         for row in column.absent:
             codes[row] = len(texts) - 1
@@ -274,6 +278,7 @@ def partition(keys: Keys | None, values: Sequence[float]) -> Iterable[tuple[Hash
         return [((), values)] if values else []
     if not keys:
         return []
+    # A count in C over the whole column is cheaper than one look-up for each event.
     if keys.count(keys[0]) == len(keys):
         return [(keys[0], values)]
     parts: defaultdict[Hashable, list[float]] = defaultdict(list)
@@ -291,6 +296,7 @@ def without(rows: Sequence[int], count: int, keep: list[bool] | None) -> list[bo
     """Take `rows` out of `keep`."""
     if not rows:
         return keep
+    # `keep` belongs to this update alone, so it is changed in place.
     keep = [True] * count if keep is None else keep
     for row in rows:
         keep[row] = False
@@ -301,4 +307,5 @@ def last_rows(keys: Keys | None, keep: Sequence[bool] | None, count: int) -> Ite
     """Last row of each key."""
     every: Iterable[Hashable] = repeat((), count) if keys is None else keys
     pairs = zip(every, range(count), strict=True)
+    # A dictionary keeps the last value of a key: the pairs come in the order of the events.
     return iter(dict(pairs if keep is None else compress(pairs, keep)).items())

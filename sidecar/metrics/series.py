@@ -66,6 +66,8 @@ class SumSeries:
         if isinstance(values[0], int) and isinstance(self.value, int):
             self.value += sum(values)
             if abs(self.value) > MAX_INTEGER:
+                # A double from here on: a counter that stops at the end of 64 bits would be worse than one that
+                # rounds.
                 self.value = float(self.value)
         else:
             self.value, self.low = exact_sum(self.value, self.low, values)
@@ -191,6 +193,7 @@ class HistogramSeries:
     def keep_exemplar(self, exemplar: Exemplar) -> None:
         """Keep the latest exemplar of its bucket."""
         if not self.exemplars:
+            # Made late: most histograms never see a sampled trace.
             self.exemplars = [None] * len(self.buckets)
         self.exemplars[bisect_left(self.bounds, exemplar.value)] = exemplar
         self.point = None
@@ -246,7 +249,7 @@ def labels_of(rows: Sequence[Sequence[str]]) -> Labels:
 
 
 class SeriesCapture:
-    """Rows of series as at the moment of the call, read once, by `parts` or by iteration.
+    """Rows of series as at the moment of the call, read once.
 
     A checkpoint of many series takes longer to write than ingest may wait. So it reads a part at a time, and a series
     that is about to change before its turn hands over its row first: copy on write. A series names in `reader` the
@@ -274,10 +277,6 @@ class SeriesCapture:
             yield rows
         self.done = True
         self._series, self._held = [], {}
-
-    def __iter__(self) -> Iterator[Row]:
-        for part in self.parts():
-            yield from part
 
 
 class InstrumentTable:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,8 @@ from sidecar.ingest.validate import check_cover, check_group
 from sidecar.journal.segment import event_type
 from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
-from tests.unit.sidecar.batches import order_define, sample_define
+from tests.unit.sidecar.batches import batch, order_define, orders, sample_define
+from tests.unit.sidecar.sick_volume import SickVolume
 from tests.unit.sidecar.telemetry_core import Core, mixed
 
 
@@ -63,3 +66,19 @@ def test_what_is_left_of_a_batch_is_its_later_events_unchanged(first: int, count
     assert check_cover(left) is None
     assert [check_group(group, TYPES[group.event_id]) for group in left.groups] == [None] * len(left.groups)
     assert events_of(left) == events_of(whole)[taken:]
+
+
+def test_a_batch_that_the_volume_rejects_is_counted_when_it_is_accepted() -> None:
+    volume = SickVolume()
+    core = Core(volume)
+    stream = core.stream("a", "s1")
+    core.send("a", "s1", 2, 1)
+    long = batch(2, orders([("filled", "buy", 0.5, "o" * 65), ("filled", "buy", 0.5, "o")])).SerializeToString()
+    volume.error = errno.ENOSPC
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            core.intake.batch(stream, long, core.tick())
+    volume.error = 0
+    core.intake.batch(stream, long, core.tick())
+    ledger = core.counts.ledger(0).events
+    assert (ledger.received, ledger.duplicate, core.intake.cut_strings) == (4, 1, 1)

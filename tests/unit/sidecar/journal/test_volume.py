@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -70,3 +72,28 @@ def test_a_directory_is_held_by_one_volume_until_it_is_closed(tmp_path: Path) ->
         DirectoryVolume(tmp_path)
     first.close()
     DirectoryVolume(tmp_path).close()
+
+
+def test_a_part_that_could_not_be_cut_off_at_once_is_cut_off_before_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, name, write = DirectoryVolume(tmp_path), segment_name(1), os.write
+    volume.append(name, b"a" * 10)
+    parts = iter([4])
+
+    def takes_a_part(handle: int, data: bytes) -> int:
+        if (part := next(parts, 0)) == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data[:part])
+
+    def fails(_handle: int, _size: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as sick:
+        sick.setattr("sidecar.journal.volume.os.write", takes_a_part)
+        sick.setattr("sidecar.journal.volume.os.ftruncate", fails)
+        with pytest.raises(OSError, match="Input/output error"):
+            volume.append(name, b"b" * 10)
+    volume.append(name, b"c" * 3)
+    assert volume.read(name) == b"a" * 10 + b"c" * 3
+    volume.close()

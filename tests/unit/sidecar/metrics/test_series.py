@@ -39,7 +39,7 @@ def test_a_series_that_changes_twice_is_read_as_it_was_first() -> None:
     for _ in range(2):
         taken.hold(one)
         one.count(5, TIME_NS + 1)
-    assert [row[3] for row in taken] == [3]
+    assert [row[3] for part in taken.parts() for row in part] == [3]
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(1, 12))
