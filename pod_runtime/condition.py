@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+# Reason of every condition that holds: readers may compare reasons without looking at `ok` first.
 READY = "Ready"
-"""Reason of every condition that holds."""
 
 
 class ConditionName(StrEnum):

@@ -174,18 +174,6 @@ async def test_closing_ends_every_stream(client: TestClient, source: FakeSource)
     assert (await client.get("/api/events")).status == 503
 
 
-async def test_a_watcher_that_is_far_behind_misses_a_status_and_no_more() -> None:
-    watchers = Watchers(1)
-    messages = watchers.enter()
-    for number in range(100):
-        watchers.tell(tick(number))
-    assert messages.full()
-    messages.get_nowait()
-    watchers.tell(tick(4321))
-    waiting = [messages.get_nowait() for _ in range(messages.qsize())]
-    assert b'"pid":4321,' in (waiting[-1] or b"")
-
-
 async def test_the_bundle_is_a_zip_file_to_keep(client: TestClient) -> None:
     answer = await client.get("/api/diagnostics")
     assert "attachment" in answer.headers["Content-Disposition"]

@@ -22,11 +22,11 @@ WELL = HealthFacts(
 
 @dataclass
 class SidecarState:
-    facts: HealthFacts = WELL
+    known: HealthFacts = WELL
     monotonic_s: float = 100.0
 
-    def collect(self) -> HealthFacts:
-        return self.facts
+    def facts(self) -> HealthFacts:
+        return self.known
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def state() -> SidecarState:
 
 @pytest.fixture
 def health(state: SidecarState) -> HealthMonitor:
-    return HealthMonitor(HealthSettings(), state.collect, monotonic=lambda: state.monotonic_s)
+    return HealthMonitor(HealthSettings(), state, monotonic=lambda: state.monotonic_s)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_every_probe_and_alias_passes_when_all_is_well(health: HealthMonit
 
 
 async def test_a_failing_probe_says_why(health: HealthMonitor, client: TestClient, state: SidecarState) -> None:
-    state.facts = replace(WELL, draining=True)
+    state.known = replace(WELL, draining=True)
     health.refresh()
     answer = await client.get("/readyz")
     assert (answer.status, await answer.text()) == (503, "NotDraining: Draining: the sidecar was told to stop\n")
