@@ -28,6 +28,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
@@ -58,12 +59,15 @@ from sidecar.ingest.tail import TailEvent
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
-from sidecar.secrets.producers import Agent, Messenger
+from sidecar.secrets.acknowledge import ProducerListener
 from sidecar.selfmetrics.self_metrics import SelfMetrics
 from sidecar.selfmetrics.table import NO_SECRETS, TABLE, WITHOUT_SECRETS, ProcessSnapshot, ProcessUsage
 from sidecar.sighup import rotate_on_hangup
 from sidecar.telemetry.resource import own_resource
 from sidecar.web import Server, bind, serve_control, serve_http
+
+if TYPE_CHECKING:
+    from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
 PARTING_POLL_S = 0.05
@@ -84,7 +88,7 @@ class Sidecar:
         config: SidecarConfig,
         environ: Mapping[str, str],
         recent: RecentLog,
-        agent: Agent | None,
+        agent: SecretsAgent | None,
         timeline: AuditTimeline,
     ) -> None:
         self._config = config
@@ -109,7 +113,7 @@ class Sidecar:
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
-        self._messenger = Messenger(agent, self._pipeline.producers) if agent else None
+        self._listener = ProducerListener(agent.acknowledgements, self._pipeline.producers) if agent else None
 
     def bind(self) -> None:
         """Bind every TCP address.
@@ -225,8 +229,8 @@ class Sidecar:
 
     def facts(self) -> HealthFacts:
         """Collect the facts by which health is judged."""
-        if self._messenger is not None:
-            self._messenger.look()
+        if self._listener is not None:
+            self._listener.poll()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
         now_s = time.monotonic()

@@ -21,7 +21,8 @@ from sidecar.health.probes import time_text
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
 from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import LogLedger, SidecarLedger
-from sidecar.secrets.status import Mishap, Rejection, SecretsStatus
+from sidecar.secrets.acknowledge import Rejection
+from sidecar.secrets.status import LastError, SecretsStatus
 
 # Shorter, and a batch more or less in one sample makes the figure jump; longer, and it lags behind the curve.
 RATE_OVER_S = 5.0
@@ -223,7 +224,7 @@ def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.Se
         acknowledged=status.generation_acknowledged,
         published_at=moment_text(status.published_at),
         token=_section(
-            doc.TokenSection, token, last_success=moment_text(token.last_success), mishap=_error(token.mishap)
+            doc.TokenSection, token, last_success=moment_text(token.last_success), mishap=_error(token.last_error)
         ),
         token_expires_in_s=token.expires_in_s,
         secrets=[
@@ -233,12 +234,12 @@ def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.Se
                 read_at=moment_text(item.read_at),
                 last_success=moment_text(item.last_success),
                 failing_since=moment_text(item.failing_since),
-                mishap=_error(item.mishap),
+                mishap=_error(item.last_error),
             )
             for item in status.secrets
         ],
         rejection=_rejection(status.rejection),
-        mishap=_error(status.mishap),
+        mishap=_error(status.last_error),
         requests=[
             {"operation": operation, "outcome": outcome, "count": count}
             for (operation, outcome), count in sorted(status.requests.items())
@@ -253,7 +254,7 @@ def _rejection(rejection: Rejection | None) -> doc.RejectionSection | None:
     return _section(doc.RejectionSection, rejection, producer=rejection.producer_id, time=moment_text(rejection.time))
 
 
-def _error(error: Mishap | None) -> doc.ErrorSection | None:
+def _error(error: LastError | None) -> doc.ErrorSection | None:
     return None if error is None else _section(doc.ErrorSection, error, time=moment_text(error.time))
 
 

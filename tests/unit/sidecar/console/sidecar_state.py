@@ -19,8 +19,8 @@ from sidecar.health.settings import HealthSettings
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
 from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
+from sidecar.secrets.acknowledge import Stage
 from sidecar.secrets.audit import AuditEvent
-from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
 
 NS = 1_000_000_000

@@ -11,7 +11,7 @@ from rich.console import Console
 from sidecar.console.cli import view
 from sidecar.console.faults import Finding
 from sidecar.ingest.producers import ProducerLedger
-from sidecar.secrets.status import Rejection
+from sidecar.secrets.acknowledge import Rejection
 from tests.unit.sidecar.console.sidecar_state import MOMENT, PRODUCER, SECRETS, status
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,14 @@ def settings_in(place: Path, *secrets: SecretSettings, **changes: Any) -> Secret
     return replace(settings, **changes)
 
 
-class Scene:
+class AuditRecorder(list[AuditEvent]):
+    """A sink that keeps all events."""
+
+    def add(self, event: AuditEvent) -> None:
+        self.append(event)
+
+
+class AgentHarness:
     """An agent that can be started, killed and started again on what it left."""
 
     def __init__(self, place: Path, *secrets: SecretSettings, **changes: Any) -> None:
@@ -46,13 +54,13 @@ class Scene:
         self.vault.write("venue", token="one")
         self.vault.write("keys", keys=[])
         self.settings = settings_in(place, *secrets, **changes)
-        self.audit: list[AuditEvent] = []
+        self.audit = AuditRecorder()
         self.agent = self._agent()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def _agent(self) -> SecretsAgent:
-        return SecretsAgent(self.settings, on_audit=self.audit.append, caller=self.vault, clock=self.clock)
+        return SecretsAgent(self.settings, audit=self.audit, caller=self.vault, clock=self.clock)
 
     async def start(self) -> None:
         """Starts the agent, or a successor on what the last one left."""
@@ -85,8 +93,13 @@ class Scene:
 
     def prove(self) -> None:
         """The reader proves what is published."""
-        self.agent.applied("broker", self.generation)
+        self.agent.acknowledgements.applied("broker", self.generation)
 
     def audited(self, name: str) -> list[AuditEvent]:
         """What was recorded under a name."""
         return [event for event in self.audit if event.name == name]
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    """The fullest minute."""
+    return max((sum(start <= time < start + 60 for time in times) for start in times), default=0)

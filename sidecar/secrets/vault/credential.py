@@ -1,4 +1,4 @@
-"""What proves to Vault who we are: files, read whenever they are needed."""
+"""Credential files: read at every use, because the platform rotates them in place."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import hashlib
 from pathlib import Path
 
 from pod_runtime.secret import Secret
-
-
-class LoginError(Exception):
-    """There is nothing to log in with; the text names the file and what is wrong with it."""
-
-
-class SpentError(LoginError):
-    """What there is to log in with has been used before, and works no more: only another one helps."""
+from sidecar.secrets.errors import LoginError
 
 
 def read_credential(path: Path | None, key: str) -> Secret:
-    """The text of a credential's file, without the white space around it.
+    """Read a credential's file, without the white space around it; `key` names its setting in errors.
 
     Raises:
-        LoginError: it cannot be read or is empty.
+        LoginError: the file cannot be read or is empty.
     """
     try:
         text = Path(path or "").read_text(encoding="utf-8").strip()
@@ -33,12 +26,12 @@ def read_credential(path: Path | None, key: str) -> Secret:
 
 
 def digest(secret: Secret) -> str:
-    """What tells a credential from another without showing it."""
+    """Digest that tells two credentials apart without showing them."""
     return hashlib.sha256(secret.reveal().encode()).hexdigest()
 
 
 def fingerprint(*paths: Path | None) -> str:
-    """What changes when one of the files does."""
+    """Digest of the files' contents; it changes when one of them does, also to or from an unreadable one."""
     found = hashlib.sha256()
     for path in paths:
         try:
