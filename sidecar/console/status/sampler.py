@@ -8,9 +8,9 @@ import logging
 from collections import deque
 from typing import Protocol
 
-from sidecar.config import ConsoleSettings
 from sidecar.console.document import JsonObject, StatusDocument
 from sidecar.console.event_stream import Watchers
+from sidecar.console.settings import ConsoleSettings
 from sidecar.console.status.builder import StatusInputs, moment_text, status_document
 from sidecar.console.status.time_series import StatusSample, TimeSeries
 from sidecar.secrets.audit import AuditEvent, log_audit

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
-from sidecar.config import PanelSettings
+from sidecar.console.settings import PanelSettings
 from sidecar.telemetry.model import Distribution, Family, Number, Snapshot
 
 

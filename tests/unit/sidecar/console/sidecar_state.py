@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sidecar import status_facts as facts
-from sidecar.config import PanelSettings
 from sidecar.console.document import StatusDocument, decode, encode
+from sidecar.console.settings import PanelSettings
 from sidecar.console.status.builder import ProcessIdentity, StatusInputs, status_document
 from sidecar.console.status.sampler import AuditTimeline
 from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from pod_runtime.run import complain
-from sidecar.console.cli import view
-from sidecar.console.cli.client import RefusedError, UnreachableError, follow_events, read_status, rotate
+from sidecar.cli import view
+from sidecar.cli.client import RefusedError, UnreachableError, follow_events, read_status, rotate
 from sidecar.console.control import control_path
 from sidecar.console.doctor import diagnose, unreachable
 from sidecar.console.document import StatusDocument, decode
