@@ -178,7 +178,7 @@ class TelemetryPipeline:
     @property
     def log_queue(self) -> LogQueue:
         """Log records that wait for export; after `open`."""
-        return self._state.backlog
+        return self._state.log_queue
 
     @property
     def aggregate(self) -> Aggregate:
@@ -191,7 +191,7 @@ class TelemetryPipeline:
 
     def ledger(self) -> SidecarLedger:
         """Events and log records by their fates."""
-        return self._state.counts.ledger(self._state.backlog.queued)
+        return self._state.counts.ledger(self._state.log_queue.queued)
 
     def journal_status(self) -> JournalStatus:
         """Figures and errors of the journal and its checkpoint."""

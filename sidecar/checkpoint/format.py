@@ -30,7 +30,7 @@ class Checkpoint:
     sessions: Sequence[tuple[str, str, int, int]] = ()
     """Producer id, session id, last sequence taken, and time of the last event in nanoseconds."""
     counts: dict[str, Any] | None = None
-    backlog: dict[str, Any] | None = None
+    log_queue: dict[str, Any] | None = None
     aggregate: Sequence[Sequence[Any]] = ()
 
 
@@ -42,7 +42,7 @@ def slices(checkpoint: Checkpoint) -> Iterator[bytes]:
         "next_stream": checkpoint.next_stream,
         "sessions": checkpoint.sessions,
         "counts": checkpoint.counts,
-        "backlog": checkpoint.backlog,
+        "backlog": checkpoint.log_queue,
         # A file that lost its end on a frame's border would pass as a smaller checkpoint.
         "rows": len(checkpoint.aggregate),
     }
@@ -93,6 +93,6 @@ def decode(data: bytes) -> Checkpoint:
         next_stream=head["next_stream"],
         sessions=[tuple(row) for row in head["sessions"]],
         counts=head["counts"],
-        backlog=head["backlog"],
+        log_queue=head["backlog"],
         aggregate=rows,
     )

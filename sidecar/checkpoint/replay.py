@@ -140,7 +140,7 @@ def _apply_batch(
     )
     if entry.kept:
         # Counted when its first copy was applied; only the log records wait, in this place now.
-        state.backlog.add(stored, len(entry.raw))
+        state.log_queue.add(stored, len(entry.raw))
         return
     session = state.session(context.session, context.hello.first_sequence, entry.received_ns)
     rejections = list(pb.Ack.FromString(entry.refused).rejected)

@@ -27,9 +27,9 @@ class SessionState:
 class TelemetryState:
     """Everything that a checkpoint holds. One event loop only."""
 
-    def __init__(self, aggregate: Aggregate, backlog: LogQueue, counts: LedgerCounts) -> None:
+    def __init__(self, aggregate: Aggregate, log_queue: LogQueue, counts: LedgerCounts) -> None:
         self.aggregate = aggregate
-        self.backlog = backlog
+        self.log_queue = log_queue
         self.counts = counts
         self.next_stream = 1
         self.sessions: dict[SessionKey, SessionState] = {}
@@ -55,7 +55,7 @@ class TelemetryState:
         state.durable_through = batch.first_sequence + batch.count - 1
         state.touched_ns = stored.received_ns
         self.aggregate.apply(stream, batch, stored.received_ns)
-        self.backlog.add(stored, size)
+        self.log_queue.add(stored, size)
 
     def forget_sessions(self, before_ns: int, most: int, connected: Collection[SessionKey]) -> None:
         """Forget sessions silent since `before_ns`, and all but the `most` latest; never a connected one."""
@@ -76,7 +76,7 @@ class TelemetryState:
             next_stream=self.next_stream,
             sessions=[(*key, state.durable_through, state.touched_ns) for key, state in self.sessions.items()],
             counts=self.counts.capture(),
-            backlog=self.backlog.capture(),
+            log_queue=self.log_queue.capture(),
             aggregate=self.aggregate.capture(),
         )
 
@@ -89,6 +89,6 @@ class TelemetryState:
         }
         if checkpoint.counts is not None:
             self.counts.restore(checkpoint.counts)
-        if checkpoint.backlog is not None:
-            self.backlog.restore(checkpoint.backlog, checkpoint.position)
+        if checkpoint.log_queue is not None:
+            self.log_queue.restore(checkpoint.log_queue, checkpoint.position)
         self.aggregate.restore(checkpoint.aggregate)

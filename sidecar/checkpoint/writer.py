@@ -72,7 +72,7 @@ class CheckpointWriter:
         self._clock = clock
         self._instance_id = instance_id
         self._lock = asyncio.Lock()
-        self._backlog: dict[str, Any] | None = None
+        self._queue: dict[str, Any] | None = None
         self._end = stored.position
         self.written_ns = 0
         self.error = ""
@@ -87,11 +87,11 @@ class CheckpointWriter:
         """Write the state of this moment. On failure the old file stands, and the journal keeps what it needs."""
         # Two writers could otherwise finish in the wrong order, and the older state would stand.
         async with self._lock:
-            if self.written_ns and (self._journal.end, self._state.backlog.capture()) == (self._end, self._backlog):
+            if self.written_ns and (self._journal.end, self._state.log_queue.capture()) == (self._end, self._queue):
                 return
             state = self._state.checkpoint(self._journal.end, self._instance_id)
             # Of the same moment: the cursor in this file must not lie before a segment that goes with it.
-            settled = self._state.backlog.settled_before()
+            settled = self._state.log_queue.settled_before()
             data = await _encode_in_slices(state)
             try:
                 await asyncio.to_thread(self._journal.write_beside, FILE, data)
@@ -103,7 +103,7 @@ class CheckpointWriter:
                 return
             self.error = ""
             self.written_ns = self._clock()
-            self._end, self._backlog = state.position, state.backlog
+            self._end, self._queue = state.position, state.log_queue
             self.release(min(state.position.segment, settled))
 
     def release(self, before: int) -> None:

@@ -53,7 +53,7 @@ class Maintenance:
         self._clock = clock
         self._retention = Retention(
             journal,
-            state.backlog,
+            state.log_queue,
             checkpoints,
             limit_bytes=settings.journal_bytes,
             quota_bytes=int(settings.journal_bytes * settings.producer_quota_ratio),

@@ -31,8 +31,8 @@ Expiry. Series without a measurement for `idle_expiry_s` are forgotten and their
 stay. The journal records each expiry, so that a replay forgets the same series at the same point.
 
 Reading. A snapshot is immutable and shares every family that has not changed with the snapshot before. A checkpoint
-reads series while they change, by copy on write (`series.SeriesCapture`). Neither makes ingest wait for more than a
-part of a millisecond a turn.
+reads series while they change, by copy on write (`series.SeriesCapture`), a hundred rows a turn: writing it never
+holds ingest up for longer than that.
 
 Not the OpenTelemetry SDK: its instruments take one measurement a call, cannot be restored from a checkpoint, and do
 not keep one producer's series apart from another's.

@@ -38,7 +38,7 @@ def named_order_define() -> pb.Define:
 
 
 @dataclass
-class Core:
+class TelemetryCore:
     """The state behind the streams, on a volume in memory."""
 
     volume: MemoryVolume = field(default_factory=MemoryVolume)
@@ -49,14 +49,14 @@ class Core:
         self.counts = LedgerCounts()
         self.aggregate = Aggregate(SeriesLimits(instrument=3))
         self.journal = EventJournal(self.volume, segment_bytes=self.segment_bytes)
-        self.backlog = LogQueue(self.journal, self.counts.logs, memory_bytes=4000)
-        self.held = TelemetryState(self.aggregate, self.backlog, self.counts)
-        self.intake = Intake(self.journal, self.held, TelemetrySettings(max_string_bytes=64), Tail())
+        self.log_queue = LogQueue(self.journal, self.counts.logs, memory_bytes=4000)
+        self.telemetry_state = TelemetryState(self.aggregate, self.log_queue, self.counts)
+        self.intake = Intake(self.journal, self.telemetry_state, TelemetrySettings(max_string_bytes=64), Tail())
         try:
             stored = checkpoints.decode(self.volume.read(checkpoints.FILE))
         except FileNotFoundError:
             stored = checkpoints.Checkpoint()
-        self.replayed = restore(self.held, self.journal, stored)
+        self.replayed = restore(self.telemetry_state, self.journal, stored)
         self.streams: dict[tuple[str, str], OpenStream] = {}
 
     def tick(self) -> int:
@@ -77,29 +77,31 @@ class Core:
         self.intake.batch(stream, mixed(sequence, count).SerializeToString(), self.tick())
 
     def checkpoint(self) -> None:
-        self.volume.replace(checkpoints.FILE, checkpoints.encode(self.held.checkpoint(self.journal.end, "instance")))
+        self.volume.replace(
+            checkpoints.FILE, checkpoints.encode(self.telemetry_state.checkpoint(self.journal.end, "instance"))
+        )
 
-    def killed(self) -> Core:
+    def killed(self) -> TelemetryCore:
         """What a new process finds."""
         copy = MemoryVolume()
         copy.files = {name: bytearray(data) for name, data in self.volume.files.items()}
-        return Core(copy, self.now_ns, self.segment_bytes)
+        return TelemetryCore(copy, self.now_ns, self.segment_bytes)
 
     def state(self) -> dict[str, Any]:
-        state = checkpoints.decode(checkpoints.encode(self.held.checkpoint(self.journal.end, "instance")))
-        assert self.counts.ledger(self.backlog.queued).balanced
+        state = checkpoints.decode(checkpoints.encode(self.telemetry_state.checkpoint(self.journal.end, "instance")))
+        assert self.counts.ledger(self.log_queue.queued).balanced
         return {
             "aggregate": sorted(map(repr, state.aggregate)),
             "sessions": sorted(row[:3] for row in state.sessions),
             "counts": state.counts,
-            "waiting": None if state.backlog is None else state.backlog["waiting"],
+            "waiting": None if state.log_queue is None else state.log_queue["waiting"],
             "snapshot": self.aggregate.snapshot(self.now_ns),
         }
 
     def log_sequences(self) -> list[tuple[str, str, int]]:
         """Every event with a log record that waits, as the exporter would see it."""
-        found, after = [], self.backlog.cursor
-        while stored := self.backlog.batches(after, 5):
+        found, after = [], self.log_queue.cursor
+        while stored := self.log_queue.batches(after, 5):
             after = stored[-1].end
             for each in stored:
                 for group in each.batch.groups:

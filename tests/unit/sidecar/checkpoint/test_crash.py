@@ -14,7 +14,7 @@ from tests.unit.sidecar.batches import (
     batch,
     filled,
 )
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 HOUR_NS = 3_600_000_000_000
 EXAMPLES = int(os.environ.get("CRASH_EXAMPLES", "150"))
@@ -30,13 +30,13 @@ STEPS = st.lists(
 )
 
 
-def play(core: Core, steps: list[tuple[Any, ...]]) -> Core:
+def play(core: TelemetryCore, steps: list[tuple[Any, ...]]) -> TelemetryCore:
     for step in steps:
         one_step(core, step)
     return core
 
 
-def one_step(core: Core, step: tuple[Any, ...]) -> None:
+def one_step(core: TelemetryCore, step: tuple[Any, ...]) -> None:
     match step:
         case ("send", producer, session, count):
             core.send(producer, session, count, core.stream(producer, session).state.durable_through + 1)
@@ -67,7 +67,7 @@ def one_step(core: Core, step: tuple[Any, ...]) -> None:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(STEPS)
 def test_a_replay_gives_the_state_there_was(steps: list[tuple[Any, ...]]) -> None:
-    core = play(Core(), steps)
+    core = play(TelemetryCore(), steps)
     again = core.killed()
     assert without_duplicates(again.state()) == without_duplicates(core.state())
     assert again.log_sequences() == core.log_sequences()
@@ -91,7 +91,7 @@ def without_duplicates(state: dict[str, Any]) -> dict[str, Any]:
 def test_every_sequence_is_counted_and_logged_once_whatever_kills(
     steps: list[tuple[Any, ...]], first_kill: int, second_kill: int
 ) -> None:
-    core = Core()
+    core = TelemetryCore()
     for number, step in enumerate(steps):
         if number in {first_kill, second_kill}:
             core = core.killed()
@@ -99,13 +99,13 @@ def test_every_sequence_is_counted_and_logged_once_whatever_kills(
     sequences = core.log_sequences()
     assert len(sequences) == len(set(sequences))
     refused = sum(core.counts.ledger(0).events.rejected.values())
-    events = sum(state.durable_through for state in core.held.sessions.values())
+    events = sum(state.durable_through for state in core.telemetry_state.sessions.values())
     assert core.counts.ledger(0).events.counted == events - refused
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_a_journal_cut_at_every_byte_of_its_last_record_gives_what_was_before(checkpointed: bool) -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "s1", 4, 1)
     if checkpointed:
         core.checkpoint()

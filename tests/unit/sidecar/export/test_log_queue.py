@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sidecar.export.log_queue import LogQueue
 from sidecar.journal.retention import JOURNAL_FULL
 from sidecar.telemetry.model import Position
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 STEPS = st.lists(
     st.one_of(
@@ -31,8 +31,8 @@ def log_events_of(first: int, count: int) -> int:
 def test_an_exporter_sees_each_record_once_and_in_order_however_far_behind_it_is(
     steps: list[tuple[str, int]], memory_bytes: int
 ) -> None:
-    core = Core()
-    core.backlog._memory_bytes = memory_bytes
+    core = TelemetryCore()
+    core.log_queue._memory_bytes = memory_bytes
     sent, after, seen = 0, Position(), []
     handed: list[tuple[Position, int]] = []
     for step, number in [*steps, ("take", 1 << 30)]:
@@ -40,21 +40,21 @@ def test_an_exporter_sees_each_record_once_and_in_order_however_far_behind_it_is
             core.send("a", "s1", number, sent + 1)
             sent += number
         elif step == "take":
-            for stored in core.backlog.batches(after, number):
+            for stored in core.log_queue.batches(after, number):
                 after = stored.end
                 seen.append(stored.batch.first_sequence)
                 records = log_events_of(stored.batch.first_sequence, stored.batch.count)
                 handed.append((stored.end, records))
         elif step == "settle" and handed:
             done, handed = handed[:number], handed[number:]
-            core.backlog.advance(done[-1][0], exported=sum(records for _, records in done), rejected={})
+            core.log_queue.advance(done[-1][0], exported=sum(records for _, records in done), rejected={})
         elif step == "release":
-            core.journal.release(core.backlog.settled_before())
-    while stored_batches := core.backlog.batches(after, 1 << 30):
+            core.journal.release(core.log_queue.settled_before())
+    while stored_batches := core.log_queue.batches(after, 1 << 30):
         after = stored_batches[-1].end
         seen += [stored.batch.first_sequence for stored in stored_batches]
     assert seen == sorted(set(seen))
-    assert core.counts.ledger(core.backlog.queued).balanced
+    assert core.counts.ledger(core.log_queue.queued).balanced
     everything = [first for first, count in sends(steps) if log_events_of(first, count)]
     assert seen == everything
 
@@ -69,30 +69,30 @@ def sends(steps: list[tuple[str, int]]) -> list[tuple[int, int]]:
 
 
 def test_what_the_exporter_has_in_hand_is_not_dropped() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "s1", 4, 1)
     core.send("a", "s1", 4, 5)
-    (taken,) = core.backlog.batches(Position(), 1)
-    dropped = core.backlog.drop(core.journal.end.segment, JOURNAL_FULL)
+    (taken,) = core.log_queue.batches(Position(), 1)
+    dropped = core.log_queue.drop(core.journal.end.segment, JOURNAL_FULL)
     assert dropped == {"order.transition": log_events_of(5, 4)}
-    core.backlog.advance(taken.end, exported=log_events_of(1, 4), rejected={})
-    assert core.backlog.queued == 0
+    core.log_queue.advance(taken.end, exported=log_events_of(1, 4), rejected={})
+    assert core.log_queue.queued == 0
     assert core.counts.ledger(0).balanced
 
 
 def test_an_exporter_that_says_another_number_does_not_unbalance_the_ledger() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "s1", 4, 1)
-    (taken,) = core.backlog.batches(Position(), 1)
-    core.backlog.advance(taken.end, exported=1, rejected={"too_old": 1})
-    logs = core.counts.ledger(core.backlog.queued).logs
+    (taken,) = core.log_queue.batches(Position(), 1)
+    core.log_queue.advance(taken.end, exported=1, rejected={"too_old": 1})
+    logs = core.counts.ledger(core.log_queue.queued).logs
     assert logs.balanced
     assert logs.dropped == {("export_mismatch", ""): log_events_of(1, 4) - 2}
 
 
 async def test_waiting_ends_when_a_batch_comes() -> None:
-    core = Core()
-    waiting = asyncio.ensure_future(core.backlog.wait_batches(Position(), 10))
+    core = TelemetryCore()
+    waiting = asyncio.ensure_future(core.log_queue.wait_batches(Position(), 10))
     await asyncio.sleep(0)
     assert not waiting.done()
     core.send("a", "s1", 4, 1)
@@ -100,8 +100,8 @@ async def test_waiting_ends_when_a_batch_comes() -> None:
 
 
 async def test_a_batch_without_log_records_wakes_nobody() -> None:
-    core = Core()
-    waiting = asyncio.ensure_future(core.backlog.wait_batches(Position(), 10))
+    core = TelemetryCore()
+    waiting = asyncio.ensure_future(core.log_queue.wait_batches(Position(), 10))
     core.stream("a", "s1").state.durable_through = 2
     core.send("a", "s1", 1, 3)
     await asyncio.sleep(0)
@@ -110,8 +110,8 @@ async def test_a_batch_without_log_records_wakes_nobody() -> None:
 
 
 def test_a_backlog_that_holds_nothing_in_memory_reads_on_where_it_was() -> None:
-    core = Core()
-    backlog: LogQueue = core.backlog
+    core = TelemetryCore()
+    backlog: LogQueue = core.log_queue
     backlog._memory_bytes = 0
     for first in range(1, 40, 4):
         core.send("a", "s1", 4, first)

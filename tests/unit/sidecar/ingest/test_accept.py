@@ -14,23 +14,23 @@ from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, order_define, orders, sample_define
 from tests.unit.sidecar.sick_volume import SickVolume
-from tests.unit.sidecar.telemetry_core import Core, mixed
+from tests.unit.sidecar.telemetry_core import TelemetryCore, mixed
 
 
 def test_sessions_that_are_silent_or_too_many_are_forgotten_but_not_connected_ones() -> None:
-    core = Core()
+    core = TelemetryCore()
     for session in ("s1", "s2", "s3"):
         core.send("a", session, 1, 1)
     core.intake.close_stream(core.streams["a", "s1"])
     core.intake.close_stream(core.streams["a", "s2"])
     core.intake.forget_sessions(before_ns=0, most=2)
-    assert set(core.held.sessions) == {("a", "s2"), ("a", "s3")}
+    assert set(core.telemetry_state.sessions) == {("a", "s2"), ("a", "s3")}
     core.intake.forget_sessions(before_ns=core.now_ns + 1, most=2)
-    assert set(core.held.sessions) == {("a", "s3")}
+    assert set(core.telemetry_state.sessions) == {("a", "s3")}
 
 
 def test_a_gap_ends_the_stream_and_takes_nothing() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "s1", 3, 1)
     with pytest.raises(StreamFaultError, match="sequence_gap"):
         core.send("a", "s1", 3, 5)
@@ -38,7 +38,7 @@ def test_a_gap_ends_the_stream_and_takes_nothing() -> None:
 
 
 def test_recovery_takes_counters_and_no_gauges() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "old", 3, 1, recovery=True)
     names = [family.name for producer in core.aggregate.snapshot(1).producers for family in producer.families]
     assert names == ["broker.order.duration", "broker.orders"]
@@ -70,7 +70,7 @@ def test_what_is_left_of_a_batch_is_its_later_events_unchanged(first: int, count
 
 def test_a_batch_that_the_volume_rejects_is_counted_when_it_is_accepted() -> None:
     volume = SickVolume()
-    core = Core(volume)
+    core = TelemetryCore(volume)
     stream = core.stream("a", "s1")
     core.send("a", "s1", 2, 1)
     long = batch(2, orders([("filled", "buy", 0.5, "o" * 65), ("filled", "buy", 0.5, "o")])).SerializeToString()

@@ -10,7 +10,7 @@ from sidecar.metrics.aggregate import SeriesLimits
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, hello, order_define, orders, sample_define
 from tests.unit.sidecar.mutations import mutated, seeded
-from tests.unit.sidecar.telemetry_core import Core, mixed
+from tests.unit.sidecar.telemetry_core import TelemetryCore, mixed
 
 MESSAGES = int(os.environ.get("HOSTILE_MESSAGES", "10000"))
 
@@ -69,7 +69,7 @@ HARM: list[tuple[Callable[[pb.Batch], None], str]] = [
 ]
 
 
-def answer(core: Core, stream: OpenStream, raw: bytes) -> set[str]:
+def answer(core: TelemetryCore, stream: OpenStream, raw: bytes) -> set[str]:
     """The names by which the sidecar refuses `raw`; empty if it takes it."""
     try:
         return {item.reason for item in core.intake.batch(stream, raw, core.tick())}
@@ -78,7 +78,7 @@ def answer(core: Core, stream: OpenStream, raw: bytes) -> set[str]:
 
 
 def test_batches_of_changed_bytes_are_taken_or_refused_by_name_and_the_ledger_balances() -> None:
-    chance, core, names = seeded(), Core(), set[str]()
+    chance, core, names = seeded(), TelemetryCore(), set[str]()
     core.send("b", "good", 5, 1)
     for number in range(MESSAGES // 2):
         stream = core.stream("a", f"s{number // 500}")
@@ -90,7 +90,7 @@ def test_batches_of_changed_bytes_are_taken_or_refused_by_name_and_the_ledger_ba
 
 
 def test_harmful_batches_are_refused_by_the_name_of_the_harm_and_the_ledger_balances() -> None:
-    chance, core = seeded(), Core()
+    chance, core = seeded(), TelemetryCore()
     core.send("b", "good", 5, 1)
     for number in range(MESSAGES // 2):
         stream = core.stream("a", f"s{number // 500}")
@@ -102,7 +102,7 @@ def test_harmful_batches_are_refused_by_the_name_of_the_harm_and_the_ledger_bala
 
 
 def test_a_column_of_a_million_values_is_refused_by_name() -> None:
-    core, message = Core(), mixed(1, 5)
+    core, message = TelemetryCore(), mixed(1, 5)
     core.send("b", "good", 5, 1)
     message.groups[0].columns[0].indexes.extend([0] * 1_000_000)
     assert answer(core, core.stream("a", "s"), message.SerializeToString()) == {"column_length"}
@@ -110,17 +110,17 @@ def test_a_column_of_a_million_values_is_refused_by_name() -> None:
 
 
 def test_text_that_is_not_utf_8_is_refused_by_name() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("b", "good", 5, 1)
     raw = mixed(1, 5).SerializeToString().replace(b"status", b"stat\xff\xfe")
     assert answer(core, core.stream("a", "s"), raw) == {"malformed_message"}
     stands_and_serves_others(core)
 
 
-def stands_and_serves_others(core: Core) -> None:
+def stands_and_serves_others(core: TelemetryCore) -> None:
     """Assert that the state is whole, survives a kill, and that another producer is not disturbed."""
     core.send("b", "good", 5, 6)
-    ledger = core.counts.ledger(core.backlog.queued)
+    ledger = core.counts.ledger(core.log_queue.queued)
     assert ledger.balanced
     assert ledger.producers["b"].counted == 10
     core.aggregate.snapshot(core.tick())
@@ -129,7 +129,7 @@ def stands_and_serves_others(core: Core) -> None:
 
 
 def test_mutated_definitions_are_taken_or_refused_by_name() -> None:
-    chance, core = seeded(), Core()
+    chance, core = seeded(), TelemetryCore()
     for number in range(MESSAGES // 10):
         if number % 50 == 0:
             stream = core.intake.open_stream(hello("a", f"s{number}"), core.tick())
@@ -145,7 +145,7 @@ def test_mutated_definitions_are_taken_or_refused_by_name() -> None:
 
 
 def test_a_million_labels_take_the_room_of_the_limit() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.aggregate._limit = SeriesLimits(instrument=100, producer=150)
     stream = core.stream("a", "s")
     for number in range(20):

@@ -11,14 +11,14 @@ from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.ingest.maintenance import Maintenance
 from sidecar.telemetry.settings import TelemetrySettings
 from tests.unit.sidecar.batches import batch, orders
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 
 @dataclass
 class MaintainedCore:
     """A core with its maintenance, whose sessions are connected or not as the test says."""
 
-    core: Core = field(default_factory=Core)
+    core: TelemetryCore = field(default_factory=TelemetryCore)
     connected: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -26,9 +26,11 @@ class MaintainedCore:
         self.maintenance = Maintenance(
             TelemetrySettings(socket=Path("s"), session_grace_s=60, idle_expiry_s=1),
             journal=core.journal,
-            state=core.held,
+            state=core.telemetry_state,
             intake=core.intake,
-            checkpoints=CheckpointWriter(core.journal, core.held, Checkpoint(), instance_id="i", clock=core.tick),
+            checkpoints=CheckpointWriter(
+                core.journal, core.telemetry_state, Checkpoint(), instance_id="i", clock=core.tick
+            ),
             sessions=self,
             clock=core.tick,
         )

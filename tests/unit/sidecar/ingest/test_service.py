@@ -8,7 +8,7 @@ from sidecar.ingest.service import IngestService, ServedStream, merged
 from sidecar.journal.group_commit import GroupCommit
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 
 def test_refusals_of_a_producer_that_does_not_listen_take_no_more_room() -> None:
@@ -33,7 +33,7 @@ class SlowContext:
 
 
 async def test_events_that_come_with_the_end_of_the_stream_are_acknowledged_while_another_answer_is_written() -> None:
-    core = Core()
+    core = TelemetryCore()
     commit = GroupCommit(core.journal, enabled=False)
     service = IngestService(
         core.intake,

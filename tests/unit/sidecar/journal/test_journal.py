@@ -7,11 +7,11 @@ import pytest
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import segment_name
 from tests.unit.sidecar.sick_volume import SickVolume
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 
 def test_a_damaged_record_is_set_aside_counted_and_the_rest_is_used() -> None:
-    core = Core()
+    core = TelemetryCore()
     for first in (1, 4, 7):
         core.send("a", "s1", 3, first)
     segment = core.journal.segments[0]
@@ -25,7 +25,7 @@ def test_a_damaged_record_is_set_aside_counted_and_the_rest_is_used() -> None:
 
 
 def test_a_segment_whose_header_is_gone_is_set_aside_and_the_others_are_used() -> None:
-    core = Core()
+    core = TelemetryCore()
     for first in range(1, 30, 3):
         core.send("a", "s1", 3, first)
     assert len(core.journal.segments) > 2
@@ -33,11 +33,11 @@ def test_a_segment_whose_header_is_gone_is_set_aside_and_the_others_are_used() -
     again = core.killed()
     assert again.journal.damaged_segments == 1
     assert again.stream("a", "s1").state.durable_through == 30
-    assert again.counts.ledger(again.backlog.queued).balanced
+    assert again.counts.ledger(again.log_queue.queued).balanced
 
 
 def test_only_the_youngest_damaged_segments_are_kept() -> None:
-    core = Core()
+    core = TelemetryCore()
     for first in range(1, 61, 3):
         core.send("a", "s1", 3, first)
     for segment in core.journal.segments:

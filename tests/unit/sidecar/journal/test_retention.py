@@ -12,7 +12,7 @@ from sidecar.journal.retention import JOURNAL_FULL, Retention
 from sidecar.telemetry.model import Position
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 LIMIT_BYTES = 80_000
 
@@ -21,13 +21,15 @@ LIMIT_BYTES = 80_000
 class FullCore:
     """A core whose journal is bounded: small segments, and half of the room for each producer."""
 
-    core: Core = field(default_factory=lambda: Core(segment_bytes=16_000))
+    core: TelemetryCore = field(default_factory=lambda: TelemetryCore(segment_bytes=16_000))
 
     def __post_init__(self) -> None:
         core = self.core
-        checkpoints = CheckpointWriter(core.journal, core.held, Checkpoint(), instance_id="i", clock=core.tick)
+        checkpoints = CheckpointWriter(
+            core.journal, core.telemetry_state, Checkpoint(), instance_id="i", clock=core.tick
+        )
         self.retention = Retention(
-            core.journal, core.backlog, checkpoints, limit_bytes=LIMIT_BYTES, quota_bytes=LIMIT_BYTES // 2
+            core.journal, core.log_queue, checkpoints, limit_bytes=LIMIT_BYTES, quota_bytes=LIMIT_BYTES // 2
         )
 
 
@@ -48,7 +50,7 @@ async def test_a_noisy_producer_gives_up_its_own_log_records_and_nobody_elses() 
     assert {reason for reason, _ in full.core.counts.logs.dropped} == {"producer_quota"}
     for core in (full.core, full.core.killed()):
         assert sorted(key for key in core.log_sequences() if key[0] == "quiet") == sorted(quiet)
-        assert core.counts.ledger(core.backlog.queued).balanced
+        assert core.counts.ledger(core.log_queue.queued).balanced
         assert core.counts.ledger(0).events.counted == 10 * 8 * 90
 
 
@@ -71,11 +73,11 @@ async def test_what_a_producer_holds_is_known_after_a_restart() -> None:
     full = FullCore()
     filled_by(full, ["noisy"] * 9 + ["quiet"], 8)
     full.core.checkpoint()
-    assert full.core.killed().backlog.beyond(40_000) == full.core.backlog.beyond(40_000) == {"noisy"}
+    assert full.core.killed().log_queue.beyond(40_000) == full.core.log_queue.beyond(40_000) == {"noisy"}
 
 
 async def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
-    full = FullCore(Core())
+    full = FullCore(TelemetryCore())
     core = full.core
     stream = core.stream("a", "s1")
     core.intake.define(stream, chatter_define())
@@ -85,19 +87,19 @@ async def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
     segment = core.journal.end.segment
     core.send("a", "s1", 4, 45)
     await full.retention.rescue(segment)
-    assert core.backlog.drop(segment, JOURNAL_FULL) == {"chatter": 40}
-    assert core.counts.ledger(core.backlog.queued).balanced
+    assert core.log_queue.drop(segment, JOURNAL_FULL) == {"chatter": 40}
+    assert core.counts.ledger(core.log_queue.queued).balanced
     core.checkpoint()
     core.journal.release(segment + 1)
     for each in (core.killed(), core):
         assert sorted(each.log_sequences()) == [("a", "s1", sequence) for sequence in (41, 42, 43, 44, 46, 47)]
-        assert each.counts.ledger(each.backlog.queued).balanced
+        assert each.counts.ledger(each.log_queue.queued).balanced
         assert each.counts.ledger(0).logs.accepted == 46
 
 
 async def test_records_exported_during_the_search_are_not_rescued(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "TURN_S", -1)  # a pause after every record
-    full = FullCore(Core())
+    full = FullCore(TelemetryCore())
     core = full.core
     stream = core.stream("a", "s1")
     core.intake.define(stream, chatter_define())
@@ -108,21 +110,21 @@ async def test_records_exported_during_the_search_are_not_rescued(monkeypatch: p
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(full.retention.rescue(segment))
         await asyncio.sleep(0)
-        (taken,) = core.backlog.batches(Position(), 1)
-    core.backlog.advance(taken.end, exported=44, rejected={})
-    assert core.backlog.drop(segment, JOURNAL_FULL) == {}
-    assert core.counts.ledger(core.backlog.queued).balanced
-    assert core.backlog.queued == 0
+        (taken,) = core.log_queue.batches(Position(), 1)
+    core.log_queue.advance(taken.end, exported=44, rejected={})
+    assert core.log_queue.drop(segment, JOURNAL_FULL) == {}
+    assert core.counts.ledger(core.log_queue.queued).balanced
+    assert core.log_queue.queued == 0
 
 
 async def test_a_segment_of_hardly_anything_but_reserved_types_goes_whole() -> None:
-    full = FullCore(Core())
+    full = FullCore(TelemetryCore())
     core = full.core
     core.send("a", "s1", 300, 1)
     segment = core.journal.end.segment
     core.send("a", "s1", 9, 301)
     await full.retention.rescue(segment)
-    assert core.backlog.drop(segment, JOURNAL_FULL) == {"order.transition": 200}
+    assert core.log_queue.drop(segment, JOURNAL_FULL) == {"order.transition": 200}
 
 
 def chatter_define() -> pb.Define:

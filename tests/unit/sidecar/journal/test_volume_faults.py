@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from pod_runtime.framing import HEADER_BYTES
-from sidecar.checkpoint.format import Checkpoint, encode
 from sidecar.journal.volume import MemoryVolume
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import Position
-from sidecar.telemetry.settings import TelemetrySettings
 from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, order_define, sample_define, samples
+from tests.unit.sidecar.served_pipeline import pipeline_settings, served
 from tests.unit.sidecar.sick_volume import SickVolume
-
-
-def small(place: Path, **changes: object) -> TelemetrySettings:
-    values = {"socket": place / "run" / "t.sock", "journal_directory": place / "journal", "ack_delay_ms": 0.0}
-    return TelemetrySettings(**{**values, "checkpoint_interval_s": 0.05, "drain_s": 0.0, **changes})
-
-
-@asynccontextmanager
-async def served(pipeline: TelemetryPipeline) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(pipeline.serve(stop))
-        await pipeline.wait_listening()
-        yield
-        stop.set()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -40,7 +22,7 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
     tmp_path: Path, code: int
 ) -> None:
     volume = SickVolume()
-    pipeline = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     async with served(pipeline), Client(pipeline._settings.socket) as client:
         await client.open()
@@ -60,7 +42,7 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
 
 async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path) -> None:
     volume = SickVolume()
-    settings = small(tmp_path, durability="disk", checkpoint_interval_s=60.0)
+    settings = pipeline_settings(tmp_path, durability="disk", checkpoint_interval_s=60.0)
     pipeline = TelemetryPipeline(settings, clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     async with served(pipeline), Client(settings.socket) as client:
@@ -83,7 +65,7 @@ async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path
 async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric(tmp_path: Path) -> None:
     volume = MemoryVolume()
     limits = {"segment_bytes": 64 << 10, "journal_bytes": 1 << 20, "memory_bytes": 0}
-    pipeline = TelemetryPipeline(small(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     async with served(pipeline), Client(pipeline._settings.socket) as client:
         await client.open()
@@ -102,7 +84,7 @@ async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric
         assert ledger.events.counted == sent
         (taken, *_) = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 1)
         assert taken.batch.first_sequence > 1
-    again = TelemetryPipeline(small(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
+    again = TelemetryPipeline(pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
     await again.open()
     assert again.ledger() == pipeline.ledger()
     assert again.snapshot() == pipeline.snapshot()
@@ -110,37 +92,12 @@ async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric
 
 async def test_a_journal_whose_segments_are_lost_never_goes_back(tmp_path: Path) -> None:
     volume = MemoryVolume()
-    pipeline = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     pipeline._journal.append([b"-"])
     await pipeline.checkpoint()
     for name in [name for name in volume.files if name.endswith(".journal")]:
         del volume.files[name]
-    again = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    again = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await again.open()
     assert again._journal.end == Position(2, HEADER_BYTES)
-
-
-async def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path) -> None:
-    volume = MemoryVolume()
-    volume.files["checkpoint"] = bytearray(b"TELC\x63\x00\x00\x00")
-    pipeline = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
-    await pipeline.open()
-    assert bytes(volume.files["checkpoint.damaged"]) == b"TELC\x63\x00\x00\x00"
-    assert pipeline.instance_id != ""
-
-
-async def test_a_checkpoint_whose_rows_mean_nothing_is_set_aside_and_the_journal_replayed(tmp_path: Path) -> None:
-    volume = MemoryVolume()
-    first = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
-    await first.open()
-    async with served(first), Client(first._settings.socket) as client:
-        await client.open()
-        client.send(define=order_define())
-        client.send(batch=batch(1, filled(2)))
-        await client.acknowledged(2)
-    volume.files["checkpoint"] = bytearray(encode(Checkpoint(aggregate=[["table", "nobody"]])))
-    again = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
-    await again.open()
-    assert "checkpoint.damaged" in volume.files
-    assert again.ledger().events.counted == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sidecar.checkpoint import format as checkpoints
 from sidecar.metrics.series import CAPTURE_ROWS, SeriesCapture, SumSeries, exact_sum
 from tests.unit.sidecar.batches import TIME_NS
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 
 def series(number: int) -> SumSeries:
@@ -44,12 +44,12 @@ def test_a_series_that_changes_twice_is_read_as_it_was_first() -> None:
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(1, 12))
 def test_a_checkpoint_that_is_written_while_events_arrive_says_its_moment(turns: list[int], count: int) -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "s1", 12, 1)
     core.send("b", "s1", 5, 1)
-    wanted = checkpoints.decode(checkpoints.encode(core.held.checkpoint(core.journal.end, "instance")))
+    wanted = checkpoints.decode(checkpoints.encode(core.telemetry_state.checkpoint(core.journal.end, "instance")))
     parts, sequence = [], 13
-    writing = checkpoints.slices(core.held.checkpoint(core.journal.end, "instance"))
+    writing = checkpoints.slices(core.telemetry_state.checkpoint(core.journal.end, "instance"))
     for turn in turns:
         parts += [part for _, part in zip(range(turn), writing, strict=False)]
         core.send("a", "s1", count, sequence)

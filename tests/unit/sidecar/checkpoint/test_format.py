@@ -13,7 +13,7 @@ from sidecar.journal.segment import segment_name
 from sidecar.journal.volume import MemoryVolume
 from sidecar.telemetry.model import Number, Position
 from tests.unit.sidecar.batches import TIME_NS
-from tests.unit.sidecar.telemetry_core import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 DATA = Path(__file__).parents[3] / "data" / "telemetry"
 JOURNAL = (DATA / "journal-v1.bin").read_bytes()
@@ -34,11 +34,11 @@ def test_the_golden_journal_has_every_kind_of_record() -> None:
 
 @pytest.mark.parametrize("checkpoint", [True, False])
 def test_version_1_is_read(checkpoint: bool) -> None:
-    core = Core(volume(checkpoint=checkpoint))
-    ledger = core.counts.ledger(core.backlog.queued)
+    core = TelemetryCore(volume(checkpoint=checkpoint))
+    ledger = core.counts.ledger(core.log_queue.queued)
     assert ledger.balanced
     assert (ledger.events.counted, dict(ledger.events.rejected)) == (18, {"column_length": 2})
-    assert {key: state.durable_through for key, state in core.held.sessions.items()} == {
+    assert {key: state.durable_through for key, state in core.telemetry_state.sessions.items()} == {
         ("a", "s1"): 14,
         ("a", "s2"): 3,
         ("b", "old"): 3,
@@ -69,7 +69,7 @@ def test_a_checkpoint_that_is_cut_or_of_another_version_is_not_guessed_at(data: 
 def test_a_newer_journal_is_set_aside_whole() -> None:
     newer = volume(checkpoint=False)
     newer.files[segment_name(1)][4] = 2
-    core = Core(newer)
+    core = TelemetryCore(newer)
     assert core.counts.ledger(0).events.counted == 0
     assert core.journal.damaged_bytes == len(JOURNAL)
     assert len(newer.files[segment_name(1) + ".damaged"]) == len(JOURNAL)
