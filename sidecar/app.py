@@ -11,7 +11,8 @@ Start
 
 End, on `stop`
     1. Producers have `telemetry.drain_s` to say goodbye; meanwhile they are acknowledged as before.
-    2. `parted`: secrets, self-metrics and control socket end; the exporter has `otlp.drain_s` for what is queued.
+    2. `producers_left`: secrets, self-metrics and control socket end; the exporter has `otlp.drain_s` for what is
+       queued.
     3. `flushed`: the gRPC server ends, and the last checkpoint is written: after the exporter's last request, so that
        the next start does not export the same records again.
     4. `ended`: probes, console and health, which told of the drain until here.
@@ -70,10 +71,11 @@ if TYPE_CHECKING:
     from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
-PARTING_POLL_S = 0.05
+DRAIN_POLL_S = 0.05
 REJECTED_DIRECTORY = "rejected"
 """Directory beside the journal's, for records that the collector refused for good."""
 
+# The ledger before the journal is open.
 _EMPTY_LEDGER = SidecarLedger(events=EventLedger(), logs=LogLedger())
 
 
@@ -99,7 +101,7 @@ class Sidecar:
         self._clock = time.time_ns
         self._identity = ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
         self._grpc_health = GrpcHealth()
-        # `_part` waits for producers: the exporter's last flush must lie between that wait and the last checkpoint.
+        # The wait for producers is ours: the exporter's last request must lie between it and the last checkpoint.
         telemetry = replace(config.telemetry, drain_s=0)
         keep_logs = bool(config.otlp.endpoint) and config.otlp.logs
         self._pipeline = TelemetryPipeline(
@@ -147,44 +149,47 @@ class Sidecar:
 
     async def _run_parts(self, stop: asyncio.Event) -> None:
         """Run secrets and telemetry beside each other; on `stop` end producers, then the export, then the rest."""
-        parted, flushed = asyncio.Event(), asyncio.Event()
+        producers_left, flushed = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             if self._agent is not None:
-                tasks.create_task(self._agent.run(parted), name="secrets")
-                tasks.create_task(rotate_on_hangup(self._agent, parted), name="hangup")
+                tasks.create_task(self._agent.run(producers_left), name="secrets")
+                tasks.create_task(rotate_on_hangup(self._agent, producers_left), name="hangup")
             await self._pipeline.open()
             self._opened = True
             own = self._make_self_metrics()
             self._exporter = self._make_exporter(own)
-            exporting = tasks.create_task(self._exporter.run(parted), name="export")
-            tasks.create_task(own.run(parted), name="self-metrics")
+            exporting = tasks.create_task(self._exporter.run(producers_left), name="export")
+            tasks.create_task(own.run(producers_left), name="self-metrics")
             control = control_application(self._agent)
             place = control_path(self._config.telemetry.journal_directory)
-            tasks.create_task(serve_control(control, place, parted), name="control")
+            tasks.create_task(serve_control(control, place, producers_left), name="control")
             tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
             await self._pipeline.wait_listening()
             self._set_listening()
             await stop.wait()
-            await self._part()
-            parted.set()
+            await self._await_producers()
+            producers_left.set()
+            # In this order: see "End" above.
             await exporting
             flushed.set()
         log.info("sidecar.drained", extra={"ledger": msgspec.to_builtins(ledger_section(self._ledger()))})
 
     def _set_listening(self) -> None:
         self._listening = True
+        # At once, not at the next interval: kubelet asks `startupz`, and the broker waits for it to succeed.
         self._health.refresh()
         addresses = {server.name: server.address for server in self._servers}
         log.info("listening", extra={**addresses, "socket": f"unix:{self._config.telemetry.socket}"})
 
-    async def _part(self) -> None:
+    async def _await_producers(self) -> None:
         """Wait until every producer has gone or said goodbye, at most `telemetry.drain_s`."""
         self._draining = True
+        # At once: the pod should leave its Service before its producers leave it.
         self._health.refresh()
         log.info("sidecar.draining")
         end = time.monotonic() + self._config.telemetry.drain_s
         while time.monotonic() < end and any(map(_is_awaited, self._producers())):  # noqa: ASYNC110 - no event
-            await asyncio.sleep(PARTING_POLL_S)
+            await asyncio.sleep(DRAIN_POLL_S)
 
     def _make_self_metrics(self) -> SelfMetrics:
         own = SelfMetrics(self, self._resource(), self._config.otlp, TABLE if self._agent else WITHOUT_SECRETS)
@@ -216,6 +221,7 @@ class Sidecar:
         return application
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
+        # The port is bound before there are figures. A page without them would show every counter as reset.
         if self._page is None:
             return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
         return await self._page.handle(request)

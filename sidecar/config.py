@@ -58,6 +58,7 @@ def read_config(path: Path | None, environ: Mapping[str, str]) -> SidecarConfig:
     Raises:
         ConfigError: faults of file and environment, all at once.
     """
+    # Faults of both are collected: who starts a pod should not find them one restart at a time.
     faults: list[str] = []
     beneath = {"otlp": _standard_otlp(environ, faults), "secrets": _standard_vault(environ)}
     try:

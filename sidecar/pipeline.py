@@ -37,6 +37,7 @@ from sidecar.metrics.ledger import LedgerCounts, SidecarLedger
 from sidecar.telemetry.model import Snapshot
 from sidecar.telemetry.settings import TelemetrySettings
 
+# For streams that were told to end; gRPC cancels those that stay longer.
 STOP_GRACE_S = 0.5
 
 

@@ -64,7 +64,7 @@ async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: Recen
         sidecar = Sidecar(config, environ, recent, make_agent(config, timeline), timeline)
         sidecar.bind()
         await sidecar.run(stop)
-    except* (AddressError, OSError) as group:
+    except* (AddressError, OSError) as group:  # somebody else holds a resource: a restart may help, a fix is outside
         code = _end(os.EX_UNAVAILABLE, group)
     except* Exception as group:
         log.exception("sidecar.failed")

@@ -51,6 +51,7 @@ def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
 def _unproved(status: SecretsStatus) -> tuple[str, str] | None:
     """Reason and message where no producer uses the published set: one refused it, or none proved it in time."""
     rejection, generation = status.rejection, status.generation_published
+    # A rejection of an older generation was answered by publishing a newer one.
     if rejection is not None and rejection.generation == generation:
         message = f"{rejection.producer_id}: {rejection.secret or 'the set'} of generation {generation}: "
         return _camel(rejection.reason), message + rejection.message

@@ -15,7 +15,7 @@ from aiohttp import web
 from pod_runtime.ports import listen, name_of, parse_address
 
 log = logging.getLogger(__name__)
-PARTING_S = 1.0
+CLOSE_S = 1.0
 """Seconds for open requests when a server ends."""
 MODE = 0o600
 """Mode of the control socket: only the sidecar's own user may open it."""
@@ -46,7 +46,7 @@ def bind(name: str, application: web.Application, address: str) -> Server:
 
 async def serve_http(server: Server, stop: asyncio.Event) -> None:
     """Answer until `stop`, then close the socket."""
-    runner = web.AppRunner(server.application, access_log=None, handle_signals=False, shutdown_timeout=PARTING_S)
+    runner = web.AppRunner(server.application, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
         await web.SockSite(runner, server.socket).start()

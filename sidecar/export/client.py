@@ -19,6 +19,7 @@ from sidecar.export.status import SignalStatus
 from sidecar.export.verdict import ExportFailure, ExportVerdict, judge
 
 USER_AGENT = f"OTel-OTLP-Exporter-Broker-Sidecar/{VERSION}"
+# For calls that are under way when the channel closes: their records are sent again, so that none is worth a wait.
 CLOSE_S = 0.1
 _COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
 Stamp = tuple[tuple[int, int], ...]

@@ -24,8 +24,8 @@ from sidecar.metrics.ledger import LogCounts
 from sidecar.telemetry.model import EventType, Position, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# Memory of a parsed batch beside its bytes, roughly.
 BATCH_OVERHEAD_BYTES = 2048
-"""Memory of a parsed batch beside its bytes, roughly."""
 
 NOT_EXPORTED = "not_exported"
 JOURNAL_DAMAGED = "journal_damaged"

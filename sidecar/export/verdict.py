@@ -12,8 +12,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 STATUS_DETAILS = "grpc-status-details-bin"
+# A collector may ask for a longer pause, but its mistake must not silence us for days.
 LONGEST_RETRY_S = 300.0
-"""A collector may ask for more; a mistake of its clock must not silence us for days."""
 _MESSAGE_CHARACTERS = 300
 
 

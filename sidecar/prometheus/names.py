@@ -56,7 +56,7 @@ def family_name(name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tupl
     clean = sanitised(name)
     kind_name = TYPES[kind]
     if kind_name == "counter":
-        clean = clean.removesuffix("_total") or clean
+        clean = clean.removesuffix("_total") or clean  # the text of samples appends it
     word = sanitised(unit_word(unit)) if unit_word(unit) else ""
     if unit == "1" and kind == pb.INSTRUMENT_KIND_GAUGE:
         word = "ratio"

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 SCOPE = "sidecar"
 LAG_INTERVAL_S = 0.25
+# A push holds a thread, and a thread that waits for a dead collector would hold up the process's end.
 PUSH_TIMEOUT_S = 2
-"""A push holds a thread, and a thread that waits for a dead collector would hold the process's end."""
+# Requests take milliseconds to a collector beside us, and up to `otlp.timeout_s`; the loop's lag should stay below
+# 10 ms, and probes time out at seconds.
 _REQUEST_BOUNDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
@@ -63,6 +65,7 @@ class SelfMetrics:
         self._pushed = InMemoryMetricReader() if otlp.own_metrics and otlp.endpoint else None
         if self._pushed is not None:
             readers.append(self._pushed)
+        # Without the SDK's exit handler: it would read the parts of a process that has ended them already.
         self._provider = MeterProvider(readers, Resource(dict(resource)), shutdown_on_exit=False)
         meter = self._provider.get_meter(SCOPE)
         self._requests = meter.create_histogram(
@@ -116,6 +119,7 @@ class SelfMetrics:
         while not stop.is_set():
             due = loop.time() + LAG_INTERVAL_S
             await _pause(stop, LAG_INTERVAL_S)
+            # The wait ended early where `stop` is set: its end says nothing about the loop.
             if not stop.is_set():
                 self._lag.record(max(loop.time() - due, 0.0))
 
@@ -125,7 +129,7 @@ class SelfMetrics:
             await _pause(stop, self._otlp.metrics_interval_s)
             try:
                 exporter = exporter or _exporter(self._otlp)
-            except SetupError as error:
+            except SetupError as error:  # a file that is missing may come yet
                 _log.warning("own_metrics_not_pushed", extra={"reason": error.reason, "error": str(error)})
                 continue
             self._snapshot = self._source.process_snapshot()

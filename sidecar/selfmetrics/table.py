@@ -21,6 +21,7 @@ from sidecar.metrics.ledger import SidecarLedger
 from sidecar.secrets.status import SecretsStatus, TokenStatus
 
 _NS = 1_000_000_000
+
 NO_SECRETS = SecretsStatus(
     generation_published=0,
     generation_acknowledged=0,
@@ -330,5 +331,5 @@ _SECRETS = (
 # fmt: on
 
 TABLE = (*_LEDGER, *_PRODUCERS, *_JOURNAL, *_EXPORT, *_PROCESS, *_HEALTH, *_SECRETS)
+# Without a configured secret these rows would be false alarms: generation 0 means that nothing could be published.
 WITHOUT_SECRETS = TABLE[: -len(_SECRETS)]
-"""Rows of a sidecar for which no secret is configured: generation 0 there would look like a failure."""

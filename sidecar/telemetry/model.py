@@ -86,7 +86,7 @@ class StoredBatch:
     end: Position
     session: Session
     batch: pb.Batch
-    types: Mapping[int, EventType]
+    types: Mapping[int, EventType]  # shared by all batches of a stream: a new type makes a new mapping
     received_ns: int
 
 

@@ -101,6 +101,7 @@ class TelemetrySettings:
     reflection: bool = setting(False, doc="serve gRPC reflection")
 
     def __post_init__(self) -> None:
+        # The Unix socket is protected by its directory; a TCP port would take events from anybody who reaches it.
         tls = (self.tcp_certificate_file, self.tcp_key_file, self.tcp_client_ca_file)
         if self.tcp_address and None in tls:
             raise ValueError(
