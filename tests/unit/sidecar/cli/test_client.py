@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from sidecar.cli.client import RefusedError, UnreachableError, read_status, rotate
+from sidecar.cli.client import RotationRefusedError, UnreachableError, read_status, rotate
 from sidecar.console.control import control_application
 
 
@@ -33,7 +33,7 @@ async def test_a_rotation_is_asked_for_over_the_socket(socket: Path) -> None:
 
 
 async def test_an_unknown_secret_is_refused_in_the_sidecars_words(socket: Path) -> None:
-    with pytest.raises(RefusedError, match="there is no secret 'absent'"):
+    with pytest.raises(RotationRefusedError, match="there is no secret 'absent'"):
         await rotate(socket, "absent")
 
 
