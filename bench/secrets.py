@@ -33,6 +33,7 @@ from broker.history.settings import HistorySettings
 from broker.orders.conditions import Conditions
 from pod_runtime.secret import Secret
 from sidecar.secrets.agent import SecretsAgent
+from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.openbao import OpenBao, running_openbao
 from tests.postgres import Postgres, running_postgres
@@ -93,6 +94,13 @@ class Figures:
     resident: int
     private: int
     cpu: float
+
+
+class Silent:
+    """An audit sink that keeps nothing."""
+
+    def add(self, event: AuditEvent) -> None:
+        """Take an event."""
 
 
 def prepare(bao: OpenBao, postgres: Postgres, place: Path) -> None:
@@ -245,7 +253,7 @@ async def first_publication_s(bao: OpenBao, place: Path) -> float:
             secrets=secrets(),
         )
         stop, begun = asyncio.Event(), time.monotonic()
-        task = asyncio.create_task(SecretsAgent(settings, on_audit=lambda _: None).run(stop))
+        task = asyncio.create_task(SecretsAgent(settings, audit=Silent()).run(stop))
         while not (settings.directory / "database").exists():  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.001)
         times.append(time.monotonic() - begun)
@@ -290,7 +298,7 @@ async def applied_s(bao: OpenBao, place: Path) -> float:
     settings.directory.mkdir()
     first = {"token": "0", "account_id": ACCOUNT}
     bao.write_kv("applied", **first)
-    agent, stop = SecretsAgent(settings, on_audit=lambda _: None), asyncio.Event()
+    agent, stop = SecretsAgent(settings, audit=Silent()), asyncio.Event()
     credentials = Credentials(
         CredentialSettings(directory=settings.directory),
         accounts=(ACCOUNT,),

@@ -28,6 +28,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
@@ -58,12 +59,15 @@ from sidecar.ingest.tail import TailEvent
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
-from sidecar.secrets.producers import Agent, Messenger
+from sidecar.secrets.acknowledge import ProducerListener
 from sidecar.selfmetrics.self_metrics import SelfMetrics
 from sidecar.selfmetrics.table import NO_SECRETS, TABLE, WITHOUT_SECRETS, ProcessSnapshot, ProcessUsage
 from sidecar.sighup import rotate_on_hangup
 from sidecar.telemetry.resource import own_resource
 from sidecar.web import Server, bind, serve_control, serve_http
+
+if TYPE_CHECKING:
+    from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
 PARTING_POLL_S = 0.05
@@ -84,7 +88,7 @@ class Sidecar:
         config: SidecarConfig,
         environ: Mapping[str, str],
         recent: RecentLog,
-        agent: Agent | None,
+        agent: SecretsAgent | None,
         timeline: AuditTimeline,
     ) -> None:
         self._config = config
@@ -104,12 +108,12 @@ class Sidecar:
         self._exporter: OtlpExporter | None = None
         self._process = psutil.Process()
         self._heartbeats, self._connections = ChangeAges(), ChangeAges()
-        self._health = HealthMonitor(config.health, self._facts, listener=self._grpc_health)
+        self._health = HealthMonitor(config.health, self, listener=self._grpc_health)
         self._sampler = StatusSampler(config.console, self)
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
-        self._messenger = Messenger(agent, self._pipeline.producers) if agent else None
+        self._listener = ProducerListener(agent.acknowledgements, self._pipeline.producers) if agent else None
 
     def bind(self) -> None:
         """Bind every TCP address.
@@ -223,13 +227,15 @@ class Sidecar:
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
         return StatusSample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
-    def _facts(self) -> HealthFacts:
-        if self._messenger is not None:
-            self._messenger.look()
+    def facts(self) -> HealthFacts:
+        """Collect the facts by which health is judged."""
+        if self._listener is not None:
+            self._listener.poll()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
-        heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
-        connection_s = self._connections.age_s(wanted, producer.changed_ns) if producer else None
+        now_s = time.monotonic()
+        heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns, now_s) if producer else None
+        connection_s = self._connections.age_s(wanted, producer.changed_ns, now_s) if producer else None
         return HealthFacts(
             now_ns=self._clock(),
             draining=self._draining,

@@ -9,6 +9,7 @@ from typing import Any
 
 from pod_runtime.config import ConfigError, load, setting
 from pod_runtime.ports import parse_address
+from sidecar.console.settings import ConsoleSettings
 from sidecar.export.settings import OtlpSettings, standard_settings
 from sidecar.health.settings import HealthSettings
 from sidecar.secrets.settings import SecretsSettings
@@ -29,51 +30,6 @@ class MetricsSettings:
 
     def __post_init__(self) -> None:
         parse_address(self.address)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PanelSettings:
-    """One figure of the console, made from one instrument."""
-
-    title: str = setting(doc="title of the figure")
-    instrument: str = setting(doc="name of the instrument as declared by the producer, for example broker.orders")
-    show: str = setting(
-        "rate",
-        choices=("rate", "latency", "states", "value"),
-        doc="rate: a counter's speed; latency: a histogram's p50 and p99; states: totals by `by`; value: a gauge",
-    )
-    by: str = setting("", doc="label by whose values the figure is split; empty: one figure")
-
-
-BROKER_PANELS = (
-    PanelSettings(title="Orders by state", instrument="broker.orders", show="states", by="status"),
-    PanelSettings(title="Order latency", instrument="broker.order.duration", show="latency"),
-    PanelSettings(title="Venue latency", instrument="broker.api.request.duration", show="latency"),
-    PanelSettings(title="Venue errors", instrument="broker.api.errors", show="rate"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsoleSettings:
-    """Section `console`: the status page, read-only."""
-
-    address: str = setting(
-        "127.0.0.1:8090", doc="host:port; on loopback, because the page has no login; empty: no console"
-    )
-    allowed_hosts: tuple[str, ...] = setting(
-        ("localhost", "127.0.0.1", "[::1]"),
-        doc="names in the Host header that the console answers; it refuses others, against DNS rebinding",
-    )
-    interval_s: float = setting(
-        1.0, minimum=0.1, maximum=60, doc="seconds between two points of the page's time series"
-    )
-    history_s: float = setting(300.0, minimum=10, maximum=3600, doc="seconds that the time series reach back")
-    max_watchers: int = setting(8, minimum=1, maximum=100, doc="most pages and tails open at once; one more gets 503")
-    panels: tuple[PanelSettings, ...] = setting(BROKER_PANELS, doc="figures of the producer's instruments")
-
-    def __post_init__(self) -> None:
-        if self.address:
-            parse_address(self.address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

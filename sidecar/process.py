@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pod_runtime import log as logs
 from pod_runtime.config import ConfigError, effective
@@ -20,7 +21,9 @@ from sidecar.app import Sidecar
 from sidecar.config import SidecarConfig, read_config
 from sidecar.console.bundle import RecentLog, redacted
 from sidecar.console.status.sampler import AuditTimeline
-from sidecar.secrets.producers import Agent
+
+if TYPE_CHECKING:
+    from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +72,13 @@ async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: Recen
     return code
 
 
-def make_agent(config: SidecarConfig, timeline: AuditTimeline) -> Agent | None:
+def make_agent(config: SidecarConfig, timeline: AuditTimeline) -> SecretsAgent | None:
     """The secrets' agent, None where no secret is configured; it records its actions in `timeline`."""
     if not config.secrets.secrets:
         return None
     from sidecar.secrets.agent import SecretsAgent  # noqa: PLC0415 - hvac takes its time, and may not be wanted
 
-    return SecretsAgent(config.secrets, on_audit=timeline.add)
+    return SecretsAgent(config.secrets, audit=timeline)
 
 
 def _is_loopback(address: str) -> bool:

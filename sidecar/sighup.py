@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from typing import TYPE_CHECKING
 
-from sidecar.secrets.producers import Agent
+if TYPE_CHECKING:
+    from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
 
 
-async def rotate_on_hangup(agent: Agent, stop: asyncio.Event) -> None:
+async def rotate_on_hangup(agent: SecretsAgent, stop: asyncio.Event) -> None:
     """Read and publish every secret again at each SIGHUP, until `stop`."""
     # By default SIGHUP ends the process; the handler takes only a note, for a rotation awaits Vault.
     loop = asyncio.get_running_loop()
@@ -26,7 +28,7 @@ async def rotate_on_hangup(agent: Agent, stop: asyncio.Event) -> None:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-async def _rotate_when_asked(agent: Agent, asked: asyncio.Event) -> None:
+async def _rotate_when_asked(agent: SecretsAgent, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()

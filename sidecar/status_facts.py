@@ -6,8 +6,8 @@ from sidecar.export.status import ExportStatus
 from sidecar.health.conditions import ExportFacts, HealthCondition, ProducerFacts, SecretFacts, SecretsFacts
 from sidecar.ingest.producers import ProducerStatus
 from sidecar.journal.journal import JournalStatus
-from sidecar.secrets.rotation import Stage
-from sidecar.secrets.status import Mishap, SecretsStatus
+from sidecar.secrets.acknowledge import Stage
+from sidecar.secrets.status import LastError, SecretsStatus
 
 
 def producer_facts(
@@ -39,11 +39,11 @@ def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
     """Facts of the secrets; `status` is None without an agent, where no secret is configured."""
     if status is None:
         return SecretsFacts(configured=False)
-    mishap = _mishap(status)
+    last_error = _last_error(status)
     return SecretsFacts(
         generation=status.generation_published,
         secrets=tuple(SecretFacts(name=item.name, expires_in_s=item.expires_in_s) for item in status.secrets),
-        fault=None if mishap is None else (_camel(mishap.name), mishap.message),
+        fault=None if last_error is None else (_camel(last_error.name), last_error.message),
         unproved=_unproved(status),
     )
 
@@ -60,13 +60,15 @@ def _unproved(status: SecretsStatus) -> tuple[str, str] | None:
     return None
 
 
-def _mishap(status: SecretsStatus) -> Mishap | None:
+def _last_error(status: SecretsStatus) -> LastError | None:
     """The fault to tell of, None where there is none."""
     # The earliest stage first, for it explains the others: without a token nothing is read, and nothing published.
-    if status.token.state != "valid" and status.token.mishap is not None:
-        return status.token.mishap
-    failing = (item.mishap for item in status.secrets if item.failing_since is not None or item.state == "waiting")
-    return next((item for item in failing if item is not None), status.mishap)
+    if status.token.state != "valid" and status.token.last_error is not None:
+        return status.token.last_error
+    failing = (
+        item.last_error for item in status.secrets if item.failing_since is not None or item.state == "waiting"
+    )
+    return next((item for item in failing if item is not None), status.last_error)
 
 
 def export_facts(status: ExportStatus, queued: int) -> ExportFacts:

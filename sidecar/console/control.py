@@ -2,7 +2,8 @@
 
 The console's TCP port has no such route, because it asks nobody who they are: a page of another site, or any process
 of the pod, could call it. The kernel guards the socket instead: `serve_control` gives it mode 0600, and only the
-sidecar mounts the journal's volume, so whoever can connect is the sidecar's own user (unix(7)).
+sidecar mounts the journal's volume, so a client that can connect is the sidecar's own user (unix(7)). In a cluster
+`kubectl exec` reaches it, for which a role is needed, and a port-forward does not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ SOCKET = "control.sock"
 
 
 class Rotator(Protocol):
-    """Secrets agent, as far as the socket needs it."""
+    """Reader of secrets that can be asked to read again: the secrets agent."""
 
     async def rotate(self, name: str | None) -> None:
         """Read one secret again, or all for None; KeyError for an unknown name."""

@@ -7,15 +7,14 @@ the part before `--`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class Fault(NamedTuple):
-    """A row of the table."""
+    """Row of the table; its key is the name, a constant for programs."""
 
-    name: str
-    """Constant, for programs."""
     meaning: str
     next: str
     """Remedy, for people."""
@@ -30,7 +29,7 @@ class Finding:
     """Fault that a status document shows, with the evidence."""
 
     fault: str
-    """Name of a row of `FAULTS`."""
+    """Key of `FAULTS`."""
     evidence: str
     subject: str = ""
 
@@ -49,297 +48,258 @@ class Finding:
         return {"fault": self.fault, "evidence": self.evidence, "next": self.next, "command": self.command}
 
 
+# Commands that several faults share. /sys/health needs no token, and tells sealed, standby and active apart.
 _HEALTH = "curl -sS $VAULT_ADDR/v1/sys/health"
 _LOG = "kubectl logs POD -c sidecar --tail 100"
 _PRODUCER_LOG = "kubectl logs POD -c broker --tail 100"
 _JOURNAL = "df -h /var/lib/sidecar"
 
-_ROWS = (
-    Fault(
-        "sidecar_unreachable",
+FAULTS: Mapping[str, Fault] = {
+    # ---- the sidecar itself
+    "sidecar_unreachable": Fault(
         "the console does not answer",
         "see whether it runs (ps, kubectl get pod) and read the end of its log; is the console's address right?",
         "kubectl get pod POD -o wide; kubectl logs POD -c sidecar --previous --tail 50",
     ),
-    Fault(
-        "loop_stalled",
+    "loop_stalled": Fault(
         "the event loop stood still",
         "raise the CPU limit; see throttling: nr_throttled in cpu.stat",
         "kubectl exec POD -c sidecar -- cat /sys/fs/cgroup/cpu.stat",
     ),
-    Fault(
-        "draining",
+    "draining": Fault(
         "the sidecar was told to stop",
         "nothing: it ends when producers have gone, or the grace period has",
         "kubectl get pod POD --watch",
         explains=("producer_never_seen", "producer_gone", "producer_ended"),
     ),
-    Fault(
-        "socket_not_open",
+    "socket_not_open": Fault(
         "the journal is still being read",
         "wait for the replay of the journal; it is bounded by telemetry.checkpoint_bytes",
         "sidecar status --watch",
         explains=("producer_never_seen", "producer_gone"),
     ),
-    Fault(
-        "producer_never_seen",
+    # ---- the producer beside it
+    "producer_never_seen": Fault(
         "no heartbeat since the start",
         "does it run, with telemetry.socket mounted? check health.producer and the mode of the directory",
         "kubectl get pod POD; kubectl logs POD -c broker --tail 100",
     ),
-    Fault(
-        "producer_silent",
+    "producer_silent": Fault(
         "connected, and no heartbeat within the budget",
         "its event loop has stalled or it is stopped: look at its CPU and its stack (py-spy dump --pid PID)",
         "kubectl exec POD -c broker -- cat /proc/1/status /proc/1/wchan",
     ),
-    Fault(
-        "producer_gone",
+    "producer_gone": Fault(
         "no longer connected",
         "see whether it runs and why it ended: kubectl logs --previous, exit code",
         "kubectl logs POD -c broker --previous --tail 100",
     ),
-    Fault(
-        "producer_ended", "it said goodbye", "see why it was stopped, and start it again", "kubectl describe pod POD"
+    "producer_ended": Fault(
+        "it said goodbye", "see why it was stopped, and start it again", "kubectl describe pod POD"
     ),
-    Fault("producer_not_ready", "one of its conditions does not hold", "read the log of SUBJECT on", _PRODUCER_LOG),
-    Fault(
-        "producer_advises",
+    "producer_not_ready": Fault("one of its conditions does not hold", "read the log of SUBJECT on", _PRODUCER_LOG),
+    "producer_advises": Fault(
         "one of its advisory conditions does not hold",
         "read the log of SUBJECT on",
         _PRODUCER_LOG,
     ),
-    Fault(
-        "vault_unreachable",
+    # ---- Vault; while it is away, a set that was never published is only a consequence
+    "vault_unreachable": Fault(
         "no connection to Vault",
         "try: curl -sS $VAULT_ADDR/v1/sys/health; check name, route and network policy",
         _HEALTH,
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_slow",
+    "vault_slow": Fault(
         "no answer within the deadline",
         "try: time curl -sS $VAULT_ADDR/v1/sys/health; is the server overloaded?",
         "time curl -sS $VAULT_ADDR/v1/sys/health",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_certificate",
+    "vault_certificate": Fault(
         "its certificate is not by `secrets.ca_cert`",
         "compare the server's chain with secrets.ca_cert: openssl s_client -connect HOST:PORT -CAfile FILE",
         "openssl s_client -connect HOST:8200 -CAfile /etc/vault/ca.crt </dev/null",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_redirects",
+    "vault_redirects": Fault(
         "it answers with a redirect, which is refused",
         "set secrets.address to the active node or the load balancer: redirects are refused",
         "curl -sSi $VAULT_ADDR/v1/sys/leader",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_sealed",
+    "vault_sealed": Fault(
         "it is sealed",
         "unseal it: bao operator unseal (or see why auto-unseal fails: bao status)",
         "bao status; bao operator unseal",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_fails",
+    "vault_fails": Fault(
         "it answers with a fault of its own",
         "read the server's own log; bao status",
         "bao status; kubectl logs -n vault vault-0 --tail 100",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_rate_limited",
+    "vault_rate_limited": Fault(
         "it asks for fewer requests",
         "raise the quota, or secrets.poll_interval_s",
         "bao read sys/quotas/rate-limit/NAME",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_denies",
+    "vault_denies": Fault(
         "the policy does not allow a request",
         "compare the policy with k8s/vault/policies: bao token capabilities PATH",
         "bao token capabilities PATH",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "vault_refuses",
+    "vault_refuses": Fault(
         "a request or login is refused as invalid",
         "check the role, the mount and the audience: bao read auth/kubernetes/role/ROLE",
         "bao read auth/kubernetes/role/broker",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "login_file_unreadable",
+    "login_file_unreadable": Fault(
         "the file to log in with cannot be read",
         "check that the file of secrets.auth is mounted, and its mode",
         "kubectl exec POD -c sidecar -- ls -lL /run/vault",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "secret_id_spent",
+    "secret_id_spent": Fault(
         "the secret id, or what wraps it, was used before and works no more",
         "write a new one into secrets.auth.secret_id_file: bao write -f auth/approle/role/ROLE/secret-id",
         "bao write -f auth/approle/role/ROLE/secret-id",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "secret_missing",
+    "secret_missing": Fault(
         "there is nothing at a secret's path",
         "see whether it is there: bao kv metadata get PATH; check mount and path",
         "bao kv metadata get -mount=secret PATH",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "secret_unexpected",
+    "secret_unexpected": Fault(
         "the engine answers in another shape",
         "check `source` of the secret: the engine answers in another shape",
         "bao secrets list",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "secret_not_renderable",
+    "secret_not_renderable": Fault(
         "a file's keys or template do not fit the secret",
         "check the file's keys and template against the secret's fields",
         "sidecar --check-config",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "secrets_failing",
+    "secrets_failing": Fault(
         "a secret fails for a reason that is not in this table",
         "read the sidecar's log: grep secrets.",
         _LOG,
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "secret_volume",
+    "secret_volume": Fault(
         "a directory of secrets cannot be used",
         "check secrets.directory and secrets.lease_journal: mounted, writable, memory-backed",
         "kubectl exec POD -c sidecar -- sh -c 'df -h /run/secrets/broker; ls -ld /run/secrets/broker'",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "publication_failed",
+    "publication_failed": Fault(
         "a set could not be written",
         "check room and mode of secrets.directory: df -h DIR; ls -ld DIR",
         "kubectl exec POD -c sidecar -- df -h /run/secrets/broker",
         explains=("secrets_unpublished",),
     ),
-    Fault(
-        "secrets_unpublished",
+    # ---- published secrets
+    "secrets_unpublished": Fault(
         "no set is published yet",
         "sidecar secrets; a set is published once every secret has been read",
         "sidecar secrets",
     ),
-    Fault(
-        "secret_expiring",
+    "secret_expiring": Fault(
         "a secret expires within a minute",
         "sidecar rotate SUBJECT; if that fails, see what `sidecar secrets` says of Vault",
         "sidecar rotate SUBJECT",
     ),
-    Fault(
-        "secret_expired",
+    "secret_expired": Fault(
         "a published secret has expired",
         "sidecar rotate SUBJECT; if that fails, see what `sidecar secrets` says of Vault",
         "sidecar rotate SUBJECT",
     ),
-    Fault(
-        "secret_rejected",
+    "secret_rejected": Fault(
         "a producer could not use the published set",
         "mend the secret at its source, then: sidecar rotate SUBJECT",
         "sidecar rotate SUBJECT",
         explains=("secret_unacknowledged",),
     ),
-    Fault(
-        "secret_unacknowledged",
+    "secret_unacknowledged": Fault(
         "nobody has proved the published set in time",
         "does the producer mount secrets.directory, and watch it? read its log for the generation",
         "kubectl logs POD -c broker --tail 500 | grep generation",
     ),
-    Fault(
-        "journal_refuses",
+    # ---- the way of the events
+    "journal_refuses": Fault(
         "the volume is full or read-only",
         "df -h and mount: the volume of telemetry.journal_directory is full or read-only; it recovers alone",
         _JOURNAL,
     ),
-    Fault(
-        "checkpoint_failed",
+    "checkpoint_failed": Fault(
         "the metrics' state could not be written",
         "df -h: the checkpoint needs room; until then a restart replays more",
         _JOURNAL,
     ),
-    Fault(
-        "journal_filling",
+    "journal_filling": Fault(
         "more than 80 % of the journal is used",
         "mend the export, or raise telemetry.journal_bytes",
         "sidecar status --watch",
     ),
-    Fault(
-        "journal_damaged",
+    "journal_damaged": Fault(
         "segments were set aside, or records could not be read",
         "keep the *.damaged files for a look; check the volume (dmesg, fsck)",
         "ls -l /var/lib/sidecar/*.damaged",
     ),
-    Fault(
-        "collector_away",
+    "collector_away": Fault(
         "exports fail",
         "see whether the collector runs and is reachable; nothing is lost while the journal has room",
         "kubectl get pod,endpoints -A -l app.kubernetes.io/name=otel-collector",
         explains=("export_behind",),
     ),
-    Fault(
-        "collector_refuses",
+    "collector_refuses": Fault(
         "the collector does not accept our credentials",
         "check otlp.headers_file and the client certificate",
         "sidecar --check-config",
         explains=("export_behind",),
     ),
-    Fault(
-        "export_off",
+    "export_off": Fault(
         "no collector is configured",
         "set otlp.endpoint or OTEL_EXPORTER_OTLP_ENDPOINT, or scrape /metrics only",
         "sidecar --check-config",
         explains=("export_behind",),
     ),
-    Fault(
-        "export_behind",
+    "export_behind": Fault(
         "more than 10 000 log records wait",
         "the collector is slow: raise otlp.requests_in_flight, or look at the collector's queue",
         "sidecar status --watch",
     ),
-    Fault(
-        "records_rejected",
+    "records_rejected": Fault(
         "the collector refused data for good",
         "read the kept records in the directory `rejected` beside the journal, and the collector's log",
         "ls -l /var/lib/sidecar/rejected",
     ),
-    Fault(
-        "records_dropped",
+    "records_dropped": Fault(
         "log records went, for the journal was full",
         "mend the export first; then raise telemetry.journal_bytes",
         _JOURNAL,
     ),
-    Fault(
-        "events_rejected",
+    "events_rejected": Fault(
         "a producer's events break the contract",
         "read the producer's log: each rejection is told with its rule; are both sides of one release?",
         _LOG,
     ),
-    Fault(
-        "producer_drops",
+    "producer_drops": Fault(
         "a producer dropped events",
         "its spool was full or its volume fails: raise its spool, see why events were not acknowledged",
         "sidecar status --json",
     ),
-    Fault(
-        "ledger_unbalanced",
+    "ledger_unbalanced": Fault(
         "an event is in no place or in two",
         "take the diagnostics bundle and report it: this is a bug",
         "curl -sSO -J http://127.0.0.1:8090/api/diagnostics",
     ),
-)
-
-FAULTS = {item.name: item for item in _ROWS}
+}

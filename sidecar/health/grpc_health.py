@@ -25,6 +25,7 @@ class GrpcHealth:
         self.servicer = health.aio.HealthServicer()
         self._verdicts: Mapping[str, bool] = dict.fromkeys(PROBES, False)
         self._changed = asyncio.Event()
+        # Set from the start: a client that watches hears NOT_SERVING, not that the service is unknown.
         self._changed.set()
 
     def tell(self, verdicts: Mapping[str, bool]) -> None:

@@ -1,1 +1,1 @@
-"""Model, resource and settings that the rooms of the telemetry path share."""
+"""Model, resource and settings that all packages of the telemetry path share."""

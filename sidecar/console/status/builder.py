@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sidecar.config import PanelSettings
 from sidecar.console import document as doc
 from sidecar.console.doctor import diagnose
+from sidecar.console.settings import PanelSettings
 from sidecar.console.status.time_series import TimeSeries, panel_quantiles, panel_rates, rates
 from sidecar.export.log_queue import NOT_EXPORTED
 from sidecar.export.status import ExportStatus, SignalStatus
@@ -21,11 +21,13 @@ from sidecar.health.probes import time_text
 from sidecar.ingest.producers import ProducerLedger, ProducerStatus
 from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import LogLedger, SidecarLedger
-from sidecar.secrets.status import Mishap, Rejection, SecretsStatus
+from sidecar.secrets.acknowledge import Rejection
+from sidecar.secrets.status import LastError, SecretsStatus
 
+# Shorter, and a batch more or less in one sample makes the figure jump; longer, and it lags behind the curve.
 RATE_OVER_S = 5.0
+# Samples over which a point of a latency curve looks back: with few orders a second a quantile jumps otherwise.
 LATENCY_WINDOW = 10
-"""Samples over which a point of a latency curve looks back: few orders a second make a jumpy quantile otherwise."""
 
 S = TypeVar("S", bound=doc.Section)
 
@@ -84,15 +86,22 @@ def status_document(inputs: StatusInputs) -> doc.StatusDocument:
 
 
 def _section(kind: type[S], source: object, **computed: Any) -> S:
-    """Make a section from `computed` fields, and the others from the attributes of the same names."""
-    read = {name: getattr(source, name) for name in kind.__struct_fields__ if name not in computed}
+    """Make a section from `computed` fields, and the others from the attributes of the same names, times as texts."""
+    # Sections repeat most fields of the parts' own reports. A field that a part renames fails here at the first
+    # document, in every test of this module; only `computed` fields need a line each.
+    read = {name: _told(getattr(source, name)) for name in kind.__struct_fields__ if name not in computed}
     return kind(**read, **computed)
+
+
+def _told(value: Any) -> Any:
+    return moment_text(value) if isinstance(value, datetime) else value
 
 
 def health_section(
     conditions: Sequence[HealthCondition], producers: Sequence[ProducerStatus] = ()
 ) -> doc.HealthSection:
     """Judge the whole; conditions that a probe asks for go before advisory ones, and older before newer."""
+    # The first cause decides the sentence at the top: what fails a probe, and of that the oldest, for it came first.
     why = sorted(_causes(conditions, producers), key=lambda item: (item.advisory, item.since or ""))
     well_since = time_text(max((item.since_ns for item in conditions), default=0))
     return doc.HealthSection(
@@ -115,6 +124,7 @@ def _causes(
     failing = [(item.producer_id, each) for item in producers if item.connected for each in item.conditions]
     failing = [(producer_id, item) for producer_id, item in failing if not item.ok]
     unready = any(item.name == SidecarCondition.PRODUCER_READY and not item.ok for item in conditions)
+    # "ProducerReady" only repeats the producer's own reason. Both together would read as two faults.
     explained = unready and any(not item.advisory for _, item in failing)
     for ours in conditions:
         if not ours.ok and not (explained and _sums_up_a_producer(ours)):
@@ -216,24 +226,11 @@ def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.Se
         configured=True,
         generation=status.generation_published,
         acknowledged=status.generation_acknowledged,
-        published_at=moment_text(status.published_at),
-        token=_section(
-            doc.TokenSection, token, last_success=moment_text(token.last_success), mishap=_error(token.mishap)
-        ),
+        token=_section(doc.TokenSection, token, mishap=_error(token.last_error)),
         token_expires_in_s=token.expires_in_s,
-        secrets=[
-            _section(
-                doc.SecretSection,
-                item,
-                read_at=moment_text(item.read_at),
-                last_success=moment_text(item.last_success),
-                failing_since=moment_text(item.failing_since),
-                mishap=_error(item.mishap),
-            )
-            for item in status.secrets
-        ],
+        secrets=[_section(doc.SecretSection, item, mishap=_error(item.last_error)) for item in status.secrets],
         rejection=_rejection(status.rejection),
-        mishap=_error(status.mishap),
+        mishap=_error(status.last_error),
         requests=[
             {"operation": operation, "outcome": outcome, "count": count}
             for (operation, outcome), count in sorted(status.requests.items())
@@ -245,11 +242,11 @@ def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.Se
 def _rejection(rejection: Rejection | None) -> doc.RejectionSection | None:
     if rejection is None:
         return None
-    return _section(doc.RejectionSection, rejection, producer=rejection.producer_id, time=moment_text(rejection.time))
+    return _section(doc.RejectionSection, rejection, producer=rejection.producer_id)
 
 
-def _error(error: Mishap | None) -> doc.ErrorSection | None:
-    return None if error is None else _section(doc.ErrorSection, error, time=moment_text(error.time))
+def _error(error: LastError | None) -> doc.ErrorSection | None:
+    return None if error is None else _section(doc.ErrorSection, error)
 
 
 def _panels(panels: Sequence[PanelSettings], series: TimeSeries) -> list[doc.JsonObject]:
@@ -272,6 +269,7 @@ def _panel(panel: PanelSettings, place: int, series: TimeSeries) -> doc.JsonObje
     totals = dict(sorted(samples[-1].panels[place].totals.items(), key=lambda item: -item[1]))
     if panel.show == "rate":
         return {"curve": [round(item, 3) for item in panel_rates(samples, place)], "total": sum(totals.values())}
+    # "states" and "value" show the totals as they are.
     return {"totals": totals}
 
 
@@ -279,12 +277,13 @@ def _time(time_ns: int) -> str | None:
     return time_text(time_ns) if time_ns else None
 
 
-def moment_text(moment: datetime | None) -> str | None:
+def moment_text(moment: datetime) -> str:
     """Write a moment in RFC 3339, to the millisecond."""
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _age(time_ns: int, now_ns: int) -> float | None:
+    # Never negative: the wall clock may have been set back since.
     return round(max(0, now_ns - time_ns) / 1e9, 2) if time_ns else None
 
 

@@ -236,7 +236,7 @@ async def test_rotations_under_readers_tear_no_set_and_fail_no_query(vault: Vaul
                     await agent.rotate("database")
                 await until(lambda before=before: agent.status().generation_published > before)
                 await client.move()
-                agent.applied("broker", agent.status().generation_published)
+                agent.acknowledgements.applied("broker", agent.status().generation_published)
         querying.cancel()
         print("reads", readers.reads, "queries", client.queries)
         assert readers.faults == []
@@ -287,11 +287,11 @@ async def test_a_stopped_server_costs_nothing_but_time(vault: Vault) -> None:
         before = vault.read("database.json")
         os.kill(vault.bao.process.pid, signal.SIGSTOP)
         try:
-            await until(lambda: agent.status().secrets[0].mishap is not None)
+            await until(lambda: agent.status().secrets[0].last_error is not None)
             stalled = agent.status()
         finally:
             os.kill(vault.bao.process.pid, signal.SIGCONT)
-        assert stalled.secrets[0].mishap.name == "timeout"
+        assert stalled.secrets[0].last_error.name == "timeout"
         started = time.monotonic()
         await until(lambda: agent.status().secrets[0].state == "fresh" and agent.status().token.state == "valid")
         print("recovered after", time.monotonic() - started)

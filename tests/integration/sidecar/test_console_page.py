@@ -16,8 +16,7 @@ from sidecar.console.event_stream import Watchers
 from sidecar.console.server import console_application
 from sidecar.ingest.producers import ProducerCondition
 from sidecar.ingest.tail import TailEvent
-from sidecar.secrets.rotation import Stage
-from sidecar.secrets.status import Rejection
+from sidecar.secrets.acknowledge import Rejection, Stage
 from tests.chromium import Page, chromium_page
 from tests.require import require_binary
 from tests.unit.sidecar.console.sidecar_state import EXPORT, MOMENT, NOW_NS, NS, PRODUCER, SECRETS, SIGNAL, status

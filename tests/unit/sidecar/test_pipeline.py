@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from grpc import aio
 from sidecar.ingest.server import SocketError
 from sidecar.journal.volume import JournalInUseError
 from sidecar.pipeline import TelemetryPipeline
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import Number, Position
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import (
@@ -59,6 +59,7 @@ def values(pipeline: TelemetryPipeline, name: str) -> dict[tuple[str, ...], floa
         for family in producer.families
         if family.name == name
         for point in family.points
+        if isinstance(point, Number)
     }
 
 
@@ -261,6 +262,7 @@ async def test_heartbeats_and_secrets_reach_the_registry(tmp_path: Path) -> None
 async def test_the_tail_shows_events_as_they_come(tmp_path: Path) -> None:
     async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
         tail = pipeline.tail()
+        assert isinstance(tail, AsyncGenerator)
         first = asyncio.ensure_future(anext(tail))
         await client.open()
         client.send(define=order_define())
@@ -362,7 +364,9 @@ async def test_the_service_is_reached_by_its_official_stub(tmp_path: Path) -> No
     async with running(tmp_path) as pipeline, aio.insecure_channel(f"unix:{pipeline._settings.socket}") as channel:
         call = telemetry_pb2_grpc.TelemetryServiceStub(channel).Publish()
         await call.write(pb.PublishRequest(hello=hello()))
-        assert (await call.read()).welcome.protocol_version == 1
+        welcomed = await call.read()
+        assert isinstance(welcomed, pb.PublishResponse)
+        assert welcomed.welcome.protocol_version == 1
         await call.done_writing()
         assert await call.read() is aio.EOF
         assert await call.code() is grpc.StatusCode.OK

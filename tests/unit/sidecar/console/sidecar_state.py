@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sidecar import status_facts as facts
-from sidecar.config import PanelSettings
 from sidecar.console.document import StatusDocument, decode, encode
+from sidecar.console.settings import PanelSettings
 from sidecar.console.status.builder import ProcessIdentity, StatusInputs, status_document
 from sidecar.console.status.sampler import AuditTimeline
 from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries
@@ -19,8 +19,8 @@ from sidecar.health.settings import HealthSettings
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
 from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
+from sidecar.secrets.acknowledge import Stage
 from sidecar.secrets.audit import AuditEvent
-from sidecar.secrets.rotation import Stage
 from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
 
 NS = 1_000_000_000

@@ -9,8 +9,8 @@ from sidecar.console.doctor import diagnose, unreachable
 from sidecar.export.status import ExportStatus
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger
 from sidecar.metrics.ledger import EventLedger, LogLedger
-from sidecar.secrets.rotation import Stage
-from sidecar.secrets.status import Mishap, Rejection, SecretsStatus, SecretStatus, TokenStatus
+from sidecar.secrets.acknowledge import Rejection, Stage
+from sidecar.secrets.status import LastError, SecretsStatus, SecretStatus, TokenStatus
 from tests.unit.sidecar.console.sidecar_state import (
     EXPORT,
     JOURNAL,
@@ -31,22 +31,22 @@ def faults(**changes: Any) -> list[str]:
     return [item.fault for item in diagnose(status(**changes))]
 
 
-def mishap(name: str, code: int = 0) -> Mishap:
-    return Mishap(name=name, message="read secret/data/broker/venue: refused", time=MOMENT, status=code)
+def mishap(name: str, code: int = 0) -> LastError:
+    return LastError(name=name, message="read secret/data/broker/venue: refused", time=MOMENT, status=code)
 
 
 def no_token(name: str, code: int = 0) -> SecretsStatus:
     waiting = SecretStatus(name="venue", source="kv", state="waiting")
-    token = replace(SECRETS.token, state="none", mishap=mishap(name, code))
+    token = replace(SECRETS.token, state="none", last_error=mishap(name, code))
     return replace(SECRETS, generation_published=0, token=token, secrets=(waiting,))
 
 
 def failing_token(name: str, code: int = 0) -> TokenStatus:
-    return replace(SECRETS.token, state="failing", mishap=mishap(name, code))
+    return replace(SECRETS.token, state="failing", last_error=mishap(name, code))
 
 
 def failing_secret(name: str, code: int = 0) -> SecretsStatus:
-    failing = replace(SECRETS.secrets[0], state="failing", failing_since=MOMENT, mishap=mishap(name, code))
+    failing = replace(SECRETS.secrets[0], state="failing", failing_since=MOMENT, last_error=mishap(name, code))
     return replace(SECRETS, secrets=(failing, SECRETS.secrets[1]))
 
 
@@ -96,8 +96,8 @@ SEEDED: list[tuple[str, Change]] = [
     ("secret_unexpected", {"secrets": failing_secret("unexpected_answer")}),
     ("secret_not_renderable", {"secrets": failing_secret("not_renderable")}),
     ("secrets_failing", {"secrets": failing_secret("something_new")}),
-    ("secret_volume", {"secrets": replace(SECRETS, generation_published=0, mishap=mishap("volume_unusable"))}),
-    ("publication_failed", {"secrets": replace(SECRETS, mishap=mishap("publication_failed"))}),
+    ("secret_volume", {"secrets": replace(SECRETS, generation_published=0, last_error=mishap("volume_unusable"))}),
+    ("publication_failed", {"secrets": replace(SECRETS, last_error=mishap("publication_failed"))}),
     ("secrets_unpublished", {"secrets": replace(SECRETS, generation_published=0, stage=None)}),
     ("secret_expiring", {"secrets": database(40.0)}),
     ("secret_expired", {"secrets": database(-3.0)}),
@@ -200,7 +200,7 @@ EVIDENCE: list[tuple[Change, str]] = [
 def test_while_vault_is_away_it_says_how_long_the_producer_can_go_on(left: float | None, lasting: str) -> None:
     secrets = replace(
         SECRETS,
-        token=replace(SECRETS.token, state="none", mishap=mishap("unreachable")),
+        token=replace(SECRETS.token, state="none", last_error=mishap("unreachable")),
         secrets=(SECRETS.secrets[0], replace(SECRETS.secrets[1], expires_in_s=left)),
     )
     assert diagnose(status(secrets=secrets))[0].evidence.endswith(f"; {lasting}")

@@ -33,7 +33,7 @@ def test_the_page_lists_every_probe_with_its_conditions() -> None:
 
 
 def test_the_page_lists_every_fault_with_its_meaning() -> None:
-    assert rows("What the doctor knows") == {item.name: item.meaning for item in FAULTS.values()}
+    assert rows("What the doctor knows") == {name: item.meaning for name, item in FAULTS.items()}
 
 
 def test_every_fault_is_one_that_the_doctor_finds() -> None:

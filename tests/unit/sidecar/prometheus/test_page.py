@@ -11,13 +11,12 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from sidecar.prometheus.page import MetricsPage
 from sidecar.prometheus.render import Format
 from sidecar.telemetry.model import Snapshot
-from tests.unit.sidecar.snapshots import FakeMetrics, counter, gauge, histogram, snapshot
+from tests.unit.sidecar.snapshots import FakeMetrics, counter, gauge, histogram, parse_openmetrics, snapshot
 
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0"}
 

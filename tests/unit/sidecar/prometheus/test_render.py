@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 from hypothesis import given
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from sidecar.prometheus.names import MetricNames
@@ -18,6 +17,7 @@ from tests.unit.sidecar.snapshots import (
     family,
     gauge,
     histogram,
+    parse_openmetrics,
     snapshot,
     snapshots,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -44,7 +45,7 @@ JOURNAL = JournalStatus(
 EXPORT = ExportStatus(
     endpoint="http://c:4317",
     logs=SignalStatus(enabled=True, requests=8, retries=3, in_flight=2, failing_since_ns=NOW - 5_000_000_000),
-    metrics=SignalStatus(enabled=True, requests=1, exported=40, rejected={"partial_success": 2}),
+    metrics=SignalStatus(enabled=True, requests=1, exported=40, rejected=Counter(partial_success=2)),
 )
 HELD = replace(
     SECRETS,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from sidecar.config import ConsoleSettings
+from sidecar.console.settings import ConsoleSettings
 from sidecar.console.status.builder import StatusInputs
 from sidecar.console.status.sampler import AuditTimeline, StatusSampler
 from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries

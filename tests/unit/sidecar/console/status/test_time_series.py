@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config import PanelSettings
+from sidecar.console.settings import PanelSettings
 from sidecar.console.status.time_series import (
     PanelSample,
     StatusSample,
