@@ -60,7 +60,6 @@ from sidecar.ingest.tail import TailEvent
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
-from sidecar.secrets.acknowledge import ProducerListener
 from sidecar.selfmetrics.self_metrics import SelfMetrics
 from sidecar.selfmetrics.table import NO_SECRETS, TABLE, WITHOUT_SECRETS, ProcessSnapshot, ProcessUsage
 from sidecar.sighup import rotate_on_hangup
@@ -105,7 +104,11 @@ class Sidecar:
         telemetry = replace(config.telemetry, drain_s=0)
         keep_logs = bool(config.otlp.endpoint) and config.otlp.logs
         self._pipeline = TelemetryPipeline(
-            telemetry, clock=self._clock, services=(self._add_health,), keep_logs=keep_logs
+            telemetry,
+            clock=self._clock,
+            services=(self._add_health,),
+            keep_logs=keep_logs,
+            secrets=agent.acknowledgements if agent else None,
         )
         self._exporter: OtlpExporter | None = None
         self._process = psutil.Process()
@@ -115,7 +118,6 @@ class Sidecar:
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
-        self._listener = ProducerListener(agent.acknowledgements, self._pipeline.producers) if agent else None
 
     def bind(self) -> None:
         """Bind every TCP address.
@@ -235,8 +237,6 @@ class Sidecar:
 
     def facts(self) -> HealthFacts:
         """Collect the facts by which health is judged."""
-        if self._listener is not None:
-            self._listener.poll()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
         now_s = time.monotonic()

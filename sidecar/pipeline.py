@@ -24,7 +24,7 @@ from sidecar.checkpoint.writer import UNREADABLE, CheckpointWriter, read_checkpo
 from sidecar.export.log_queue import LogQueue
 from sidecar.ingest.accept import Intake
 from sidecar.ingest.maintenance import Maintenance
-from sidecar.ingest.producers import Producers
+from sidecar.ingest.producers import Producers, SecretsListener
 from sidecar.ingest.server import AddServices
 from sidecar.ingest.server import build as build_server
 from sidecar.ingest.service import IngestCounts, IngestService
@@ -56,13 +56,14 @@ class TelemetryPipeline:
         services: Sequence[AddServices] = (),
         volume: Volume | None = None,
         keep_logs: bool = True,
+        secrets: SecretsListener | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._services = services
         self._volume = volume
         self._keep_logs = keep_logs
-        self.producers = Producers()
+        self.producers = Producers(secrets)
         self._tail = Tail()
         self.instance_id = ""
         """`service.instance.id` of the resource, the same after a restart; empty before `open`."""

@@ -20,8 +20,9 @@ from sidecar.ingest import validate
 from sidecar.ingest.definition import check_define
 from sidecar.ingest.tail import Tail
 from sidecar.ingest.validate import ContractFault
-from sidecar.journal.journal import Declarations, EventJournal
+from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import (
+    Declarations,
     SessionMark,
     batch_payload,
     event_type,

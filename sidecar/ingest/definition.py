@@ -47,10 +47,10 @@ def _event_faults(define: pb.Define, settings: TelemetrySettings) -> Iterator[Co
         text = f"event name {define.name[:80]!r}: must be {NAME.pattern}, 1 to 128 characters"
         yield ContractFault("bad_name", text)
     if len(define.fields) > settings.max_fields:
-        text = f"{len(define.fields)} fields, at most {settings.max_fields} are taken"
+        text = f"{len(define.fields)} fields, at most {settings.max_fields} are accepted"
         yield ContractFault("too_many_fields", text)
     if len(define.instruments) > MAX_INSTRUMENTS:
-        text = f"{len(define.instruments)} instruments, at most 32 are taken"
+        text = f"{len(define.instruments)} instruments, at most 32 are accepted"
         yield ContractFault("too_many_instruments", text)
 
 
@@ -65,7 +65,7 @@ def _field_faults(fields: Iterable[pb.Field]) -> Iterator[ContractFault]:
         if not _is_name(item.name, MAX_FIELD_NAME):
             yield ContractFault("bad_field_name", f"{name}: must be {NAME.pattern}, 1 to 64 characters")
         if item.name in seen:
-            yield ContractFault("duplicate_field", f"{name} stands twice")
+            yield ContractFault("duplicate_field", f"{name} is declared twice")
         seen.add(item.name)
         if item.type not in FIELD_TYPES:
             yield ContractFault("bad_field_type", f"{name}: type {item.type} is not known")
@@ -83,7 +83,7 @@ def _instrument_faults(item: pb.Instrument, define: pb.Define) -> Iterator[Contr
     if item.kind not in _KINDS:
         yield ContractFault("bad_instrument_kind", f"kind {item.kind} is not known")
     if len(item.unit) > MAX_FIELD_NAME or len(item.description.encode()) > MAX_TEXT_BYTES:
-        yield ContractFault("text_too_long", "unit takes 64 characters, description 4096 bytes")
+        yield ContractFault("text_too_long", "unit has at most 64 characters, description 4096 bytes")
     if item.measure and item.measure not in measures:
         yield ContractFault("unknown_measure", f"{item.measure[:80]!r} is not a measure field of the event")
     if not item.measure and item.kind != pb.INSTRUMENT_KIND_COUNTER:
@@ -92,7 +92,7 @@ def _instrument_faults(item: pb.Instrument, define: pb.Define) -> Iterator[Contr
         if name not in labels:
             yield ContractFault("unknown_label", f"{name[:80]!r} is not a label field of the event")
     if len(set(item.labels)) != len(item.labels):
-        yield ContractFault("duplicate_label", "a label stands twice")
+        yield ContractFault("duplicate_label", "a label is declared twice")
     yield from _constant_faults(item)
     yield from _bounds_faults(item)
     yield from _preset_faults(item)
@@ -100,7 +100,7 @@ def _instrument_faults(item: pb.Instrument, define: pb.Define) -> Iterator[Contr
 
 def _constant_faults(item: pb.Instrument) -> Iterator[ContractFault]:
     if len(item.constant_labels) > MAX_INSTRUMENTS:
-        text = f"{len(item.constant_labels)} constant labels, at most 32 are taken"
+        text = f"{len(item.constant_labels)} constant labels, at most 32 are accepted"
         yield ContractFault("too_many_labels", text)
     for name, value in item.constant_labels.items():
         if not _is_name(name, MAX_FIELD_NAME) or len(value.encode()) > MAX_TEXT_BYTES:
@@ -114,7 +114,7 @@ def _bounds_faults(item: pb.Instrument) -> Iterator[ContractFault]:
     if bounds and item.kind != pb.INSTRUMENT_KIND_HISTOGRAM:
         yield ContractFault("bad_bounds", "only a histogram has bounds")
     elif len(bounds) > MAX_BOUNDS:
-        yield ContractFault("bad_bounds", f"{len(bounds)} bounds, at most {MAX_BOUNDS} are taken")
+        yield ContractFault("bad_bounds", f"{len(bounds)} bounds, at most {MAX_BOUNDS} are accepted")
     elif not all(map(math.isfinite, bounds)) or not is_ascending(bounds):
         yield ContractFault("bad_bounds", "bounds must be finite and strictly ascending")
 
@@ -125,7 +125,7 @@ def _preset_faults(item: pb.Instrument) -> Iterator[ContractFault]:
     if item.presets and item.kind not in (pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM):
         yield ContractFault("preset_kind", "only counters and histograms begin at zero")
     elif len(item.presets) > MAX_PRESETS:
-        yield ContractFault("too_many_presets", f"{len(item.presets)} presets, at most {MAX_PRESETS} are taken")
+        yield ContractFault("too_many_presets", f"{len(item.presets)} presets, at most {MAX_PRESETS} are accepted")
     elif wrong:
         yield ContractFault("preset_length", f"{len(wrong[0].values)} values for {len(item.labels)} labels")
 
@@ -136,7 +136,7 @@ def _agreement_faults(instruments: Iterable[pb.Instrument]) -> Iterator[Contract
     for item in instruments:
         identity = (item.kind, item.unit, tuple(item.bounds))
         if seen.setdefault(item.name, identity) != identity:
-            text = f"instrument {item.name!r} stands twice and differs in kind, unit or bounds"
+            text = f"instrument {item.name!r} is declared twice and differs in kind, unit or bounds"
             yield ContractFault("definition_conflict", text)
 
 
@@ -151,4 +151,4 @@ def _log_faults(define: pb.Define) -> Iterator[ContractFault]:
         text = f"severity_field {log.severity_field[:80]!r} is not a label field"
         yield ContractFault("unknown_label", text)
     if len(log.body.encode()) > MAX_TEXT_BYTES:
-        yield ContractFault("text_too_long", f"body takes {MAX_TEXT_BYTES} bytes")
+        yield ContractFault("text_too_long", f"body has at most {MAX_TEXT_BYTES} bytes")

@@ -5,8 +5,9 @@ Texts and lists of a producer are cut to bounds: it is another process, and this
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -80,14 +81,28 @@ class ProducerStatus:
         return self.connected and self.has_spoken and all(item.ok or item.advisory for item in self.conditions)
 
 
-class Producers:
-    """Latest status of every producer. One event loop only; callbacks run on it, and must not wait or raise."""
+class SecretsListener(Protocol):
+    """Hears at once of what secrets' readers report (`secrets.acknowledge`). Must not wait or raise."""
 
-    def __init__(self) -> None:
+    def connected(self, producer_id: str) -> None:
+        """Note a producer that may read secrets from now on."""
+
+    def applied(self, producer_id: str, generation: int) -> None:
+        """Note that a producer has proved a generation by using it."""
+
+    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
+        """Note that a producer could not use a generation."""
+
+    def goodbye(self, producer_id: str) -> None:
+        """Note that a producer has ended in order."""
+
+
+class Producers:
+    """Latest status of every producer. One event loop only."""
+
+    def __init__(self, secrets: SecretsListener | None = None) -> None:
         self._all: dict[str, ProducerStatus] = {}
-        self._secrets_applied: list[Callable[[str, int], None]] = []
-        self._secrets_rejected: list[Callable[[str, SecretsRefusal], None]] = []
-        self._goodbye: list[Callable[[str, str], None]] = []
+        self._secrets = secrets
 
     def all(self) -> Sequence[ProducerStatus]:
         """Every producer seen so far, by id."""
@@ -96,18 +111,6 @@ class Producers:
     def get(self, producer_id: str) -> ProducerStatus | None:
         """Status of one producer, if it was ever connected."""
         return self._all.get(producer_id)
-
-    def on_secrets_applied(self, call: Callable[[str, int], None]) -> None:
-        """Have `call(producer_id, generation)` called when a producer has proved a generation of secrets."""
-        self._secrets_applied.append(call)
-
-    def on_secrets_rejected(self, call: Callable[[str, SecretsRefusal], None]) -> None:
-        """Have `call(producer_id, refusal)` called when a producer cannot use a generation of secrets."""
-        self._secrets_rejected.append(call)
-
-    def on_goodbye(self, call: Callable[[str, str], None]) -> None:
-        """Have `call(producer_id, reason)` called when a producer ends in order."""
-        self._goodbye.append(call)
 
     def connected(self, hello: pb.Hello, now_ns: int) -> None:
         """Note that a stream was opened."""
@@ -131,6 +134,8 @@ class Producers:
             last_heartbeat_ns=now_ns,
             goodbye="",
         )
+        if self._secrets is not None:
+            self._secrets.connected(hello.producer_id)
 
     def disconnected(self, hello: pb.Hello, now_ns: int) -> None:
         """Note that the producer's stream ended, and no newer one took its place."""
@@ -165,8 +170,8 @@ class Producers:
             # A proof of an older generation says nothing about the refusal of a newer one.
             refusal = status.refusal if status.refusal and status.refusal.generation > message.generation else None
             self._all[hello.producer_id] = replace(status, applied_generation=message.generation, refusal=refusal)
-            for call in self._secrets_applied:
-                call(hello.producer_id, message.generation)
+            if self._secrets is not None:
+                self._secrets.applied(hello.producer_id, message.generation)
 
     def rejected(self, hello: pb.Hello, message: pb.SecretsRejected) -> None:
         """Note that the producer cannot use a generation of secrets."""
@@ -179,16 +184,18 @@ class Producers:
                 message=message.message[:MAX_MESSAGE],
             )
             self._all[hello.producer_id] = replace(status, refusal=refusal)
-            for call in self._secrets_rejected:
-                call(hello.producer_id, refusal)
+            if self._secrets is not None:
+                self._secrets.rejected(
+                    hello.producer_id, refusal.generation, refusal.secret, refusal.reason, refusal.message
+                )
 
     def goodbye(self, hello: pb.Hello, reason: str) -> None:
         """Note that the producer ends in order."""
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(status, goodbye=reason[:MAX_NAME] or "unspecified", conditions=())
-            for call in self._goodbye:
-                call(hello.producer_id, reason[:MAX_NAME])
+            if self._secrets is not None:
+                self._secrets.goodbye(hello.producer_id)
 
     def _live(self, hello: pb.Hello) -> ProducerStatus | None:
         # A recovery stream speaks for a dead session, an older stream for one that was replaced: neither says how the

@@ -223,7 +223,7 @@ class IngestService:
         except OSError as error:
             # Ended and not repeated: the producer keeps its events anyhow, and its next try is a new stream.
             self._journal_health.failed(error, self._clock())
-            text = f"the journal takes nothing now: {error}"
+            text = f"the journal rejects writes now: {error}"
             raise StreamRefusedError(grpc.StatusCode.UNAVAILABLE, text) from error
         stream.hello, stream.accepted = hello, accepted
         key = (hello.producer_id, hello.session_id)

@@ -51,7 +51,7 @@ def check_hello(hello: pb.Hello) -> ContractFault | None:
 
 def _hello_faults(hello: pb.Hello) -> Iterator[ContractFault]:
     if hello.protocol_version != PROTOCOL_VERSION:
-        version = f"version {hello.protocol_version} is not spoken here: {PROTOCOL_VERSION} is"
+        version = f"version {hello.protocol_version} is not supported: this sidecar speaks version {PROTOCOL_VERSION}"
         yield ContractFault("protocol_version", version)
     if not PRODUCER_ID.fullmatch(hello.producer_id):
         yield ContractFault("producer_id", f"producer_id must be {PRODUCER_ID.pattern}")
@@ -61,12 +61,12 @@ def _hello_faults(hello: pb.Hello) -> Iterator[ContractFault]:
         yield ContractFault("first_sequence", f"first_sequence is {hello.first_sequence}, must be at least 1")
     if len(hello.resource) > MAX_RESOURCE:
         yield ContractFault(
-            "resource", f"resource has {len(hello.resource)} attributes, at most {MAX_RESOURCE} are taken"
+            "resource", f"resource has {len(hello.resource)} attributes, at most {MAX_RESOURCE} are accepted"
         )
     for key, text in hello.resource.items():
         if not 1 <= len(key.encode()) <= MAX_RESOURCE_KEY or len(text.encode()) > MAX_TEXT_BYTES:
             yield ContractFault(
-                "resource", f"a resource key takes 1 to {MAX_RESOURCE_KEY} bytes, its value {MAX_TEXT_BYTES}"
+                "resource", f"a resource key has 1 to {MAX_RESOURCE_KEY} bytes, its value at most {MAX_TEXT_BYTES}"
             )
 
 

@@ -50,13 +50,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pod_runtime.framing import HEADER_BYTES, FormatError, frame
 from sidecar.journal.segment import (
     DEFINE,
     HELLO,
     SUFFIX,
+    Declarations,
     SegmentReader,
     SegmentRepair,
     header,
@@ -115,14 +116,6 @@ class JournalHealth:
         if self.error is not None:
             _log.info("journal accepts events again")
         self.error = None
-
-
-@dataclass(slots=True)
-class Declarations:
-    """Serialized messages that a segment must hold about a stream before its batches."""
-
-    hello: bytes
-    defines: dict[int, bytes] = field(default_factory=dict)
 
 
 class EventJournal:

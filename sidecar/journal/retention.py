@@ -32,7 +32,7 @@ from collections.abc import Collection, Mapping
 from time import perf_counter
 from typing import Protocol
 
-from sidecar.journal.journal import Declarations, EventJournal
+from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, StreamContext, batch_payload
 from sidecar.telemetry.model import EventType, Position, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -156,7 +156,7 @@ class Retention:
         raw = batch.SerializeToString()
         payload = batch_payload(stream, received_ns, b"", raw, kept=True)
         events = [group.event_id for group in batch.groups]
-        end = self._journal.append([payload], stream, _declarations(context), events)
+        end = self._journal.append([payload], stream, context.declarations, events)
         stored = StoredBatch(
             end=end, session=context.session, batch=batch, types=context.types, received_ns=received_ns
         )
@@ -169,8 +169,3 @@ def logged_part(raw: bytes, types: Mapping[int, EventType], *, reserved_only: bo
     kinds = ((group, types[group.event_id]) for group in batch.groups)
     groups = [group for group, kind in kinds if kind.log is not None and (kind.reserved or not reserved_only)]
     return pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=groups)
-
-
-def _declarations(context: StreamContext) -> Declarations:
-    defines = {event: define.SerializeToString(deterministic=True) for event, define in context.defines.items()}
-    return Declarations(context.hello.SerializeToString(deterministic=True), defines)

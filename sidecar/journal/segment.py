@@ -173,13 +173,21 @@ def _framed_end(data: bytes, at: int) -> int | None:
 
 
 @dataclass(slots=True)
+class Declarations:
+    """Serialized messages that a segment must hold about a stream before its batches."""
+
+    hello: bytes
+    defines: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class StreamContext:
-    """Declarations of a stream that a segment has made so far."""
+    """A stream as a segment has declared it so far."""
 
     session: Session
     hello: pb.Hello
+    declarations: Declarations
     types: dict[int, EventType] = field(default_factory=dict)
-    defines: dict[int, pb.Define] = field(default_factory=dict)
 
 
 class SegmentReader:
@@ -201,20 +209,20 @@ class SegmentReader:
         try:
             found = _entry(payload)
             if found is not None:
-                self._declare(*found)
+                self._declare(*found, payload[_STREAM.size :])
         except (DecodeError, struct.error, ValueError, KeyError):
             self.unreadable += 1
             return None
         return found
 
-    def _declare(self, stream: int, entry: SegmentEntry) -> None:
+    def _declare(self, stream: int, entry: SegmentEntry, raw: bytes) -> None:
         if isinstance(entry, pb.Hello):
-            self.streams.setdefault(stream, StreamContext(session_of(entry), entry))
+            self.streams.setdefault(stream, StreamContext(session_of(entry), entry, Declarations(raw)))
         elif isinstance(entry, pb.Define):
             context = self.streams[stream]
             # Batches read before share the old mapping: replace it, do not change it.
             context.types = {**context.types, entry.event_id: event_type(entry)}
-            context.defines[entry.event_id] = entry
+            context.declarations.defines[entry.event_id] = raw
 
 
 def _entry(payload: bytes) -> tuple[int, SegmentEntry] | None:

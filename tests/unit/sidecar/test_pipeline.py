@@ -27,6 +27,7 @@ from tests.unit.sidecar.batches import (
     samples,
 )
 from tests.unit.sidecar.mutations import mutated, seeded
+from tests.unit.sidecar.secrets_reports import SecretsReports
 
 
 def settings(place: Path, **changes: Any) -> TelemetrySettings:
@@ -40,8 +41,10 @@ def settings(place: Path, **changes: Any) -> TelemetrySettings:
 
 
 @asynccontextmanager
-async def running(place: Path, **changes: Any) -> AsyncIterator[TelemetryPipeline]:
-    pipeline = TelemetryPipeline(settings(place, **changes), clock=lambda: TIME_NS)
+async def running(
+    place: Path, *, secrets: SecretsReports | None = None, **changes: Any
+) -> AsyncIterator[TelemetryPipeline]:
+    pipeline = TelemetryPipeline(settings(place, **changes), clock=lambda: TIME_NS, secrets=secrets)
     await pipeline.open()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -128,9 +131,8 @@ async def test_what_was_not_exported_is_read_from_the_journal_after_a_restart(tm
 
 
 async def test_goodbye_ends_the_gauges_and_not_the_counters(tmp_path: Path) -> None:
-    said: list[tuple[str, str]] = []
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
-        pipeline.producers.on_goodbye(lambda producer, reason: said.append((producer, reason)))
+    heard = SecretsReports()
+    async with running(tmp_path, secrets=heard) as pipeline, Client(pipeline._settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(define=sample_define())
@@ -143,7 +145,7 @@ async def test_goodbye_ends_the_gauges_and_not_the_counters(tmp_path: Path) -> N
         assert (await client.status())[0] is grpc.StatusCode.OK
         assert values(pipeline, "connection.status") == {}
         assert values(pipeline, "broker.orders") == {("filled", "oanda"): 1}
-        assert said == [("broker", "sigterm")]
+        assert heard.said == [("connected", "broker"), ("goodbye", "broker")]
         (status,) = pipeline.producers.all()
         assert (status.connected, status.goodbye) == (False, "sigterm")
 
@@ -239,9 +241,8 @@ async def test_mutated_messages_on_the_wire_end_their_own_stream_only(tmp_path: 
 
 
 async def test_heartbeats_and_secrets_reach_the_registry(tmp_path: Path) -> None:
-    proved: list[tuple[str, int]] = []
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
-        pipeline.producers.on_secrets_applied(lambda producer, generation: proved.append((producer, generation)))
+    heard = SecretsReports()
+    async with running(tmp_path, secrets=heard) as pipeline, Client(pipeline._settings.socket) as client:
         await client.open()
         conditions = [pb.Condition(name="VenueReachable", ok=False, reason="TokenRefused")]
         client.send(heartbeat=pb.Heartbeat(conditions=conditions, ledger=pb.ProducerLedger(emitted=7)))
@@ -250,7 +251,7 @@ async def test_heartbeats_and_secrets_reach_the_registry(tmp_path: Path) -> None
         client.finish()
         assert (await client.status())[0] is grpc.StatusCode.OK
         (status,) = pipeline.producers.all()
-        assert proved == [("broker", 4)]
+        assert heard.said[:2] == [("connected", "broker"), ("applied", "broker", 4)]
         assert status.applied_generation == 4
         assert status.refusal is not None
         assert (status.refusal.generation, status.refusal.reason) == (5, "authentication_failed")
