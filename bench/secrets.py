@@ -277,7 +277,7 @@ class Proved:
 
     def secrets_applied(self, generation: int) -> None:
         """The generation is in use."""
-        self.agent.applied("broker", generation)
+        self.agent.acknowledgements.applied("broker", generation)
 
     def secrets_rejected(self, generation: int, secret: str, reason: str, message: str) -> None:
         """The generation is not used."""

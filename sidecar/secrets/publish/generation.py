@@ -48,11 +48,6 @@ def sessions_of(versions: SecretVersions) -> frozenset[int]:
     return frozenset(number for item in versions.values() for number in item.sessions)
 
 
-def leases_of(versions: SecretVersions) -> frozenset[str]:
-    """Return the ids of all leases of the versions."""
-    return frozenset(item.lease_id for item in versions.values() if item.lease_id)
-
-
 class GenerationPublisher:
     """Publishes generations and removes old ones."""
 
@@ -109,7 +104,8 @@ class GenerationPublisher:
             PublishError: the volume is full or not writable.
         """
         files = {name: content for item in versions.values() for name, content in item.files.items()}
-        sessions, leases = sessions_of(versions), leases_of(versions)
+        sessions = sessions_of(versions)
+        leases = frozenset(item.lease_id for item in versions.values() if item.lease_id)
         if self._is_visible(versions, files):
             self._acknowledgements.composed(self.generation, sessions=sessions, leases=leases)
             return

@@ -92,6 +92,6 @@ async def test_a_restart_alone_takes_nothing_that_the_reader_uses(vault: Vault) 
     async with vault.running() as successor:
         await until(lambda: successor.status().generation_published == 2)
         assert lease in vault.leases()
-        successor.applied("broker", 2)
+        successor.acknowledgements.applied("broker", 2)
         await until(lambda: len(vault.tokens()) == 1 and len(vault.leases()) == 1)
         assert lease not in vault.leases()

@@ -245,10 +245,9 @@ async def test_a_used_up_secret_id_is_named_and_a_new_one_taken_at_once(vault: V
         (accessor,) = vault.tokens()
         vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
         await until(lambda: (found := agent.status().token.last_error) and found.name == "secret_id_spent")
-        assert (
-            "it is used up (secret_id_num_uses), has expired or was destroyed"
-            in agent.status().token.last_error.message
-        )
+        last_error = agent.status().token.last_error
+        assert last_error
+        assert "it is used up (secret_id_num_uses), has expired or was destroyed" in last_error.message
         await asyncio.sleep(2.5)
         assert agent.status().requests["login", "invalid"] == 1
         assert vault.read("database.json") == published

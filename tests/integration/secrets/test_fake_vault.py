@@ -24,7 +24,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.caller: VaultCaller = FakeVault(FakeClock(), lease_ttl=3600.0, token_ttl=1200.0)
-        self.caller.write("venue", token="first")  # type: ignore[attr-defined] # a fake
+        self.caller.write("venue", token="first")
         self.ids = {"role_id": ROLE_ID, "secret_id": SECRET_ID}
         self.venue, self.creds = "venue", "database/creds/broker"
 

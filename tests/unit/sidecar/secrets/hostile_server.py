@@ -77,7 +77,7 @@ def answering(status: int, body: bytes = b"{}", **headers: str) -> Callable[[Any
 @contextlib.asynccontextmanager
 async def client_of(address: str, **changes: Any) -> AsyncIterator[VaultClient]:
     """A client of a server, closed at the end."""
-    values = {"address": address, "connect_timeout_s": 1.0, "request_timeout_s": 1.0} | changes
+    values: dict[str, Any] = {"address": address, "connect_timeout_s": 1.0, "request_timeout_s": 1.0} | changes
     client = VaultClient(SecretsSettings(**values))
     try:
         yield client

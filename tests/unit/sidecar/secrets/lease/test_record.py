@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.secrets.lease.record import FILE, JournaledLease, JournaledSession, LeaseJournal, LeaseJournalError
+from sidecar.secrets.errors import LeaseJournalError
+from sidecar.secrets.lease.record import FILE, JournaledLease, JournaledSession, LeaseJournal
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 TEXT = "2026-11-02T12:00:00+00:00"

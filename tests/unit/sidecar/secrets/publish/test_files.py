@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from sidecar.secrets.errors import PublishError
 from sidecar.secrets.publish.files import (
     FileContent,
     GenerationDirectory,
-    PublishError,
     check_memory_backed,
     filesystem_of,
 )

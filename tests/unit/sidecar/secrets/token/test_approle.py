@@ -45,7 +45,7 @@ def approle(tmp_path: Path) -> Callable[..., AuthSettings]:
     (tmp_path / "secret").write_text("s")
 
     def make(**changes: Any) -> AuthSettings:
-        files = {"role_id_file": tmp_path / "role", "secret_id_file": tmp_path / "secret"}
+        files: dict[str, Any] = {"role_id_file": tmp_path / "role", "secret_id_file": tmp_path / "secret"}
         return AuthSettings(method="approle", **files, **changes)
 
     return make

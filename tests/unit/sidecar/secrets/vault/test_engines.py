@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from sidecar.secrets.errors import SourceError
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.vault.client import VaultAnswer
-from sidecar.secrets.vault.engines import SourceError, read_request, read_secret, read_version, version_request
+from sidecar.secrets.vault.engines import read_request, read_secret, read_version, version_request
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 FILES = (FileSettings(name="file"),)
