@@ -13,7 +13,7 @@ from typing import Any
 
 from pod_runtime.framing import FormatError, file_header, file_version, frame, records
 from sidecar.metrics.series import SeriesCapture
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 
 KIND = b"TELC"
 VERSION = 1
@@ -24,7 +24,7 @@ FILE = "checkpoint"
 class Checkpoint:
     """State up to `position`, with the log cursor and the ledger of the same moment."""
 
-    position: Position = Position()
+    position: JournalPosition = JournalPosition()
     instance_id: str = ""
     next_stream: int = 1
     sessions: Sequence[tuple[str, str, int, int]] = ()
@@ -88,7 +88,7 @@ def decode(data: bytes) -> Checkpoint:
     if len(rows) != head.get("rows"):
         raise FormatError(f"checkpoint with {len(rows)} rows, its head says {head.get('rows')}")
     return Checkpoint(
-        position=Position(*head["position"]),
+        position=JournalPosition(*head["position"]),
         instance_id=head["instance_id"],
         next_stream=head["next_stream"],
         sessions=[tuple(row) for row in head["sessions"]],

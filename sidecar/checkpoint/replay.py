@@ -49,7 +49,7 @@ from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.state import TelemetryState
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, SegmentEntry, SeriesExpiry, SessionLost, SessionMark, StreamContext
-from sidecar.telemetry.model import Position, Session, StoredBatch
+from sidecar.telemetry.model import JournalPosition, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -77,14 +77,16 @@ def restore(state: TelemetryState, journal: EventJournal, checkpoint: Checkpoint
     return ReplayResult(sum(each.batches for each in found), sum(each.unreadable for each in found))
 
 
-def _replay_segment(state: TelemetryState, journal: EventJournal, segment: int, start: Position) -> ReplayResult:
+def _replay_segment(
+    state: TelemetryState, journal: EventJournal, segment: int, start: JournalPosition
+) -> ReplayResult:
     reader = journal.read(segment) if segment >= start.segment else None
     if reader is None:
         return ReplayResult()
     batches = faults = 0
     for record, stream, entry in reader:
-        new = Position(segment, record.start) >= start
-        context, end = reader.streams.get(stream), Position(segment, record.end)
+        new = JournalPosition(segment, record.start) >= start
+        context, end = reader.streams.get(stream), JournalPosition(segment, record.end)
         try:
             batches += _apply_again(state, stream, entry, context, end, new=new)
         except Exception:  # noqa: BLE001 - a record that ends every start would be worse than one that is left out
@@ -98,7 +100,7 @@ def _apply_again(
     stream: int,
     entry: SegmentEntry,
     context: StreamContext | None,
-    end: Position,
+    end: JournalPosition,
     *,
     new: bool,
 ) -> bool:
@@ -129,7 +131,7 @@ def _apply_again(
 
 
 def _apply_batch(
-    state: TelemetryState, stream: int, entry: BatchEntry, context: StreamContext, end: Position
+    state: TelemetryState, stream: int, entry: BatchEntry, context: StreamContext, end: JournalPosition
 ) -> None:
     stored = StoredBatch(
         end=end,

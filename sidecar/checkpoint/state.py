@@ -9,7 +9,7 @@ from sidecar.checkpoint.format import Checkpoint
 from sidecar.export.log_queue import LogQueue
 from sidecar.metrics.aggregate import Aggregate
 from sidecar.metrics.ledger import LedgerCounts
-from sidecar.telemetry.model import Position, Session, StoredBatch
+from sidecar.telemetry.model import JournalPosition, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SessionKey = tuple[str, str]
@@ -68,7 +68,7 @@ class TelemetryState:
             if key in connected or (place < most and state.touched_ns >= before_ns)
         }
 
-    def checkpoint(self, position: Position, instance_id: str) -> Checkpoint:
+    def checkpoint(self, position: JournalPosition, instance_id: str) -> Checkpoint:
         """State of this moment, which is that of the journal up to `position`."""
         return Checkpoint(
             position=position,

@@ -14,7 +14,7 @@ from sidecar.checkpoint.format import FILE, Checkpoint, decode, slices
 from sidecar.checkpoint.state import TelemetryState
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.volume import Volume
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 
 SLICE_S = 0.001
 """Time for which a checkpoint is encoded before other tasks have their turn."""
@@ -79,7 +79,7 @@ class CheckpointWriter:
         """Reason why the last checkpoint could not be written; empty if it was."""
 
     @property
-    def end(self) -> Position:
+    def end(self) -> JournalPosition:
         """Position up to which the journal's metrics are in the checkpoint."""
         return self._end
 

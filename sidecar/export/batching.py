@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 
 Part = tuple[bytes, list[bytes]]
 """A resource block and the framed records of that resource."""
@@ -22,14 +22,14 @@ class ExportBatch:
     parts: list[Part] = field(default_factory=list)
     count: int = 0
     size: int = 0
-    end: Position | None = None
+    end: JournalPosition | None = None
     exported: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     done: bool = False
 
 
 def pack(
-    batches: Iterable[tuple[Position, bytes, Sequence[bytes]]], *, max_records: int, max_bytes: int
+    batches: Iterable[tuple[JournalPosition, bytes, Sequence[bytes]]], *, max_records: int, max_bytes: int
 ) -> Iterator[ExportBatch]:
     """Pack stored batches (end, resource block, framed records) in order; one that is too large is cut.
 

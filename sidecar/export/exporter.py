@@ -63,7 +63,7 @@ from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.export.verdict import ExportFailure
-from sidecar.telemetry.model import MetricSource, Position, Session, Snapshot, StoredBatch
+from sidecar.telemetry.model import JournalPosition, MetricSource, Session, Snapshot, StoredBatch
 from sidecar.telemetry.resource import producer_resource
 
 _log = logging.getLogger(__name__)
@@ -80,13 +80,13 @@ class LogSource(Protocol):
     """The log queue as the exporter uses it."""
 
     @property
-    def cursor(self) -> Position:
+    def cursor(self) -> JournalPosition:
         """Position before which all log records are exported, rejected or dropped."""
 
-    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
+    async def wait_batches(self, after: JournalPosition, max_records: int) -> Sequence[StoredBatch]:
         """Batches from `after` on, waiting for one; may be fewer than asked for."""
 
-    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
+    def advance(self, to: JournalPosition, *, exported: int, rejected: Mapping[str, int]) -> None:
         """Move the cursor: the collector has answered for all records before `to`."""
 
 
@@ -176,7 +176,7 @@ class OtlpExporter:
             if packed.count < self._settings.max_request_records and not stop.is_set():
                 await asyncio.sleep(self._settings.linger_s)
 
-    async def _next(self, after: Position, idle_s: float) -> Sequence[StoredBatch]:
+    async def _next(self, after: JournalPosition, idle_s: float) -> Sequence[StoredBatch]:
         try:
             async with asyncio.timeout(idle_s):
                 return await self._queue.wait_batches(after, self._settings.max_request_records)

@@ -21,7 +21,7 @@ from typing import Any
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, SegmentReader
 from sidecar.metrics.ledger import LogCounts
-from sidecar.telemetry.model import EventType, Position, StoredBatch
+from sidecar.telemetry.model import EventType, JournalPosition, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 # Memory of a parsed batch beside its bytes, roughly.
@@ -43,15 +43,15 @@ class LogQueue:
         self._counts = counts
         self._memory_bytes = memory_bytes
         self._exported = exported
-        self.cursor = Position()
+        self.cursor = JournalPosition()
         self._waiting: dict[int, Counter[str]] = {}
         # Bytes of each producer's batches, in the segments that have records waiting.
         self._bytes: dict[int, Counter[str]] = {}
-        self._handed: deque[tuple[Position, Counter[str]]] = deque()
+        self._handed: deque[tuple[JournalPosition, Counter[str]]] = deque()
         self._recent: deque[tuple[StoredBatch, int]] = deque()
         self._recent_bytes = 0
-        self._recent_from = Position()
-        self._reading: tuple[Position, Iterator[StoredBatch], bool] | None = None
+        self._recent_from = JournalPosition()
+        self._reading: tuple[JournalPosition, Iterator[StoredBatch], bool] | None = None
         self._arrived = asyncio.Event()
 
     @property
@@ -83,7 +83,7 @@ class LogQueue:
         self._counts.accepted -= sum(events.values())
         self.add(stored, size_bytes)
 
-    def waits(self, end: Position) -> bool:
+    def waits(self, end: JournalPosition) -> bool:
         """True where the records of the batch that ends there wait, and the exporter has not taken them."""
         return end > self.cursor and all(end != handed for handed, _ in self._handed)
 
@@ -92,7 +92,7 @@ class LogQueue:
         self._recent_bytes -= size_bytes
         self._recent_from = stored.end
 
-    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
+    async def wait_batches(self, after: JournalPosition, max_records: int) -> Sequence[StoredBatch]:
         """The next batches with log records behind `after`, at least one; about `max_records` records."""
         while True:
             batches = self.batches(after, max_records)
@@ -101,10 +101,10 @@ class LogQueue:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def batches(self, after: Position, max_records: int) -> list[StoredBatch]:
+    def batches(self, after: JournalPosition, max_records: int) -> list[StoredBatch]:
         """The same without waiting: empty where there is none yet."""
         # Segments before the first that has records waiting may be deleted: none of them is opened.
-        after = max(after, self.cursor, Position(self.settled_before()))
+        after = max(after, self.cursor, JournalPosition(self.settled_before()))
         source = self._kept(after) if after >= self._recent_from else self._read(after)
         taken, records = [], 0
         for stored in source:
@@ -116,15 +116,15 @@ class LogQueue:
                 break
         return taken
 
-    def _hand(self, end: Position, events: Counter[str]) -> None:
+    def _hand(self, end: JournalPosition, events: Counter[str]) -> None:
         # A batch that is read a second time is settled once.
         if not self._handed or end > self._handed[-1][0]:
             self._handed.append((end, events))
 
-    def _kept(self, after: Position) -> Iterator[StoredBatch]:
+    def _kept(self, after: JournalPosition) -> Iterator[StoredBatch]:
         return (stored for stored, _ in self._recent if stored.end > after)
 
-    def _read(self, after: Position) -> Iterator[StoredBatch]:
+    def _read(self, after: JournalPosition) -> Iterator[StoredBatch]:
         """Batches of the first segment behind `after` that has any; the next call goes on where this one stopped."""
         for batches, is_whole in self._sources(after):
             found = False
@@ -136,7 +136,7 @@ class LogQueue:
             if found:
                 return
 
-    def _sources(self, after: Position) -> Iterator[tuple[Iterator[StoredBatch], bool]]:
+    def _sources(self, after: JournalPosition) -> Iterator[tuple[Iterator[StoredBatch], bool]]:
         """Readers of the segments from `after` on; True with those of segments that were complete when read began.
 
         The segment that is still written has to be opened again for what came since; a complete one is read once.
@@ -152,7 +152,7 @@ class LogQueue:
             if reader is not None:
                 yield stored_batches(segment, reader, after), is_whole
 
-    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
+    def advance(self, to: JournalPosition, *, exported: int, rejected: Mapping[str, int]) -> None:
         """Move the cursor to `to`: the collector accepted or rejected all records before it."""
         handed: Counter[str] = Counter()
         while self._handed and self._handed[0][0] <= to:
@@ -202,7 +202,7 @@ class LogQueue:
                 self._waiting.setdefault(end.segment, Counter()).update(events)
         for event, count in dropped.items():
             self._counts.dropped[reason, event] += count
-        self.cursor = max(self.cursor, Position(segment + 1))
+        self.cursor = max(self.cursor, JournalPosition(segment + 1))
         while self._recent and self._recent[0][0].end <= self.cursor:
             self._evict()
         return +dropped
@@ -213,9 +213,9 @@ class LogQueue:
         sizes = {str(segment): dict(each) for segment, each in self._bytes.items()}
         return {"cursor": [self.cursor.segment, self.cursor.offset], "waiting": waiting, "bytes": sizes}
 
-    def restore(self, captured: dict[str, Any], position: Position) -> None:
+    def restore(self, captured: dict[str, Any], position: JournalPosition) -> None:
         """Take values of `capture`, for a replay from `position`; records of segments that are gone are dropped."""
-        self.cursor = Position(*captured["cursor"])
+        self.cursor = JournalPosition(*captured["cursor"])
         self._recent_from = position
         held = set(self._journal.segments)
         for segment, events in captured["waiting"].items():
@@ -238,15 +238,15 @@ def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
     return events
 
 
-def stored_batches(segment: int, reader: SegmentReader, after: Position) -> Iterator[StoredBatch]:
+def stored_batches(segment: int, reader: SegmentReader, after: JournalPosition) -> Iterator[StoredBatch]:
     """Batches of a segment that end behind `after` and have log records."""
     for record, stream, said in reader:
-        if isinstance(said, BatchEntry) and Position(segment, record.end) > after:
+        if isinstance(said, BatchEntry) and JournalPosition(segment, record.end) > after:
             context = reader.streams[stream]
             batch = pb.Batch.FromString(said.raw)
             if log_events(batch, context.types):
                 yield StoredBatch(
-                    end=Position(segment, record.end),
+                    end=JournalPosition(segment, record.end),
                     session=context.session,
                     batch=batch,
                     types=context.types,

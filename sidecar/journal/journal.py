@@ -6,9 +6,9 @@ behind it, see `checkpoint.replay`.
 
 Layout. A directory holds numbered segments (`00000000000000000042.journal`), the checkpoint, and a lock file. A
 segment is a framed file of self-contained records (`segment.py` has their table): a CRC-32 a record, and before the
-first batch of a stream the stream's Hello and the definitions that the batch needs. A `Position` is a segment and a
-byte in it. Positions only grow: each start of the process begins a segment of its own above all it finds, and above
-the checkpoint's (`skip_to`), so that a position of the past never means a place of the future.
+first batch of a stream the stream's Hello and the definitions that the batch needs. A `JournalPosition` is a segment
+and a byte in it. Positions only grow: each start of the process begins a segment of its own above all it finds, and
+above the checkpoint's (`skip_to`), so that a position of the past never means a place of the future.
 
 Appending. One event loop appends; nothing locks. `append` frames the records, puts missing declarations and, in a
 new segment, the header before them, and hands all to the volume as one write. Either all of it stands or the call
@@ -67,7 +67,7 @@ from sidecar.journal.segment import (
     stream_payload,
 )
 from sidecar.journal.volume import Volume
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 
 DAMAGED = ".damaged"
 MAX_DAMAGED = 4
@@ -141,9 +141,9 @@ class EventJournal:
         self.torn_bytes = 0
 
     @property
-    def end(self) -> Position:
+    def end(self) -> JournalPosition:
         """Position of the next record."""
-        return Position(self._segment, self._sizes.get(self._segment, HEADER_BYTES))
+        return JournalPosition(self._segment, self._sizes.get(self._segment, HEADER_BYTES))
 
     @property
     def size_bytes(self) -> int:
@@ -159,7 +159,7 @@ class EventJournal:
         """Numbers of the segments, oldest first."""
         return sorted(self._sizes)
 
-    def bytes_since(self, position: Position) -> int:
+    def bytes_since(self, position: JournalPosition) -> int:
         """Bytes behind `position`."""
         newer = sum(size for segment, size in self._sizes.items() if segment > position.segment)
         return newer + max(0, self._sizes.get(position.segment, 0) - position.offset)
@@ -174,7 +174,7 @@ class EventJournal:
         stream: int = 0,
         needs: Declarations | None = None,
         events: Iterable[int] = (),
-    ) -> Position:
+    ) -> JournalPosition:
         """Write records, and before them the declarations of `stream` that the segment lacks; return the end.
 
         Raises:

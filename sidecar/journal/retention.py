@@ -34,7 +34,7 @@ from typing import Protocol
 
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, StreamContext, batch_payload
-from sidecar.telemetry.model import EventType, Position, StoredBatch
+from sidecar.telemetry.model import EventType, JournalPosition, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 JOURNAL_FULL = "journal_full"
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 class WaitingLogs(Protocol):
     """Queue of the log records that wait for export (`export.log_queue`)."""
 
-    def waits(self, end: Position) -> bool:
+    def waits(self, end: JournalPosition) -> bool:
         """True while records of the batch that ends there wait, and the exporter does not have them in hand."""
 
     def beyond(self, quota_bytes: int) -> frozenset[str]:
@@ -65,7 +65,7 @@ class Checkpoints(Protocol):
     """Writer of the checkpoint (`checkpoint.writer`)."""
 
     @property
-    def end(self) -> Position:
+    def end(self) -> JournalPosition:
         """Position up to which the journal's metrics are in the checkpoint."""
 
     async def write(self) -> None:
@@ -128,14 +128,14 @@ class Retention:
         reader = self._journal.read(segment)
         if reader is None:
             return
-        found: list[tuple[Position, int, StreamContext, BatchEntry, pb.Batch, bool]] = []
+        found: list[tuple[JournalPosition, int, StreamContext, BatchEntry, pb.Batch, bool]] = []
         reserved_bytes = 0
         began_s = perf_counter()
         for record, stream, entry in reader:
             if perf_counter() - began_s > TURN_S:
                 await asyncio.sleep(0)
                 began_s = perf_counter()
-            end = Position(segment, record.end)
+            end = JournalPosition(segment, record.end)
             if not isinstance(entry, BatchEntry) or not self._waiting.waits(end):
                 continue
             context = reader.streams[stream]

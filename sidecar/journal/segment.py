@@ -36,7 +36,7 @@ from pod_runtime.framing import (
     frame,
     records,
 )
-from sidecar.telemetry.model import EventType, Field, Instrument, LogTemplate, Session
+from sidecar.telemetry.model import EventType, Field, LogTemplate, MetricInstrument, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 KIND = b"TELJ"
@@ -271,8 +271,8 @@ def event_type(define: pb.Define) -> EventType:
     )
 
 
-def _instrument(item: pb.Instrument) -> Instrument:
-    return Instrument(
+def _instrument(item: pb.Instrument) -> MetricInstrument:
+    return MetricInstrument(
         name=item.name,
         kind=item.kind,
         unit=item.unit,

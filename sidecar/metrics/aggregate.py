@@ -47,7 +47,7 @@ from typing import Any
 
 from sidecar.metrics.columns import GroupColumns, InstrumentFeed, MetricUpdate
 from sidecar.metrics.series import InstrumentTable, Row, Series, identity, labels_of, new_series
-from sidecar.telemetry.model import EventType, Family, Instrument, Labels, ProducerMetrics, Session, Snapshot
+from sidecar.telemetry.model import EventType, Family, Labels, MetricInstrument, ProducerMetrics, Session, Snapshot
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 OVERFLOW: Labels = (("otel.metric.overflow", "true"),)
@@ -164,7 +164,13 @@ class Aggregate:
         return tuple(dict.fromkeys(refused))
 
     def _claim(
-        self, producer: ProducerInstruments, instrument: Instrument, stream: int, session_id: str, *, recovery: bool
+        self,
+        producer: ProducerInstruments,
+        instrument: MetricInstrument,
+        stream: int,
+        session_id: str,
+        *,
+        recovery: bool,
     ) -> InstrumentTable | None:
         table = producer.tables.get(instrument.name)
         if table is None:

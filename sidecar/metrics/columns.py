@@ -16,7 +16,7 @@ from itertools import compress, repeat
 from typing import TypeVar, cast
 
 from sidecar.metrics.series import GaugeSeries, HistogramSeries, InstrumentTable, Series, SumSeries
-from sidecar.telemetry.model import EventType, Exemplar, Instrument, Labels
+from sidecar.telemetry.model import EventType, Exemplar, Labels, MetricInstrument
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 TRACE_ID_BYTES = 16
@@ -171,7 +171,7 @@ class InstrumentFeed:
     """Series by label values, in front of the table's sorted keys."""
 
     @classmethod
-    def of(cls, kind: EventType, instrument: Instrument, table: InstrumentTable) -> InstrumentFeed:
+    def of(cls, kind: EventType, instrument: MetricInstrument, table: InstrumentTable) -> InstrumentFeed:
         """Feed of `instrument` by events of `kind`."""
         places = {item.name: place for place, item in enumerate(kind.fields)}
         return cls(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from sidecar.telemetry.model import Distribution, Exemplar, Family, Instrument, Labels, Number
+from sidecar.telemetry.model import Distribution, Exemplar, Family, Labels, MetricInstrument, Number
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_INTEGER = (1 << 63) - 1  # OTLP says integers in 64 bits
@@ -217,14 +217,14 @@ class HistogramSeries:
 Series = SumSeries | GaugeSeries | HistogramSeries
 
 
-def new_series(instrument: Instrument, labels: Labels, now_ns: int) -> Series:
+def new_series(instrument: MetricInstrument, labels: Labels, now_ns: int) -> Series:
     """Empty series of an instrument."""
     if instrument.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
         return HistogramSeries(labels, now_ns, instrument.bounds)
     return GaugeSeries(labels, now_ns) if instrument.kind == pb.INSTRUMENT_KIND_GAUGE else SumSeries(labels, now_ns)
 
 
-def series_of(instrument: Instrument, row: Row) -> Series:
+def series_of(instrument: MetricInstrument, row: Row) -> Series:
     """Series of a `row`."""
     if instrument.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
         return HistogramSeries.from_row(row, instrument.bounds)
@@ -287,7 +287,7 @@ class InstrumentTable:
 
     __slots__ = ("capture", "frozen", "instrument", "kept", "owner", "owner_session", "retired", "series")
 
-    def __init__(self, instrument: Instrument, owner: int, owner_session: str) -> None:
+    def __init__(self, instrument: MetricInstrument, owner: int, owner_session: str) -> None:
         self.instrument = instrument
         self.owner = owner
         self.owner_session = owner_session
@@ -340,7 +340,7 @@ class InstrumentTable:
     def from_capture(cls, captured: Sequence[Any]) -> InstrumentTable:
         """Table of a `captured` state."""
         (name, kind, unit, description, bounds), owner, owner_session, rows, kept = captured
-        instrument = Instrument(name=name, kind=kind, unit=unit, description=description, bounds=tuple(bounds))
+        instrument = MetricInstrument(name=name, kind=kind, unit=unit, description=description, bounds=tuple(bounds))
         table = cls(instrument, owner, owner_session)
         table.kept = set(map(labels_of, kept))
         for row in rows:
@@ -349,6 +349,6 @@ class InstrumentTable:
         return table
 
 
-def identity(instrument: Instrument) -> tuple[int, str, tuple[float, ...]]:
+def identity(instrument: MetricInstrument) -> tuple[int, str, tuple[float, ...]]:
     """Properties on which all definitions of one instrument's name must agree."""
     return instrument.kind, instrument.unit, instrument.bounds

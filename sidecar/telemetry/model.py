@@ -22,7 +22,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instrument:
+class MetricInstrument:
     """An instrument as an event type declares it (see `Instrument` in the contract)."""
 
     name: str
@@ -54,7 +54,7 @@ class EventType:
     event_id: int
     name: str
     fields: tuple[Field, ...]
-    instruments: tuple[Instrument, ...] = ()
+    instruments: tuple[MetricInstrument, ...] = ()
     log: LogTemplate | None = None
     reserved: bool = False
 
@@ -69,7 +69,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Position:
+class JournalPosition:
     """A place in the journal: segment number, byte in it. The next unread record starts there."""
 
     segment: int = 0
@@ -83,7 +83,7 @@ class StoredBatch:
     Without duplicates and rejected groups: every group's type is in `types`, its columns have equal lengths.
     """
 
-    end: Position
+    end: JournalPosition
     session: Session
     batch: pb.Batch
     types: Mapping[int, EventType]  # shared by all batches of a stream: a new type makes a new mapping

@@ -14,7 +14,7 @@ from producer.declare import Column, Event
 from producer.stream.columns import encode, kinds
 from sidecar.export.settings import OtlpSettings
 from sidecar.journal.segment import event_type
-from sidecar.telemetry.model import Position, Session, StoredBatch
+from sidecar.telemetry.model import JournalPosition, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.telemetry.servers import TEMPLATES, collector, collector_binary, engine, fetch
 from tests.unit.sidecar.fake_journal import MemoryJournal, exporter_over
@@ -50,7 +50,7 @@ def batch() -> StoredBatch:
     stored = pb.Batch.FromString(encode(1, made, kinds(defines), mended))
     assert not mended
     return StoredBatch(
-        end=Position(1, 10),
+        end=JournalPosition(1, 10),
         session=Session(producer_id="broker", session_id="every", resource=(("service.name", "broker"),)),
         batch=stored,
         types={item.event_id: event_type(item) for item in defines},
@@ -65,7 +65,7 @@ async def export(endpoint: str) -> None:
     otlp = OtlpSettings(endpoint=endpoint, namespace="every", drain_s=30.0, metrics=False)
     resource = {"service.name": "sidecar", "service.instance.id": "i1"}
     await exporter_over(journal, otlp, resource=resource, clock=time.time_ns).run(stop)
-    assert journal.cursor == Position(1, 10)
+    assert journal.cursor == JournalPosition(1, 10)
 
 
 async def test_every_declared_event_is_stored_whole_under_the_strict_mapping(tmp_path: Path) -> None:

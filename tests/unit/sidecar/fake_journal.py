@@ -12,7 +12,7 @@ from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import LogSource, OtlpExporter
 from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
-from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, Snapshot, StoredBatch
+from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, Session, Snapshot, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.snapshots import FakeMetrics
 
@@ -37,14 +37,18 @@ def orders(first: int, count: int, *, end: int, session: Session = SESSION) -> S
     group.columns.append(pb.Column(values=[str(first + at) for at in range(count)]))
     group.columns.append(pb.Column(doubles=[0.5] * count))
     batch = pb.Batch(first_sequence=first, count=count, groups=[group])
-    return StoredBatch(end=Position(1, end), session=session, batch=batch, types={1: ORDER}, received_ns=10**18 + 5)
+    return StoredBatch(
+        end=JournalPosition(1, end), session=session, batch=batch, types={1: ORDER}, received_ns=10**18 + 5
+    )
 
 
 def silence(first: int, *, end: int) -> StoredBatch:
     """A batch whose one event makes no log record."""
     group = pb.Group(event_id=2, count=1, base_time_unix_nano=10**18, time_offsets_nano=[0])
     batch = pb.Batch(first_sequence=first, count=1, groups=[group])
-    return StoredBatch(end=Position(1, end), session=SESSION, batch=batch, types={2: SILENT}, received_ns=10**18)
+    return StoredBatch(
+        end=JournalPosition(1, end), session=SESSION, batch=batch, types={2: SILENT}, received_ns=10**18
+    )
 
 
 @dataclass
@@ -52,8 +56,8 @@ class MemoryJournal:
     """Batches in order; `advances` are the cursors that the exporter set."""
 
     batches: list[StoredBatch] = field(default_factory=list)
-    cursor: Position = Position()
-    advances: list[Position] = field(default_factory=list)
+    cursor: JournalPosition = JournalPosition()
+    advances: list[JournalPosition] = field(default_factory=list)
     exported: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,7 +66,7 @@ class MemoryJournal:
         self.batches.extend(batches)
         self._more.set()
 
-    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
+    async def wait_batches(self, after: JournalPosition, max_records: int) -> Sequence[StoredBatch]:
         while True:
             found: list[StoredBatch] = []
             for batch in self.batches:
@@ -73,7 +77,7 @@ class MemoryJournal:
             self._more.clear()
             await self._more.wait()
 
-    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
+    def advance(self, to: JournalPosition, *, exported: int, rejected: Mapping[str, int]) -> None:
         assert to > self.cursor
         self.cursor = to
         self.advances.append(to)

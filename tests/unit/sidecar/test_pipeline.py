@@ -13,7 +13,7 @@ from grpc import aio
 from sidecar.ingest.server import SocketError
 from sidecar.journal.volume import JournalInUseError
 from sidecar.pipeline import TelemetryPipeline
-from sidecar.telemetry.model import Number, Position
+from sidecar.telemetry.model import JournalPosition, Number
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import (
@@ -120,7 +120,7 @@ async def test_what_was_not_exported_is_read_from_the_journal_after_a_restart(tm
         client.send(batch=batch(1, filled(2)))
         client.send(batch=batch(3, filled(2)))
         await client.acknowledged(4)
-        taken = await pipeline.log_queue.wait_batches(Position(), 1)
+        taken = await pipeline.log_queue.wait_batches(JournalPosition(), 1)
         pipeline.log_queue.advance(taken[-1].end, exported=2, rejected={})
     async with running(tmp_path, memory_bytes=0) as pipeline:
         taken = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 100)

@@ -11,7 +11,7 @@ from sidecar.checkpoint import format as checkpoints
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.journal.segment import segment_name
 from sidecar.journal.volume import MemoryVolume
-from sidecar.telemetry.model import Number, Position
+from sidecar.telemetry.model import JournalPosition, Number
 from tests.unit.sidecar.batches import TIME_NS
 from tests.unit.sidecar.telemetry_core import TelemetryCore
 
@@ -53,7 +53,7 @@ def test_version_1_is_read(checkpoint: bool) -> None:
 def test_a_checkpoint_says_what_it_said() -> None:
     found = checkpoints.decode(CHECKPOINT)
     assert found.instance_id == "instance"
-    assert found.position == Position(1, 1210)
+    assert found.position == JournalPosition(1, 1210)
     assert checkpoints.encode(found) == CHECKPOINT
 
 

@@ -14,7 +14,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
-from sidecar.telemetry.model import Family, Number, Position, ProducerMetrics, Snapshot
+from sidecar.telemetry.model import Family, JournalPosition, Number, ProducerMetrics, Snapshot
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.otlp_receiver import Fault, OtlpReceiver
 from tests.unit.sidecar.fake_journal import MemoryJournal, exporter_over, orders, silence
@@ -75,7 +75,7 @@ async def test_every_record_arrives_and_the_cursor_follows() -> None:
     async with OtlpReceiver() as receiver:
         await drained(exporter(journal, settings(receiver.endpoint)))
     assert [record["attributes"]["order_id"] for record in receiver.records] == ["1", "2", "3", "5", "6"]
-    assert journal.cursor == Position(1, 30)
+    assert journal.cursor == JournalPosition(1, 30)
     assert (journal.exported, dict(journal.rejected)) == (5, {})
 
 
@@ -99,7 +99,7 @@ async def test_records_that_come_while_it_runs_are_sent() -> None:
         await receiver.wait_records(2)
         journal.put(orders(3, 2, end=20))
         await receiver.wait_records(4)
-    assert journal.cursor == Position(1, 20)
+    assert journal.cursor == JournalPosition(1, 20)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_a_poison_record_ends_alone_counted_and_kept_aside(tmp_path: Path)
     }
     assert receiver.duplicates == 0
     assert (journal.exported, dict(journal.rejected)) == (24, {"invalid_argument": 1})
-    assert journal.cursor == Position(1, 20)
+    assert journal.cursor == JournalPosition(1, 20)
     kept = [json.loads(line) for line in (tmp_path / "rejected-logs.jsonl").read_text().splitlines()]
     assert [(line["reason"], line["record"]["event_name"]) for line in kept] == [
         ("invalid_argument", "broker.order.transition")
@@ -224,7 +224,7 @@ async def test_the_cursor_waits_for_earlier_requests() -> None:
         receiver.decide = decide
         await drained(exporter(journal, settings(receiver.endpoint, max_request_records=2)))
     assert [first_order(request) for request in receiver.log_requests] == ["3", "1"]
-    assert journal.advances == [Position(1, 10), Position(1, 20)]
+    assert journal.advances == [JournalPosition(1, 10), JournalPosition(1, 20)]
 
 
 async def test_a_batch_cut_into_several_requests_moves_the_cursor_once() -> None:
@@ -232,7 +232,7 @@ async def test_a_batch_cut_into_several_requests_moves_the_cursor_once() -> None
     async with OtlpReceiver() as receiver:
         await drained(exporter(journal, settings(receiver.endpoint, max_request_records=4)))
     assert len(receiver.calls) == 3
-    assert journal.advances == [Position(1, 10)]
+    assert journal.advances == [JournalPosition(1, 10)]
     assert journal.exported == 10
 
 

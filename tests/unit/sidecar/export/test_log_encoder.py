@@ -19,7 +19,7 @@ from sidecar.export.log_encoder import (
     scope,
     unframed,
 )
-from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, StoredBatch
+from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.fake_journal import ORDER, SESSION, orders
 
@@ -145,7 +145,7 @@ def batches(draw: st.DrawFn) -> tuple[StoredBatch, list[bytes]]:
             uid = record_id_prefix(session.producer_id, session.session_id) + str(first + place)
             time = max(base + offset, 0)
             wanted[place] = official(types[number], row, uid=uid, time=time, observed=observed, trace=trace)
-    stored = StoredBatch(end=Position(), session=session, batch=batch, types=types, received_ns=observed)
+    stored = StoredBatch(end=JournalPosition(), session=session, batch=batch, types=types, received_ns=observed)
     return stored, [wanted[place] for place in sorted(wanted)]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sidecar.export.log_queue import LogQueue
 from sidecar.journal.retention import JOURNAL_FULL
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 STEPS = st.lists(
@@ -33,8 +33,8 @@ def test_an_exporter_sees_each_record_once_and_in_order_however_far_behind_it_is
 ) -> None:
     core = TelemetryCore()
     core.log_queue._memory_bytes = memory_bytes
-    sent, after, seen = 0, Position(), []
-    handed: list[tuple[Position, int]] = []
+    sent, after, seen = 0, JournalPosition(), []
+    handed: list[tuple[JournalPosition, int]] = []
     for step, number in [*steps, ("take", 1 << 30)]:
         if step == "send":
             core.send("a", "s1", number, sent + 1)
@@ -72,7 +72,7 @@ def test_what_the_exporter_has_in_hand_is_not_dropped() -> None:
     core = TelemetryCore()
     core.send("a", "s1", 4, 1)
     core.send("a", "s1", 4, 5)
-    (taken,) = core.log_queue.batches(Position(), 1)
+    (taken,) = core.log_queue.batches(JournalPosition(), 1)
     dropped = core.log_queue.drop(core.journal.end.segment, JOURNAL_FULL)
     assert dropped == {"order.transition": log_events_of(5, 4)}
     core.log_queue.advance(taken.end, exported=log_events_of(1, 4), rejected={})
@@ -83,7 +83,7 @@ def test_what_the_exporter_has_in_hand_is_not_dropped() -> None:
 def test_an_exporter_that_says_another_number_does_not_unbalance_the_ledger() -> None:
     core = TelemetryCore()
     core.send("a", "s1", 4, 1)
-    (taken,) = core.log_queue.batches(Position(), 1)
+    (taken,) = core.log_queue.batches(JournalPosition(), 1)
     core.log_queue.advance(taken.end, exported=1, rejected={"too_old": 1})
     logs = core.counts.ledger(core.log_queue.queued).logs
     assert logs.balanced
@@ -92,7 +92,7 @@ def test_an_exporter_that_says_another_number_does_not_unbalance_the_ledger() ->
 
 async def test_waiting_ends_when_a_batch_comes() -> None:
     core = TelemetryCore()
-    waiting = asyncio.ensure_future(core.log_queue.wait_batches(Position(), 10))
+    waiting = asyncio.ensure_future(core.log_queue.wait_batches(JournalPosition(), 10))
     await asyncio.sleep(0)
     assert not waiting.done()
     core.send("a", "s1", 4, 1)
@@ -101,7 +101,7 @@ async def test_waiting_ends_when_a_batch_comes() -> None:
 
 async def test_a_batch_without_log_records_wakes_nobody() -> None:
     core = TelemetryCore()
-    waiting = asyncio.ensure_future(core.log_queue.wait_batches(Position(), 10))
+    waiting = asyncio.ensure_future(core.log_queue.wait_batches(JournalPosition(), 10))
     core.stream("a", "s1").state.durable_through = 2
     core.send("a", "s1", 1, 3)
     await asyncio.sleep(0)
@@ -115,7 +115,7 @@ def test_a_backlog_that_holds_nothing_in_memory_reads_on_where_it_was() -> None:
     backlog._memory_bytes = 0
     for first in range(1, 40, 4):
         core.send("a", "s1", 4, first)
-    after, seen = Position(), []
+    after, seen = JournalPosition(), []
     while stored := backlog.batches(after, 1):
         after = stored[-1].end
         seen += [each.batch.first_sequence for each in stored]

@@ -10,7 +10,7 @@ from sidecar.ingest.accept import StreamFaultError, trimmed
 from sidecar.ingest.tail import TailEvent, events
 from sidecar.ingest.validate import check_cover, check_group
 from sidecar.journal.segment import event_type
-from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
+from sidecar.telemetry.model import EventType, JournalPosition, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, order_define, orders, sample_define
 from tests.unit.sidecar.sick_volume import SickVolume
@@ -49,7 +49,7 @@ TYPES: dict[int, EventType] = {1: event_type(order_define()), 2: event_type(samp
 
 def events_of(message: pb.Batch) -> list[TailEvent]:
     session = Session(producer_id="a", session_id="s")
-    return events(StoredBatch(end=Position(), session=session, batch=message, types=TYPES, received_ns=0))
+    return events(StoredBatch(end=JournalPosition(), session=session, batch=message, types=TYPES, received_ns=0))
 
 
 @given(st.integers(1, 1000), st.integers(1, 20), st.data())

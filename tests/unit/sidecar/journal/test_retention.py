@@ -9,7 +9,7 @@ from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.journal import retention
 from sidecar.journal.retention import JOURNAL_FULL, Retention
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
 from tests.unit.sidecar.telemetry_core import TelemetryCore
@@ -110,7 +110,7 @@ async def test_records_exported_during_the_search_are_not_rescued(monkeypatch: p
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(full.retention.rescue(segment))
         await asyncio.sleep(0)
-        (taken,) = core.log_queue.batches(Position(), 1)
+        (taken,) = core.log_queue.batches(JournalPosition(), 1)
     core.log_queue.advance(taken.end, exported=44, rejected={})
     assert core.log_queue.drop(segment, JOURNAL_FULL) == {}
     assert core.counts.ledger(core.log_queue.queued).balanced

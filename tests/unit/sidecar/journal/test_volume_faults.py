@@ -11,7 +11,7 @@ import pytest
 from pod_runtime.framing import HEADER_BYTES
 from sidecar.journal.volume import MemoryVolume
 from sidecar.pipeline import TelemetryPipeline
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, order_define, sample_define, samples
 from tests.unit.sidecar.served_pipeline import pipeline_settings, served
 from tests.unit.sidecar.sick_volume import SickVolume
@@ -100,4 +100,4 @@ async def test_a_journal_whose_segments_are_lost_never_goes_back(tmp_path: Path)
         del volume.files[name]
     again = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await again.open()
-    assert again._journal.end == Position(2, HEADER_BYTES)
+    assert again._journal.end == JournalPosition(2, HEADER_BYTES)
