@@ -228,14 +228,9 @@ class SecretRefresher:
     def _version_of(self, reading: SecretReading, session: VaultSession) -> SecretVersion:
         """Return the version that was read, without its files."""
         now, wall, leased = self._clock.boot(), self._clock.wall(), bool(reading.lease_id)
-        life = Life(
-            start=now,
-            born=now,
-            ttl_s=reading.ttl_s,
-            renewable=reading.renewable,
-            chance=self._clock.chance(),
-            last=now + self.secret.max_ttl_s if self.secret.max_ttl_s and leased else NEVER,
-        )
+        last = now + self.secret.max_ttl_s if self.secret.max_ttl_s and leased else NEVER
+        chance = self._clock.chance()
+        life = Life.issued(now, reading.ttl_s, renewable=reading.renewable, chance=chance, last=last)
         return SecretVersion(
             version=reading.version,
             files={},

@@ -65,7 +65,7 @@ class LeaseRevoker:
         """Take over the journal of predecessors; leases still needed after `first_s` seconds are renewed then."""
         now, holdings = self._clock.boot(), self._journal.holdings
         # The journal holds no lives. A short guess costs one early renewal, whose answer tells the true one.
-        guess = Life(start=now, born=now, ttl_s=first_s / RENEW_FROM, renewable=True, chance=0.0)
+        guess = Life.issued(now, first_s / RENEW_FROM, renewable=True, chance=0.0)
         self._inherited = {item.number: InheritedToken(life=guess) for item in holdings.sessions if item.accessor}
         self._superseded = [
             SupersededLease(secret=item.secret, lease_id=item.lease_id, session=item.session, life=guess, asked_s=0.0)

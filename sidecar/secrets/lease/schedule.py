@@ -37,6 +37,11 @@ class Life:
     chance: float
     last: float = NEVER
 
+    @staticmethod
+    def issued(now: float, ttl_s: float, *, renewable: bool, chance: float, last: float = NEVER) -> Life:
+        """Return a life that begins now."""
+        return Life(start=now, born=now, ttl_s=ttl_s, renewable=renewable, chance=chance, last=last)
+
     @property
     def end(self) -> float:
         """End without a renewal; never if it has no ttl."""

@@ -91,7 +91,7 @@ class GenerationPublisher:
         return SecretVersion(
             version=entry.version,
             files={file: self._files[file] for file in entry.files},
-            life=Life(start=0.0, born=0.0, ttl_s=0.0, renewable=False, chance=0.0),
+            life=Life.issued(0.0, 0.0, renewable=False, chance=0.0),
             sessions=sessions,
             expires_at=datetime.fromisoformat(entry.expires_at) if entry.expires_at else None,
             carried=True,

@@ -254,14 +254,9 @@ class TokenRefresher:
 
     def _adopt(self, number: int, login: VaultLogin, reason: str) -> VaultSession:
         now, maximum = self._clock.boot(), self._auth.max_ttl_s
-        life = Life(
-            start=now,
-            born=now,
-            ttl_s=login.ttl_s,
-            renewable=login.renewable,
-            chance=self._clock.chance(),
-            last=now + maximum - login.age_s if maximum else NEVER,
-        )
+        last = now + maximum - login.age_s if maximum else NEVER
+        chance = self._clock.chance()
+        life = Life.issued(now, login.ttl_s, renewable=login.renewable, chance=chance, last=last)
         session = VaultSession(
             number=number,
             token=login.token,
