@@ -17,7 +17,9 @@ than asked the event loop came back) and `telemetry_export_duration_seconds` (ti
 by `signal` and `outcome`).
 
 This page is the sidecar's, port 9464. The broker's own process has one of its own, on the order API's port:
-[metrics of the broker's process](process-metrics.md).
+[metrics of the broker's process](process-metrics.md). Both have `process_open_fds` and `process_start_time_seconds`.
+CPU time and memory have two names: `process_cpu_time_seconds_total` and `process_memory_usage_bytes` here, after
+OpenTelemetry; `process_cpu_seconds_total` and `process_resident_memory_bytes` there, after the Prometheus client.
 """
 
 
