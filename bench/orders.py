@@ -30,9 +30,9 @@ import uvloop
 from broker.domain import OrderRequest, OrderStatus, OrderType, Side
 from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
+from tests.venue_client import open_rest
 
 ACCOUNT = "101-004-1234567-001"
 TOKEN = "bench-token"  # noqa: S105 - the simulator's, made here
@@ -103,12 +103,11 @@ async def ready_desk(url: str, directory: Path) -> AsyncIterator[Desk]:
     secret = Secret(TOKEN)
     venue_settings = VenueSettings(account=ACCOUNT, rest_url=url, stream_url=url, connections_per_s=50)
     settings = OrderSettings(directory=directory / "orders")
-    async with VenueRest(venue_settings, token=lambda: secret, emit=note, chance=random.random) as rest:
+    async with open_rest(venue_settings, lambda: secret, emit=note) as rest:
         desk = Desk(
             settings,
             venue_settings,
             venue=rest,
-            token=lambda: secret,
             emit=note,
             clock=lambda: datetime.now(UTC),
             chance=random.random,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,11 +17,11 @@ from broker.history.recall import Recall
 from broker.history.source import JournalSource
 from broker.history.writer import Writer
 from broker.orders.conditions import Conditions
-from broker.orders.ownership.lease import MARGIN_SHARE
 from broker.orders.ownership.spread import Spread, share_of
 from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
 from broker.venue.rest.client import VenueRest
+from broker.venue.rest.connection_pool import VenueConnections
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from producer.emitter import Emitter
@@ -102,7 +101,7 @@ def build_shard(
     *,
     access: Access,
     database: Database,
-    beside: VenueRest | None,
+    connections: VenueConnections,
     spread: Spread | None,
     common: tuple[Conditions, Emitter, dict[str, str]],
 ) -> Shard:
@@ -118,7 +117,7 @@ def build_shard(
         emitter = Emitter(settings, catalogue=CATALOGUE, resource={**resource, "broker.account": account})
         stream = TelemetryStream(emitter, settings, lambda: shard.own_health())  # noqa: PLW0108 - it does not exist yet
     venue_settings, orders = replace(config.venue, account=account, further_accounts=()), order_settings(config)
-    venue = _venue(venue_settings, access, emitter, lease_s=orders.lease_s, beside=beside)
+    venue = VenueRest(venue_settings, connections, tokens=access, emit=emitter.emit, chance=random.random)
     archive = Archive(database, account)
     recall = Recall(archive)
     desk = _desk(orders, venue_settings, venue, access, emitter=emitter, spread=spread, recall=recall)
@@ -146,21 +145,6 @@ def build_shard(
     return shard
 
 
-def _venue(
-    settings: VenueSettings, access: Access, emitter: Emitter, *, lease_s: float, beside: VenueRest | None
-) -> VenueRest:
-    """What is sent is delivered within the gap between two owners, or not at all."""
-    return VenueRest(
-        settings,
-        token=access.token,
-        emit=emitter.emit,
-        chance=random.random,
-        on_unauthorized=access.on_unauthorized,
-        delivery_s=2 * MARGIN_SHARE * lease_s,
-        beside=beside,
-    )
-
-
 def _desk(
     settings: OrderSettings,
     venue_settings: VenueSettings,
@@ -175,11 +159,9 @@ def _desk(
         settings,
         venue_settings,
         venue=venue,
-        token=access.token,
         emit=emitter.emit,
         clock=utc_now,
         chance=random.random,
-        on_unauthorized=access.on_unauthorized,
         address=access.address,
         spread=spread,
         memory=recall,
@@ -196,12 +178,6 @@ class EveryAccount:
         """Uses it once an account; raises VenueError where it does not work."""
         for venue in self._venues():
             await venue.prove(token)
-
-
-async def opened(shards: Sequence[Shard], stack: AsyncExitStack) -> None:
-    """Opens the connections to the venue."""
-    for shard in shards:
-        await stack.enter_async_context(shard.venue)
 
 
 async def run_desks(shards: Sequence[Shard], stop: asyncio.Event) -> None:

@@ -22,6 +22,8 @@ from broker.events.catalogue import CATALOGUE
 from broker.history.database import Database
 from broker.orders.conditions import Conditions
 from broker.orders.model.ids import order_id
+from broker.orders.ownership.lease import MARGIN_SHARE
+from broker.venue.rest.connection_pool import VenueConnections
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
@@ -37,6 +39,7 @@ class Parts:
     stream: TelemetryStream
     database: Database
     credentials: Credentials
+    connections: VenueConnections
     shards: Sequence[Shard]
     surfaces: Sequence[Surface]
     """Of the shards, in their order; callers, quotas, what is in flight and the end are common to them."""
@@ -91,13 +94,21 @@ def build(config: Config, address: str = "") -> Parts:
         config, shards, database, tls=tls, conditions=conditions, emitter=emitter, stream=stream
     )
     access = Access(token=credentials.venue_token, on_unauthorized=credentials.refused, address=address)
+    # A request is delivered within the gap between two owners of the account, or not at all.
+    delivery_s = 2 * MARGIN_SHARE * config.orders.lease_s
+    connections = VenueConnections(config.venue, emitter.emit, delivery_s=delivery_s)
     spread = spread_of(config)
     for account in config.venue.accounts:
-        beside = shards[0].venue if shards else None
         common = (conditions, emitter, resource)
         shards.append(
             build_shard(
-                config, account, access=access, database=database, beside=beside, spread=spread, common=common
+                config,
+                account,
+                access=access,
+                database=database,
+                connections=connections,
+                spread=spread,
+                common=common,
             )
         )
     surfaces = _surfaces(config, shards, credentials, conditions=conditions, emitter=emitter)
@@ -110,6 +121,7 @@ def build(config: Config, address: str = "") -> Parts:
         stream=stream,
         database=database,
         credentials=credentials,
+        connections=connections,
         shards=shards,
         surfaces=surfaces,
         server=build_server(application, config.api, tls),

@@ -6,7 +6,7 @@ from broker.domain import OrderStatus
 from broker.orders.model.order_record import Entry
 from broker.orders.store.order_store import Keeper
 from broker.orders.submission import Sender
-from broker.venue.errors import RefusedError, VenueError
+from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
@@ -27,7 +27,7 @@ async def cancel(entry: Entry, keeper: Keeper, feed: TransactionFeed, sender: Se
         try:
             answer = await sender.submit(order_call.cancel(entry.order.venue_order_id), Precedence.CANCEL)
             keeper.fold(entry.id, answer.transactions)
-        except RefusedError as error:
+        except VenueRefusedError as error:
             feed.note(parse_answer(error.body).last_transaction_id)
             await feed.fill()  # it ended before the cancel came: the log says how
         except VenueError:

@@ -9,11 +9,11 @@ from datetime import datetime
 from broker.domain import Order
 from broker.orders.conditions import Conditions
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import Emit, TokenSource, VenueRest
+from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
 from broker.venue.streams.quote_book import QuoteBook
-from pod_runtime.secret import Secret
+from producer.emitter import Emit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,7 @@ class Surroundings:
     book: QuoteBook
     prices: LineStream
     conditions: Conditions
-    token: TokenSource
     emit: Emit
     clock: Callable[[], datetime]
     chance: Callable[[], float]
     on_change: Callable[[Order], None]
-    on_unauthorized: Callable[[Secret], None]

@@ -272,15 +272,4 @@ def _pretrade(around: Surroundings, keeper: Keeper, submission: Submission) -> P
 
 
 def _transactions(around: Surroundings, feed: TransactionFeed) -> LineStream:
-    return LineStream(
-        "transactions",
-        "/transactions/stream",
-        settings=around.venue_settings,
-        rest=around.venue,
-        token=around.token,
-        emit=around.emit,
-        chance=around.chance,
-        on_message=feed.message,
-        on_open=feed.opened,
-        on_unauthorized=around.on_unauthorized,
-    )
+    return LineStream("transactions", "/transactions/stream", around.venue, feed)

@@ -13,7 +13,7 @@ from broker.events.events import DuplicateRequest
 from broker.orders.engine import Tenure
 from broker.orders.errors import ClientIdConflictError
 from broker.orders.model.order_record import Action, Entry, is_same
-from broker.venue.rest.client import Emit
+from producer.emitter import Emit
 
 CLOSES = frozenset({Action.CLOSE_POSITION, Action.CLOSE_TRADE})
 

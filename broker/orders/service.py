@@ -36,9 +36,9 @@ from broker.orders.store.index import OPEN
 from broker.orders.store.journal_format import TradingState
 from broker.orders.store.tail import Change, changes
 from broker.orders.updates import Missed, Updates
-from broker.venue.rest.client import Emit, TokenSource, VenueRest
+from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
-from pod_runtime.secret import Secret
+from producer.emitter import Emit
 from producer.health import Condition
 
 
@@ -54,11 +54,9 @@ class Desk:
         venue_settings: VenueSettings,
         *,
         venue: VenueRest,
-        token: TokenSource,
         emit: Emit,
         clock: Callable[[], datetime],
         chance: Callable[[], float],
-        on_unauthorized: Callable[[Secret], None] = lambda _: None,
         address: str = "",
         spread: Spread | None = None,
         memory: LongMemory | None = None,
@@ -72,27 +70,25 @@ class Desk:
         self._chance = chance
         self._updates: Updates[Order | Quote] = Updates()
         self._conditions = Conditions(clock)
-        self._prices = self._new_prices(token, on_unauthorized)
+        self._prices = self._new_prices()
         self._replays = Replays(lambda: self._tenure, emit, memory or NoHistory())
         self._closer = Closer(
             venue, venue_settings.account, trader=self._trader, replays=self._replays, new_name=self._close_name
         )
         lease = lease_of(settings, venue_settings.account, address, spread)
-        self._tenancy = Tenancy(self._surroundings(token, on_unauthorized), lease)
+        self._tenancy = Tenancy(self._surroundings(), lease)
 
-    def _new_prices(self, token: TokenSource, on_unauthorized: Callable[[Secret], None]) -> Prices:
+    def _new_prices(self) -> Prices:
         return Prices(
             self._venue_settings,
             venue=self._venue,
-            token=token,
             emit=self._emit,
             clock=self._clock,
-            chance=self._chance,
-            on_unauthorized=on_unauthorized,
+            updates=self._updates,
             known=lambda: list(self._tenure.keeper.instruments) if self._tenure is not None else [],
         )
 
-    def _surroundings(self, token: TokenSource, on_unauthorized: Callable[[Secret], None]) -> Surroundings:
+    def _surroundings(self) -> Surroundings:
         return Surroundings(
             settings=self._settings,
             venue_settings=self._venue_settings,
@@ -100,12 +96,10 @@ class Desk:
             book=self._prices.book,
             prices=self._prices.stream,
             conditions=self._conditions,
-            token=token,
             emit=self._emit,
             clock=self._clock,
             chance=self._chance,
             on_change=self._updates.publish,
-            on_unauthorized=on_unauthorized,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -297,13 +291,8 @@ class Desk:
 
     async def updates(self) -> AsyncIterator[Order | Quote | Missed]:
         """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
-        self._prices.book.watch = self._updates.publish
-        try:
-            async for item in self._updates.listen():
-                yield item
-        finally:
-            if not self._updates:
-                self._prices.book.watch = None
+        async for item in self._updates.listen():
+            yield item
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Order changes and transactions behind journal position `after`, for ever, from one taking to the next."""

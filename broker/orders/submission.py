@@ -18,12 +18,12 @@ from broker.orders.store.journal_format import TradingState
 from broker.orders.store.order_store import Keeper
 from broker.venue import errors
 from broker.venue.rest.circuit_breaker import Circuit
-from broker.venue.rest.client import Hindrance
+from broker.venue.rest.client import SendGuard
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
-from broker.venue.v20.order_requests import Call
-from broker.venue.v20.parse import Answer, parse_answer
+from broker.venue.v20.order_requests import VenueCall
+from broker.venue.v20.parse import OrderAnswer, parse_answer
 
 Emit = Callable[[tuple[Any, ...]], None]
 log = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ class Sender(Protocol):
     """Who sends a write to the venue, once."""
 
     async def submit(
-        self, call: Call, precedence: Precedence = Precedence.OPEN, *, hindrance: Hindrance = lambda: None
-    ) -> Answer:
-        """Sends it, unless there is a hindrance when its turn comes."""
+        self, call: VenueCall, precedence: Precedence = Precedence.OPEN, *, guard: SendGuard = lambda: None
+    ) -> OrderAnswer:
+        """Sends it, unless the guard withholds it when its turn comes."""
 
 
-def call_of(entry: Entry) -> Call:
+def call_of(entry: Entry) -> VenueCall:
     """The request that an entry stands for."""
     request = entry.order.request
     match entry.action:
@@ -115,8 +115,8 @@ class Submission:
         started = perf_counter()
         self.circuit = self.circuit.sent(monotonic())
         try:
-            answer = await self._sender.submit(call_of(entry), hindrance=lambda: self._hindrance(opens=opens))
-        except errors.RefusedError as error:
+            answer = await self._sender.submit(call_of(entry), guard=lambda: self._hindrance(opens=opens))
+        except errors.VenueRefusedError as error:
             self._count(failed=False)
             self._refused(entry, error)
         except errors.WithheldError as error:
@@ -138,7 +138,7 @@ class Submission:
     def _count(self, *, failed: bool) -> None:
         self.circuit = self.circuit.after(monotonic(), failed=failed)
 
-    def _take(self, entry: Entry, answer: Answer) -> None:
+    def _take(self, entry: Entry, answer: OrderAnswer) -> None:
         self._feed.note(answer.last_transaction_id)
         self._keeper.foresee(answer.transactions)
         moved = self._keeper.fold(entry.id, answer.transactions)
@@ -147,18 +147,18 @@ class Submission:
             words = f"2xx without a transaction of this order (request {answer.request_id})"
             self._lost(entry, errors.UnreadableAnswerError(words))
 
-    def _others(self, entry: Entry, answer: Answer) -> None:
+    def _others(self, entry: Entry, answer: OrderAnswer) -> None:
         """A replacement ends the order that it replaces."""
         for transaction in answer.transactions:
             other = self._keeper.register.about(transaction)
             if other is not None and other.id != entry.id:
                 self._keeper.fold(other.id, answer.transactions)
 
-    def _refused(self, entry: Entry, error: errors.RefusedError) -> None:
+    def _refused(self, entry: Entry, error: errors.VenueRefusedError) -> None:
         try:
             answer = parse_answer(error.body, error.request_id)
         except (ValueError, KeyError, TypeError, AttributeError):
-            answer = Answer(error_message=str(error))
+            answer = OrderAnswer(error_message=str(error))
         self._feed.note(answer.last_transaction_id)
         moved = self._keeper.fold(entry.id, answer.transactions)
         if moved.status is OrderStatus.SUBMITTED:

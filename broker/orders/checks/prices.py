@@ -10,12 +10,12 @@ from typing import Any
 from broker.domain import Quote
 from broker.events.events import ClockSample
 from broker.orders.errors import NotReadyError
-from broker.venue.rest.client import Emit, TokenSource, VenueRest
+from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.quote_book import QuoteBook
+from broker.venue.streams.quote_book import QuoteBook, QuoteUpdates
 from broker.venue.v20.transactions import parse_time
-from pod_runtime.secret import Secret
+from producer.emitter import Emit
 
 FIRST_PRICES_S = 10.0
 PENDING_S = 0.25
@@ -30,44 +30,32 @@ class Prices:
         settings: VenueSettings,
         *,
         venue: VenueRest,
-        token: TokenSource,
         emit: Emit,
         clock: Callable[[], datetime],
-        chance: Callable[[], float],
-        on_unauthorized: Callable[[Secret], None],
+        updates: QuoteUpdates,
         known: Callable[[], Sequence[str]],
     ) -> None:
         self._settings = settings
         self._emit = emit
         self._clock = clock
         self._known = known
-        self.book = QuoteBook(clock)
-        self.stream = LineStream(
-            "prices",
-            "/pricing/stream",
-            settings=settings,
-            rest=venue,
-            token=token,
-            emit=emit,
-            chance=chance,
-            on_message=self._take,
-            on_open=self._opened,
-            params=self._params,
-            on_unauthorized=on_unauthorized,
-        )
+        self.book = QuoteBook(clock, updates)
+        self.stream = LineStream("prices", "/pricing/stream", venue, self)
 
-    def _params(self) -> dict[str, str]:
+    def parameters(self) -> dict[str, str]:
+        """Query of the stream."""
         return {"instruments": ",".join(self._settings.instruments or self._known()), "snapshot": "true"}
 
-    async def _take(self, raw: dict[str, Any]) -> None:
+    async def message(self, raw: dict[str, Any]) -> None:
+        """Take a message of the stream."""
         if raw.get("type") == "HEARTBEAT":
             offset_s = (parse_time(raw.get("time")) - self._clock()).total_seconds()
             self._emit(ClockSample(offset_s=offset_s))  # the way here included: an upper bound of our lead
         else:
             self.book.take(raw)
 
-    async def _opened(self) -> None:
-        """The stream begins with a snapshot of its own."""
+    async def opened(self) -> None:
+        """Do nothing: the stream begins with a snapshot of its own."""
 
     def expect(self, held_since_s: float) -> None:
         """Just after a taking the stream is only coming: a denial for that would be final for the order.

@@ -18,7 +18,7 @@ from broker.domain import OrderStatus
 from broker.orders.store.order_store import Keeper
 from broker.venue.errors import VenueError
 from broker.venue.streams.stream_state import last_without_gap
-from broker.venue.v20.parse import Page
+from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction
 
 FIRST_WAIT_S = 0.05
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class LogReader(Protocol):
     """Who can read the account's log."""
 
-    async def transactions_since(self, after: int) -> Page:
+    async def transactions_since(self, after: int) -> TransactionPage:
         """The log behind `after`."""
 
 

@@ -1,9 +1,9 @@
-"""The requests that make, replace, cancel and close, as the venue wants them: numbers are texts."""
+"""Requests that make, replace, cancel and close orders, in the venue's form: numbers are texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -16,10 +16,11 @@ DEPENDENT = frozenset(
     {OrderType.TAKE_PROFIT, OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS, OrderType.TRAILING_STOP_LOSS}
 )
 """Orders that close a trade: they name it, and have neither instrument nor units of their own."""
+# A limit order has no priceBound in v20: its price is one.
 BOUNDED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class VenueCall(Struct, frozen=True, kw_only=True):
     """One request to the venue, below `/v3/accounts/{account}`."""
 
     operation: str
@@ -30,47 +31,46 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 def number(value: Decimal) -> str:
-    """A decimal as the venue writes it: no exponent, no trailing zeros after the point are lost."""
+    """Write a decimal as the venue does: no exponent, and trailing zeros stay."""
+    # By `str`, Decimal("1E+2") keeps its exponent.
     return format(value, "f")
 
 
-def create(request: OrderRequest, client_id: str) -> Call:
-    """Places an order."""
-    return Call(operation="create_order", method="POST", path="/orders", body={"order": _order(request, client_id)})
-
-
-def replace(request: OrderRequest, client_id: str, venue_order_id: str) -> Call:
-    """Cancels a resting order and places another, in one step of the venue's."""
+def create(request: OrderRequest, client_id: str) -> VenueCall:
+    """Place an order."""
     body = {"order": _order(request, client_id)}
-    return Call(operation="replace_order", method="PUT", path=f"/orders/{_part(venue_order_id)}", body=body)
+    return VenueCall(operation="create_order", method="POST", path="/orders", body=body)
 
 
-def cancel(venue_order_id: str) -> Call:
-    """Cancels a resting order."""
-    return Call(operation="cancel_order", method="PUT", path=f"/orders/{_part(venue_order_id)}/cancel")
+def replace(request: OrderRequest, client_id: str, venue_order_id: str) -> VenueCall:
+    """Cancel a resting order and place another, in one step at the venue."""
+    body = {"order": _order(request, client_id)}
+    return VenueCall(operation="replace_order", method="PUT", path=f"/orders/{_part(venue_order_id)}", body=body)
 
 
-def close_position(instrument: str, client_id: str, *, long: bool, units: Decimal | None) -> Call:
-    """Closes one side of a position: `units` of it, or all.
+def cancel(venue_order_id: str) -> VenueCall:
+    """Cancel a resting order."""
+    return VenueCall(operation="cancel_order", method="PUT", path=f"/orders/{_part(venue_order_id)}/cancel")
 
-    `ALL` may be asked only of the side that exists; the other is `NONE` (v20, position endpoint).
-    """
+
+def close_position(instrument: str, client_id: str, *, long: bool, units: Decimal | None) -> VenueCall:
+    """Close one side of a position: `units` of it, or all."""
     amount = "ALL" if units is None else number(units)
+    # ALL may be asked only of the side that exists; the other must be NONE (v20, position endpoint).
     side, other = ("long", "short") if long else ("short", "long")
     body = {f"{side}Units": amount, f"{side}ClientExtensions": {"id": client_id}, f"{other}Units": "NONE"}
-    return Call(operation="close_position", method="PUT", path=f"/positions/{_part(instrument)}/close", body=body)
+    path = f"/positions/{_part(instrument)}/close"
+    return VenueCall(operation="close_position", method="PUT", path=path, body=body)
 
 
-def close_trade(trade_id: str, units: Decimal | None) -> Call:
-    """Closes a trade: `units` of it, or all. The venue takes no client id here."""
-    amount = "ALL" if units is None else number(units)
-    return Call(
-        operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body={"units": amount}
-    )
+def close_trade(trade_id: str, units: Decimal | None) -> VenueCall:
+    """Close a trade: `units` of it, or all. The venue takes no client id here."""
+    body = {"units": "ALL" if units is None else number(units)}
+    return VenueCall(operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body=body)
 
 
 def time_in_force(request: OrderRequest) -> TimeInForce:
-    """Market orders know FOK and IOC only; the default of all others, GTC, means FOK for them."""
+    """Time in force to send: market orders know FOK and IOC only, so the default GTC means FOK for them."""
     if request.type is OrderType.MARKET and request.time_in_force is TimeInForce.GTC:
         return TimeInForce.FOK
     return request.time_in_force
@@ -91,7 +91,7 @@ def _order(request: OrderRequest, client_id: str) -> dict[str, Any]:
     if request.price is not None and request.type is not OrderType.MARKET:
         order["price"] = number(request.price)
     if request.time_in_force is TimeInForce.GTD and request.expires_at is not None:
-        order["gtdTime"] = _time(request.expires_at)
+        order["gtdTime"] = request.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     return order
 
 
@@ -124,7 +124,3 @@ def _protection(wanted: Protection) -> dict[str, str]:
     if wanted.price is not None:
         return {"price": number(wanted.price)}
     return {"distance": number(wanted.distance or Decimal(0))}
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

@@ -15,10 +15,10 @@ from broker.domain import OrderRequest, OrderType, Side
 from broker.orders.errors import NotReadyError
 from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from tests.integration.orders.trader import ACCOUNT, TOKEN
+from tests.venue_client import open_rest
 
 
 def order(name: str) -> OrderRequest:
@@ -44,12 +44,11 @@ async def compete(url: str, directory: Path, name: str) -> None:
         request_deadline_s=1,
     )
     orders = OrderSettings(directory=directory, lease_s=1.5, answer_wait_s=0.2)
-    async with VenueRest(settings, token=lambda: secret, emit=lambda _: None, chance=random.random) as rest:
+    async with open_rest(settings, lambda: secret) as rest:
         desk = Desk(
             orders,
             settings,
             venue=rest,
-            token=lambda: secret,
             emit=lambda _: None,
             clock=lambda: datetime.now(UTC),
             chance=random.random,

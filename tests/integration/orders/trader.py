@@ -22,9 +22,9 @@ from broker.domain import OrderRequest, OrderType, Side
 from broker.orders.errors import NotReadyError
 from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
+from tests.venue_client import open_rest
 
 ACCOUNT = "101-004-1234567-001"
 TOKEN = "sweep-token"
@@ -119,12 +119,11 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
         answer_wait_s=10.0,
         sample_s=0.5,
     )
-    async with VenueRest(settings, token=token, emit=killer, chance=random.random) as rest:
+    async with open_rest(settings, token, emit=killer) as rest:
         desk = Desk(
             orders,
             settings,
             venue=rest,
-            token=token,
             emit=killer,
             clock=lambda: datetime.now(UTC),
             chance=random.random,

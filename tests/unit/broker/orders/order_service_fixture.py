@@ -14,10 +14,10 @@ from broker.domain import OrderRequest
 from broker.orders.idempotency import LongMemory
 from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
+from tests.venue_client import open_rest
 
 MakeRequest = Callable[..., OrderRequest]
 
@@ -49,14 +49,12 @@ class Bench:
             healthy_after_s=0.0,
         )
         chance = random.Random(1).random
-        rest = VenueRest(venue, token=lambda: self.token, emit=self.events.append, chance=chance)
-        self.rest = rest
-        async with rest:
+        async with open_rest(venue, lambda: self.token, emit=self.events.append, chance=chance) as rest:
+            self.rest = rest
             desk = Desk(
                 orders,
                 venue,
                 venue=rest,
-                token=lambda: self.token,
                 emit=self.events.append,
                 clock=lambda: datetime.now(UTC),
                 chance=random.random,

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.venue.rest.rate_limit import Bucket, Precedence, Throttle
+from broker.venue.rest.rate_limit import Admission, Bucket, Precedence, Throttle
 
 
 @given(st.lists(st.floats(0.0, 0.05), min_size=1, max_size=400))
@@ -42,7 +42,7 @@ def test_closed_bucket_opens_at_its_time() -> None:
     assert bucket.wait_s(7.001) == 0.0
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now_s = 100.0
 
@@ -50,12 +50,12 @@ class Clock:
         return self.now_s
 
 
-def throttle(clock: Clock, events: list[Any]) -> Throttle:
-    return Throttle("requests", rate=1000.0, burst=1.0, now_s=clock, emit=events.append)
+def throttle(clock: FakeClock, events: list[Any], admission: Admission | None = None) -> Throttle:
+    return Throttle("requests", rate=1000.0, burst=1.0, now_s=clock, emit=events.append, admission=admission)
 
 
 async def test_cancels_outrank_opens_and_opens_reads() -> None:
-    clock, order = Clock(), []
+    clock, order = FakeClock(), []
     limit = throttle(clock, [])
     limit.obey(1.0)
 
@@ -81,7 +81,7 @@ async def test_cancels_outrank_opens_and_opens_reads() -> None:
 
 
 async def test_waiter_that_leaves_is_no_bar() -> None:
-    clock, events = Clock(), []
+    clock, events = FakeClock(), list[Any]()
     limit = throttle(clock, events)
     limit.obey(1.0)
     gone, stays = (asyncio.create_task(limit.enter(Precedence.OPEN)) for _ in range(2))
@@ -96,55 +96,56 @@ async def test_waiter_that_leaves_is_no_bar() -> None:
 
 async def test_free_way_costs_no_wait_and_no_event() -> None:
     events: list[Any] = []
-    assert await throttle(Clock(), events).enter(Precedence.OPEN) == 0.0
+    assert await throttle(FakeClock(), events).enter(Precedence.OPEN) == 0.0
     assert events == []
 
 
-class OnePlace:
-    """A gate with one place."""
+class FakeAdmission:
+    """An admission with one place."""
 
     def __init__(self) -> None:
         self.free = 1
 
-    def admit(self) -> bool:
+    def reserve(self) -> bool:
         if not self.free:
             return False
         self.free -= 1
         return True
 
-    def retreat(self) -> None:
+    def unreserve(self) -> None:
         self.free += 1
 
 
-async def test_turn_is_given_with_a_place_behind_the_gate_only() -> None:
-    clock = Clock()
-    limit, gate = throttle(clock, []), OnePlace()
-    limit.gate = gate
+async def test_turn_is_given_with_a_place_only() -> None:
+    clock = FakeClock()
+    place = FakeAdmission()
+    limit = throttle(clock, [], place)
     await limit.enter(Precedence.OPEN)
     clock.now_s += 1.0
     waiting = asyncio.create_task(limit.enter(Precedence.OPEN))
     await asyncio.sleep(0)
     assert (waiting.done(), limit.tokens) == (False, 1.0)
-    gate.free = 1
+    place.free = 1
     limit.pump()
     await waiting
-    assert (gate.free, limit.tokens) == (0, 0.0)
+    assert (place.free, limit.tokens) == (0, 0.0)
 
 
 async def test_place_of_one_that_leaves_when_let_through_goes_back() -> None:
-    limit, gate = throttle(Clock(), []), OnePlace()
-    limit.gate, gate.free = gate, 0
+    place = FakeAdmission()
+    place.free = 0
+    limit = throttle(FakeClock(), [], place)
     leaving = asyncio.create_task(limit.enter(Precedence.OPEN))
     await asyncio.sleep(0)
-    gate.free = 1
+    place.free = 1
     limit.pump()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    assert gate.free == 1
+    assert place.free == 1
 
 
 async def test_refused_waiters_get_the_error() -> None:
-    limit = throttle(Clock(), [])
+    limit = throttle(FakeClock(), [])
     limit.obey(1.0)
     waiting = asyncio.create_task(limit.enter(Precedence.OPEN))
     await asyncio.sleep(0)

@@ -1,22 +1,27 @@
-"""The simulated venue's JSON: numbers as texts, the names and shapes of v20's schema."""
+"""JSON of an account and its market: numbers as texts, the names and shapes of v20's schema."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import CLOSEOUT_SHARE, AccountBook, RestingOrder, Trade, money, profit
+from broker.simulator.account.account import (
+    CLOSEOUT_SHARE,
+    ZERO,
+    AccountBook,
+    RestingOrder,
+    SimulatedTrade,
+    money,
+    notional,
+    profit,
+)
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import HOME, Price, home_factor, value_at_home
-
-Prices = Mapping[str, Price]
-ZERO = "0.0000"
+from broker.simulator.market.market import HOME, Price, Prices, home_factor, value_at_home
 
 
 def price(item: Price, prices: Prices) -> dict[str, Any]:
-    """A `ClientPrice`, of `pricing` and of its stream."""
+    """`ClientPrice`, of `pricing` and of its stream."""
     factor = str(home_factor(item.instrument, prices))
     return {
         "type": "PRICE",
@@ -24,6 +29,7 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
         "time": rfc3339(item.time_ns),
         "status": "tradeable" if item.tradeable else "non-tradeable",
         "tradeable": item.tradeable,
+        # A number here, a text in `fullPrice` of a fill: as the venue sends it.
         "bids": [{"price": str(item.bid), "liquidity": item.liquidity}],
         "asks": [{"price": str(item.ask), "liquidity": item.liquidity}],
         "closeoutBid": str(item.bid),
@@ -33,18 +39,21 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
 
 
 def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
-    """A `HomeConversions`: what one unit of a currency is worth at home."""
+    """`HomeConversions`: value of one unit of a currency in the account's."""
     text = str(round(value_at_home(currency, prices), 8))
+    # Gain and loss alike: conversion has no mark-up here.
     return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
 
 
 def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
-    """What the prices make of an account: `CalculatedAccountState`."""
+    """`CalculatedAccountState`: the figures of an account that depend on prices."""
     unrealized = book.unrealized(prices)
     nav = book.balance + unrealized
     used = book.margin_used(prices)
     free = str(money(max(nav - used, Decimal(0))))
-    value = str(_value(book.open_trades(), prices))
+    value = str(
+        money(sum((notional(item.instrument, item.units, prices) for item in book.open_trades()), Decimal(0)))
+    )
     return {
         "unrealizedPL": str(unrealized),
         "NAV": str(money(nav)),
@@ -54,6 +63,7 @@ def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
         "marginCloseoutUnrealizedPL": str(unrealized),
         "marginCloseoutNAV": str(money(nav)),
         "marginCloseoutMarginUsed": str(used),
+        # 1 is the close-out: half of the margin against the equity (v20, `AccountSummary`).
         "marginCloseoutPercent": _share(used * CLOSEOUT_SHARE, nav),
         "marginCloseoutPositionValue": value,
         "withdrawalLimit": free,
@@ -66,13 +76,8 @@ def _share(part: Decimal, whole: Decimal) -> str:
     return str(round(part / whole, 5)) if whole > 0 else ZERO
 
 
-def _value(trades: list[Trade], prices: Prices) -> Decimal:
-    values = (abs(item.units) * prices[item.instrument].mid * home_factor(item.instrument, prices) for item in trades)
-    return money(sum(values, Decimal(0)))
-
-
 def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """An `AccountSummary`."""
+    """`AccountSummary`."""
     realized = str(money(sum(book.realized.values(), Decimal(0))))
     return {
         "id": book.id,
@@ -85,6 +90,7 @@ def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
         "marginRate": str(book.margin_rate),
         "balance": str(money(book.balance)),
         "pl": realized,
+        # Never reset here.
         "resettablePL": realized,
         "financing": str(money(book.financing)),
         "commission": ZERO,
@@ -98,17 +104,18 @@ def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
 
 
 def account(book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """An `Account`: the summary and everything that is open."""
+    """`Account`: the summary and everything that is open."""
     return {
         **summary(book, prices),
         "trades": [trade_summary(item, book, prices) for item in book.open_trades()],
+        # Closed ones, too: v20 lists every instrument that ever traded.
         "positions": [position(name, book, prices) for name in book.traded()],
         "orders": [order(item) for item in book.pending()],
     }
 
 
 def state(book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """An `AccountChangesState`: what prices alone have changed."""
+    """`AccountChangesState`: changes that prices alone have made."""
     trailing = [item for item in book.pending() if item.trailing_value is not None]
     return {
         **totals(book, prices),
@@ -146,25 +153,23 @@ _LINKS = {
 }
 
 
-def trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `Trade`, the orders that would close it whole."""
-    return _trade(item, book, prices) | {
-        _LINKS[waiting.spec.type]: order(waiting)
-        for waiting in book.pending_for(item.id)
-        if waiting.spec.type in _LINKS
-    }
+def trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """`Trade`, with the orders that would close it in full."""
+    linked = {_LINKS[waiting.spec.type]: order(waiting) for waiting in _linked(item, book)}
+    return _trade(item, book, prices) | linked
 
 
-def trade_summary(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `TradeSummary`, the orders that would close it by their ids."""
-    return _trade(item, book, prices) | {
-        f"{_LINKS[waiting.spec.type]}ID": waiting.id
-        for waiting in book.pending_for(item.id)
-        if waiting.spec.type in _LINKS
-    }
+def trade_summary(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """`TradeSummary`, with the orders that would close it by their ids."""
+    linked = {f"{_LINKS[waiting.spec.type]}ID": waiting.id for waiting in _linked(item, book)}
+    return _trade(item, book, prices) | linked
 
 
-def _trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+def _linked(item: SimulatedTrade, book: AccountBook) -> list[RestingOrder]:
+    return [waiting for waiting in book.pending_for(item.id) if waiting.spec.type in _LINKS]
+
+
+def _trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": item.id,
         "instrument": item.instrument,
@@ -181,6 +186,7 @@ def _trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
         found["clientExtensions"] = dict(item.client)
     if item.closing_ids:
         found["closingTransactionIDs"] = list(item.closing_ids)
+        # Only now: before the first reduction there is nothing to divide by.
         found["averageClosePrice"] = str(item.average_close_price)
     if item.state == "OPEN":
         found["unrealizedPL"] = str(money(profit(item, prices)))
@@ -191,16 +197,17 @@ def _trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
 
 
 def order(item: RestingOrder) -> dict[str, Any]:
-    """An `Order` of its type."""
+    """`Order` of its type."""
     found: dict[str, Any] = {
         "id": item.id,
         "createTime": rfc3339(item.create_time_ns),
         "type": item.spec.type,
         "state": item.state,
-        **item.spec.wire(),
+        **item.spec.payload(),
         **item.outcome,
     }
     if item.trailing_value is not None:
+        # Trailing stops only; market-if-touched orders below.
         found["trailingStopValue"] = str(item.trailing_value)
     if item.touched_from is not None:
         found["initialMarketPrice"] = str(item.touched_from)
@@ -208,7 +215,7 @@ def order(item: RestingOrder) -> dict[str, Any]:
 
 
 def position(instrument: str, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `Position`: both sides, of which one is empty without hedging."""
+    """`Position`: both sides, of which one is empty without hedging."""
     trades = book.open_trades(instrument)
     return {
         "instrument": instrument,
@@ -242,3 +249,8 @@ def _side(instrument: str, sign: int, book: AccountBook, prices: Prices) -> dict
         found["averagePrice"] = str(LISTINGS[instrument].round(value / units))
         found["tradeIDs"] = [item.id for item in trades]
     return found
+
+
+def read_body(book: AccountBook, **found: Any) -> dict[str, Any]:
+    """Body of a read."""
+    return {**found, "lastTransactionID": book.last_id}
