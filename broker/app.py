@@ -4,37 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
+import os
 import socket
-from collections.abc import Iterator
+import sys
 from contextlib import AsyncExitStack, nullcontext
+from pathlib import Path
 from time import monotonic
 
 from broker.account_wiring import Shard, run_desks
 from broker.api.forwarding.address import address_of
-from broker.config import Config
+from broker.config import Config, read_config
 from broker.events.process import Lifecycle
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.watchdog import Watchdog
-from broker.wiring import SERVING, Parts, build
+from broker.wiring import Parts, build
+from pod_runtime import log as logs
+from pod_runtime.config import ConfigError
+from pod_runtime.config_text import schema, to_toml
 from pod_runtime.ports import AddressError, listen, name_of
-from pod_runtime.run import complain
+from pod_runtime.run import complain, leaves, run
+from producer.trace import trace_fields
 
 _LOG = logging.getLogger(__name__)
-EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
 READY_LOOK_S = 0.02
+
+
+def print_schema() -> int:
+    """Print the JSON Schema of the configuration; return the exit code."""
+    sys.stdout.write(json.dumps(schema(Config, title="Configuration of the broker"), indent=2) + "\n")
+    return os.EX_OK
+
+
+def start(path: Path | None, *, check_config: bool) -> int:
+    """Run the process, or with `check_config` print its configuration; return the exit code."""
+    try:
+        config = read_config(path, os.environ)
+    except ConfigError as error:
+        complain("\n".join(error.faults))
+        return os.EX_CONFIG
+    if check_config:
+        sys.stdout.write(to_toml(config))
+        return os.EX_OK
+    logs.configure("broker", config.log.level, context=trace_fields)
+    for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return run(lambda stop: serve(config, stop))
 
 
 async def serve(config: Config, stop: asyncio.Event) -> int:
     """Runs until `stop` and the drain that follows; the exit code (sysexits.h)."""
-    code = EX_OK
+    code = os.EX_OK
     try:
         await _serve(config, stop)
     except* (AddressError, SpoolError) as group:
-        code = EX_UNAVAILABLE
-        complain(f"broker: {next(_leaves(group))}")
+        code = os.EX_UNAVAILABLE
+        complain(f"broker: {next(leaves(group))}")
     except* Exception:  # noqa: BLE001 - logged in full, and told by the exit code
-        code = EX_SOFTWARE
+        code = os.EX_SOFTWARE
         _LOG.exception("broker failed")
     return code
 
@@ -55,14 +83,6 @@ async def _serve(config: Config, stop: asyncio.Event) -> None:
 
 class SpoolError(Exception):
     """The directory for events cannot be used."""
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 async def _with_telemetry(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
@@ -129,7 +149,7 @@ def _begin_drain(parts: Parts) -> None:
 
 
 def _say_serving(conditions: Conditions, *, reason: str) -> None:
-    conditions.set(SERVING, ok=reason == "Ready", reason=reason)
+    conditions.set(BrokerCondition.SERVING, ok=reason == "Ready", reason=reason)
 
 
 async def _announce(parts: Parts, stop: asyncio.Event) -> None:

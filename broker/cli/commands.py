@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from contextlib import suppress
@@ -20,7 +21,7 @@ from broker.orders.checks.dry_run import MARKET_CLOSED
 
 ROUND_S = 1.0
 WATCH_S = 1.0
-EX_OK, EX_REFUSED, EX_UNAVAILABLE, EX_NOPERM = 0, 1, 69, 77
+EX_REFUSED = 1
 
 _ORDERS = (
     "id",
@@ -82,7 +83,7 @@ def _call(
 
 def _fail(error: AnswerError) -> NoReturn:
     click.echo(str(error), err=True)
-    sys.exit(EX_NOPERM if error.status in {401, 403} else EX_REFUSED if error.status else EX_UNAVAILABLE)
+    sys.exit(os.EX_NOPERM if error.status in {401, 403} else EX_REFUSED if error.status else os.EX_UNAVAILABLE)
 
 
 _WATCH = click.option("--watch", is_flag=True, help="Again each second until Ctrl-C; on a terminal, in place.")

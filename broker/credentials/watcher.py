@@ -22,7 +22,7 @@ from broker.credentials.generation import CertificatePair, Generation, Generatio
 from broker.credentials.volume import looks_at
 from broker.events.process import CredentialReload, CredentialSample
 from broker.history.database import Database, DatabaseUnavailableError, LoginRefusedError
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.venue.errors import NotAuthorizedError, VenueError
 from pod_runtime.secret import Secret
 
@@ -30,7 +30,6 @@ _LOG = logging.getLogger(__name__)
 SAMPLE_S = 15.0
 ASK_AGAIN_S = 30.0
 """Seconds between questions whether a refused token is taken again: no storm."""
-CONDITION, VENUE = "Credentials", "VenueToken"
 EVERY = "all"
 NO_AUTHORITY = (
     'orders.standby is forward and ca.crt is missing: publish it beside tls.crt, or set orders.standby = "refuse"'
@@ -105,7 +104,10 @@ class Credentials:
         self._rejected: tuple[Path, str] | None = None
         """Generation and reason that was last told: a retry does not tell it again."""
         self._conditions.set(
-            CONDITION, ok=False, reason="WaitingForSecrets", message=f"no secrets in {settings.directory} yet"
+            BrokerCondition.CREDENTIALS,
+            ok=False,
+            reason="WaitingForSecrets",
+            message=f"no secrets in {settings.directory} yet",
         )
 
     def venue_token(self) -> Secret | None:
@@ -127,7 +129,7 @@ class Credentials:
         self._refused = token
         _LOG.error("venue refuses the token", extra={"generation": self._held.number})
         message = f"the venue refuses the token of generation {self._held.number}; the next one is awaited"
-        self._conditions.set(VENUE, ok=False, reason="Unauthorized", message=message)
+        self._conditions.set(BrokerCondition.VENUE_TOKEN, ok=False, reason="Unauthorized", message=message)
 
     async def run(self) -> None:
         """Applies each generation that appears, and the one that is there now."""
@@ -162,7 +164,9 @@ class Credentials:
         if doubt is None:
             self._refused = None
             _LOG.warning("venue takes the token again", extra={"generation": held.number})
-            self._conditions.set(VENUE, ok=True, reason="Ready", message=f"generation {held.number} is in use")
+            self._conditions.set(
+                BrokerCondition.VENUE_TOKEN, ok=True, reason="Ready", message=f"generation {held.number} is in use"
+            )
 
     async def _take(self, folder: Path) -> bool:
         """Whether the generation is settled: applied and proved, or wrong for good."""
@@ -189,7 +193,7 @@ class Credentials:
         elif proof.engine is not None:
             await proof.engine.dispose()
         message = f"generation {generation.number} is not proved yet: {doubt}"
-        self._conditions.set(CONDITION, ok=self._is_proved, reason=doubt.reason, message=message)
+        self._conditions.set(BrokerCondition.CREDENTIALS, ok=self._is_proved, reason=doubt.reason, message=message)
 
     async def _prove(self, generation: Generation) -> _Proof:
         if generation.venue_token is None:
@@ -254,8 +258,8 @@ class Credentials:
         await self._use(proof)
         self._refused = self._rejected = None
         words = f"generation {number} is in use"
-        self._conditions.set(CONDITION, ok=True, reason="Ready", message=words)
-        self._conditions.set(VENUE, ok=True, reason="Ready", message=words)
+        self._conditions.set(BrokerCondition.CREDENTIALS, ok=True, reason="Ready", message=words)
+        self._conditions.set(BrokerCondition.VENUE_TOKEN, ok=True, reason="Ready", message=words)
         self._emit(CredentialReload(secret=EVERY, result="applied", generation=number, reason=None))
         self._announce.secrets_applied(number)
         _LOG.info("secrets applied", extra={"generation": number})
@@ -264,7 +268,9 @@ class Credentials:
         held = self._held
         kept = f"generation {held.number} stays in use" if held is not None else "there are none in use"
         message = f"generation {error.generation} was rejected ({error}); {kept}"
-        self._conditions.set(CONDITION, ok=self._is_proved, reason=f"Rejected{error.reason}", message=message)
+        self._conditions.set(
+            BrokerCondition.CREDENTIALS, ok=self._is_proved, reason=f"Rejected{error.reason}", message=message
+        )
         if self._rejected == (folder, error.reason):
             return
         self._rejected = (folder, error.reason)

@@ -19,12 +19,11 @@ from broker.history.database import Database, DatabaseUnavailableError
 from broker.history.rows import Rows, rows_of
 from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.store.tail import Change
 from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
-CONDITION = "History"
 READ_AHEAD = 2000
 SAMPLE_S = 5.0
 
@@ -163,7 +162,7 @@ class Writer:
         self._failures += 1
 
     def _say(self, *, ok: bool, reason: str, message: str) -> None:
-        self._conditions.set(CONDITION, ok=ok, reason=reason, message=message, advisory=True)
+        self._conditions.set(BrokerCondition.HISTORY, ok=ok, reason=reason, message=message, advisory=True)
 
     async def _sample(self) -> None:
         while True:

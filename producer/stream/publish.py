@@ -43,6 +43,7 @@ from typing import Any
 import grpc.aio
 
 from pod_runtime.protobuf_wire import delimited
+from pod_runtime.run import leaves
 from producer.settings import ProducerSettings
 from producer.spool.unacked_queue import EventRun, UnackedQueue
 from producer.stream.columns import encode_batch, event_schemas
@@ -157,10 +158,7 @@ class PublishSession:
                 await self._finish(call, reading)
         except ExceptionGroup as group:
             # Not `except*`: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
-            error: Exception = group
-            while isinstance(error, ExceptionGroup):
-                error = error.exceptions[0]
-            raise error from group
+            raise next(leaves(group)) from group
 
     async def _finish(self, call: PublishCall, reading: asyncio.Task[None]) -> None:
         self._closing = True

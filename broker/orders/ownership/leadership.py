@@ -9,6 +9,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from broker.events.process import DrainEnded
+from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import Surroundings
 from broker.orders.engine import Tenure
 from broker.orders.ownership.lease import Lease
@@ -40,7 +41,9 @@ class Tenancy:
         """Whether another owns the account and we wait for our turn."""
         self.yielding = False
         """Whether the account is being handed over: no new orders, those on their way are waited for."""
-        self._conditions.set("Ownership", ok=False, reason="Starting", message="the account is not taken yet")
+        self._conditions.set(
+            BrokerCondition.OWNERSHIP, ok=False, reason="Starting", message="the account is not taken yet"
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
@@ -58,7 +61,9 @@ class Tenancy:
             left_s = await self.lease.take()
             if left_s == 0.0:
                 self.following = False
-                self._conditions.set("Ownership", ok=True, reason="Ready", message=f"epoch {self.lease.epoch}")
+                self._conditions.set(
+                    BrokerCondition.OWNERSHIP, ok=True, reason="Ready", message=f"epoch {self.lease.epoch}"
+                )
                 return True
             self.following = True
             message = f"the account is traded by {self.lease.holder()}"
@@ -80,11 +85,11 @@ class Tenancy:
         try:
             tenure.open(lease.note())
         except (OSError, JournalError, FormatError) as error:
-            self._conditions.set("Journal", ok=False, reason=type(error).__name__, message=str(error))
+            self._conditions.set(BrokerCondition.JOURNAL, ok=False, reason=type(error).__name__, message=str(error))
             await self.lease.release()
             await asyncio.wait([stopping], timeout=OPEN_PAUSE_S)
             return
-        self._conditions.set("Journal", ok=True, reason="Ready")
+        self._conditions.set(BrokerCondition.JOURNAL, ok=True, reason="Ready")
         self.tenure = tenure
         self.held_since_s = monotonic()
         self.held.set()
@@ -142,7 +147,11 @@ class Tenancy:
     def _say_standby(self, reason: str, message: str) -> None:
         """Not owning is no fault where a standby is wanted: it answers reads and waits for its turn."""
         self._conditions.set(
-            "Ownership", ok=False, reason=reason, message=message, advisory=self._settings.serves_standby
+            BrokerCondition.OWNERSHIP,
+            ok=False,
+            reason=reason,
+            message=message,
+            advisory=self._settings.serves_standby,
         )
 
     async def _until_unwanted(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 from broker.orders import sampler
 from broker.orders.checks.context import Pretrade
+from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import Surroundings
 from broker.orders.store.journal import JournalError
 from broker.orders.store.order_store import Keeper
@@ -43,7 +44,7 @@ class Contact:
 
     def _say(self, *, reason: str, message: str) -> None:
         self.is_made = reason == "Ready"
-        self._around.conditions.set("Venue", ok=self.is_made, reason=reason, message=message)
+        self._around.conditions.set(BrokerCondition.VENUE, ok=self.is_made, reason=reason, message=message)
 
     async def _catch_up(self) -> None:
         venue, keeper, book = self._around.venue, self._keeper, self._around.book

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc import aio
 
-from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import TIME_NS, hello
