@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from broker.config import Config
 from broker.events.catalogue import CATALOGUE
@@ -17,10 +16,11 @@ from broker.history.database import Database
 from broker.history.recall import Recall
 from broker.history.source import JournalSource
 from broker.history.writer import Writer
+from broker.order_wiring import build_order_service, utc_now
 from broker.orders.conditions import Conditions
 from broker.orders.ownership.lease import MARGIN_SHARE
-from broker.orders.ownership.spread import Spread, share_of
-from broker.orders.service import Desk
+from broker.orders.ownership.policies import AccountShare, even_share
+from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
@@ -29,11 +29,6 @@ from producer.emitter import Emitter
 from producer.health import Condition
 from producer.settings import TelemetrySettings
 from producer.stream.client import TelemetryStream
-
-
-def utc_now() -> datetime:
-    """The time now."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +52,7 @@ class Shard:
     stream: TelemetryStream | None
     """Of the account's own producer; None where it is the process's."""
     venue: VenueRest
-    desk: Desk
+    desk: OrderService
     archive: Archive
     recall: Recall
     writer: Writer
@@ -79,12 +74,12 @@ def order_settings(config: Config) -> OrderSettings:
     return replace(config.orders, standby_ready=True) if config.venue.further_accounts else config.orders
 
 
-def spread_of(config: Config) -> Spread | None:
-    """How the accounts are spread over the processes; none for one account."""
+def account_share(config: Config) -> AccountShare | None:
+    """The share of the accounts that this process owns; None for one account."""
     accounts = config.venue.accounts
     if len(accounts) == 1:
         return None
-    return Spread(share=share_of(len(accounts), config.orders.replicas), orphan_s=config.orders.orphan_s)
+    return AccountShare(share=even_share(len(accounts), config.orders.replicas), orphan_s=config.orders.orphan_s)
 
 
 def own_telemetry(settings: TelemetrySettings, account: str) -> TelemetrySettings:
@@ -103,7 +98,7 @@ def build_shard(
     access: Access,
     database: Database,
     beside: VenueRest | None,
-    spread: Spread | None,
+    share: AccountShare | None,
     common: tuple[Conditions, Emitter, dict[str, str]],
 ) -> Shard:
     """An account's parts; nothing runs yet. `common` are the process's conditions, emitter and resource.
@@ -113,7 +108,7 @@ def build_shard(
     """
     conditions, emitter, resource = common
     stream: TelemetryStream | None = None
-    if spread is not None:
+    if share is not None:
         conditions, settings = Conditions(utc_now), own_telemetry(config.telemetry, account)
         emitter = Emitter(settings, catalogue=CATALOGUE, resource={**resource, "broker.account": account})
         stream = TelemetryStream(emitter, settings, lambda: shard.own_health())  # noqa: PLW0108 - it does not exist yet
@@ -121,10 +116,20 @@ def build_shard(
     venue = _venue(venue_settings, access, emitter, lease_s=orders.lease_s, beside=beside)
     archive = Archive(database, account)
     recall = Recall(archive)
-    desk = _desk(orders, venue_settings, venue, access, emitter=emitter, spread=spread, recall=recall)
+    desk = build_order_service(
+        orders,
+        venue_settings,
+        venue=venue,
+        token=access.token,
+        emit=emitter.emit,
+        on_unauthorized=access.on_unauthorized,
+        address=access.address,
+        share=share,
+        memory=recall,
+    )
     shard = Shard(
         account=account,
-        name=account if spread is not None else "",
+        name=account if share is not None else "",
         conditions=conditions,
         emitter=emitter,
         stream=stream,
@@ -158,31 +163,6 @@ def _venue(
         on_unauthorized=access.on_unauthorized,
         delivery_s=2 * MARGIN_SHARE * lease_s,
         beside=beside,
-    )
-
-
-def _desk(
-    settings: OrderSettings,
-    venue_settings: VenueSettings,
-    venue: VenueRest,
-    access: Access,
-    *,
-    emitter: Emitter,
-    spread: Spread | None,
-    recall: Recall,
-) -> Desk:
-    return Desk(
-        settings,
-        venue_settings,
-        venue=venue,
-        token=access.token,
-        emit=emitter.emit,
-        clock=utc_now,
-        chance=random.random,
-        on_unauthorized=access.on_unauthorized,
-        address=access.address,
-        spread=spread,
-        memory=recall,
     )
 
 

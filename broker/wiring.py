@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from broker.account_wiring import Access, EveryAccount, Shard, build_shard, spread_of, utc_now
+from broker.account_wiring import Access, EveryAccount, Shard, account_share, build_shard
 from broker.api.application import VERSION, build_application
 from broker.api.context import Surface
 from broker.api.forwarding.peer import Peer
@@ -17,11 +17,13 @@ from broker.api.http.tls import new_context
 from broker.api.in_flight import InFlight
 from broker.api.process_metrics import Carriage, ProcessMetrics, metrics_route
 from broker.config import Config
-from broker.credentials.watcher import Credentials
+from broker.credentials.proof import CredentialNeeds
+from broker.credentials.watcher import CredentialWatcher
 from broker.events.catalogue import CATALOGUE
 from broker.history.database import Database
+from broker.order_wiring import utc_now
 from broker.orders.conditions import Conditions
-from broker.orders.model.ids import order_id
+from broker.orders.model.ids import RANDOM_BITS, auto_client_order_id
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
@@ -38,7 +40,7 @@ class Parts:
     emitter: Emitter
     stream: TelemetryStream
     database: Database
-    credentials: Credentials
+    credentials: CredentialWatcher
     shards: Sequence[Shard]
     surfaces: Sequence[Surface]
     """Of the shards, in their order; callers, quotas, what is in flight and the end are common to them."""
@@ -93,14 +95,12 @@ def build(config: Config, address: str = "") -> Parts:
         config, shards, database, tls=tls, conditions=conditions, emitter=emitter, stream=stream
     )
     access = Access(token=credentials.venue_token, on_unauthorized=credentials.refused, address=address)
-    spread = spread_of(config)
+    share = account_share(config)
     for account in config.venue.accounts:
         beside = shards[0].venue if shards else None
         common = (conditions, emitter, resource)
         shards.append(
-            build_shard(
-                config, account, access=access, database=database, beside=beside, spread=spread, common=common
-            )
+            build_shard(config, account, access=access, database=database, beside=beside, share=share, common=common)
         )
     surfaces = _surfaces(config, shards, credentials, conditions=conditions, emitter=emitter)
     application = build_application(*surfaces)
@@ -121,7 +121,7 @@ def build(config: Config, address: str = "") -> Parts:
 def _surfaces(
     config: Config,
     shards: Sequence[Shard],
-    credentials: Credentials,
+    credentials: CredentialWatcher,
     *,
     conditions: Conditions,
     emitter: Emitter,
@@ -158,15 +158,17 @@ def _credentials(
     conditions: Conditions,
     emitter: Emitter,
     stream: TelemetryStream,
-) -> Credentials:
-    return Credentials(
+) -> CredentialWatcher:
+    return CredentialWatcher(
         config.credentials,
-        accounts=config.venue.accounts,
-        needs_tls=tls is not None,
+        CredentialNeeds(
+            accounts=config.venue.accounts,
+            needs_tls=tls is not None,
+            asks_peers=config.orders.standby == "forward",
+        ),
         venue=EveryAccount(lambda: [shard.venue for shard in shards]),
         database=database,
         tls=tls,
-        asks_peers=config.orders.standby == "forward",
         conditions=conditions,
         emit=emitter.emit,
         announce=stream,
@@ -176,4 +178,4 @@ def _credentials(
 
 def new_id() -> str:
     """A client order id for a caller that gives none."""
-    return "auto-" + order_id(int(utc_now().timestamp() * 1000), secrets.randbits(80))
+    return auto_client_order_id(utc_now(), secrets.randbits(RANDOM_BITS))

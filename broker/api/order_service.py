@@ -7,17 +7,17 @@ from decimal import Decimal
 from typing import Protocol
 
 from broker.domain import Account, Order, OrderRequest, Position, Quote, Side
-from broker.orders.checks.dry_run import Trial
-from broker.orders.placed import Placed
+from broker.orders.checks.dry_run import DryRun
+from broker.orders.idempotency import Placed
+from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.reconcile import Mismatch
-from broker.orders.store.journal_format import TradingState
 from broker.orders.updates import Missed
 
 Update = Order | Quote | Missed
 
 
 class Desk(Protocol):
-    """Takes orders; see `broker.orders.service`. Methods raise `broker.orders.errors.DeskError`."""
+    """Takes orders; see `broker.orders.service`. Methods raise `broker.orders.errors.OrderServiceError`."""
 
     def elsewhere(self) -> str | None:
         """`host:port` of the broker that trades the account, empty where it is not known; None where we do."""
@@ -25,7 +25,7 @@ class Desk(Protocol):
     async def place(self, request: OrderRequest) -> Placed:
         """The order in its first settled status."""
 
-    async def try_order(self, request: OrderRequest) -> Trial:
+    async def try_order(self, request: OrderRequest) -> DryRun:
         """What would become of the order; it is not sent."""
 
     async def cancel(self, order_id: str) -> Order:

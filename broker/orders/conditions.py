@@ -1,4 +1,4 @@
-"""What the order path says of its health: named conditions, each with its reason and since when."""
+"""Health conditions of a process or an account: named, each with its reason and the time of its last change."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from producer.health import Condition
 
 
 class Conditions:
-    """Latest value of each condition; `since` changes with `ok` and `reason` only."""
+    """Latest value of each condition; `since` changes with `ok` and `reason` only, not with the message."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._held: dict[str, Condition] = {}
 
     def set(self, name: str, *, ok: bool, reason: str, message: str = "", advisory: bool = False) -> None:
-        """Says how it is now."""
+        """Set a condition. An `advisory` one does not make the process not ready."""
         new = Condition(name=name, ok=ok, reason=reason, message=message, since=self._clock(), advisory=advisory)
         old = self._held.get(name)
         if old is not None and (old.ok, old.reason) == (ok, reason):
@@ -29,5 +29,5 @@ class Conditions:
         return [self._held[name] for name in sorted(self._held)]
 
     def fault(self) -> Condition | None:
-        """The first that makes us not ready."""
+        """The first condition that makes the process not ready."""
         return next((item for item in self.all() if not item.ok and not item.advisory), None)

@@ -13,16 +13,16 @@ from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError, ExportsBusyError
 from broker.orders.errors import (
     ClientIdConflictError,
-    DeskError,
     DrainingError,
     NotReadyError,
+    OrderServiceError,
     UnknownOrderError,
     UnknownPositionError,
 )
-from broker.orders.store.journal import JournalError
+from broker.orders.store.journal import OrderJournalError
 from broker.venue.errors import NotAuthorizedError, RateLimitedError, VenueError
 
-KINDS = (DeskError, VenueError, JournalError, DatabaseUnavailableError, ExportsBusyError, CursorError)
+KINDS = (OrderServiceError, VenueError, OrderJournalError, DatabaseUnavailableError, ExportsBusyError, CursorError)
 
 
 async def answer_part(request: Request, error: Exception) -> Response:
@@ -35,7 +35,7 @@ async def answer_part(request: Request, error: Exception) -> Response:
 
 def problem_of(error: Exception) -> Problem:
     """The problem that tells a caller about `error`."""
-    if isinstance(error, DeskError):
+    if isinstance(error, OrderServiceError):
         return _of_desk(error)
     if isinstance(error, VenueError):
         return _of_venue(error)
@@ -56,7 +56,7 @@ def problem_of(error: Exception) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", detail, reason="JournalFailed", retry_after_s=5)
 
 
-def _of_desk(error: DeskError) -> Problem:
+def _of_desk(error: OrderServiceError) -> Problem:
     if isinstance(error, ClientIdConflictError):
         return Problem(HTTPStatus.CONFLICT, "client-order-id-conflict", str(error))
     if isinstance(error, DrainingError):

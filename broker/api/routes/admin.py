@@ -10,7 +10,7 @@ from broker.api.forwarding.standby import OwnerAdministers, OwnerReads
 from broker.api.schemas.json_response import COMMON, answer, problems
 from broker.api.schemas.requests import StateBody
 from broker.api.schemas.responses import ConditionList, ConditionView, MismatchView, ReconcileView, StateView
-from broker.orders.store.journal_format import TradingState
+from broker.orders.model.trading_state import TradingState
 
 routes = APIRouter(prefix="/v1/admin", tags=["admin"])
 

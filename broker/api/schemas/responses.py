@@ -8,9 +8,19 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.average_price import average_price
-from broker.domain import Account, Fill, Order, OrderStatus, OrderType, Position, Quote, Side, TimeInForce
-from broker.orders.checks.dry_run import Trial
+from broker.domain import (
+    Account,
+    Fill,
+    Order,
+    OrderStatus,
+    OrderType,
+    Position,
+    Quote,
+    Side,
+    TimeInForce,
+    average_price,
+)
+from broker.orders.checks.dry_run import DryRun
 
 TYPE_PREFIX = "urn:broker:problem:"
 
@@ -260,7 +270,7 @@ def account_view(account: Account) -> AccountView:
     return AccountView.model_construct(**fields)
 
 
-def trial_view(found: Trial, *, trades_account: bool) -> TrialView:
+def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:
     """A trial as callers get it."""
     denial, quote = found.denial, found.quote
     return TrialView.model_construct(

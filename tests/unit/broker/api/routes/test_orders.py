@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from broker.domain import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
 from broker.orders.errors import DrainingError, NotReadyError, UnknownOrderError
-from broker.orders.store.journal import JournalError
+from broker.orders.store.journal import OrderJournalError
 from broker.venue.errors import NotAuthorizedError, NotSentError, RateLimitedError
 from producer.health import Condition
 from tests.unit.broker.api.conftest import Client
@@ -207,7 +207,7 @@ async def test_lost_answer_is_202(api: Client) -> None:
     [
         (NotReadyError("StreamDown", 2.5), 503, "not-ready", "3"),
         (DrainingError(5.0), 503, "draining", "5"),
-        (JournalError("disk"), 503, "not-ready", "5"),
+        (OrderJournalError("disk"), 503, "not-ready", "5"),
         (NotAuthorizedError("401"), 503, "not-ready", "2"),
         (RateLimitedError("429"), 503, "venue-busy", "1"),
         (NotSentError("no connection"), 502, "venue-unavailable", "1"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
 from broker.events.events import HttpRequest, OrderStage
-from broker.orders.store.journal_format import TradingState
+from broker.orders.model.trading_state import TradingState
 from producer.trace import current_trace
 from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.secret_volume import KEYS

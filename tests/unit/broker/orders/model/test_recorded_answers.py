@@ -14,7 +14,7 @@ from broker.orders.model.transitions import fold
 from broker.venue import errors
 from broker.venue.rest.answer import judge
 from broker.venue.v20 import parse as wire
-from tests.unit.broker.orders.samples import CLIENT_ID, NOW, make_entry
+from tests.unit.broker.orders.samples import CLIENT_ID, NOW, make_record
 
 ANSWERS = Path(__file__).parents[4] / "data" / "v20" / "answers"
 S = OrderStatus
@@ -39,7 +39,7 @@ def outcome(name: str) -> tuple[Order, str | None]:
     except errors.RefusedError as error:
         body = error.body
     answer = wire.parse_answer(body)
-    return fold(make_entry(), answer.transactions, NOW).order, answer.error_code
+    return fold(make_record(), answer.transactions, NOW).order, answer.error_code
 
 
 @pytest.mark.parametrize(
