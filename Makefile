@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 ORDERS_PER_S ?= 5
 FOR ?=
 # Most tests of real servers wait: two files at a time halve the time, and each file keeps its servers to itself.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --cov --cov-report=term
 
 .PHONY: help
 help: ## list the commands
@@ -63,9 +63,9 @@ check: $(VENV)/test.done ## lint, types, import contracts, contract lint and dri
 	@bash proto/generate.sh --check
 	@$(BIN)/python -m tools.reference.events --check
 	@$(BIN)/python -m tools.reference.order_life_cycle --check
-	@$(BIN)/python k8s/monitoring/generate.py --check
-	@$(BIN)/python k8s/monitoring/grafana/generate.py --check
-	@$(BIN)/python k8s/logging/kibana/generate.py --check
+	@$(BIN)/python -m tools.monitoring.rules --check
+	@$(BIN)/python -m tools.grafana.dashboards --check
+	@$(BIN)/python -m tools.kibana --check
 
 .PHONY: proto
 proto: $(VENV)/test.done ## generate the stubs from the contract
@@ -111,7 +111,6 @@ docs: $(VENV)/test.done ## build the documentation site into build/site, links c
 check: check-docs
 check-docs: docs
 	@$(BIN)/python -m tools.reference --check
-	@$(BIN)/python -m tools.reference.events --check
 	@$(BIN)/codespell
 
 .PHONY: scan

@@ -20,7 +20,7 @@ APPLY_LIMIT = 262_144
 @cache
 def rendered(part: str) -> tuple[dict[str, Any], ...]:
     kubectl = ROOT / ".venv" / "bin" / "kubectl"
-    command = [kubectl, "kustomize", ROOT / "k8s" / part]
+    command = [str(kubectl), "kustomize", str(ROOT / "k8s" / part)]
     out = subprocess.run(command, check=True, capture_output=True, text=True)
     return tuple(yaml.safe_load_all(out.stdout))
 
@@ -47,12 +47,19 @@ def test_every_dashboard_is_provisioned_with_the_label_that_grafana_looks_for() 
 
 async def test_the_job_has_everything_that_the_script_needs(tmp_path: Path) -> None:
     (job,) = (item for item in rendered("logging") if item["kind"] == "Job")
-    for volume in job["spec"]["template"]["spec"]["volumes"]:
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    places = {item["name"]: tmp_path / item["mountPath"].lstrip("/") for item in container["volumeMounts"]}
+    for volume in pod["volumes"]:
         if "configMap" in volume:
-            mount(tmp_path / volume["name"], volume["configMap"])
+            mount(places[volume["name"]], volume["configMap"])
+    environ = {item["name"]: tmp_path / item["value"].lstrip("/") for item in container["env"]}
     async with running(Fake()) as fake:
         status, said = await provision(
-            fake.url, script=tmp_path / "provision" / "provision.py", TEMPLATES=str(tmp_path / "templates")
+            fake.url,
+            place=tmp_path / container["workingDir"].lstrip("/"),
+            FILES=str(environ["FILES"]),
+            TEMPLATES=str(environ["TEMPLATES"]),
         )
         mounted = fake.requests
     async with running(Fake()) as fake:
@@ -63,8 +70,9 @@ async def test_the_job_has_everything_that_the_script_needs(tmp_path: Path) -> N
 def mount(place: Path, source: dict[str, Any]) -> None:
     """Lays a ConfigMap's items out as the kubelet does."""
     data = config_map("logging", source["name"])["data"]
-    assert {item["key"] for item in source["items"]} == set(data)
-    for item in source["items"]:
+    items = source.get("items") or [{"key": key, "path": key} for key in data]
+    assert {item["key"] for item in items} == set(data)
+    for item in items:
         path = place / item["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(data[item["key"]])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from tests.integration.logging.test_kibana import send
 from tests.integration.telemetry.servers import Engine, collector, collector_binary, engine, fetch
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
-SCRIPT = Path(__file__).resolve().parents[3] / "k8s" / "logging" / "doubles.py"
+PROGRAM = ("-m", "tools.log_provisioning.doubles")
 STREAM = "logs-broker.otel-rolled"
 
 
@@ -69,7 +68,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 def run(search: Engine, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     environ = {**os.environ, "ELASTICSEARCH_URL": search.url}
-    command = [sys.executable, str(SCRIPT), *arguments]
+    command = [sys.executable, *PROGRAM, *arguments]
     result = subprocess.run(command, check=False, env=environ, capture_output=True, text=True)
     assert result.stderr == ""
     return result.returncode, [json.loads(line) for line in result.stdout.splitlines()]
@@ -91,5 +90,5 @@ def test_a_redelivery_across_a_rollover_is_stored_twice_and_once_again(search: E
 
 def test_an_engine_that_does_not_answer_is_said() -> None:
     environ = {**os.environ, "ELASTICSEARCH_URL": "http://127.0.0.1:9", "WAIT_S": "0"}
-    result = subprocess.run([sys.executable, str(SCRIPT)], check=False, env=environ, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, *PROGRAM], check=False, env=environ, capture_output=True, text=True)
     assert (result.returncode, "no answer" in result.stderr) == (69, True)

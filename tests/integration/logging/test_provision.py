@@ -12,7 +12,6 @@ from pathlib import Path
 from aiohttp import web
 
 ROOT = Path(__file__).resolve().parents[3]
-SCRIPT = ROOT / "k8s" / "logging" / "provision.py"
 POLICIES = ["broker-audit", "broker-logs"]
 RULES = ["broker-auditfailures", "broker-logerrorshigh", "broker-logfatal", "broker-secretinlogs"]
 
@@ -66,10 +65,11 @@ async def running(fake: Fake) -> AsyncIterator[Fake]:
         await runner.cleanup()
 
 
-async def provision(url: str, *arguments: str, script: Path = SCRIPT, **environ: str) -> tuple[int, str]:
+async def provision(url: str, *arguments: str, place: Path = ROOT, **environ: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *(str(script), *arguments),
+        *("-m", "tools.log_provisioning.provision", *arguments),
+        cwd=place,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={"PATH": os.environ["PATH"], "ELASTICSEARCH_URL": url, "KIBANA_URL": url, **environ},

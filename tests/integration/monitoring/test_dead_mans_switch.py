@@ -1,31 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from tests.integration.monitoring.alerting import Inbox, alert, fakes, free_port, running_alertmanager
-
-SCRIPT = Path(__file__).resolve().parents[3] / "k8s" / "monitoring" / "dead-mans-switch" / "relay.py"
-
-
-def module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("relay", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules["relay"] = found
-    spec.loader.exec_module(found)
-    return found
+from tools.dead_mans_switch import relay
 
 
 @pytest.mark.parametrize(
@@ -43,12 +30,12 @@ def module() -> ModuleType:
 def test_silence_opens_one_incident_and_a_beat_resolves_it(
     silent_s: float, action: str | None, *, heard: bool, opened: bool | None
 ) -> None:
-    assert module().decide(silent_s, 300, heard=heard, opened=opened) == action
+    assert relay.decide(silent_s, 300, heard=heard, opened=opened) == action
 
 
 def test_a_relay_without_a_key_says_which_variable_is_missing() -> None:
     with pytest.raises(ValueError, match="ROUTING_KEY_FILE is not set"):
-        module().Settings.of({})
+        relay.Settings.of({})
 
 
 @asynccontextmanager
@@ -69,7 +56,9 @@ async def running(place: Path) -> AsyncIterator[tuple[str, Inbox]]:
         "FORWARD_URL_FILE": str(place / "forward-url"),
         "PAGERDUTY_URL": f"{outside}/pagerduty",
     }
-    process = await asyncio.create_subprocess_exec(sys.executable, str(SCRIPT), env={**os.environ, **environ})
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tools.dead_mans_switch.relay", env={**os.environ, **environ}
+    )
     try:
         yield f"http://127.0.0.1:{port}", inbox
     finally:

@@ -183,7 +183,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prom
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_report_of_the_month_is_what_was_done_to_it(server: Prometheus) -> None:
-    command = [str(MONITORING / "sla.py"), "--prometheus", server.url, "--month", "1970-01", "--json"]
+    command = ["-m", "tools.monitoring.sla", "--prometheus", server.url, "--month", "1970-01", "--json"]
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=subprocess.PIPE)
     found = {item["name"]: item for item in json.loads((await process.communicate())[0])["objectives"]}
     orders, prices = (found[name] for name in SIMULATED)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.integration.monitoring.prometheus import MONITORING, Prometheus, serving
+from tests.integration.monitoring.prometheus import Prometheus, serving
 from tests.require import require_binary
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -50,7 +50,11 @@ def a_month() -> Iterator[str]:
 def _objectives() -> Iterator[str]:
     yield "# TYPE slo:objective:ratio unknown"
     for name, objective in SLOS.items():
-        yield from list(series("slo:objective:ratio", lambda _, o=objective: o, f'slo="{name}"'))[1:]
+
+        def constant(_: int, value: float = objective) -> float:
+            return value
+
+        yield from list(series("slo:objective:ratio", constant, f'slo="{name}"'))[1:]
 
 
 def _weekday(step: int) -> int:
@@ -86,7 +90,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prom
 async def report(name: str, server: Prometheus, *arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *(str(MONITORING / name), "--prometheus", server.url, *arguments),
+        *("-m", f"tools.monitoring.{name}", "--prometheus", server.url, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -95,7 +99,7 @@ async def report(name: str, server: Prometheus, *arguments: str) -> tuple[int, s
 
 
 async def levels(server: Prometheus) -> dict[str, dict[str, Any]]:
-    _, text = await report("sla.py", server, "--month", "2025-10", "--json")
+    _, text = await report("sla", server, "--month", "2025-10", "--json")
     return {item["name"]: item for item in json.loads(text)["objectives"]}
 
 
@@ -114,7 +118,7 @@ async def test_time_counts_only_while_the_market_is_open(server: Prometheus) -> 
 
 
 async def test_an_objective_without_data_is_not_met(server: Prometheus) -> None:
-    status, text = await report("sla.py", server, "--month", "2025-10")
+    status, text = await report("sla", server, "--month", "2025-10")
     lines = {line.split()[0]: line for line in text.splitlines()[2:]}
     assert lines["order-availability"].endswith("met")
     assert lines["telemetry-ledger"].endswith("NO DATA")
@@ -122,7 +126,7 @@ async def test_an_objective_without_data_is_not_met(server: Prometheus) -> None:
 
 
 async def test_pages_are_counted_by_service_and_episode(server: Prometheus) -> None:
-    status, text = await report("alert_budget.py", server, "--month", "2025-10", "--json")
+    status, text = await report("alert_budget", server, "--month", "2025-10", "--json")
     (row,) = json.loads(text)["alerts"]
     assert row == {
         "alert": "OrdersUnknown",
@@ -138,9 +142,9 @@ async def test_pages_are_counted_by_service_and_episode(server: Prometheus) -> N
 
 
 async def test_a_month_that_is_none_and_a_server_that_is_none_are_said(server: Prometheus) -> None:
-    status, text = await report("sla.py", server, "--month", "October")
+    status, text = await report("sla", server, "--month", "October")
     assert (status, "write it as 2026-10" in text) == (2, True)
     nowhere = Prometheus("http://127.0.0.1:1", server.session)
-    for name in ("sla.py", "alert_budget.py"):
+    for name in ("sla", "alert_budget"):
         status, text = await report(name, nowhere, "--month", "2025-10")
         assert (status, text.startswith("no report: http://127.0.0.1:1/")) == (69, True)

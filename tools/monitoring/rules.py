@@ -1,6 +1,6 @@
 """Makes rules.yaml (a PrometheusRule), prometheus-rules.yaml and the promtool tests from objectives.yaml and alerts/.
 
-`python k8s/monitoring/generate.py` writes them; with `--check` it fails where that would change them.
+`python -m tools.monitoring.rules` writes them; with `--check` it fails where that would change them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).resolve().parent
-TESTS = HERE / "tests"
+MONITORING = Path(__file__).resolve().parents[2] / "k8s" / "monitoring"
+TESTS = MONITORING / "tests"
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 HOURS = {"5m": 1 / 12, "30m": 0.5, "1h": 1, "2h": 2, "6h": 6, "1d": 24, "3d": 72}
 RUNBOOKS = "https://runbooks.example.internal/broker"
@@ -106,7 +106,7 @@ def _team(objective: str) -> str:
 
 def written_alerts() -> Iterator[tuple[str, Tree]]:
     """The alerts of alerts/, with the name of their group."""
-    for path in sorted((HERE / "alerts").glob("*.yaml")):
+    for path in sorted((MONITORING / "alerts").glob("*.yaml")):
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:
                 yield group["name"], rule
@@ -114,7 +114,7 @@ def written_alerts() -> Iterator[tuple[str, Tree]]:
 
 def groups() -> list[Tree]:
     """All rule groups, as Prometheus reads them."""
-    objectives = yaml.safe_load((HERE / "objectives.yaml").read_text())
+    objectives = yaml.safe_load((MONITORING / "objectives.yaml").read_text())
     found: dict[str, list[Tree]] = {}
     for name, rule in written_alerts():
         kept = {key: value for key, value in rule.items() if key != "test"}
@@ -210,11 +210,11 @@ def outputs() -> dict[Path, str]:
         "spec": {"groups": made},
     }
     files = {
-        HERE / "rules.yaml": manifest,
-        HERE / "prometheus-rules.yaml": {"groups": made},
+        MONITORING / "rules.yaml": manifest,
+        MONITORING / "prometheus-rules.yaml": {"groups": made},
         TESTS / "alerts.yaml": rule_tests(),
     }
-    head = "# Made by k8s/monitoring/generate.py from objectives.yaml and alerts/: change those.\n"
+    head = "# Made by tools/monitoring/rules.py from objectives.yaml and alerts/: change those.\n"
     return {path: head + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=120) for path, tree in files.items()}
 
 
@@ -224,7 +224,7 @@ def main(arguments: list[str]) -> int:
     stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
-            sys.stderr.write(f"{path.name} differs: run 'python k8s/monitoring/generate.py'\n")
+            sys.stderr.write(f"{path.name} differs: run 'python -m tools.monitoring.rules'\n")
         return bool(stale)
     for path, text in outputs().items():
         path.write_text(text)

@@ -1,4 +1,4 @@
-"""Last month's service levels: `python k8s/monitoring/sla.py --prometheus URL [--month 2026-10] [--json]`.
+"""Last month's service levels: `python -m tools.monitoring.sla --prometheus URL [--month 2026-10] [--json]`.
 
 Each objective of objectives.yaml with what was achieved and what is left of its budget. Exit status 1 where an
 objective was missed or has no data, 69 where Prometheus does not answer. The server must keep the whole month
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prometheus_api import Prometheus, PrometheusError, complain
-from report import asked
 
-HERE = Path(__file__).resolve().parent
+from tools.monitoring.prometheus_api import Prometheus, PrometheusError, complain
+from tools.monitoring.report import asked
+
+MONITORING = Path(__file__).resolve().parents[2] / "k8s" / "monitoring"
 STEP = "5m"
 STEP_S = 300
 
@@ -107,7 +108,7 @@ def table(levels: Sequence[Level], title: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Prints the report."""
     report = asked("Service levels of a month", arguments)
-    objectives = yaml.safe_load((HERE / "objectives.yaml").read_text())["objectives"]
+    objectives = yaml.safe_load((MONITORING / "objectives.yaml").read_text())["objectives"]
     try:
         levels = [level(report.server, item, report.start, report.end) for item in objectives]
     except PrometheusError as error:

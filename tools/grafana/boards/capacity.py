@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panel import Panel, Query, Rows, latest, quantiles, rate
+from tools.grafana.panel import Panel, Query, Rows, latest, quantiles, rate
 
 CAPACITY_BOARD: Rows = {
     "Headroom": [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prometheus_api import Prometheus
+from tools.monitoring.prometheus_api import Prometheus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

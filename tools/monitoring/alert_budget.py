@@ -1,4 +1,4 @@
-"""What alerts asked of people: `python k8s/monitoring/alert_budget.py --prometheus URL [--month 2026-10] [--json]`.
+"""What alerts asked of people: `python -m tools.monitoring.alert_budget --prometheus URL [--month 2026-10] [--json]`.
 
 Each alert with how often it fired, how long, at which hours, from Prometheus's ALERTS series. Exit status 1 where a
 team was paged more often than its budget (alert_budget in objectives.yaml), 69 where Prometheus does not answer.
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prometheus_api import Prometheus, PrometheusError, complain
-from report import asked
 
-HERE = Path(__file__).resolve().parent
+from tools.monitoring.prometheus_api import Prometheus, PrometheusError, complain
+from tools.monitoring.report import asked
+
+MONITORING = Path(__file__).resolve().parents[2] / "k8s" / "monitoring"
 STEP_S = 60
 CHUNK = timedelta(days=7)
 """Prometheus answers at most 11,000 points a series; a week of minutes is 10,080."""
@@ -134,7 +135,7 @@ def table(made: Sequence[Row], weekly: dict[str, float], budget: float, title: s
 def main(arguments: Sequence[str]) -> int:
     """Prints the report."""
     report = asked("Alerts of a month", arguments)
-    budget = float(yaml.safe_load((HERE / "objectives.yaml").read_text())["alert_budget"]["pages_per_week"])
+    budget = float(yaml.safe_load((MONITORING / "objectives.yaml").read_text())["alert_budget"]["pages_per_week"])
     try:
         made = rows(collect(report.server, report.start, report.end))
     except PrometheusError as error:

@@ -1,11 +1,14 @@
-"""Installs what logs need, in an order that loses none: `python k8s/logging/provision.py`. Again is an update.
+"""Installs what logs need, in an order that loses none: `python -m tools.log_provisioning.provision`.
+
+A second run updates what the first one installed.
 
 1. Policies, for templates name them. 2. Component templates, for index templates are composed of them. 3. Index
 templates; until then records wait in the collector, for it asks again after a 404. 4. Backing indices made before a
 change of template go on with the old one until their next rollover; `--roll-over` asks for it at their next record.
 5. Kibana's data views, searches and dashboards. 6. Kibana's rules.
 
-ELASTICSEARCH_URL, KIBANA_URL (none: without Kibana), API_KEY_FILE, CA_FILE. Exit status 69 where a server does not
+ELASTICSEARCH_URL, KIBANA_URL (none: without Kibana), API_KEY_FILE, CA_FILE; FILES and TEMPLATES where the manifests
+lie elsewhere than in the project. Exit status 69 where a server does not
 answer within five minutes, 1 where it refuses something; nothing after that step is done then.
 """
 
@@ -22,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 300
 STREAMS = ("logs-broker.otel-*", "logs-broker.audit.otel-*")
 BUSY = frozenset({408, 429, 502, 503, 504})
@@ -100,11 +103,11 @@ class Server:
             return 0, b""
 
 
-def engine_steps(templates: Path, *, roll_over: bool) -> Iterator[Step]:
-    """What Elasticsearch needs, in order."""
-    for path in sorted((HERE / "ilm").glob("*.json")):
+def engine_steps(files: Path, templates: Path, *, roll_over: bool) -> Iterator[Step]:
+    """Requests to Elasticsearch, in order."""
+    for path in sorted((files / "ilm").glob("*.json")):
         yield Step(f"policy {path.stem}", "PUT", f"_ilm/policy/{path.stem}", path.read_bytes())
-    components = [*(HERE / "component-templates").glob("*.json"), *templates.glob("*@*.json")]
+    components = [*(files / "component-templates").glob("*.json"), *templates.glob("*@*.json")]
     for path in sorted(components):
         yield Step(f"component {path.stem}", "PUT", f"_component_template/{path.stem}", path.read_bytes())
     for path in sorted(item for item in templates.glob("*.json") if "@" not in item.name):
@@ -114,12 +117,12 @@ def engine_steps(templates: Path, *, roll_over: bool) -> Iterator[Step]:
             yield Step(f"roll over {stream}", "POST", f"{stream}/_rollover?lazy", b"", absent=NOT_FOUND)
 
 
-def saved_objects_step() -> Step:
+def saved_objects_step(files: Path) -> Step:
     """The import of all saved objects, over those of the same ids."""
     mark = "broker-sidecar-saved-objects"
     head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="saved-objects.ndjson"\r\n'
     head += "Content-Type: application/ndjson\r\n\r\n"
-    body = head.encode() + (HERE / "kibana" / "saved-objects.ndjson").read_bytes() + f"\r\n--{mark}--\r\n".encode()
+    body = head.encode() + (files / "kibana" / "saved-objects.ndjson").read_bytes() + f"\r\n--{mark}--\r\n".encode()
     path = "api/saved_objects/_import?overwrite=true"
     return Step("saved objects", "POST", path, body, f"multipart/form-data; boundary={mark}")
 
@@ -133,23 +136,27 @@ def rule_step(path: Path, *, exists: bool) -> Step:
     return Step(f"rule {path.stem}", method, f"api/alerting/rule/{path.stem}", json.dumps(rule).encode())
 
 
-def provision(engine: Server, kibana: Server | None, templates: Path, *, roll_over: bool) -> Iterator[str]:
-    """Does all steps; says each that is done.
+def provision(
+    engine: Server, kibana: Server | None, files: Path, templates: Path, *, roll_over: bool
+) -> Iterator[str]:
+    """Take every step in order; yield the name of each that is done.
+
+    `files` is laid out as k8s/logging, `templates` as otel-collector/elasticsearch.
 
     Raises:
         RefusedError: at the first one that is refused.
         UnavailableError: a server does not answer.
     """
-    for step in engine_steps(templates, roll_over=roll_over):
+    for step in engine_steps(files, templates, roll_over=roll_over):
         engine.do(step)
         yield step.what
     if kibana is None:
         return
-    answer = json.loads(kibana.do(saved_objects_step()))
+    answer = json.loads(kibana.do(saved_objects_step(files)))
     if not answer.get("success"):
         raise RefusedError(f"saved objects: {answer.get('errors')}")
     yield "saved objects"
-    for path in sorted((HERE / "kibana" / "rules").glob("*.json")):
+    for path in sorted((files / "kibana" / "rules").glob("*.json")):
         step = rule_step(path, exists=kibana.has(f"api/alerting/rule/{path.stem}"))
         kibana.do(step)
         yield step.what
@@ -185,10 +192,11 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
         return os.EX_USAGE
     address = environ.get("KIBANA_URL")
     kibana = replace(engine, url=address, headers={**engine.headers, "kbn-xsrf": "provision"}) if address else None
-    templates = Path(environ.get("TEMPLATES", HERE.parents[1] / "otel-collector" / "elasticsearch"))
+    files = Path(environ.get("FILES", ROOT / "k8s" / "logging"))
+    templates = Path(environ.get("TEMPLATES", ROOT / "otel-collector" / "elasticsearch"))
 
     def work() -> int:
-        for said in provision(engine, kibana, templates, roll_over="--roll-over" in arguments):
+        for said in provision(engine, kibana, files, templates, roll_over="--roll-over" in arguments):
             sys.stdout.write(f"{said}\n")
             sys.stdout.flush()
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panel import FULL, Panel, Query, Rows, latest, quantiles, rate
+from tools.grafana.panel import FULL, Panel, Query, Rows, latest, quantiles, rate
 
 
 def _budget(slo: str) -> Panel:

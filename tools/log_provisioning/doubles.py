@@ -1,4 +1,6 @@
-"""Removes records that were stored twice across a rollover: `python k8s/logging/doubles.py [--report-only]`.
+"""Removes records that were stored twice across a rollover: `python -m tools.log_provisioning.doubles`.
+
+With `--report-only` it counts them and changes nothing.
 
 Elasticsearch compares ids within one backing index. A record that is sent again after a rollover (its first answer
 was lost, or a sidecar resumed from an older checkpoint) is therefore stored again, in the newer index. It was made
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from provision import NOT_FOUND, STREAMS, RefusedError, Server, Step, ended, engine_of
+from tools.log_provisioning.provision import NOT_FOUND, STREAMS, RefusedError, Server, Step, ended, engine_of
 
 LOOKBACK_MS = 3 * 24 * 3600 * 1000
 """Rollovers that are looked at: a journal that is full drops what is older long before."""

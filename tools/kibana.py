@@ -1,4 +1,4 @@
-"""Makes saved-objects.ndjson and rules/: `python k8s/logging/kibana/generate.py [--check]`.
+"""Makes saved-objects.ndjson and rules/: `python -m tools.kibana [--check]`.
 
 Searches are in Lucene's syntax, so that the engine itself can run them in a test. The objects keep to what Kibana 8
 exports; they have not been imported into one here.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+KIBANA = Path(__file__).resolve().parents[1] / "k8s" / "logging" / "kibana"
 VERSION = "8.8.0"
 """Of the objects' types (coreMigrationVersion): what any later Kibana migrates from."""
 LOGS, AUDIT = "broker-logs", "broker-audit"
@@ -287,10 +287,10 @@ def outputs() -> dict[Path, str]:
     """Every generated file and its text."""
     lines = "".join(json.dumps(item, sort_keys=True) + "\n" for item in objects())
     rules = {
-        HERE / "rules" / f"broker-{item.name.lower()}.json": json.dumps(_rule(item), indent=1) + "\n"
+        KIBANA / "rules" / f"broker-{item.name.lower()}.json": json.dumps(_rule(item), indent=1) + "\n"
         for item in RULES
     }
-    return {HERE / "saved-objects.ndjson": lines, **rules}
+    return {KIBANA / "saved-objects.ndjson": lines, **rules}
 
 
 def main(arguments: list[str]) -> int:
@@ -298,7 +298,7 @@ def main(arguments: list[str]) -> int:
     stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
-            sys.stderr.write(f"{path.name} differs: run 'python k8s/logging/kibana/generate.py'\n")
+            sys.stderr.write(f"{path.name} differs: run 'python -m tools.kibana'\n")
         return bool(stale)
     for path, text in outputs().items():
         path.parent.mkdir(exist_ok=True)

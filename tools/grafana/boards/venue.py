@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panel import Panel, Rows, latest, quantiles, rate
+from tools.grafana.panel import Panel, Rows, latest, quantiles, rate
 
 VENUE_BOARD: Rows = {
     "Requests": [

@@ -1,4 +1,4 @@
-"""Makes the dashboards' JSON with Grafana's foundation SDK: `python k8s/monitoring/grafana/generate.py [--check]`."""
+"""Makes the dashboards' JSON with Grafana's foundation SDK: `python -m tools.grafana.dashboards [--check]`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import sys
 from pathlib import Path
 
-from boards import BOARDS
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardLinkType, VariableRefresh
-from panel import SOURCE, Rows
 
-HERE = Path(__file__).resolve().parent
-OUT = HERE.parent / "dashboards"
+from tools.grafana.boards import BOARDS
+from tools.grafana.panel import SOURCE, Rows
+
+OUT = Path(__file__).resolve().parents[2] / "k8s" / "monitoring" / "dashboards"
 PLACES = {
     "Logs": "https://kibana.example.internal/app/dashboards#/view/broker-what-happened",
     "Runbooks": "https://runbooks.example.internal/broker",
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
-            sys.stderr.write(f"dashboards/{path.name} differs: run 'python k8s/monitoring/grafana/generate.py'\n")
+            sys.stderr.write(f"dashboards/{path.name} differs: run 'python -m tools.grafana.dashboards'\n")
         return bool(stale)
     OUT.mkdir(exist_ok=True)
     for path, text in texts.items():

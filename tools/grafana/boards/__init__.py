@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from panel import Rows
-
-from boards.capacity import CAPACITY_BOARD
-from boards.orders import ORDER_BOARD
-from boards.overview import OVERVIEW
-from boards.risk import RISK_BOARD
-from boards.secrets import SECRETS_BOARD
-from boards.service import SERVICE_BOARDS
-from boards.streams import STREAM_BOARD
-from boards.telemetry import TELEMETRY_BOARD
-from boards.venue import VENUE_BOARD
+from tools.grafana.boards.capacity import CAPACITY_BOARD
+from tools.grafana.boards.orders import ORDER_BOARD
+from tools.grafana.boards.overview import OVERVIEW
+from tools.grafana.boards.risk import RISK_BOARD
+from tools.grafana.boards.secrets import SECRETS_BOARD
+from tools.grafana.boards.service import SERVICE_BOARDS
+from tools.grafana.boards.streams import STREAM_BOARD
+from tools.grafana.boards.telemetry import TELEMETRY_BOARD
+from tools.grafana.boards.venue import VENUE_BOARD
+from tools.grafana.panel import Rows
 
 BOARDS: dict[str, tuple[str, str, Rows]] = {
     "broker-overview": ("Broker: overview", "Objectives first, then what moves.", OVERVIEW),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panel import Panel, Query, Rows, quantiles, rate
+from tools.grafana.panel import Panel, Query, Rows, quantiles, rate
 
 NAMESPACE = '{namespace=~"$namespace"}'
 API = '{<select>,job="broker-api"}'

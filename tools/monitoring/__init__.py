@@ -1,0 +1,1 @@
+"""Alert rules made from objectives, and reports of service levels and pages."""
