@@ -12,7 +12,6 @@ import contextvars
 import gc
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
@@ -30,9 +29,9 @@ from broker.domain import OrderRequest, OrderStatus, OrderType, Side
 from broker.order_wiring import build_order_service
 from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
+from tests.venue_client import open_rest
 
 ACCOUNT = "101-004-1234567-001"
 TOKEN = "bench-token"  # noqa: S105 - the simulator's, made here
@@ -103,14 +102,8 @@ async def ready_service(url: str, directory: Path) -> AsyncIterator[OrderService
     secret = Secret(TOKEN)
     venue_settings = VenueSettings(account=ACCOUNT, rest_url=url, stream_url=url, connections_per_s=50)
     settings = OrderSettings(directory=directory / "orders")
-    async with VenueRest(venue_settings, token=lambda: secret, emit=note, chance=random.random) as rest:
-        service = build_order_service(
-            settings,
-            venue_settings,
-            venue=rest,
-            token=lambda: secret,
-            emit=note,
-        )
+    async with open_rest(venue_settings, lambda: secret, emit=note) as rest:
+        service = build_order_service(settings, rest)
         stop = asyncio.Event()
         running = asyncio.create_task(service.run(stop))
         while any(not item.ok for item in service.conditions() if not item.advisory):  # noqa: ASYNC110 - a state, no event

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from broker.config import Config
@@ -18,12 +17,11 @@ from broker.history.source import JournalSource
 from broker.history.writer import Writer
 from broker.order_wiring import build_order_service, utc_now
 from broker.orders.conditions import Conditions
-from broker.orders.ownership.lease import MARGIN_SHARE
 from broker.orders.ownership.policies import AccountShare, even_share
 from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.venue.rest.client import VenueRest
-from broker.venue.settings import VenueSettings
+from broker.venue.rest.connection_pool import VenueConnections
 from pod_runtime.secret import Secret
 from producer.emitter import Emitter
 from producer.health import Condition
@@ -97,7 +95,7 @@ def build_shard(
     *,
     access: Access,
     database: Database,
-    beside: VenueRest | None,
+    connections: VenueConnections,
     share: AccountShare | None,
     common: tuple[Conditions, Emitter, dict[str, str]],
 ) -> Shard:
@@ -113,20 +111,10 @@ def build_shard(
         emitter = Emitter(settings, catalogue=CATALOGUE, resource={**resource, "broker.account": account})
         stream = TelemetryStream(emitter, settings, lambda: shard.own_health())  # noqa: PLW0108 - it does not exist yet
     venue_settings, orders = replace(config.venue, account=account, further_accounts=()), order_settings(config)
-    venue = _venue(venue_settings, access, emitter, lease_s=orders.lease_s, beside=beside)
+    venue = VenueRest(venue_settings, connections, tokens=access, emit=emitter.emit, chance=random.random)
     archive = Archive(database, account)
     recall = Recall(archive)
-    desk = build_order_service(
-        orders,
-        venue_settings,
-        venue=venue,
-        token=access.token,
-        emit=emitter.emit,
-        on_unauthorized=access.on_unauthorized,
-        address=access.address,
-        share=share,
-        memory=recall,
-    )
+    desk = build_order_service(orders, venue, address=access.address, share=share, memory=recall)
     shard = Shard(
         account=account,
         name=account if share is not None else "",
@@ -151,21 +139,6 @@ def build_shard(
     return shard
 
 
-def _venue(
-    settings: VenueSettings, access: Access, emitter: Emitter, *, lease_s: float, beside: VenueRest | None
-) -> VenueRest:
-    """What is sent is delivered within the gap between two owners, or not at all."""
-    return VenueRest(
-        settings,
-        token=access.token,
-        emit=emitter.emit,
-        chance=random.random,
-        on_unauthorized=access.on_unauthorized,
-        delivery_s=2 * MARGIN_SHARE * lease_s,
-        beside=beside,
-    )
-
-
 class EveryAccount:
     """Where a token is proved: it must work for each account."""
 
@@ -176,12 +149,6 @@ class EveryAccount:
         """Uses it once an account; raises VenueError where it does not work."""
         for venue in self._venues():
             await venue.prove(token)
-
-
-async def opened(shards: Sequence[Shard], stack: AsyncExitStack) -> None:
-    """Opens the connections to the venue."""
-    for shard in shards:
-        await stack.enter_async_context(shard.venue)
 
 
 async def run_desks(shards: Sequence[Shard], stop: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, nullcontext
 from time import monotonic
 
-from broker.account_wiring import Shard, opened, run_desks
+from broker.account_wiring import Shard, run_desks
 from broker.api.forwarding.address import address_of
 from broker.config import Config
 from broker.events.events import Lifecycle
@@ -83,7 +83,7 @@ async def _with_telemetry(parts: Parts, listening: socket.socket, stop: asyncio.
 async def _with_history(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
     """Credentials and history outlive the orders: those on their way need the one, and end in the other."""
     async with AsyncExitStack() as venues, asyncio.TaskGroup() as tasks:
-        await opened(parts.shards, venues)
+        await venues.enter_async_context(parts.connections)
         running = [tasks.create_task(parts.credentials.run())]
         for shard in parts.shards:
             running += [tasks.create_task(work) for work in (shard.writer.run(), _fill(shard), shard.recall.run())]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from broker.domain import Order, Quote
@@ -18,10 +16,7 @@ from broker.orders.ownership.policies import AccountShare, ColourPolicy, Ownersh
 from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.orders.updates import Updates
-from broker.venue.rest.client import TokenSource, VenueRest
-from broker.venue.settings import VenueSettings
-from pod_runtime.secret import Secret
-from producer.emitter import Emit
+from broker.venue.rest.client import VenueRest
 
 
 def utc_now() -> datetime:
@@ -31,45 +26,29 @@ def utc_now() -> datetime:
 
 def build_order_service(
     settings: OrderSettings,
-    venue_settings: VenueSettings,
-    *,
     venue: VenueRest,
-    token: TokenSource,
-    emit: Emit,
-    on_unauthorized: Callable[[Secret], None] = lambda _: None,
+    *,
     address: str = "",
     share: AccountShare | None = None,
     memory: LongMemory | None = None,
 ) -> OrderService:
-    """The order service of `venue_settings.account`; nothing runs yet.
+    """The order service of the account of `venue`; nothing runs yet.
 
     `address` is where other brokers reach our order API; `share` limits the accounts of the process, if there are
     several; without `memory` client order ids are forgotten with their orders.
     """
-    prices = PriceFeed(
-        venue_settings,
-        venue=venue,
-        token=token,
-        emit=emit,
-        clock=utc_now,
-        chance=random.random,
-        on_unauthorized=on_unauthorized,
-    )
     updates: Updates[Order | Quote] = Updates()
     dependencies = EngineDependencies(
         settings=settings,
-        venue_settings=venue_settings,
         venue=venue,
-        prices=prices,
+        prices=PriceFeed(venue, clock=utc_now, updates=updates),
         conditions=Conditions(utc_now),
         updates=updates,
-        token=token,
-        on_unauthorized=on_unauthorized,
-        emit=emit,
+        emit=venue.emit,
         clock=utc_now,
-        chance=random.random,
+        chance=venue.chance,
     )
-    account = venue_settings.account
+    account = venue.settings.account
     lease, policies = build_lease(settings, account, address), _policies(settings, share, account)
     leadership = Leadership(dependencies, lease, policies)
     return OrderService(dependencies, leadership, memory or NoHistory(), address=address)

@@ -24,6 +24,8 @@ from broker.history.database import Database
 from broker.order_wiring import utc_now
 from broker.orders.conditions import Conditions
 from broker.orders.model.ids import RANDOM_BITS, auto_client_order_id
+from broker.orders.ownership.lease import MARGIN_SHARE
+from broker.venue.rest.connection_pool import VenueConnections
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
@@ -40,6 +42,7 @@ class Parts:
     emitter: Emitter
     stream: TelemetryStream
     database: Database
+    connections: VenueConnections
     credentials: CredentialWatcher
     shards: Sequence[Shard]
     surfaces: Sequence[Surface]
@@ -94,13 +97,17 @@ def build(config: Config, address: str = "") -> Parts:
     credentials = _credentials(
         config, shards, database, tls=tls, conditions=conditions, emitter=emitter, stream=stream
     )
+    # A request is delivered within the gap between two owners of the account, or not at all.
+    delivery_s = 2 * MARGIN_SHARE * config.orders.lease_s
+    connections = VenueConnections(config.venue, emitter.emit, delivery_s=delivery_s)
     access = Access(token=credentials.venue_token, on_unauthorized=credentials.refused, address=address)
     share = account_share(config)
     for account in config.venue.accounts:
-        beside = shards[0].venue if shards else None
         common = (conditions, emitter, resource)
         shards.append(
-            build_shard(config, account, access=access, database=database, beside=beside, share=share, common=common)
+            build_shard(
+                config, account, access=access, database=database, connections=connections, share=share, common=common
+            )
         )
     surfaces = _surfaces(config, shards, credentials, conditions=conditions, emitter=emitter)
     application = build_application(*surfaces)
@@ -111,6 +118,7 @@ def build(config: Config, address: str = "") -> Parts:
         emitter=emitter,
         stream=stream,
         database=database,
+        connections=connections,
         credentials=credentials,
         shards=shards,
         surfaces=surfaces,

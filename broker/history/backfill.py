@@ -17,7 +17,7 @@ from broker.history.rows import Rows, transaction_row
 from broker.history.schema import ensure_schema
 from broker.history.writer import write_rows
 from broker.venue.errors import VenueError
-from broker.venue.v20.parse import Page
+from broker.venue.v20.parse import TransactionPage
 from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ MOST_GAPS = 1000
 class LogReader(Protocol):
     """Who can read the account's log."""
 
-    async def transactions_since(self, after: int) -> Page:
+    async def transactions_since(self, after: int) -> TransactionPage:
         """The log behind `after`."""
 
 

@@ -86,7 +86,7 @@ class PositionCloser:
         return OrderRequest(
             client_order_id=name,
             client=caller.client,
-            account=dependencies.venue_settings.account,
+            account=dependencies.venue.settings.account,
             instrument=instrument,
             type=OrderType.MARKET,
             side=Side.SELL if held > 0 else Side.BUY,

@@ -11,28 +11,21 @@ from broker.orders.checks.prices import PriceFeed
 from broker.orders.conditions import Conditions
 from broker.orders.settings import OrderSettings
 from broker.orders.updates import Updates
-from broker.venue.rest.client import TokenSource, VenueRest
-from broker.venue.settings import VenueSettings
-from pod_runtime.secret import Secret
+from broker.venue.rest.client import VenueRest
 from producer.emitter import Emit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineDependencies:
-    """The outside of one account's order path. Whoever builds it opens and closes `venue`."""
+    """The outside of one account's order path."""
 
     settings: OrderSettings
-    venue_settings: VenueSettings
-    """Of this account."""
     venue: VenueRest
+    """Of this account, with its settings and token."""
     prices: PriceFeed
     conditions: Conditions
     updates: Updates[Order | Quote]
     """Receives every change of an order."""
-    token: TokenSource
-    """The venue token in use; it may change between two calls."""
-    on_unauthorized: Callable[[Secret], None]
-    """Called with a token that a stream of the venue refused."""
     emit: Emit
     clock: Callable[[], datetime]
     """Aware datetimes, UTC."""

@@ -42,7 +42,8 @@ class OrderEngine:
         self._dependencies = dependencies
         self._settings = settings = dependencies.settings
         self._term = term
-        account, venue, emit = dependencies.venue_settings.account, dependencies.venue, dependencies.emit
+        venue, emit = dependencies.venue, dependencies.emit
+        account = venue.settings.account
         self.journal = OrderJournal(
             settings.directory / account,
             segment_bytes=settings.segment_bytes,
@@ -60,18 +61,7 @@ class OrderEngine:
             clock=dependencies.clock,
         )
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=emit, applied=0)
-        self.transactions = LineStream(
-            "transactions",
-            "/transactions/stream",
-            settings=dependencies.venue_settings,
-            rest=venue,
-            token=dependencies.token,
-            emit=emit,
-            chance=dependencies.chance,
-            on_message=self.feed.message,
-            on_open=self.feed.opened,
-            on_unauthorized=dependencies.on_unauthorized,
-        )
+        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
         self._resolver = UnknownOrderResolver(
             self.store,
             venue,
@@ -130,7 +120,7 @@ class OrderEngine:
         """Sample gauges, read the account's summary, and rotate the journal; a failure waits for the next turn."""
         dependencies, store, book = self._dependencies, self.store, self._dependencies.prices.book
         streams, emit = [dependencies.prices.stream, self.transactions], dependencies.emit
-        names = observe.sampled_instruments(dependencies.venue_settings, store)
+        names = observe.sampled_instruments(dependencies.venue.settings, store)
         while True:
             observe.sample_orders(store, emit)
             observe.sample_circuit(self.submission.circuit.state(monotonic()), emit)

@@ -82,7 +82,7 @@ def sample_account(account: Account, emit: Emit) -> None:
 
 def sample_venue(venue: VenueRest, feed: TransactionFeed, streams: list[LineStream], emit: Emit) -> None:
     """Emit rate limits, queues and streams."""
-    for throttle in (venue.requests, venue.connections):
+    for throttle in (venue.connections.requests, venue.connections.openings):
         emit(ThrottleSample(bucket=throttle.name, tokens=throttle.tokens))
         emit(QueueSample(queue=throttle.name, depth=throttle.depth))
     for stream in streams:

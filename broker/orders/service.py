@@ -202,15 +202,8 @@ class OrderService:
 
     async def updates(self) -> AsyncIterator[Order | Quote | Missed]:
         """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
-        updates = self._dependencies.updates
-        # Set only while somebody listens: without a listener a tick is not even parsed.
-        self._prices.book.watch = updates.publish
-        try:
-            async for item in updates.listen():
-                yield item
-        finally:
-            if not updates:
-                self._prices.book.watch = None
+        async for item in self._dependencies.updates.listen():
+            yield item
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Order changes and transactions behind journal position `after`, for ever, from one term to the next."""

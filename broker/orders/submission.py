@@ -20,14 +20,14 @@ from broker.venue.rest.circuit_breaker import Circuit
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
-from broker.venue.v20.order_requests import Call
-from broker.venue.v20.parse import Answer, parse_answer
+from broker.venue.v20.order_requests import VenueCall
+from broker.venue.v20.parse import OrderAnswer, parse_answer
 
 CANCEL_TRIES = 3
 log = logging.getLogger(__name__)
 
 
-def call_of(record: OrderRecord) -> Call:
+def call_of(record: OrderRecord) -> VenueCall:
     """The request to the venue that an order stands for."""
     request = record.order.request
     match record.action:
@@ -107,8 +107,8 @@ class Submission:
         started = perf_counter()
         self.circuit = self.circuit.sent(monotonic())
         try:
-            answer = await self._venue.submit(call_of(record), hindrance=lambda: self._send_guard(opens=opens))
-        except errors.RefusedError as error:
+            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(opens=opens))
+        except errors.VenueRefusedError as error:
             self._count(failed=False)
             self._apply_refusal(record, error)
         except errors.WithheldError as error:
@@ -130,7 +130,7 @@ class Submission:
     def _count(self, *, failed: bool) -> None:
         self.circuit = self.circuit.after(monotonic(), failed=failed)
 
-    def _apply_answer(self, record: OrderRecord, answer: Answer) -> None:
+    def _apply_answer(self, record: OrderRecord, answer: OrderAnswer) -> None:
         self._feed.note(answer.last_transaction_id)
         self._store.anticipate(answer.transactions)
         moved = self._store.fold(record.id, answer.transactions)
@@ -143,11 +143,11 @@ class Submission:
             words = f"2xx without a transaction of this order (request {answer.request_id})"
             self._lose(record, errors.UnreadableAnswerError(words))
 
-    def _apply_refusal(self, record: OrderRecord, error: errors.RefusedError) -> None:
+    def _apply_refusal(self, record: OrderRecord, error: errors.VenueRefusedError) -> None:
         try:
             answer = parse_answer(error.body, error.request_id)
         except (ValueError, KeyError, TypeError, AttributeError):
-            answer = Answer(error_message=str(error))
+            answer = OrderAnswer(error_message=str(error))
         self._feed.note(answer.last_transaction_id)
         moved = self._store.fold(record.id, answer.transactions)
         if moved.status is OrderStatus.SUBMITTED:
@@ -187,7 +187,7 @@ class Submission:
             try:
                 answer = await self._venue.submit(order_call.cancel(record.order.venue_order_id), Precedence.CANCEL)
                 self._store.fold(record.id, answer.transactions)
-            except errors.RefusedError as error:
+            except errors.VenueRefusedError as error:
                 self._feed.note(parse_answer(error.body).last_transaction_id)
                 await self._feed.fill()  # it ended before the cancel came: the log says how
             except errors.VenueError:

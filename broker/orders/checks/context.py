@@ -30,7 +30,7 @@ class PreTradeChecks:
         self._submission = submission
         self._prices = dependencies.prices
         self._settings = dependencies.settings
-        self._account = dependencies.venue_settings.account
+        self._account = dependencies.venue.settings.account
         self._emit = dependencies.emit
         self._buckets: dict[str, Bucket] = {}
         self._recent: dict[OrderRequest, float] = {}

@@ -10,13 +10,10 @@ from typing import Any
 from broker.domain import Quote
 from broker.events.events import ClockSample
 from broker.orders.errors import NotReadyError
-from broker.venue.rest.client import TokenSource, VenueRest
-from broker.venue.settings import VenueSettings
+from broker.venue.rest.client import VenueRest
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.quote_book import QuoteBook
+from broker.venue.streams.quote_book import QuoteBook, QuoteUpdates
 from broker.venue.v20.transactions import parse_time
-from pod_runtime.secret import Secret
-from producer.emitter import Emit
 
 FIRST_PRICES_S = 10.0
 """Seconds after an acquisition in which a missing price stream asks callers to retry instead of denying."""
@@ -27,54 +24,33 @@ PENDING_S = 0.25
 class PriceFeed:
     """Latest quotes, and the stream that brings them. Run `stream` while the account is owned."""
 
-    def __init__(
-        self,
-        settings: VenueSettings,
-        *,
-        venue: VenueRest,
-        token: TokenSource,
-        emit: Emit,
-        clock: Callable[[], datetime],
-        chance: Callable[[], float],
-        on_unauthorized: Callable[[Secret], None],
-    ) -> None:
-        self._settings = settings
-        self._emit = emit
+    def __init__(self, venue: VenueRest, *, clock: Callable[[], datetime], updates: QuoteUpdates) -> None:
+        self._venue = venue
         self._clock = clock
         self.known: tuple[str, ...] = ()
         """Instruments of the account, from the last catch-up; streamed if the settings name none."""
-        self.book = QuoteBook(clock)
-        self.stream = LineStream(
-            "prices",
-            "/pricing/stream",
-            settings=settings,
-            rest=venue,
-            token=token,
-            emit=emit,
-            chance=chance,
-            on_message=self._take,
-            on_open=self._opened,
-            params=self._params,
-            on_unauthorized=on_unauthorized,
-        )
+        self.book = QuoteBook(clock, updates)
+        self.stream = LineStream("prices", "/pricing/stream", venue, self)
 
     @property
     def instruments(self) -> tuple[str, ...]:
         """Names of the instruments that are streamed."""
-        return self._settings.instruments or self.known
+        return self._venue.settings.instruments or self.known
 
-    def _params(self) -> dict[str, str]:
+    def parameters(self) -> dict[str, str]:
+        """Query parameters of the stream."""
         return {"instruments": ",".join(self.instruments), "snapshot": "true"}
 
-    async def _take(self, raw: dict[str, Any]) -> None:
+    async def message(self, raw: dict[str, Any], /) -> None:
+        """Take a message of the stream."""
         if raw.get("type") == "HEARTBEAT":
             # The way here is included, so that this is an upper bound of our clock's lead.
             offset_s = (parse_time(raw.get("time")) - self._clock()).total_seconds()
-            self._emit(ClockSample(offset_s=offset_s))
+            self._venue.emit(ClockSample(offset_s=offset_s))
         else:
             self.book.take(raw)
 
-    async def _opened(self) -> None:
+    async def opened(self) -> None:
         """Nothing to read: the stream begins with a snapshot of its own."""
 
     def require_prices(self, owned_since_s: float) -> None:

@@ -13,7 +13,7 @@ from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.transaction_feed import TransactionFeed
-from broker.venue.v20.parse import Trade, VenueOrder
+from broker.venue.v20.parse import VenueOrder, VenueTrade
 from producer.emitter import Emit
 
 TRIES = 5
@@ -47,7 +47,7 @@ class VenueBooks:
     """None if the account did not hold still: then nothing can be compared."""
     orders: tuple[VenueOrder, ...]
     positions: tuple[Position, ...]
-    trades: tuple[Trade, ...]
+    trades: tuple[VenueTrade, ...]
     balance: Decimal
 
 
@@ -68,7 +68,7 @@ def unit_mismatches(kind: str, ours: dict[str, Decimal], theirs: dict[str, Decim
     ]
 
 
-def trade_units(trades: tuple[Trade, ...]) -> dict[str, Decimal]:
+def trade_units(trades: tuple[VenueTrade, ...]) -> dict[str, Decimal]:
     """Net units of the open trades, by instrument: they must add up to the positions."""
     total: dict[str, Decimal] = {}
     for trade in trades:

@@ -50,13 +50,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from broker.domain import OrderStatus
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.streams.stream_state import last_without_gap
-from broker.venue.v20.parse import Page
+from broker.venue.streams.transaction_feed import TransactionSource
 from broker.venue.v20.transactions import Transaction
 
 FIRST_WAIT_S = 0.05
@@ -67,13 +66,6 @@ MOST_DOUBLINGS = 10
 CONFIRMING_SCANS = 2
 HOLE_TRIES = 3
 log = logging.getLogger(__name__)
-
-
-class TransactionLogReader(Protocol):
-    """Reads the account's log; see `broker.venue.rest`."""
-
-    async def transactions_since(self, after: int) -> Page:
-        """A page of the log behind `after`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,7 @@ class UnknownOrderResolver:
     def __init__(
         self,
         store: OrderStore,
-        reader: TransactionLogReader,
+        reader: TransactionSource,
         *,
         now_s: Callable[[], float],
         horizon_s: float,

@@ -17,13 +17,13 @@ import pytest
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
 from broker.order_wiring import build_order_service
 from broker.orders.settings import OrderSettings
-from broker.simulator.faults import Rule
+from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from tests.integration.orders.test_kills import fills_by_order, transactions
 from tests.integration.orders.trader import ACCOUNT, TOKEN
+from tests.venue_client import open_rest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 COUNT = int(os.environ.get("AMBIGUOUS", "60"))
@@ -70,18 +70,12 @@ async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path)
         orders = OrderSettings(
             directory=tmp_path, absence_horizon_s=2.0, answer_wait_s=4.0, circuit_failures=10**6, reconcile_s=1000
         )
-        async with VenueRest(settings, token=lambda: secret, emit=events.append, chance=random.random) as rest:
-            service = build_order_service(
-                orders,
-                settings,
-                venue=rest,
-                token=lambda: secret,
-                emit=events.append,
-            )
+        async with open_rest(settings, lambda: secret, emit=events.append) as rest:
+            service = build_order_service(orders, rest)
             stop = asyncio.Event()
             running = asyncio.create_task(service.run(stop))
             await wait(lambda: all(item.ok or item.advisory for item in service.conditions()), 10)
-            rules = simulator.state.faults.rules
+            rules = simulator.venue.faults.rules
 
             async def act(number: int) -> None:
                 placed[str(number)] = (kinds[number], (await service.place(order(number))).order)
@@ -89,11 +83,11 @@ async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path)
             kinds = [chance.choice(APPLIED + NOT_APPLIED + ("delay",)) for _ in range(COUNT)]
             for start in range(0, COUNT, 6):
                 for number in range(start, min(start + 6, COUNT)):
-                    rules.append(Rule(kind=kinds[number], method="POST", path="/orders", seconds=LATE_S))
+                    rules.append(FaultRule(kind=kinds[number], method="POST", path="/orders", seconds=LATE_S))
                 if chance.random() < 0.5:
-                    rules.append(Rule(kind="lag", path="/transactions/sinceid", seconds=0.5, count=3))
+                    rules.append(FaultRule(kind="lag", path="/transactions/sinceid", seconds=0.5, count=3))
                 if chance.random() < 0.3:
-                    rules.append(Rule(kind="stream_cut", path="/transactions/stream"))
+                    rules.append(FaultRule(kind="stream_cut", path="/transactions/stream"))
                 async with asyncio.TaskGroup() as group:
                     for number in range(start, min(start + 6, COUNT)):
                         group.create_task(act(number))

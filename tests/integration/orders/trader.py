@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import sys
 from decimal import Decimal
@@ -22,9 +21,9 @@ from broker.order_wiring import build_order_service
 from broker.orders.errors import NotReadyError
 from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
+from tests.venue_client import open_rest
 
 ACCOUNT = "101-004-1234567-001"
 TOKEN = "sweep-token"
@@ -119,14 +118,8 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
         answer_wait_s=10.0,
         sample_s=0.5,
     )
-    async with VenueRest(settings, token=token, emit=killer, chance=random.random) as rest:
-        service = build_order_service(
-            orders,
-            settings,
-            venue=rest,
-            token=token,
-            emit=killer,
-        )
+    async with open_rest(settings, token, emit=killer) as rest:
+        service = build_order_service(orders, rest)
         stop = asyncio.Event()
         running = asyncio.create_task(service.run(stop))
         while any(not item.ok for item in service.conditions() if not item.advisory):

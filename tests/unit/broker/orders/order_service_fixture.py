@@ -14,10 +14,10 @@ from broker.order_wiring import build_order_service
 from broker.orders.idempotency import LongMemory
 from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
+from tests.venue_client import open_rest
 
 MakeRequest = Callable[..., OrderRequest]
 
@@ -49,17 +49,9 @@ class OrderServiceHarness:
             healthy_after_s=0.0,
         )
         chance = random.Random(1).random
-        rest = VenueRest(venue, token=lambda: self.token, emit=self.events.append, chance=chance)
-        self.rest = rest
-        async with rest:
-            service = build_order_service(
-                orders,
-                venue,
-                venue=rest,
-                token=lambda: self.token,
-                emit=self.events.append,
-                memory=self.memory,
-            )
+        async with open_rest(venue, lambda: self.token, emit=self.events.append, chance=chance) as rest:
+            self.rest = rest
+            service = build_order_service(orders, rest, memory=self.memory)
             self._stop = asyncio.Event()
             self._running = asyncio.create_task(service.run(self._stop))
             try:

@@ -439,12 +439,12 @@ async def test_halt_stops_an_order_that_waits_for_the_rate_limit(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
     async with harness.service() as service:
-        harness.rest.requests.obey(60.0)
+        harness.rest.connections.requests.obey(60.0)
         placing = asyncio.create_task(service.place(make_request()))
-        await wait_until(lambda: harness.rest.requests.depth > 0 and bool(service.open_orders()))
+        await wait_until(lambda: harness.rest.connections.requests.depth > 0 and bool(service.open_orders()))
         await wait_until(lambda: any(event.stage == "journal" for event in harness.of("OrderStage")))
         service.set_state(TradingState.HALTED, "operator", "drill")
-        harness.rest.requests.open()
+        harness.rest.connections.requests.open()
         order = (await placing).order
 
     assert (order.status, order.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
@@ -457,7 +457,7 @@ async def test_fault_of_ours_leaves_the_outcome_to_the_venues_log(
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("broker.venue.rest.client.wire.parse_answer", fail)
+    monkeypatch.setattr("broker.venue.rest.client.parse.parse_answer", fail)
     async with harness.service() as service:
         order = (await service.place(make_request())).order
 
@@ -542,13 +542,13 @@ async def test_start_whose_reads_get_no_turn_says_so_and_goes_on_when_they_do(
     real = loop.time
     monkeypatch.setattr(loop, "time", lambda: real() + ahead_s)
     async with harness.service(wait_ready=False) as service:
-        harness.rest.requests.obey(3600.0)
+        harness.rest.connections.requests.obey(3600.0)
         reasons: list[str] = []
         while "NotSent" not in reasons:
             ahead_s += 1.0
             await asyncio.sleep(0)
             reasons = [item.reason for item in service.conditions() if item.name == "Venue"]
         assert ahead_s > 4 * 20, "four tries, each with its deadline"
-        harness.rest.requests.open()
+        harness.rest.connections.requests.open()
         await wait_until(lambda: not blocked(service))
         assert (await service.place(make_request())).order.status is OrderStatus.FILLED

@@ -12,7 +12,7 @@ from broker.orders.store.index import OrderIndex
 from broker.orders.store.journal import OrderJournal
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueFailedError
-from broker.venue.v20.parse import Page
+from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction
 from tests.unit.broker.orders.samples import created, filled, make_record, make_store
 
@@ -21,7 +21,7 @@ class Log:
     """Answers scans from a list; time passes with each."""
 
     def __init__(self) -> None:
-        self.pages: deque[Page | Exception] = deque()
+        self.pages: deque[TransactionPage | Exception] = deque()
         self.asked: list[int] = []
         self.now_s = 0.0
 
@@ -29,18 +29,18 @@ class Log:
         self.now_s += 2.0
         return self.now_s
 
-    async def transactions_since(self, after: int) -> Page:
+    async def transactions_since(self, after: int) -> TransactionPage:
         self.asked.append(after)
         self.now_s += 10.0
         await asyncio.sleep(0)
-        page = self.pages.popleft() if self.pages else Page(transactions=(), last_transaction_id=after)
+        page = self.pages.popleft() if self.pages else TransactionPage(transactions=(), last_transaction_id=after)
         if isinstance(page, Exception):
             raise page
         return page
 
 
-def page(*transactions: Transaction) -> Page:
-    return Page(transactions=transactions, last_transaction_id=max(item.id for item in transactions))
+def page(*transactions: Transaction) -> TransactionPage:
+    return TransactionPage(transactions=transactions, last_transaction_id=max(item.id for item in transactions))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_order_in_the_log_is_found_from_its_checkpoint(store: OrderStore) 
 
 async def test_one_empty_scan_decides_nothing(store: OrderStore) -> None:
     log = Log()
-    log.pages.extend([Page(transactions=(), last_transaction_id=6), page(created(7), filled(8, 7))])
+    log.pages.extend([TransactionPage(transactions=(), last_transaction_id=6), page(created(7), filled(8, 7))])
     store.put(make_record(OrderStatus.UNKNOWN, checkpoint=6))
     assert await resolved(store, log) is OrderStatus.FILLED
 
@@ -88,7 +88,7 @@ async def test_absence_is_presumed_after_scans_and_horizon(store: OrderStore) ->
 
 async def test_scans_that_fail_or_have_holes_are_no_evidence(store: OrderStore) -> None:
     log = Log()
-    hole = Page(transactions=(created(9, client_id="x"),), last_transaction_id=9)
+    hole = TransactionPage(transactions=(created(9, client_id="x"),), last_transaction_id=9)
     log.pages.extend([VenueFailedError("502"), *[hole] * 9, page(created(7), filled(8, 7))])
     store.put(make_record(OrderStatus.UNKNOWN, checkpoint=6))
     assert await resolved(store, log, scans=2, horizon_s=1.0) is OrderStatus.FILLED

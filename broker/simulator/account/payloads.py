@@ -1,22 +1,26 @@
-"""The simulated venue's JSON: numbers as texts, the names and shapes of v20's schema."""
+"""JSON of an account and its market: numbers as texts, the names and shapes of v20's schema."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import CLOSEOUT_SHARE, AccountBook, RestingOrder, Trade, money, profit
+from broker.simulator.account.account import (
+    CLOSEOUT_SHARE,
+    ZERO,
+    AccountBook,
+    RestingOrder,
+    SimulatedTrade,
+    money,
+    profit,
+)
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import HOME, Price, home_factor, value_at_home
-
-Prices = Mapping[str, Price]
-ZERO = "0.0000"
+from broker.simulator.market.market import HOME, Price, Prices, home_factor, value_at_home
 
 
 def price(item: Price, prices: Prices) -> dict[str, Any]:
-    """A `ClientPrice`, of `pricing` and of its stream."""
+    """`ClientPrice`, of `pricing` and of its stream."""
     factor = str(home_factor(item.instrument, prices))
     return {
         "type": "PRICE",
@@ -33,13 +37,13 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
 
 
 def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
-    """A `HomeConversions`: what one unit of a currency is worth at home."""
+    """`HomeConversions`: value of one unit of a currency in the account's."""
     text = str(round(value_at_home(currency, prices), 8))
     return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
 
 
 def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
-    """What the prices make of an account: `CalculatedAccountState`."""
+    """`CalculatedAccountState`: the figures of an account that depend on prices."""
     unrealized = book.unrealized(prices)
     nav = book.balance + unrealized
     used = book.margin_used(prices)
@@ -66,13 +70,13 @@ def _share(part: Decimal, whole: Decimal) -> str:
     return str(round(part / whole, 5)) if whole > 0 else ZERO
 
 
-def _value(trades: list[Trade], prices: Prices) -> Decimal:
+def _value(trades: list[SimulatedTrade], prices: Prices) -> Decimal:
     values = (abs(item.units) * prices[item.instrument].mid * home_factor(item.instrument, prices) for item in trades)
     return money(sum(values, Decimal(0)))
 
 
 def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """An `AccountSummary`."""
+    """`AccountSummary`."""
     realized = str(money(sum(book.realized.values(), Decimal(0))))
     return {
         "id": book.id,
@@ -98,7 +102,7 @@ def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
 
 
 def account(book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """An `Account`: the summary and everything that is open."""
+    """`Account`: the summary and everything that is open."""
     return {
         **summary(book, prices),
         "trades": [trade_summary(item, book, prices) for item in book.open_trades()],
@@ -108,7 +112,7 @@ def account(book: AccountBook, prices: Prices) -> dict[str, Any]:
 
 
 def state(book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """An `AccountChangesState`: what prices alone have changed."""
+    """`AccountChangesState`: changes that prices alone have made."""
     trailing = [item for item in book.pending() if item.trailing_value is not None]
     return {
         **totals(book, prices),
@@ -146,25 +150,23 @@ _LINKS = {
 }
 
 
-def trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `Trade`, the orders that would close it whole."""
-    return _trade(item, book, prices) | {
-        _LINKS[waiting.spec.type]: order(waiting)
-        for waiting in book.pending_for(item.id)
-        if waiting.spec.type in _LINKS
-    }
+def trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """`Trade`, with the orders that would close it in full."""
+    linked = {_LINKS[waiting.spec.type]: order(waiting) for waiting in _linked(item, book)}
+    return _trade(item, book, prices) | linked
 
 
-def trade_summary(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `TradeSummary`, the orders that would close it by their ids."""
-    return _trade(item, book, prices) | {
-        f"{_LINKS[waiting.spec.type]}ID": waiting.id
-        for waiting in book.pending_for(item.id)
-        if waiting.spec.type in _LINKS
-    }
+def trade_summary(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+    """`TradeSummary`, with the orders that would close it by their ids."""
+    linked = {f"{_LINKS[waiting.spec.type]}ID": waiting.id for waiting in _linked(item, book)}
+    return _trade(item, book, prices) | linked
 
 
-def _trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+def _linked(item: SimulatedTrade, book: AccountBook) -> list[RestingOrder]:
+    return [waiting for waiting in book.pending_for(item.id) if waiting.spec.type in _LINKS]
+
+
+def _trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": item.id,
         "instrument": item.instrument,
@@ -191,13 +193,13 @@ def _trade(item: Trade, book: AccountBook, prices: Prices) -> dict[str, Any]:
 
 
 def order(item: RestingOrder) -> dict[str, Any]:
-    """An `Order` of its type."""
+    """`Order` of its type."""
     found: dict[str, Any] = {
         "id": item.id,
         "createTime": rfc3339(item.create_time_ns),
         "type": item.spec.type,
         "state": item.state,
-        **item.spec.wire(),
+        **item.spec.payload(),
         **item.outcome,
     }
     if item.trailing_value is not None:
@@ -208,7 +210,7 @@ def order(item: RestingOrder) -> dict[str, Any]:
 
 
 def position(instrument: str, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    """A `Position`: both sides, of which one is empty without hedging."""
+    """`Position`: both sides, of which one is empty without hedging."""
     trades = book.open_trades(instrument)
     return {
         "instrument": instrument,
@@ -242,3 +244,8 @@ def _side(instrument: str, sign: int, book: AccountBook, prices: Prices) -> dict
         found["averagePrice"] = str(LISTINGS[instrument].round(value / units))
         found["tradeIDs"] = [item.id for item in trades]
     return found
+
+
+def read_body(book: AccountBook, **found: Any) -> dict[str, Any]:
+    """Body of a read."""
+    return {**found, "lastTransactionID": book.last_id}

@@ -1,4 +1,4 @@
-"""Candles: a made-up past, the same for the same seed. It is smooth noise around where the price starts.
+"""Candles: a made-up past, smooth noise around the start price, the same for the same seed.
 
 They are no record of the prices that the streams showed: that would need a history from before the start.
 """
@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.transaction_log import whole
 from broker.simulator.clock import NANOS, parse_ns, rfc3339
-from broker.simulator.http.answers import invalid
 from broker.simulator.market.instruments import LISTINGS, Listing
-from broker.simulator.market.market import Market
+from broker.simulator.market.market import SimulatedMarket
+from broker.simulator.v20.answers import invalid, whole
 
 LARGEST_COUNT = 5000
 DEFAULT_COUNT = 500
@@ -25,8 +24,8 @@ _OCTAVES = ((86_400 * 20, 0.01), (86_400, 0.003), (3600, 0.001), (60, 0.0002))
 """Period in seconds, and share of the price that it moves."""
 
 
-def answer(market: Market, instrument: str, query: Mapping[str, str], now_ns: int) -> dict[str, Any]:
-    """The body of `instruments/{instrument}/candles`."""
+def answer(market: SimulatedMarket, instrument: str, query: Mapping[str, str], now_ns: int) -> dict[str, Any]:
+    """Body of `instruments/{instrument}/candles`."""
     granularity = query.get("granularity", "S5")
     width_s = _width_s(granularity)
     components = query.get("price", "M")
@@ -41,8 +40,8 @@ def answer(market: Market, instrument: str, query: Mapping[str, str], now_ns: in
     return {"instrument": instrument, "granularity": granularity, "candles": found}
 
 
-def latest(market: Market, query: Mapping[str, str], now_ns: int) -> dict[str, Any]:
-    """The body of `candles/latest`: of each `instrument:granularity:price` the last whole candle and the open one."""
+def latest(market: SimulatedMarket, query: Mapping[str, str], now_ns: int) -> dict[str, Any]:
+    """Body of `candles/latest`: the last whole candle and the open one of each `instrument:granularity:price`."""
     found = []
     for specification in query.get("candleSpecifications", "").split(","):
         match specification.split(":"):
@@ -84,6 +83,7 @@ def _range(query: Mapping[str, str], width_s: int, last: int) -> tuple[int, int]
 
 
 def _candle(seed: int, listing: Listing, number: int, width_s: int, components: str) -> dict[str, Any]:
+    # A function of the candle's number alone: nothing is stored, and any two ranges agree where they overlap.
     chance = random.Random(f"{seed}:{listing.name}:{width_s}:{number}")
     opened, closed = (mid(seed, listing, at * width_s) for at in (number, number + 1))
     reach = abs(chance.gauss(0, 1)) * listing.volatility * width_s**0.5
@@ -98,13 +98,13 @@ def _candle(seed: int, listing: Listing, number: int, width_s: int, components: 
 
 
 def mid(seed: int, listing: Listing, second: int) -> float:
-    """The made-up price of a second (Unix)."""
+    """Made-up price at a Unix second."""
     move = sum(share * _noise(f"{seed}:{listing.name}:{period}", second / period) for period, share in _OCTAVES)
     return float(listing.price) * (1 + move)
 
 
 def _noise(name: str, place: float) -> float:
-    """Between -1 and 1, smooth: chance at whole places, eased between them."""
+    """Smooth noise between -1 and 1: chance at whole places, eased between them."""
     left = int(place // 1)
     share = place - left
     eased = share * share * (3 - 2 * share)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from broker.simulator.http.server import Simulator
-from broker.simulator.market import books
-from broker.simulator.market.candles import mid
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import Market
+from broker.simulator.market.market import SimulatedMarket
+from broker.simulator.v20 import books
+from broker.simulator.v20.candles import mid
 from tests.v20_client import V20Client
 
 AT_S = int(datetime(2026, 1, 5, 10, tzinfo=UTC).timestamp())
@@ -21,7 +21,7 @@ KINDS = ("orderBook", "positionBook")
 
 
 def taken(kind: str = "orderBook", instrument: str = "EUR_USD", *, seed: int = 1, at_s: int = AT_S) -> dict[str, Any]:
-    return books.snapshot(Market(seed, 0, [instrument]), kind, instrument, at_s)
+    return books.snapshot(SimulatedMarket(seed, 0, [instrument]), kind, instrument, at_s)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,6 @@
-"""Order and position books: how the venue's clients stand around the price. A made-up past, as candles are.
+"""Order and position books: orders and positions of the venue's clients around the price, made up as candles are.
 
-The same seed and time give the same book. It knows nothing of the accounts here: one client is no crowd.
+The same seed and time give the same book. The accounts here are not in it: one client is no crowd.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from broker.simulator.clock import NANOS, parse_ns, rfc3339
-from broker.simulator.http.answers import AnswerError, invalid
-from broker.simulator.market.candles import mid
 from broker.simulator.market.instruments import LISTINGS, Listing
-from broker.simulator.market.market import Market
+from broker.simulator.market.market import SimulatedMarket
+from broker.simulator.v20.answers import RefusalError, invalid
+from broker.simulator.v20.candles import mid
 
 SNAPSHOT_S = 1200
 """The venue takes one every 20 minutes."""
@@ -26,26 +26,26 @@ _FADES = 12.0
 """Buckets from the price at which 1/e of the crowd is left."""
 _CROWD = 200.0
 _LEAN = {"orderBook": 1.6, "positionBook": 1.0}
-"""How much rather orders buy below the price and sell above it: those that wait for a better one."""
+"""Factor by which more orders buy below the price and sell above it: those that wait for a better one."""
 
 
 def taken_s(query: Mapping[str, str], now_ns: int) -> int:
-    """When the snapshot was taken that is asked for: the one in force at `time`, else the latest; Unix seconds.
+    """Unix second of the snapshot that is asked for: the one in force at `time`, else the latest.
 
     Raises:
-        AnswerError: 400 where the time cannot be read, 404 where there is none.
+        RefusalError: 400 where the time cannot be read, 404 where there is none.
     """
     try:
         wanted_ns = parse_ns(query["time"]) if "time" in query else now_ns
     except ValueError:
         raise invalid("time") from None
     if not 0 <= wanted_ns <= now_ns:
-        raise AnswerError(404, {"errorMessage": "The specified snapshot does not exist"})
+        raise RefusalError(404, {"errorMessage": "The specified snapshot does not exist"})
     return wanted_ns // NANOS // SNAPSHOT_S * SNAPSHOT_S
 
 
 def links(address: str, at_s: int, now_ns: int) -> str:
-    """The header `Link`: where the snapshots before and after are."""
+    """Header `Link`: addresses of the snapshots before and after."""
     steps = {"prev": at_s - SNAPSHOT_S, "next": at_s + SNAPSHOT_S}
     found = (
         f'<{address}?time={quote(rfc3339(step * NANOS))}>; rel="{relation}"'
@@ -55,8 +55,8 @@ def links(address: str, at_s: int, now_ns: int) -> str:
     return ", ".join(found)
 
 
-def snapshot(market: Market, kind: str, instrument: str, at_s: int) -> dict[str, Any]:
-    """The `OrderBook` or `PositionBook` (`kind` is the answer's name of it) of a moment."""
+def snapshot(market: SimulatedMarket, kind: str, instrument: str, at_s: int) -> dict[str, Any]:
+    """`OrderBook` or `PositionBook` of a moment; `kind` is its name in the answer."""
     listing = LISTINGS[instrument]
     price = listing.round(Decimal(repr(mid(market.seed, listing, at_s))))
     width = Decimal(5).scaleb(listing.pip_location)
@@ -66,6 +66,7 @@ def snapshot(market: Market, kind: str, instrument: str, at_s: int) -> dict[str,
         "time": rfc3339(at_s * NANOS),
         "price": str(price),
         "bucketWidth": str(listing.round(width)),
+        # Seeded by the moment, so that a snapshot is the same whenever it is asked for.
         "buckets": _buckets(listing, price, width, _LEAN[kind], chance),
     }
 

@@ -1,4 +1,4 @@
-"""How the venue ends an order: fills and what they do to trades, cancels. Every effect is a transaction."""
+"""Ends of orders at the simulated venue: fills with their effect on trades, and cancels. All are transactions."""
 
 from __future__ import annotations
 
@@ -7,44 +7,51 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import AccountBook, RestingOrder, Trade, Transaction, money
+from broker.simulator.account.account import (
+    ZERO,
+    AccountBook,
+    RestingOrder,
+    SimulatedTrade,
+    TransactionPayload,
+    money,
+)
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import Price, home_factor
-from broker.simulator.v20.requests import ON_FILL, OrderSpec
+from broker.simulator.market.market import Price, Prices, home_factor
+from broker.simulator.v20.order_requests import ON_FILL, OrderSpec
 
-Prices = Mapping[str, Price]
-ZERO = "0.0000"
-Part = tuple[Trade, dict[str, str]]
-"""A trade that a fill reduced, and the venue's words for it."""
+Reduction = tuple[SimulatedTrade, dict[str, str]]
+"""A trade that a fill reduced, and the venue's object of that part."""
 
 
 @dataclass(slots=True)
-class Filling:
-    """Fills and cancels on one account at one moment: prices and time are given, nothing is asked for."""
+class Fills:
+    """Writes fills and cancels on one account at one moment; the caller passes prices and time."""
 
     book: AccountBook
     prices: Prices
     now_ns: int
     request_id: str | None = None
 
-    def write(self, kind: str, batch: str | None = None, **fields: Any) -> Transaction:
-        """Writes a transaction at this moment."""
+    def write(self, kind: str, batch: str | None = None, **fields: Any) -> TransactionPayload:
+        """Write a transaction at this moment."""
         return self.book.append(kind, self.now_ns, self.request_id, batch, **fields)
 
-    def cancel(self, order: RestingOrder, reason: str, batch: str | None = None, **extra: Any) -> Transaction:
-        """Ends an order without a trade."""
+    def cancel(self, order: RestingOrder, reason: str, batch: str | None = None, **extra: Any) -> TransactionPayload:
+        """End an order without a trade."""
         client_id = order.spec.client.get("id")
         ended = self.write("ORDER_CANCEL", batch, orderID=order.id, clientOrderID=client_id, reason=reason, **extra)
         self.book.end_order(order, "CANCELLED")
         order.outcome |= {"cancellingTransactionID": ended["id"], "cancelledTime": ended["time"], **extra}
         return ended
 
-    def fill(self, order: RestingOrder, units: Decimal, batch: str | None, reason: str) -> Transaction:
-        """Trades `units` of an order (signed): reduces what is against it, opens the rest."""
+    def fill(self, order: RestingOrder, units: Decimal, batch: str | None, reason: str) -> TransactionPayload:
+        """Trade `units` of an order (signed): reduce the trades against it, open the rest."""
         spec, price = order.spec, self.prices[order.spec.instrument]
-        at = fill_price(spec, price, units)
-        parts, left = self._reduce(spec, units, at)
+        at = _fill_price(spec, price, units)
+        # Reduced before the fill is written, for that tells the gain and the new balance. A trade opens after it, for
+        # the id of the trade is that of the fill.
+        reductions, left = self._reduce(spec, units, at)
         factor = home_factor(spec.instrument, self.prices)
         filled = self.write(
             "ORDER_FILL",
@@ -56,9 +63,9 @@ class Filling:
             requestedUnits=str(spec.units),
             price=str(at),
             fullVWAP=str(at),
-            fullPrice=full_price(price),
+            fullPrice=_full_price(price),
             reason=reason,
-            pl=str(money(sum((Decimal(part["realizedPL"]) for _, part in parts), Decimal(0)))),
+            pl=str(money(sum((Decimal(part["realizedPL"]) for _, part in reductions), Decimal(0)))),
             financing=ZERO,
             commission=ZERO,
             guaranteedExecutionFee=ZERO,
@@ -69,14 +76,15 @@ class Filling:
         )
         self.book.end_order(order, "FILLED")
         order.outcome |= {"fillingTransactionID": filled["id"], "filledTime": filled["time"]}
-        self._note(order, filled, parts)
+        self._settle(order, filled, reductions)
         if left:
             self._open(order, filled, left, at)
         return filled
 
-    def _reduce(self, spec: OrderSpec, units: Decimal, at: Decimal) -> tuple[list[Part], Decimal]:
-        parts: list[Part] = []
+    def _reduce(self, spec: OrderSpec, units: Decimal, at: Decimal) -> tuple[list[Reduction], Decimal]:
+        reductions: list[Reduction] = []
         left = units
+        # The oldest trade first: an account without hedging is netted so.
         for trade in self._against(spec, units):
             if not left:
                 break
@@ -88,16 +96,18 @@ class Filling:
             self.book.realize(trade, side, gain)
             left -= taken
             part = {"tradeID": trade.id, "units": str(taken), "price": str(at), "realizedPL": str(gain)}
-            parts.append((trade, part | {"financing": ZERO, "guaranteedExecutionFee": ZERO, "halfSpreadCost": ZERO}))
-        return parts, left
+            part |= {"financing": ZERO, "guaranteedExecutionFee": ZERO, "halfSpreadCost": ZERO}
+            reductions.append((trade, part))
+        return reductions, left
 
-    def _against(self, spec: OrderSpec, units: Decimal) -> list[Trade]:
+    def _against(self, spec: OrderSpec, units: Decimal) -> list[SimulatedTrade]:
         if spec.trade_id is not None:
             return [self.book.trades[spec.trade_id]]
         return [trade for trade in self.book.open_trades(spec.instrument) if trade.units * units < 0]
 
-    def _note(self, order: RestingOrder, filled: Transaction, parts: list[Part]) -> None:
-        for trade, part in parts:
+    def _settle(self, order: RestingOrder, filled: TransactionPayload, reductions: list[Reduction]) -> None:
+        """Enter the reductions into the fill, the order and the trades; end the orders of closed trades."""
+        for trade, part in reductions:
             trade.closing_ids.append(filled["id"])
             if trade.units:
                 filled["tradeReduced"] = part
@@ -106,15 +116,14 @@ class Filling:
                 filled.setdefault("tradesClosed", []).append(part)
                 order.outcome.setdefault("tradeClosedIDs", []).append(trade.id)
                 self.book.end_trade(trade, self.now_ns)
-        for trade, _ in parts:
-            if trade.units:
-                continue
-            for linked in self.book.pending_for(trade.id):
+        # In a second pass: cancels are transactions of their own, behind a fill that is complete.
+        for trade, _ in reductions:
+            for linked in self.book.pending_for(trade.id) if not trade.units else ():
                 self.cancel(linked, "LINKED_TRADE_CLOSED", filled["batchID"])
 
-    def _open(self, order: RestingOrder, filled: Transaction, units: Decimal, at: Decimal) -> None:
+    def _open(self, order: RestingOrder, filled: TransactionPayload, units: Decimal, at: Decimal) -> None:
         spec = order.spec
-        trade = Trade(
+        trade = SimulatedTrade(
             id=filled["id"],
             instrument=spec.instrument,
             initial_units=units,
@@ -139,7 +148,7 @@ class Filling:
             if key in spec.on_fill:
                 self._attach(trade, kind, spec.on_fill[key], filled)
 
-    def _attach(self, trade: Trade, kind: str, raw: Mapping[str, Any], filled: Transaction) -> None:
+    def _attach(self, trade: SimulatedTrade, kind: str, raw: Mapping[str, Any], filled: TransactionPayload) -> None:
         spec = OrderSpec(type=kind, instrument=trade.instrument, trade_id=trade.id)
         spec.time_in_force = str(raw.get("timeInForce", "GTC"))
         spec.gtd_time = raw.get("gtdTime")
@@ -149,11 +158,13 @@ class Filling:
             spec.price = protection_price(kind, raw, trade.units, trade.price, trade.instrument)
         self.rest(spec, filled["batchID"], reason="ON_FILL", orderFillTransactionID=filled["id"])
 
-    def rest(self, spec: OrderSpec, batch: str | None = None, **extra: Any) -> tuple[RestingOrder, Transaction]:
-        """Writes the create transaction of an order that waits from now on."""
+    def rest(
+        self, spec: OrderSpec, batch: str | None = None, **extra: Any
+    ) -> tuple[RestingOrder, TransactionPayload]:
+        """Write the create transaction of an order that waits from now on."""
         if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
             spec.price = self._stop_price(spec)
-        created = self.write(f"{spec.type}_ORDER", batch, **spec.wire(), **extra)
+        created = self.write(f"{spec.type}_ORDER", batch, **spec.payload(), **extra)
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)
         order.outcome = {key: extra[key] for key in ("replacesOrderID",) if key in extra}
         if spec.type == "TRAILING_STOP_LOSS":
@@ -169,7 +180,7 @@ class Filling:
         return protection_price(spec.type, {"distance": spec.distance}, trade.units, at, trade.instrument)
 
     def trailing_value(self, order: RestingOrder) -> Decimal | None:
-        """Where a trailing stop stands now: it follows the price one way only."""
+        """Level of a trailing stop now: it follows the price one way only."""
         trade, distance = self.book.trades.get(order.spec.trade_id or ""), order.spec.distance
         if trade is None or distance is None:
             return order.trailing_value
@@ -181,8 +192,8 @@ class Filling:
         return value if before is None else min(value, before)
 
 
-def fill_price(spec: OrderSpec, price: Price, units: Decimal) -> Decimal:
-    """What an order trades at: a limit never worse than its price, a guaranteed stop exactly at it."""
+def _fill_price(spec: OrderSpec, price: Price, units: Decimal) -> Decimal:
+    """Price of a fill: a limit's is never worse than its level, a guaranteed stop's is exactly its level."""
     at = price.side(units)
     if spec.type == "GUARANTEED_STOP_LOSS" and spec.price is not None:
         return spec.price
@@ -192,15 +203,15 @@ def fill_price(spec: OrderSpec, price: Price, units: Decimal) -> Decimal:
 
 
 def protection_price(kind: str, raw: Mapping[str, Any], units: Decimal, at: Decimal, instrument: str) -> Decimal:
-    """The price of a take-profit or stop-loss of a trade of `units` that opens `at`."""
+    """Price of a take-profit or stop-loss for a trade of `units` that opens `at`."""
     if raw.get("distance") is None:
         return Decimal(str(raw["price"]))
     away = Decimal(str(raw["distance"])).copy_sign(units)
     return LISTINGS[instrument].round(at + away if kind == "TAKE_PROFIT" else at - away)
 
 
-def full_price(price: Price) -> dict[str, Any]:
-    """`fullPrice` of a fill. `liquidity` is a text here and a number in pricing, as the venue sends it."""
+def _full_price(price: Price) -> dict[str, Any]:
+    # `liquidity` is a text here and a number in pricing, as the venue sends it.
     return {
         "closeoutBid": str(price.bid),
         "closeoutAsk": str(price.ask),
