@@ -16,7 +16,7 @@ from broker.history.backfill import Backfill
 from broker.history.database import Database
 from broker.history.recall import Recall
 from broker.history.source import JournalSource
-from broker.history.writer import Writer
+from broker.history.writer import HistoryWriter
 from broker.orders.conditions import Conditions
 from broker.orders.ownership.lease import MARGIN_SHARE
 from broker.orders.ownership.spread import Spread, share_of
@@ -60,7 +60,7 @@ class Shard:
     desk: Desk
     archive: Archive
     recall: Recall
-    writer: Writer
+    writer: HistoryWriter
     backfill: Backfill
 
     def own_health(self) -> list[Condition]:
@@ -132,7 +132,7 @@ def build_shard(
         desk=desk,
         archive=archive,
         recall=recall,
-        writer=Writer(
+        writer=HistoryWriter(
             config.history,
             database,
             JournalSource(desk, orders.directory / account),

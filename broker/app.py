@@ -7,11 +7,11 @@ import gc
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from time import monotonic
 
 from broker.account_wiring import Shard, opened, run_desks
-from broker.api.forwarding.address import address_of
+from broker.api.http.server import advertised_address
 from broker.config import Config
 from broker.events.events import Lifecycle
 from broker.orders.conditions import Conditions
@@ -42,7 +42,7 @@ async def serve(config: Config, stop: asyncio.Event) -> int:
 async def _serve(config: Config, stop: asyncio.Event) -> None:
     listening = listen(config.api.host, config.api.port)
     try:
-        parts = build(config, address_of(listening, config.api.address))
+        parts = build(config, advertised_address(listening, config.api.address))
     except OSError as error:
         listening.close()
         place = config.telemetry.spool_directory
@@ -107,7 +107,7 @@ async def _flush(shard: Shard, deadline_s: float) -> None:
 async def _with_orders(parts: Parts, listening: socket.socket, stop: asyncio.Event) -> None:
     """The API answers until the last order is settled: 503 to new ones, the truth about the others."""
     done = asyncio.Event()
-    async with parts.surface.peer or nullcontext(), parts.surface.in_flight, asyncio.TaskGroup() as tasks:
+    async with parts.api.peer, parts.api.in_flight, asyncio.TaskGroup() as tasks:
         server = tasks.create_task(parts.server.serve(sockets=[listening]))
         tasks.create_task(_announce(parts, stop))
         _LOG.info("listening", extra={"api": name_of(listening), "tls": parts.config.api.tls})
@@ -116,14 +116,14 @@ async def _with_orders(parts: Parts, listening: socket.socket, stop: asyncio.Eve
         _begin_drain(parts)
         done.set()
         await desks
-        await parts.surface.in_flight.wait_idle(parts.config.orders.drain_s)
+        await parts.api.in_flight.wait_idle(parts.config.orders.drain_s)
         parts.server.should_exit = True
         await server
 
 
 def _begin_drain(parts: Parts) -> None:
     _LOG.info("draining")
-    parts.surface.drain.set()
+    parts.api.drain.set()
     _say_serving(parts.conditions, reason="Draining")
     parts.emitter.emit(Lifecycle(phase="draining", detail=None))
 
@@ -140,8 +140,7 @@ async def _announce(parts: Parts, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         await asyncio.sleep(READY_LOOK_S)
-    for surface in parts.surfaces:
-        surface.ready.set()
+    parts.api.ready.set()
     gc.collect()
     gc.freeze()  # what is here now lives as long as the process: the collector need not look at it again
     parts.emitter.emit(Lifecycle(phase="ready", detail=None))

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from broker.account_wiring import Access, EveryAccount, Shard, build_shard, spread_of, utc_now
-from broker.api.application import VERSION, build_application
-from broker.api.context import Surface
+from broker.api.application import build_application
+from broker.api.context import AccountApi, ApiContext
 from broker.api.forwarding.peer import Peer
 from broker.api.http.server import ApiServer, build_server
-from broker.api.http.tls import new_context
-from broker.api.in_flight import InFlight
-from broker.api.process_metrics import Carriage, ProcessMetrics, metrics_route
+from broker.api.http.tls import new_server_context
+from broker.api.process_metrics import ProcessMetrics, ReportedEmitter, metrics_route
 from broker.config import Config
 from broker.credentials.watcher import Credentials
 from broker.events.catalogue import CATALOGUE
 from broker.history.database import Database
 from broker.orders.conditions import Conditions
 from broker.orders.model.ids import order_id
+from pod_runtime.version import VERSION
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
@@ -40,14 +40,8 @@ class Parts:
     database: Database
     credentials: Credentials
     shards: Sequence[Shard]
-    surfaces: Sequence[Surface]
-    """Of the shards, in their order; callers, quotas, what is in flight and the end are common to them."""
+    api: ApiContext
     server: ApiServer
-
-    @property
-    def surface(self) -> Surface:
-        """The first account's, for what is common."""
-        return self.surfaces[0]
 
     def health(self) -> Sequence[Condition]:
         """Every condition of the process."""
@@ -68,12 +62,6 @@ def health(own: Conditions, shards: Sequence[Shard]) -> list[Condition]:
     return list(found.values())
 
 
-def carriages(emitter: Emitter, stream: TelemetryStream, shards: Sequence[Shard]) -> list[Carriage]:
-    """How each emitter of the process stands: its own, and those of accounts that have theirs."""
-    own = [(shard.emitter, shard.stream) for shard in shards if shard.stream is not None]
-    return [Carriage(ledger=item.ledger(), connected=way.connected) for item, way in ((emitter, stream), *own)]
-
-
 def build(config: Config, address: str = "") -> Parts:
     """The parts; nothing runs yet, but the telemetry spools are open. `close` them.
 
@@ -87,7 +75,7 @@ def build(config: Config, address: str = "") -> Parts:
     conditions = Conditions(utc_now)
     shards: list[Shard] = []
     stream = TelemetryStream(emitter, config.telemetry, lambda: health(conditions, shards))
-    tls = new_context() if config.api.tls == "required" else None
+    tls = new_server_context() if config.api.tls == "required" else None
     database = Database(config.history)
     credentials = _credentials(
         config, shards, database, tls=tls, conditions=conditions, emitter=emitter, stream=stream
@@ -102,9 +90,11 @@ def build(config: Config, address: str = "") -> Parts:
                 config, account, access=access, database=database, beside=beside, spread=spread, common=common
             )
         )
-    surfaces = _surfaces(config, shards, credentials, conditions=conditions, emitter=emitter)
-    application = build_application(*surfaces)
-    application.include_router(metrics_route(ProcessMetrics(VERSION, lambda: carriages(emitter, stream, shards))))
+    api = _api(config, shards, credentials, conditions=conditions, emitter=emitter)
+    application = build_application(api)
+    own = [ReportedEmitter(shard.emitter, shard.stream) for shard in shards if shard.stream is not None]
+    metrics = ProcessMetrics(VERSION, [ReportedEmitter(emitter, stream), *own])
+    application.include_router(metrics_route(metrics))
     return Parts(
         config=config,
         conditions=conditions,
@@ -113,40 +103,33 @@ def build(config: Config, address: str = "") -> Parts:
         database=database,
         credentials=credentials,
         shards=shards,
-        surfaces=surfaces,
+        api=api,
         server=build_server(application, config.api, tls),
     )
 
 
-def _surfaces(
-    config: Config,
-    shards: Sequence[Shard],
-    credentials: Credentials,
-    *,
-    conditions: Conditions,
-    emitter: Emitter,
-) -> list[Surface]:
-    def told(shard: Shard) -> list[Condition]:
+def _api(
+    config: Config, shards: Sequence[Shard], credentials: Credentials, *, conditions: Conditions, emitter: Emitter
+) -> ApiContext:
+    def health_of(shard: Shard) -> list[Condition]:
         return [*conditions.all(), *shard.own_health()] if shard.name else health(conditions, [shard])
 
-    first, *others = shards
-    surface = Surface(
+    accounts = {
+        shard.account: AccountApi(
+            id=shard.account, orders=shard.desk, archive=shard.archive, conditions=partial(health_of, shard)
+        )
+        for shard in shards
+    }
+    return ApiContext(
         settings=config.api,
-        history_rows=config.history.export_rows,
-        account=first.account,
-        desk=first.desk,
-        archive=first.archive,
-        keys=credentials.api_keys,
-        in_flight=InFlight(),
+        accounts=accounts,
+        keys=credentials,
+        peer=Peer(config.api, credentials),
+        forwards_writes=config.orders.standby == "forward",
+        export_rows=config.history.export_rows,
         emit=emitter.emit,
-        new_id=new_id,
-        conditions=lambda: told(first),
-        peer=Peer(config.api, credentials.certificate),
-        forwards=config.orders.standby == "forward",
+        new_client_order_id=new_client_order_id,
     )
-    return [surface] + [
-        surface.sibling(item.account, item.desk, item.archive, partial(told, item)) for item in others
-    ]
 
 
 def _credentials(
@@ -174,6 +157,6 @@ def _credentials(
     )
 
 
-def new_id() -> str:
+def new_client_order_id() -> str:
     """A client order id for a caller that gives none."""
     return "auto-" + order_id(int(utc_now().timestamp() * 1000), secrets.randbits(80))

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker.api.auth.keys import ApiKeys
-from broker.api.http.tls import load
+from broker.api.http.tls import CertificatePair, load_certificate
 from broker.config import CredentialSettings
-from broker.credentials.generation import CertificatePair, Generation, GenerationError, current, read_generation
+from broker.credentials.generation import Generation, GenerationError, current, read_generation
 from broker.credentials.volume import looks_at
 from broker.events.events import CredentialReload, CredentialSample
 from broker.history.database import Database, DatabaseUnavailableError, LoginRefusedError
@@ -245,7 +245,7 @@ class Credentials:
             await self._database.adopt(proof.engine)
         if self._tls is not None and generation.certificate is not None:
             pair = generation.certificate
-            load(self._tls, pair.certificate, pair.key, pair.authority if self._asks_peers else None)
+            load_certificate(self._tls, pair.certificate, pair.key, pair.authority if self._asks_peers else None)
         self._note_ages(generation)
         self._held, self._is_proved = generation, proof.doubt is None
 

@@ -1,4 +1,4 @@
-"""API keys: who may ask for what. Only hashes of keys are known here."""
+"""API keys, their holders and scopes. The broker knows only hashes of keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hmac
 import json
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 SCOPES = frozenset({"read", "trade", "admin"})
 MAX_KEY_BYTES = 1024
@@ -14,7 +14,7 @@ _HASH_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ApiClient:
     """The holder of an API key."""
 
     id: str
@@ -25,12 +25,13 @@ class Client:
 class ApiKeys:
     """The keys of one generation: SHA-256 of the key, as 64 hexadecimal digits, to its holder."""
 
-    clients: tuple[tuple[str, Client], ...] = ()
+    clients: tuple[tuple[str, ApiClient], ...] = ()
 
-    def find(self, key: str) -> Client | None:
-        """The holder of `key`. The time it takes says nothing about how near a wrong key is."""
+    def find(self, key: str) -> ApiClient | None:
+        """The holder of `key`."""
         if len(key) > MAX_KEY_BYTES:
             return None
+        # Comparing all digests in constant time: the answer's delay tells nothing about how near a wrong key came.
         presented = sha256(key.encode(errors="surrogatepass")).hexdigest()
         found = None
         for digest, client in self.clients:
@@ -39,26 +40,29 @@ class ApiKeys:
         return found
 
 
+class ApiKeySource(Protocol):
+    """The keys in use now; see `broker.credentials.watcher`."""
+
+    def api_keys(self) -> ApiKeys | None:
+        """None before the first generation of secrets."""
+
+
 def parse_api_keys(text: str) -> ApiKeys:
-    """Reads `{"keys": [{"id", "sha256", "scopes"}]}`.
+    """Parse `{"keys": [{"id", "sha256", "scopes"}]}`.
 
     Raises:
         ValueError: names the entry and the field that is wrong, never its value.
     """
     keys = _member(json.loads(text), "keys", list)
-    found = tuple(_entry(raw, f"keys[{index}]") for index, raw in enumerate(keys))
-    ids = [client.id for _, client in found]
-    if twice := sorted({name for name in ids if ids.count(name) > 1 and _scopes_differ(found, name)}):
+    found = tuple(_parse_entry(raw, f"keys[{index}]") for index, raw in enumerate(keys))
+    # Two keys of one holder are a rotation with overlap; two sets of scopes are a mistake.
+    ids = [client.id for client in {client for _, client in found}]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise ValueError(f"the id {twice[0]!r} has entries with different scopes")
     return ApiKeys(found)
 
 
-def _scopes_differ(found: tuple[tuple[str, Client], ...], name: str) -> bool:
-    """Two keys of one holder are a rotation with overlap; two sets of scopes are a mistake."""
-    return len({client.scopes for _, client in found if client.id == name}) > 1
-
-
-def _entry(raw: Any, where: str) -> tuple[str, Client]:
+def _parse_entry(raw: Any, where: str) -> tuple[str, ApiClient]:
     name = _member(raw, "id", str, where)
     digest = _member(raw, "sha256", str, where).lower()
     if len(digest) != _HASH_CHARACTERS or not all(letter in "0123456789abcdef" for letter in digest):
@@ -68,7 +72,7 @@ def _entry(raw: Any, where: str) -> tuple[str, Client]:
         raise ValueError(f"{where}.scopes has {len(unknown)} unknown; known are {', '.join(sorted(SCOPES))}")
     if not name or len(name) > 64:  # noqa: PLR2004 - goes into labels and log records
         raise ValueError(f"{where}.id must be 1 to 64 characters")
-    return digest, Client(name, scopes)
+    return digest, ApiClient(name, scopes)
 
 
 def _member(raw: Any, name: str, kind: type[Any], where: str = "") -> Any:

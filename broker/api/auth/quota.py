@@ -1,4 +1,4 @@
-"""How often one API key may ask."""
+"""Request quota of API keys: a GCRA bucket for each."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ from collections import OrderedDict
 
 from broker.venue.rest.rate_limit import Bucket
 
-MAX_CALLERS = 10_000
+MAX_CLIENTS = 10_000
 
 
 class Quota:
-    """One GCRA bucket a caller; the caller that was idle longest is forgotten beyond 10,000."""
+    """One bucket for each client, that is for each id of API keys."""
 
-    def __init__(self, rate: float, burst: float) -> None:
-        self._fresh = Bucket(rate, burst)
+    def __init__(self, requests_per_s: float, burst: float) -> None:
+        self._fresh = Bucket(requests_per_s, burst)
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
-    def wait_s(self, caller: str, now_s: float) -> float:
-        """Takes one request of `caller`; 0 where it may pass, else the seconds until the next may."""
-        bucket = self._buckets.get(caller, self._fresh)
+    def wait_s(self, client: str, now_s: float) -> float:
+        """Count one request of `client`; 0 if it may pass, else the seconds until the next may."""
+        bucket = self._buckets.get(client, self._fresh)
         if (wait_s := bucket.wait_s(now_s)) > 0:
             return wait_s
-        self._buckets[caller] = bucket.taken(now_s)
-        self._buckets.move_to_end(caller)
-        if len(self._buckets) > MAX_CALLERS:
+        self._buckets[client] = bucket.taken(now_s)
+        self._buckets.move_to_end(client)
+        # A bound on memory only: the client that was idle longest has long had its whole burst back.
+        if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
         return 0.0
 
-    def give_back(self, caller: str) -> None:
-        """One that was taken is counted elsewhere."""
-        if (bucket := self._buckets.get(caller)) is not None:
-            self._buckets[caller] = bucket.given_back()
+    def give_back(self, client: str) -> None:
+        """Undo one count: another broker counts the request."""
+        if (bucket := self._buckets.get(client)) is not None:
+            self._buckets[client] = bucket.given_back()

@@ -17,11 +17,11 @@ from pydantic import BaseModel
 
 from broker.api.schemas.history import PastFill, PastOrder, PastTransaction
 from broker.api.schemas.responses import plain, rfc3339
-from broker.history.archive import Kind
+from broker.history.archive import HistoryTable
 
-Form = Literal["json", "csv", "parquet"]
+Format = Literal["json", "csv", "parquet"]
 Block = list[dict[str, Any]]
-MEDIA_TYPES: Mapping[Form, str] = {
+MEDIA_TYPES: Mapping[Format, str] = {
     "json": "application/json",
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",
@@ -29,61 +29,63 @@ MEDIA_TYPES: Mapping[Form, str] = {
 _ROWS: dict[str, type[BaseModel]] = {"orders": PastOrder, "fills": PastFill, "transactions": PastTransaction}
 
 
-def wanted_form(asked: Form | None, accept: str | None) -> Form:
-    """What the caller asked for: the query first, then the first type of `Accept` that we have, else JSON."""
+def wanted_format(asked: Format | None, accept: str | None) -> Format:
+    """The format that the caller asks for: in the query, else the first known type of `Accept`, else JSON."""
     if asked is not None:
         return asked
     types = [item.partition(";")[0].strip().lower() for item in (accept or "").split(",")]
-    return next((form for name in types for form, media in MEDIA_TYPES.items() if name == media), "json")
+    return next((known for name in types for known, media in MEDIA_TYPES.items() if name == media), "json")
 
 
-def columns_of(kind: Kind) -> dict[str, str]:
+def columns_of(table: HistoryTable) -> dict[str, str]:
     """The names that callers see, in their order, each with its column; `transaction` is a whole document."""
-    return {name: "document" if name == "transaction" else name for name in _ROWS[kind.table.name].model_fields}
+    return {name: "document" if name == "transaction" else name for name in _ROWS[table.name].model_fields}
 
 
-async def export(kind: Kind, form: Form, blocks: AsyncIterator[Block]) -> StreamingResponse:
-    """All rows as a file. The first block is awaited: where the database fails at once, the answer says so."""
+async def export(table: HistoryTable, format_: Format, blocks: AsyncIterator[Block]) -> StreamingResponse:
+    """All rows as a file."""
+    # Awaited before the status is sent: if the database fails at once, the answer says so.
     first: Block = await anext(blocks, [])
-    if form == "csv":
-        parts: AsyncIterator[str | bytes] = _csv(kind, first, blocks)
+    if format_ == "csv":
+        parts: AsyncIterator[str | bytes] = _csv(table, first, blocks)
     else:
-        # 9 MB and a library of Rust that a broker whose history nobody takes as Parquet need not load
+        # Loaded here: 9 MB and a library in Rust, which a broker without Parquet exports need not hold.
         encoder = importlib.import_module("broker.api.schemas.parquet")
-        parts = encoder.parquet(kind.table, columns_of(kind), first, blocks)
-    headers = {"Content-Disposition": f'attachment; filename="{kind.table.name}.{form}"'}
-    return StreamingResponse(parts, media_type=MEDIA_TYPES[form], headers=headers)
+        parts = encoder.parquet(table.table, columns_of(table), first, blocks)
+    headers = {"Content-Disposition": f'attachment; filename="{table.name}.{format_}"'}
+    return StreamingResponse(parts, media_type=MEDIA_TYPES[format_], headers=headers)
 
 
-async def _csv(kind: Kind, first: Block, rest: AsyncIterator[Block]) -> AsyncIterator[str]:
-    yield _lines([columns_of(kind)])
-    yield await asyncio.to_thread(_block, kind, first)
+async def _csv(table: HistoryTable, first: Block, rest: AsyncIterator[Block]) -> AsyncIterator[str]:
+    yield _csv_lines([columns_of(table)])
+    # In a thread: formatting a block on the event loop would hold up orders.
+    yield await asyncio.to_thread(_csv_block, table, first)
     async for block in rest:
-        yield await asyncio.to_thread(_block, kind, block)
+        yield await asyncio.to_thread(_csv_block, table, block)
 
 
-def _block(kind: Kind, block: Block) -> str:
-    return _lines(view(kind, row).values() for row in block)
+def _csv_block(table: HistoryTable, block: Block) -> str:
+    return _csv_lines(row_view(table, row).values() for row in block)
 
 
-def _lines(rows: Iterable[Iterable[Any]]) -> str:
+def _csv_lines(rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(text).writerows([_csv_cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe (OWASP, CSV injection)."""
+def _csv_cell(value: Any) -> Any:
     if isinstance(value, dict):
         return json.dumps(value, separators=(",", ":"))
+    # A spreadsheet would run it as a formula; with an apostrophe it is a text (OWASP, CSV injection).
     if isinstance(value, str) and value[:1] in {"=", "+", "@", "\t", "\r"}:
         return "'" + value
     return value
 
 
-def view(kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
+def row_view(table: HistoryTable, row: dict[str, Any]) -> dict[str, Any]:
     """A row as callers see it in JSON and CSV."""
-    return {name: _plain(row[own], is_document=own == "document") for name, own in columns_of(kind).items()}
+    return {name: _plain(row[column], is_document=column == "document") for name, column in columns_of(table).items()}
 
 
 def _plain(value: Any, *, is_document: bool) -> Any:

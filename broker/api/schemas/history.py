@@ -1,4 +1,4 @@
-"""What callers get from the history: rows, and pages of them. The order of the fields is that of the columns."""
+"""Rows of the history as callers see them, and pages of rows. Files have the columns in the order of the fields."""
 
 from __future__ import annotations
 

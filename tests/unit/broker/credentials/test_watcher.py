@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.api.http.tls import new_context
+from broker.api.http.tls import new_server_context
 from broker.config import CredentialSettings
 from broker.credentials.watcher import Credentials
 from broker.history.database import Database
@@ -55,7 +55,7 @@ class Bench:
         self.stream = FakeStream()
         self.conditions = Conditions(lambda: NOW)
         self.events: list[Any] = []
-        self.tls = new_context() if needs_tls else None
+        self.tls = new_server_context() if needs_tls else None
         self.credentials = Credentials(
             CredentialSettings(directory=directory, retry_s=5.0, poll_s=0.05),
             accounts=("101-004-1234567-001",),

@@ -50,7 +50,7 @@ def make_transaction(number: int) -> dict[str, Any]:
 
 
 class ChangeList:
-    """A `Source`."""
+    """A `ChangeSource`."""
 
     def __init__(self, name: str = "journal-1") -> None:
         self.name = name

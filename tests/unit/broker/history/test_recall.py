@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
 from broker.history.database import DatabaseUnavailableError
-from broker.history.recall import Bloom, Named, Recall
+from broker.history.recall import BloomFilter, OrderName, Recall
 from broker.orders.errors import NotReadyError
 from tests.unit.broker.history.changes import START, make_order
 from tests.unit.broker.history.conftest import Bench
@@ -44,7 +44,7 @@ class History:
             raise DatabaseUnavailableError("away")
         return self.orders.get(client_order_id) if client == "flow" else None
 
-    async def names(self, since: datetime | None) -> AsyncIterator[list[Named]]:
+    async def names(self, since: datetime | None) -> AsyncIterator[list[OrderName]]:
         if self.is_away:
             raise DatabaseUnavailableError("away")
         yield [(NOW, "flow", name) for name in self.orders]
@@ -59,14 +59,14 @@ async def whole(history: History) -> Recall:
 
 @given(st.lists(st.text(max_size=20), max_size=50))
 def test_the_filter_forgets_nothing(texts: list[str]) -> None:
-    bloom = Bloom(BITS)
+    bloom = BloomFilter(BITS)
     for text in texts:
         bloom.add(text)
     assert all(text in bloom for text in texts)
 
 
 def test_the_filter_seldom_takes_a_new_text_for_a_known_one() -> None:
-    bloom = Bloom(BITS)
+    bloom = BloomFilter(BITS)
     for number in range(6000):
         bloom.add(f"known-{number}")
     assert sum(f"new-{number}" in bloom for number in range(10_000)) < 150
