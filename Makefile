@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 ORDERS_PER_S ?= 5
 FOR ?=
 # Most tests of real servers wait: two files at a time halve the time, and each file keeps its servers to itself.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --cov --cov-report=term
 
 .PHONY: help
 help: ## list the commands
@@ -111,7 +111,6 @@ docs: $(VENV)/test.done ## build the documentation site into build/site, links c
 check: check-docs
 check-docs: docs
 	@$(BIN)/python -m tools.reference --check
-	@$(BIN)/python -m tools.reference.events --check
 	@$(BIN)/codespell
 
 .PHONY: scan

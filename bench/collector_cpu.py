@@ -127,7 +127,7 @@ async def collector_cpu_us(requests: Sequence[bytes], batches: int, *, persisten
 async def feed(address: str, requests: Sequence[bytes], batches: int) -> None:
     """Sends the requests over and over, a few at a time."""
     async with aio.insecure_channel(address) as channel:
-        export = channel.unary_unary(EXPORT)
+        export: Any = channel.unary_unary(EXPORT)
         numbers = iter(range(batches))
 
         async def some() -> None:

@@ -150,7 +150,7 @@ def _cpu_us(emit: Callable[[OrderTransition], None], events: list[OrderTransitio
 def emit_cost() -> dict[str, Any]:
     """CPU of the calling thread for one event, median of alternating rounds."""
     events = [event(number) for number in range(EVENTS)]
-    sdk = Sdk(InMemoryMetricReader(), _Nowhere())
+    sdk = Sdk(InMemoryMetricReader(), _Nowhere())  # type: ignore[no-untyped-call] # the SDK leaves its exporter's constructor untyped
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as place:
         emitter = Emitter(TelemetrySettings(spool_directory=Path(place)), catalogue=CATALOGUE)
@@ -212,7 +212,8 @@ async def _at_rate(emit: Callable[[OrderTransition], None], events: list[OrderTr
 async def _paced(emitter: Emitter, seconds: float) -> list[int]:
     """Emits 5,000 events a second; how long each `emit` took, in nanoseconds."""
     loop = asyncio.get_running_loop()
-    started, took = loop.time(), []
+    started = loop.time()
+    took: list[int] = []
     while (elapsed := loop.time() - started) < seconds:
         while len(took) < elapsed * STALL_RATE:
             item = event(len(took) % 10_000)
@@ -285,7 +286,7 @@ class _Anything(grpc.GenericRpcHandler):
 
 def _sink() -> None:
     """An OTLP endpoint that takes everything and reads nothing."""
-    server = grpc.server(ThreadPoolExecutor(2), handlers=(_Anything(),))
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[_Anything()])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(json.dumps({"event": "listening", "endpoint": f"127.0.0.1:{port}"}), flush=True)

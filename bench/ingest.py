@@ -105,7 +105,7 @@ async def sink(kept: list[bytes] | None = None, taken: list[int] | None = None) 
         return answer
 
     server = aio.server(options=[("grpc.max_receive_message_length", 8 << 20)])
-    handlers = {"Export": grpc.unary_unary_rpc_method_handler(take)}
+    handlers: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(take)}
     name = "opentelemetry.proto.collector.logs.v1.LogsService"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -168,7 +168,7 @@ async def load(socket: Path, batches: int, *, log: bool) -> None:
     """Sends the batches as fast as the window lets it, until all are acknowledged."""
     bodies = [pb.Batch(count=BATCH_EVENTS, groups=[group(number)]).SerializeToString() for number in range(8)]
     async with aio.insecure_channel(f"unix:{socket}") as channel:
-        call = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
+        call: Any = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
         hello = pb.Hello(protocol_version=1, producer_id="bench", session_id="s", first_sequence=1)
         await call.write(pb.PublishRequest(hello=hello).SerializeToString())
         window = pb.PublishResponse.FromString(await call.read()).welcome.window_bytes

@@ -16,7 +16,7 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -87,7 +87,7 @@ def note(event: tuple[Any, ...]) -> None:
         times.append(event[1])
 
 
-async def paced(count: int, act: Callable[[int], Awaitable[None]]) -> float:
+async def paced(count: int, act: Callable[[int], Coroutine[Any, Any, None]]) -> float:
     """Starts `count` acts at the rate, whatever each takes; CPU seconds of this process for each."""
     started, cpu_s = perf_counter(), process_time()
     async with asyncio.TaskGroup() as group:

@@ -80,7 +80,7 @@ async def load(socket: Path, process: psutil.Process) -> int:
     bodies = [pb.Batch(count=BATCH_EVENTS, groups=[group(number)]).SerializeToString() for number in range(8)]
     most = 0
     async with aio.insecure_channel(f"unix:{socket}") as channel:
-        call = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
+        call: Any = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
         hello = pb.Hello(protocol_version=1, producer_id="bench", session_id="s", first_sequence=1)
         await call.write(pb.PublishRequest(hello=hello).SerializeToString())
         await call.read()

@@ -80,8 +80,8 @@ class OtlpReceiver:
         """Listens: at first on a free port, later on the same."""
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(options=options)
-        logs_grpc.add_LogsServiceServicer_to_server(_Logs(self), self._server)
-        metrics_grpc.add_MetricsServiceServicer_to_server(_Metrics(self), self._server)
+        logs_grpc.add_LogsServiceServicer_to_server(_Logs(self), self._server)  # type: ignore[no-untyped-call] # generated without types
+        metrics_grpc.add_MetricsServiceServicer_to_server(_Metrics(self), self._server)  # type: ignore[no-untyped-call] # generated without types
         address = f"127.0.0.1:{self.port}"
         if self.credentials is None:
             self.port = self._server.add_insecure_port(address)

@@ -1,4 +1,4 @@
-"""`python -m tools.figures`: puts the rows of bench/results.json into the README, each with its command."""
+"""`python -m tools.figures`: puts the rows of bench/results.json into docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def placed(text: str, made: str) -> str:
 
 
 def main() -> int:
-    """Writes the README; 66 where nothing has been measured."""
-    results, page = ROOT / "bench" / "results.json", ROOT / "README.md"
+    """Writes the page; 66 where nothing has been measured."""
+    results, page = ROOT / "bench" / "results.json", ROOT / "docs" / "benchmarks.md"
     if not results.is_file():
         sys.stderr.write("bench/results.json is not there: run make bench\n")
         return 66

@@ -44,7 +44,7 @@ def built(name: str) -> str:
         return image
     environ = {**os.environ, "CONTAINER_TOOL": tool, "TAG": tag}
     done = subprocess.run(
-        [ROOT / "scripts" / "images.sh", name], check=False, capture_output=True, text=True, env=environ
+        [ROOT / "tools" / "images.sh", name], check=False, capture_output=True, text=True, env=environ
     )
     assert done.returncode == 0, done.stderr
     _remove_former(tool, name, tag)

@@ -77,4 +77,5 @@ def _in_block(block: Manifest, address: str) -> bool:
 
 def _matches(selector: Manifest, labels: dict[str, str]) -> bool:
     assert set(selector) <= {"matchLabels"}, f"a selector that this function does not know: {selector}"
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: dict[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()

@@ -231,5 +231,5 @@ def _deploy(cluster: Cluster) -> subprocess.CompletedProcess[str]:
     kubectl = ROOT / ".venv" / "bin" / "kubectl"
     environ = {"PATH": "/usr/bin:/bin", "KUBECTL": str(kubectl), "KUBECONFIG": str(cluster.kubeconfig)}
     environ |= {"HOME": str(cluster.place), "CONFIRM": "yes", **IMAGES}
-    command = [ROOT / "scripts" / "deploy.sh", "production"]
+    command = [str(ROOT / "tools" / "deploy.sh"), "production"]
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environ)

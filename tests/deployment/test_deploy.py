@@ -48,7 +48,7 @@ def deploy(
     kubectl.chmod(0o755)
     calls.touch()
     done = subprocess.run(
-        [ROOT / "scripts" / "deploy.sh", overlay],
+        [ROOT / "tools" / "deploy.sh", overlay],
         check=False,
         capture_output=True,
         text=True,

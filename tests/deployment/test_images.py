@@ -131,5 +131,5 @@ def test_as_process_1_it_ends_with_0_on_sigterm() -> None:
 
 def test_a_release_does_not_build_on_a_tag() -> None:
     environ = {**os.environ, "RELEASE": "1", "PYTHON_BASE": "docker.io/library/python:3.11-slim-bookworm"}
-    done = subprocess.run([ROOT / "scripts" / "images.sh"], check=False, capture_output=True, text=True, env=environ)
+    done = subprocess.run([ROOT / "tools" / "images.sh"], check=False, capture_output=True, text=True, env=environ)
     assert (done.returncode, "by digest" in done.stderr) == (64, True)

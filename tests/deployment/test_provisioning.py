@@ -20,7 +20,7 @@ APPLY_LIMIT = 262_144
 @cache
 def rendered(part: str) -> tuple[dict[str, Any], ...]:
     kubectl = ROOT / ".venv" / "bin" / "kubectl"
-    command = [kubectl, "kustomize", ROOT / "k8s" / part]
+    command = [str(kubectl), "kustomize", str(ROOT / "k8s" / part)]
     out = subprocess.run(command, check=True, capture_output=True, text=True)
     return tuple(yaml.safe_load_all(out.stdout))
 

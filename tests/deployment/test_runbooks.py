@@ -26,7 +26,7 @@ PAGES = sorted(path for path in RUNBOOKS.glob("*.md") if path.name != "README.md
 
 def queries(path: Path) -> list[str]:
     (block,) = re.findall(r"```promql\n(.*?)```", path.read_text(), re.DOTALL)
-    return block.strip().splitlines()
+    return str(block).strip().splitlines()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))

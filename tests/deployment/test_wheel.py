@@ -16,7 +16,7 @@ from pod_runtime.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
-GENERAL = {"runtime", "telemetry", "tools", "devstack", "tests", "bench", "scripts"}
+GENERAL = {"runtime", "telemetry", "tools", "devstack", "tests", "bench"}
 """Import names that another distribution may well have."""
 LISTED = "import json, importlib.metadata as m; print(json.dumps([d.name for d in m.distributions()]))"
 
@@ -58,6 +58,12 @@ def test_import_names_are_no_general_words(wheel: Path) -> None:
         tops = {name.partition("/")[0] for name in archive.namelist() if ".dist-info" not in name}
     assert tops == {"broker", "pod_runtime", "producer", "sidecar", "telemetry_contract"}
     assert not tops & GENERAL
+
+
+def test_the_version_stands_in_one_place(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        assert f"\nVersion: {VERSION}\n" in archive.read(metadata).decode()
 
 
 def test_types_are_told_to_those_who_import(wheel: Path) -> None:

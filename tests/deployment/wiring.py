@@ -86,7 +86,8 @@ def _monitor_faults(
 
 
 def _is_labelled(manifest: Manifest, wanted: ItemsView[str, str]) -> bool:
-    return wanted <= manifest["metadata"].get("labels", {}).items()
+    found: dict[str, str] = manifest["metadata"].get("labels", {})
+    return wanted <= found.items()
 
 
 def _scheme_faults(monitor: Manifest, services: list[Manifest]) -> Iterator[str]:

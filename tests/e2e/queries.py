@@ -85,7 +85,7 @@ def nodes(text: str) -> Iterator[Any]:
 def selections(text: str) -> set[Selection]:
     """What an expression selects."""
     return {
-        Selection(node.name, str(node.matchers).replace("{}", ""))
+        Selection(node.name or "", str(node.matchers).replace("{}", ""))
         for node in nodes(text)
         if isinstance(node, promql_parser.VectorSelector)
     }

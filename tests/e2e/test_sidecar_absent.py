@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(120 + ABSE
 
 async def trade(client: Client, word: str, seconds: float) -> list[str]:
     """The statuses of orders sent one after the other."""
-    statuses, took = [], []
+    statuses: list[str] = []
+    took: list[float] = []
     end = time.monotonic() + seconds
     while (began := time.monotonic()) < end:
         order = await client.order(f"{word}-{len(statuses)}")

@@ -14,7 +14,7 @@ import yaml
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 from tests.integration.telemetry.servers import Engine, collector, collector_binary, engine, fetch
 
@@ -35,11 +35,16 @@ CHARTS = [
     for panel in json.loads(item["attributes"]["panelsJSON"])
     if panel["type"] == "lens"
 ]
-INFO, WARNING, ERROR, FATAL = 9, 13, 17, 21
+INFO, WARNING, ERROR, FATAL = (
+    SeverityNumber.SEVERITY_NUMBER_INFO,
+    SeverityNumber.SEVERITY_NUMBER_WARN,
+    SeverityNumber.SEVERITY_NUMBER_ERROR,
+    SeverityNumber.SEVERITY_NUMBER_FATAL,
+)
 
 
-def record(event: str, severity: int, **attributes: str) -> LogRecord:
-    found = LogRecord(event_name=event, severity_number=severity, time_unix_nano=time.time_ns())  # type: ignore[arg-type] # a number is a member
+def record(event: str, severity: SeverityNumber.ValueType, **attributes: str) -> LogRecord:
+    found = LogRecord(event_name=event, severity_number=severity, time_unix_nano=time.time_ns())
     found.attributes.extend(
         KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in attributes.items()
     )
@@ -167,7 +172,7 @@ def send(endpoint: str, namespace: str, records: list[LogRecord]) -> None:
         resource.resource.attributes.append(KeyValue(key=key, value=AnyValue(string_value=value)))
     resource.scope_logs.add().log_records.extend(records)
     with grpc.insecure_channel(endpoint.removeprefix("http://")) as channel:
-        LogsServiceStub(channel).Export(request)
+        LogsServiceStub(channel).Export(request)  # type: ignore[no-untyped-call] # generated without types
 
 
 def ask(search: Engine, index: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,18 @@ import yaml
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 from tests.integration.monitoring.prometheus import POD, Prometheus, running_prometheus
 from tests.integration.telemetry.servers import Collector, collector
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 GOOD = [
-    LogRecord(body=AnyValue(string_value="An order reached a status"), severity_number=9, event_name="broker.order"),
+    LogRecord(
+        body=AnyValue(string_value="An order reached a status"),
+        severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,
+        event_name="broker.order",
+    ),
     LogRecord(
         body=AnyValue(
             string_value='{"severity":"INFO","event":"secrets.publish","logger":"sidecar.secrets.audit","outcome":"ok"}'
@@ -29,7 +33,9 @@ GOOD = [
 BAD = {
     "SecretInLogs": LogRecord(body=AnyValue(string_value="sent Authorization: Bearer abcdefgh12345678")),
     "LogFatal": LogRecord(body=AnyValue(string_value='{"severity":"CRITICAL","event":"process.failed"}')),
-    "LogErrorsHigh": LogRecord(body=AnyValue(string_value="It failed"), severity_number=17),
+    "LogErrorsHigh": LogRecord(
+        body=AnyValue(string_value="It failed"), severity_number=SeverityNumber.SEVERITY_NUMBER_ERROR
+    ),
     "AuditFailures": LogRecord(
         body=AnyValue(
             string_value='{"severity":"WARNING","event":"secrets.token.login","logger":"sidecar.secrets.audit",'
@@ -53,7 +59,7 @@ class Line:
         resource.resource.attributes.append(KeyValue(key="service.name", value=AnyValue(string_value=name)))
         resource.scope_logs.add().log_records.extend(records)
         async with grpc.aio.insecure_channel(self.collector.endpoint.removeprefix("http://")) as channel:
-            await LogsServiceStub(channel).Export(request)
+            await LogsServiceStub(channel).Export(request)  # type: ignore[no-untyped-call] # generated without types
 
     async def firing(self, name: str) -> set[str]:
         found = await self.prometheus.query(f'ALERTS{{alertstate="firing",service_name="{name}"}}')
@@ -71,7 +77,7 @@ async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Line]:
 
 async def test_good_records_raise_nothing(line: Line) -> None:
     await line.send("good", *GOOD * 20)
-    await line.send("canary", LogRecord(severity_number=21))
+    await line.send("canary", LogRecord(severity_number=SeverityNumber.SEVERITY_NUMBER_FATAL))
     await line.prometheus.wait('ALERTS{alertname="LogFatal",alertstate="firing",service_name="canary"}')
     assert await line.firing("good") == set()
 

@@ -50,7 +50,11 @@ def a_month() -> Iterator[str]:
 def _objectives() -> Iterator[str]:
     yield "# TYPE slo:objective:ratio unknown"
     for name, objective in SLOS.items():
-        yield from list(series("slo:objective:ratio", lambda _, o=objective: o, f'slo="{name}"'))[1:]
+
+        def constant(_: int, value: float = objective) -> float:
+            return value
+
+        yield from list(series("slo:objective:ratio", constant, f'slo="{name}"'))[1:]
 
 
 def _weekday(step: int) -> int:

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from pod_runtime.config import ConfigError
-from sidecar import VERSION
 from sidecar.config import Config, read_config
 
 VAULT = {"VAULT_ADDR": "https://vault:8200", "VAULT_CACERT": "/ca.pem"}
@@ -56,8 +54,3 @@ def test_faults_of_variables_and_of_the_file_are_told_together(tmp_path: Path) -
 def test_panels_of_the_console_are_a_setting(tmp_path: Path) -> None:
     text = '[[console.panels]]\ntitle = "Jobs"\ninstrument = "jobs"\nshow = "rate"'
     assert [panel.title for panel in read(text, tmp_path).console.panels] == ["Jobs"]
-
-
-def test_the_version_is_the_projects() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    assert project["version"] == VERSION

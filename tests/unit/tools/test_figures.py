@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tools.figures import figures, placed
 
 
 def test_a_row_names_its_command_and_whether_it_holds() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": "emit_cost", "module": "emit", "ours": 1.4, "baseline": 6.0, "unit": "µs", "goal": 3, "holds": True},
         {"name": "slow", "module": "scrape", "ours": 9, "baseline": None, "unit": "ms", "goal": 5, "holds": False},
         {"name": "orders", "module": "orders", "holds": None, "error": "no output"},
