@@ -14,8 +14,8 @@ from broker.events.catalogue import CATALOGUE
 from broker.history.archive import Archive
 from broker.history.backfill import Backfill
 from broker.history.database import Database
+from broker.history.journal_end import JournalEnd
 from broker.history.recall import Recall
-from broker.history.source import JournalSource
 from broker.history.writer import HistoryWriter
 from broker.orders.conditions import Conditions
 from broker.orders.ownership.lease import MARGIN_SHARE
@@ -135,7 +135,8 @@ def build_shard(
         writer=HistoryWriter(
             config.history,
             database,
-            JournalSource(desk, orders.directory / account),
+            journal=JournalEnd(orders.directory / account),
+            changes=desk,
             account=account,
             conditions=conditions,
             emit=emitter.emit,

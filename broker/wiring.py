@@ -14,7 +14,7 @@ from broker.api.context import AccountApi, ApiContext
 from broker.api.forwarding.peer import Peer
 from broker.api.http.server import ApiServer, build_server
 from broker.api.http.tls import new_server_context
-from broker.api.process_metrics import ProcessMetrics, ReportedEmitter, metrics_route
+from broker.api.process_metrics import ProcessMetrics, metrics_route
 from broker.config import Config
 from broker.credentials.watcher import Credentials
 from broker.events.catalogue import CATALOGUE
@@ -92,9 +92,8 @@ def build(config: Config, address: str = "") -> Parts:
         )
     api = _api(config, shards, credentials, conditions=conditions, emitter=emitter)
     application = build_application(api)
-    own = [ReportedEmitter(shard.emitter, shard.stream) for shard in shards if shard.stream is not None]
-    metrics = ProcessMetrics(VERSION, [ReportedEmitter(emitter, stream), *own])
-    application.include_router(metrics_route(metrics))
+    own = [(shard.emitter, shard.stream) for shard in shards if shard.stream is not None]
+    application.include_router(metrics_route(ProcessMetrics(VERSION, [(emitter, stream), *own])))
     return Parts(
         config=config,
         conditions=conditions,

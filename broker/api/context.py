@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 
-from broker.api.auth.keys import ApiKeySource
-from broker.api.auth.quota import Quota
+from broker.api.auth.keys import ApiKeySource, Quota
 from broker.api.forwarding.peer import Peer
 from broker.api.http.problem import invalid
 from broker.api.in_flight import InFlight

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
@@ -16,38 +14,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from producer.ledger import Ledger
+from producer.emitter import Emitter
+from producer.stream.client import TelemetryStream
 
 ROUTE = "/metrics"
-
-
-class LedgerSource(Protocol):
-    """An emitter; see `producer.emitter`."""
-
-    def ledger(self) -> Ledger:
-        """Counts of its events until now."""
-
-
-class StreamStatus(Protocol):
-    """An emitter's stream to the sidecar; see `producer.stream.client`."""
-
-    @property
-    def connected(self) -> bool:
-        """True while the sidecar has welcomed the stream and it is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedEmitter:
-    """An emitter of the process with its stream."""
-
-    emitter: LedgerSource
-    stream: StreamStatus
 
 
 class ProcessMetrics(Collector):
     """The page. Emitters are added up: each account may have one, and an account's id has no place on this page."""
 
-    def __init__(self, version: str, emitters: Sequence[ReportedEmitter]) -> None:
+    def __init__(self, version: str, emitters: Sequence[tuple[Emitter, TelemetryStream]]) -> None:
         self._version = version
         self._emitters = emitters
         # Not the library's own registry: whatever an import registers there would be on the page.
@@ -58,7 +34,7 @@ class ProcessMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Metric families as of now; the registry calls it at each scrape."""
-        ledgers = [item.emitter.ledger() for item in self._emitters]
+        ledgers = [emitter.ledger() for emitter, _ in self._emitters]
         yield InfoMetricFamily("broker_build", "Version of the broker that runs.", {"version": self._version})
         yield CounterMetricFamily(
             "broker_emitter_events",
@@ -94,7 +70,7 @@ class ProcessMetrics(Collector):
         yield GaugeMetricFamily(
             "broker_emitter_connected_streams",
             "Streams that the sidecar has welcomed and that are open.",
-            sum(item.stream.connected for item in self._emitters),
+            sum(stream.connected for _, stream in self._emitters),
         )
 
     def render(self, accept: str) -> tuple[bytes, str]:

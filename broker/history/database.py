@@ -221,7 +221,7 @@ def _faults(url: str) -> tuple[type[Exception], ...]:
     general = (sa.exc.SQLAlchemyError, OSError, TimeoutError)
     if not url.startswith("postgresql"):
         return general
-    import asyncpg  # type: ignore[import-untyped] # noqa: PLC0415 - no types; 60 ms that SQLite does not need
+    import asyncpg  # noqa: PLC0415 - 60 ms that SQLite does not need
 
     return (*general, asyncpg.PostgresError)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Protocol
 
 from broker.domain import Order
+from broker.history.archive import Archive
 from broker.history.database import DatabaseUnavailableError
 from broker.orders.errors import NotReadyError
 
@@ -25,18 +25,6 @@ DEADLINE_S = 0.5
 SLICE = 100  # ids in about 0.3 ms: orders do not wait behind a long history
 OVERLAP = timedelta(minutes=5)  # longest delay with which a row may come into the database
 _LOG = logging.getLogger(__name__)
-OrderName = tuple[datetime, str, str]
-"""Creation time of an order, its client, its client order id."""
-
-
-class OrderNames(Protocol):
-    """The history, as far as `Recall` needs it; see `broker.history.archive`."""
-
-    async def by_client_id(self, client: str, client_order_id: str) -> Order | None:
-        """The order of a client order id."""
-
-    def names(self, since: datetime | None) -> AsyncIterator[list[OrderName]]:
-        """Names of all orders from a time on, in blocks, the oldest first."""
 
 
 class BloomFilter:
@@ -64,7 +52,7 @@ class BloomFilter:
 class Recall:
     """Finds the first order of a caller's id in the history. `run` follows the history until it is cancelled."""
 
-    def __init__(self, archive: OrderNames, bits: int = BITS) -> None:
+    def __init__(self, archive: Archive, bits: int = BITS) -> None:
         self._archive = archive
         self._known = BloomFilter(bits)
         self._newest: datetime | None = None

@@ -42,9 +42,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -53,6 +53,7 @@ from broker.channel import Channel
 from broker.events.events import HistorySample
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
+from broker.history.journal_end import ChangeLog, JournalEnd
 from broker.history.rows import HistoryRows, rows_of
 from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
@@ -66,23 +67,6 @@ READ_AHEAD = 2000
 SAMPLE_S = 5.0
 
 
-class ChangeSource(Protocol):
-    """An order journal, as the history reads it; see `broker.history.source`."""
-
-    @property
-    def name(self) -> str:
-        """The journal's identity: stays over restarts, differs for another volume."""
-
-    def last(self) -> int:
-        """Position of the newest change."""
-
-    def changes(self, after: int) -> AsyncIterator[Change]:
-        """Changes behind a position, for ever."""
-
-    def release(self, position: int) -> None:
-        """Allow the journal to delete the changes before `position`."""
-
-
 class HistoryWriter:
     """Writes one account's changes: one task, one transaction at a time."""
 
@@ -90,8 +74,9 @@ class HistoryWriter:
         self,
         settings: HistorySettings,
         database: Database,
-        source: ChangeSource,
         *,
+        journal: JournalEnd,
+        changes: ChangeLog,
         account: str,
         conditions: Conditions,
         emit: Callable[[tuple[Any, ...]], None],
@@ -99,7 +84,8 @@ class HistoryWriter:
     ) -> None:
         self._settings = settings
         self._database = database
-        self._source = source
+        self._journal = journal
+        self._changes = changes
         self._account = account
         self._conditions = conditions
         self._emit = emit
@@ -113,7 +99,7 @@ class HistoryWriter:
 
     def backlog(self) -> int:
         """Number of journal records that are not in the database."""
-        return max(0, self._source.last() - self.position)
+        return max(0, self._journal.last() - self.position)
 
     async def run(self) -> None:
         """Write until cancelled; a fault is logged, shown as a condition, and tried again."""
@@ -125,7 +111,7 @@ class HistoryWriter:
 
     async def flush(self, deadline_s: float) -> bool:
         """Wait until the changes that the journal has now are written; False if the deadline passes first."""
-        target = self._source.last()
+        target = self._journal.last()
         try:
             async with asyncio.timeout(deadline_s):
                 while self.position < target:
@@ -147,7 +133,7 @@ class HistoryWriter:
 
     async def _follow(self) -> None:
         await ensure_schema(self._database)
-        query = sa.select(tables.progress.c.position).where(tables.progress.c.source == self._source.name)
+        query = sa.select(tables.progress.c.position).where(tables.progress.c.source == self._journal.name)
         async with self._database.transaction() as connection:
             self.position = int((await connection.execute(query)).scalar() or 0)
         self._note_success()
@@ -157,7 +143,7 @@ class HistoryWriter:
             await self._write_all(ahead)
 
     async def _read(self, ahead: Channel[Change], after: int) -> None:
-        async with aclosing(self._source.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
+        async with aclosing(self._changes.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
             async for change in changes:
                 await ahead.send(change)
 
@@ -174,10 +160,10 @@ class HistoryWriter:
         position = batch[-1].position
         async with self._database.transaction() as connection:
             await write_rows(connection, rows_of(batch, self._account))
-            await _upsert(connection, tables.progress, [{"source": self._source.name, "position": position}])
+            await _upsert(connection, tables.progress, [{"source": self._journal.name, "position": position}])
         self.position = position
         self._moved.set()
-        self._source.release(position)
+        self._changes.release(position)
         self._note_success()
 
     def _note_success(self) -> None:

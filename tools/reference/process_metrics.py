@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.api.process_metrics import ProcessMetrics, ReportedEmitter
+from broker.api.process_metrics import ProcessMetrics
 from producer.ledger import Ledger
 from tools.reference.markdown import code, made, table
 
@@ -37,7 +39,7 @@ class _Example:
 
 def page() -> str:
     """The page."""
-    text, _ = ProcessMetrics("", [ReportedEmitter(_Example(), _Example())]).render("")
+    text, _ = ProcessMetrics("", [(cast("Any", _Example()), cast("Any", _Example()))]).render("")
     rows = [_row(family) for family in text_string_to_metric_families(text.decode())]
     head = ("on /metrics", "kind", "labels", "what it says")
     return HEAD.format(made=made("the page itself")) + "\n" + table(head, sorted(rows))

@@ -1,15 +1,19 @@
-"""API keys, their holders and scopes. The broker knows only hashes of keys."""
+"""API keys, their holders, scopes and quotas. The broker knows only hashes of keys."""
 
 from __future__ import annotations
 
 import hmac
 import json
+from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
+from broker.venue.rest.rate_limit import Bucket
+
 SCOPES = frozenset({"read", "trade", "admin"})
 MAX_KEY_BYTES = 1024
+MAX_CLIENTS = 10_000
 _HASH_CHARACTERS = 64
 
 
@@ -82,3 +86,28 @@ def _member(raw: Any, name: str, kind: type[Any], where: str = "") -> Any:
             f"{label} is missing or is not {'an array' if kind is list else 'a text'}"
         )
     return raw[name]
+
+
+class Quota:
+    """Requests that each client may send: a GCRA bucket for each id of API keys."""
+
+    def __init__(self, requests_per_s: float, burst: float) -> None:
+        self._fresh = Bucket(requests_per_s, burst)
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def wait_s(self, client: str, now_s: float) -> float:
+        """Count one request of `client`; 0 if it may pass, else the seconds until the next may."""
+        bucket = self._buckets.get(client, self._fresh)
+        if (wait_s := bucket.wait_s(now_s)) > 0:
+            return wait_s
+        self._buckets[client] = bucket.taken(now_s)
+        self._buckets.move_to_end(client)
+        # A bound on memory only: the client that was idle longest has long had its whole burst back.
+        if len(self._buckets) > MAX_CLIENTS:
+            self._buckets.popitem(last=False)
+        return 0.0
+
+    def give_back(self, client: str) -> None:
+        """Undo one count: another broker counts the request."""
+        if (bucket := self._buckets.get(client)) is not None:
+            self._buckets[client] = bucket.given_back()

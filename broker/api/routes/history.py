@@ -11,8 +11,16 @@ from pydantic import BaseModel
 
 from broker.api.auth.access import Reader
 from broker.api.context import Account, AccountApi, Api, ApiContext
-from broker.api.schemas.export import MEDIA_TYPES, Format, export, row_view, wanted_format
-from broker.api.schemas.history import PastFills, PastOrders, PastTransactions
+from broker.api.schemas.history import (
+    MEDIA_TYPES,
+    Format,
+    PastFills,
+    PastOrders,
+    PastTransactions,
+    export,
+    row_view,
+    wanted_format,
+)
 from broker.api.schemas.requests import ClientOrderId, InstrumentName, Moment
 from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
 from broker.domain import OrderStatus

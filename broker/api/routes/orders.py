@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -69,6 +69,9 @@ _PLACED: Responses = {
 }
 
 
+_PLACING: dict[str, Any] = {"status_code": 201, "responses": _PLACED, "response_class": JSONResponse}
+
+
 async def _refuse_while_draining(api: Api) -> None:
     if api.drain.is_set():
         raise DrainingError
@@ -85,14 +88,7 @@ NotDraining = Depends(_refuse_while_draining)
 Ready = Depends(_refuse_before_ready)
 
 
-@routes.post(
-    "/orders",
-    status_code=201,
-    responses=_PLACED,
-    summary="Place an order",
-    dependencies=[NotDraining, OwnerTrades, Ready],
-    response_class=JSONResponse,
-)
+@routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING)
 async def place_order(
     *,
     body: OrderBody,
@@ -133,11 +129,9 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
 
 @routes.put(
     "/orders/{order_id}",
-    status_code=201,
-    responses=_PLACED,
     summary="Replace a resting order",
     dependencies=[NotDraining, OwnerTrades, Ready],
-    response_class=JSONResponse,
+    **_PLACING,
 )
 async def replace_order(
     *,
@@ -226,12 +220,7 @@ async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Tr
 
 
 @routes.post(
-    "/positions/{instrument}/close",
-    status_code=201,
-    responses=_PLACED,
-    summary="Close a position",
-    dependencies=[NotDraining, OwnerTrades],
-    response_class=JSONResponse,
+    "/positions/{instrument}/close", summary="Close a position", dependencies=[NotDraining, OwnerTrades], **_PLACING
 )
 async def close_position(
     *,
@@ -252,14 +241,7 @@ async def close_position(
     return placed_response(await api.in_flight.run(closing))
 
 
-@routes.post(
-    "/trades/{trade_id}/close",
-    status_code=201,
-    responses=_PLACED,
-    summary="Close a trade",
-    dependencies=[NotDraining, OwnerTrades],
-    response_class=JSONResponse,
-)
+@routes.post("/trades/{trade_id}/close", summary="Close a trade", dependencies=[NotDraining, OwnerTrades], **_PLACING)
 async def close_trade(
     *,
     trade_id: Annotated[VenueId, Path()],

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from arro3.core import DataType, Field, Schema
 from arro3.io import read_json, write_parquet
 
-from broker.api.schemas.export import Block
+from broker.api.schemas.history import Block
 from broker.history.tables import Amount, Moment
 
 ROW_GROUP = 10_000

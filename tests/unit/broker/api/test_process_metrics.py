@@ -3,12 +3,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from broker.api.process_metrics import ProcessMetrics, ReportedEmitter, metrics_route
+from broker.api.process_metrics import ProcessMetrics, metrics_route
 from broker.api.settings import ApiSettings
 from producer.ledger import Ledger
 from tests.unit.broker.api.asgi import Answer
@@ -40,7 +41,7 @@ class FakeEmitter:
 
 
 def page(*emitters: FakeEmitter) -> ProcessMetrics:
-    return ProcessMetrics("1.2.3", [ReportedEmitter(item, item) for item in emitters])
+    return ProcessMetrics("1.2.3", [(cast("Any", item), cast("Any", item)) for item in emitters])
 
 
 def samples(text: str) -> dict[str, float]:

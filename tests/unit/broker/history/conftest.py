@@ -36,7 +36,8 @@ class Bench:
         return HistoryWriter(
             self.settings,
             self.database,
-            self.source,
+            journal=self.source,
+            changes=self.source,
             account=ACCOUNT,
             conditions=self.conditions,
             emit=self.events.append,

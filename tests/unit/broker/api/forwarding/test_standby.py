@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi.responses import Response
 
-from broker.api.auth.quota import Quota
+from broker.api.auth.keys import Quota
 from broker.api.forwarding.peer import ForwardedRequest, Peer
 from broker.api.forwarding.standby import was_forwarded, with_idempotency_key
 from broker.api.schemas.responses import TYPE_PREFIX

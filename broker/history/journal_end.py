@@ -1,4 +1,4 @@
-"""The order journal as the history reads it."""
+"""The order journal, as far as the history needs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pod_runtime.framing import HEADER_BYTES
 NAME_FILE = "history-source"
 
 
-class JournalOwner(Protocol):
+class ChangeLog(Protocol):
     """The order service, which opens and closes the journal; see `broker.orders.service`."""
 
     def changes(self, after: int) -> AsyncIterator[Change]:
@@ -26,11 +26,10 @@ class JournalOwner(Protocol):
         """Allow the journal to delete the changes before `position`."""
 
 
-class JournalSource:
-    """Changes of the journal in `directory`."""
+class JournalEnd:
+    """Identity and newest position of the journal in `directory`."""
 
-    def __init__(self, owner: JournalOwner, directory: Path) -> None:
-        self._owner = owner
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._name = ""
         self._segment: Segment | None = None
@@ -48,14 +47,6 @@ class JournalSource:
         if not self._name:
             self._name = _journal_name(self._directory)
         return self._name
-
-    def changes(self, after: int) -> AsyncIterator[Change]:
-        """Changes behind a position, for ever."""
-        return self._owner.changes(after)
-
-    def release(self, position: int) -> None:
-        """Allow the journal to delete the changes before `position`."""
-        self._owner.release(position)
 
     def last(self) -> int:
         """Position of the newest change; reads on from where the last call ended."""
