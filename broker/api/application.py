@@ -49,7 +49,7 @@ def build_application(context: ApiContext) -> FastAPI:
         title="Broker order API",
         version=API_VERSION,
         description=DESCRIPTION,
-        docs_url=None,
+        docs_url=None,  # FastAPI's page loads its scripts from another host
         redoc_url=None,
         redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},

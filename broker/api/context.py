@@ -81,6 +81,7 @@ async def _account_of(request: Request, api: Api, account: AccountId = None) -> 
     """
     if account is None and len(api.accounts) == 1:
         account = next(iter(api.accounts))
+    # Never a default among several: an order on the wrong account cannot be taken back.
     if (found := api.accounts.get(account or "")) is None:
         raise invalid("account", "must name one of the accounts of this broker")
     request.state.account = found

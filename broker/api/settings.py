@@ -31,6 +31,8 @@ class ApiSettings:
     requests_per_s: float = setting(100.0, minimum=0.1, doc="sustained requests a second of one API key")
     request_burst: int = setting(200, minimum=1, doc="requests that one API key may send at once")
     event_streams: int = setting(64, minimum=1, doc="event streams that may be open at once")
+    # Longer than the 60 s for which load balancers usually keep theirs: one that sends a request on a connection
+    # which we are closing answers 502, and the caller does not know if the order was taken.
     keep_alive_s: int = setting(75, minimum=1, doc="seconds that an idle connection is kept")
     connections: int = setting(1000, minimum=1, doc="open connections and requests; the next ones get 503")
     drain_s: float = setting(5.0, minimum=0.1, doc="seconds for the answers under way when the server ends")

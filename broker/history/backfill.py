@@ -55,6 +55,7 @@ class Backfill:
 
     async def run(self) -> int:
         """Fill all gaps, trying again as long as it takes; the number of transactions written."""
+        # Once a start is enough: from then on the journal brings each transaction.
         attempt = 0
         while True:
             try:
@@ -85,6 +86,7 @@ class Backfill:
             ]
             if not found:
                 return filled
+            # A page at a time, each in its own transaction: after a fault the next attempt finds a smaller gap.
             rows = [transaction_row(dict(item.raw), self._account) for item in found]
             async with self._database.transaction() as connection:
                 await write_rows(connection, HistoryRows(transactions={row["id"]: row for row in rows}))
@@ -96,6 +98,7 @@ async def find_gaps(connection: AsyncConnection, account: str) -> list[Transacti
     """Gaps in an account's log, oldest first; the last one is the open end behind the newest id."""
     number = tables.transactions.c.id
     mine = tables.transactions.c.account == account
+    # The database compares neighbours: a history may have millions of ids, and none of them is sent to us.
     pairs = sa.select(number.label("id"), sa.func.lag(number).over(order_by=number).label("before")).where(mine)
     inner = pairs.subquery()
     query = sa.select(inner.c.before, inner.c.id).where(inner.c.id - inner.c.before > 1).order_by(inner.c.id.desc())

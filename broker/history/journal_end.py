@@ -79,6 +79,7 @@ class JournalEnd:
 
 def _journal_name(directory: Path) -> str:
     path = directory / NAME_FILE
+    # Random, and kept on the volume: a fresh one gets another name, and its positions are not taken for the old ones.
     try:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:

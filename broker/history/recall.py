@@ -21,7 +21,7 @@ BITS = 1 << 26  # 8 MiB; the system gives memory only for the pages that are wri
 HASHES = 4
 FOLLOW_S = 60.0
 RETRY_S = 1.0
-DEADLINE_S = 0.5
+DEADLINE_S = 0.5  # an order waits for it
 SLICE = 100  # ids in about 0.3 ms: orders do not wait behind a long history
 OVERLAP = timedelta(minutes=5)  # longest delay with which a row may come into the database
 _LOG = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Recall:
                 return await self._archive.by_client_id(client, client_order_id)
         except (DatabaseUnavailableError, TimeoutError) as error:
             self._is_away = True
+            # The filter knows the id, so nearly always the order exists: sent now, it would be a second one.
             if self.is_whole:
                 raise NotReadyError("HistoryUnavailable") from error
             return None

@@ -16,7 +16,7 @@ from broker.orders.store.tail import Change
 
 Row = dict[str, Any]
 _ENCODER = msgspec.json.Encoder()
-_REASON = 200
+_REASON = 200  # the column is that wide; `document` has the whole reason
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class HistoryRows:
 
 def rows_of(changes: Iterable[Change], account: str) -> HistoryRows:
     """The rows of changes, which are in their order."""
+    # By id: a batch has several states of an order, and the last one replaces the others.
     found = HistoryRows()
     for change in changes:
         if change.order is not None:

@@ -21,6 +21,7 @@ async def ensure_schema(database: Database) -> None:
     Raises:
         DatabaseUnavailableError: it cannot be used.
     """
+    # The writers of all accounts and their backfills start together; one of them migrates.
     async with database.schema_lock:
         await database.ensure_open()
         async with database.transaction() as connection:

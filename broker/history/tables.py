@@ -51,6 +51,9 @@ class Moment(TypeDecorator[datetime]):
 
 metadata = sa.MetaData()
 
+# `document` has the whole object: a new field of an order or of the venue's needs no migration. The other columns are
+# those that queries select by. There are no foreign keys, as backfill and journals bring their rows in any order.
+
 orders = sa.Table(
     "orders",
     metadata,

@@ -33,7 +33,7 @@ class ApiKeys:
 
     def find(self, key: str) -> ApiClient | None:
         """The holder of `key`."""
-        if len(key) > MAX_KEY_BYTES:
+        if len(key) > MAX_KEY_BYTES:  # a header may be long: not worth hashing
             return None
         # Comparing all digests in constant time: the answer's delay tells nothing about how near a wrong key came.
         presented = sha256(key.encode(errors="surrogatepass")).hexdigest()

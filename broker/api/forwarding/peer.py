@@ -135,7 +135,7 @@ class Peer:
             data=request.body or None,
             ssl=self._tls(),
             server_hostname=self._settings.peer_name or None,
-            allow_redirects=False,
+            allow_redirects=False,  # a redirect would carry the caller's key to another host
             timeout=limits or self._session.timeout,
         )
 

@@ -35,6 +35,7 @@ class OwnerAnswered(Exception):  # noqa: N818 - no error: ends the route early w
 async def _forward_write(request: Request, api: ApiContext, account: AccountApi, client: ApiClient) -> None:
     if (owner := account.orders.elsewhere()) is None:
         return
+    # Not even forwarded: the answer might come after this process has ended.
     if api.drain.is_set():
         raise DrainingError
     if not api.forwards_writes:

@@ -24,38 +24,22 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"
 )
-_FIRST_ERROR = "400"
-_ERRORS_OF_BODIES = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 class DocumentedApi(FastAPI):
-    """FastAPI with the errors that really occur: those of bodies, and as `application/problem+json`."""
+    """FastAPI that describes errors as `application/problem+json`; it would say `application/json`."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""
         if self.openapi_schema is None:
             for path in super().openapi()["paths"].values():
                 for operation in path.values():
-                    if "requestBody" in operation:
-                        _add_errors_of_bodies(operation["responses"])
-                    _correct_media_type(operation["responses"])
+                    for status, response in operation["responses"].items():
+                        content = response.get("content", {})
+                        if status >= "400" and "application/json" in content:
+                            response["content"] = {MEDIA_TYPE: content["application/json"]}
         found: dict[str, Any] = super().openapi()
         return found
-
-
-def _add_errors_of_bodies(responses: dict[str, Any]) -> None:
-    # Any body may be unreadable or too large. No route declares it: the answer is given before a route is asked.
-    content = responses[str(HTTPStatus.UNPROCESSABLE_ENTITY.value)]["content"]
-    for status in _ERRORS_OF_BODIES:
-        responses.setdefault(str(status.value), {"description": status.phrase, "content": content})
-
-
-def _correct_media_type(responses: dict[str, Any]) -> None:
-    # FastAPI declares every model as application/json.
-    for status, response in responses.items():
-        content = response.get("content", {})
-        if status >= _FIRST_ERROR and "application/json" in content:
-            response["content"] = {MEDIA_TYPE: content["application/json"]}
 
 
 @routes.get("/docs")

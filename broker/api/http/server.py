@@ -30,11 +30,11 @@ def build_server(application: ASGIApp, settings: ApiSettings, tls: ssl.SSLContex
     return ApiServer(
         uvicorn.Config(
             application,
-            loop="none",
+            loop="none",  # the process runs one already
             http="auto",
             ws="none",
             lifespan="off",
-            log_config=None,
+            log_config=None,  # `pod_runtime.log` has configured logging
             log_level="warning",
             access_log=False,  # each request is an event already
             server_header=False,
@@ -43,6 +43,7 @@ def build_server(application: ASGIApp, settings: ApiSettings, tls: ssl.SSLContex
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             limit_concurrency=settings.connections,
             h11_max_incomplete_event_size=32768,
+            # One context for the life of the process: `broker.credentials` loads each new certificate into it.
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         )
     )

@@ -9,6 +9,7 @@ from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerAdministers, OwnerReads
 from broker.api.schemas.requests import StateBody
 from broker.api.schemas.responses import (
+    BODY_PROBLEMS,
     COMMON_PROBLEMS,
     ConditionList,
     ConditionView,
@@ -39,12 +40,12 @@ async def get_state(account: Account, _: Reader) -> Response:
 @routes.put(
     "/state",
     response_model=StateView,
-    responses={**COMMON_PROBLEMS, **problems(409)},
+    responses={**COMMON_PROBLEMS, **BODY_PROBLEMS, **problems(409)},
     summary="Halt, reduce or resume",
     dependencies=[OwnerAdministers],
 )
 async def put_state(body: StateBody, account: Account, client: Admin) -> Response:
-    """Takes effect at once and outlives a restart. Says who and why in the log."""
+    """Takes effect at once and outlives a restart. The log names the client and the reason."""
     account.orders.set_state(TradingState(body.state), client.id, body.reason)
     return json_response(StateView.model_construct(state=str(account.orders.state)))
 
@@ -57,7 +58,8 @@ async def put_state(body: StateBody, account: Account, client: Admin) -> Respons
     dependencies=[OwnerAdministers],
 )
 async def reconcile(api: Api, account: Account, _: Admin) -> Response:
-    """Compares orders, trades, positions and balance with the venue now; what it finds there is adopted."""
+    """Compares orders, trades, positions and balance with the venue now, and adopts what the venue has."""
+    # In flight like an order: half a comparison adopted would be worse than none.
     mismatches = await api.in_flight.run(account.orders.reconcile())
     return json_response(ReconcileView.model_construct(mismatches=[view(MismatchView, item) for item in mismatches]))
 

@@ -23,6 +23,7 @@ from broker.api.schemas.requests import (
     VenueId,
 )
 from broker.api.schemas.responses import (
+    BODY_PROBLEMS,
     COMMON_PROBLEMS,
     OrderList,
     OrderView,
@@ -54,7 +55,8 @@ _UNSETTLED = frozenset(
 
 _PLACED: Responses = {
     **COMMON_PROBLEMS,
-    **problems(404, 409, 413),
+    **BODY_PROBLEMS,
+    **problems(404, 409),
     201: {"model": OrderView, "description": "The venue has it: `status` says pending, filled or cancelled."},
     202: {
         "model": OrderView,
@@ -112,7 +114,7 @@ async def place_order(
 @routes.post(
     "/orders/test",
     response_model=TrialView,
-    responses={**COMMON_PROBLEMS, **problems(413, 502)},
+    responses={**COMMON_PROBLEMS, **BODY_PROBLEMS, **problems(502)},
     summary="Try an order without sending it",
     dependencies=[NotDraining, Ready],
 )
@@ -169,6 +171,7 @@ async def list_orders(
 ) -> Response:
     """Orders that rest, are on their way, or are unknown, the oldest first. `/v1/history/orders` has the others."""
     if client_order_id is not None:
+        # Memory first, and only then the database: between the two an order moves from the one to the other.
         known = account.orders.by_client_id(client.id, client_order_id)
         found = known or await account.archive.by_client_id(client.id, client_order_id)
         orders = [found] if found is not None else []
@@ -202,9 +205,10 @@ async def get_order(order_id: OrderId, account: Account, _: Reader) -> Response:
     dependencies=[OwnerTrades],
 )
 async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Trader) -> Response:
-    """Cancels a resting order. 409 where it has ended otherwise: `order` says how."""
+    """Cancels a resting order. 409 if it has ended otherwise: `order` shows its end."""
     order = await _find(account, order_id)
     _check_owner(order, client)
+    # Taken while draining and in every trading state: a cancel only ever lowers the risk.
     if not order.status.is_final:
         order = await api.in_flight.run(account.orders.cancel(order_id))
     if order.status is OrderStatus.CANCELLED:
@@ -235,6 +239,7 @@ async def close_position(
     """Closes all of a position, or some units of it. Answers with the order that does."""
     body = body or ClosePositionBody()
     name = idempotency_key or api.new_client_order_id()
+    # Without `Ready`, as it needs no price: closing is what a caller may want most while prices are missing.
     closing = account.orders.close_position(
         instrument, body.side, body.units, client=client.id, client_order_id=name, traceparent=traceparent
     )

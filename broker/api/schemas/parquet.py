@@ -27,8 +27,8 @@ from broker.api.schemas.history import Block
 from broker.history.tables import Amount, Moment
 
 ROW_GROUP = 10_000
+# The widest decimal that DuckDB and Spark read; an order's units may have 24 digits before the point.
 DIGITS, PLACES = 38, 14
-"""The widest decimal that DuckDB and Spark read; an order's units may have 24 digits before the point."""
 JOIN_S = 5.0
 """Longest wait for the thread to end; it needs the time of one block."""
 _STEP = Decimal(1).scaleb(-PLACES)
@@ -77,6 +77,7 @@ class ParquetEncoder:
         self._thread = Thread(target=self._run, name="parquet", daemon=True)
 
     def __enter__(self) -> Self:
+        # A daemon thread alone would not do: at the interpreter's end it may be inside the library.
         atexit.register(self._abandon)
         self._thread.start()
         return self

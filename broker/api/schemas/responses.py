@@ -15,6 +15,7 @@ from broker.average_price import average_price
 from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce
 from broker.orders.checks.dry_run import Trial
 
+# A URN and not an address: each installation has other addresses, and clients compare the type as a text.
 TYPE_PREFIX = "urn:broker:problem:"
 
 
@@ -28,6 +29,7 @@ def rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+# A text: most JSON readers make a binary float of a number, which has no 0.1.
 Number = Annotated[
     Decimal, PlainSerializer(plain, return_type=str), Field(json_schema_extra={"type": "string", "format": "decimal"})
 ]
@@ -270,3 +272,5 @@ def problems(*statuses: int) -> Responses:
 
 COMMON_PROBLEMS = problems(401, 403, 422, 429, 503, 504)
 """Errors that any operation may answer with."""
+BODY_PROBLEMS = problems(400, 413)
+"""Errors of an operation with a body, which may be unreadable or too large."""
