@@ -312,7 +312,7 @@ async def applied_s(bao: OpenBao, place: Path) -> float:
             begun = time.monotonic()
             if number:
                 await asyncio.to_thread(bao.write_kv, "applied", token=str(number), account_id=ACCOUNT)
-            while (held := credentials.venue_token()) is None or held.reveal() != str(number):  # noqa: ASYNC110 - it has no event
+            while (held := credentials.token()) is None or held.reveal() != str(number):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.001)
             times.append(time.monotonic() - begun)
         following.cancel()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.api.auth.keys import ApiKeys, parse_api_keys
-from broker.api.http.tls import check_authority, check_pair
+from broker.api.http.tls import CertificatePair, check_authority, check_pair
 from broker.history.database import DatabaseLogin
 from pod_runtime.secret import Secret
 
@@ -27,16 +27,6 @@ class GenerationError(Exception):
         self.secret = secret
         self.reason = reason
         self.message = message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificatePair:
-    """Files of the API's certificate; they exist as long as the volume keeps the generation."""
-
-    certificate: Path
-    key: Path
-    authority: Path | None = None
-    """ca.crt, if there is one: signs the certificates of the account's other brokers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Protocol
 
 from broker.api.auth.keys import ApiKeys
-from broker.api.http.tls import load
+from broker.api.http.tls import CertificatePair, load_certificate
 from broker.config import CredentialSettings
-from broker.credentials.generation import CertificatePair, Generation, GenerationError, current, read_generation
+from broker.credentials.generation import Generation, GenerationError, current, read_generation
 from broker.credentials.proof import CredentialNeeds, CredentialProof, CredentialProver, TokenVerifier
 from broker.events.events import CredentialReload, CredentialSample
 from broker.history.database import Database
@@ -90,7 +90,7 @@ class CredentialWatcher:
             CONDITION, ok=False, reason="WaitingForSecrets", message=f"no secrets in {settings.directory} yet"
         )
 
-    def venue_token(self) -> Secret | None:
+    def token(self) -> Secret | None:
         """The token to use, or None before the first generation."""
         return self._held.venue_token if self._held is not None else None
 
@@ -102,7 +102,7 @@ class CredentialWatcher:
         """The certificate in use, or None before the first generation."""
         return self._held.certificate if self._held is not None else None
 
-    def refused(self, token: Secret) -> None:
+    def on_unauthorized(self, token: Secret, /) -> None:
         """Note that the venue answered 401 to `token`: not ready until another one works, or this one again."""
         if self._held is None or self._held.venue_token != token or self._refused == token:
             return
@@ -181,7 +181,7 @@ class CredentialWatcher:
             await self._database.adopt(proof.engine)
         if self._tls is not None and generation.certificate is not None:
             pair = generation.certificate
-            load(self._tls, pair.certificate, pair.key, pair.authority if self._needs.asks_peers else None)
+            load_certificate(self._tls, pair.certificate, pair.key, pair.authority if self._needs.asks_peers else None)
         self._note_ages(generation)
         self._held, self._is_proved = generation, proof.doubt is None
 

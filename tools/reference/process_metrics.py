@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.api.process_metrics import Carriage, ProcessMetrics
+from broker.api.process_metrics import ProcessMetrics
 from producer.ledger import Ledger
 from tools.reference.markdown import code, made, table
 
@@ -25,9 +27,19 @@ EXAMPLE = Ledger(emitted=1, acknowledged=0, held=0, dropped={("event", "reason")
 """A label is seen where a series has it."""
 
 
+class _Example:
+    """An emitter and its stream."""
+
+    connected = False
+
+    def ledger(self) -> Ledger:
+        """Counts of events that have each label."""
+        return EXAMPLE
+
+
 def page() -> str:
     """The page."""
-    text, _ = ProcessMetrics("", lambda: [Carriage(ledger=EXAMPLE, connected=False)]).render("")
+    text, _ = ProcessMetrics("", [(cast("Any", _Example()), cast("Any", _Example()))]).render("")
     rows = [_row(family) for family in text_string_to_metric_families(text.decode())]
     head = ("on /metrics", "kind", "labels", "what it says")
     return HEAD.format(made=made("the page itself")) + "\n" + table(head, sorted(rows))

@@ -11,7 +11,7 @@ import pytest
 from broker.config import CredentialSettings
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
-from broker.history.archive import ORDERS, Filter
+from broker.history.archive import ORDERS, HistoryFilter
 from broker.history.database import (
     Database,
     DatabaseLogin,
@@ -88,7 +88,7 @@ async def numbers(bench: Bench) -> list[int]:
     found: list[int] = []
     cursor: str | None = None
     while True:
-        page = await bench.archive.page(ORDERS, Filter(), limit=1000, cursor=cursor)
+        page = await bench.archive.page(ORDERS, HistoryFilter(), limit=1000, cursor=cursor)
         found += [int(row["client_order_id"].removeprefix("c-")) for row in page.rows]
         if (cursor := page.cursor) is None:
             return sorted(found)
@@ -116,7 +116,7 @@ async def test_rotation_fails_no_query_and_leaves_no_connection(bench: Bench, su
     async def ask() -> None:
         nonlocal asked
         while True:
-            await bench.archive.page(ORDERS, Filter(), limit=10)
+            await bench.archive.page(ORDERS, HistoryFilter(), limit=10)
             asked += 1
             await asyncio.sleep(0)
 
@@ -246,11 +246,11 @@ async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
     publish(tmp_path, 2, with_login(DatabaseLogin(second.username, Secret("wrong"))))
     await credentials.poll(1)
     assert announced.said == [("applied", 1), ("rejected", 2, "database", "Unauthorized")]
-    await bench.archive.page(ORDERS, Filter(), limit=1)
+    await bench.archive.page(ORDERS, HistoryFilter(), limit=1)
 
     publish(tmp_path, 3, with_login(second))
     await credentials.poll(2)
     assert announced.said[-1] == ("applied", 3)
     await asyncio.gather(*bench.database._ended)
     await revoke(superuser, first)
-    await bench.archive.page(ORDERS, Filter(), limit=1)
+    await bench.archive.page(ORDERS, HistoryFilter(), limit=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.api.http.tls import new_context
+from broker.api.http.tls import new_server_context
 from broker.config import CredentialSettings
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
@@ -56,7 +56,7 @@ class WatcherHarness:
         self.stream = FakeStream()
         self.conditions = Conditions(lambda: NOW)
         self.events: list[Any] = []
-        self.tls = new_context() if needs_tls else None
+        self.tls = new_server_context() if needs_tls else None
         self.credentials = CredentialWatcher(
             CredentialSettings(directory=directory, retry_s=5.0, poll_s=0.05),
             CredentialNeeds(accounts=("101-004-1234567-001",), needs_tls=needs_tls, asks_peers=asks_peers),
@@ -73,7 +73,7 @@ class WatcherHarness:
         return next(item for item in self.conditions.all() if item.name == name)
 
     def token(self) -> str | None:
-        token = self.credentials.venue_token()
+        token = self.credentials.token()
         return token.reveal() if token is not None else None
 
 
@@ -217,8 +217,8 @@ async def test_rotation_waits_while_the_venue_is_down_and_the_old_token_works(ha
 async def test_401_in_use_is_not_ready_until_another_token_works(harness: WatcherHarness) -> None:
     publish(harness.directory, 1, usual_files())
     await harness.credentials.poll(0)
-    harness.credentials.refused(Secret("token-1"))
-    harness.credentials.refused(Secret("token-1"))
+    harness.credentials.on_unauthorized(Secret("token-1"))
+    harness.credentials.on_unauthorized(Secret("token-1"))
     condition = harness.condition("VenueToken")
     assert (condition.ok, condition.reason) == (False, "Unauthorized")
 
@@ -232,7 +232,7 @@ async def test_refused_token_is_asked_again_without_a_storm(harness: WatcherHarn
     publish(harness.directory, 1, usual_files())
     await harness.credentials.poll(0)
     harness.venue.valid.clear()
-    harness.credentials.refused(Secret("token-1"))
+    harness.credentials.on_unauthorized(Secret("token-1"))
     for now_s in range(1, 100):
         await harness.credentials.poll(now_s)
     assert harness.venue.asked == ["token-1"] * 5
@@ -247,7 +247,7 @@ async def test_refused_token_is_asked_again_without_a_storm(harness: WatcherHarn
 async def test_401_of_an_older_token_changes_nothing(harness: WatcherHarness) -> None:
     publish(harness.directory, 1, {**usual_files(), "venue.json": venue_file("token-2")})
     await harness.credentials.poll(0)
-    harness.credentials.refused(Secret("token-1"))
+    harness.credentials.on_unauthorized(Secret("token-1"))
 
     assert harness.condition("VenueToken").ok
 
@@ -255,7 +255,7 @@ async def test_401_of_an_older_token_changes_nothing(harness: WatcherHarness) ->
 async def test_refused_token_is_proved_again_when_a_generation_brings_it_back(harness: WatcherHarness) -> None:
     publish(harness.directory, 1, usual_files())
     await harness.credentials.poll(0)
-    harness.credentials.refused(Secret("token-1"))
+    harness.credentials.on_unauthorized(Secret("token-1"))
     publish(harness.directory, 2, usual_files())
     await harness.credentials.poll(1)
 

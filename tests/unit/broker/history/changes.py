@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Side
+from broker.history.journal_end import JournalEnd
 from broker.orders.store.tail import Change
 
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -49,8 +50,10 @@ def make_transaction(number: int) -> dict[str, Any]:
     }
 
 
-class ChangeList:
-    """A `Source`."""
+class ChangeList(JournalEnd):
+    """A journal in memory: its changes, and its end."""
+
+    name = ""
 
     def __init__(self, name: str = "journal-1") -> None:
         self.name = name

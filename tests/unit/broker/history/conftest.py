@@ -12,7 +12,7 @@ import pytest
 from broker.history.archive import Archive
 from broker.history.database import Database
 from broker.history.settings import HistorySettings
-from broker.history.writer import Writer
+from broker.history.writer import HistoryWriter
 from broker.orders.conditions import Conditions
 from producer.health import Condition
 from tests.unit.broker.history.changes import ACCOUNT, START, ChangeList
@@ -32,11 +32,12 @@ class Bench:
         self.archive = Archive(self.database, ACCOUNT)
         self.writer = self.new_writer()
 
-    def new_writer(self) -> Writer:
-        return Writer(
+    def new_writer(self) -> HistoryWriter:
+        return HistoryWriter(
             self.settings,
             self.database,
-            self.source,
+            journal=self.source,
+            changes=self.source,
             account=ACCOUNT,
             conditions=self.conditions,
             emit=self.events.append,
@@ -44,7 +45,7 @@ class Bench:
         )
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Writer]:
+    async def writing(self) -> AsyncIterator[HistoryWriter]:
         """Runs the writer; ends it as a drain does not: in the middle."""
         self.writer = self.new_writer()
         task = asyncio.create_task(self.writer.run())

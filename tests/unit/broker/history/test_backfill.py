@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from broker.history.archive import TRANSACTIONS, Filter
-from broker.history.backfill import Backfill, Gap, find_gaps
+from broker.history.archive import TRANSACTIONS, HistoryFilter
+from broker.history.backfill import Backfill, TransactionGap, find_gaps
 from broker.venue.errors import NotAuthorizedError
 from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import parse_transaction
@@ -27,7 +27,7 @@ class Log:
 
 
 async def ids(bench: Bench) -> list[int]:
-    page = await bench.archive.page(TRANSACTIONS, Filter(), limit=1000)
+    page = await bench.archive.page(TRANSACTIONS, HistoryFilter(), limit=1000)
     return sorted(row["id"] for row in page.rows)
 
 
@@ -45,7 +45,11 @@ def backfill(bench: Bench, log: Log) -> Backfill:
 async def test_gaps_and_the_end_are_found(bench: Bench) -> None:
     await written(bench, 3, 4, 8, 9, 12)
     async with bench.database.transaction() as connection:
-        assert await find_gaps(connection, ACCOUNT) == [Gap(4, 8), Gap(9, 12), Gap(12, None)]
+        assert await find_gaps(connection, ACCOUNT) == [
+            TransactionGap(4, 8),
+            TransactionGap(9, 12),
+            TransactionGap(12, None),
+        ]
         assert await find_gaps(connection, "another") == []
 
 

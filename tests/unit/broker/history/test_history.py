@@ -23,7 +23,7 @@ from broker.history.archive import (
     ORDERS,
     TRANSACTIONS,
     CursorError,
-    Filter,
+    HistoryFilter,
     make_cursor,
     parse_cursor,
 )
@@ -36,7 +36,7 @@ from tests.unit.broker.history.conftest import Bench
 FOREVER = 10.0
 
 
-async def ids(bench: Bench, wanted: Filter = Filter(), limit: int = 100) -> list[str]:  # noqa: B008 - frozen
+async def ids(bench: Bench, wanted: HistoryFilter = HistoryFilter(), limit: int = 100) -> list[str]:  # noqa: B008 - frozen
     page = await bench.archive.page(ORDERS, wanted, limit=limit)
     return [row["client_order_id"] for row in page.rows]
 
@@ -51,11 +51,11 @@ async def test_changes_become_rows(bench: Bench) -> None:
 
     assert await bench.archive.order(order.id) == order
     assert await bench.archive.by_client_id("flow", "c-1") == order
-    (fill,) = (await bench.archive.page(FILLS, Filter(), limit=10)).rows
+    (fill,) = (await bench.archive.page(FILLS, HistoryFilter(), limit=10)).rows
     assert (fill["transaction_id"], fill["units"], fill["price"]) == ("1001", Decimal("100.50"), Decimal("1.10000"))
     assert str(fill["price"]) == "1.10000"
     assert fill["time"] == START + timedelta(seconds=1)
-    (transaction,) = (await bench.archive.page(TRANSACTIONS, Filter(), limit=10)).rows
+    (transaction,) = (await bench.archive.page(TRANSACTIONS, HistoryFilter(), limit=10)).rows
     assert (transaction["id"], transaction["type"]) == (1001, "DAILY_FINANCING")
     assert bench.source.released == 3
     assert bench.condition().ok
@@ -98,8 +98,8 @@ async def test_changes_that_come_again_change_nothing(bench: Bench) -> None:
     async with bench.writing() as writer:
         assert await writer.flush(FOREVER)
 
-    assert len((await bench.archive.page(FILLS, Filter(), limit=10)).rows) == 1
-    assert len((await bench.archive.page(TRANSACTIONS, Filter(), limit=10)).rows) == 1
+    assert len((await bench.archive.page(FILLS, HistoryFilter(), limit=10)).rows) == 1
+    assert len((await bench.archive.page(TRANSACTIONS, HistoryFilter(), limit=10)).rows) == 1
 
 
 async def test_another_journal_begins_at_its_own_start(bench: Bench) -> None:
@@ -143,10 +143,10 @@ async def test_filters_are_combined(bench: Bench) -> None:
     async with bench.writing() as writer:
         assert await writer.flush(FOREVER)
 
-    assert await ids(bench, Filter(equal={"instrument": "USD_JPY"})) == ["c-9", "c-6", "c-3"]
-    assert await ids(bench, Filter(equal={"instrument": "USD_JPY", "client": "other"})) == ["c-9"]
-    assert await ids(bench, Filter(equal={"status": "rejected"})) == ["c-9"]
-    span = Filter(since=START + timedelta(seconds=2), until=START + timedelta(seconds=4))
+    assert await ids(bench, HistoryFilter(equal={"instrument": "USD_JPY"})) == ["c-9", "c-6", "c-3"]
+    assert await ids(bench, HistoryFilter(equal={"instrument": "USD_JPY", "client": "other"})) == ["c-9"]
+    assert await ids(bench, HistoryFilter(equal={"status": "rejected"})) == ["c-9"]
+    span = HistoryFilter(since=START + timedelta(seconds=2), until=START + timedelta(seconds=4))
     assert await ids(bench, span) == ["c-3", "c-2"]
 
 
@@ -159,7 +159,7 @@ async def test_pages_give_every_row_once_also_at_equal_times(bench: Bench) -> No
     seen: list[str] = []
     cursor: str | None = None
     while True:
-        page = await bench.archive.page(ORDERS, Filter(), limit=7, cursor=cursor)
+        page = await bench.archive.page(ORDERS, HistoryFilter(), limit=7, cursor=cursor)
         seen += [row["client_order_id"] for row in page.rows]
         if (cursor := page.cursor) is None:
             break
@@ -174,7 +174,7 @@ async def test_export_gives_all_in_blocks_up_to_its_limit(bench: Bench, monkeypa
         assert await writer.flush(FOREVER)
 
     async def sizes(limit: int) -> list[int]:
-        return [len(block) async for block in bench.archive.export(ORDERS, Filter(), limit=limit)]
+        return [len(block) async for block in bench.archive.export(ORDERS, HistoryFilter(), limit=limit)]
 
     assert await sizes(100) == [4, 4, 2]
     assert await sizes(5) == [4, 1]

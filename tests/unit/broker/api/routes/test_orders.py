@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace as replace_settings
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -73,7 +74,7 @@ async def test_every_field_reaches_the_desk(api: Client) -> None:
     }
     await api("POST", "/v1/orders", body=body, headers={"traceparent": trace})
 
-    (request,) = api.desk.placed
+    (request,) = api.orders.placed
     assert (request.client, request.client_order_id, request.account) == ("flow", "mine-1", "101-004-1234567-001")
     assert (request.type, request.side, request.time_in_force) == (OrderType.LIMIT, Side.SELL, TimeInForce.GTD)
     assert (request.units, request.price, request.price_bound) == (
@@ -97,7 +98,7 @@ async def test_idempotency_key_is_the_client_order_id(api: Client) -> None:
     assert first.json()["client_order_id"] == "retry-7"
     assert (again.status, again.content) == (201, first.content)
     assert (first.headers["idempotent-replayed"], again.headers["idempotent-replayed"]) == ("false", "true")
-    assert len(api.desk.placed) == 1
+    assert len(api.orders.placed) == 1
 
 
 async def test_same_id_with_another_body_is_409(api: Client) -> None:
@@ -113,7 +114,7 @@ async def test_two_different_ids_in_one_request_are_422(api: Client) -> None:
 
     assert answer.status == 422
     assert [item["field"] for item in answer.json()["errors"]] == ["client_order_id"]
-    assert api.desk.placed == []
+    assert api.orders.placed == []
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ async def test_malformed_order_is_422_naming_the_field(
     messages = {item["field"]: item["message"] for item in answer.json()["errors"]}
     assert field in messages
     assert words in messages[field]
-    assert api.desk.placed == []
+    assert api.orders.placed == []
 
 
 async def test_every_wrong_field_is_named_at_once(api: Client) -> None:
@@ -171,7 +172,7 @@ async def test_every_wrong_field_is_named_at_once(api: Client) -> None:
 
 @pytest.mark.parametrize("status", [OrderStatus.DENIED, OrderStatus.REJECTED])
 async def test_refused_order_is_422_with_its_reason_and_the_order(api: Client, status: OrderStatus) -> None:
-    api.desk.outcome = lambda order: replace(order, status=status, reason="UNITS", message="too large", fills=())
+    api.orders.outcome = lambda order: replace(order, status=status, reason="UNITS", message="too large", fills=())
     answer = await api.place()
 
     assert (answer.status, answer.problem) == (422, f"order-{status}")
@@ -183,7 +184,7 @@ async def test_refused_order_is_422_with_its_reason_and_the_order(api: Client, s
 
 
 async def test_killed_order_is_201_cancelled(api: Client) -> None:
-    api.desk.outcome = lambda order: replace(
+    api.orders.outcome = lambda order: replace(
         order, status=OrderStatus.CANCELLED, reason="INSUFFICIENT_LIQUIDITY", fills=()
     )
     answer = await api.place()
@@ -196,7 +197,7 @@ async def test_killed_order_is_201_cancelled(api: Client) -> None:
 
 
 async def test_lost_answer_is_202(api: Client) -> None:
-    api.desk.outcome = lambda order: replace(order, status=OrderStatus.UNKNOWN, reason="ANSWER_LOST", fills=())
+    api.orders.outcome = lambda order: replace(order, status=OrderStatus.UNKNOWN, reason="ANSWER_LOST", fills=())
     answer = await api.place()
 
     assert (answer.status, answer.json()["status"], answer.headers["retry-after"]) == (202, "unknown", "1")
@@ -216,16 +217,16 @@ async def test_lost_answer_is_202(api: Client) -> None:
 async def test_desk_that_cannot_is_a_problem_with_retry_after(
     api: Client, fault: Exception, status: int, problem: str, retry_after: str
 ) -> None:
-    api.desk.fault = fault
+    api.orders.fault = fault
     answer = await api.place()
 
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (status, problem, retry_after)
 
 
 async def test_standby_is_409_and_says_who_trades(api: Client) -> None:
-    api.desk.fault = NotReadyError("NotOwner", 2.5)
+    api.orders.fault = NotReadyError("NotOwner", 2.5)
     words = "the account is traded by broker (process 7, epoch 3)"
-    api.surface.conditions = lambda: [
+    api.account.conditions = lambda: [
         Condition(name="Ownership", ok=False, reason="NotOwner", message=words, since=NOW)
     ]
     answer = await api.place()
@@ -235,8 +236,8 @@ async def test_standby_is_409_and_says_who_trades(api: Client) -> None:
 
 
 async def test_order_before_the_first_readiness_is_503_and_not_denied_for_good(api: Client) -> None:
-    api.surface.ready.clear()
-    api.surface.conditions = lambda: [
+    api.context.ready.clear()
+    api.account.conditions = lambda: [
         Condition(name="History", ok=False, reason="DatabaseUnavailable", message="", since=NOW, advisory=True),
         Condition(name="Prices", ok=False, reason="StreamDown", message="", since=NOW),
     ]
@@ -244,13 +245,13 @@ async def test_order_before_the_first_readiness_is_503_and_not_denied_for_good(a
     assert (early.status, early.problem, early.json()["reason"]) == (503, "not-ready", "StreamDown")
     assert (await api("POST", "/v1/positions/EUR_USD/close")).status == 201
 
-    api.surface.ready.set()
+    api.context.ready.set()
     assert (await api.place(client_order_id="early")).status == 201
 
 
 async def test_draining_refuses_orders_and_still_cancels(api: Client) -> None:
     resting = (await api.place(type="limit", price="1.0")).json()
-    api.surface.drain.set()
+    api.context.drain.set()
 
     refused = await api.place()
     assert (refused.status, refused.problem, refused.headers["retry-after"]) == (503, "draining", "5")
@@ -262,7 +263,7 @@ async def test_draining_refuses_orders_and_still_cancels(api: Client) -> None:
 
 
 async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
-    api.desk.fault = RuntimeError("password=hunter2")
+    api.orders.fault = RuntimeError("password=hunter2")
     answer = await api.place()
 
     assert (answer.status, answer.problem) == (500, "internal")
@@ -271,7 +272,7 @@ async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
 
 @pytest.mark.parametrize("name", ["Ownership", "Venue"])
 async def test_unknown_order_is_not_denied_while_the_account_is_being_taken(api: Client, name: str) -> None:
-    api.surface.conditions = lambda: [Condition(name=name, ok=False, reason="Starting", message="", since=NOW)]
+    api.account.conditions = lambda: [Condition(name=name, ok=False, reason="Starting", message="", since=NOW)]
     for method in ("GET", "DELETE"):
         answer = await api(method, "/v1/orders/01JGX5TVK2M4N6P8Q0R2S4T999")
         assert (answer.status, answer.problem) == (503, "not-ready")
@@ -281,7 +282,7 @@ async def test_deadline_of_the_broker_that_passes_the_request_on_holds(api: Clie
     async def long() -> None:
         await asyncio.sleep(0.1)
 
-    api.desk.before = long
+    api.orders.before = long
     body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
     answer = await api("POST", "/v1/orders", body=body, headers={"Broker-Deadline-Ms": "10"})
     assert (answer.status, answer.problem) == (504, "deadline")
@@ -296,15 +297,15 @@ async def test_deadline_that_is_none_is_ours(api: Client, text: str) -> None:
 
 async def test_deadline_is_504_and_the_order_goes_on(api: Client) -> None:
     release = asyncio.Event()
-    api.desk.before = lambda: _until(release)
-    api.app.user_middleware[0].kwargs["deadline_s"] = 0.01
+    api.orders.before = lambda: _until(release)
+    api.context.settings = replace_settings(api.context.settings, deadline_s=0.01)
     answer = await api.place(client_order_id="slow")
     assert (answer.status, answer.problem) == (504, "deadline")
-    assert len(api.surface.in_flight) == 1
+    assert len(api.context.in_flight) == 1
 
     release.set()
-    assert await api.surface.in_flight.wait_idle(5)
-    assert [request.client_order_id for request in api.desk.placed] == ["slow"]
+    assert await api.context.in_flight.wait_idle(5)
+    assert [request.client_order_id for request in api.orders.placed] == ["slow"]
 
 
 async def _until(event: asyncio.Event) -> None:
@@ -349,7 +350,7 @@ async def test_cancelling_twice_is_200_twice(api: Client) -> None:
 
 async def test_order_that_rests_no_more_cannot_be_replaced(api: Client) -> None:
     order = (await api.place()).json()
-    api.desk.fault = UnknownOrderError("it does not rest")
+    api.orders.fault = UnknownOrderError("it does not rest")
     body = {"instrument": "EUR_USD", "side": "buy", "type": "limit", "units": "1", "price": "1.0"}
     answer = await api("PUT", f"/v1/orders/{order['id']}", body=body)
 
@@ -362,7 +363,7 @@ async def test_replacement_is_the_new_order(api: Client) -> None:
     answer = await api("PUT", f"/v1/orders/{order['id']}", body=body)
 
     assert (answer.status, answer.json()["units"]) == (201, "50")
-    assert [item for item, _ in api.desk.replaced] == [order["id"]]
+    assert [item for item, _ in api.orders.replaced] == [order["id"]]
 
 
 async def test_only_its_owner_or_an_admin_changes_an_order(api: Client) -> None:
@@ -385,7 +386,7 @@ async def test_position_is_closed_in_part_or_whole(api: Client) -> None:
     whole = await api("POST", "/v1/positions/EUR_USD/close")
 
     assert (part.status, whole.status) == (201, 201)
-    assert api.desk.closed == [("EUR_USD", Side.BUY, Decimal(40)), ("EUR_USD", None, None)]
+    assert api.orders.closed == [("EUR_USD", Side.BUY, Decimal(40)), ("EUR_USD", None, None)]
     missing = await api("POST", "/v1/positions/USD_JPY/close")
     assert (missing.status, missing.problem) == (404, "unknown-position")
 
@@ -396,14 +397,14 @@ async def test_closing_again_with_the_same_key_closes_once(api: Client) -> None:
     ]
 
     assert answers[0].content == answers[1].content
-    assert len(api.desk.placed) == 1
+    assert len(api.orders.placed) == 1
 
 
 async def test_trade_is_closed(api: Client) -> None:
     answer = await api("POST", "/v1/trades/17/close", body={"units": "10"})
 
     assert answer.status == 201
-    assert api.desk.closed == [("17", Decimal(10))]
+    assert api.orders.closed == [("17", Decimal(10))]
 
 
 async def test_average_price_is_weighted_over_the_fills(api: Client) -> None:
@@ -415,7 +416,7 @@ async def test_average_price_is_weighted_over_the_fills(api: Client) -> None:
         )
         return replace(order, fills=fills)
 
-    api.desk.outcome = partly
+    api.orders.outcome = partly
     body = (await api.place()).json()
 
     assert (body["filled_units"], body["average_price"]) == ("40", "1.125")

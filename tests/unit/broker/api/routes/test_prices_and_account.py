@@ -49,7 +49,7 @@ async def test_state_is_set_with_actor_and_reason(api: Client) -> None:
     answer = await api("PUT", "/v1/admin/state", key=KEYS["boss"], body={"state": "halted", "reason": "news"})
 
     assert (answer.status, answer.json()) == (200, {"state": "halted"})
-    assert api.desk.states == [(TradingState.HALTED, "boss", "news")]
+    assert api.orders.states == [(TradingState.HALTED, "boss", "news")]
     assert (await api("GET", "/v1/admin/state")).json() == {"state": "halted"}
 
 
@@ -75,7 +75,7 @@ async def test_body_beyond_the_limit_is_413(api: Client) -> None:
     answer = await api("POST", "/v1/orders", raw=b'{"comment":"' + b"x" * 70_000 + b'"}')
 
     assert (answer.status, answer.problem) == (413, "too-large")
-    assert api.desk.placed == []
+    assert api.orders.placed == []
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[" * 60_000, b'"\\ud800"', b"\xff", b"null", b"[]", b"1e999999"])
@@ -188,7 +188,7 @@ async def test_callers_trace_is_current_while_the_desk_works(api: Client) -> Non
     async def look() -> None:
         seen.append(current_trace.get())
 
-    api.desk.before = look
+    api.orders.before = look
     body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await api("POST", "/v1/orders", body=body, headers={"traceparent": trace})

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from broker.api.schemas.parquet import ROW_GROUP, Encoder, lines, parquet, schema_of
+from broker.api.schemas.parquet import ROW_GROUP, ParquetEncoder, lines, parquet, schema_of
 from broker.history import tables
 from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.api.schemas.test_history import fill
@@ -124,7 +124,7 @@ async def test_exports_beyond_the_limit_wait_for_one_that_ends(api: Client) -> N
 
 
 async def test_a_full_row_group_is_sent_before_the_rest_is_read() -> None:
-    with Encoder(schema_of(tables.fills, COLUMNS)) as encoder:
+    with ParquetEncoder(schema_of(tables.fills, COLUMNS)) as encoder:
         encoder.write(lines([row(number) for number in range(ROW_GROUP + 1000)], COLUMNS))
         early = encoder.write(lines([row(0)], COLUMNS))
         rest = encoder.finish()
@@ -158,10 +158,10 @@ async def test_a_fault_of_the_encoder_ends_the_file() -> None:
 
 def test_a_process_may_end_in_the_middle_of_an_export() -> None:
     program = """
-from broker.api.schemas.parquet import Encoder, lines, schema_of
+from broker.api.schemas.parquet import ParquetEncoder, lines, schema_of
 from broker.history import tables
 columns = {"id": "transaction_id"}
-encoder = Encoder(schema_of(tables.fills, columns)).__enter__()
+encoder = ParquetEncoder(schema_of(tables.fills, columns)).__enter__()
 encoder.write(lines([{"transaction_id": "1"}], columns))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from broker.api.forwarding.address import address_of
+from broker.api.http.server import advertised_address
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_address_is_the_set_host_with_the_port_that_was_taken(
     monkeypatch.setattr(socket, "gethostname", lambda: "machine")
     with closing(socket.socket()) as listening:
         listening.bind((bound, 0))
-        assert address_of(listening, host) == f"{expected}:{listening.getsockname()[1]}"
+        assert advertised_address(listening, host) == f"{expected}:{listening.getsockname()[1]}"

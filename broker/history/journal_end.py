@@ -1,4 +1,4 @@
-"""The order journal as the history reads it."""
+"""The order journal, as far as the history needs it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,19 @@ NAME_FILE = "history-source"
 
 
 class ChangeLog(Protocol):
-    """Who owns the journal: the desk."""
+    """The order service, which opens and closes the journal; see `broker.orders.service`."""
 
     def changes(self, after: int) -> AsyncIterator[Change]:
         """Changes behind a position, for ever."""
 
     def release(self, position: int) -> None:
-        """Changes before `position` are kept elsewhere."""
+        """Allow the journal to delete the changes before `position`."""
 
 
-class JournalSource:
-    """Changes of the journal in `directory`.
+class JournalEnd:
+    """Identity and newest position of the journal in `directory`."""
 
-    It has a name of its own, so that another volume's positions are not taken for its.
-    """
-
-    def __init__(self, owner: ChangeLog, directory: Path) -> None:
-        self._owner = owner
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._name = ""
         self._segment: OrderSegment | None = None
@@ -43,7 +39,7 @@ class JournalSource:
 
     @property
     def name(self) -> str:
-        """The journal's name, made once and kept beside it.
+        """The journal's identity, made once and kept beside it: positions of another volume mean nothing here.
 
         Raises:
             OSError: the directory cannot be used.
@@ -52,16 +48,9 @@ class JournalSource:
             self._name = _journal_name(self._directory)
         return self._name
 
-    def changes(self, after: int) -> AsyncIterator[Change]:
-        """Changes behind a position, for ever."""
-        return self._owner.changes(after)
-
-    def release(self, position: int) -> None:
-        """Changes before `position` are in the history."""
-        self._owner.release(position)
-
     def last(self) -> int:
-        """Position of the newest change; reads what the journal got since the last call."""
+        """Position of the newest change; reads on from where the last call ended."""
+        # From the files, not from the owner: a standby, which does not own the account, has a backlog too.
         for segment in self._unread():
             if segment != self._segment:
                 self._segment, self._offset, self._position = segment, HEADER_BYTES, segment.first
@@ -71,14 +60,14 @@ class JournalSource:
     def _unread(self) -> list[OrderSegment]:
         found = segments(self._directory)
         if self._segment is None:
-            return found[-2:]  # the newest may hold a snapshot and nothing else yet
+            return found[-2:]  # the newest may hold nothing but its snapshot yet
         return [segment for segment in found if segment.first >= self._segment.first]
 
     def _read_on(self, segment: OrderSegment) -> None:
         while True:
             try:
                 found, self._offset = read_from(segment, self._offset)
-            except OSError:  # it was let go, or the volume fails: the next look tells
+            except OSError:  # the journal deleted it, or the volume fails: the next call tells
                 return
             if not found:
                 return
@@ -90,6 +79,7 @@ class JournalSource:
 
 def _journal_name(directory: Path) -> str:
     path = directory / NAME_FILE
+    # Random, and kept on the volume: a fresh one gets another name, and its positions are not taken for the old ones.
     try:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:

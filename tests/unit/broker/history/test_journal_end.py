@@ -5,24 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from broker.history.source import JournalSource
+from broker.history.journal_end import JournalEnd
 from broker.orders.model.order_record import OrderRecord
-from broker.orders.model.trading_state import AccountControl
 from broker.orders.store.journal import OrderJournal
+from broker.orders.model.trading_state import AccountControl
 from broker.orders.store.journal_format import SNAPSHOT_ORDER, encode_control, encode_order, encode_transaction
-from broker.orders.store.tail import Change, changes
+from broker.orders.store.tail import changes
 from tests.unit.broker.history.changes import make_order, make_transaction
-
-
-class Owner:
-    def __init__(self, journal: OrderJournal) -> None:
-        self.journal = journal
-
-    def changes(self, after: int) -> AsyncIterator[Change]:
-        return changes(self.journal, after)
-
-    def release(self, position: int) -> None:
-        self.journal.release(position)
 
 
 def entry(number: int, kind: bytes = b"o") -> bytes:
@@ -39,28 +28,28 @@ async def journal(tmp_path: Path) -> AsyncIterator[OrderJournal]:
 
 
 async def test_last_is_the_newest_change_not_the_newest_record(journal: OrderJournal) -> None:
-    source = JournalSource(Owner(journal), journal.directory)
-    assert source.last() == 0
+    end = JournalEnd(journal.directory)
+    assert end.last() == 0
     journal.append(entry(1))
     position = journal.append(encode_transaction(make_transaction(7)))
     journal.append(encode_control(AccountControl()))
 
-    assert source.last() == position
-    assert source.last() == position
+    assert end.last() == position
+    assert end.last() == position
 
 
 async def test_last_agrees_with_what_is_read(journal: OrderJournal) -> None:
-    source = JournalSource(Owner(journal), journal.directory)
+    end = JournalEnd(journal.directory)
     for number in range(1, 4):
         journal.append(entry(number))
     journal.rotate([entry(3, SNAPSHOT_ORDER), encode_control(AccountControl())])
-    assert source.last() == 4
+    assert end.last() == 4
     journal.append(entry(4))
 
     read = []
-    async for change in source.changes(0):
+    async for change in changes(journal, 0):
         read.append(change.position)
-        if change.position == source.last():
+        if change.position == end.last():
             break
     assert read == [2, 3, 4, 7]
 
@@ -69,11 +58,11 @@ async def test_a_new_reader_finds_the_last_change_before_a_snapshot(journal: Ord
     position = journal.append(entry(1))
     journal.rotate([encode_control(AccountControl())])
 
-    assert JournalSource(Owner(journal), journal.directory).last() == position
+    assert JournalEnd(journal.directory).last() == position
 
 
 async def test_name_stays_with_the_volume(journal: OrderJournal, tmp_path: Path) -> None:
-    first = JournalSource(Owner(journal), journal.directory).name
+    first = JournalEnd(journal.directory).name
 
-    assert JournalSource(Owner(journal), journal.directory).name == first
-    assert JournalSource(Owner(journal), tmp_path / "other").name != first
+    assert JournalEnd(journal.directory).name == first
+    assert JournalEnd(tmp_path / "other").name != first
