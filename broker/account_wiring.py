@@ -61,7 +61,7 @@ class AccountComponents:
     backfill: Backfill
 
     def own_health(self) -> list[Condition]:
-        """The account's conditions under their plain names, as its own producer and its part of the API report them."""
+        """The account's conditions under their plain names, for its own producer and its part of the API."""
         return [*self.conditions.all(), *self.orders.conditions()]
 
     def health(self) -> Sequence[Condition]:

@@ -11,20 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import socket
+import sys
+from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from broker.account_wiring import AccountComponents
 from broker.api.http.server import advertised_address
-from broker.config import Config
+from broker.config import Config, read_config
 from broker.events.events import Lifecycle
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.watchdog import Watchdog
-from broker.wiring import SERVING, BrokerComponents, build
+from broker.wiring import BrokerComponents, build
+from pod_runtime import log as logs
+from pod_runtime.config import ConfigError
+from pod_runtime.config_text import schema, to_toml
 from pod_runtime.ports import AddressError, listen, name_of
-from pod_runtime.run import complain, leaves
+from pod_runtime.run import complain, leaves, run
+from producer.trace import trace_fields
 
 _LOG = logging.getLogger(__name__)
 READY_POLL_S = 0.02
@@ -32,6 +40,28 @@ READY_POLL_S = 0.02
 
 class SpoolDirectoryError(Exception):
     """The directory for events cannot be used."""
+
+
+def print_schema() -> int:
+    """Print the JSON Schema of the configuration; return the exit code."""
+    sys.stdout.write(json.dumps(schema(Config, title="Configuration of the broker"), indent=2) + "\n")
+    return os.EX_OK
+
+
+def start(path: Path | None, *, check_config: bool) -> int:
+    """Run the process, or with `check_config` print its configuration; return the exit code."""
+    try:
+        config = read_config(path, os.environ)
+    except ConfigError as error:
+        complain("\n".join(error.faults))
+        return os.EX_CONFIG
+    if check_config:
+        sys.stdout.write(to_toml(config))
+        return os.EX_OK
+    logs.configure("broker", config.log.level, context=trace_fields)
+    for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return run(lambda stop: serve(config, stop))
 
 
 async def serve(config: Config, stop: asyncio.Event) -> int:
@@ -80,10 +110,10 @@ async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, st
 
 async def _with_history(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
     async with broker.connections, asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(broker.credentials.run())]
+        running: list[asyncio.Task[Any]] = [tasks.create_task(broker.credentials.run())]
         for account in broker.accounts:
-            for part in (account.writer, account.backfill, account.recall):
-                running.append(tasks.create_task(part.run()))
+            running += [tasks.create_task(account.writer.run()), tasks.create_task(account.recall.run())]
+            running.append(tasks.create_task(account.backfill.run()))
         await _with_orders(broker, listening, stop)
         await asyncio.gather(*(_flush(account, broker.config.history.drain_s) for account in broker.accounts))
         for task in running:
@@ -125,7 +155,7 @@ async def _run_orders(broker: BrokerComponents, stop: asyncio.Event) -> None:
 
 
 def _set_serving(conditions: Conditions, *, reason: str) -> None:
-    conditions.set(SERVING, ok=reason == "Ready", reason=reason)
+    conditions.set(BrokerCondition.SERVING, ok=reason == "Ready", reason=reason)
 
 
 async def _announce(broker: BrokerComponents, stop: asyncio.Event) -> None:

@@ -31,8 +31,6 @@ from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
 
-SERVING = "Serving"
-
 
 @dataclass(slots=True, kw_only=True)
 class BrokerComponents:

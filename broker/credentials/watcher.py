@@ -27,7 +27,7 @@ from broker.credentials.generation import Generation, GenerationError, current, 
 from broker.credentials.proof import CredentialNeeds, CredentialProof, CredentialProver, TokenVerifier
 from broker.events.events import CredentialReload, CredentialSample
 from broker.history.database import Database
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
 
@@ -35,7 +35,6 @@ _LOG = logging.getLogger(__name__)
 SAMPLE_S = 15.0
 ASK_AGAIN_S = 30.0
 """Seconds between attempts with a token that the venue refused: it is asked rarely while it says no."""
-CONDITION, VENUE = "Credentials", "VenueToken"
 EVERY = "all"
 PASSING = frozenset({"Unauthorized"})
 """Reasons that may pass: a fresh credential can take a moment to be known where it is used."""
@@ -87,7 +86,10 @@ class CredentialWatcher:
         self._rejected: tuple[Path, str] | None = None
         """Generation and reason of the last report: a retry does not report it again."""
         self._conditions.set(
-            CONDITION, ok=False, reason="WaitingForSecrets", message=f"no secrets in {settings.directory} yet"
+            BrokerCondition.CREDENTIALS,
+            ok=False,
+            reason="WaitingForSecrets",
+            message=f"no secrets in {settings.directory} yet",
         )
 
     def token(self) -> Secret | None:
@@ -109,7 +111,7 @@ class CredentialWatcher:
         self._refused = token
         _LOG.error("venue refuses the token", extra={"generation": self._held.number})
         message = f"the venue refuses the token of generation {self._held.number}; the next one is awaited"
-        self._conditions.set(VENUE, ok=False, reason="Unauthorized", message=message)
+        self._conditions.set(BrokerCondition.VENUE_TOKEN, ok=False, reason="Unauthorized", message=message)
 
     async def run(self) -> None:
         """Apply the generation that is there now, and each that appears."""
@@ -144,7 +146,9 @@ class CredentialWatcher:
         if doubt is None:
             self._refused = None
             _LOG.warning("venue takes the token again", extra={"generation": held.number})
-            self._conditions.set(VENUE, ok=True, reason="Ready", message=f"generation {held.number} is in use")
+            self._conditions.set(
+                BrokerCondition.VENUE_TOKEN, ok=True, reason="Ready", message=f"generation {held.number} is in use"
+            )
 
     async def _take(self, folder: Path) -> bool:
         """Try a generation; True if it is settled: applied and proved, or wrong for good."""
@@ -173,7 +177,7 @@ class CredentialWatcher:
         elif proof.engine is not None:
             await proof.engine.dispose()
         message = f"generation {generation.number} is not proved yet: {doubt}"
-        self._conditions.set(CONDITION, ok=self._is_proved, reason=doubt.reason, message=message)
+        self._conditions.set(BrokerCondition.CREDENTIALS, ok=self._is_proved, reason=doubt.reason, message=message)
 
     async def _use(self, proof: CredentialProof) -> None:
         generation = proof.generation
@@ -181,7 +185,9 @@ class CredentialWatcher:
             await self._database.adopt(proof.engine)
         if self._tls is not None and generation.certificate is not None:
             pair = generation.certificate
-            load_certificate(self._tls, pair.certificate, pair.key, pair.authority if self._needs.asks_peers else None)
+            load_certificate(
+                self._tls, pair.certificate, pair.key, pair.authority if self._needs.asks_peers else None
+            )
         self._note_ages(generation)
         self._held, self._is_proved = generation, proof.doubt is None
 
@@ -190,8 +196,8 @@ class CredentialWatcher:
         await self._use(proof)
         self._refused = self._rejected = None
         words = f"generation {number} is in use"
-        self._conditions.set(CONDITION, ok=True, reason="Ready", message=words)
-        self._conditions.set(VENUE, ok=True, reason="Ready", message=words)
+        self._conditions.set(BrokerCondition.CREDENTIALS, ok=True, reason="Ready", message=words)
+        self._conditions.set(BrokerCondition.VENUE_TOKEN, ok=True, reason="Ready", message=words)
         self._emit(CredentialReload(secret=EVERY, result="applied", generation=number, reason=None))
         self._announce.secrets_applied(number)
         _LOG.info("secrets applied", extra={"generation": number})
@@ -200,7 +206,9 @@ class CredentialWatcher:
         held = self._held
         kept = f"generation {held.number} stays in use" if held is not None else "there are none in use"
         message = f"generation {error.generation} was rejected ({error}); {kept}"
-        self._conditions.set(CONDITION, ok=self._is_proved, reason=f"Rejected{error.reason}", message=message)
+        self._conditions.set(
+            BrokerCondition.CREDENTIALS, ok=self._is_proved, reason=f"Rejected{error.reason}", message=message
+        )
         if self._rejected == (folder, error.reason):
             return
         self._rejected = (folder, error.reason)

@@ -57,12 +57,11 @@ from broker.history.journal_end import ChangeLog, JournalEnd
 from broker.history.rows import HistoryRows, rows_of
 from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.store.tail import Change
 from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
-CONDITION = "History"
 READ_AHEAD = 2000
 SAMPLE_S = 5.0
 
@@ -183,7 +182,7 @@ class HistoryWriter:
 
     def _set_condition(self, *, ok: bool, reason: str, message: str) -> None:
         # Advisory: a broker without history trades, so it stays ready.
-        self._conditions.set(CONDITION, ok=ok, reason=reason, message=message, advisory=True)
+        self._conditions.set(BrokerCondition.HISTORY, ok=ok, reason=reason, message=message, advisory=True)
 
     async def _sample(self) -> None:
         while True:

@@ -18,7 +18,7 @@ from broker.events.events import (
     TransactionLag,
 )
 from broker.orders.checks.prices import PriceFeed
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.model.trading_state import TradingState
 from broker.orders.store.index import IN_FLIGHT, UNRESOLVED
 from broker.orders.store.order_store import OrderStore
@@ -29,7 +29,6 @@ from broker.venue.streams.line_stream import LineStream
 from broker.venue.streams.quote_book import QuoteBook
 from broker.venue.streams.transaction_feed import TransactionFeed
 from producer.emitter import Emit
-from producer.health import camel_case
 
 SAMPLED_BY_DEFAULT = 20
 """Instruments with gauges of their own if the settings name none: each is a series in every back end."""
@@ -105,24 +104,24 @@ def set_term_conditions(conditions: Conditions, store: OrderStore) -> None:
     control, lost, failure = store.control, store.index.count(LOST), store.journal.failure
     reason, active = TRADING_REASONS[control.state], control.state is TradingState.ACTIVE
     # Advisory: a halted broker is as ready as an active one; it answers, cancels and reports.
-    conditions.set("Trading", ok=active, reason=reason, message=control.state_reason, advisory=True)
+    conditions.set(BrokerCondition.TRADING, ok=active, reason=reason, message=control.state_reason, advisory=True)
     words = f"{lost} orders whose outcome is not known" if lost else ""
     reason = "OutcomeUnknown" if lost else "Ready"
-    conditions.set("Outcomes", ok=not lost, reason=reason, message=words, advisory=True)
+    conditions.set(BrokerCondition.OUTCOMES, ok=not lost, reason=reason, message=words, advisory=True)
     reason = "JournalFailed" if failure else "Ready"
-    conditions.set("Journal", ok=failure is None, reason=reason, message=failure or "")
+    conditions.set(BrokerCondition.JOURNAL, ok=failure is None, reason=reason, message=failure or "")
 
 
 def set_stream_conditions(
     conditions: Conditions, prices: PriceFeed, transactions: LineStream | None, *, standby: bool
 ) -> None:
     """Set a condition for each stream. Of a `standby` their absence is no fault."""
-    for stream in (prices.stream, transactions):
+    for name, stream in ((BrokerCondition.PRICES, prices.stream), (BrokerCondition.TRANSACTIONS, transactions)):
         if stream is not None:
             alive = stream.is_alive
             words = "" if alive else f"the {stream.name} stream is down: {stream.reason}"
             reason = "Ready" if alive else "StreamDown"
-            conditions.set(camel_case(stream.name), ok=alive, reason=reason, message=words, advisory=standby)
+            conditions.set(name, ok=alive, reason=reason, message=words, advisory=standby)
     if prices.stream.is_alive and not prices.book.names():
         words = "the stream is open, no price has come yet"
-        conditions.set(camel_case(prices.stream.name), ok=False, reason="NoPrices", message=words)
+        conditions.set(BrokerCondition.PRICES, ok=False, reason="NoPrices", message=words)

@@ -19,9 +19,9 @@ from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError, ExportsBusyError
 from broker.orders.errors import (
     ClientIdConflictError,
-    OrderServiceError,
     DrainingError,
     NotReadyError,
+    OrderServiceError,
     UnknownOrderError,
     UnknownPositionError,
 )

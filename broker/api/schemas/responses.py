@@ -11,8 +11,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.domain import average_price
-from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce
+from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
 from broker.orders.checks.dry_run import DryRun
 
 # A URN and not an address: each installation has other addresses, and clients compare the type as a text.

@@ -50,6 +50,7 @@ from contextlib import suppress
 from time import monotonic, perf_counter
 
 from broker.events.events import DrainEnded
+from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import DrainingError, NotReadyError
@@ -84,7 +85,9 @@ class Leadership:
         """True while another process owns the account and we wait for our turn."""
         self.yielding = False
         """True while the account is handed over: no new orders, those in flight are waited for."""
-        self._conditions.set("Ownership", ok=False, reason="Starting", message="the account is not taken yet")
+        self._conditions.set(
+            BrokerCondition.OWNERSHIP, ok=False, reason="Starting", message="the account is not taken yet"
+        )
 
     @property
     def epoch(self) -> int:
@@ -147,7 +150,9 @@ class Leadership:
             left_s = await acquire(self.lease, self._policies)
             if left_s == 0.0:
                 self.following = False
-                self._conditions.set("Ownership", ok=True, reason="Ready", message=f"epoch {self.lease.epoch}")
+                self._conditions.set(
+                    BrokerCondition.OWNERSHIP, ok=True, reason="Ready", message=f"epoch {self.lease.epoch}"
+                )
                 return True
             self.following = True
             self._set_standby("NotOwner", f"the account is traded by {self.lease.holder()}")
@@ -159,11 +164,11 @@ class Leadership:
         try:
             engine.open(self.lease.note())
         except (OSError, OrderJournalError, FormatError) as error:
-            self._conditions.set("Journal", ok=False, reason=type(error).__name__, message=str(error))
+            self._conditions.set(BrokerCondition.JOURNAL, ok=False, reason=type(error).__name__, message=str(error))
             await release(self.lease, self._policies)
             await _wait(stop, OPEN_PAUSE_S)
             return
-        self._conditions.set("Journal", ok=True, reason="Ready")
+        self._conditions.set(BrokerCondition.JOURNAL, ok=True, reason="Ready")
         async with engine:
             self.engine, self.held_since_s = engine, monotonic()
             self.held.set()
@@ -204,7 +209,11 @@ class Leadership:
     def _set_standby(self, reason: str, message: str) -> None:
         # A standby that answers reads and waits for its turn is as it should be, where one is wanted.
         self._conditions.set(
-            "Ownership", ok=False, reason=reason, message=message, advisory=self._settings.serves_standby
+            BrokerCondition.OWNERSHIP,
+            ok=False,
+            reason=reason,
+            message=message,
+            advisory=self._settings.serves_standby,
         )
 
     async def _watch_policies(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker.orders.checks.context import PreTradeChecks
+from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_store import OrderStore
@@ -44,7 +45,7 @@ class CatchUp:
 
     def _set_condition(self, *, reason: str, message: str) -> None:
         self.is_done = reason == "Ready"
-        self._dependencies.conditions.set("Venue", ok=self.is_done, reason=reason, message=message)
+        self._dependencies.conditions.set(BrokerCondition.VENUE, ok=self.is_done, reason=reason, message=message)
 
     async def _attempt(self) -> None:
         venue, store, prices = self._dependencies.venue, self._store, self._dependencies.prices

@@ -7,8 +7,8 @@ import pytest
 
 from broker.history.journal_end import JournalEnd
 from broker.orders.model.order_record import OrderRecord
-from broker.orders.store.journal import OrderJournal
 from broker.orders.model.trading_state import AccountControl
+from broker.orders.store.journal import OrderJournal
 from broker.orders.store.journal_format import SNAPSHOT_ORDER, encode_control, encode_order, encode_transaction
 from broker.orders.store.tail import changes
 from tests.unit.broker.history.changes import make_order, make_transaction

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sidecar.console.status.audit_timeline import Deeds
-from sidecar.console.status.document import health_json
+from sidecar.console.status.builder import health_section
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import Condition
+from sidecar.health.conditions import HealthCondition
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, SecretsRefusal
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
-from sidecar.secrets.audit import AuditEvent
-from tests.unit.sidecar.console.sidecar_state import LEDGER, MOMENT, NOW_NS, NS, PRODUCER, document
+from tests.unit.sidecar.console.sidecar_state import LEDGER, NOW_NS, NS, PRODUCER, document
 
 
 def test_a_healthy_sidecar_says_so_with_its_probes() -> None:
@@ -111,6 +109,10 @@ def test_without_secrets_the_document_says_so() -> None:
     assert document(secrets=None)["secrets"] == {"configured": False, "secrets": []}
 
 
+def test_before_the_journal_is_open_nothing_is_said_of_it() -> None:
+    assert document(journal=None)["journal"] == {}
+
+
 def test_what_was_done_with_secrets_is_told_latest_first() -> None:
     assert document()["secrets"]["deeds"] == [
         {
@@ -130,13 +132,6 @@ def test_what_was_done_with_secrets_is_told_latest_first() -> None:
             "attributes": {},
         },
     ]
-
-
-def test_only_the_latest_deeds_are_kept() -> None:
-    deeds = Deeds(kept=2)
-    for generation in range(5):
-        deeds.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=generation))
-    assert [item["generation"] for item in deeds.document()] == [4, 3]
 
 
 def failing(name: str, *, advisory: bool) -> ProducerCondition:
@@ -179,6 +174,6 @@ def test_the_document_holds_what_the_doctor_makes_of_it() -> None:
 def test_a_condition_that_fails_no_probe_is_advice() -> None:
     """Another producer than the one that the probes speak of."""
     baker = replace(PRODUCER, producer_id="bakery", conditions=(failing("oven", advisory=False),))
-    ready = (Condition(name="ProducerReady", ok=True),)
-    found = health_json(ready, (baker,))
-    assert (found["state"], [item["name"] for item in found["why"]]) == ("degraded", ["bakery oven"])
+    ready = (HealthCondition(name="ProducerReady", ok=True),)
+    found = health_section(ready, (baker,))
+    assert (found.state, [item.name for item in found.why]) == ("degraded", ["bakery oven"])

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import logging
 
-from sidecar.console.bundle.bundle import redacted
-from sidecar.console.bundle.recent import RecentLog
+from sidecar.console.bundle import RecentLog, redacted
 
 
 def test_values_that_may_be_secret_are_hidden_and_their_names_stay() -> None:

@@ -9,8 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pod_runtime.config import effective, setting
-from pod_runtime.config_schema import schema
-from pod_runtime.config_text import to_toml
+from pod_runtime.config_text import schema, to_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

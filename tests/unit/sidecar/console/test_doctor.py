@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.console.doctor.doctor import diagnose, unreachable
+from sidecar.console.doctor import diagnose, unreachable
 from sidecar.export.status import ExportStatus
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger
 from sidecar.metrics.ledger import EventLedger, LogLedger
@@ -21,32 +21,32 @@ from tests.unit.sidecar.console.sidecar_state import (
     PRODUCER,
     SECRETS,
     SIGNAL,
-    document,
+    status,
 )
 
 Change = dict[str, Any]
 
 
 def faults(**changes: Any) -> list[str]:
-    return [item.fault for item in diagnose(document(**changes))]
+    return [item.fault for item in diagnose(status(**changes))]
 
 
-def mishap(name: str, status: int = 0) -> Mishap:
-    return Mishap(name=name, message="read secret/data/broker/venue: refused", time=MOMENT, status=status)
+def mishap(name: str, code: int = 0) -> Mishap:
+    return Mishap(name=name, message="read secret/data/broker/venue: refused", time=MOMENT, status=code)
 
 
-def no_token(name: str, status: int = 0) -> SecretsStatus:
+def no_token(name: str, code: int = 0) -> SecretsStatus:
     waiting = SecretStatus(name="venue", source="kv", state="waiting")
-    token = replace(SECRETS.token, state="none", mishap=mishap(name, status))
+    token = replace(SECRETS.token, state="none", mishap=mishap(name, code))
     return replace(SECRETS, generation_published=0, token=token, secrets=(waiting,))
 
 
-def failing_token(name: str, status: int = 0) -> TokenStatus:
-    return replace(SECRETS.token, state="failing", mishap=mishap(name, status))
+def failing_token(name: str, code: int = 0) -> TokenStatus:
+    return replace(SECRETS.token, state="failing", mishap=mishap(name, code))
 
 
-def failing_secret(name: str, status: int = 0) -> SecretsStatus:
-    failing = replace(SECRETS.secrets[0], state="failing", failing_since=MOMENT, mishap=mishap(name, status))
+def failing_secret(name: str, code: int = 0) -> SecretsStatus:
+    failing = replace(SECRETS.secrets[0], state="failing", failing_since=MOMENT, mishap=mishap(name, code))
     return replace(SECRETS, secrets=(failing, SECRETS.secrets[1]))
 
 
@@ -111,11 +111,11 @@ SEEDED: list[tuple[str, Change]] = [
     ("producer_not_ready", {"producer": condition(advisory=False)}),
     ("producer_advises", {"producer": condition(advisory=True)}),
     ("producer_drops", {"producer": replace(PRODUCER, ledger=ProducerLedger(dropped=(("a.b", "spool_full", 4),)))}),
-    ("journal_refuses", {"journal": JOURNAL | {"error": "[Errno 28] No space left on device"}}),
-    ("checkpoint_failed", {"journal": JOURNAL | {"checkpoint_error": "[Errno 30] Read-only file system"}}),
-    ("journal_filling", {"journal": JOURNAL | {"bytes_used": 80_001}}),
-    ("journal_damaged", {"journal": JOURNAL | {"damaged_segments": 1, "damaged_bytes": 77}}),
-    ("journal_damaged", {"journal": JOURNAL | {"unreadable_records": 2}}),
+    ("journal_refuses", {"journal": replace(JOURNAL, error="[Errno 28] No space left on device")}),
+    ("checkpoint_failed", {"journal": replace(JOURNAL, checkpoint_error="[Errno 30] Read-only file system")}),
+    ("journal_filling", {"journal": replace(JOURNAL, bytes_used=80_001)}),
+    ("journal_damaged", {"journal": replace(JOURNAL, damaged_segments=1, damaged_bytes=77)}),
+    ("journal_damaged", {"journal": replace(JOURNAL, unreadable_records=2)}),
     ("collector_away", {"export": failing_export("unavailable: connection refused")}),
     ("collector_refuses", {"export": failing_export("unauthenticated: no token")}),
     ("export_off", {"export": replace(EXPORT, endpoint="")}),
@@ -154,14 +154,14 @@ def test_each_seeded_fault_is_found_and_only_it(fault: str, changes: Change) -> 
 
 def test_log_records_that_nobody_wants_are_not_lost() -> None:
     logs = LogLedger(accepted=90, dropped={("not_exported", "a.b"): 90})
-    found = document(export=replace(EXPORT, endpoint=""), ledger=replace(LEDGER, logs=logs))
+    found = status(export=replace(EXPORT, endpoint=""), ledger=replace(LEDGER, logs=logs))
     assert [item.fault for item in diagnose(found)] == ["export_off"]
-    assert found["flow"]["out"]["lost"] == 0
+    assert found.flow.out.lost == 0
 
 
 def test_every_finding_has_its_evidence_and_what_to_do() -> None:
     for _, changes in SEEDED:
-        for finding in diagnose(document(**changes)):
+        for finding in diagnose(status(**changes)):
             assert finding.evidence
             assert finding.next
 
@@ -203,12 +203,12 @@ def test_while_vault_is_away_it_says_how_long_the_producer_can_go_on(left: float
         token=replace(SECRETS.token, state="none", mishap=mishap("unreachable")),
         secrets=(SECRETS.secrets[0], replace(SECRETS.secrets[1], expires_in_s=left)),
     )
-    assert diagnose(document(secrets=secrets))[0].evidence.endswith(f"; {lasting}")
+    assert diagnose(status(secrets=secrets))[0].evidence.endswith(f"; {lasting}")
 
 
 @pytest.mark.parametrize(("changes", "evidence"), EVIDENCE)
 def test_the_evidence_is_what_the_sidecar_saw(changes: Change, evidence: str) -> None:
-    assert diagnose(document(**changes))[0].evidence == evidence
+    assert diagnose(status(**changes))[0].evidence == evidence
 
 
 def test_a_cause_hides_what_it_explains() -> None:
@@ -218,7 +218,7 @@ def test_a_cause_hides_what_it_explains() -> None:
 
 def test_independent_faults_are_all_found() -> None:
     secrets = replace(rejected_secret(), secrets=(replace(SECRETS.secrets[1], expires_in_s=5.0),))
-    assert set(faults(secrets=secrets, journal=JOURNAL | {"error": "full"})) == {
+    assert set(faults(secrets=secrets, journal=replace(JOURNAL, error="full"))) == {
         "secret_rejected",
         "secret_expiring",
         "journal_refuses",
@@ -244,7 +244,7 @@ def test_a_producers_conditions_are_one_finding_each_for_what_fails_and_what_it_
         failing("prices", False, NOW_NS),
         failing("orders", False, NOW_NS - NS),
     )
-    found = diagnose(document(producer=replace(PRODUCER, conditions=conditions)))
+    found = diagnose(status(producer=replace(PRODUCER, conditions=conditions)))
     assert [(item.fault, item.evidence) for item in found] == [
         ("producer_not_ready", "broker: prices: Down: x; orders: Down: x"),
         ("producer_advises", "broker: outcomes: Down: x"),
@@ -260,4 +260,4 @@ def test_a_producers_conditions_are_one_finding_each_for_what_fails_and_what_it_
     ],
 )
 def test_the_command_names_the_secret(changes: Change, command: str) -> None:
-    assert [item.command for item in diagnose(document(**changes))] == [command]
+    assert [item.command for item in diagnose(status(**changes))] == [command]

@@ -1,3 +1,5 @@
+"""The table of faults, and the page of the documentation that repeats it."""
+
 from __future__ import annotations
 
 import re
@@ -6,12 +8,11 @@ from pathlib import Path
 import click
 
 from sidecar.__main__ import main
-from sidecar.console.doctor.remedy import COMMANDS
-from sidecar.console.doctor.secrets import _VAULT
-from sidecar.health.conditions import PROBES, Facts, evaluate
+from sidecar.console.doctor import VAULT_FAULTS
+from sidecar.console.faults import FAULTS
+from sidecar.health.conditions import PROBES
 from sidecar.health.probes import PATHS
-from sidecar.health.settings import HealthSettings
-from tests.unit.sidecar.console.doctor.test_doctor import SEEDED
+from tests.unit.sidecar.console.test_doctor import SEEDED
 
 PAGE = (Path(__file__).parents[4] / "docs" / "console.md").read_text()
 
@@ -20,7 +21,7 @@ def rows(heading: str) -> dict[str, str]:
     """The first cells of the tables below a heading, without their backticks, and the rest of the row."""
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     cells = [line.strip("|").split("|", 1) for line in section.splitlines() if line.startswith("| `")]
-    return {first.strip().strip("`"): rest for first, rest in cells}
+    return {first.strip().strip("`"): rest.strip(" |") for first, rest in cells}
 
 
 def test_the_page_lists_every_probe_with_its_conditions() -> None:
@@ -31,28 +32,24 @@ def test_the_page_lists_every_probe_with_its_conditions() -> None:
     assert {path for path in aliases if f"`{path}`" in PAGE} == aliases
 
 
-def test_the_page_lists_every_condition() -> None:
-    found = {item.name for item in evaluate(Facts(now_ns=0), HealthSettings())}
-    assert {name for name in rows("Probes") if not name.startswith("/")} == found
+def test_the_page_lists_every_fault_with_its_meaning() -> None:
+    assert rows("What the doctor knows") == {name: item.meaning for name, item in FAULTS.items()}
 
 
-def test_the_page_lists_every_fault_that_the_doctor_knows() -> None:
-    assert set(rows("What the doctor knows")) == known_faults()
+def test_every_fault_is_one_that_the_doctor_finds() -> None:
+    found = {name for name, _ in SEEDED} | set(VAULT_FAULTS.values()) | {"sidecar_unreachable"}
+    assert set(FAULTS) == found
 
 
-def known_faults() -> set[str]:
-    return {name for name, _ in SEEDED} | {fault for fault, _ in _VAULT.values()} | {"sidecar_unreachable"}
-
-
-def test_every_fault_has_a_next_command() -> None:
-    assert set(COMMANDS) == known_faults() | {"secrets_failing"}
+def test_a_fault_explains_only_faults_that_there_are() -> None:
+    assert {name for item in FAULTS.values() for name in item.explains} <= set(FAULTS)
 
 
 def test_the_next_commands_are_commands_that_there_are() -> None:
     assert isinstance(main, click.Group)
     programs = {"kubectl", "curl", "time", "openssl", "bao", "df", "ls", "sidecar", "broker"}
-    for line in COMMANDS.values():
-        for command in line.split("; "):
+    for fault in FAULTS.values():
+        for command in fault.command.split("; "):
             program, *arguments = command.split()
             assert program in programs
             if program == "sidecar" and not arguments[0].startswith("-"):
