@@ -49,7 +49,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.channel import Channel
 from broker.events.events import HistorySample
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
@@ -136,21 +135,21 @@ class HistoryWriter:
         async with self._database.transaction() as connection:
             self.position = int((await connection.execute(query)).scalar() or 0)
         self._note_success()
-        ahead: Channel[Change] = Channel(READ_AHEAD)
+        ahead: asyncio.Queue[Change] = asyncio.Queue(READ_AHEAD)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(ahead, self.position))
             await self._write_all(ahead)
 
-    async def _read(self, ahead: Channel[Change], after: int) -> None:
+    async def _read(self, ahead: asyncio.Queue[Change], after: int) -> None:
         async with aclosing(self._changes.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
             async for change in changes:
-                await ahead.send(change)
+                await ahead.put(change)
 
-    async def _write_all(self, ahead: Channel[Change]) -> None:
+    async def _write_all(self, ahead: asyncio.Queue[Change]) -> None:
         while True:
-            batch = [await ahead.receive()]
-            while len(ahead) and len(batch) < self._settings.batch_rows:
-                batch.append(await ahead.receive())
+            batch = [await ahead.get()]
+            while not ahead.empty() and len(batch) < self._settings.batch_rows:
+                batch.append(ahead.get_nowait())
             await self._write(batch)
             # A pause in which changes gather: a transaction costs the database nearly the same for one as for many.
             await asyncio.sleep(self._settings.batch_delay_s)

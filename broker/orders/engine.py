@@ -56,7 +56,7 @@ class OrderEngine:
             account=account,
             owner=settings.owner,
             term=term,
-            listener=dependencies.updates,
+            updates=dependencies.updates,
             emit=emit,
             clock=dependencies.clock,
         )

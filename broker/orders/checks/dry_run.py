@@ -6,16 +6,15 @@ with its own token, so that connection, token and instruments are tried as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
 
-from broker.domain import Account, Instrument, OrderRequest, Position, Quote
+from broker.domain import OrderRequest, Quote
 from broker.orders.checks import risk
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings
+from broker.venue.rest.client import VenueRest
 from broker.venue.v20 import order_requests as order_call
 
 IN_OWNERS_MEMORY = ("order_rate", "duplicate", "daily_loss", "circuit")
@@ -23,22 +22,6 @@ IN_OWNERS_MEMORY = ("order_rate", "duplicate", "daily_loss", "circuit")
 MARKET_CLOSED = "tradeable"
 """The check that denies while the market is closed."""
 NO_CLIENT_ID = "trial"
-
-
-class AccountReader(Protocol):
-    """Reads of the venue that a dry run needs; see `broker.venue.rest`."""
-
-    async def instruments(self) -> list[Instrument]:
-        """Everything that the account may trade."""
-
-    async def summary(self) -> Account:
-        """The account's summary."""
-
-    async def positions(self) -> tuple[list[Position], int]:
-        """Open positions, and the log's last id."""
-
-    async def pricing(self, names: Sequence[str]) -> tuple[list[Quote], dict[str, Decimal]]:
-        """Quotes, and the factors to the account's currency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +38,7 @@ class DryRun:
 
 
 async def market_now(
-    venue: AccountReader, request: OrderRequest, *, state: TradingState, now: datetime
+    venue: VenueRest, request: OrderRequest, *, state: TradingState, now: datetime
 ) -> risk.MarketView:
     """The market, asked of the venue now.
 

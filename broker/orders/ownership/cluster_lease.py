@@ -14,7 +14,6 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from lightkube import AsyncClient, ConfigError
 from lightkube.models.coordination_v1 import LeaseSpec
@@ -54,21 +53,8 @@ def wait_s(seen: SeenLease, *, me: str, now_s: float) -> float:
     return max(0.0, seen.since_s + seen.lease_s * (1 + MARGIN_SHARE) - now_s)
 
 
-class LeaseApi(Protocol):
-    """Requests to the API server; its errors have the `response`."""
-
-    async def get(self, name: str) -> LeaseObject:
-        """Read a Lease."""
-
-    async def create(self, lease: LeaseObject) -> LeaseObject:
-        """Create it; 409 if it exists."""
-
-    async def replace(self, lease: LeaseObject) -> LeaseObject:
-        """Replace the version that the object names; 409 if it is another by now."""
-
-
 class ClusterApi:
-    """The API server that the pod's service account reaches, in the pod's namespace."""
+    """Leases of the pod's namespace at the API server; errors of an answer have its `response`."""
 
     def __init__(self, connect: Callable[[], AsyncClient] = AsyncClient) -> None:
         self._connect = connect
@@ -95,7 +81,9 @@ class ClusterApi:
 class ClusterLease:
     """Ownership of an account through a Lease object. The caller releases it."""
 
-    def __init__(self, api: LeaseApi, name: str, *, lease_s: float, me: str | None = None, address: str = "") -> None:
+    def __init__(
+        self, api: ClusterApi, name: str, *, lease_s: float, me: str | None = None, address: str = ""
+    ) -> None:
         self._api = api
         self._name = name
         self._lease_s = lease_s

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from broker.domain import Instrument, Order, OrderStatus
+from broker.domain import Instrument, Order, OrderStatus, Quote
 from broker.events.events import ReconcileMismatch, StreamDecodeError, TradingStateChanged
 from broker.orders.model import transitions
 from broker.orders.model.ids import parse_tag
@@ -28,6 +28,7 @@ from broker.orders.model.trading_state import AccountControl, TradingState, hand
 from broker.orders.store import journal_format
 from broker.orders.store.index import IN_FLIGHT, OrderIndex
 from broker.orders.store.journal import OrderJournal, OrderJournalError
+from broker.orders.updates import Updates
 from broker.venue.v20.parse import VenueOrder, parse_order
 from broker.venue.v20.transactions import Transaction, decimal
 from producer.emitter import Emit
@@ -54,13 +55,6 @@ class OwnershipTerm(Protocol):
         """Leave a note for the next owner, with the lease."""
 
 
-class OrderListener(Protocol):
-    """Receives every order that changes; see `broker.orders.updates`."""
-
-    def publish(self, item: Order, /) -> None:
-        """Take an order. Must not wait or raise."""
-
-
 @dataclass(slots=True)
 class Waiter:
     """A caller that waits for an order's first settled status."""
@@ -83,7 +77,7 @@ class OrderStore:
         account: str,
         owner: str,
         term: OwnershipTerm,
-        listener: OrderListener,
+        updates: Updates[Order | Quote],
         emit: Emit,
         clock: Callable[[], datetime],
     ) -> None:
@@ -104,7 +98,7 @@ class OrderStore:
         self._account = account
         self._owner = owner
         self._term = term
-        self._listener = listener
+        self._updates = updates
         self._emit = emit
         self._clock = clock
         self._waiters: dict[str, Waiter] = {}
@@ -205,7 +199,7 @@ class OrderStore:
             waiter.settled.set()
             if record.status is not OrderStatus.UNKNOWN:
                 waiter.resolved.set()
-        self._listener.publish(record.order)
+        self._updates.publish(record.order)
 
     def _write(self, payload: bytes) -> int:
         if not self._term.may_write():

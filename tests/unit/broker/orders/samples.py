@@ -42,7 +42,7 @@ def make_store(journal: OrderJournal, index: OrderIndex) -> OrderStore:
         account="101",
         owner="broker",
         term=FakeTerm(),
-        listener=Updates(),
+        updates=Updates(),
         emit=lambda _: None,
         clock=lambda: NOW,
     )
