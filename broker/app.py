@@ -115,6 +115,7 @@ async def _with_history(broker: BrokerComponents, listening: socket.socket, stop
             running += [tasks.create_task(account.writer.run()), tasks.create_task(account.recall.run())]
             running.append(tasks.create_task(account.backfill.run()))
         await _with_orders(broker, listening, stop)
+        # The orders have ended: their last changes are in the journal, and the history may catch up.
         await asyncio.gather(*(_flush(account, broker.config.history.drain_s) for account in broker.accounts))
         for task in running:
             task.cancel()
