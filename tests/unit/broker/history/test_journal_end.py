@@ -10,7 +10,7 @@ from broker.orders.model.order_record import Entry
 from broker.orders.store.journal import Journal
 from broker.orders.store.journal_format import KEPT, Control, control_record, entry_record, transaction_record
 from broker.orders.store.tail import changes
-from tests.unit.broker.history.changes import make_order, make_transaction
+from tests.unit.broker.history.fake_journal import make_order, make_transaction
 
 
 def entry(number: int, kind: bytes = b"o") -> bytes:
