@@ -84,7 +84,7 @@ async def _account_of(request: Request, api: Api, account: AccountId = None) -> 
     # Never a default among several: an order on the wrong account cannot be taken back.
     if (found := api.accounts.get(account or "")) is None:
         raise invalid("account", "must name one of the accounts of this broker")
-    request.state.account = found
+    request.state.account = found  # for the error handler, which gets no dependencies
     return found
 
 

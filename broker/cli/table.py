@@ -27,7 +27,7 @@ def table_writer(*, live: bool = False) -> Iterator[Write]:
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.live import Live  # noqa: PLC0415 - as above
 
-    console = Console()
+    console = Console()  # honours NO_COLOR and the width of the terminal
     if not live:
         yield lambda rows, columns, none: console.print(_table(rows, columns, none))
         return

@@ -80,6 +80,7 @@ class Database:
         try:
             async with asyncio.timeout(self._settings.deadline_s), engine.connect() as connection:
                 await connection.execute(sa.text("SELECT 1"))
+        # Apart from all else: a refused login needs a new secret, a database that is away only time.
         except self._faults as error:
             kind = LoginRefusedError if _is_refusal(error) else DatabaseUnavailableError
             raise kind(describe(error)) from error

@@ -135,6 +135,7 @@ class HistoryWriter:
         async with self._database.transaction() as connection:
             self.position = int((await connection.execute(query)).scalar() or 0)
         self._note_success()
+        # Two tasks: the journal is read while a transaction waits for the database.
         ahead: asyncio.Queue[Change] = asyncio.Queue(READ_AHEAD)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(ahead, self.position))

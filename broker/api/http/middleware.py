@@ -37,6 +37,7 @@ class ApiMiddleware:
                 await send({"type": "websocket.close", "code": 1008})
             return
         channels = _Channels(receive, send, self._context.settings.request_bytes)
+        # A context variable: events of the order path, in this task and in those that it starts, carry the trace.
         current_trace.set(parse_traceparent(_header(scope, b"traceparent")))
         started = perf_counter()
         scope.setdefault("state", {})["received_s"] = started
@@ -50,6 +51,7 @@ class ApiMiddleware:
             async with asyncio.timeout(self._deadline_s(scope)) as deadline:
                 channels.deadline = deadline
                 await self._app(scope, channels.receive, channels.send)
+        # The deadline, or a bug: any other exception has its answer already, from the handlers inside.
         except Exception as error:
             problem = _problem_of(error, self._context.settings.deadline_s)
             if problem.status is HTTPStatus.INTERNAL_SERVER_ERROR:

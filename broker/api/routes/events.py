@@ -23,7 +23,7 @@ routes = APIRouter(prefix="/v1", tags=["events"])
 
 Update = Order | Quote | Missed
 KEEPALIVE_S = 10.0
-RETRY_MS = 1000
+RETRY_MS = 1000  # a client that reconnects; the default is up to the browser
 _HEADERS = {"X-Accel-Buffering": "no"}  # nginx would collect events before it passes them on
 _STREAM = {
     **COMMON_PROBLEMS,

@@ -35,7 +35,7 @@ from broker.api.schemas.responses import (
     problems,
     trial_view,
 )
-from broker.domain import Order, OrderRequest, OrderStatus
+from broker.domain import Order, OrderStatus
 from broker.events.events import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.idempotency import Placed
@@ -69,8 +69,6 @@ _PLACED: Responses = {
         "venue: then `reason` says why and `order` is the order. Nothing was traded.",
     },
 }
-
-
 _PLACING: dict[str, Any] = {"status_code": 201, "responses": _PLACED, "response_class": JSONResponse}
 
 
@@ -107,7 +105,7 @@ async def place_order(
     """
     api.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
     name = client_order_id(body.client_order_id, idempotency_key, api)
-    order = _order_request(body, account, client, name, traceparent)
+    order = body.request(client=client.id, client_order_id=name, account=account.id, traceparent=traceparent)
     return placed_response(await api.in_flight.run(account.orders.place(order)))
 
 
@@ -124,7 +122,8 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
     The replica that is asked answers, whoever trades the account; it asks the venue for the price with its own token.
     A path of its own, not a parameter: a misspelt parameter would place the order.
     """
-    order = _order_request(body, account, client, api.new_client_order_id(), None)
+    name = api.new_client_order_id()
+    order = body.request(client=client.id, client_order_id=name, account=account.id, traceparent=None)
     found = await account.orders.try_order(order)
     return json_response(trial_view(found, trades_account=account.orders.elsewhere() is None))
 
@@ -148,7 +147,7 @@ async def replace_order(
     """Cancels a resting order and places another in its stead, in one step of the venue's."""
     _check_owner(await _find(account, order_id), client)
     name = client_order_id(body.client_order_id, idempotency_key, api)
-    order = _order_request(body, account, client, name, traceparent)
+    order = body.request(client=client.id, client_order_id=name, account=account.id, traceparent=traceparent)
     return placed_response(await api.in_flight.run(account.orders.replace(order_id, order)))
 
 
@@ -208,7 +207,7 @@ async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Tr
     """Cancels a resting order. 409 if it has ended otherwise: `order` shows its end."""
     order = await _find(account, order_id)
     _check_owner(order, client)
-    # Taken while draining and in every trading state: a cancel only ever lowers the risk.
+    # Taken while draining and in every trading state: a caller must always be able to take an order back.
     if not order.status.is_final:
         order = await api.in_flight.run(account.orders.cancel(order_id))
     if order.status is OrderStatus.CANCELLED:
@@ -276,12 +275,6 @@ def client_order_id(in_body: str | None, in_header: str | None, api: ApiContext)
         message = "differs from the Idempotency-Key header; send one of the two, or the same"
         raise invalid("client_order_id", message, detail="The request has two different ids.")
     return in_body or in_header or api.new_client_order_id()
-
-
-def _order_request(
-    body: OrderBody, account: AccountApi, client: ApiClient, name: str, traceparent: str | None
-) -> OrderRequest:
-    return body.request(client=client.id, client_order_id=name, account=account.id, traceparent=traceparent)
 
 
 def placed_response(placed: Placed) -> Response:

@@ -116,34 +116,24 @@ class OrderBody(Body):
         return self
 
     def _rules(self) -> Iterator[tuple[bool, str, str]]:
-        kind, validity = self.type, self.time_in_force
+        """Yield for each rule: True if it is broken, the field, the message."""
+        kind, validity, is_gtd = self.type, self.time_in_force, self.time_in_force is TimeInForce.GTD
         has_price, has_distance = self.price is not None, self.distance is not None
-        is_trailing, is_distant = kind is OrderType.TRAILING_STOP_LOSS, kind in _DISTANT
-        needs_price = kind in _PRICED and not (is_distant and has_distance)
+        needs_price = kind in _PRICED and not (kind in _DISTANT and has_distance)
+        takes_distance = kind in _DISTANT | {OrderType.TRAILING_STOP_LOSS}
+        needs_distance = kind is OrderType.TRAILING_STOP_LOSS
+        is_unpriced, has_both = kind not in _PRICED, kind in _DISTANT and has_price and has_distance
         yield needs_price and not has_price, "price", f"is required for a {kind} order"
-        excess = f"must be absent for a {kind} order; price_bound limits its fill"
-        yield kind not in _PRICED and has_price, "price", excess
-        yield is_trailing and not has_distance, "distance", "is required for a trailing_stop_loss order"
-        yield not (is_distant or is_trailing) and has_distance, "distance", f"must be absent for a {kind} order"
-        yield is_distant and has_price and has_distance, "distance", "give price or distance, and only one of them"
-        is_market, is_immediate, is_gtd = (
-            kind is OrderType.MARKET,
-            validity in _IMMEDIATE,
-            validity is TimeInForce.GTD,
-        )
-        yield (
-            is_market and not is_immediate and validity is not None,
-            "time_in_force",
-            ("of a market order is fok or ioc"),
-        )
-        yield (
-            not is_market and kind is not OrderType.LIMIT and is_immediate,
-            "time_in_force",
-            (f"of a {kind} order is gtc, gtd or gfd"),
-        )
-        is_gtd, has_expiry = validity is TimeInForce.GTD, self.expires_at is not None
-        yield is_gtd and not has_expiry, "expires_at", "is required for time_in_force gtd"
-        yield not is_gtd and has_expiry, "expires_at", "must be absent unless time_in_force is gtd"
+        yield is_unpriced and has_price, "price", f"must be absent for a {kind} order; price_bound limits its fill"
+        yield needs_distance and not has_distance, "distance", "is required for a trailing_stop_loss order"
+        yield has_distance and not takes_distance, "distance", f"must be absent for a {kind} order"
+        yield has_both, "distance", "give price or distance, and only one of them"
+        rests_at_market = kind is OrderType.MARKET and validity not in {None, *_IMMEDIATE}
+        is_hasty = kind not in {OrderType.MARKET, OrderType.LIMIT} and validity in _IMMEDIATE
+        yield rests_at_market, "time_in_force", "of a market order is fok or ioc"
+        yield is_hasty, "time_in_force", f"of a {kind} order is gtc, gtd or gfd"
+        yield is_gtd and self.expires_at is None, "expires_at", "is required for time_in_force gtd"
+        yield not is_gtd and self.expires_at is not None, "expires_at", "must be absent unless time_in_force is gtd"
         is_of_trade, has_trade = kind in _OF_A_TRADE, self.trade_id is not None
         yield is_of_trade and not has_trade, "trade_id", f"is required for a {kind} order"
         yield not is_of_trade and has_trade, "trade_id", f"must be absent for a {kind} order"

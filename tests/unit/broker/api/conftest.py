@@ -15,13 +15,18 @@ from broker.api.auth.keys import ApiKeys, parse_api_keys
 from broker.api.context import AccountApi, ApiContext
 from broker.api.forwarding.peer import Peer
 from broker.api.settings import ApiSettings
+from broker.domain import Order
 from broker.history.archive import Archive
 from broker.history.database import Database
+from broker.history.rows import rows_of
 from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
+from broker.history.writer import write_rows
+from broker.orders.store.tail import Change
 from producer.health import Condition
 from tests.unit.broker.api.asgi import Answer, call
 from tests.unit.broker.api.fake_order_service import NOW, FakeOrderService
+from tests.unit.broker.history.fake_journal import make_transaction
 from tests.unit.broker.secret_volume import KEYS, keys_file
 
 ACCOUNT = "101-004-1234567-001"
@@ -91,3 +96,11 @@ async def api(settings: ApiSettings, tmp_path: Path) -> AsyncIterator[Client]:
     async with context.in_flight:
         yield Client(build_application(context), context, account, orders, database, events, credentials.keys)
     await database.close()
+
+
+async def fill_history(api: Client, *orders: Order) -> None:
+    """Write orders and one transaction into the history of the account."""
+    changes = [Change(position=number, order=order) for number, order in enumerate(orders)]
+    changes.append(Change(position=99, transaction=make_transaction(7)))
+    async with api.database.transaction() as connection:
+        await write_rows(connection, rows_of(changes, ACCOUNT))

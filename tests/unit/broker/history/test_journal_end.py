@@ -11,7 +11,7 @@ from broker.orders.model.trading_state import AccountControl
 from broker.orders.store.journal import OrderJournal
 from broker.orders.store.journal_format import SNAPSHOT_ORDER, encode_control, encode_order, encode_transaction
 from broker.orders.store.tail import changes
-from tests.unit.broker.history.changes import make_order, make_transaction
+from tests.unit.broker.history.fake_journal import make_order, make_transaction
 
 
 def entry(number: int, kind: bytes = b"o") -> bytes:

@@ -13,8 +13,8 @@ from broker.history.archive import Archive
 from broker.history.database import DatabaseUnavailableError
 from broker.history.recall import BloomFilter, Recall
 from broker.orders.errors import NotReadyError
-from tests.unit.broker.history.changes import START, make_order
-from tests.unit.broker.history.conftest import Bench
+from tests.unit.broker.history.conftest import HistoryParts
+from tests.unit.broker.history.fake_journal import START, make_order
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 BITS = 1 << 16
@@ -120,14 +120,16 @@ async def test_id_that_was_noted_is_known_before_the_history_has_it() -> None:
     assert history.asked == ["fresh"]
 
 
-async def test_every_id_of_the_database_is_read_block_by_block(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_id_of_the_database_is_read_block_by_block(
+    history: HistoryParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("broker.history.archive.EXPORT_PAGE", 2)
     for number in range(5):
-        bench.source.add(make_order(number))
-    async with bench.writing() as writer:
+        history.journal.add(make_order(number))
+    async with history.writing() as writer:
         assert await writer.flush(10.0)
-    blocks = [[name for _, _, name in block] async for block in bench.archive.names(None)]
+    blocks = [[name for _, _, name in block] async for block in history.archive.names(None)]
     assert blocks == [["c-0", "c-1"], ["c-2", "c-3"], ["c-4"]]
-    late = [[name for _, _, name in block] async for block in bench.archive.names(START + timedelta(seconds=3))]
+    late = [[name for _, _, name in block] async for block in history.archive.names(START + timedelta(seconds=3))]
     assert late == [["c-3", "c-4"], []]
-    assert (await Recall(bench.archive, BITS).first("flow", "c-2")) == make_order(2)
+    assert (await Recall(history.archive, BITS).first("flow", "c-2")) == make_order(2)

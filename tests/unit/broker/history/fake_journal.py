@@ -50,7 +50,7 @@ def make_transaction(number: int) -> dict[str, Any]:
     }
 
 
-class ChangeList(JournalEnd):
+class FakeJournal(JournalEnd):
     """A journal in memory: its changes, and its end."""
 
     name = ""
