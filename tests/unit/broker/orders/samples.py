@@ -49,7 +49,7 @@ def make_store(journal: OrderJournal, index: OrderIndex) -> OrderStore:
 
 
 def make_request(**fields: Any) -> OrderRequest:
-    plain = {
+    plain: dict[str, Any] = {
         "client_order_id": "first",
         "client": "flow",
         "account": "101",

@@ -5,10 +5,17 @@ from decimal import Decimal
 
 import pytest
 
-from broker.domain import OrderStatus, OrderType, Side
+from broker.domain import Order, OrderStatus, OrderType, Side
 from broker.orders.errors import ClientIdConflictError
+from broker.orders.service import OrderService
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
+
+
+def held(service: OrderService, order_id: str) -> Order:
+    order = service.order(order_id)
+    assert order is not None
+    return order
 
 
 async def test_market_order_is_filled_by_one_post(
@@ -136,7 +143,7 @@ async def test_presumed_absent_order_is_adopted_when_it_appears(
         assert order.status is OrderStatus.PRESUMED_ABSENT
         made = venue.make(venue.writes[0][2]["order"])
         await venue.tell(*made.values())
-        while service.order(order.id).status is not OrderStatus.FILLED:
+        while held(service, order.id).status is not OrderStatus.FILLED:
             await asyncio.sleep(0.005)
 
     assert [event.result for event in harness.of("UnknownResolved")] == ["presumed_absent", "adopted"]
@@ -163,7 +170,7 @@ async def test_restart_resolves_what_was_on_its_way(
     assert order.status is OrderStatus.UNKNOWN
 
     async with harness.service() as service:
-        while service.order(order.id).status is not OrderStatus.FILLED:
+        while held(service, order.id).status is not OrderStatus.FILLED:
             await asyncio.sleep(0.005)
         again = await service.place(make_request())
 
@@ -204,7 +211,7 @@ async def test_replacement_ends_the_old_order_and_rests_a_new_one(
         new = (
             await service.replace(old.id, make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))
         ).order
-        ended = service.order(old.id)
+        ended = held(service, old.id)
 
     assert (new.status, new.id != old.id) == (OrderStatus.PENDING, True)
     assert (ended.status, ended.reason) == (OrderStatus.CANCELLED, "CLIENT_REQUEST_REPLACED")

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import threading
+from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import pytest
@@ -20,6 +21,7 @@ from broker.orders.errors import (
 from broker.orders.model.trading_state import TradingState
 from broker.orders.ownership.file_lease import FileLease
 from broker.orders.settings import RiskLimits
+from broker.orders.store.tail import Change
 from broker.orders.updates import Missed
 from pod_runtime.secret import Secret
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
@@ -317,13 +319,13 @@ async def test_changes_after_a_restart_go_on_where_they_were(
             if len(statuses) == 2:
                 break
         second = (await service.place(make_request("second"))).order
-        following = [change async for change in _orders(service.changes(after), 2)]
+        following = [change.order async for change in _orders(service.changes(after), 2) if change.order is not None]
 
     assert statuses == [OrderStatus.SUBMITTED, OrderStatus.FILLED]
-    assert {change.order.id for change in following} == {second.id}
+    assert {order.id for order in following} == {second.id}
 
 
-async def _orders(stream, count):  # noqa: ANN001, ANN202 - a filter
+async def _orders(stream: AsyncIterator[Change], count: int) -> AsyncIterator[Change]:
     async for change in stream:
         if change.order is not None:
             yield change
