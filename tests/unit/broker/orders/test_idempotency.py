@@ -101,7 +101,7 @@ async def test_position_is_closed_at_once_though_the_stream_has_not_told_of_it(
     async def silent(*_: object) -> None:
         return
 
-    monkeypatch.setattr(venue, "tell", silent)
+    monkeypatch.setattr(venue, "push", silent)
     async with harness.service() as service:
         await service.place(make_request())
         order = (await service.close_position("EUR_USD")).order
@@ -128,7 +128,7 @@ async def test_position_limit_counts_the_fill_that_the_stream_has_not_told_of(
     async def silent(*_: object) -> None:
         return
 
-    monkeypatch.setattr(venue, "tell", silent)
+    monkeypatch.setattr(venue, "push", silent)
     async with harness.service(account=RiskLimits(position_units=Decimal(150))) as service:
         await service.place(make_request("a"))
         second = (await service.place(make_request("b"))).order
