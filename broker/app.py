@@ -79,6 +79,7 @@ async def serve(config: BrokerConfig, stop: asyncio.Event) -> int:
 
 
 async def _serve(config: BrokerConfig, stop: asyncio.Event) -> None:
+    # The port first: a second process on it must end before it opens spools and journals.
     listening = listen(config.api.host, config.api.port)
     try:
         broker = build(config, advertised_address(listening, config.api.address))
@@ -105,6 +106,7 @@ async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, st
         broker.emitter.emit(Lifecycle(phase="drained", detail=None))
         over.set()
         await asyncio.wait(streams)
+        # Last: a drain that blocks the loop is a stall as well.
         watchdog.cancel()
 
 
@@ -144,6 +146,7 @@ async def _with_orders(broker: BrokerComponents, listening: socket.socket, stop:
         done.set()
         await orders
         await api.in_flight.wait_idle(broker.config.orders.drain_s)
+        # Behind the last answer: from here on no connection is accepted.
         broker.server.should_exit = True
         await server
 

@@ -93,6 +93,7 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     accounts: list[AccountComponents] = []
     venues: list[VenueRest] = []
     stream = TelemetryStream(emitter, config.telemetry, lambda: health(conditions, accounts))
+    # Without a certificate yet: the first generation of secrets brings it, before the process is ready.
     tls = new_server_context() if config.api.tls == "required" else None
     database = Database(config.history)
     forwards = config.orders.standby == "forward"

@@ -80,6 +80,7 @@ def read_generation(folder: Path) -> Generation:
 def _read_manifest(folder: Path) -> tuple[int, dict[str, str]]:
     try:
         raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        # Not guessed at: a later format may give the same file another meaning.
         if raw["version"] != FORMAT:
             raise GenerationError(
                 0, MANIFEST, "UnknownFormat", f"version {raw['version']}; this program reads {FORMAT}"
@@ -157,6 +158,7 @@ class _Reading:
         try:
             return (self._folder / name).read_text(encoding="utf-8")
         except FileNotFoundError:
+            # A file that is missing because its folder went is no statement about the secret.
             if not self._folder.exists():
                 raise
             return None

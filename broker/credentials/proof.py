@@ -70,6 +70,7 @@ class CredentialProver:
         if generation.venue_token is None:
             raise GenerationError(generation.number, "venue", "Missing", "venue.json is not in the generation")
         needs = self._needs
+        # Before the token is used: this reason names both accounts, where the venue would only answer 401.
         if generation.venue_account not in {None, *needs.accounts}:
             configured = ", ".join(needs.accounts)
             message = f"the token is for account {generation.venue_account}, the configuration says {configured}"
@@ -92,6 +93,7 @@ class CredentialProver:
         """
         name = generation.name_of("venue.json")
         try:
+            # One deadline for all accounts, which are asked one after the other.
             async with asyncio.timeout(self._settings.prove_s):
                 await self._venue.prove(token)
         except NotAuthorizedError as error:

@@ -106,6 +106,7 @@ class CredentialWatcher:
 
     def on_unauthorized(self, token: Secret, /) -> None:
         """Note that the venue answered 401 to `token`: not ready until another one works, or this one again."""
+        # A late answer about a token that was replaced meanwhile says nothing of the one in use.
         if self._held is None or self._held.venue_token != token or self._refused == token:
             return
         self._refused = token
@@ -130,6 +131,7 @@ class CredentialWatcher:
         if folder == self._tried and now_s < self._again_s:
             await self._ask_again(now_s)
             return
+        # Settled: never read again until the link moves. Unsettled: again after retry_s.
         settled = await self._take(folder)
         self._tried, self._again_s = folder, math.inf if settled else now_s + self._settings.retry_s
 
@@ -155,6 +157,7 @@ class CredentialWatcher:
         try:
             generation = await asyncio.to_thread(read_generation, folder)
             proved = self._held if self._is_proved else None
+            # Only a generation that was proved vouches for what it has in common with the new one.
             proof = await self._prover.prove(generation, proved=proved, refused=self._refused)
         except GenerationError as error:
             self._reject(folder, error)
@@ -210,6 +213,7 @@ class CredentialWatcher:
         self._conditions.set(
             BrokerCondition.CREDENTIALS, ok=self._is_proved, reason=f"Rejected{error.reason}", message=message
         )
+        # The sidecar counts rejections: a retry of the same generation is not another one.
         if self._rejected == (folder, error.reason):
             return
         self._rejected = (folder, error.reason)

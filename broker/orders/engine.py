@@ -104,6 +104,7 @@ class OrderEngine:
         # Orders without an answer are in the journal; the next start finds them out.
         for task in self._in_flight:
             task.cancel()
+        # None: the fault of the term is no fault of the flights, and the journal must be closed behind them.
         await self._flights.__aexit__(None, None, None)
         await self.journal.close()
 
@@ -112,6 +113,7 @@ class OrderEngine:
         await self._catch_up.run()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.transactions.run())
+            # Only now: the settings may name no instruments, and the catch-up learns those of the account.
             group.create_task(self._dependencies.prices.stream.run())
             group.create_task(self._resolver.run())
             group.create_task(self._sample_periodically())
@@ -168,6 +170,7 @@ class OrderEngine:
         waiter = self.store.add_waiter(record.id, received_s, self._decision_price(request))
         try:
             self._check_and_begin(record)
+        # The order is in memory as RECEIVED: without this it would stay open for ever, and count against the limits.
         except Exception:
             self.store.move(record.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
             self.store.remove_waiter(record.id)

@@ -105,6 +105,7 @@ class Submission:
 
     async def _send(self, record: OrderRecord, *, opens: bool) -> None:
         started = perf_counter()
+        # Before the send: in the half-open state no second order may try beside this one.
         self.circuit = self.circuit.sent(monotonic())
         try:
             answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(opens=opens))
@@ -150,6 +151,7 @@ class Submission:
         try:
             answer = parse_answer(error.body, error.request_id)
         except (ValueError, KeyError, TypeError, AttributeError):
+            # A refusal whose body cannot be read is a refusal all the same.
             answer = OrderAnswer(error_message=str(error))
         self._feed.note(answer.last_transaction_id)
         moved = self._store.fold(record.id, answer.transactions)

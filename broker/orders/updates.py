@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 DEPTH = 1000
-"""Updates that a listener may be behind: seconds of ticks. More would only be older prices."""
+"""Updates that a listener may be behind; more would only be older prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Updates(Generic[T]):
         try:
             while True:
                 await listener.ready.wait()
+                # Before the items are read: one that is published meanwhile sets it again.
                 listener.ready.clear()
                 if listener.missed:
                     missed, listener.missed = listener.missed, 0

@@ -65,6 +65,7 @@ class PreTradeChecks:
 
     def _market(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.MarketView:
         store, now_s = self._store, monotonic()
+        # The account's first, the client's last; one without limits of its own shares the account's.
         usages = [
             risk.Usage(
                 open_orders=self._open(key, replaced),

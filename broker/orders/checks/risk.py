@@ -72,6 +72,7 @@ def is_reducing(request: OrderRequest, position: Decimal) -> bool:
 
 def check(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Denial | None:
     """The first denial, in the order of CHECKS, or None if the order may go."""
+    # The first denial ends it: its reason is what the caller can act on.
     for name, rule in CHECKS.items():
         if (found := rule(request, market, settings)) is not None:
             return Denial(check=name, reason=found[0], message=found[1])
@@ -213,6 +214,7 @@ def _open_orders(request: OrderRequest, market: MarketView, settings: OrderSetti
 
 def _rate(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     for limits, usage in _used(request, market, settings):
+        # Counted when an order goes, not when it comes: denied orders use up no rate.
         if limits.orders_per_s and usage.order_tokens < 1.0:
             return "ORDER_RATE_EXCEEDED", f"more than {limits.orders_per_s:g} orders a second"
     return None

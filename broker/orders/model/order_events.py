@@ -61,6 +61,7 @@ def events_of(
 
 def _ended(before: OrderRecord | None, order: Order) -> Iterator[tuple[Any, ...]]:
     request = order.request
+    # A later transaction about the same end (a second cancel) is not another end.
     known = (before.status, before.order.reason) if before is not None else (None, None)
     if order.reason is None or (order.status, order.reason) == known:
         return

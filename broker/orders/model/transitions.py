@@ -44,6 +44,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
     """The record after one transaction about it; the same record if the transaction is not news."""
     event = _event(transaction)
     order = record.order
+    # The same fill comes from the answer and from the stream.
     if transaction.is_fill and any(fill.transaction_id == str(transaction.id) for fill in order.fills):
         return record
     status = after(order.status, event)
@@ -57,6 +58,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
 
 def fold(record: OrderRecord, transactions: Iterable[Transaction], now: datetime) -> OrderRecord:
     """The record after all transactions that concern it, by rising id."""
+    # By id, not by arrival: a fill must not come before the creation that gives the order its id.
     for transaction in sorted(transactions, key=lambda item: item.id):
         if concerns(record, transaction):
             record = advance(record, transaction, now)
@@ -88,6 +90,7 @@ def _order(order: Order, status: OrderStatus, transaction: Transaction, now: dat
 
 def _fill(transaction: Transaction) -> Fill:
     if transaction.price is None:
+        # Not skipped: a fill without a price would be a position without a cost.
         raise ValueError(f"fill {transaction.id} has no price")
     return Fill(
         transaction_id=str(transaction.id),

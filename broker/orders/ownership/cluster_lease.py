@@ -148,7 +148,7 @@ class ClusterLease:
         self._note = None
         started_s = boot_time_s()
         try:
-            # Half: an acquisition reads and writes, and what comes later than that is worth too little.
+            # Half of the lease, which runs from before the request: a later success would be too short to use.
             async with asyncio.timeout(self._lease_s / 2):
                 await self._read()
                 if (left_s := wait_s(self._seen, me=self._me, now_s=boot_time_s())) > 0:
@@ -191,6 +191,7 @@ class ClusterLease:
 
     async def release(self) -> None:
         """Give it up; the successor need not wait."""
+        # A standby releases nothing: it would end the owner's term.
         if not self.epoch:
             return
         epoch, self.epoch = self.epoch, 0
@@ -216,6 +217,7 @@ class ClusterLease:
             holderIdentity=holder,
             leaseDurationSeconds=max(1, round(self._lease_s)),
             renewTime=now,
+            # client-go's meaning: the time of the acquisition stays over renewals.
             acquireTime=now if epoch != self._seen.epoch else self._seen.acquired,
             leaseTransitions=epoch,
         )

@@ -106,6 +106,7 @@ class FileLease:
             OSError: the directory cannot be used.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Our own former lock would look like a live owner.
         await self.release()
         epoch, record = self._latest(), self._last()
         if (left_s := self._left_s(epoch, record)) > 0:
@@ -131,6 +132,7 @@ class FileLease:
             replace_file(scratch, self._record(epoch, renewed_s))
             # link(2), not O_EXCL: the file appears with its content, and fails if another process was first.
             os.link(scratch, self._file("lease", epoch))
+        # Another process has the lock of this epoch, or has linked its file first.
         except (BlockingIOError, FileExistsError):
             os.close(alive)
             return False
@@ -232,6 +234,7 @@ class FileLease:
         for kind in ("lease", "alive"):
             for path in self._directory.glob(f"{kind}.*"):
                 number = path.name.removeprefix(f"{kind}.")
+                # Not the newest ones: a paused owner of a late epoch still looks for the file of its successor.
                 if number.isdecimal() and int(number) <= self.epoch - KEPT_EPOCHS:
                     with suppress(OSError):
                         path.unlink()

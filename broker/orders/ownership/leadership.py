@@ -132,6 +132,7 @@ class Leadership:
         if not engine.is_caught_up:
             fault = self._conditions.fault()
             raise NotReadyError(fault.reason if fault is not None else "Starting")
+        # Last: the lease is the one condition that can end between two lines, and is asked again before sending.
         if not self.lease.holds():
             raise NotReadyError("NotOwner", self.lease.renew_every_s)
         return engine
@@ -230,6 +231,7 @@ class Leadership:
         self.yielding = True
         try:
             self._set_standby("NotOwner", "the account goes to the active colour")
+            # Released only behind the last answer: the successor reads the log, and must find these orders there.
             await engine.wait_idle(self._settings.drain_s)
             await release(self.lease, self._policies)
         finally:

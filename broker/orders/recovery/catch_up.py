@@ -52,6 +52,7 @@ class CatchUp:
         store.instruments = {item.name: item for item in await venue.instruments()}
         prices.known = tuple(store.instruments)
         account = await venue.summary()
+        # An empty journal: a new account, or a successor on another volume.
         if store.control.applied is None:
             await self._read_back(int(account.last_transaction_id))
         self._feed.applied = store.control.applied or 0

@@ -112,6 +112,7 @@ class Reconciler:
 
     async def _read_still(self) -> VenueBooks:
         """The venue's books, read again until nothing happened between the first and the last answer."""
+        # Four reads are no transaction: they agree only if the log's last id is the same before and after.
         for attempt in range(TRIES):
             orders, first = await self._venue.pending_orders()
             positions, _ = await self._venue.positions()
@@ -132,7 +133,6 @@ class Reconciler:
     def _compare(self, theirs: VenueBooks) -> list[Mismatch]:
         if theirs.at is None:
             return []
-        # Orders in flight are left out: the venue may have them, and an answer is on its way.
         ours = {record.order.venue_order_id or "" for record in self._store.index.with_status(OrderStatus.PENDING)}
         found = order_mismatches(ours, {order.id for order in theirs.orders})
         held = {item.instrument: item.units for item in theirs.positions}

@@ -127,6 +127,7 @@ class UnknownOrderResolver:
         """Search until cancelled."""
         while True:
             unknown = self._store.index.with_status(OrderStatus.UNKNOWN)
+            # Rebuilt each turn from the index: a search ends by itself when the stream resolves its order.
             self._searches = {record.id: self._searches.get(record.id) or begin(self._now_s()) for record in unknown}
             if not self._searches:
                 await self._woken.wait()

@@ -53,6 +53,7 @@ class OrderIndex:
             self._by_caller[tag.caller] = record.id
         if record.order.venue_order_id is not None:
             self._by_venue_id[record.order.venue_order_id] = record.id
+        # Until the venue gives the order an id, its trade is all that leads to it.
         if record.action is Action.CLOSE_TRADE and record.target and record.order.venue_order_id is None:
             self._closing[record.target] = record.id
         if record.status.is_final:
@@ -73,6 +74,7 @@ class OrderIndex:
     def by_key(self, client: str, client_order_id: str) -> OrderRecord | None:
         """By the caller and its id, read back from the venue or not."""
         found = self._by_key.get((client, client_order_id))
+        # The digest costs microseconds, and only a successor without a journal has such orders.
         if found is None and self._by_caller:
             found = self._by_caller.get(caller_digest(client, client_order_id))
         return self._records.get(found or "")

@@ -299,6 +299,7 @@ class OrderJournal:
         scratch = path.with_suffix(".new")
         data = b"".join([file_header(KIND, VERSION), *map(frame, payloads)])
         try:
+            # In a scratch file: half a snapshot must never bear a segment's name.
             scratch.write_bytes(data)
             descriptor = os.open(scratch, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             os.fsync(descriptor)
@@ -333,6 +334,7 @@ class OrderJournal:
 
     async def close(self) -> None:
         """Sync and close. Nothing may be appended after it; readers of `tail.changes` come to their end."""
+        # A failed disk must not keep the process from ending; the next start reads what is there.
         with suppress(OrderJournalError):
             await self.wait_synced(self.written)
         if self._descriptor >= 0:

@@ -206,6 +206,7 @@ class OrderStore:
         self._updates.publish(record.order)
 
     def _write(self, payload: bytes) -> int:
+        # A paused owner that wakes up must not append to a segment that its successor has read.
         if not self._term.may_write():
             raise OrderJournalError("another process trades this account now")
         return self.journal.append(payload)
