@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import socket
 import subprocess
 import sys
@@ -18,11 +17,11 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
 from broker.venue.streams.quote_book import QuoteBook
 from pod_runtime.secret import Secret
+from tests.venue_client import new_rest
 
 INSTRUMENTS, TICKS_PER_S, BEAT_S = 100, 50, 0.02
 GOAL_CORES = 0.5
@@ -57,6 +56,24 @@ async def feed(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(max(0.0, started + beat * BEAT_S - perf_counter()))
 
 
+class _Reader:
+    """Fills a quote book and counts the ticks."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._book = QuoteBook(lambda: datetime.now(UTC))
+
+    def parameters(self) -> dict[str, str]:
+        return {}
+
+    async def opened(self) -> None:
+        return
+
+    async def message(self, raw: dict[str, Any]) -> None:
+        self.taken += 1
+        self._book.take(raw)
+
+
 def serve() -> None:
     """The server process: prints its port, then serves until it is killed."""
     app = web.Application()
@@ -70,35 +87,14 @@ async def measure(seconds: float, port: int) -> dict[str, Any]:
     """CPU seconds a second of the reader."""
     url, secret = f"http://127.0.0.1:{port}", Secret("bench")
     settings = VenueSettings(account="101", rest_url=url, stream_url=url)
-    taken = 0
-    book = QuoteBook(lambda: datetime.now(UTC))
-
-    async def on_message(raw: dict[str, Any]) -> None:
-        nonlocal taken
-        taken += 1
-        book.take(raw)
-
-    async def on_open() -> None:
-        return
-
-    rest = VenueRest(settings, token=lambda: secret, emit=lambda _: None, chance=random.random)
-    stream = LineStream(
-        "prices",
-        "/pricing/stream",
-        settings=settings,
-        rest=rest,
-        token=lambda: secret,
-        emit=lambda _: None,
-        chance=random.random,
-        on_message=on_message,
-        on_open=on_open,
-    )
+    reader = _Reader()
+    stream = LineStream("prices", "/pricing/stream", new_rest(settings, lambda: secret), reader)
     running = asyncio.create_task(stream.run())
     await asyncio.sleep(0.5)
-    before, cpu, started = taken, process_time(), perf_counter()
+    before, cpu, started = reader.taken, process_time(), perf_counter()
     await asyncio.sleep(seconds)
     cores = (process_time() - cpu) / (perf_counter() - started)
-    rate = (taken - before) / (perf_counter() - started)
+    rate = (reader.taken - before) / (perf_counter() - started)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     wanted = INSTRUMENTS * TICKS_PER_S

@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 
-EX_SOFTWARE = 70
-
 
 class Watchdog:
     """A thread that looks at a beat of the event loop. `run` beats until it is cancelled.
@@ -51,4 +49,4 @@ def dump_and_exit() -> None:
     """Writes every thread's stack to standard error and ends the process at once: a drain needs the loop."""
     sys.stderr.write(f"the event loop has stalled; process {os.getpid()} ends at {time.time():.3f}\n")
     faulthandler.dump_traceback(all_threads=True)
-    os._exit(EX_SOFTWARE)
+    os._exit(os.EX_SOFTWARE)

@@ -1,8 +1,14 @@
-"""Configuration: one TOML file, overridden by the environment, into frozen dataclasses.
+"""Configuration: one TOML file, overridden by the environment, read into frozen dataclasses.
 
-A section is a frozen dataclass whose fields are made by `setting`. Every fault of a configuration is
-found before any is reported, each with the key, what is wrong and how to mend it; values of settings
-marked `secret` are never repeated. A key of the environment is PREFIX__SECTION__KEY, case ignored.
+A section is a frozen dataclass whose fields are made by `setting`. Every fault of a configuration is found before any
+is reported, each with the key, the fault and the remedy. A key of the environment is PREFIX__SECTION__KEY, case
+ignored. Three sources lie over each other, the first that has a key wins: environment, file, and `beneath` for what
+standard variables such as VAULT_ADDR say; the defaults of the dataclass are last.
+
+Texts of the environment become the type that their setting wants; values of the file must have it already, so that
+`port = "80"` is a fault there. No fault repeats a value that has the wrong type: it may be a secret that was put in
+the wrong place. Not pydantic-settings, which takes 7 MiB of memory; and not msgspec, which the producer library,
+whose settings these are too, should not make its users install.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a setting must satisfy, and what it means, with its unit and the reason for its default."""
+    """Meaning of a setting, with its unit, and the limits that its value must keep."""
 
     doc: str
     minimum: float | None = None
@@ -49,7 +55,7 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field of a section. Without a default it is required."""
+    """Declare a field of a section. Without a default it is required."""
     rule = Rule(doc=doc, minimum=minimum, maximum=maximum, choices=choices)
     if isinstance(default, (list, dict)):
         return field(default_factory=default.copy, metadata={"rule": rule})
@@ -64,9 +70,9 @@ def load(
     prefix: str,
     beneath: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
 ) -> C:
-    """Reads `path` (if any), lays `PREFIX__…` variables over it and makes a `kind`.
+    """Read `path` (if any) and the `PREFIX__…` variables of `environ` into a `kind`.
 
-    `beneath` holds settings by section that fill what is then still open: what standard variables say, as VAULT_ADDR.
+    `beneath` holds settings by section, for keys that neither of the two has.
 
     Raises:
         ConfigError: with every fault.
@@ -84,6 +90,7 @@ def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
     if path is None:
         return {}, []
     try:
+        # Decimal keeps an amount to its last digit; a setting that is a float converts it.
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal), []
     except OSError as error:
         return {}, [f"{path}: cannot be read ({error.strerror}); give a file that exists"]
@@ -113,7 +120,7 @@ def _fill(tree: Tree, beneath: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 class _Text(str):
-    """A value from the environment: text that becomes the type its setting wants."""
+    """Text of the environment, still to be converted."""
 
     __slots__ = ()
 
@@ -208,6 +215,7 @@ def _scalar(hint: Any, raw: Any) -> Any:
         return Path(raw)
     if hint in _NUMBERS and isinstance(raw, (int, float, Decimal)) and not isinstance(raw, bool):
         return _from_text(hint, str(raw))
+    # `True` is an int to Python, and no whole number to the person who wrote it.
     if not isinstance(raw, hint) or (hint is int and isinstance(raw, bool)):
         raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is {_shape(raw)}")
     return raw
@@ -240,7 +248,7 @@ _WORDS = {
 
 
 def _shape(raw: Any) -> str:
-    """What a value is, without saying it: it may be a secret that was put in the wrong place."""
+    """Describe a value without repeating it."""
     if isinstance(raw, str):
         return f"a text of {len(raw)} characters"
     if isinstance(raw, (list, dict)):
@@ -249,7 +257,7 @@ def _shape(raw: Any) -> str:
 
 
 def effective(config: Any) -> Tree:
-    """The configuration as a tree of plain values, defaults included."""
+    """Return the configuration as a tree of plain values, defaults included."""
     return {
         item.name: effective(value) if is_dataclass(value := getattr(config, item.name)) else plain(value)
         for item in dataclasses.fields(config)
@@ -257,7 +265,7 @@ def effective(config: Any) -> Tree:
 
 
 def plain(value: Any) -> Any:
-    """A setting's value as TOML and JSON have it."""
+    """Convert a setting's value to the types of TOML and JSON."""
     if is_dataclass(value):
         return effective(value)
     if isinstance(value, tuple):

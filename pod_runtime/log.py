@@ -13,9 +13,9 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON: timestamp, severity, event name, logger, what is going on, then the record's extra fields.
+    """Formats a record as one line of JSON: timestamp, severity, event, logger, context, then the extra fields.
 
-    `context` says what is going on where a record is made: the ids of its trace, for one.
+    `context` gives fields of the place where a record is made, such as the ids of its trace.
     """
 
     def __init__(self, service: str, context: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -24,7 +24,7 @@ class JsonFormatter(logging.Formatter):
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
+        """Format a record."""
         line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "severity": record.levelname,
@@ -45,7 +45,7 @@ def configure(
     stream: TextIO | None = None,
     context: Callable[[], Mapping[str, str]] = dict,
 ) -> None:
-    """Sends every log record of the process to `stream` (standard output). Only `__main__` calls it."""
+    """Send every log record of the process to `stream` (standard output). A program calls it once, at its start."""
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter(service, context))
     logging.basicConfig(level=level, handlers=[handler], force=True)

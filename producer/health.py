@@ -6,6 +6,18 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from pod_runtime.condition import ConditionName
+
+
+class EmitterCondition(ConditionName):
+    """Conditions that the producer library itself adds to its program's."""
+
+    TELEMETRY_SPOOL = (
+        "TelemetrySpool",
+        "events are kept in the spool, and there is room for all of them (advice)",
+        *("SpoolFull", "VolumeFailing"),
+    )
+
 
 def camel_case(name: str) -> str:
     """A condition's name or reason by the custom of Kubernetes: `venue-token` and `venue_token` are `VenueToken`.

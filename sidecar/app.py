@@ -7,34 +7,33 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
+import msgspec
 import psutil
 from aiohttp import web
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
-from sidecar import VERSION
+from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import Config
-from sidecar.console.bundle.diagnosis import bundle
-from sidecar.console.bundle.recent import RecentLog
+from sidecar.console.bundle import RecentLog, bundle_files
 from sidecar.console.control import control_application, control_path
-from sidecar.console.server import Sources, console_application
-from sidecar.console.status.audit_timeline import Deeds
-from sidecar.console.status.document import Identity, Parts, event_totals, ledger_json
-from sidecar.console.status.sampler import Picture
-from sidecar.console.status.secrets import secrets_json
-from sidecar.console.status.time_series import History, Sample, panel_samples
+from sidecar.console.document import StatusDocument
+from sidecar.console.server import console_application
+from sidecar.console.status.builder import ProcessIdentity, StatusInputs, event_totals, ledger_section
+from sidecar.console.status.sampler import AuditTimeline, StatusSampler
+from sidecar.console.status.time_series import StatusSample, TimeSeries, panel_samples
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.ages import Ages
-from sidecar.health.conditions import Facts
+from sidecar.health.conditions import HealthFacts
 from sidecar.health.grpc_health import GrpcHealth
-from sidecar.health.health import Health
+from sidecar.health.health import ChangeAges, HealthMonitor
 from sidecar.health.probes import probe_application
 from sidecar.ingest.producers import ProducerStatus
+from sidecar.ingest.tail import TailEvent
 from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
 from sidecar.prometheus.page import MetricsPage
 from sidecar.secrets.producers import Agent, Messenger
@@ -61,15 +60,20 @@ class Sidecar:
     """Every part of the process. `bind` first, then `run` until told to stop."""
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], recent: RecentLog, agent: Agent | None, deeds: Deeds
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        recent: RecentLog,
+        agent: Agent | None,
+        timeline: AuditTimeline,
     ) -> None:
         self._config = config
         self._environ = environ
         self._recent = recent
         self._agent = agent
-        self._deeds = deeds
+        self._timeline = timeline
         self._clock = time.time_ns
-        self._identity = Identity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
+        self._identity = ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
         self._grpc_health = GrpcHealth()
         # The wait for producers to leave is ours (`_part`): the exporter's last flush lies between it and the
         # last checkpoint, so that what is exported then is not exported again by the next start.
@@ -79,9 +83,9 @@ class Sidecar:
             telemetry, clock=self._clock, services=(self._add_health,), keep_logs=keep_logs
         )
         self._exporter: OtlpExporter | None = None
-        self._heartbeats, self._connections = Ages(), Ages()
-        self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)
-        self._picture = Picture(config.console, sample=self._sample, gather=self._gather)
+        self._heartbeats, self._connections = ChangeAges(), ChangeAges()
+        self._health = HealthMonitor(config.health, self._facts, listener=self._grpc_health)
+        self._sampler = StatusSampler(config.console, self)
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
@@ -97,9 +101,8 @@ class Sidecar:
         self._servers.append(bind("probes", probe_application(self._health), config.health.address))
         self._servers.append(bind("metrics", self._metrics_application(), config.metrics.address))
         if config.console.address:
-            sources = Sources(status=self._picture.status, tail=self._pipeline.tail, bundle=self._bundle)
             hosts = frozenset(config.console.allowed_hosts)
-            application = console_application(sources, self._picture.watchers, hosts)
+            application = console_application(self, self._sampler.watchers, hosts)
             self._servers.append(bind("console", application, config.console.address))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -114,7 +117,7 @@ class Sidecar:
                 tasks.create_task(serve_http(server, ended), name=server.name)
             tasks.create_task(self._health.run(ended), name="health")
             tasks.create_task(self._grpc_health.run(ended), name="grpc-health")
-            tasks.create_task(self._picture.run(ended), name="picture")
+            tasks.create_task(self._sampler.run(ended), name="status-sampler")
             await self._carry(stop)
             ended.set()
 
@@ -131,7 +134,7 @@ class Sidecar:
             self._exporter = self._make_exporter(own)
             exporting = tasks.create_task(self._exporter.run(parted), name="export")
             tasks.create_task(own.run(parted), name="self-metrics")
-            control = control_application(self._agent.rotate if self._agent else None)
+            control = control_application(self._agent)
             place = control_path(self._config.telemetry.journal_directory)
             tasks.create_task(serve_control(control, place, parted), name="control")
             tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
@@ -142,7 +145,7 @@ class Sidecar:
             parted.set()
             await exporting
             flushed.set()
-        log.info("sidecar.drained", extra={"ledger": ledger_json(self._ledger())})
+        log.info("sidecar.drained", extra={"ledger": msgspec.to_builtins(ledger_section(self._ledger()))})
 
     def _say_listening(self) -> None:
         self._listening = True
@@ -200,20 +203,21 @@ class Sidecar:
             return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
         return await self._page.handle(request)
 
-    def _sample(self) -> Sample | None:
+    def sample(self) -> StatusSample | None:
+        """Take a sample of the running counts, once the journal is open."""
         if not self._opened:
             return None
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
-        return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
+        return StatusSample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> HealthFacts:
         if self._messenger is not None:
             self._messenger.look()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
         heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
         connection_s = self._connections.age_s(wanted, producer.changed_ns) if producer else None
-        return Facts(
+        return HealthFacts(
             now_ns=self._clock(),
             draining=self._draining,
             socket_open=self._listening,
@@ -223,17 +227,19 @@ class Sidecar:
             export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
         )
 
-    def _gather(self, history: History) -> Parts:
-        return Parts(
+    def inputs(self, series: TimeSeries) -> StatusInputs:
+        """Collect what the parts report, for the status document."""
+        return StatusInputs(
             now_ns=self._clock(),
             identity=self._identity,
             conditions=self._health.conditions,
             producers=self._producers(),
             ledger=self._ledger(),
             export=self._export_status(),
-            secrets=secrets_json(self._agent.status() if self._agent else None, self._deeds.document()),
-            journal=asdict(self._pipeline.journal_status()) if self._opened else {},
-            history=history,
+            secrets=self._agent.status() if self._agent else None,
+            actions=self._timeline.latest(),
+            journal=self._pipeline.journal_status() if self._opened else None,
+            series=series,
             panels=self._config.console.panels,
             interval_s=self._config.console.interval_s,
         )
@@ -249,8 +255,17 @@ class Sidecar:
             return ExportStatus(endpoint=self._config.otlp.endpoint, logs=SignalStatus(), metrics=SignalStatus())
         return self._exporter.status()
 
-    async def _bundle(self) -> dict[str, str]:
-        return await bundle(self._config, self._picture.status(), self._recent, self._page)
+    def status(self) -> StatusDocument:
+        """Build the status document of this moment, for the console."""
+        return self._sampler.status()
+
+    def tail(self) -> AsyncIterator[TailEvent]:
+        """Follow the producers' events from now on, for the console."""
+        return self._pipeline.tail()
+
+    async def bundle(self) -> dict[str, str]:
+        """Collect the files of the diagnostics bundle, for the console."""
+        return await bundle_files(self._config, self.status(), self._recent, self._page)
 
 
 def _stays(producer: ProducerStatus) -> bool:

@@ -4,19 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 
+from pod_runtime import log as logs
+from pod_runtime.config import ConfigError, effective
+from pod_runtime.config_text import schema, to_toml
 from pod_runtime.ports import AddressError, parse_address
-from pod_runtime.run import complain
+from pod_runtime.run import complain, leaves, run
 from sidecar.app import Sidecar
-from sidecar.config import Config
-from sidecar.console.bundle.recent import RecentLog
-from sidecar.console.status.audit_timeline import Deeds
+from sidecar.config import Config, read_config
+from sidecar.console.bundle import RecentLog, redacted
+from sidecar.console.status.sampler import AuditTimeline
 from sidecar.secrets.producers import Agent
 
-EX_OK, EX_UNAVAILABLE, EX_SOFTWARE = 0, 69, 70
 log = logging.getLogger(__name__)
+
+
+def print_schema() -> int:
+    """Print the JSON Schema of the configuration; return the exit code."""
+    sys.stdout.write(json.dumps(schema(Config, title="Configuration of the sidecar"), indent=2) + "\n")
+    return os.EX_OK
+
+
+def start(path: Path | None, *, check_config: bool) -> int:
+    """Run the process, or with `check_config` print its configuration; return the exit code."""
+    try:
+        config = read_config(path, os.environ)
+    except ConfigError as error:
+        complain("\n".join(error.faults))
+        return os.EX_CONFIG
+    if check_config:
+        sys.stdout.write(to_toml(redacted(effective(config))))
+        return os.EX_OK
+    logs.configure("sidecar", config.log.level)
+    recent = RecentLog("sidecar")
+    logging.getLogger().addHandler(recent)
+    return run(lambda stop: serve(config, os.environ, recent, stop))
 
 
 async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, stop: asyncio.Event) -> int:
@@ -27,27 +55,27 @@ async def serve(config: Config, environ: Mapping[str, str], recent: RecentLog, s
         log.warning(
             "console.exposed", extra={"address": config.console.address, "fix": "it asks nobody who they are"}
         )
-    code = EX_OK
+    code = os.EX_OK
     try:
-        deeds = Deeds()
-        sidecar = Sidecar(config, environ, recent, make_agent(config, deeds), deeds)
+        timeline = AuditTimeline()
+        sidecar = Sidecar(config, environ, recent, make_agent(config, timeline), timeline)
         sidecar.bind()
         await sidecar.run(stop)
     except* (AddressError, OSError) as group:
-        code = _end(EX_UNAVAILABLE, group)
+        code = _end(os.EX_UNAVAILABLE, group)
     except* Exception as group:
         log.exception("sidecar.failed")
-        code = _end(EX_SOFTWARE, group)
+        code = _end(os.EX_SOFTWARE, group)
     return code
 
 
-def make_agent(config: Config, deeds: Deeds) -> Agent | None:
-    """The secrets' agent, where a secret is configured; what it does goes to `deeds`."""
+def make_agent(config: Config, timeline: AuditTimeline) -> Agent | None:
+    """The secrets' agent, where a secret is configured; what it does goes to `timeline`."""
     if not config.secrets.secrets:
         return None
     from sidecar.secrets.agent import SecretsAgent  # noqa: PLC0415 - hvac takes its time, and may not be wanted
 
-    return SecretsAgent(config.secrets, on_audit=deeds.add)
+    return SecretsAgent(config.secrets, on_audit=timeline.add)
 
 
 def _is_loopback(address: str) -> bool:
@@ -59,14 +87,6 @@ def _is_loopback(address: str) -> bool:
 
 
 def _end(code: int, group: BaseException) -> int:
-    for error in _leaves(group):
+    for error in leaves(group):
         complain(f"sidecar: {type(error).__name__}: {error}")
     return code
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.export.status import ExportStatus
-from sidecar.health.conditions import Condition, ExportFacts, ProducerFacts, SecretFacts, SecretsFacts
+from sidecar.health.conditions import ExportFacts, HealthCondition, ProducerFacts, SecretFacts, SecretsFacts
 from sidecar.ingest.producers import ProducerStatus
 from sidecar.journal.status import JournalStatus
 from sidecar.secrets.rotation import Stage
@@ -27,7 +27,9 @@ def producer_facts(
         goodbye=status.goodbye,
         has_spoken=status.has_spoken,
         conditions=tuple(
-            Condition(name=item.name, ok=item.ok, reason=item.reason, message=item.message, advisory=item.advisory)
+            HealthCondition(
+                name=item.name, ok=item.ok, reason=item.reason, message=item.message, advisory=item.advisory
+            )
             for item in status.conditions
         ),
     )

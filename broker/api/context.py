@@ -18,7 +18,7 @@ from broker.api.http.problem import invalid
 from broker.api.in_flight import InFlight
 from broker.api.settings import ApiSettings
 from broker.history.archive import Archive
-from broker.orders.service import Desk as OrderService
+from broker.orders.service import OrderService
 from producer.health import Condition
 
 

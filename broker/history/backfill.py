@@ -20,7 +20,7 @@ from broker.history.rows import HistoryRows, transaction_row
 from broker.history.schema import ensure_schema
 from broker.history.writer import write_rows
 from broker.venue.errors import VenueError
-from broker.venue.v20.parse import Page
+from broker.venue.v20.parse import TransactionPage
 from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ MAX_GAPS = 1000
 class TransactionLog(Protocol):
     """The venue's log of the account; see `broker.venue.rest`."""
 
-    async def transactions_since(self, after: int) -> Page:
+    async def transactions_since(self, after: int) -> TransactionPage:
         """A page of transactions whose ids are above `after`."""
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-from broker.orders.store.journal import Segment, read_from, segments
-from broker.orders.store.journal_format import ENTRY, TRANSACTION
+from broker.orders.store.journal import OrderSegment, read_from, segments
+from broker.orders.store.journal_format import ORDER, TRANSACTION
 from broker.orders.store.tail import Change
 from pod_runtime.atomic_file import replace_file
 from pod_runtime.framing import HEADER_BYTES
@@ -32,7 +32,7 @@ class JournalEnd:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._name = ""
-        self._segment: Segment | None = None
+        self._segment: OrderSegment | None = None
         self._offset = HEADER_BYTES
         self._position = 0
         self._last = 0
@@ -57,13 +57,13 @@ class JournalEnd:
             self._read_on(segment)
         return self._last
 
-    def _unread(self) -> list[Segment]:
+    def _unread(self) -> list[OrderSegment]:
         found = segments(self._directory)
         if self._segment is None:
             return found[-2:]  # the newest may hold nothing but its snapshot yet
         return [segment for segment in found if segment.first >= self._segment.first]
 
-    def _read_on(self, segment: Segment) -> None:
+    def _read_on(self, segment: OrderSegment) -> None:
         while True:
             try:
                 found, self._offset = read_from(segment, self._offset)
@@ -73,7 +73,7 @@ class JournalEnd:
                 return
             for record in found:
                 self._position += 1
-                if record.payload[:1] in {ENTRY, TRANSACTION}:
+                if record.payload[:1] in {ORDER, TRANSACTION}:
                     self._last = self._position
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from broker.average_price import average_price
-from broker.domain import Order
+from broker.domain import Order, average_price
 from broker.orders.store.tail import Change
 
 Row = dict[str, Any]

@@ -49,7 +49,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.channel import Channel
 from broker.events.events import HistorySample
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
@@ -57,12 +56,11 @@ from broker.history.journal_end import ChangeLog, JournalEnd
 from broker.history.rows import HistoryRows, rows_of
 from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.store.tail import Change
 from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
-CONDITION = "History"
 READ_AHEAD = 2000
 SAMPLE_S = 5.0
 
@@ -138,21 +136,21 @@ class HistoryWriter:
             self.position = int((await connection.execute(query)).scalar() or 0)
         self._note_success()
         # Two tasks: the journal is read while a transaction waits for the database.
-        ahead: Channel[Change] = Channel(READ_AHEAD)
+        ahead: asyncio.Queue[Change] = asyncio.Queue(READ_AHEAD)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(ahead, self.position))
             await self._write_all(ahead)
 
-    async def _read(self, ahead: Channel[Change], after: int) -> None:
+    async def _read(self, ahead: asyncio.Queue[Change], after: int) -> None:
         async with aclosing(self._changes.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
             async for change in changes:
-                await ahead.send(change)
+                await ahead.put(change)
 
-    async def _write_all(self, ahead: Channel[Change]) -> None:
+    async def _write_all(self, ahead: asyncio.Queue[Change]) -> None:
         while True:
-            batch = [await ahead.receive()]
-            while len(ahead) and len(batch) < self._settings.batch_rows:
-                batch.append(await ahead.receive())
+            batch = [await ahead.get()]
+            while not ahead.empty() and len(batch) < self._settings.batch_rows:
+                batch.append(ahead.get_nowait())
             await self._write(batch)
             # A pause in which changes gather: a transaction costs the database nearly the same for one as for many.
             await asyncio.sleep(self._settings.batch_delay_s)
@@ -184,7 +182,7 @@ class HistoryWriter:
 
     def _set_condition(self, *, ok: bool, reason: str, message: str) -> None:
         # Advisory: a broker without history trades, so it stays ready.
-        self._conditions.set(CONDITION, ok=ok, reason=reason, message=message, advisory=True)
+        self._conditions.set(BrokerCondition.HISTORY, ok=ok, reason=reason, message=message, advisory=True)
 
     async def _sample(self) -> None:
         while True:

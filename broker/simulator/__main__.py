@@ -1,4 +1,4 @@
-"""`python -m broker.simulator`: a venue of one's own."""
+"""Command line of the simulated venue: `python -m broker.simulator`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Collection
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from broker.simulator.faults import KINDS, FaultError, Rule, rule
+from broker.simulator.faults import KINDS, FaultError, FaultRule, parse_rule
 from broker.simulator.http.server import Simulator
 from broker.simulator.market.instruments import LISTINGS
 from broker.simulator.market.market import Scenario
@@ -29,7 +29,7 @@ _logger = logging.getLogger("broker.simulator")
 
 
 class _UsageError(Exception):
-    """The command line has faults, one a line."""
+    """Faults of the command line, one a line."""
 
 
 _EXAMPLES = """examples:
@@ -50,15 +50,39 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES + "".join(f"  {kind:<15} {words}\n" for kind, words in KINDS.items()),
         formatter_class=lambda prog: _Help(prog, width=min(shown, 110)),
     )
-    _add_places(parser.add_argument_group("where it listens"))
-    _add_accounts(parser.add_argument_group("accounts"))
-    _add_market(parser.add_argument_group("market"))
-    _add_limits(parser.add_argument_group("limits and faults"))
+    usual = Options()
+    accounts, tokens = ", ".join(usual.accounts), ", ".join(usual.tokens)
+    words = "calm; news: large steps and wide spreads; gap: jumps of half a percent; weekend: nothing is tradeable"
+
+    add = parser.add_argument_group("where it listens").add_argument
+    add("--host", default="127.0.0.1", help="address; the commands under /simulator need no token")
+    add("--port", type=int, default=0, help="port of the REST API; 0 is a free one")
+    add("--stream-port", type=int, default=0, help="port of the streams; 0 is a free one")
+
+    add = parser.add_argument_group("accounts").add_argument
+    add("--account", action="append", default=[], help=f"an account id; may be repeated (without it: {accounts})")
+    add("--token", action="append", default=[], help=f"a token to accept; may be repeated (without any: {tokens})")
+    add("--token-file", action="append", default=[], type=Path, help="a file that holds a token; may be repeated")
+    add("--balance", default="100000", help="what each account starts with, in USD")
+
+    add = parser.add_argument_group("market").add_argument
+    add("--seed", type=int, default=1, help="the same seed gives the same prices")
+    add("--scenario", choices=[item.value for item in Scenario], default=Scenario.CALM.value, help=words)
+    add("--instruments", default="", help=f"instruments to list, with commas between; without it all {len(LISTINGS)}")
+    add("--ticks-per-s", type=float, default=4.0, help="price steps a second; 0 moves nothing")
+    add("--speed", type=float, default=1.0, help="seconds of the venue's clock in one of ours")
+    add("--heartbeat-s", type=float, default=5.0, help="seconds between the heartbeats of a stream")
+
+    add = parser.add_argument_group("limits and faults").add_argument
+    add("--requests-per-s", type=float, default=120.0, help="more are answered 429; 0 is no limit")
+    add("--connections-per-s", type=float, default=0.0, help="more new connections are cut; 0 is no limit")
+    add("--latency-ms", type=float, default=0.0, help="how long an answer takes at least")
+    add("--faults", type=Path, help="a JSON file with a list of faults, as POST /simulator/faults takes them")
     return parser
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Says defaults, and leaves the examples as they are."""
+    """Help with defaults, and examples that are not re-wrapped."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = [text] if text.startswith("examples:") else textwrap.wrap(text, width)
@@ -70,66 +94,32 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
         return super()._get_help_string(action)
 
 
-def _add_places(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--host", default="127.0.0.1", help="address; the commands under /simulator need no token")
-    add("--port", type=int, default=0, help="port of the REST API; 0 is a free one")
-    add("--stream-port", type=int, default=0, help="port of the streams; 0 is a free one")
-
-
-def _add_accounts(group: argparse._ArgumentGroup) -> None:
-    add, usual = group.add_argument, Options()
-    accounts, tokens = ", ".join(usual.accounts), ", ".join(usual.tokens)
-    add("--account", action="append", default=[], help=f"an account id; may be repeated (without it: {accounts})")
-    add("--token", action="append", default=[], help=f"a token to accept; may be repeated (without any: {tokens})")
-    add("--token-file", action="append", default=[], type=Path, help="a file that holds a token; may be repeated")
-    add("--balance", default="100000", help="what each account starts with, in USD")
-
-
-def _add_market(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    scenarios = [item.value for item in Scenario]
-    words = "calm; news: large steps and wide spreads; gap: jumps of half a percent; weekend: nothing is tradeable"
-    add("--seed", type=int, default=1, help="the same seed gives the same prices")
-    add("--scenario", choices=scenarios, default=Scenario.CALM.value, help=words)
-    add("--instruments", default="", help=f"instruments to list, with commas between; without it all {len(LISTINGS)}")
-    add("--ticks-per-s", type=float, default=4.0, help="price steps a second; 0 moves nothing")
-    add("--speed", type=float, default=1.0, help="seconds of the venue's clock in one of ours")
-    add("--heartbeat-s", type=float, default=5.0, help="seconds between the heartbeats of a stream")
-
-
-def _add_limits(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--requests-per-s", type=float, default=120.0, help="more are answered 429; 0 is no limit")
-    add("--connections-per-s", type=float, default=0.0, help="more new connections are cut; 0 is no limit")
-    add("--latency-ms", type=float, default=0.0, help="how long an answer takes at least")
-    add("--faults", type=Path, help="a JSON file with a list of faults, as POST /simulator/faults takes them")
-
-
 def _options(given: argparse.Namespace) -> Options:
-    faults: list[str] = []
-    accounts = tuple(given.account) or Options().accounts
-    faults += [
-        f"--account {name}: wanted the form 101-004-1234567-001" for name in accounts if not _ACCOUNT.fullmatch(name)
+    # argparse ends at the first fault of a value, with its own exit code 2: a deployment wants all at once, and 78.
+    faults = [
+        f"--account {name}: wanted the form 101-004-1234567-001"
+        for name in given.account
+        if not _ACCOUNT.fullmatch(name)
     ]
     names = tuple(name for name in given.instruments.split(",") if name) or tuple(LISTINGS)
     faults += [f"--instruments: {name} is not listed here" for name in names if name not in LISTINGS]
     tokens = _tokens(given, faults)
-    balance = _balance(given.balance, faults)
-    for name, lowest in (("ticks_per_s", 0), ("requests_per_s", 0), ("connections_per_s", 0), ("latency_ms", 0)):
-        if getattr(given, name) < lowest:
-            faults.append(f"--{name.replace('_', '-')}: must not be negative")
-    faults += [
-        f"--{name.replace('_', '-')}: must be above 0"
-        for name in ("speed", "heartbeat_s")
-        if getattr(given, name) <= 0
-    ]
+    try:
+        balance = Decimal(given.balance)
+    except InvalidOperation:
+        balance = Decimal("NaN")
+    if not balance.is_finite() or balance < 0:
+        faults.append("--balance: wanted an amount, for example 100000")
+    for name in ("ticks_per_s", "requests_per_s", "connections_per_s", "latency_ms", "speed", "heartbeat_s"):
+        value, above = getattr(given, name), name in ("speed", "heartbeat_s")
+        if value < 0 or (above and not value):
+            faults.append(f"--{name.replace('_', '-')}: must {'be above 0' if above else 'not be negative'}")
     if faults:
         raise _UsageError("\n".join(faults))
     return Options(
         seed=given.seed,
         tokens=tokens,
-        accounts=accounts,
+        accounts=tuple(given.account) or Options().accounts,
         instruments=names,
         balance=balance,
         scenario=Scenario(given.scenario),
@@ -152,28 +142,18 @@ def _tokens(given: argparse.Namespace, faults: list[str]) -> Collection[str]:
     return tuple(token for token in tokens if token) or Options().tokens
 
 
-def _balance(text: str, faults: list[str]) -> Decimal:
-    try:
-        balance = Decimal(text)
-    except InvalidOperation:
-        balance = Decimal("NaN")
-    if not balance.is_finite() or balance < 0:
-        faults.append("--balance: wanted an amount, for example 100000")
-    return balance
-
-
-def _rules(path: Path | None) -> list[Rule]:
+def _rules(path: Path | None) -> list[FaultRule]:
     if path is None:
         return []
     try:
-        return [rule(item) for item in json.loads(path.read_text(encoding="utf-8"))]
+        return [parse_rule(item) for item in json.loads(path.read_text(encoding="utf-8"))]
     except OSError as error:
         raise _UsageError(f"--faults {path}: cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, FaultError) as error:
         raise _UsageError(f"--faults {path}: {error}") from error
 
 
-async def _serve(given: argparse.Namespace, options: Options, rules: list[Rule], stop: asyncio.Event) -> int:
+async def _serve(given: argparse.Namespace, options: Options, rules: list[FaultRule], stop: asyncio.Event) -> int:
     simulator = Simulator(host=given.host, port=given.port, stream_port=given.stream_port, options=options)
     simulator.venue.faults.rules += rules
     try:
@@ -187,7 +167,7 @@ async def _serve(given: argparse.Namespace, options: Options, rules: list[Rule],
 
 
 def main() -> int:
-    """The exit code: 0 after a signal, 78 for a bad command line, 69 for an address that cannot be had."""
+    """Run the simulator. Returns 0 after a signal, 78 for a bad command line, 69 for an unusable address."""
     given = _parser().parse_args()
     try:
         options, rules = _options(given), _rules(given.faults)

@@ -1,26 +1,29 @@
-"""Time at the simulated venue: Unix nanoseconds, in the two forms that v20 writes."""
+"""Time at the simulated venue: Unix nanoseconds, in the two forms that v20 writes, and a clock that can be moved."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 NANOS = 1_000_000_000
 
 
 def rfc3339(now_ns: int) -> str:
-    """`2026-11-24T10:00:00.000000000Z`, nine digits of fraction as the venue sends them."""
+    """Write `2026-11-24T10:00:00.000000000Z`, nine digits of fraction as the venue sends them."""
+    # A datetime ends at microseconds: the nine digits are written apart from it.
     seconds, nanos = divmod(now_ns, NANOS)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{nanos:09d}Z"
 
 
-def unix(time: str) -> str:
-    """An RFC 3339 time of this module as `1700000000.000000000`."""
-    moment = datetime.strptime(time[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
-    return f"{int(moment.timestamp())}.{time[20:29]}"
+def unix(moment: str) -> str:
+    """Turn an RFC 3339 time of this module into `1700000000.000000000`."""
+    whole = datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    return f"{int(whole.timestamp())}.{moment[20:29]}"
 
 
 def parse_ns(text: str) -> int:
-    """A time of a request, in either form, as Unix nanoseconds.
+    """Parse a time of a request, in either form, as Unix nanoseconds.
 
     Raises:
         ValueError: it is neither.
@@ -28,6 +31,27 @@ def parse_ns(text: str) -> int:
     if "T" not in text:
         seconds, _, fraction = text.partition(".")
         return int(seconds) * NANOS + int((fraction + "0" * 9)[:9])
+    # Whole numbers throughout: a float of today's seconds is exact to a quarter of a microsecond only.
     head, _, tail = text.rstrip("Z").partition(".")
     moment = datetime.fromisoformat(head).replace(tzinfo=UTC)
     return int(moment.timestamp()) * NANOS + int((tail + "0" * 9)[:9] or 0)
+
+
+class SimulatedClock:
+    """Unix nanoseconds that can run faster than the machine's and be moved."""
+
+    def __init__(self, speed: float = 1.0, source: Callable[[], int] = time.time_ns) -> None:
+        self._source = source
+        self._anchor = self._shown = source()
+        self.speed = speed
+
+    def now_ns(self) -> int:
+        """Time at the venue."""
+        return self._shown + int((self._source() - self._anchor) * self.speed)
+
+    def move(self, seconds: float = 0.0, speed: float | None = None) -> None:
+        """Jump, and run at `speed` from here on."""
+        # Anchored anew at each change: the new speed counts from here on, and times already shown stay true.
+        self._shown = self.now_ns() + int(seconds * NANOS)
+        self._anchor = self._source()
+        self.speed = self.speed if speed is None else speed

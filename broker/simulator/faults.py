@@ -1,7 +1,8 @@
-"""Faults that the simulated venue shows: once, so many times, with a chance, or at a time.
+"""Faults that the simulated venue shows: once, several times, with a chance, or at a time.
 
-A fault names what it does to which requests. It comes with a request (`X-Simulate-Fault: error_after; status=502`),
-through `POST /simulator/faults`, or from a schedule file. Rules are tried in order; the first that fits is used up.
+A rule names a kind of fault and the requests that it concerns. It comes with a request (`X-Simulate-Fault:
+error_after; status=502`), through `POST /simulator/faults`, or from a schedule file. Rules are tried in order; the
+first that fits is used up.
 """
 
 from __future__ import annotations
@@ -33,46 +34,48 @@ REQUEST_KINDS = frozenset(KINDS) - STREAM_KINDS
 
 
 class FaultError(ValueError):
-    """A rule that cannot be used; the text says what is wrong."""
+    """A rule that cannot be used; the text names its fault."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Rule:
+class FaultRule:
     """One fault: `count` times (-1 without end), each with `chance`, on requests whose method and path fit."""
 
     kind: str
     method: str = ""
     path: str = ""
-    """Part of the path; empty is every one."""
+    """Part of the path; empty is every path."""
     count: int = 1
     chance: float = 1.0
     seconds: float = 0.0
     status: int = 0
     """0 is the kind's own."""
     after_s: float = 0.0
-    """Not before the venue has run so long: a schedule is a list of rules with times."""
+    """Seconds that the venue has run at least: a schedule is a list of rules with times."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise FaultError(f"fault {self.kind!r} is not one of {', '.join(KINDS)}")
         for name in ("count", "chance", "seconds", "status", "after_s"):
             value = getattr(self, name)
+            # A bool is an int in Python, and `{"count": true}` is a mistake.
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise FaultError(f"{name} must be a number, not {type(value).__name__}")
         if self.status and not 400 <= self.status <= 599:  # noqa: PLR2004 - the statuses of errors
             raise FaultError("status must be 400 to 599")
 
     def fits(self, method: str, path: str) -> bool:
-        """Whether it concerns a request."""
+        """True if the rule concerns a request."""
         return self.count != 0 and self.method in ("", method) and self.path in path
 
 
-_NAMES = tuple(item.name for item in fields(Rule))
+_NAMES = tuple(item.name for item in fields(FaultRule))
+# A header concerns its own request: where, when and how often are settled.
 _NUMBERS: dict[str, Callable[[str], Any]] = {"seconds": float, "chance": float, "status": int}
 
 
-def rule(raw: Any) -> Rule:
-    """A rule from JSON.
+def parse_rule(raw: Any) -> FaultRule:
+    """Make a rule of JSON.
 
     Raises:
         FaultError: an unknown kind or field, or a value of the wrong type.
@@ -81,11 +84,11 @@ def rule(raw: Any) -> Rule:
         raise FaultError(f"a fault is an object with a kind, one of {', '.join(KINDS)}")
     if unknown := set(raw) - set(_NAMES):
         raise FaultError(f"{', '.join(sorted(unknown))}: not known here; the fields are {', '.join(_NAMES)}")
-    return Rule(**raw)
+    return FaultRule(**raw)
 
 
-def header_rule(text: str) -> Rule:
-    """A rule from a header: `kind; seconds=1.5; status=502`.
+def header_rule(text: str) -> FaultRule:
+    """Make a rule of a header: `kind; seconds=1.5; status=502`.
 
     Raises:
         FaultError: it is none.
@@ -98,29 +101,30 @@ def header_rule(text: str) -> Rule:
             raw[name] = _NUMBERS[name](value)
         except (KeyError, ValueError):
             raise FaultError(f"{option!r}: wanted seconds=, chance= or status= and a number") from None
-    return rule(raw)
+    return parse_rule(raw)
 
 
 @dataclass(slots=True)
-class Faults:
-    """The rules in force, and how often each kind was used."""
+class FaultRules:
+    """The rules in force, and the number of uses of each kind."""
 
     chance: random.Random
     elapsed_s: Callable[[], float] = lambda: 0.0
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[FaultRule] = field(default_factory=list)
     used: dict[str, int] = field(default_factory=dict)
 
-    def take(self, method: str, path: str, *, kinds: frozenset[str]) -> Rule | None:
-        """The fault for a request, used up by asking; `kinds` are those that the caller can show."""
+    def take(self, method: str, path: str, *, kinds: frozenset[str]) -> FaultRule | None:
+        """Take the fault for a request, and use it up; `kinds` are those that the caller can show."""
         for item in self.rules:
             if item.kind not in kinds or not item.fits(method, path) or item.after_s > self.elapsed_s():
                 continue
+            # Drawn for a rule that fits only: the same seed and the same requests give the same faults.
             if self.chance.random() < item.chance:
                 item.count -= 1 if item.count > 0 else 0
                 return self.use(item)
         return None
 
-    def use(self, item: Rule) -> Rule:
-        """Counts a fault that is shown."""
+    def use(self, item: FaultRule) -> FaultRule:
+        """Count a fault that is shown."""
         self.used[item.kind] = self.used.get(item.kind, 0) + 1
         return item

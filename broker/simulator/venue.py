@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from broker.simulator.account.account import AccountBook, Transaction
+from broker.simulator.account.account import AccountBook, TransactionPayload
 from broker.simulator.account.matching import Matching, trading_day
-from broker.simulator.clock import NANOS
-from broker.simulator.faults import Faults
+from broker.simulator.clock import NANOS, SimulatedClock
+from broker.simulator.faults import FaultRules
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import Market, Price, Scenario
+from broker.simulator.market.market import Price, Scenario, SimulatedMarket
 
 WAITING_TRANSACTIONS = 10_000
 REQUESTS_KEPT = 20_000
@@ -25,7 +24,7 @@ REQUESTS_KEPT = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a simulator is set up."""
+    """Settings of a simulator."""
 
     seed: int = 1
     tokens: Collection[str] = ("simulator-token",)
@@ -34,7 +33,7 @@ class Options:
     balance: Decimal = Decimal(100_000)
     scenario: Scenario = Scenario.CALM
     ticks_per_s: float = 4.0
-    """The venue conflates prices to four a second for each instrument. 0 moves nothing by itself."""
+    """Price steps a second: the venue conflates to four for each instrument. 0 moves nothing by itself."""
     speed: float = 1.0
     """Seconds of the venue's clock that pass in one of ours."""
     heartbeat_s: float = 5.0
@@ -43,31 +42,12 @@ class Options:
     connections_per_s: float = 0.0
     """More new connections are cut; the venue allows 2. 0 counts nothing."""
     latency_s: float = 0.0
-    """How long an answer takes at least."""
-
-
-class SimulatedClock:
-    """Unix nanoseconds that can run faster than ours and be moved."""
-
-    def __init__(self, speed: float, source: Callable[[], int] = time.time_ns) -> None:
-        self._source = source
-        self._anchor = self._shown = source()
-        self.speed = speed
-
-    def now_ns(self) -> int:
-        """The venue's time."""
-        return self._shown + int((self._source() - self._anchor) * self.speed)
-
-    def move(self, seconds: float = 0.0, speed: float | None = None) -> None:
-        """Jumps, and sets the speed from here on."""
-        self._shown = self.now_ns() + int(seconds * NANOS)
-        self._anchor = self._source()
-        self.speed = self.speed if speed is None else speed
+    """Least time that an answer takes."""
 
 
 @dataclass(slots=True)
 class Subscription:
-    """What waits for one stream: the latest price of each instrument, every transaction.
+    """Queue of one stream: the latest price of each instrument, every transaction.
 
     A reader that is too slow misses prices, as at the venue; one that has 10,000 transactions waiting is cut off.
     """
@@ -76,31 +56,31 @@ class Subscription:
     kind: str
     instruments: frozenset[str] = frozenset()
     prices: dict[str, Price] = field(default_factory=dict)
-    entries: deque[Transaction] = field(default_factory=deque)
+    entries: deque[TransactionPayload] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
 
     def offer_prices(self, changed: Iterable[Price]) -> None:
-        """Keeps the latest of each."""
+        """Keep the latest price of each instrument."""
         wanted = [price for price in changed if price.instrument in self.instruments]
         if wanted:
             self.prices.update((price.instrument, price) for price in wanted)
             self.wake.set()
 
-    def offer_entries(self, new: Iterable[Transaction]) -> None:
-        """Queues transactions."""
+    def offer_entries(self, new: Iterable[TransactionPayload]) -> None:
+        """Queue transactions."""
         self.entries.extend(new)
         if len(self.entries) > WAITING_TRANSACTIONS:
             self.end()
         self.wake.set()
 
     def end(self) -> None:
-        """Closes the stream."""
+        """Close the stream."""
         self.ended = True
         self.wake.set()
 
-    def take(self) -> tuple[list[Price], list[Transaction]]:
-        """What waits, and nothing waits any more."""
+    def take(self) -> tuple[list[Price], list[TransactionPayload]]:
+        """Empty the queue."""
         found = list(self.prices.values()), list(self.entries)
         self.prices.clear()
         self.entries.clear()
@@ -109,8 +89,8 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One request that came: for tests that count what was sent."""
+class SeenRequest:
+    """One request that came: for tests that count them."""
 
     time_ns: int
     method: str
@@ -119,49 +99,51 @@ class Seen:
     fault: str | None
 
 
-class Venue:
-    """Everything that a server shows. One event loop only."""
+class SimulatedVenue:
+    """State that a server shows. One event loop only."""
 
-    def __init__(self, options: Options, source: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, options: Options, clock: SimulatedClock) -> None:
         self.options = options
-        self.clock = SimulatedClock(options.speed, source)
-        now_ns = self.clock.now_ns()
-        self.market = Market(options.seed, now_ns, options.instruments)
+        self.clock = clock
+        now_ns = clock.now_ns()
+        self.market = SimulatedMarket(options.seed, now_ns, options.instruments)
         self.market.scenario = options.scenario
         self.tokens = set(options.tokens)
-        self.faults = Faults(random.Random(options.seed), lambda: (self.clock.now_ns() - now_ns) / NANOS)
+        self.faults = FaultRules(random.Random(options.seed), lambda: (clock.now_ns() - now_ns) / NANOS)
         self.accounts = {name: AccountBook(name, options.balance, now_ns) for name in options.accounts}
         self.subscriptions: list[Subscription] = []
-        self.requests: deque[Seen] = deque(maxlen=REQUESTS_KEPT)
+        self.requests: deque[SeenRequest] = deque(maxlen=REQUESTS_KEPT)
         self.connections = 0
-        """How many were opened."""
+        """Number of connections that were opened."""
         self._request_ids = itertools.count(42_000_000)
         self._published = {name: len(book.log) for name, book in self.accounts.items()}
         self._day = trading_day(now_ns)
 
     def request_id(self) -> str:
-        """A new one for each request."""
+        """Make an id for a request."""
         return str(next(self._request_ids))
 
     def matching(self, account: AccountBook, request_id: str | None = None) -> Matching:
-        """The rules at this moment."""
+        """Rules at this moment."""
         return Matching(account, self.market.prices, self.clock.now_ns(), request_id)
 
     def visible(self, account: AccountBook, lag_s: float) -> int:
-        """How many transactions a reader sees that lags behind."""
+        """Number of transactions that a reader sees that lags behind."""
         if not lag_s:
             return len(account.log)
+        # The clock never runs backwards (`POST /simulator/clock` refuses it), so the log is sorted by time.
         return bisect_right(account.times_ns, self.clock.now_ns() - int(lag_s * NANOS))
 
     def step(self) -> None:
-        """Moves the prices once and lets what they trigger happen."""
+        """Move the prices once, with all effects on orders and trades."""
         self.apply(self.market.step(self.clock.now_ns()))
 
     def apply(self, changed: list[Price]) -> None:
-        """Shows changed prices to the streams and to resting orders."""
+        """Show changed prices to resting orders and to the streams."""
         day = trading_day(self.clock.now_ns())
         for account in self.accounts.values():
             rules = self.matching(account)
+            # A jump of the clock may have passed several ends of a day.
             for _ in range(day - self._day):
                 rules.finance()
             rules.tick()
@@ -172,7 +154,8 @@ class Venue:
                 subscription.offer_prices(changed)
 
     def publish(self, account: AccountBook) -> None:
-        """Hands new transactions to the transaction streams."""
+        """Hand new transactions to the transaction streams."""
+        # By position, not by event: requests and market steps write to the same log, and each is streamed once.
         new = account.log[self._published[account.id] :]
         self._published[account.id] = len(account.log)
         for subscription in self.subscriptions if new else ():
@@ -180,10 +163,11 @@ class Venue:
                 subscription.offer_entries(new)
 
     async def run(self) -> None:
-        """Moves the market until it is cancelled; a whole step that was missed is not made up for."""
+        """Move the market until cancelled."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while self.options.ticks_per_s:
             self.step()
+            # A step that was missed is not made up for: a busy machine must not get a burst of them on top.
             due = max(due + 1 / self.options.ticks_per_s, loop.time())
             await asyncio.sleep(due - loop.time())

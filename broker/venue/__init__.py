@@ -1,1 +1,1 @@
-"""The OANDA v20 adapter: wire forms, requests, streams."""
+"""OANDA v20 adapter: wire forms, requests, streams."""

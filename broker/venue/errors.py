@@ -1,4 +1,4 @@
-"""What can go wrong between us and the venue: whose fault it is, and whether the outcome is known."""
+"""Faults between the broker and the venue: each says whose it is and whether the outcome is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class VenueError(Exception):
-    """A request failed. `outcome_known` says whether the venue certainly did not act on it."""
+    """A failed request. `outcome_known` is True where the venue certainly did not act on it."""
 
     error_type = "venue"
     outcome_known = True
@@ -29,53 +29,55 @@ class VenueError(Exception):
 
 
 class NotSentError(VenueError):
-    """No connection: nothing left this machine. The network's fault, or the venue is down."""
+    """No connection: nothing left this machine. The network is at fault, or the venue is down."""
 
     error_type = "not_sent"
 
 
 class WithheldError(NotSentError):
-    """The caller changed its mind while the request waited its turn; the text is its reason."""
+    """The caller's send guard withheld the request when its turn came; the text is the guard's reason."""
 
     error_type = "withheld"
 
 
 class AnswerLostError(VenueError):
-    """The request went out and no usable answer came: time-out, reset, half a body. The outcome is unknown."""
+    """No usable answer to a request that went out: time-out, reset, half a body. The outcome is unknown."""
 
     error_type = "answer_lost"
     outcome_known = False
 
 
 class VenueFailedError(AnswerLostError):
-    """The venue answered 5xx, in JSON or HTML; seen with orders that did execute."""
+    """An answer of 5xx, in JSON or HTML."""
+
+    # Seen with orders that did execute: never a proof that nothing happened.
 
     error_type = "venue_failed"
 
 
 class RateLimitedError(VenueError):
-    """The venue answered 429.
+    """An answer of 429."""
 
-    The guide says only that excess requests "receive 429", so an order is still looked for in the log.
-    """
+    # The development guide says only that excess requests "receive 429", not that they have no effect: an order is
+    # still looked for in the venue's log.
 
     error_type = "rate_limited"
     outcome_known = False
 
 
 class NotAuthorizedError(VenueError):
-    """The venue answered 401 or 403: a dead token, or one of the other environment."""
+    """An answer of 401 or 403: a dead token, or one of the other environment."""
 
     error_type = "not_authorized"
 
 
-class RefusedError(VenueError):
-    """The venue understood and refused (400, 404, 405, 416); `body` has its reasons."""
+class VenueRefusedError(VenueError):
+    """A refusal of a request that the venue understood (400, 404, 405, 416); `body` has its reasons."""
 
     error_type = "refused"
 
 
 class UnreadableAnswerError(AnswerLostError):
-    """A 2xx whose body is not what the venue documents."""
+    """A 2xx with a body that the venue does not document."""
 
     error_type = "unreadable"

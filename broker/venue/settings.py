@@ -13,7 +13,7 @@ LIVE_HOSTS = frozenset({"api-fxtrade.oanda.com", "stream-fxtrade.oanda.com"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueSettings:
-    """Where the venue is and how it is treated (OANDA v20, development guide and best practices)."""
+    """Address of the venue, and limits on how it is used (OANDA v20, development guide and best practices)."""
 
     account: str = setting(doc="id of the account to trade, for example 101-004-1234567-001")
     further_accounts: tuple[str, ...] = setting(
@@ -31,11 +31,11 @@ class VenueSettings:
     request_deadline_s: float = setting(
         10.0,
         minimum=0.05,
-        doc="seconds until a request without an answer is given up, and as many before it for its turn and a "
-        "connection; measured answers take 0.1-0.4 s",
+        doc="seconds to wait for an answer, and as many before it for a turn and a connection; "
+        "measured answers take 0.1-0.4 s",
     )
     connections: int = setting(
-        8, minimum=1, maximum=100, doc="kept-alive connections; opened at 2 a second, used by all requests"
+        8, minimum=1, maximum=100, doc="kept-alive connections that all requests share; opened at 2 a second"
     )
     requests_per_s: float = setting(
         90.0, minimum=1, maximum=120, doc="sustained requests a second; with `burst` at most 100 in any second"
@@ -43,17 +43,19 @@ class VenueSettings:
     burst: int = setting(10, minimum=1, maximum=100, doc="requests that may go at once")
     connections_per_s: float = setting(2.0, minimum=0.1, doc="new connections a second; the venue allows 2")
     heartbeat_deadline_s: float = setting(
-        10.0, minimum=0.1, doc="seconds of silence after which a stream is cut; heartbeats come every 5 s"
+        10.0, minimum=0.1, doc="seconds of silence after which the broker cuts a stream; heartbeats come every 5 s"
     )
     reconnect_s: float = setting(
-        0.5, minimum=0.001, doc="seconds before a stream is opened again; doubles up to 30 s while that fails"
+        0.5, minimum=0.001, doc="seconds before a stream is opened again; doubles up to 30 s while opening fails"
     )
-    healthy_after_s: float = setting(60.0, minimum=0, doc="seconds a stream must live before its backoff starts anew")
-    read_attempts: int = setting(4, minimum=1, maximum=10, doc="tries of a read; a write has one")
+    healthy_after_s: float = setting(
+        60.0, minimum=0, doc="seconds that a stream must live before its backoff starts anew"
+    )
+    read_attempts: int = setting(4, minimum=1, maximum=10, doc="attempts of a read; a write has one")
 
     @property
     def accounts(self) -> tuple[str, ...]:
-        """Every account, the first first."""
+        """All accounts, beginning with `account`."""
         return (self.account, *self.further_accounts)
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import grpc.aio
 
 from pod_runtime.backoff import Backoff
 from producer.emitter import Emitter
-from producer.health import Condition, camel_case
+from producer.health import Condition, EmitterCondition, camel_case
 from producer.settings import TelemetrySettings
 from producer.spool.recovery import forget, leftovers
 from producer.spool.unacked_queue import Leftover
@@ -227,7 +227,7 @@ class TelemetryStream:
         if reason != self._spool_reason:
             self._spool_reason, self._spool_since = reason, datetime.now(UTC)
         return Condition(
-            name="TelemetrySpool",
+            name=EmitterCondition.TELEMETRY_SPOOL,
             ok=reason == "Ready",
             reason=reason,
             message=message,

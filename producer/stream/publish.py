@@ -13,6 +13,7 @@ from typing import Any
 import grpc.aio
 
 from pod_runtime.protobuf_wire import delimited
+from pod_runtime.run import leaves
 from producer.settings import TelemetrySettings
 from producer.spool.unacked_queue import Backlog, Run
 from producer.stream.columns import encode, kinds
@@ -140,7 +141,7 @@ class Exchange:
                     await self._put(call, message.SerializeToString())
                 await self._finish(call, reading)
         except* (grpc.aio.AioRpcError, StreamEndedError, TimeoutError, asyncio.InvalidStateError) as group:
-            ended = _first(group)
+            ended = next(leaves(group))  # one of them is enough to say why the stream ended
         # Not in the clause: before Python 3.11.4 what is raised there comes out in a group (cpython, gh-103590).
         if ended is not None:
             raise ended
@@ -280,9 +281,3 @@ def pace(sent: int, idle: int) -> float:
     if idle >= IDLE_TURNS:
         return IDLE_FACTOR
     return min(BUSY_FACTOR, max(1.0, sent / BUSY_EVENTS))
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    """One of the errors of a group: it names why the stream ended."""
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,4 +1,4 @@
-"""What every answer of the console must satisfy: the right host, no other site, nothing kept."""
+"""Guard of the console: answers known host names only, and sets the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADERS = {
 
 
 def guard(allowed_hosts: frozenset[str]) -> Middleware:
-    """Middleware that answers only requests for a known host name.
+    """Build a middleware that answers only requests for a known host name.
 
     A page of another site may resolve its own name to our address (DNS rebinding); its requests then carry that
     name in Host. https://owasp.org/www-community/attacks/DNS_Rebinding
@@ -42,12 +42,12 @@ def guard(allowed_hosts: frozenset[str]) -> Middleware:
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler that puts the policy on each answer."""
+    """Set the headers of an answer; a handler of aiohttp's `on_response_prepare`."""
     response.headers.update(HEADERS)
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, lower case, without its port; brackets of IPv6 stay."""
+    """Return the name in a Host header, in lower case and without its port; brackets of IPv6 stay."""
     if host.startswith("["):
         return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()

@@ -10,10 +10,12 @@ from pod_runtime.ports import parse_address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
-    """Section `health`: where probes are answered, and from when on something counts as wrong."""
+    """Section `health`: address of the probes, and the limits that their conditions use."""
 
-    address: str = setting("0.0.0.0:8000", doc="host:port of the probes; the kubelet asks the pod's address")
-    producer: str = setting("broker", doc="producer that /livez/broker and /readyz speak of")
+    address: str = setting(
+        "0.0.0.0:8000", doc="host:port of the probes; the kubelet asks the pod's address, not loopback"
+    )
+    producer: str = setting("broker", doc="id of the producer that /livez/broker and /readyz report on")
     interval_s: float = setting(
         0.25, minimum=0.01, maximum=10, doc="seconds between two evaluations of the conditions"
     )
@@ -26,7 +28,7 @@ class HealthSettings:
     reconnect_grace_s: float = setting(
         1.0,
         minimum=0,
-        doc="seconds that a producer whose stream has ended stays ready: its first tries to connect again",
+        doc="seconds that a producer stays ready after its stream ended: time for its first attempts to reconnect",
     )
     secrets_margin_s: float = setting(
         30.0, minimum=0, doc="seconds before a secret's expiry from which the pod is no longer ready"
@@ -34,5 +36,6 @@ class HealthSettings:
 
     def __post_init__(self) -> None:
         parse_address(self.address)
+        # The staleness limit must leave room for one late evaluation.
         if self.stale_s < 2 * self.interval_s:
             raise ValueError("stale_s must be at least twice interval_s, or a verdict is stale before the next one")

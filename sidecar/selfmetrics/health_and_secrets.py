@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sidecar.health.conditions import PROBES, Condition, verdict
+from sidecar.health.conditions import PROBES, HealthCondition, verdict
 from sidecar.secrets.status import SecretsStatus, SecretStatus
 from sidecar.selfmetrics.measure import Measure, Reading, alone, counter, each, gauge
 
-Conditions = Callable[[], Sequence[Condition]]
+Conditions = Callable[[], Sequence[HealthCondition]]
 Status = Callable[[], SecretsStatus]
 
 

@@ -1,4 +1,4 @@
-"""The metrics of the broker's own process, from its page."""
+"""Metrics of the broker's own process, read from its page."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from tools.reference.markdown import code, made, table
 HEAD = """# Metrics of the broker's process
 
 {made}
-They stand on `/metrics` of the order API's port (8080), as Prometheus text or OpenMetrics: what nobody else can say
-of the broker while its sidecar is away. No key is needed, and the page is there before the broker is ready and while
-it drains. It has no secret and no account: emitters are added up where the broker trades several. Prometheus finds it
-by the ServiceMonitor `broker-api`, whose job is `broker-api`.
+They stand on `/metrics` of the order API's port (8080), as Prometheus text or OpenMetrics: the figures of the broker
+that are still there while its sidecar is away. No key is needed, and the page is there before the broker is ready and
+while it drains. It has no secret and no account: a broker with several accounts adds their emitters up. Prometheus
+finds it by the ServiceMonitor `broker-api`, whose job is `broker-api`.
 
-What the broker counts of orders, the venue and the API's requests goes one way, over the sidecar
-([its metrics](../telemetry.md)), and is not here. `process_*` are on both pages, as every process has them: tell them
-apart by `job`. The emitter's figures begin anew with the process; the sidecar's go on.
+The broker's counts of orders, the venue and the API's requests go one way, over the sidecar
+([its metrics](../telemetry.md)), and are not here. The `process_*` figures of this page are those of the Prometheus
+client library; the sidecar's page names its own after OpenTelemetry (`process_memory_usage_bytes`, not
+`process_resident_memory_bytes`; `process_cpu_time_seconds_total`, not `process_cpu_seconds_total`), so a panel for
+both processes needs both names. The emitter's figures begin anew with the process; the sidecar's go on.
 """
 EXAMPLE = Ledger(emitted=1, acknowledged=0, held=0, dropped={("event", "reason"): 1}, mended={("event", "reason"): 1})
-"""A label is seen where a series has it."""
+"""One series of each label: the parser shows a label only if a series has it."""
 
 
 class _Example:

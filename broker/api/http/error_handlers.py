@@ -19,13 +19,13 @@ from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError, ExportsBusyError
 from broker.orders.errors import (
     ClientIdConflictError,
-    DeskError,
     DrainingError,
     NotReadyError,
+    OrderServiceError,
     UnknownOrderError,
     UnknownPositionError,
 )
-from broker.orders.store.journal import JournalError
+from broker.orders.store.journal import OrderJournalError
 from broker.venue.errors import NotAuthorizedError, RateLimitedError, VenueError
 
 _SHOWN = 200
@@ -59,8 +59,8 @@ _PROBLEMS: Mapping[type[Exception], _Row] = {
         "The broker cannot trade now ({error.reason}). Nothing was sent. Try again.",
         reason="{error.reason}",
     ),
-    DeskError: _Row(_UNAVAILABLE, "not-ready", "{error}"),
-    JournalError: _Row(
+    OrderServiceError: _Row(_UNAVAILABLE, "not-ready", "{error}"),
+    OrderJournalError: _Row(
         _UNAVAILABLE, "not-ready", "The order journal cannot be written, so no order is taken.", 5, "JournalFailed"
     ),
     NotAuthorizedError: _Row(

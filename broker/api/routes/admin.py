@@ -20,7 +20,7 @@ from broker.api.schemas.responses import (
     problems,
     view,
 )
-from broker.orders.store.journal_format import TradingState
+from broker.orders.model.trading_state import TradingState
 
 routes = APIRouter(prefix="/v1/admin", tags=["admin"])
 

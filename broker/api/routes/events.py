@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -16,7 +16,6 @@ from broker.api.context import Account, AccountApi, Api
 from broker.api.forwarding.standby import OwnerStreams
 from broker.api.http.problem import unavailable
 from broker.api.schemas.responses import COMMON_PROBLEMS, PriceView, order_view, view
-from broker.channel import Channel, ClosedError
 from broker.domain import Order, Quote
 from broker.orders.updates import Missed
 
@@ -76,7 +75,7 @@ class EventStream(StreamingResponse):
         self._kinds = kinds
         self._instruments = instruments
         # One place: a slow reader makes `_read` wait, and the order service's own listener drops and counts.
-        self._pending: Channel[Update] = Channel(1)
+        self._pending: asyncio.Queue[Update | None] = asyncio.Queue(1)
 
     async def stream_response(self, send: Send) -> None:
         """Send head and events; Starlette calls it once."""
@@ -96,29 +95,29 @@ class EventStream(StreamingResponse):
     async def _read(self) -> None:
         # A task of its own: a time limit on the iterator itself would end it for good (PEP 525).
         async with aclosing(self._account.orders.updates()) as updates:  # type: ignore[type-var] # a generator in fact
-            with suppress(ClosedError):
-                async for update in updates:
-                    await self._pending.send(update)
+            async for update in updates:
+                await self._pending.put(update)
 
     async def _close_at_drain(self) -> None:
         await self._drain.wait()
-        await self._pending.close()
+        await self._pending.put(None)
 
     async def _events(self) -> AsyncIterator[str]:
         yield f"retry: {RETRY_MS}\n\n"
-        with suppress(ClosedError):
-            while True:
-                try:
-                    async with asyncio.timeout(KEEPALIVE_S):
-                        update = await self._pending.receive()
-                except TimeoutError:
-                    # Another broker trades the account: what happens now happens there, so the client must reconnect.
-                    if self._account.orders.elsewhere() is not None:
-                        return
-                    yield ": alive\n\n"
-                    continue
-                if (text := event_of(update, self._kinds, self._instruments)) is not None:
-                    yield text
+        while True:
+            try:
+                async with asyncio.timeout(KEEPALIVE_S):
+                    update = await self._pending.get()
+            except TimeoutError:
+                # Another broker trades the account: what happens now happens there, so the client must reconnect.
+                if self._account.orders.elsewhere() is not None:
+                    return
+                yield ": alive\n\n"
+                continue
+            if update is None:
+                return
+            if (text := event_of(update, self._kinds, self._instruments)) is not None:
+                yield text
 
 
 def event_of(update: Update, kinds: frozenset[str], instruments: frozenset[str] | None) -> str | None:

@@ -38,7 +38,7 @@ from broker.api.schemas.responses import (
 from broker.domain import Order, OrderStatus
 from broker.events.events import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
-from broker.orders.placed import Placed
+from broker.orders.idempotency import Placed
 
 routes = APIRouter(prefix="/v1", tags=["orders"])
 

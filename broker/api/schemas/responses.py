@@ -11,9 +11,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.average_price import average_price
-from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce
-from broker.orders.checks.dry_run import Trial
+from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
+from broker.orders.checks.dry_run import DryRun
 
 # A URN and not an address: each installation has other addresses, and clients compare the type as a text.
 TYPE_PREFIX = "urn:broker:problem:"
@@ -239,7 +238,7 @@ def order_view(order: Order) -> OrderView:
     )
 
 
-def trial_view(found: Trial, *, trades_account: bool) -> TrialView:
+def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:
     """A trial as callers see it."""
     denial, quote = found.denial, found.quote
     return TrialView.model_construct(

@@ -1,1 +1,1 @@
-"""One simulated account: orders, trades, positions and the transaction log."""
+"""One simulated account: orders, trades, positions, the transaction log, and their JSON."""

@@ -1,79 +1,95 @@
-"""What the venue does with orders: takes, replaces, triggers, expires; margin close-out and financing."""
+"""Rules of the simulated venue: taking, replacing, triggering and expiring orders; margin close-out and financing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import CLOSEOUT_SHARE, RestingOrder, Trade, Transaction, money
-from broker.simulator.account.filling import Filling, protection_price
+from broker.simulator.account.account import (
+    CLOSEOUT_SHARE,
+    AccountBook,
+    RestingOrder,
+    SimulatedTrade,
+    TransactionPayload,
+    money,
+)
+from broker.simulator.account.fills import Fills, protection_price
 from broker.simulator.clock import NANOS, parse_ns
-from broker.simulator.market.market import Price, home_factor
-from broker.simulator.v20.fields import RejectError
-from broker.simulator.v20.requests import DEPENDENT_TYPES, ON_FILL, OrderSpec
+from broker.simulator.market.market import Price, Prices, home_factor
+from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ON_FILL, OrderSpec, RejectError
 
 DAY_NS = 86_400 * NANOS
 DAY_ENDS_NS = 21 * 3_600 * NANOS
-"""17:00 in New York, without its summer time: when GFD orders end and financing is charged."""
+"""17:00 in New York, without its summer time: GFD orders end and financing is charged then."""
 FINANCING_RATE = Decimal("0.02")
-"""A year's share of a position's value that its holder pays: simple, and the same for both sides."""
+"""Share of a position's value that its holder pays a year: simple, and the same for both sides."""
 _DAYS = 365
+Made = dict[str, TransactionPayload]
+"""Transactions by their names in the answer."""
 
 
 def trading_day(now_ns: int) -> int:
-    """The number of the venue's day that a moment belongs to."""
+    """Number of the venue's day that a moment belongs to."""
     return (now_ns - DAY_ENDS_NS) // DAY_NS
 
 
-@dataclass(slots=True)
-class Matching(Filling):
-    """The rules, applied to one account at one moment."""
+class Matching:
+    """The rules, applied to one account at one moment: one object for a request or a step of the market."""
 
-    def create(self, spec: OrderSpec, *, reason: str = "CLIENT_ORDER", **extra: Any) -> dict[str, Transaction]:
-        """Takes an order and does at once what its type wants; the transactions by the names of the answer.
+    def __init__(self, book: AccountBook, prices: Prices, now_ns: int, request_id: str | None = None) -> None:
+        self.book = book
+        self.prices = prices
+        self.now_ns = now_ns
+        self.fills = Fills(book, prices, now_ns, request_id)
+        self._entries_before = len(book.log)
+
+    def acted(self, transactions: Made) -> dict[str, Any]:
+        """Body after an action: its transactions, all ids written since this object was made, the last id."""
+        related = [entry["id"] for entry in self.book.log[self._entries_before :]]
+        return {**transactions, "relatedTransactionIDs": related, "lastTransactionID": self.book.last_id}
+
+    def create(self, spec: OrderSpec, *, reason: str = "CLIENT_ORDER", **extra: Any) -> Made:
+        """Take an order and do at once what its type wants.
 
         Raises:
             RejectError: the venue refuses it; the caller writes the reject.
         """
         self.check(spec)
-        order, created = self.rest(spec, reason=reason, **extra)
+        order, created = self.fills.rest(spec, reason=reason, **extra)
         return {"orderCreateTransaction": created, **self._act(order, created["batchID"])}
 
-    def replace(self, old: RestingOrder, spec: OrderSpec) -> dict[str, Transaction]:
-        """Cancels `old` and takes `spec` in its place.
+    def replace(self, old: RestingOrder, spec: OrderSpec) -> Made:
+        """Cancel `old` and take `spec` in its place.
 
         Raises:
             RejectError: the new one is refused; the old one waits on.
         """
         self.check(spec, replaced=old)
-        new_id = str(len(self.book.log) + 2)
-        cancelled = self.cancel(old, "CLIENT_REQUEST_REPLACED", replacedByOrderID=new_id)
+        new_id = str(len(self.book.log) + 2)  # the cancel names its successor, whose transaction comes next
+        cancelled = self.fills.cancel(old, "CLIENT_REQUEST_REPLACED", replacedByOrderID=new_id)
         made = self.create(spec, reason="REPLACEMENT", replacesOrderID=old.id)
         if "orderCancelTransaction" in made:
             made["replacingOrderCancelTransaction"] = made.pop("orderCancelTransaction")
         return {"orderCancelTransaction": cancelled, **made}
 
-    def close_trade(self, trade: Trade, units: Decimal, *, reason: str, **extra: Any) -> dict[str, Transaction]:
-        """A market order that reduces one trade by `units` (positive)."""
-        spec = OrderSpec(type="MARKET", instrument=trade.instrument, time_in_force="FOK", trade_id=trade.id)
+    def close_trade(self, trade: SimulatedTrade, units: Decimal, *, reason: str, **extra: Any) -> Made:
+        """Reduce one trade by `units` (positive), with a market order."""
+        spec = OrderSpec(type="MARKET", instrument=trade.instrument, trade_id=trade.id)
         spec.units = -units.copy_sign(trade.units)
-        spec.position_fill = "REDUCE_ONLY"
-        order, created = self.rest(spec, reason=reason, **extra)
+        return self._reduce(spec, reason, extra)
+
+    def close_position(self, instrument: str, units: Decimal, client: dict[str, str], **extra: Any) -> Made:
+        """Reduce the position by `units` (signed against it), with a market order."""
+        spec = OrderSpec(type="MARKET", instrument=instrument, units=units, client=client)
+        return self._reduce(spec, "POSITION_CLOSEOUT", extra)
+
+    def _reduce(self, spec: OrderSpec, reason: str, extra: dict[str, Any]) -> Made:
+        spec.time_in_force, spec.position_fill = "FOK", "REDUCE_ONLY"
+        order, created = self.fills.rest(spec, reason=reason, **extra)
         return {"orderCreateTransaction": created, **self._trade(order, created["batchID"], f"MARKET_ORDER_{reason}")}
 
-    def close_position(
-        self, instrument: str, units: Decimal, client: dict[str, str], **extra: Any
-    ) -> dict[str, Transaction]:
-        """A market order that reduces the position by `units` (signed against it)."""
-        spec = OrderSpec(type="MARKET", instrument=instrument, units=units, time_in_force="FOK", client=client)
-        spec.position_fill = "REDUCE_ONLY"
-        order, created = self.rest(spec, reason="POSITION_CLOSEOUT", **extra)
-        reason = "MARKET_ORDER_POSITION_CLOSEOUT"
-        return {"orderCreateTransaction": created, **self._trade(order, created["batchID"], reason)}
-
     def check(self, spec: OrderSpec, replaced: RestingOrder | None = None, *, replaces_like: bool = False) -> None:
-        """What the venue asks of an order before it takes it; `replaces_like`: one of its type is about to end.
+        """Check an order before it is taken; with `replaces_like` one of its type is about to end.
 
         Raises:
             RejectError: it is not taken.
@@ -89,22 +105,23 @@ class Matching(Filling):
             if any(item.spec.type == spec.type for item in others):
                 raise RejectError(f"{spec.type}_ORDER_ALREADY_EXISTS")
 
-    def _act(self, order: RestingOrder, batch: str) -> dict[str, Transaction]:
+    def _act(self, order: RestingOrder, batch: str) -> Made:
         spec, price = order.spec, self.prices[order.spec.instrument]
         if spec.type in DEPENDENT_TYPES:
             return {}
-        if spec.type == "MARKET" or (price.tradeable and is_triggered(order, price)):
+        # In a halted market a market order is cancelled for that reason; an order that may rest waits.
+        if spec.type == "MARKET" or (price.tradeable and _is_triggered(order, price)):
             return self._trade(order, batch, f"{spec.type}_ORDER")
         if spec.time_in_force in ("FOK", "IOC"):
-            return {"orderCancelTransaction": self.cancel(order, "TIME_IN_FORCE_EXPIRED", batch)}
+            return {"orderCancelTransaction": self.fills.cancel(order, "TIME_IN_FORCE_EXPIRED", batch)}
         return {}
 
-    def _trade(self, order: RestingOrder, batch: str | None, reason: str) -> dict[str, Transaction]:
+    def _trade(self, order: RestingOrder, batch: str | None, reason: str) -> Made:
         units = self._fillable(order.spec)
         refusal = self._refusal(order.spec, units)
         if refusal is not None:
-            return {"orderCancelTransaction": self.cancel(order, refusal, batch)}
-        return {"orderFillTransaction": self.fill(order, units, batch, reason)}
+            return {"orderCancelTransaction": self.fills.cancel(order, refusal, batch)}
+        return {"orderFillTransaction": self.fills.fill(order, units, batch, reason)}
 
     def _fillable(self, spec: OrderSpec) -> Decimal:
         units = spec.units
@@ -149,12 +166,12 @@ class Matching(Filling):
         return None
 
     def tick(self) -> None:
-        """Expires, trails and triggers what waits, after prices or time moved; then looks at the margin."""
+        """Expire, trail and trigger waiting orders after prices or time moved; then check the margin."""
         for order in self.book.pending():
             if order.state != "PENDING":
                 continue  # ended by an earlier one of this round
             if self._is_expired(order):
-                self.cancel(order, "TIME_IN_FORCE_EXPIRED")
+                self.fills.cancel(order, "TIME_IN_FORCE_EXPIRED")
                 continue
             price = self.prices[order.spec.instrument]
             if price.tradeable:
@@ -168,18 +185,19 @@ class Matching(Filling):
 
     def _trigger(self, order: RestingOrder, price: Price) -> None:
         if order.spec.type == "TRAILING_STOP_LOSS":
-            order.trailing_value = self.trailing_value(order)
+            order.trailing_value = self.fills.trailing_value(order)
         trade = self.book.trades[order.spec.trade_id] if order.spec.trade_id is not None else None
-        if not is_triggered(order, price, trade):
+        if not _is_triggered(order, price, trade):
             return
         if trade is None:
             self._trade(order, None, f"{order.spec.type}_ORDER")
             return
         order.spec.units = -trade.units
-        self.fill(order, order.spec.units, None, f"{order.spec.type}_ORDER")
+        self.fills.fill(order, order.spec.units, None, f"{order.spec.type}_ORDER")
 
     def _close_out(self) -> None:
         used = self.book.margin_used(self.prices)
+        # Last of a step: a stop-loss that was triggered just now may have freed the margin.
         if not used or self.book.equity(self.prices) > used * CLOSEOUT_SHARE:
             return
         for trade in self.book.open_trades():
@@ -188,9 +206,10 @@ class Matching(Filling):
                 self.close_trade(trade, abs(trade.units), reason="MARGIN_CLOSEOUT", marginCloseout=cause)
 
     def finance(self) -> None:
-        """Charges a day's financing: the account's amount is the sum of the trades' amounts, to the last place."""
+        """Charge a day's financing: the account's amount is the sum of the trades' amounts, to the last place."""
         positions, total = [], Decimal(0)
         for name in self.book.instruments():
+            # Rounded a trade and then summed: the account's amount must be the sum of what its trades show.
             charged = {trade.id: self._financing(trade) for trade in self.book.open_trades(name)}
             amount = sum(charged.values(), Decimal(0))
             parts = [{"tradeID": key, "financing": str(value)} for key, value in charged.items()]
@@ -200,7 +219,7 @@ class Matching(Filling):
             return
         self.book.balance += total
         self.book.financing += total
-        self.write(
+        self.fills.write(
             "DAILY_FINANCING",
             financing=str(total),
             accountBalance=str(self.book.balance),
@@ -208,15 +227,15 @@ class Matching(Filling):
             positionFinancings=positions,
         )
 
-    def _financing(self, trade: Trade) -> Decimal:
+    def _financing(self, trade: SimulatedTrade) -> Decimal:
         value = abs(trade.units) * self.prices[trade.instrument].mid * home_factor(trade.instrument, self.prices)
         amount = -money(value * FINANCING_RATE / _DAYS)
         trade.financing += amount
         return amount
 
 
-def is_triggered(order: RestingOrder, price: Price, trade: Trade | None = None) -> bool:
-    """Whether a resting order trades at this price."""
+def _is_triggered(order: RestingOrder, price: Price, trade: SimulatedTrade | None = None) -> bool:
+    """True if a resting order trades at this price."""
     spec = order.spec
     level = spec.price if order.trailing_value is None else order.trailing_value
     if level is None:
@@ -224,6 +243,7 @@ def is_triggered(order: RestingOrder, price: Price, trade: Trade | None = None) 
     units = -trade.units if trade is not None else spec.units
     at = price.side(units)
     if order.touched_from is not None:
+        # A market-if-touched order has no direction of its own: its level is reached from where the price stood.
         return at <= level if level <= order.touched_from else at >= level
     waits_for_better = spec.type in ("LIMIT", "TAKE_PROFIT")
     return at <= level if (units > 0) == waits_for_better else at >= level

@@ -1,29 +1,21 @@
-"""Reading an account's log: by id, by range, by type, in pages, and as changes since a transaction."""
+"""Reads of an account's log: by id, by range, by type, in pages, and as changes since a transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from broker.simulator.account.account import AccountBook, Transaction
+from broker.simulator.account import payloads
+from broker.simulator.account.account import AccountBook, TransactionPayload
 from broker.simulator.clock import parse_ns
-from broker.simulator.http.answers import AnswerError, absent, invalid
-from broker.simulator.market.market import Price
-from broker.simulator.v20 import payloads as wire
+from broker.simulator.market.market import Prices
+from broker.simulator.v20.answers import RefusalError, absent, invalid, whole
+from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ENTRY_TYPES
 
 Query = Mapping[str, str]
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
-_ORDER_TYPES = (
-    "MARKET_ORDER",
-    "LIMIT_ORDER",
-    "STOP_ORDER",
-    "MARKET_IF_TOUCHED_ORDER",
-    "TAKE_PROFIT_ORDER",
-    "STOP_LOSS_ORDER",
-    "GUARANTEED_STOP_LOSS_ORDER",
-    "TRAILING_STOP_LOSS_ORDER",
-)
+_ORDER_TYPES = tuple(f"{name}_ORDER" for name in (*ENTRY_TYPES, *DEPENDENT_TYPES))
 _GROUPS = {
     "ORDER": (
         *_ORDER_TYPES,
@@ -37,7 +29,7 @@ _GROUPS = {
 }
 
 
-def one(log: list[Transaction], transaction_id: str) -> Transaction:
+def one(log: list[TransactionPayload], transaction_id: str) -> TransactionPayload:
     """`transactions/{id}`."""
     number = whole(transaction_id, "transactionID")
     if not 0 < number <= len(log):
@@ -45,7 +37,7 @@ def one(log: list[Transaction], transaction_id: str) -> Transaction:
     return log[number - 1]
 
 
-def since(log: list[Transaction], query: Query) -> list[Transaction]:
+def since(log: list[TransactionPayload], query: Query) -> list[TransactionPayload]:
     """`transactions/sinceid`: everything behind an id."""
     after = whole(query.get("id", ""), "id")
     if after > len(log):
@@ -53,17 +45,17 @@ def since(log: list[Transaction], query: Query) -> list[Transaction]:
     return of_types(log[after:], query)
 
 
-def between(log: list[Transaction], query: Query) -> list[Transaction]:
+def between(log: list[TransactionPayload], query: Query) -> list[TransactionPayload]:
     """`transactions/idrange`, both ends included."""
     first, last = whole(query.get("from", ""), "from"), whole(query.get("to", ""), "to")
     if not 0 < first <= last or first > len(log):
         words = {"errorMessage": "The specified range is not satisfiable"}
-        raise AnswerError(416, words)
+        raise RefusalError(416, words)
     return of_types(log[first - 1 : last], query)
 
 
-def of_types(entries: Iterable[Transaction], query: Query) -> list[Transaction]:
-    """Those of the types that `type` lists, single or by group; all without it."""
+def of_types(entries: Iterable[TransactionPayload], query: Query) -> list[TransactionPayload]:
+    """Filter by the types that `type` lists, single or by group; all without it."""
     names = [name for name in query.get("type", "").split(",") if name]
     if not names:
         return list(entries)
@@ -71,7 +63,7 @@ def of_types(entries: Iterable[Transaction], query: Query) -> list[Transaction]:
     return [entry for entry in entries if entry["type"] in wanted]
 
 
-def pages(log: list[Transaction], query: Query, base: str, now: str) -> dict[str, Any]:
+def pages(log: list[TransactionPayload], query: Query, base: str, now: str) -> dict[str, Any]:
     """`transactions`: no transactions, but the addresses of pages of them."""
     size = whole(query.get("pageSize", str(DEFAULT_PAGE)), "pageSize")
     if not 0 < size <= LARGEST_PAGE:
@@ -90,15 +82,17 @@ def pages(log: list[Transaction], query: Query, base: str, now: str) -> dict[str
         "pageSize": size,
         **({"type": query["type"].split(",")} if "type" in query else {}),
         "count": len(ids),
+        # Addresses, not transactions: the venue has the client fetch each page by its range of ids.
         "pages": [f"{base}/idrange?from={chunk[0]}&to={chunk[-1]}{kinds}" for chunk in chunks],
     }
 
 
-def changes(book: AccountBook, query: Query, prices: Mapping[str, Price]) -> dict[str, Any]:
-    """`changes`: what became of orders, trades and positions behind a transaction, and the state that prices make."""
+def changes(book: AccountBook, query: Query, prices: Prices) -> dict[str, Any]:
+    """`changes`: orders, trades and positions changed behind a transaction, and the state that depends on prices."""
     after = whole(query.get("sinceTransactionID", ""), "sinceTransactionID")
     if after > len(book.log):
         raise invalid("sinceTransactionID")
+    # The log may reach back far, but orders and trades that ended are never dropped from the account.
     entries = book.log[after:]
     fills = [entry for entry in entries if entry["type"] == "ORDER_FILL"]
     created = [entry["id"] for entry in entries if entry["type"] in _ORDER_TYPES]
@@ -116,28 +110,17 @@ def changes(book: AccountBook, query: Query, prices: Mapping[str, Price]) -> dic
             "tradesReduced": _trades(book, reduced, prices),
             "tradesClosed": _trades(book, closed, prices),
             "positions": [
-                wire.position(name, book, prices) for name in sorted({entry["instrument"] for entry in fills})
+                payloads.position(name, book, prices) for name in sorted({entry["instrument"] for entry in fills})
             ],
             "transactions": entries,
         },
-        "state": wire.state(book, prices),
+        "state": payloads.state(book, prices),
     }
 
 
 def _orders(book: AccountBook, ids: Iterable[str]) -> list[dict[str, Any]]:
-    return [wire.order(book.orders[item]) for item in dict.fromkeys(ids)]
+    return [payloads.order(book.orders[item]) for item in dict.fromkeys(ids)]
 
 
-def _trades(book: AccountBook, ids: Iterable[str], prices: Mapping[str, Price]) -> list[dict[str, Any]]:
-    return [wire.trade_summary(book.trades[item], book, prices) for item in dict.fromkeys(ids)]
-
-
-def whole(text: str, field: str) -> int:
-    """A whole number of a query.
-
-    Raises:
-        AnswerError: it is none; names the field.
-    """
-    if not text.isascii() or not text.isdecimal():
-        raise invalid(field)
-    return int(text)
+def _trades(book: AccountBook, ids: Iterable[str], prices: Prices) -> list[dict[str, Any]]:
+    return [payloads.trade_summary(book.trades[item], book, prices) for item in dict.fromkeys(ids)]

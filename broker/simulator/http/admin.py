@@ -1,4 +1,4 @@
-"""What a test or a person may do to the simulated venue itself, under `/simulator`. No token: keep it on loopback."""
+"""Commands of a test or a person to the simulated venue itself, under `/simulator`. No token: keep it on loopback."""
 
 from __future__ import annotations
 
@@ -11,19 +11,30 @@ from typing import Any
 from aiohttp import web
 
 from broker.simulator.clock import rfc3339
-from broker.simulator.faults import KINDS, FaultError, rule
+from broker.simulator.faults import KINDS, FaultError, parse_rule
 from broker.simulator.market.market import Scenario
-from broker.simulator.venue import Venue
+from broker.simulator.venue import SimulatedVenue
 
-Act = Callable[[Venue, dict[str, Any]], dict[str, Any]]
+Command = Callable[[SimulatedVenue, dict[str, Any]], dict[str, Any]]
+COMMANDS: list[tuple[str, str, Command]] = []
+"""Method, path and function; filled by the decorators below."""
 
 
 class CommandError(ValueError):
-    """A command that cannot be followed; the text names the field and what it may be."""
+    """A command that cannot be followed; the text names the field and its allowed values."""
 
 
-def state(venue: Venue, _: dict[str, Any]) -> dict[str, Any]:
-    """The venue in short: for a status line and for tests that count."""
+def _command(method: str, path: str) -> Callable[[Command], Command]:
+    def register(command: Command) -> Command:
+        COMMANDS.append((method, path, command))
+        return command
+
+    return register
+
+
+@_command("GET", "/simulator/state")
+def state(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
+    """Sum the venue up: for a status line and for tests that count."""
     return {
         "time": rfc3339(venue.clock.now_ns()),
         "speed": venue.clock.speed,
@@ -37,7 +48,7 @@ def state(venue: Venue, _: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _account(venue: Venue, name: str) -> dict[str, Any]:
+def _account(venue: SimulatedVenue, name: str) -> dict[str, Any]:
     book = venue.accounts[name]
     return {
         "balance": str(book.balance),
@@ -48,22 +59,25 @@ def _account(venue: Venue, name: str) -> dict[str, Any]:
     }
 
 
-def requests(venue: Venue, _: dict[str, Any]) -> dict[str, Any]:
-    """The last requests, oldest first: when (the machine's monotonic ns), what, how it was answered."""
+@_command("GET", "/simulator/requests")
+def requests(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
+    """List the last requests, oldest first, with their times by the machine's monotonic clock."""
     return {"requests": [dataclasses.asdict(item) for item in venue.requests]}
 
 
-def faults(venue: Venue, _: dict[str, Any]) -> dict[str, Any]:
-    """Rules in force, how often each kind was used, and what the kinds mean."""
+@_command("GET", "/simulator/faults")
+def faults(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
+    """List the rules in force, the uses of each kind, and the meanings of the kinds."""
     rules = [dataclasses.asdict(item) for item in venue.faults.rules]
     return {"rules": rules, "used": dict(venue.faults.used), "kinds": KINDS}
 
 
-def add_faults(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
-    """`{"kind": "reset_after", "path": "/orders", "count": 1, …}`, or a list of such under `rules`."""
+@_command("POST", "/simulator/faults")
+def add_faults(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
+    """Add `{"kind": "reset_after", "path": "/orders", "count": 1, …}`, or a list of such under `rules`."""
     raw = body.get("rules", [body])
     try:
-        made = [rule(item) for item in raw]
+        made = [parse_rule(item) for item in raw]
     except (FaultError, TypeError) as error:
         raise CommandError(str(error)) from error
     venue.faults.rules += made
@@ -72,14 +86,16 @@ def add_faults(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
     return faults(venue, {})
 
 
-def clear_faults(venue: Venue, _: dict[str, Any]) -> dict[str, Any]:
-    """Ends every rule."""
+@_command("DELETE", "/simulator/faults")
+def clear_faults(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
+    """Remove every rule."""
     venue.faults.rules.clear()
     return faults(venue, {})
 
 
-def clock(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
-    """`{"seconds": 3600, "speed": 60, "steps": 1}`: jumps, sets the speed, then moves the prices."""
+@_command("POST", "/simulator/clock")
+def clock(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
+    """Follow `{"seconds": 3600, "speed": 60, "steps": 1}`: jump, set the speed, then move the prices."""
     _only(body, "seconds", "speed", "steps")
     seconds, speed = _number(body, "seconds", 0.0), _number(body, "speed", venue.clock.speed)
     if seconds < 0 or speed <= 0:
@@ -90,8 +106,9 @@ def clock(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
     return state(venue, {})
 
 
-def tokens(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
-    """`{"accept": ["…"], "revoke": ["…"], "cut_streams": true}`: what authorizes from the next request on."""
+@_command("POST", "/simulator/tokens")
+def tokens(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
+    """Follow `{"accept": ["…"], "revoke": ["…"], "cut_streams": true}`; tokens change from the next request on."""
     _only(body, "accept", "revoke", "cut_streams")
     for key in ("accept", "revoke"):
         if not all(isinstance(item, str) and item for item in body.get(key, [])):
@@ -103,8 +120,9 @@ def tokens(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
     return state(venue, {})
 
 
-def scenario(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
-    """`{"scenario": "news", "liquidity": 1000}`: how the market behaves, and what trades at once."""
+@_command("POST", "/simulator/scenario")
+def scenario(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
+    """Follow `{"scenario": "news", "liquidity": 1000}`: change the market, and the units that trade at once."""
     _only(body, "scenario", "liquidity")
     if "scenario" in body:
         if body["scenario"] not in list(Scenario):
@@ -116,8 +134,9 @@ def scenario(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
     return state(venue, {})
 
 
-def prices(venue: Venue, body: dict[str, Any]) -> dict[str, Any]:
-    """`{"instrument": "EUR_USD", "mid": "1.1"}`: puts a price; resting orders see it at once."""
+@_command("POST", "/simulator/prices")
+def prices(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
+    """Follow `{"instrument": "EUR_USD", "mid": "1.1"}`: set a price; resting orders see it at once."""
     _only(body, "instrument", "mid")
     if body.get("instrument") not in venue.market.prices:
         raise CommandError("instrument is not listed")
@@ -155,25 +174,12 @@ def _object(data: bytes) -> dict[str, Any]:
     return body
 
 
-ACTS: tuple[tuple[str, str, Act], ...] = (
-    ("GET", "/simulator/state", state),
-    ("GET", "/simulator/requests", requests),
-    ("GET", "/simulator/faults", faults),
-    ("POST", "/simulator/faults", add_faults),
-    ("DELETE", "/simulator/faults", clear_faults),
-    ("POST", "/simulator/clock", clock),
-    ("POST", "/simulator/tokens", tokens),
-    ("POST", "/simulator/scenario", scenario),
-    ("POST", "/simulator/prices", prices),
-)
-
-
-def handler(venue: Venue, act: Act) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """An endpoint for aiohttp: 400 with a sentence for what cannot be followed."""
+def handler(venue: SimulatedVenue, command: Command) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Make an endpoint for aiohttp; it answers 400 with a sentence to a command that cannot be followed."""
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            return web.json_response(act(venue, _object(await request.read())))
+            return web.json_response(command(venue, _object(await request.read())))
         except CommandError as error:
             return web.json_response({"errorMessage": str(error)}, status=400)
         except json.JSONDecodeError as error:

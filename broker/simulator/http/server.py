@@ -1,23 +1,23 @@
-"""The simulated venue on two ports, as the real one has two hosts: REST and streams."""
+"""Server of the simulated venue on two ports, as the real one has two hosts: REST and streams."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Self
 
 from aiohttp import web
 
+from broker.simulator.clock import SimulatedClock
 from broker.simulator.http import admin
-from broker.simulator.http.gate import Gate, Handler
+from broker.simulator.http.handlers import Handler, HandlerFactory
 from broker.simulator.http.routes import ROUTES
-from broker.simulator.venue import Options, Venue
+from broker.simulator.venue import Options, SimulatedVenue
 from pod_runtime.ports import listen, name_of
 
 SHUTDOWN_S = 0.2
+"""Wait for open requests; a `hang` fault would hold the server for an hour."""
 
 
 class Simulator:
@@ -33,12 +33,12 @@ class Simulator:
         port: int = 0,
         stream_port: int = 0,
         options: Options | None = None,
-        source: Callable[[], int] = time.time_ns,
+        clock: SimulatedClock | None = None,
         **changed: Any,
     ) -> None:
         self.options = replace(options or Options(), **changed)
-        self.venue = Venue(self.options, source)
-        self._places = ((host, port), (host, stream_port))
+        self.venue = SimulatedVenue(self.options, clock or SimulatedClock(self.options.speed))
+        self._addresses = ((host, port), (host, stream_port))
         self._stack = AsyncExitStack()
         self.rest_address = self.stream_address = ""
 
@@ -54,7 +54,7 @@ class Simulator:
 
     @property
     def token(self) -> str:
-        """A token that authorizes."""
+        """One of the tokens that authorize."""
         return next(iter(self.options.tokens))
 
     @property
@@ -62,14 +62,9 @@ class Simulator:
         """The first account."""
         return self.options.accounts[0]
 
-    @property
-    def state(self) -> Venue:
-        """The venue itself, for a test to look into."""
-        return self.venue
-
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            sockets = [listen(*place) for place in self._places]
+            sockets = [listen(*address) for address in self._addresses]
             for taken in sockets:
                 stack.callback(taken.close)
             runner = web.AppRunner(application(self.venue), access_log=None, shutdown_timeout=SHUTDOWN_S)
@@ -80,6 +75,7 @@ class Simulator:
             self.rest_address, self.stream_address = (name_of(taken) for taken in sockets)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             stack.callback(group.create_task(self.venue.run()).cancel)
+            # Only now: had anything above failed, the inner stack would have closed the rest.
             self._stack = stack.pop_all()
         return self
 
@@ -87,17 +83,17 @@ class Simulator:
         await self._stack.aclose()
 
 
-def application(venue: Venue) -> web.Application:
-    """Every route: v20's, the streams' and the simulator's own."""
+def application(venue: SimulatedVenue) -> web.Application:
+    """Build every route: v20's, the streams' and the simulator's own."""
     app = web.Application(middlewares=[_as_json], client_max_size=1 << 20)
-    gate = Gate(venue)
+    handlers = HandlerFactory(venue)
     for kind in ("pricing", "transactions"):
-        app.router.add_get(f"/v3/accounts/{{account}}/{kind}/stream", gate.stream(kind))
-    for method, path, endpoint in ROUTES:
-        app.router.add_route(method, f"/v3{path}", gate.endpoint(endpoint))
-    for method, path, act in admin.ACTS:
-        app.router.add_route(method, path, admin.handler(venue, act))
-    app.on_shutdown.append(gate.end_streams)
+        app.router.add_get(f"/v3/accounts/{{account}}/{kind}/stream", handlers.stream(kind))
+    for method, path, endpoint, status in ROUTES:
+        app.router.add_route(method, f"/v3{path}", handlers.endpoint(endpoint, status))
+    for method, path, command in admin.COMMANDS:
+        app.router.add_route(method, path, admin.handler(venue, command))
+    app.on_shutdown.append(handlers.end_streams)
     return app
 
 
@@ -106,5 +102,6 @@ async def _as_json(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except web.HTTPException as error_:
+        # aiohttp's own 404 and 405 are plain text; clients of v20 expect JSON of every answer.
         words = {"errorMessage": error_.reason}
         return web.json_response(words, status=error_.status, headers={"RequestID": "0"})

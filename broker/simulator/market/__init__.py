@@ -1,1 +1,1 @@
-"""The simulated market: instruments, prices, candles, order books."""
+"""Simulated market: instruments and their moving prices. It knows nothing of accounts or of JSON."""

@@ -1,4 +1,4 @@
-"""What the simulated venue lists, with the fields that clients of v20 read (`/accounts/{id}/instruments`)."""
+"""Instruments of the simulated venue, with the fields that clients of v20 read (`/accounts/{id}/instruments`)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """An instrument, and how its price behaves."""
+    """An instrument, and the behaviour of its price."""
 
     name: str
     kind: str = "CURRENCY"
     precision: int = 5
     pip_location: int = -4
     price: Decimal
-    """Where its price starts."""
+    """Price at the start."""
     half_spread: Decimal
     volatility: float = 0.00003
     """Standard deviation of a step, as a share of the price."""
@@ -26,15 +26,15 @@ class Listing:
 
     @property
     def quote_currency(self) -> str:
-        """The currency of its price."""
+        """Currency of its price."""
         return self.name.partition("_")[2]
 
     def round(self, price: Decimal) -> Decimal:
-        """A price at the instrument's precision."""
+        """Round a price to the instrument's precision."""
         return price.quantize(Decimal(1).scaleb(-self.precision))
 
-    def wire(self) -> dict[str, Any]:
-        """The venue's object."""
+    def payload(self) -> dict[str, Any]:
+        """The instrument as an `Instrument` of v20."""
         return {
             "name": self.name,
             "type": self.kind,
@@ -51,30 +51,13 @@ class Listing:
         }
 
 
-HOME_VALUES = {
-    "USD": "1",
-    "EUR": "1.085",
-    "GBP": "1.27",
-    "AUD": "0.66",
-    "NZD": "0.61",
-    "CHF": "1.13",
-    "CAD": "0.735",
-    "SGD": "0.745",
-    "HKD": "0.128",
-    "JPY": "0.0066",
-    "SEK": "0.0955",
-    "NOK": "0.094",
-    "DKK": "0.1455",
-    "CNH": "0.138",
-    "PLN": "0.252",
-    "CZK": "0.0431",
-    "HUF": "0.00276",
-    "MXN": "0.0585",
-    "ZAR": "0.0535",
-    "THB": "0.0275",
-    "TRY": "0.031",
-}
-"""US dollars that one unit of a currency is worth when a market opens."""
+_HOME_VALUES = """
+USD 1  EUR 1.085  GBP 1.27  AUD 0.66  NZD 0.61  CHF 1.13  CAD 0.735  SGD 0.745  HKD 0.128  JPY 0.0066
+SEK 0.0955  NOK 0.094  DKK 0.1455  CNH 0.138  PLN 0.252  CZK 0.0431  HUF 0.00276  MXN 0.0585  ZAR 0.0535
+THB 0.0275  TRY 0.031
+""".split()  # noqa: SIM905 - pairs read better as words
+HOME_VALUES = dict(zip(_HOME_VALUES[::2], _HOME_VALUES[1::2], strict=True))
+"""US dollars for one unit of a currency when a market opens."""
 _PAIRS = """
 EUR_USD GBP_USD USD_JPY AUD_USD NZD_USD USD_CHF USD_CAD EUR_GBP EUR_JPY GBP_JPY AUD_CAD AUD_CHF AUD_HKD AUD_JPY
 AUD_NZD AUD_SGD CAD_CHF CAD_HKD CAD_JPY CAD_SGD CHF_HKD CHF_JPY CHF_ZAR EUR_AUD EUR_CAD EUR_CHF EUR_CZK EUR_DKK
@@ -83,7 +66,7 @@ GBP_PLN GBP_SGD GBP_ZAR HKD_JPY NZD_CAD NZD_CHF NZD_HKD NZD_JPY NZD_SGD SGD_CHF 
 USD_DKK USD_HKD USD_HUF USD_MXN USD_NOK USD_PLN USD_SEK USD_SGD USD_THB USD_TRY USD_ZAR ZAR_JPY
 """.split()  # noqa: SIM905 - 68 names read better as words
 _COARSE = frozenset({"JPY", "HUF", "THB"})
-"""Quote currencies whose prices have three places."""
+"""Quote currencies with prices of three places."""
 
 
 def _pair(name: str) -> Listing:

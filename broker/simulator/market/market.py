@@ -1,4 +1,4 @@
-"""Prices that move: a seeded random walk for each instrument, with scenarios."""
+"""Prices that move: a seeded random walk of each instrument, with scenarios."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOME = "USD"
 
 
 class Scenario(StrEnum):
-    """How the market behaves."""
+    """Behaviour of the market."""
 
     CALM = "calm"
     NEWS = "news"
@@ -47,15 +47,19 @@ class Price:
 
     @property
     def mid(self) -> Decimal:
-        """Half way between bid and ask."""
+        """Price half way between bid and ask."""
         return (self.bid + self.ask) / 2
 
     def side(self, units: Decimal) -> Decimal:
-        """What a buy (positive units) or a sell trades at."""
+        """Price at which a buy (positive units) or a sell trades."""
         return self.ask if units > 0 else self.bid
 
 
-class Market:
+Prices = Mapping[str, Price]
+"""By the name of the instrument."""
+
+
+class SimulatedMarket:
     """All listed instruments; the same seed and the same steps give the same prices."""
 
     def __init__(self, seed: int, now_ns: int, names: Iterable[str] = LISTINGS) -> None:
@@ -69,25 +73,26 @@ class Market:
         self.step(now_ns)
 
     def step(self, now_ns: int) -> list[Price]:
-        """Moves every price once; those that changed."""
+        """Move every price once; returns those that changed."""
         changed = []
         for name, listing in self._listings.items():
             price = self._price(listing, now_ns)
             before = self.prices.get(name)
+            # A price that did not change keeps its old time and is not streamed.
             if before is None or replace(before, time_ns=now_ns) != price:
                 self.prices[name] = price
                 changed.append(price)
         return changed
 
     def place(self, instrument: str, mid: Decimal, now_ns: int) -> Price:
-        """Puts an instrument at a price, as a test wants it."""
+        """Set the price of an instrument, for a test."""
         listing = self._listings[instrument]
         self._mids[instrument] = mid
         self.prices[instrument] = self._quote(listing, mid, now_ns)
         return self.prices[instrument]
 
     def requote(self, instrument: str, now_ns: int) -> Price:
-        """The same price again, as the scenario and the liquidity of now have it."""
+        """Quote the same price again with the present scenario and liquidity."""
         return self.place(instrument, self._mids[instrument], now_ns)
 
     def _price(self, listing: Listing, now_ns: int) -> Price:
@@ -112,15 +117,16 @@ class Market:
         )
 
 
-def home_factor(instrument: str, prices: Mapping[str, Price]) -> Decimal:
-    """What one unit of the instrument's quote currency is worth in the account's currency."""
+def home_factor(instrument: str, prices: Prices) -> Decimal:
+    """Value of one unit of the instrument's quote currency in the account's currency."""
     return value_at_home(LISTINGS[instrument].quote_currency, prices)
 
 
-def value_at_home(currency: str, prices: Mapping[str, Price]) -> Decimal:
-    """What one unit of a currency is worth in the account's; a constant where no listed price says."""
+def value_at_home(currency: str, prices: Prices) -> Decimal:
+    """Value of one unit of a currency in the account's; a constant where no listed price has both."""
     if currency == HOME:
         return Decimal(1)
+    # At mid prices, simple on purpose: the venue adds a mark-up.
     if (direct := prices.get(f"{currency}_{HOME}")) is not None:
         return direct.mid
     if (inverse := prices.get(f"{HOME}_{currency}")) is not None:

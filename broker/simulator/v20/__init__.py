@@ -1,1 +1,1 @@
-"""JSON of the simulated venue: order requests and payloads in the shapes of v20."""
+"""JSON of v20 that needs no account: refusals, order requests, candles, order books."""

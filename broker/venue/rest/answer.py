@@ -1,4 +1,4 @@
-"""What an HTTP answer of the venue's means: its JSON body, or the error that it amounts to."""
+"""HTTP answers of the venue: a JSON body, or the error that the answer stands for."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from broker.venue import errors
 
-WORDS = 300
-"""Characters of the venue's text kept in an error."""
+MAX_WORDS = 300
+"""Characters of the venue's text that an error keeps."""
 RETRY_AFTER_S = 1.0
-"""How long a 429 without Retry-After silences us; the venue counts in seconds."""
+"""Pause after a 429 without Retry-After; the venue counts requests a second."""
 MAX_RETRY_AFTER_S = 60.0
 
 
-def judge(operation: str, status: int, headers: Mapping[str, str], text: bytes) -> dict[str, Any]:
-    """The body of a 2xx.
+def read_answer(operation: str, status: int, headers: Mapping[str, str], text: bytes) -> dict[str, Any]:
+    """Return the body of a 2xx.
 
     Raises:
         VenueError: any other answer, and a 2xx that is no JSON object.
@@ -31,7 +31,7 @@ def judge(operation: str, status: int, headers: Mapping[str, str], text: bytes) 
 
 
 def _fault(status: int, text: bytes, body: dict[str, Any] | None) -> tuple[type[errors.VenueError], str]:
-    words = str((body or {}).get("errorMessage") or f"HTTP {status} with {len(text)} bytes")[:WORDS]
+    words = str((body or {}).get("errorMessage") or f"HTTP {status} with {len(text)} bytes")[:MAX_WORDS]
     match status:
         case 401 | 403:
             return errors.NotAuthorizedError, words
@@ -40,23 +40,23 @@ def _fault(status: int, text: bytes, body: dict[str, Any] | None) -> tuple[type[
         case _ if status >= 500:  # noqa: PLR2004 - RFC 9110
             return errors.VenueFailedError, words
         case _ if status >= 400:  # noqa: PLR2004 - RFC 9110
-            return errors.RefusedError, words
+            return errors.VenueRefusedError, words
         case _:
             return errors.UnreadableAnswerError, f"HTTP {status} with {len(text)} bytes that are no JSON object"
 
 
 def _object(text: bytes) -> dict[str, Any] | None:
-    """A JSON object, or None: 5xx are seen as HTML."""
     try:
         body = json.loads(text)
     except ValueError:
-        return None
+        return None  # the venue's gateways answer 5xx in HTML
     return body if isinstance(body, dict) else None
 
 
 def retry_after(text: str | None) -> float:
-    """Seconds that a Retry-After header asks for; a date or nonsense counts as absent."""
+    """Seconds that a Retry-After header asks for, at most a minute; a date or nonsense counts as absent."""
     try:
+        # Bounded: a gateway that asks for an hour must not keep cancels back that long.
         return min(MAX_RETRY_AFTER_S, max(0.0, float(text or RETRY_AFTER_S)))
     except ValueError:
         return RETRY_AFTER_S

@@ -1,6 +1,6 @@
-"""A breaker for new orders: after failures in a row the venue is left alone for a while.
+"""Circuit breaker for new orders: after failures in a row it leaves the venue alone for a while.
 
-It gates opens only, and never a cancel, a close or a question: those reduce risk or tell the truth.
+It holds back opens only, never a cancel, a close or a read: those reduce risk or tell the truth.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 
 class CircuitState(StrEnum):
-    """Whether new orders go through."""
+    """State of the breaker."""
 
     CLOSED = "closed"
-    """They do."""
+    """New orders go through."""
     OPEN = "open"
-    """They do not."""
+    """New orders are refused."""
     HALF_OPEN = "half_open"
-    """One may try."""
+    """One order may try."""
 
 
 class Circuit(Struct, frozen=True, kw_only=True):
@@ -32,24 +32,25 @@ class Circuit(Struct, frozen=True, kw_only=True):
     trying: bool = False
 
     def state(self, now_s: float) -> CircuitState:
-        """What holds now."""
+        """State at `now_s`."""
         if self.opened_s is None:
             return CircuitState.CLOSED
         return CircuitState.OPEN if now_s - self.opened_s < self.pause_s else CircuitState.HALF_OPEN
 
     def allows(self, now_s: float) -> bool:
-        """Whether a new order may go."""
+        """True where a new order may go."""
         state = self.state(now_s)
         return state is CircuitState.CLOSED or (state is CircuitState.HALF_OPEN and not self.trying)
 
     def sent(self, now_s: float) -> Circuit:
-        """After an order went: in the half-open state it is the one that tries."""
+        """Breaker after an order was sent: in the half-open state that order is the one that tries."""
         return replace(self, trying=self.state(now_s) is CircuitState.HALF_OPEN)
 
     def after(self, now_s: float, *, failed: bool) -> Circuit:
-        """After an answer, or none. A refusal is no failure: the venue works."""
+        """Breaker after an answer, or after none came. A refusal is no failure: the venue works."""
         if not failed:
             return replace(self, failures=0, opened_s=None, trying=False)
         failures = self.failures + 1
+        # After a pause one failure opens it again: the order that tried has shown that nothing is mended.
         opens = failures >= self.failures_to_open or self.opened_s is not None
         return replace(self, failures=failures, opened_s=now_s if opens else None, trying=False)

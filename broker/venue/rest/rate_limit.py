@@ -1,8 +1,30 @@
-"""The venue's rate limits, kept on our side: GCRA buckets, and an order of precedence.
+"""The venue's rate limits, kept on our side: GCRA buckets with an order of precedence.
 
-GCRA (ITU-T I.371, as used for rate limits since): one instant per bucket, the theoretical arrival time,
-says when the next request conforms. `rate` is sustained, `burst` may go at once, so that any window of one
-second sees at most `rate + burst`.
+Limits. The venue allows an address 120 requests and 2 new connections a second, answers more requests with 429 and
+rejects more connections (v20, development guide). One `Throttle` stands before each limit.
+
+GCRA (ITU-T I.371). A token bucket keeps two numbers, the tokens and when they were counted. GCRA keeps one, the
+theoretical arrival time (TAT): when the next request would come if all of them came exactly at `rate`. A request
+conforms while the TAT is at most `(burst - 1) / rate` ahead of now, and moves the TAT on by `1 / rate`:
+
+    TAT <= now                      the bucket is full, `burst` requests may go at once
+    TAT == now + (burst - 1)/rate   one more may go
+    TAT later                       wait for TAT - now - (burst - 1)/rate
+
+Any window of one second therefore holds at most `rate + burst` requests, whatever came before it. A 429 moves the TAT
+so far ahead that nothing conforms before the end of `Retry-After`.
+
+Precedence. Requests that must wait form one heap, ordered by precedence and by arrival within it: cancels reduce risk
+and go first, opens next, reads last. Order alone is not enough, for a burst of reads just before a cancel would have
+emptied the bucket. So reads leave a fifth of the burst to orders, and opens leave a tenth to cancels. A request of
+low precedence can starve while higher ones keep coming; the caller's own deadline bounds that wait, and with it the
+length of the heap.
+
+Admission. A turn without a free connection would be wasted, and would let an open that got the turn first pass a
+cancel that came while it waited for the connection. So a throttle with an `admission` grants the turn and the place
+together, and `pump` is called again whenever a place comes free.
+
+Everything runs in one event loop: there is no lock, and `try_enter` costs neither a task nor a timer.
 """
 
 from __future__ import annotations
@@ -12,23 +34,28 @@ import heapq
 from collections.abc import Callable
 from enum import IntEnum
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from broker.events.events import ThrottleWait
+from producer.emitter import Emit
 
 
 class Precedence(IntEnum):
-    """Who goes first when requests must wait: what reduces risk before what adds it."""
+    """Order in which waiting requests go: those that reduce risk before those that add it."""
 
     CANCEL = 0
     OPEN = 1
     READ = 2
 
 
+RESERVED_SHARE = (0.0, 0.1, 0.2)
+"""Share of the burst that each precedence leaves to higher ones."""
+
+
 class Bucket(Struct, frozen=True):
-    """The state of one limit; `arrival_s` is GCRA's theoretical arrival time on the caller's clock."""
+    """State of one limit; `arrival_s` is GCRA's theoretical arrival time on the caller's clock."""
 
     rate: float
     burst: float
@@ -52,26 +79,24 @@ class Bucket(Struct, frozen=True):
         return Bucket(self.rate, self.burst, max(self.arrival_s, at_s + (self.burst - 1.0) / self.rate))
 
     def tokens(self, now_s: float) -> float:
-        """How many requests could go at once."""
+        """Number of requests that could go at once."""
         return max(0.0, min(self.burst, self.burst - (self.arrival_s - now_s) * self.rate))
 
 
-class Gate(Protocol):
-    """What else a request needs besides its turn."""
+class Admission(Protocol):
+    """Places that a request needs besides its turn."""
 
-    def admit(self) -> bool:
-        """Whether one more can go now; if so its place is kept."""
+    def reserve(self) -> bool:
+        """Keep a place for one more request; False where none is free."""
 
-    def retreat(self) -> None:
-        """The one that was admitted does not come."""
+    def unreserve(self) -> None:
+        """Free the place of a request that left before it came for it."""
 
 
 class Throttle:
     """Lets requests through one bucket, the highest precedence first, in order within it.
 
-    Waiters are bounded by the callers' own deadlines; one that is cancelled leaves its place. Reads leave a
-    fifth of the burst to orders, and opens a tenth to cancels. With a `gate` a turn and a place behind it are given
-    together, so that precedence holds for both.
+    Waiters are bounded by the callers' own deadlines; one that is cancelled leaves its place.
     """
 
     def __init__(
@@ -81,32 +106,33 @@ class Throttle:
         rate: float,
         burst: float,
         now_s: Callable[[], float],
-        emit: Callable[[tuple[Any, ...]], None],
+        emit: Emit,
+        admission: Admission | None = None,
     ) -> None:
         self.name = name
         self._bucket = Bucket(rate, burst)
         self._now_s = now_s
         self._emit = emit
+        self._admission = admission
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._ticket = count()
-        self.gate: Gate | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def tokens(self) -> float:
-        """How many requests could go at once."""
+        """Number of requests that could go at once."""
         return self._bucket.tokens(self._now_s())
 
     @property
     def depth(self) -> int:
-        """How many wait."""
+        """Number of waiting requests."""
         return sum(not future.done() for _, _, future in self._waiting)
 
     async def enter(self, precedence: Precedence) -> float:
-        """Waits for a turn; how long that took in seconds.
+        """Wait for a turn; returns the seconds that it took.
 
         Raises:
-            Exception: what `refuse` says.
+            Exception: the error that `refuse` was called with.
         """
         if self.try_enter(precedence):
             return 0.0
@@ -114,52 +140,51 @@ class Throttle:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (precedence, next(self._ticket), turn))
         self.pump()
-        await self._await(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            # The turn may have been granted in this very iteration of the loop: its place must not leak.
+            granted = turn.done() and not turn.cancelled() and turn.exception() is None
+            if granted and self._admission is not None:
+                self._admission.unreserve()
+            raise
         waited_s = self._now_s() - now_s
         self._emit(ThrottleWait(bucket=self.name, wait_s=waited_s))
         return waited_s
 
     def try_enter(self, precedence: Precedence) -> bool:
-        """Takes a turn where it need not be waited for."""
+        """Take a turn if nobody has to wait for it."""
         now_s = self._now_s()
-        if self._waiting or self._bucket.wait_s(now_s, self._reserve(precedence)) > 0.0 or not self._admits():
+        if self._waiting or self._wait_s(now_s, precedence) > 0.0 or not self._reserve():
             return False
         self._bucket = self._bucket.taken(now_s)
         return True
 
-    async def _await(self, turn: asyncio.Future[None]) -> None:
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None and self.gate is not None:
-                self.gate.retreat()
-            raise
+    def _wait_s(self, now_s: float, precedence: int) -> float:
+        return self._bucket.wait_s(now_s, self._bucket.burst * RESERVED_SHARE[precedence])
 
-    def _admits(self) -> bool:
-        return self.gate is None or self.gate.admit()
+    def _reserve(self) -> bool:
+        return self._admission is None or self._admission.reserve()
 
     def refuse(self, error: Callable[[], Exception]) -> None:
-        """Nobody can go: all who wait get an error."""
+        """Raise an error in all who wait; each gets one of its own."""
         waiting, self._waiting = self._waiting, []
         for _, _, turn in waiting:
             if not turn.done():
                 turn.set_exception(error())
 
     def obey(self, seconds: float) -> None:
-        """The venue answered 429: nothing goes for `seconds`."""
+        """Let nothing through for `seconds`: the venue answered 429."""
         self._bucket = self._bucket.closed_until(self._now_s() + seconds)
         self.pump()
 
     def open(self) -> None:
-        """The venue's refusal is over: the bucket is full again."""
+        """Fill the bucket again: the venue's refusal is over."""
         self._bucket = Bucket(self._bucket.rate, self._bucket.burst)
         self.pump()
 
-    def _reserve(self, precedence: Precedence) -> float:
-        return self._bucket.burst * (0.0, 0.1, 0.2)[precedence]
-
     def pump(self) -> None:
-        """Lets through who can go now; to be called when the gate has a place again."""
+        """Let through whoever can go now; also called when the admission has a place again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -169,11 +194,12 @@ class Throttle:
                 heapq.heappop(self._waiting)
                 continue
             now_s = self._now_s()
-            wait_s = self._bucket.wait_s(now_s, self._reserve(Precedence(precedence)))
+            wait_s = self._wait_s(now_s, precedence)
             if wait_s > 0.0:
                 self._timer = asyncio.get_running_loop().call_later(wait_s, self.pump)
                 return
-            if not self._admits():
+            # Only the head is asked: letting a lower precedence pass because a place suits it would invert the order.
+            if not self._reserve():
                 return
             heapq.heappop(self._waiting)
             self._bucket = self._bucket.taken(now_s)

@@ -1,18 +1,17 @@
-"""A stream of the venue's, kept open: watched for silence, opened again with backoff, on the newest token."""
+"""A stream of the venue, kept open: watched for silence, opened again with back-off, on the newest token."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 from broker.events.events import ConnectionStatus, StreamDecodeError, StreamReconnected
-from broker.venue.rest.client import Emit, TokenSource, VenueRest
-from broker.venue.settings import VenueSettings
+from broker.venue.rest.client import VenueRest
 from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
 from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
@@ -20,46 +19,40 @@ from pod_runtime.secret import Secret
 HTTP_OK = 200
 UNAUTHORIZED = frozenset({401, 403})
 TOKEN_POLL_S = 0.25
+OTHER_TOKEN_S = 60.0
+"""Wait for another token after a 401, before the same one is tried again."""
 LONGEST_PAUSE_S = 30.0
 
 
 class _StreamEndedError(Exception):
-    """A stream ended; the text is the cause, a constant name."""
+    """The end of a stream; the text is the cause, a constant name."""
+
+
+class StreamReader(Protocol):
+    """Consumer of a stream. An exception of its methods ends the connection, is counted, and a new one is opened."""
+
+    def parameters(self) -> Mapping[str, str]:
+        """Query parameters of the next request for the stream."""
+
+    async def opened(self) -> None:
+        """Prepare for messages: the stream is open, and nothing of it has been read."""
+
+    async def message(self, raw: dict[str, Any], /) -> None:
+        """Take one object of the stream; heartbeats come, too."""
 
 
 class LineStream:
-    """One stream. `run` returns only when cancelled.
+    """One stream of the account that `rest` asks for. `run` returns only when cancelled."""
 
-    `on_open` is awaited after each opening, `on_message` for each object of the stream, heartbeats included.
-    What they raise ends the connection, counted, and it is opened again.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        path: str,
-        *,
-        settings: VenueSettings,
-        rest: VenueRest,
-        token: TokenSource,
-        emit: Emit,
-        chance: Callable[[], float],
-        on_message: Callable[[dict[str, Any]], Awaitable[None]],
-        on_open: Callable[[], Awaitable[None]],
-        params: Callable[[], Mapping[str, str]] = dict,
-        on_unauthorized: Callable[[Secret], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, name: str, path: str, rest: VenueRest, reader: StreamReader) -> None:
+        settings = rest.settings
         self.name = name
         self._url = f"{settings.stream_url.rstrip('/')}/v3/accounts/{settings.account}{path}"
         self._settings = settings
         self._rest = rest
-        self._token = token
-        self._emit = emit
-        self._chance = chance
-        self._on_message = on_message
-        self._on_open = on_open
-        self._params = params
-        self._on_unauthorized = on_unauthorized
+        self._tokens = rest.tokens
+        self._emit = rest.emit
+        self._reader = reader
         self._backoff = Backoff(base_s=settings.reconnect_s, cap_s=LONGEST_PAUSE_S)
         self.is_up = False
         self.reason: str | None = "not opened yet"
@@ -73,31 +66,32 @@ class LineStream:
 
     @property
     def is_alive(self) -> bool:
-        """Whether bytes came within the heartbeat's deadline: a stream that is being opened again still counts."""
+        """True while the last bytes are within the heartbeat deadline, even if the stream is being opened again."""
         return self._was_up and self.silence_s < self._settings.heartbeat_deadline_s
 
     async def run(self) -> None:
-        """Keeps the stream open."""
+        """Keep the stream open."""
         failures = 0
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.request_deadline_s)
-        async with aiohttp.ClientSession(timeout=timeout, trace_configs=[self._rest.tracing(self.name)]) as session:
+        tracing = self._rest.connections.tracing(self.name, self._emit)
+        async with aiohttp.ClientSession(timeout=timeout, trace_configs=[tracing]) as session:
             while True:
                 started = monotonic()
                 try:
-                    cause = await self._once(session)
+                    cause = await self._connect_once(session)
                 except asyncio.CancelledError:
-                    self._turn(up=False, reason="stopped")
+                    self._set_up(up=False, reason="stopped")
                     raise
                 failures = failures_after(failures, monotonic() - started, self._settings.healthy_after_s)
-                self._turn(up=False, reason=cause)
+                self._set_up(up=False, reason=cause)
                 if cause == "token_changed":
                     failures = 0
                 else:
-                    await asyncio.sleep(self._backoff.delay_s(failures - 1, self._chance()))
+                    await asyncio.sleep(self._backoff.delay_s(failures - 1, self._rest.chance()))
                 self._emit(StreamReconnected(stream=self.name, cause=cause))
 
-    async def _once(self, session: aiohttp.ClientSession) -> str:
-        """One connection, from opening to its end; the cause of the end."""
+    async def _connect_once(self, session: aiohttp.ClientSession) -> str:
+        """Run one connection from opening to end; return the cause of the end."""
         try:
             await self._read(session)
         except _StreamEndedError as error:
@@ -118,19 +112,19 @@ class LineStream:
         secret = await self._wait_token()
         headers = {"Authorization": f"Bearer {secret.reveal()}", "Accept-Datetime-Format": "RFC3339"}
         async with asyncio.timeout(self._settings.request_deadline_s):
-            answer = await session.get(self._url, params=self._params(), headers=headers)
+            answer = await session.get(self._url, params=self._reader.parameters(), headers=headers)
         try:
             await self._check(answer, secret)
-            await self._on_open()
-            self._turn(up=True, reason=None)
+            await self._reader.opened()
+            self._set_up(up=True, reason=None)
             await self._pump(answer, secret)
         finally:
             answer.close()
 
     async def _check(self, answer: aiohttp.ClientResponse, secret: Secret) -> None:
         if answer.status in UNAUTHORIZED:
-            self._on_unauthorized(secret)
-            self._turn(up=False, reason="not_authorized")
+            self._tokens.on_unauthorized(secret)
+            self._set_up(up=False, reason="not_authorized")
             await self._wait_other_token(secret)
             raise _StreamEndedError("token_changed")
         if answer.status != HTTP_OK:
@@ -143,31 +137,31 @@ class LineStream:
                 chunk = await answer.content.readany()
             if not chunk:
                 raise _StreamEndedError("closed_by_venue")
-            await asyncio.sleep(0)  # an answer that came in the same turn goes first: a caller waits for it
+            # An answer to an order that came in the same iteration of the loop goes first: a caller waits for it.
+            await asyncio.sleep(0)
             self._last_message_s = monotonic()
             for line in splitter.feed(chunk):
-                await self._on_message(message(line))
-            current = self._token()
+                await self._reader.message(message(line))
+            # A stream outlives the token that it was opened with; only when it has moved over may that be revoked.
+            current = self._tokens.token()
             if current is not secret and current is not None and current != secret:
                 raise _StreamEndedError("token_changed")
 
     async def _wait_token(self) -> Secret:
-        while (secret := self._token()) is None:
-            self._turn(up=False, reason="no_token")
+        while (secret := self._tokens.token()) is None:
+            self._set_up(up=False, reason="no_token")
             await asyncio.sleep(TOKEN_POLL_S)
         return secret
 
     async def _wait_other_token(self, dead: Secret) -> None:
-        """A 401 is not asked again: only another token can mend it. A poll, for the source is a plain function.
-
-        After the venue's own faults a token may work again, so it is tried once a minute.
-        """
+        """Poll for a token other than the one that got a 401: no repetition can mend that."""
+        # Once a minute the dead one is tried again: after a fault of the venue's own it may work.
         with suppress(TimeoutError):
-            async with asyncio.timeout(60.0):
-                while (current := self._token()) is None or current == dead:  # noqa: ASYNC110 - nothing to wait on
+            async with asyncio.timeout(OTHER_TOKEN_S):
+                while (current := self._tokens.token()) is None or current == dead:  # noqa: ASYNC110 - no event to wait on
                     await asyncio.sleep(TOKEN_POLL_S)
 
-    def _turn(self, *, up: bool, reason: str | None) -> None:
+    def _set_up(self, *, up: bool, reason: str | None) -> None:
         if up != self.is_up:
             self._emit(ConnectionStatus(channel=self.name, up=int(up), reason=reason))
         self._was_up |= up

@@ -1,50 +1,59 @@
-"""The latest price of every instrument, in memory."""
+"""Latest price of every instrument, in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from broker.domain import Quote
 from broker.venue.v20.parse import parse_quote
 
-Watch = Callable[[Quote], None]
+
+class QuoteUpdates(Protocol):
+    """Publisher of quotes; false while nobody listens."""
+
+    def __bool__(self) -> bool:
+        """True while somebody listens."""
+
+    def publish(self, item: Quote, /) -> None:
+        """Hand a quote to the listeners; never waits."""
 
 
 class QuoteBook:
-    """Latest quotes. A price is kept as it came and read when somebody asks: ticks are many, orders few."""
+    """Latest quotes, published as they come to `updates`."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], updates: QuoteUpdates | None = None) -> None:
         self._clock = clock
+        self._updates = updates
+        # A price is kept as it came and parsed when somebody asks: ticks are many, orders few.
         self._raw: dict[str, tuple[dict[str, Any], datetime]] = {}
         self._quotes: dict[str, Quote] = {}
         self.conversions: dict[str, Decimal] = {}
         """Instrument to the factor from its quote currency to the account's."""
-        self.watch: Watch | None = None
-        """Told of every quote while somebody listens."""
 
     def take(self, raw: dict[str, Any]) -> None:
-        """A message of the price stream; heartbeats and other types are let go."""
+        """Take a message of the price stream; heartbeats and other types are let go."""
         if raw.get("type") != "PRICE":
             return
         name, received_at = raw["instrument"], self._clock()
         self._raw[name] = (raw, received_at)
         self._quotes.pop(name, None)
-        if self.watch is not None and (quote := self.quote(name)) is not None:
-            self.watch(quote)
+        if self._updates and (quote := self.quote(name)) is not None:
+            self._updates.publish(quote)
 
     def put(self, quotes: Iterable[Quote]) -> None:
-        """Quotes from an answer, where the stream has none newer."""
+        """Take quotes from an answer, where the stream has none newer."""
         for quote in quotes:
             held = self.quote(quote.instrument)
+            # Answers and stream race: the venue's time decides, not the order of arrival.
             if held is None or held.time <= quote.time:
                 self._raw.pop(quote.instrument, None)
                 self._quotes[quote.instrument] = quote
 
     def quote(self, instrument: str) -> Quote | None:
-        """The latest quote; None where there is none, or none that can be read."""
+        """Return the latest quote; None where there is none, or none that can be read."""
         if (quote := self._quotes.get(instrument)) is not None:
             return quote
         if (held := self._raw.get(instrument)) is None:
@@ -54,11 +63,12 @@ class QuoteBook:
         except (ValueError, KeyError, TypeError):
             quote = None
         if quote is None:
-            del self._raw[instrument]  # a price that says nothing is no price: orders are denied for want of one
+            # An unreadable price takes the one before with it: orders are rather denied than judged by an old price.
+            del self._raw[instrument]
         else:
             self._quotes[instrument] = quote
         return quote
 
     def names(self) -> list[str]:
-        """Instruments that have a quote."""
+        """Instruments that have a quote, sorted."""
         return sorted(self._raw.keys() | self._quotes.keys())

@@ -1,81 +1,112 @@
-"""The account's transactions in order, none missing, none twice: the stream, and back-fill for its gaps."""
+"""The account's transactions in order, none missing and none twice: the stream, with back-fill from the log.
+
+Source. Every effect on an account (an order accepted, filled, cancelled; a transfer; a day's financing) is one
+transaction of the account's log at the venue; ids rise, normally by one. Two requests read the log: the stream pushes
+transactions as they happen, and `transactions/sinceid` returns everything behind an id. The stream "starts from when
+the request is made" and replays nothing (v20, transaction stream), and it may end at any line. So the stream alone
+has gaps, and `sinceid` alone is late.
+
+Position. `applied` is the id of the last transaction that was delivered. The consumer journals each transaction, and
+that record is the position: whoever owns the account next starts behind the last one in the journal. `last_known` is
+the highest id that the venue has spoken of in any answer. Their difference is the `lag`.
+
+Rules:
+
+- A streamed transaction with the id `applied + 1` is delivered at once: the usual case, without a request.
+- One at or below `applied` was delivered already, by an earlier back-fill. It is dropped.
+- One further ahead, or a heartbeat whose `lastTransactionID` is ahead, proves a gap: the log is read from `applied`.
+  Heartbeats come every 5 s, so a gap at a quiet hour is found that fast.
+- An id that another answer mentioned is only noted. Its transaction is on its way in the stream, and reading the log
+  after each order would double the requests.
+
+Reconnect. `opened` runs before any message of the new connection is handled, and reads the log from `applied`.
+Messages that arrive meanwhile wait in the connection's buffer; afterwards they are at or below `applied`, or exactly
+next. So it does not matter how long the stream was away, or what it had brought before it broke.
+
+Concurrency. One event loop; the lock `_filling` lets one reading of the log run at a time. A message that comes while
+somebody else (the catch-up of a new owner, a reconciliation) is reading waits for it: that reading may bring the very
+transaction that seems to be missing. `deliver` is synchronous, so no other message comes between a delivery and the
+move of `applied`; if it raises, `applied` stays, and the next reading of the log brings the transaction again.
+
+Holes. The log's readers may lag behind its own last id, so that a page ends early or lacks an id in the middle. Only
+the part before the hole is delivered, and the page is read again: five times in all, with rising pauses that make 2 s
+together. After that the hole is taken for the venue's way of counting and passed over: an account must not stop for
+ever for an id that never existed.
+
+Counting. Transactions that the stream should have brought and the log brought instead are counted (`StreamGap`);
+those of a deliberate catch-up are not.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from broker.events.events import StreamGap
-from broker.venue.rest.client import Emit
 from broker.venue.streams.stream_state import last_without_gap
-from broker.venue.v20.parse import Page
+from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction, parse_transaction
+from producer.emitter import Emit
 
 HOLE_TRIES = 5
 HOLE_WAIT_S = 0.2
 Deliver = Callable[[Transaction], None]
 
 
-class LogReader(Protocol):
-    """Who can read the account's log."""
+class TransactionSource(Protocol):
+    """Reader of the account's log."""
 
-    async def transactions_since(self, after: int) -> Page:
-        """The log behind `after`."""
+    async def transactions_since(self, after: int) -> TransactionPage:
+        """Return the log behind `after`, as far as the venue shows it."""
 
 
 class TransactionFeed:
-    """Delivers each transaction once, by rising id, from `applied` on.
+    """Delivers each transaction once, by rising id, from `applied` on; the reader of a `LineStream`."""
 
-    The stream starts "from when the request is made" and replays nothing (v20, transaction stream), so every
-    opening reads the log from `applied`, and so does a heartbeat whose `lastTransactionID` is ahead.
-    """
-
-    def __init__(self, *, log: LogReader, deliver: Deliver, emit: Emit, applied: int) -> None:
+    def __init__(self, *, log: TransactionSource, deliver: Deliver, emit: Emit, applied: int) -> None:
         self._log = log
         self._deliver = deliver
         self._emit = emit
         self._filling = asyncio.Lock()
         self.applied = applied
-        """The last id delivered."""
+        """Id of the last transaction delivered."""
         self.last_known = applied
-        """The last id that the venue has spoken of."""
+        """Highest id that the venue has spoken of."""
 
     @property
     def lag(self) -> int:
-        """How many ids we are behind what the venue has spoken of."""
+        """Number of ids between the last delivered and the last that the venue has spoken of."""
         return max(0, self.last_known - self.applied)
 
     def note(self, transaction_id: int | None) -> None:
-        """The venue spoke of this id, in whatever answer."""
+        """Take note of an id that the venue spoke of, in whatever answer."""
         if transaction_id is not None and transaction_id > self.last_known:
             self.last_known = transaction_id
 
+    def parameters(self) -> Mapping[str, str]:
+        """Query of the stream: none, it is the whole account's."""
+        return {}
+
     async def opened(self) -> None:
-        """The stream is open: what happened before is read from the log."""
+        """Read from the log what happened while the stream was away."""
         await self.fill(missed=True)
 
     async def message(self, raw: dict[str, Any]) -> None:
-        """A message of the stream. One whose predecessors it did not bring has them read from the log.
-
-        What other answers spoke of is on its way in the stream, and no reason to read.
-        """
+        """Take a message of the stream; one whose predecessors did not come has them read from the log."""
         transaction = None if raw.get("type") == "HEARTBEAT" else parse_transaction(raw)
         last = int(raw["lastTransactionID"]) if transaction is None else transaction.id
         self.note(last)
         if self._filling.locked():
             async with self._filling:
-                pass  # another's reading may bring what seems to be missing
+                pass  # another's reading may bring the transaction that seems to be missing
         if transaction is not None and transaction.id == self.applied + 1:
             self._take(transaction)
         elif last > self.applied:
             await self.fill(missed=True)
 
     async def fill(self, *, missed: bool = False) -> None:
-        """Reads the log from `applied` until it is whole, page by page.
-
-        A page with a hole is asked again: the log may lag behind its own last id. A hole that stays is the
-        venue's way of counting, and is passed over. What the stream has `missed` is counted.
+        """Read the log from `applied` until it is whole, page by page; with `missed` the transactions are counted.
 
         Raises:
             VenueError: the log cannot be read.

@@ -1,4 +1,4 @@
-"""The requests that make, replace, cancel and close, as the venue wants them: numbers are texts."""
+"""Requests that make, replace, cancel and close orders, in the venue's form: numbers are texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ DEPENDENT = frozenset(
     {OrderType.TAKE_PROFIT, OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS, OrderType.TRAILING_STOP_LOSS}
 )
 """Orders that close a trade: they name it, and have neither instrument nor units of their own."""
+# A limit order has no priceBound in v20: its price is one.
 BOUNDED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class VenueCall(Struct, frozen=True, kw_only=True):
     """One request to the venue, below `/v3/accounts/{account}`."""
 
     operation: str
@@ -30,47 +31,49 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 def number(value: Decimal) -> str:
-    """A decimal as the venue writes it: no exponent, no trailing zeros after the point are lost."""
+    """Write a decimal as the venue does: no exponent, and trailing zeros stay."""
     return format(value, "f")
 
 
-def create(request: OrderRequest, client_id: str) -> Call:
+def create(request: OrderRequest, client_id: str) -> VenueCall:
     """Places an order."""
-    return Call(operation="create_order", method="POST", path="/orders", body={"order": _order(request, client_id)})
+    return VenueCall(
+        operation="create_order", method="POST", path="/orders", body={"order": _order(request, client_id)}
+    )
 
 
-def replace(request: OrderRequest, client_id: str, venue_order_id: str) -> Call:
-    """Cancels a resting order and places another, in one step of the venue's."""
+def replace(request: OrderRequest, client_id: str, venue_order_id: str) -> VenueCall:
+    """Cancel a resting order and place another, in one step at the venue."""
     body = {"order": _order(request, client_id)}
-    return Call(operation="replace_order", method="PUT", path=f"/orders/{_part(venue_order_id)}", body=body)
+    return VenueCall(operation="replace_order", method="PUT", path=f"/orders/{_part(venue_order_id)}", body=body)
 
 
-def cancel(venue_order_id: str) -> Call:
-    """Cancels a resting order."""
-    return Call(operation="cancel_order", method="PUT", path=f"/orders/{_part(venue_order_id)}/cancel")
+def cancel(venue_order_id: str) -> VenueCall:
+    """Cancel a resting order."""
+    return VenueCall(operation="cancel_order", method="PUT", path=f"/orders/{_part(venue_order_id)}/cancel")
 
 
-def close_position(instrument: str, client_id: str, *, long: bool, units: Decimal | None) -> Call:
-    """Closes one side of a position: `units` of it, or all.
-
-    `ALL` may be asked only of the side that exists; the other is `NONE` (v20, position endpoint).
-    """
+def close_position(instrument: str, client_id: str, *, long: bool, units: Decimal | None) -> VenueCall:
+    """Close one side of a position: `units` of it, or all."""
     amount = "ALL" if units is None else number(units)
+    # ALL may be asked only of the side that exists; the other must be NONE (v20, position endpoint).
     side, other = ("long", "short") if long else ("short", "long")
     body = {f"{side}Units": amount, f"{side}ClientExtensions": {"id": client_id}, f"{other}Units": "NONE"}
-    return Call(operation="close_position", method="PUT", path=f"/positions/{_part(instrument)}/close", body=body)
+    return VenueCall(
+        operation="close_position", method="PUT", path=f"/positions/{_part(instrument)}/close", body=body
+    )
 
 
-def close_trade(trade_id: str, units: Decimal | None) -> Call:
-    """Closes a trade: `units` of it, or all. The venue takes no client id here."""
+def close_trade(trade_id: str, units: Decimal | None) -> VenueCall:
+    """Close a trade: `units` of it, or all. The venue takes no client id here."""
     amount = "ALL" if units is None else number(units)
-    return Call(
+    return VenueCall(
         operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body={"units": amount}
     )
 
 
 def time_in_force(request: OrderRequest) -> TimeInForce:
-    """Market orders know FOK and IOC only; the default of all others, GTC, means FOK for them."""
+    """Time in force to send: market orders know FOK and IOC only, so the default GTC means FOK for them."""
     if request.type is OrderType.MARKET and request.time_in_force is TimeInForce.GTC:
         return TimeInForce.FOK
     return request.time_in_force

@@ -1,4 +1,4 @@
-"""The venue's answers as domain values. Unknown fields and reference values are let through."""
+"""Answers of the venue as domain values; unknown fields and reference values are let through."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _SUMMARY_DETAILS = (
 )
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What a create, replace, cancel or close brought: transactions by id, and the venue's words."""
+class OrderAnswer(Struct, frozen=True, kw_only=True):
+    """Answer to a create, replace, cancel or close: transactions by id, and the venue's words."""
 
     transactions: tuple[Transaction, ...] = ()
     last_transaction_id: int | None = None
@@ -44,15 +44,16 @@ class Answer(Struct, frozen=True, kw_only=True):
     request_id: str | None = None
 
 
-def parse_answer(body: Json, request_id: str | None = None) -> Answer:
-    """Every `*Transaction` of an answer, also of one that refuses.
+def parse_answer(body: Json, request_id: str | None = None) -> OrderAnswer:
+    """Parse every `*Transaction` of an answer, also of one that refuses.
 
     Raises:
         ValueError: a transaction cannot be read.
     """
     found = {item.id: item for item in _transactions(body)}
     last = body.get("lastTransactionID")
-    return Answer(
+    return OrderAnswer(
+        # By id: an answer names its transactions in no certain order.
         transactions=tuple(found[key] for key in sorted(found)),
         last_transaction_id=int(last) if last is not None else None,
         error_code=body.get("errorCode") or body.get("rejectReason"),
@@ -67,28 +68,28 @@ def _transactions(body: Json) -> Iterator[Transaction]:
             yield parse_transaction(value)
 
 
-class Page(Struct, frozen=True, kw_only=True):
-    """A stretch of the account's log."""
+class TransactionPage(Struct, frozen=True, kw_only=True):
+    """Part of the account's log, sorted by id, and the log's last id at that moment."""
 
     transactions: tuple[Transaction, ...]
     last_transaction_id: int
 
 
-def parse_page(body: Json) -> Page:
-    """The answer of `transactions/sinceid` and `idrange`.
+def parse_page(body: Json) -> TransactionPage:
+    """Parse the answer of `transactions/sinceid` and `idrange`.
 
     Raises:
         ValueError, KeyError: not that answer.
     """
     items = [parse_transaction(item) for item in body["transactions"]]
-    return Page(
+    return TransactionPage(
         transactions=tuple(sorted(items, key=lambda item: item.id)),
         last_transaction_id=int(body["lastTransactionID"]),
     )
 
 
 def parse_account(body: Json) -> Account:
-    """The answer of `summary`."""
+    """Parse the answer of `summary`."""
     summary = body["account"]
     return Account(
         id=summary["id"],
@@ -107,7 +108,7 @@ def parse_account(body: Json) -> Account:
 
 
 def parse_instrument(raw: Json) -> Instrument:
-    """One of the answer of `instruments`."""
+    """Parse one instrument of the answer of `instruments`."""
     return Instrument(
         name=raw["name"],
         display_precision=int(raw["displayPrecision"]),
@@ -121,7 +122,7 @@ def parse_instrument(raw: Json) -> Instrument:
 
 
 def parse_quote(raw: Json, received_at: datetime) -> Quote | None:
-    """A price of `pricing` or its stream; None where it has no bid or no ask."""
+    """Parse a price of `pricing` or its stream; None where it has no bid or no ask."""
     bids, asks = raw.get("bids"), raw.get("asks")
     if not bids or not asks:
         return None
@@ -136,9 +137,10 @@ def parse_quote(raw: Json, received_at: datetime) -> Quote | None:
 
 
 def parse_position(raw: Json) -> Position:
-    """Net of a position's long and short side."""
+    """Parse a position: the net of its long and short side."""
     long, short = raw.get("long") or {}, raw.get("short") or {}
     long_units, short_units = decimal(long.get("units"), "long.units"), decimal(short.get("units"), "short.units")
+    # Without hedging one of the sides is empty: the other one has the average price.
     side = long if long_units else short
     average = side.get("averagePrice")
     return Position(
@@ -150,20 +152,20 @@ def parse_position(raw: Json) -> Position:
     )
 
 
-class Trade(Struct, frozen=True, kw_only=True):
+class VenueTrade(Struct, frozen=True, kw_only=True):
     """An open trade."""
 
     id: str
     instrument: str
     units: Decimal
-    """Signed, what is left of it."""
+    """Signed; shrinks as the trade is closed in parts."""
     price: Decimal
     unrealized_profit: Decimal
 
 
-def parse_trade(raw: Json) -> Trade:
-    """One of the answer of `openTrades`."""
-    return Trade(
+def parse_trade(raw: Json) -> VenueTrade:
+    """Parse one trade of the answer of `openTrades`."""
+    return VenueTrade(
         id=str(raw["id"]),
         instrument=raw["instrument"],
         units=decimal(raw["currentUnits"], "currentUnits"),
@@ -173,7 +175,7 @@ def parse_trade(raw: Json) -> Trade:
 
 
 class VenueOrder(Struct, frozen=True, kw_only=True):
-    """A resting order as the venue has it."""
+    """A resting order as the venue holds it."""
 
     id: str
     client_id: str | None
@@ -182,10 +184,7 @@ class VenueOrder(Struct, frozen=True, kw_only=True):
 
 
 def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
-    """A resting order of the venue's, or the transaction that made or refused it, as the request that it amounts to.
-
-    Types and options that we do not know stand as a limit order's; `raw` is what decides at the venue.
-    """
+    """Parse a resting order, or the transaction that made or refused it, as the request that it amounts to."""
     units = decimal(raw.get("units"), "units")
     extensions = raw.get("clientExtensions") or {}
     order_id = str(raw["id"])
@@ -194,6 +193,7 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
         client=client,
         account=account,
         instrument=str(raw.get("instrument", "")),
+        # Unknown types and options stand as a limit order's: the venue decides by its own object, not by ours.
         type=_member(OrderType, _kind(raw), OrderType.LIMIT),
         side=Side.SELL if units < 0 else Side.BUY,
         units=abs(units),
@@ -222,14 +222,12 @@ def _member(kind: Any, name: str, default: Any) -> Any:
 
 
 def parse_conversions(prices: list[Json]) -> dict[str, Decimal]:
-    """Instrument to the factor from its quote currency to the account's, from the prices of a `pricing` answer.
-
-    The larger of the positive and the negative factor: a notional is never understated.
-    """
+    """Parse the factors from quote currencies to the account's, by instrument, from the prices of `pricing`."""
     found: dict[str, Decimal] = {}
     for raw in prices:
         units = raw.get("quoteHomeConversionFactors") or {}
         values = [decimal(units[key], key) for key in ("positiveUnits", "negativeUnits") if key in units]
         if values:
+            # The larger of the two: a limit on notional must never be understated.
             found[raw["instrument"]] = max(values)
     return found

@@ -1,8 +1,8 @@
-"""Names that an order's refusal or cancellation may have as a metric's label: a bounded set.
+"""Reasons of refusals and cancellations that may be a metric's label: a bounded set.
 
 The venue's are the TransactionRejectReason and OrderCancelReason of its published description (v20, 3.0.25, MIT,
-© 2017 OANDA), both spellings where it has two, and names seen since. Its set is open: what is not here is OTHER
-as a label, and stands in full in the log.
+© 2017 OANDA), both spellings where it has two, and names seen since. Its set is open: a reason that is not listed
+here is OTHER as a label, and stands in full in the log.
 """
 
 from __future__ import annotations
@@ -90,5 +90,5 @@ KNOWN = OURS | VENUE
 
 
 def label(reason: str) -> str:
-    """The reason, or OTHER where it is none that we know."""
+    """Return the reason as a label: OTHER where it is not a known one."""
     return reason if reason in KNOWN else OTHER

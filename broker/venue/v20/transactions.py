@@ -1,4 +1,4 @@
-"""A transaction of the venue's account log, reduced to what decides the fate of orders."""
+"""Transactions of the venue's account log, reduced to the fields that decide the fate of orders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REJECT_SUFFIX = "_ORDER_REJECT"
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
-    """One transaction. What a type does not carry is None, zero or empty; `raw` is the venue's object."""
+    """One transaction. Fields that its type does not carry are None, zero or empty; `raw` is the venue's object."""
 
     id: int
     type: str
@@ -24,7 +24,7 @@ class Transaction(Struct, frozen=True, kw_only=True):
     """`clientExtensions.id` of a create or reject, `clientOrderID` of a fill or cancel."""
     instrument: str | None = None
     reason: str | None = None
-    """Why it happened; of a reject, its `rejectReason`."""
+    """Its `reason`; of a reject, its `rejectReason`."""
     units: Decimal = Decimal(0)
     """Signed, of a fill."""
     price: Decimal | None = None
@@ -32,34 +32,32 @@ class Transaction(Struct, frozen=True, kw_only=True):
     half_spread_cost: Decimal = Decimal(0)
     trade_ids: tuple[str, ...] = ()
     closes_trade: str | None = None
-    """The trade that a market order was made to close."""
-    replaces: str | None = None
-    replaced_by: str | None = None
+    """Trade that a market order was made to close."""
     raw: Mapping[str, Any]
 
     @property
     def is_create(self) -> bool:
-        """Whether it makes an order: MARKET_ORDER, LIMIT_ORDER, …, FIXED_PRICE_ORDER."""
+        """True if it makes an order: MARKET_ORDER, LIMIT_ORDER, …, FIXED_PRICE_ORDER."""
         return self.type.endswith(ORDER_SUFFIX)
 
     @property
     def is_reject(self) -> bool:
-        """Whether it refuses to make an order."""
+        """True if it refuses to make an order."""
         return self.type.endswith(REJECT_SUFFIX)
 
     @property
     def is_fill(self) -> bool:
-        """Whether an order traded."""
+        """True if an order traded."""
         return self.type == "ORDER_FILL"
 
     @property
     def is_cancel(self) -> bool:
-        """Whether an order ended without a trade."""
+        """True if an order ended without a trade."""
         return self.type == "ORDER_CANCEL"
 
 
 def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
-    """A transaction of any type, known or not, in either of the venue's time formats.
+    """Parse a transaction of any type, known or not, in either of the venue's time formats.
 
     Raises:
         ValueError: it has no whole-number id, no type, or a number that is none.
@@ -72,6 +70,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         type=kind,
         time=parse_time(raw.get("time")),
         order_id=_text(raw.get("orderID")),
+        # Creates and rejects carry it in their extensions, fills and cancels as a field.
         client_id=_text(raw.get("clientOrderID")) or _text((raw.get("clientExtensions") or {}).get("id")),
         instrument=_text(raw.get("instrument")),
         reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
@@ -81,8 +80,6 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
         trade_ids=tuple(_trades(raw)),
         closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")),
-        replaces=_text(raw.get("replacesOrderID")),
-        replaced_by=_text(raw.get("replacedByOrderID")),
         raw=raw,
     )
 
@@ -104,7 +101,7 @@ def _whole(value: Any) -> int:
 
 
 def decimal(value: Any, name: str) -> Decimal:
-    """A number that the venue sends as a text; absent is zero.
+    """Parse a number that the venue sends as a text; absent is zero.
 
     Raises:
         ValueError: it is no finite number; names the field.
@@ -123,7 +120,7 @@ def decimal(value: Any, name: str) -> Decimal:
 
 
 def parse_time(value: Any) -> datetime:
-    """RFC 3339 with up to 9 digits of fraction, or UNIX seconds with a fraction; to the microsecond.
+    """Parse RFC 3339 with up to 9 digits of fraction, or UNIX seconds with a fraction; to the microsecond.
 
     Raises:
         ValueError: it is neither.
@@ -131,8 +128,10 @@ def parse_time(value: Any) -> datetime:
     text = str(value or "")
     if not text:
         return datetime.fromtimestamp(0, UTC)
+    # We ask for RFC 3339; without that header v20 may answer in UNIX seconds.
     if "T" not in text:
         seconds, _, fraction = text.partition(".")
         return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int((fraction + "000000")[:6]))
+    # A time without a zone is UTC: the machine's zone must not matter.
     found = datetime.fromisoformat(text)  # cuts what is finer than a microsecond
     return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,18 +1,19 @@
-"""Asks a running sidecar: its console over HTTP, its control socket for what changes something."""
+"""Client of a running sidecar: its console over HTTP, and its control socket for what changes something."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
+import msgspec
+
+from sidecar.console.document import JsonObject
 
 DEADLINE = aiohttp.ClientTimeout(total=5)
 STREAM_DEADLINE = aiohttp.ClientTimeout(total=None, sock_connect=5)
+"""Only connecting has a deadline: a sidecar whose producers are quiet sends nothing for hours, and Ctrl-C ends it."""
 MAX_LINE_BYTES = 8 << 20
 
 
@@ -24,54 +25,45 @@ class RefusedError(Exception):
     """The sidecar answers and says no; the text is its own."""
 
 
-class Sidecar:
-    """A running sidecar, by its console's URL."""
+async def read_status(url: str) -> bytes:
+    """Return the status document as the console at `url` sends it.
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+    Raises:
+        UnreachableError: there is no answer, or none with a document.
+    """
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=DEADLINE) as session,
+            session.get(f"{url}/api/status") as answer,
+        ):
+            answer.raise_for_status()
+            return await answer.read()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise UnreachableError(_reason(error)) from error
 
-    async def status(self) -> dict[str, Any]:
-        """The status document.
 
-        Raises:
-            UnreachableError: there is none.
-        """
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=DEADLINE) as session,
-                session.get(f"{self.url}/api/status") as answer,
-            ):
-                answer.raise_for_status()
-                return dict(await answer.json())
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise UnreachableError(_reason(error)) from error
+async def follow_events(url: str) -> AsyncIterator[JsonObject]:
+    """Yield telemetry events from now on, until the sidecar ends.
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Telemetry events from now on, until the sidecar ends.
-
-        Raises:
-            UnreachableError: it does not answer, or went away.
-        """
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=STREAM_DEADLINE, read_bufsize=MAX_LINE_BYTES) as session,
-                session.get(f"{self.url}/api/events", params={"status": "0"}) as answer,
-            ):
-                answer.raise_for_status()
-                async for line in answer.content:
-                    for event in _events(line):
+    Raises:
+        UnreachableError: it does not answer, or went away.
+    """
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=STREAM_DEADLINE, read_bufsize=MAX_LINE_BYTES) as session,
+            session.get(f"{url}/api/events", params={"status": "0"}) as answer,
+        ):
+            answer.raise_for_status()
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    for event in msgspec.json.decode(line[6:], type=list[JsonObject]):
                         yield event
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise UnreachableError(_reason(error)) from error
-
-
-def _events(line: bytes) -> list[dict[str, Any]]:
-    """The events in a line of the stream; only lines with data hold some."""
-    return list(json.loads(line[6:])) if line.startswith(b"data: ") else []
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise UnreachableError(_reason(error)) from error
 
 
 async def rotate(socket: Path, name: str | None) -> str:
-    """Has a secret read again, or all of them; what the sidecar says to it.
+    """Ask for a secret to be read again, or all of them, and return the answer of the sidecar.
 
     Raises:
         UnreachableError: nobody answers on the socket.
@@ -91,7 +83,7 @@ async def rotate(socket: Path, name: str | None) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         return "no answer within the deadline"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return os.strerror(error.os_error.errno)

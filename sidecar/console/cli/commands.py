@@ -1,12 +1,14 @@
-"""Commands that ask a running sidecar. Exit codes: 0 well, 1 not well, 69 no answer, 78 a faulty configuration."""
+"""Commands that ask a running sidecar. Exit codes: 0 well, 1 not well, 69 no answer, 78 a faulty configuration.
+
+Their actions bring aiohttp, rich and the doctor, and are imported when a command runs: the process does not carry
+them in its memory, and `--help` is quick.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +17,36 @@ import click
 from pod_runtime.run import complain
 
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
-"""Where to ask a server that listens on every interface."""
-EX_OK, EX_FINDINGS, EX_UNAVAILABLE, EX_CONFIG = 0, 1, 69, 78
-WATCH_S = 1.0
+"""Address to ask for a server that listens on every interface."""
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 CONSOLE = click.option(
-    "--console", "url", envvar="SIDECAR_CONSOLE", help="URL of the console; by default what the configuration says."
+    "--console", "url", envvar="SIDECAR_CONSOLE", help="URL of the console; by default that of the configuration."
 )
 
 
-def add_commands(group: click.Group) -> None:
-    """Puts the commands under `sidecar`."""
-    for command in (status, secrets, events, doctor, rotate):
-        group.add_command(command)
-
-
 def _settings(path: Path | None) -> Any:
-    from pod_runtime.config import ConfigError  # noqa: PLC0415 - commands start fast without the parts
-    from sidecar.config import read_config  # noqa: PLC0415 - see above
+    from pod_runtime.config import ConfigError  # noqa: PLC0415 - see the module
+    from sidecar.config import read_config  # noqa: PLC0415 - see the module
 
     try:
         return read_config(path, os.environ)
     except ConfigError as error:
         complain("\n".join(error.faults))
-        sys.exit(EX_CONFIG)
+        sys.exit(os.EX_CONFIG)
 
 
 def _url(path: Path | None, url: str | None) -> str:
     if url:
-        return url
-    from pod_runtime.ports import parse_address  # noqa: PLC0415 - see _settings
+        return url.rstrip("/")
+    from pod_runtime.ports import parse_address  # noqa: PLC0415 - see the module
 
     address = _settings(path).console.address
     host, port = parse_address(address) if address else ("", 0)
     if not port:
         complain("console.address names no port to ask; give --console URL")
-        sys.exit(EX_CONFIG)
+        sys.exit(os.EX_CONFIG)
     return f"http://{_EVERYWHERE.get(host, address.rpartition(':')[0])}:{port}"
-
-
-def _ask(question: Coroutine[Any, Any, int]) -> None:
-    """Runs a command; Ctrl-C is the way to end a watch, not a fault."""
-    from sidecar.console.cli.client import RefusedError, UnreachableError  # noqa: PLC0415 - see _settings
-
-    try:
-        sys.exit(asyncio.run(question))
-    except UnreachableError as error:
-        complain(f"the sidecar does not answer: {error}\ntry: sidecar doctor")
-        sys.exit(EX_UNAVAILABLE)
-    except RefusedError as error:
-        complain(str(error))
-        sys.exit(EX_FINDINGS)
-    except KeyboardInterrupt:
-        sys.exit(EX_OK)
 
 
 @click.command(short_help="Says whether all is well, and if not why.")
@@ -78,9 +56,9 @@ def _ask(question: Coroutine[Any, Any, int]) -> None:
 @click.pass_obj
 def status(path: Path | None, as_json: bool, url: str | None, watch: bool) -> None:
     """Says whether all is well, and if not why; 0 if ready, 1 if not."""
-    from sidecar.console.cli import view  # noqa: PLC0415 - see _settings
+    from sidecar.console.cli import actions, view  # noqa: PLC0415 - see the module
 
-    _ask(_show(_url(path, url), view.status_view, as_json, watch))
+    sys.exit(actions.run(actions.show(_url(path, url), view.status_view, as_json=as_json, watch=watch)))
 
 
 @click.command(short_help="Lists the secrets and where each stands.")
@@ -89,26 +67,9 @@ def status(path: Path | None, as_json: bool, url: str | None, watch: bool) -> No
 @click.pass_obj
 def secrets(path: Path | None, as_json: bool, url: str | None) -> None:
     """Lists the secrets, where each stands, and never a value; 0 if all are fresh, 1 if not."""
-    from sidecar.console.cli import view  # noqa: PLC0415 - see _settings
+    from sidecar.console.cli import actions, view  # noqa: PLC0415 - see the module
 
-    _ask(_show(_url(path, url), view.secrets_view, as_json, watch=False))
-
-
-async def _show(url: str, view: Callable[[dict[str, Any]], Any], as_json: bool, watch: bool) -> int:
-    from sidecar.console.cli import view as cli_view  # noqa: PLC0415 - see _settings
-    from sidecar.console.cli.client import Sidecar  # noqa: PLC0415 - see _settings
-
-    sidecar = Sidecar(url)
-    with cli_view.writer(live=watch) as write:
-        while True:
-            shown = view(await sidecar.status())
-            if as_json:
-                print(json.dumps(shown.document, default=str), flush=True)
-            else:
-                write(shown)
-            if not watch:
-                return EX_OK if shown.well else EX_FINDINGS
-            await asyncio.sleep(WATCH_S)
+    sys.exit(actions.run(actions.show(_url(path, url), view.secrets_view, part="secrets", as_json=as_json)))
 
 
 @click.command(short_help="Follows the producers' events.")
@@ -119,22 +80,10 @@ async def _show(url: str, view: Callable[[dict[str, Any]], Any], as_json: bool, 
 @click.pass_obj
 def events(path: Path | None, as_json: bool, url: str | None, words: str, count: int | None) -> None:
     """Follows the producers' events as they come."""
-    _ask(_follow(_url(path, url), as_json, words.lower().split(), count))
+    from sidecar.console.cli import actions  # noqa: PLC0415 - see the module
 
-
-async def _follow(url: str, as_json: bool, words: list[str], count: int | None) -> int:
-    from sidecar.console.cli.client import Sidecar  # noqa: PLC0415 - see _settings
-    from sidecar.console.cli.view import event_line, event_writer  # noqa: PLC0415 - see _settings
-
-    shown, write = 0, event_writer()
-    async for event in Sidecar(url).events():
-        line = json.dumps(event) if as_json else event_line(event)
-        if all(word in line.lower() for word in words):
-            print(line, flush=True) if as_json else write(event)
-            shown += 1
-            if shown == count:
-                return EX_OK
-    return EX_OK
+    wanted = words.lower().split()
+    sys.exit(actions.run(actions.follow(_url(path, url), as_json=as_json, words=wanted, count=count)))
 
 
 @click.command(short_help="Names each fault, its evidence and the next command.")
@@ -143,25 +92,9 @@ async def _follow(url: str, as_json: bool, words: list[str], count: int | None) 
 @click.pass_obj
 def doctor(path: Path | None, as_json: bool, url: str | None) -> None:
     """Names what is wrong, what shows it and what to do next; 0 if nothing is, 1 if something, 69 if no answer."""
-    _ask(_examine(_url(path, url), as_json))
+    from sidecar.console.cli import actions  # noqa: PLC0415 - see the module
 
-
-async def _examine(url: str, as_json: bool) -> int:
-    from sidecar.console.cli import view as cli_view  # noqa: PLC0415 - see _settings
-    from sidecar.console.cli.client import Sidecar, UnreachableError  # noqa: PLC0415 - see _settings
-    from sidecar.console.doctor.doctor import diagnose, unreachable  # noqa: PLC0415 - see _settings
-
-    code = EX_FINDINGS
-    try:
-        findings = diagnose(await Sidecar(url).status())
-    except UnreachableError as error:
-        findings, code = [unreachable(url, str(error))], EX_UNAVAILABLE
-    if as_json:
-        print(json.dumps([item.json() for item in findings]))
-    else:
-        with cli_view.writer() as write:
-            write(cli_view.findings_view(findings))
-    return code if findings else EX_OK
+    sys.exit(actions.run(actions.examine(_url(path, url), as_json=as_json)))
 
 
 @click.command(short_help="Reads a secret again and publishes it.")
@@ -171,15 +104,12 @@ async def _examine(url: str, as_json: bool) -> int:
 @click.pass_obj
 def rotate(path: Path | None, name: str | None, everything: bool, as_json: bool) -> None:
     """Has a secret read again at its source and published; asks the control socket beside the journal."""
-    from sidecar.console.cli.client import rotate as ask  # noqa: PLC0415 - see _settings
-    from sidecar.console.control import control_path  # noqa: PLC0415 - see _settings
+    from sidecar.console.cli import actions  # noqa: PLC0415 - see the module
 
     if bool(name) == everything:
         raise click.UsageError("name one secret, or give --all")
-    _ask(_say(ask(control_path(_settings(path).telemetry.journal_directory), name), name, as_json))
+    directory = _settings(path).telemetry.journal_directory
+    sys.exit(actions.run(actions.ask_rotation(directory, name, as_json=as_json)))
 
 
-async def _say(question: Coroutine[Any, Any, str], name: str | None, as_json: bool) -> int:
-    said = await question
-    print(json.dumps({"secret": name, "answer": said}) if as_json else said)
-    return EX_OK
+COMMANDS: Mapping[str, click.Command] = {str(item.name): item for item in (status, secrets, events, doctor, rotate)}

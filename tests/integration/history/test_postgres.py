@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from broker.config import CredentialSettings
-from broker.credentials.watcher import Credentials
+from broker.credentials.proof import CredentialNeeds
+from broker.credentials.watcher import CredentialWatcher
 from broker.history.archive import ORDERS, HistoryFilter
 from broker.history.database import (
     Database,
@@ -130,8 +131,10 @@ async def test_rotation_fails_no_query_and_leaves_no_connection(
         for number in range(2, 22):
             history.journal.add(make_order(number))
             successor = await lease(superuser)
+            replaced = history.database._pool
             await adopt(history.database, successor)
-            await asyncio.gather(*history.database._ended)
+            assert replaced is not None
+            await replaced.closed.wait()
             await revoke(superuser, login)
             login = successor
         assert await writer.flush(20)
@@ -231,10 +234,9 @@ async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
     history: HistoryParts, superuser: asyncpg.Connection, tmp_path: Path
 ) -> None:
     announced = Announced()
-    credentials = Credentials(
+    credentials = CredentialWatcher(
         CredentialSettings(directory=tmp_path, retry_s=1.0),
-        accounts=("101-004-1234567-001",),
-        needs_tls=False,
+        CredentialNeeds(accounts=("101-004-1234567-001",), needs_tls=False),
         venue=AgreeableVenue(),
         database=history.database,
         tls=None,
@@ -245,18 +247,20 @@ async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
     )
     first, second = await lease(superuser), await lease(superuser)
     publish(tmp_path, 1, with_login(first))
-    await credentials.look(0)
+    await credentials.poll(0)
     async with history.database.transaction() as connection:
         await migrate(connection)
 
     publish(tmp_path, 2, with_login(DatabaseLogin(second.username, Secret("wrong"))))
-    await credentials.look(1)
+    await credentials.poll(1)
     assert announced.said == [("applied", 1), ("rejected", 2, "database", "Unauthorized")]
     await history.archive.page(ORDERS, HistoryFilter(), limit=1)
 
     publish(tmp_path, 3, with_login(second))
-    await credentials.look(2)
+    replaced = history.database._pool
+    await credentials.poll(2)
     assert announced.said[-1] == ("applied", 3)
-    await asyncio.gather(*history.database._ended)
+    assert replaced is not None
+    await replaced.closed.wait()
     await revoke(superuser, first)
     await history.archive.page(ORDERS, HistoryFilter(), limit=1)

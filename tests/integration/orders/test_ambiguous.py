@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,15 @@ from typing import Any
 import pytest
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.service import Desk
+from broker.order_wiring import build_order_service
 from broker.orders.settings import OrderSettings
-from broker.simulator.faults import Rule
+from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
-from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
 from tests.integration.orders.test_kills import fills_by_order, transactions
 from tests.integration.orders.trader import ACCOUNT, TOKEN
+from tests.venue_client import open_rest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 COUNT = int(os.environ.get("AMBIGUOUS", "60"))
@@ -71,40 +70,32 @@ async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path)
         orders = OrderSettings(
             directory=tmp_path, absence_horizon_s=2.0, answer_wait_s=4.0, circuit_failures=10**6, reconcile_s=1000
         )
-        async with VenueRest(settings, token=lambda: secret, emit=events.append, chance=random.random) as rest:
-            desk = Desk(
-                orders,
-                settings,
-                venue=rest,
-                token=lambda: secret,
-                emit=events.append,
-                clock=lambda: datetime.now(UTC),
-                chance=random.random,
-            )
+        async with open_rest(settings, lambda: secret, emit=events.append) as rest:
+            service = build_order_service(orders, rest)
             stop = asyncio.Event()
-            running = asyncio.create_task(desk.run(stop))
-            await wait(lambda: all(item.ok or item.advisory for item in desk.conditions()), 10)
-            rules = simulator.state.faults.rules
+            running = asyncio.create_task(service.run(stop))
+            await wait(lambda: all(item.ok or item.advisory for item in service.conditions()), 10)
+            rules = simulator.venue.faults.rules
 
             async def act(number: int) -> None:
-                placed[str(number)] = (kinds[number], (await desk.place(order(number))).order)
+                placed[str(number)] = (kinds[number], (await service.place(order(number))).order)
 
             kinds = [chance.choice(APPLIED + NOT_APPLIED + ("delay",)) for _ in range(COUNT)]
             for start in range(0, COUNT, 6):
                 for number in range(start, min(start + 6, COUNT)):
-                    rules.append(Rule(kind=kinds[number], method="POST", path="/orders", seconds=LATE_S))
+                    rules.append(FaultRule(kind=kinds[number], method="POST", path="/orders", seconds=LATE_S))
                 if chance.random() < 0.5:
-                    rules.append(Rule(kind="lag", path="/transactions/sinceid", seconds=0.5, count=3))
+                    rules.append(FaultRule(kind="lag", path="/transactions/sinceid", seconds=0.5, count=3))
                 if chance.random() < 0.3:
-                    rules.append(Rule(kind="stream_cut", path="/transactions/stream"))
+                    rules.append(FaultRule(kind="stream_cut", path="/transactions/stream"))
                 async with asyncio.TaskGroup() as group:
                     for number in range(start, min(start + 6, COUNT)):
                         group.create_task(act(number))
                 rules.clear()
             await asyncio.sleep(LATE_S)
-            await wait(lambda: not any(item.status is OrderStatus.UNKNOWN for item in desk.open_orders()), 30)
-            mismatches = await desk.reconcile()
-            final = {name: desk.by_client_id("sweep", name) for name in placed}
+            await wait(lambda: not any(item.status is OrderStatus.UNKNOWN for item in service.open_orders()), 30)
+            mismatches = await service.reconcile()
+            final = {name: service.by_client_id("sweep", name) for name in placed}
             stop.set()
             await running
         log = await transactions(simulator)

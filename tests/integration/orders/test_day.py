@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.simulator.faults import Rule
+from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
 from tests.integration.orders.test_kills import fills_by_order, run_once, transactions
 
@@ -47,12 +47,12 @@ async def rotate(simulator: Simulator, token_file: Path) -> None:
         await asyncio.sleep(ROTATION_S)
         number += 1
         old, new = token_file.read_text(), f"token-{number}"
-        simulator.state.tokens.add(new)
+        simulator.venue.tokens.add(new)
         scratch = token_file.with_suffix(".new")
         scratch.write_text(new)
         scratch.replace(token_file)
         await asyncio.sleep(ROTATION_S / 2)
-        simulator.state.tokens.discard(old)
+        simulator.venue.tokens.discard(old)
 
 
 async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path: Path) -> None:
@@ -69,7 +69,9 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
         source=lambda: time.time_ns() + ahead_ns,
     ) as simulator:
         for kind in FAULTS:
-            simulator.state.faults.rules.append(Rule(kind=kind, count=-1, chance=0.01 / len(FAULTS), seconds=0.3))
+            simulator.venue.faults.rules.append(
+                FaultRule(kind=kind, count=-1, chance=0.01 / len(FAULTS), seconds=0.3)
+            )
         rotating = asyncio.create_task(rotate(simulator, token_file))
         for kills in range(1, KILLS + 1):
             await run_once(
@@ -79,7 +81,7 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
                 kill_at=chance.randrange(50, 1500),
                 kill_after_s=None,
             )
-            simulator.state.clock.move(DAY_S / KILLS)
+            simulator.venue.clock.move(DAY_S / KILLS)
         last = await run_once(simulator.rest_url, tmp_path, KILLS * ORDERS_PER_KILL, kill_at=0, kill_after_s=None)
         rotating.cancel()
         log = await transactions(simulator, token_file.read_text())

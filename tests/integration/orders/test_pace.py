@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from time import monotonic
 
@@ -11,17 +10,17 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from broker.venue.rest.client import VenueRest
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
-from broker.venue.v20.order_requests import Call
+from broker.venue.v20.order_requests import VenueCall
 from pod_runtime.secret import Secret
+from tests.venue_client import open_rest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 JITTER_S = 0.15
 """How much a loaded machine may bunch what we sent apart."""
-OPEN = Call(operation="create_order", method="POST", path="/orders", body={"order": {}})
-CANCEL = Call(operation="cancel_order", method="PUT", path="/orders/1/cancel")
+OPEN = VenueCall(operation="create_order", method="POST", path="/orders", body={"order": {}})
+CANCEL = VenueCall(operation="cancel_order", method="PUT", path="/orders/1/cancel")
 
 
 class Server:
@@ -57,7 +56,7 @@ async def test_bursts_are_paced_and_cancels_go_first(server: tuple[Server, str])
     made, url = server
     settings = VenueSettings(account="101", rest_url=url, stream_url=url, request_deadline_s=30)
     secret = Secret("token")
-    async with VenueRest(settings, token=lambda: secret, emit=lambda _: None, chance=random.random) as rest:
+    async with open_rest(settings, lambda: secret) as rest:
         opens = [asyncio.create_task(rest.submit(OPEN)) for _ in range(250)]
         await asyncio.sleep(0.5)
         before = len(made.requests)

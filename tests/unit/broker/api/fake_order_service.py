@@ -21,13 +21,13 @@ from broker.domain import (
     Quote,
     Side,
 )
-from broker.orders.checks.dry_run import Trial
+from broker.orders.checks.dry_run import DryRun
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
-from broker.orders.placed import Placed
+from broker.orders.idempotency import Placed
+from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.reconcile import Mismatch
-from broker.orders.service import Desk as OrderService
-from broker.orders.store.journal_format import TradingState
+from broker.orders.service import OrderService
 
 NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
 
@@ -86,11 +86,11 @@ class FakeOrderService(OrderService):
         self.orders[order.id] = order
         return Placed(order, replayed=False)
 
-    async def try_order(self, request: OrderRequest) -> Trial:
+    async def try_order(self, request: OrderRequest) -> DryRun:
         if self.fault is not None:
             raise self.fault
         self.tried.append(request)
-        return Trial(
+        return DryRun(
             denial=self.denial,
             checks=("account", "state"),
             not_made=("duplicate",),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from broker.history.archive import TRANSACTIONS, HistoryFilter
 from broker.history.backfill import Backfill, TransactionGap, find_gaps
 from broker.venue.errors import NotAuthorizedError
-from broker.venue.v20.parse import Page
+from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import parse_transaction
 from tests.unit.broker.history.conftest import HistoryParts
 from tests.unit.broker.history.fake_journal import ACCOUNT, make_transaction
@@ -17,13 +17,13 @@ class Log:
         self.asked: list[int] = []
         self.faults: list[Exception] = []
 
-    async def transactions_since(self, after: int) -> Page:
+    async def transactions_since(self, after: int) -> TransactionPage:
         self.asked.append(after)
         if self.faults:
             raise self.faults.pop()
         found = [number for number in self.ids if number > after][:3]
         transactions = tuple(parse_transaction(make_transaction(number)) for number in found)
-        return Page(transactions=transactions, last_transaction_id=self.ids[-1])
+        return TransactionPage(transactions=transactions, last_transaction_id=self.ids[-1])
 
 
 async def transaction_ids(history: HistoryParts) -> list[int]:

@@ -1,4 +1,4 @@
-"""A small v20 server for the desk's tests: fills market orders, rests the others, and fails as it is told."""
+"""A small v20 server for the service's tests: fills market orders, rests the others, and fails as it is told."""
 
 from __future__ import annotations
 

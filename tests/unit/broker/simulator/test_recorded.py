@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from broker.simulator.clock import NANOS
+from broker.simulator.clock import NANOS, SimulatedClock
 from broker.simulator.http.server import Simulator
 from broker.simulator.market.market import Scenario
 from tests.v20_client import V20Client
@@ -71,9 +71,9 @@ async def record(simulator: Simulator, client: V20Client) -> dict[str, Any]:
 
 
 async def test_the_recorded_answers_are_what_the_simulator_says() -> None:
-    clock = lambda: 1_700_000_000 * NANOS + 123_456_789  # noqa: E731 - time stands still
+    clock = SimulatedClock(source=lambda: 1_700_000_000 * NANOS + 123_456_789)
     async with (
-        Simulator(seed=1, ticks_per_s=0, source=clock) as simulator,
+        Simulator(seed=1, ticks_per_s=0, clock=clock) as simulator,
         V20Client(simulator.rest_url, simulator.token) as client,
     ):
         found = await record(simulator, client)

@@ -11,22 +11,27 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
+from msgspec import structs
 
+from sidecar.console.document import StatusDocument
 from sidecar.console.event_stream import Watchers
-from sidecar.console.server import PAGES, Sources, console_application
+from sidecar.console.server import PAGES, console_application
 from sidecar.ingest.tail import TailEvent
+from tests.unit.sidecar.console.sidecar_state import status
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass
-class World:
+class FakeSource:
+    """Sidecar whose events a test puts in; its documents have the tick as their process id."""
+
     events: asyncio.Queue[TailEvent] = field(default_factory=asyncio.Queue)
     watchers: Watchers = field(default_factory=lambda: Watchers(2))
     tails_open: int = 0
 
-    def status(self) -> dict[str, Any]:
-        return {"health": {"state": "healthy"}}
+    def status(self) -> StatusDocument:
+        return tick(1)
 
     async def tail(self) -> AsyncIterator[TailEvent]:
         self.tails_open += 1
@@ -41,16 +46,19 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def source() -> FakeSource:
+    return FakeSource()
 
 
 @pytest.fixture
-async def client(world: World) -> AsyncIterator[TestClient]:
-    sources = Sources(status=world.status, tail=world.tail, bundle=world.bundle)
-    async with TestClient(TestServer(console_application(sources, world.watchers, HOSTS))) as found:
+async def client(source: FakeSource) -> AsyncIterator[TestClient]:
+    async with TestClient(TestServer(console_application(source, source.watchers, HOSTS))) as found:
         yield found
-        world.watchers.close()
+        source.watchers.close()
+
+
+def tick(number: int) -> StatusDocument:
+    return structs.replace(status(), pid=number)
 
 
 def event(sequence: int) -> TailEvent:
@@ -111,22 +119,23 @@ async def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
 
 
 async def test_the_status_is_json(client: TestClient) -> None:
-    assert await (await client.get("/api/status")).json() == {"health": {"state": "healthy"}}
+    answer = await client.get("/api/status")
+    assert (answer.headers["Content-Type"], (await answer.json())["pid"]) == ("application/json; charset=utf-8", 1)
 
 
-async def test_a_stream_begins_with_the_status_and_goes_on_with_each_tick(client: TestClient, world: World) -> None:
+async def test_a_stream_begins_with_the_status_and_goes_on_with_each_tick(
+    client: TestClient, source: FakeSource
+) -> None:
     async with client.get("/api/events?tail=0") as answer:
         first = await message(answer)
-        world.watchers.tell({"tick": 2})
-        assert [first, await message(answer)] == [
-            ("status", {"health": {"state": "healthy"}}),
-            ("status", {"tick": 2}),
-        ]
+        source.watchers.tell(tick(2))
+        second = await message(answer)
+    assert [(kind, data["pid"]) for kind, data in (first, second)] == [("status", 1), ("status", 2)]
 
 
-async def test_a_stream_carries_the_producers_events(client: TestClient, world: World) -> None:
-    world.events.put_nowait(event(1))
-    world.events.put_nowait(event(2))
+async def test_a_stream_carries_the_producers_events(client: TestClient, source: FakeSource) -> None:
+    source.events.put_nowait(event(1))
+    source.events.put_nowait(event(2))
     async with client.get("/api/events?status=0") as answer:
         kind, data = await message(answer)
     assert kind == "events"
@@ -147,20 +156,20 @@ async def test_one_watcher_too_many_is_asked_to_come_back(client: TestClient) ->
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
 
-async def test_a_watcher_that_goes_makes_room_and_ends_its_tail(client: TestClient, world: World) -> None:
+async def test_a_watcher_that_goes_makes_room_and_ends_its_tail(client: TestClient, source: FakeSource) -> None:
     for _ in range(4):
         async with client.get("/api/events") as answer:
             await message(answer)
-        while world.watchers.any:
-            world.watchers.tell({"still": "there"})
+        while source.watchers.any:
+            source.watchers.tell(tick(3))
             await asyncio.sleep(0)
-    assert world.tails_open == 0
+    assert source.tails_open == 0
 
 
-async def test_closing_ends_every_stream(client: TestClient, world: World) -> None:
+async def test_closing_ends_every_stream(client: TestClient, source: FakeSource) -> None:
     async with client.get("/api/events?tail=0") as answer:
         await message(answer)
-        world.watchers.close()
+        source.watchers.close()
         assert await answer.content.read() == b""
     assert (await client.get("/api/events")).status == 503
 
@@ -168,13 +177,13 @@ async def test_closing_ends_every_stream(client: TestClient, world: World) -> No
 async def test_a_watcher_that_is_far_behind_misses_a_status_and_no_more() -> None:
     watchers = Watchers(1)
     messages = watchers.enter()
-    for tick in range(100):
-        watchers.tell({"tick": tick})
+    for number in range(100):
+        watchers.tell(tick(number))
     assert messages.full()
     messages.get_nowait()
-    watchers.tell({"tick": "last"})
+    watchers.tell(tick(4321))
     waiting = [messages.get_nowait() for _ in range(messages.qsize())]
-    assert b"last" in (waiting[-1] or b"")
+    assert b'"pid":4321,' in (waiting[-1] or b"")
 
 
 async def test_the_bundle_is_a_zip_file_to_keep(client: TestClient) -> None:

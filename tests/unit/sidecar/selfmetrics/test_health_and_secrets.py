@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.export.settings import OtlpSettings
-from sidecar.health.conditions import Condition
+from sidecar.health.conditions import HealthCondition
 from sidecar.secrets.status import SecretsStatus
 from sidecar.selfmetrics.health_and_secrets import health_measures, secrets_measures
 from sidecar.selfmetrics.measure import Measure
@@ -18,7 +18,7 @@ def read(measures: list[Measure]) -> dict[str, Any]:
 
 
 def test_conditions_and_probes_are_one_or_zero() -> None:
-    conditions = (Condition(name="LoopTurns", ok=True), Condition(name="NotDraining", ok=False))
+    conditions = (HealthCondition(name="LoopTurns", ok=True), HealthCondition(name="NotDraining", ok=False))
     found = read(health_measures(lambda: conditions))
     assert found["sidecar.condition"] == [({"condition": "LoopTurns"}, 1), ({"condition": "NotDraining"}, 0)]
     assert ({"probe": "livez"}, 1) in found["sidecar.probe"]
@@ -53,7 +53,7 @@ def test_on_the_page_they_have_the_names_that_alerts_ask_for() -> None:
     own = SelfMetrics({}, OtlpSettings())
     status: SecretsStatus = SECRETS
     own.add(secrets_measures(lambda: status))
-    own.add(health_measures(lambda: (Condition(name="LoopTurns", ok=True),)))
+    own.add(health_measures(lambda: (HealthCondition(name="LoopTurns", ok=True),)))
     names = {sample.name for family in own.registry.collect() for sample in family.samples}
     own.close()
     assert {

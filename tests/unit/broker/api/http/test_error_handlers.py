@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from broker.orders.errors import DrainingError, NotReadyError
-from broker.orders.store.journal import JournalError
+from broker.orders.store.journal import OrderJournalError
 from broker.venue.errors import NotAuthorizedError, NotSentError, RateLimitedError
 from producer.health import Condition
 from tests.unit.broker.api.conftest import Client
@@ -37,7 +37,7 @@ async def test_json_of_another_content_type_is_a_client_error(api: Client) -> No
     [
         (NotReadyError("StreamDown", 2.5), 503, "not-ready", "3"),
         (DrainingError(5.0), 503, "draining", "5"),
-        (JournalError("disk"), 503, "not-ready", "5"),
+        (OrderJournalError("disk"), 503, "not-ready", "5"),
         (NotAuthorizedError("401"), 503, "not-ready", "2"),
         (RateLimitedError("429"), 503, "venue-busy", "1"),
         (NotSentError("no connection"), 502, "venue-unavailable", "1"),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from broker.orders.store.journal_format import TradingState
+from broker.orders.model.trading_state import TradingState
 from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.secret_volume import KEYS
 

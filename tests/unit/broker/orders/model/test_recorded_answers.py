@@ -12,9 +12,9 @@ import pytest
 from broker.domain import Order, OrderStatus
 from broker.orders.model.transitions import fold
 from broker.venue import errors
-from broker.venue.rest.answer import judge
+from broker.venue.rest.answer import read_answer
 from broker.venue.v20 import parse as wire
-from tests.unit.broker.orders.samples import CLIENT_ID, NOW, make_entry
+from tests.unit.broker.orders.samples import CLIENT_ID, NOW, make_record
 
 ANSWERS = Path(__file__).parents[4] / "data" / "v20" / "answers"
 S = OrderStatus
@@ -35,11 +35,11 @@ def outcome(name: str) -> tuple[Order, str | None]:
     """The order after the answer, and the venue's error code."""
     sample = recorded(name)
     try:
-        body = judge("create_order", sample["status"], {}, json.dumps(sample["answer"]).encode())
-    except errors.RefusedError as error:
+        body = read_answer("create_order", sample["status"], {}, json.dumps(sample["answer"]).encode())
+    except errors.VenueRefusedError as error:
         body = error.body
     answer = wire.parse_answer(body)
-    return fold(make_entry(), answer.transactions, NOW).order, answer.error_code
+    return fold(make_record(), answer.transactions, NOW).order, answer.error_code
 
 
 @pytest.mark.parametrize(

@@ -12,23 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain import OrderStatus
-from broker.orders.store.journal import Journal, JournalError, segments
+from broker.orders.model.trading_state import AccountControl, TradingState
+from broker.orders.store.journal import OrderJournal, OrderJournalError, segments
 from broker.orders.store.journal_format import (
-    Control,
-    TradingState,
-    control_record,
-    entry_record,
-    parse_record,
-    transaction_record,
+    decode_payload,
+    encode_control,
+    encode_order,
+    encode_transaction,
 )
 from broker.orders.store.tail import changes
 from pod_runtime.framing import FormatError
-from tests.unit.broker.orders.samples import make_entry
+from tests.unit.broker.orders.samples import make_record
 
 
-def opened(directory: Path, **sizes: int) -> tuple[Journal, list[bytes]]:
+def opened(directory: Path, **sizes: int) -> tuple[OrderJournal, list[bytes]]:
     plain = {"segment_bytes": 1 << 20, "keep_bytes": 1 << 20}
-    journal = Journal(directory, emit=lambda _: None, **(plain | sizes))
+    journal = OrderJournal(directory, emit=lambda _: None, **(plain | sizes))
     held = journal.open()
     if not held:
         journal.rotate([b"z"])
@@ -83,7 +82,7 @@ async def test_segment_that_is_followed_stays_open_until_its_sync_is_through(
 
 async def test_one_sync_covers_all_that_came_before(tmp_path: Path) -> None:
     events: list[object] = []
-    journal = Journal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=events.append)
+    journal = OrderJournal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=events.append)
     journal.open()
     journal.rotate([b"z"])
     positions = [journal.append(b"o%d" % number) for number in range(50)]
@@ -101,9 +100,9 @@ async def test_failed_sync_refuses_until_a_new_segment(tmp_path: Path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", fail)
-        with pytest.raises(JournalError, match="fdatasync"):
+        with pytest.raises(OrderJournalError, match="fdatasync"):
             await journal.wait_synced(journal.append(b"oA"))
-    with pytest.raises(JournalError):
+    with pytest.raises(OrderJournalError):
         journal.append(b"oB")
     journal.rotate([b"z"])
     await journal.wait_synced(journal.append(b"oC"))
@@ -116,7 +115,7 @@ def test_full_volume_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.M
     write = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda handle, data: write(handle, data[:5]))
-        with pytest.raises(JournalError, match="5 of"):
+        with pytest.raises(OrderJournalError, match="5 of"):
             journal.append(b"oA")
     journal.append(b"oB")
     assert opened(tmp_path)[1] == [b"z", b"oB"]
@@ -152,18 +151,18 @@ def test_released_segments_go_and_others_stay_until_the_bound(tmp_path: Path) ->
 
 async def test_changes_go_on_over_segments_and_wait_for_more(tmp_path: Path) -> None:
     journal, _ = opened(tmp_path)
-    entry = make_entry()
-    journal.append(entry_record(entry))
-    journal.append(transaction_record({"id": "7", "type": "DAILY_FINANCING"}))
-    journal.rotate([entry_record(entry, b"s"), control_record(Control(), b"z")])
+    record = make_record()
+    journal.append(encode_order(record))
+    journal.append(encode_transaction({"id": "7", "type": "DAILY_FINANCING"}))
+    journal.rotate([encode_order(record, b"s"), encode_control(AccountControl(), b"z")])
     stream = changes(journal, 0)
     first, second = await anext(stream), await anext(stream)
-    assert (first.order, second.transaction) == (entry.order, {"id": "7", "type": "DAILY_FINANCING"})
+    assert (first.order, second.transaction) == (record.order, {"id": "7", "type": "DAILY_FINANCING"})
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
     assert not waiting.done()
-    filled = entry.moved(OrderStatus.FILLED, entry.order.updated_at)
-    journal.append(entry_record(filled))
+    filled = record.moved(OrderStatus.FILLED, record.order.updated_at)
+    journal.append(encode_order(filled))
     third = await waiting
     assert third.order == filled.order
     resumed = changes(journal, second.position)
@@ -171,17 +170,17 @@ async def test_changes_go_on_over_segments_and_wait_for_more(tmp_path: Path) -> 
 
 
 def test_entry_and_control_come_back_as_they_were() -> None:
-    entry = make_entry(OrderStatus.UNKNOWN)
-    control = Control(state=TradingState.HALTED, applied=12)
-    assert parse_record(entry_record(entry)) == (b"o", entry)
-    assert parse_record(control_record(control)) == (b"c", control)
+    record = make_record(OrderStatus.UNKNOWN)
+    control = AccountControl(state=TradingState.HALTED, applied=12)
+    assert decode_payload(encode_order(record)) == (b"o", record)
+    assert decode_payload(encode_control(control)) == (b"c", control)
 
 
 def test_kind_from_the_future_is_passed_over() -> None:
-    assert parse_record(b"q{}") == (b"q", None)
+    assert decode_payload(b"q{}") == (b"q", None)
 
 
 def test_damaged_record_says_what_it_is_not_what_it_holds() -> None:
     with pytest.raises(ValueError, match=r"b'o' of \d+ bytes") as caught:
-        parse_record(b'o{"secret": "value"}')
+        decode_payload(b'o{"secret": "value"}')
     assert "secret" not in str(caught.value)

@@ -11,8 +11,8 @@ from broker.simulator.account import trading
 from broker.simulator.account.account import AccountBook
 from broker.simulator.account.matching import Matching
 from broker.simulator.clock import NANOS
-from broker.simulator.http.answers import AnswerError
-from broker.simulator.market.market import Market, Scenario
+from broker.simulator.market.market import Scenario, SimulatedMarket
+from broker.simulator.v20.answers import RefusalError
 
 START_NS = 1_700_000_000 * NANOS
 NAMES = ("EUR_USD", "USD_JPY", "EUR_GBP", "GBP_USD")
@@ -23,7 +23,7 @@ class Floor:
 
     def __init__(self, balance: str = "100000") -> None:
         self.now_ns = START_NS
-        self.market = Market(1, START_NS, NAMES)
+        self.market = SimulatedMarket(1, START_NS, NAMES)
         self.book = AccountBook("101-004-1234567-001", Decimal(balance), START_NS)
         self.price("1.08500")
 
@@ -189,7 +189,7 @@ def test_an_order_with_a_date_expires() -> None:
 
 
 def test_a_date_in_the_past_is_refused() -> None:
-    with pytest.raises(AnswerError, match="TIME_IN_FORCE_GTD_TIMESTAMP_IN_PAST"):
+    with pytest.raises(RefusalError, match="TIME_IN_FORCE_GTD_TIMESTAMP_IN_PAST"):
         Floor().order(type="LIMIT", price="1.00000", timeInForce="GTD", gtdTime="1600000000")
 
 
@@ -250,7 +250,7 @@ def test_a_close_that_names_a_side_that_is_not_there_does_nothing() -> None:
     floor = Floor()
     floor.order(units="100")
 
-    with pytest.raises(AnswerError, match="CLOSEOUT_POSITION_DOESNT_EXIST"):
+    with pytest.raises(RefusalError, match="CLOSEOUT_POSITION_DOESNT_EXIST"):
         trading.close_position(floor.rules, "EUR_USD", {})
 
     assert floor.book.position("EUR_USD") == 100
@@ -260,7 +260,7 @@ def test_protection_that_is_refused_leaves_what_was_there() -> None:
     floor = Floor()
     trade = floor.order(takeProfitOnFill={"price": "1.2"})["orderFillTransaction"]["id"]
 
-    with pytest.raises(AnswerError, match="PRICE_PRECISION_EXCEEDED"):
+    with pytest.raises(RefusalError, match="PRICE_PRECISION_EXCEEDED"):
         trading.protect(floor.rules, trade, {"takeProfit": {"price": "1.3"}, "stopLoss": {"price": "1.00000001"}})
 
     assert [str(order.spec.price) for order in floor.book.pending()] == ["1.20000"]
@@ -305,7 +305,7 @@ def test_the_books_agree_with_the_log_to_the_last_place(acts: list[tuple[str, st
     for act in acts:
         try:
             perform(floor, act)
-        except AnswerError:
+        except RefusalError:
             continue
     log, book = floor.book.log, floor.book
 
@@ -327,7 +327,7 @@ def test_the_books_agree_with_the_log_to_the_last_place(acts: list[tuple[str, st
 
 
 def test_the_same_seed_gives_the_same_prices() -> None:
-    first, second, other = (Market(seed, START_NS) for seed in (7, 7, 8))
+    first, second, other = (SimulatedMarket(seed, START_NS) for seed in (7, 7, 8))
     for market in (first, second, other):
         for step in range(50):
             market.step(START_NS + step)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from broker.simulator.account import trading
 from broker.simulator.account.account import AccountBook
 from broker.simulator.account.matching import Matching
-from broker.simulator.http.answers import AnswerError
-from broker.simulator.market.market import Market
+from broker.simulator.market.market import SimulatedMarket
+from broker.simulator.v20.answers import RefusalError
 
 LEAVES = st.one_of(
     st.none(),
@@ -60,7 +60,7 @@ ORDERS = st.builds(
 
 
 def floor() -> Matching:
-    market = Market(1, 1, ("EUR_USD", "USD_JPY"))
+    market = SimulatedMarket(1, 1, ("EUR_USD", "USD_JPY"))
     rules = Matching(AccountBook("101-004-1234567-001", Decimal(100_000), 1), market.prices, 2, "1")
     trading.place(rules, {"order": {"type": "MARKET", "instrument": "EUR_USD", "units": "100"}})
     trading.place(rules, {"order": {"type": "LIMIT", "instrument": "EUR_USD", "units": "100", "price": "1"}})
@@ -80,7 +80,7 @@ def consistent(rules: Matching) -> bool:
 def test_no_order_breaks_the_venue(order: Any) -> None:
     rules = floor()
 
-    with suppress(AnswerError):
+    with suppress(RefusalError):
         trading.place(rules, {"order": order})
 
     assert consistent(rules)
@@ -119,7 +119,7 @@ def test_no_order_breaks_the_venue(order: Any) -> None:
 def test_no_body_breaks_the_venue(body: Any, act: Callable[[Matching, Any], Any]) -> None:
     rules = floor()
 
-    with suppress(AnswerError):
+    with suppress(RefusalError):
         act(rules, body)
 
     assert consistent(rules)

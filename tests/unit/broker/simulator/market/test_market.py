@@ -5,14 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from broker.simulator.market.market import Market, Price, Scenario
+from broker.simulator.market.market import Price, Scenario, SimulatedMarket
 
 START_NS = 1_767_700_800_000_000_000
 
 
 def walk(scenario: Scenario, *, steps: int = 1000) -> list[Price]:
     """Prices of EUR_USD, one a step."""
-    market = Market(3, START_NS, ("EUR_USD",))
+    market = SimulatedMarket(3, START_NS, ("EUR_USD",))
     market.scenario = scenario
     found = []
     for step in range(1, steps + 1):

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from broker.venue import errors
-from broker.venue.rest.answer import judge, retry_after
+from broker.venue.rest.answer import read_answer, retry_after
 
 
 @pytest.mark.parametrize(
     ("status", "text", "kind", "known"),
     [
-        (400, b'{"errorCode": "X", "errorMessage": "no"}', errors.RefusedError, True),
-        (404, b"{}", errors.RefusedError, True),
+        (400, b'{"errorCode": "X", "errorMessage": "no"}', errors.VenueRefusedError, True),
+        (404, b"{}", errors.VenueRefusedError, True),
         (401, b'{"errorMessage": "Insufficient authorization"}', errors.NotAuthorizedError, True),
         (403, b"", errors.NotAuthorizedError, True),
         (429, b"", errors.RateLimitedError, False),
@@ -26,18 +26,18 @@ def test_answers_say_whether_the_outcome_is_known(
     status: int, text: bytes, kind: type[errors.VenueError], known: bool
 ) -> None:
     with pytest.raises(kind) as caught:
-        judge("create_order", status, {"RequestID": "r1"}, text)
+        read_answer("create_order", status, {"RequestID": "r1"}, text)
     assert (caught.value.outcome_known, caught.value.status, caught.value.request_id) == (known, status, "r1")
 
 
 def test_refusal_keeps_its_body() -> None:
-    with pytest.raises(errors.RefusedError, match="too many") as caught:
-        judge("create_order", 400, {}, b'{"errorMessage": "too many", "errorCode": "UNITS_LIMIT_EXCEEDED"}')
+    with pytest.raises(errors.VenueRefusedError, match="too many") as caught:
+        read_answer("create_order", 400, {}, b'{"errorMessage": "too many", "errorCode": "UNITS_LIMIT_EXCEEDED"}')
     assert caught.value.body["errorCode"] == "UNITS_LIMIT_EXCEEDED"
 
 
 def test_2xx_object_is_the_body() -> None:
-    assert judge("pricing", 200, {}, b'{"prices": []}') == {"prices": []}
+    assert read_answer("pricing", 200, {}, b'{"prices": []}') == {"prices": []}
 
 
 @pytest.mark.parametrize(

@@ -11,24 +11,26 @@ from aiohttp.test_utils import TestServer, unused_port
 
 from broker.venue import errors
 from broker.venue.rest.client import VenueRest
+from broker.venue.rest.connection_pool import VenueConnections
 from broker.venue.settings import VenueSettings
-from broker.venue.v20.order_requests import Call
+from broker.venue.v20.order_requests import VenueCall
 from pod_runtime.secret import Secret
+from tests.venue_client import FakeTokens, new_rest
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-POST = Call(operation="create_order", method="POST", path="/orders", body={"order": {}})
-PUT = Call(operation="close_trade", method="PUT", path="/trades/1/close", body={"units": "ALL"})
+POST = VenueCall(operation="create_order", method="POST", path="/orders", body={"order": {}})
+PUT = VenueCall(operation="close_trade", method="PUT", path="/trades/1/close", body={"units": "ALL"})
 
 
-class Server:
+class FakeVenueServer:
     """Answers every request from `answers`, the last one again and again."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.requests: list[web.Request] = []
         self.events: list[Any] = []
-        self.rejected: list[Secret] = []
         self.token: Secret | None = Secret("first-token")
+        self.tokens = FakeTokens(lambda: self.token)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -49,16 +51,11 @@ class Server:
             "request_deadline_s": 20,
             "connections_per_s": 100,
         }
-        made = VenueRest(
-            VenueSettings(**(plain | settings)),
-            token=lambda: self.token,
-            emit=self.events.append,
-            chance=lambda: 0.0,
-            on_unauthorized=self.rejected.append,
-        )
+        made = VenueSettings(**(plain | settings))
+        emit = self.events.append
         try:
-            async with made:
-                yield made
+            async with VenueConnections(made, emit) as connections:
+                yield VenueRest(made, connections, tokens=self.tokens, emit=emit, chance=lambda: 0.0)
         finally:
             await server.close()
 
@@ -107,8 +104,8 @@ def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     "answer", [html, reset, half, says({}, 500), says("no object"), says({"orderCreateTransaction": {}})]
 )
 @pytest.mark.parametrize("call", [POST, PUT])
-async def test_write_whose_outcome_is_unknown_is_sent_once(answer: Answer, call: Call) -> None:
-    server = Server(answer)
+async def test_write_whose_outcome_is_unknown_is_sent_once(answer: Answer, call: VenueCall) -> None:
+    server = FakeVenueServer(answer)
     async with server.rest() as rest:
         with pytest.raises(errors.VenueError) as caught:
             await rest.submit(call)
@@ -117,14 +114,14 @@ async def test_write_whose_outcome_is_unknown_is_sent_once(answer: Answer, call:
 
 
 async def test_silence_is_given_up_at_the_deadline() -> None:
-    server = Server(never)
+    server = FakeVenueServer(never)
     async with server.rest(request_deadline_s=0.05) as rest:
         with pytest.raises(errors.AnswerLostError):
             await rest.submit(POST)
 
 
 async def test_put_on_a_dead_kept_alive_connection_is_not_repeated() -> None:
-    server = Server(says({}), reset)
+    server = FakeVenueServer(says({}), reset)
     async with server.rest(connections=1) as rest:
         await rest.submit(PUT)
         with pytest.raises(errors.AnswerLostError):
@@ -133,7 +130,7 @@ async def test_put_on_a_dead_kept_alive_connection_is_not_repeated() -> None:
 
 
 async def test_nobody_listening_is_known_not_to_be_sent() -> None:
-    server = Server(says({}))
+    server = FakeVenueServer(says({}))
     async with server.rest(rest_url=f"http://127.0.0.1:{unused_port()}") as rest:
         with pytest.raises(errors.NotSentError) as caught:
             await rest.submit(POST)
@@ -142,7 +139,7 @@ async def test_nobody_listening_is_known_not_to_be_sent() -> None:
 
 async def test_read_is_repeated_over_faults_and_counted() -> None:
     page = {"transactions": [], "lastTransactionID": "5"}
-    server = Server(html, reset, says({}, 429, **{"Retry-After": "0"}), says(page))
+    server = FakeVenueServer(html, reset, says({}, 429, **{"Retry-After": "0"}), says(page))
     async with server.rest() as rest:
         assert (await rest.transactions_since(5)).last_transaction_id == 5
     assert len(server.requests) == 4
@@ -151,7 +148,7 @@ async def test_read_is_repeated_over_faults_and_counted() -> None:
 
 
 async def test_read_ends_after_its_tries() -> None:
-    server = Server(html)
+    server = FakeVenueServer(html)
     async with server.rest(read_attempts=3) as rest:
         with pytest.raises(errors.VenueFailedError):
             await rest.transactions_since(5)
@@ -159,17 +156,17 @@ async def test_read_ends_after_its_tries() -> None:
 
 
 async def test_dead_token_is_reported_and_not_tried_again() -> None:
-    server = Server(says({"errorMessage": "Insufficient authorization to perform request."}, 401))
+    server = FakeVenueServer(says({"errorMessage": "Insufficient authorization to perform request."}, 401))
     async with server.rest() as rest:
         with pytest.raises(errors.NotAuthorizedError):
             await rest.transactions_since(5)
-    assert server.rejected == [Secret("first-token")]
+    assert server.tokens.rejected == [Secret("first-token")]
     assert len(server.requests) == 1
 
 
 async def test_new_token_is_used_from_the_next_request_on() -> None:
     page = {"transactions": [], "lastTransactionID": "5"}
-    server = Server(says(page))
+    server = FakeVenueServer(says(page))
     async with server.rest() as rest:
         await rest.transactions_since(5)
         server.token = Secret("second-token")
@@ -181,7 +178,7 @@ async def test_new_token_is_used_from_the_next_request_on() -> None:
 
 
 async def test_without_a_token_nothing_is_sent() -> None:
-    server = Server(says({}))
+    server = FakeVenueServer(says({}))
     server.token = None
     async with server.rest() as rest:
         with pytest.raises(errors.NotAuthorizedError, match="no venue token"):
@@ -190,30 +187,30 @@ async def test_without_a_token_nothing_is_sent() -> None:
 
 
 async def test_no_event_and_no_error_holds_the_token() -> None:
-    server = Server(says({"errorMessage": "bad"}, 401))
+    server = FakeVenueServer(says({"errorMessage": "bad"}, 401))
     async with server.rest() as rest:
         with pytest.raises(errors.NotAuthorizedError) as caught:
             await rest.prove(Secret("other-token"))
     assert server.requests[0].headers["Authorization"] == "Bearer other-token"
     assert "token" not in f"{caught.value!r}{[tuple(event) for event in server.events]}".replace("prove_token", "")
-    assert server.rejected == [Secret("other-token")]
+    assert server.tokens.rejected == [Secret("other-token")]
 
 
 async def test_connections_are_counted_and_paced_by_their_own_bucket() -> None:
-    server = Server(says({"transactions": [], "lastTransactionID": "5"}))
+    server = FakeVenueServer(says({"transactions": [], "lastTransactionID": "5"}))
     async with server.rest(connections_per_s=0.1) as rest:
         for _ in range(3):
             await rest.transactions_since(5)
-        assert rest.connections.tokens < 1
+        assert rest.connections.openings.tokens < 1
     assert [event.channel for event in server.of("ConnectionOpened")] == ["rest"]
 
 
 async def test_connection_status_is_told_when_it_turns() -> None:
     page = {"transactions": [], "lastTransactionID": "5"}
-    server = Server(says(page), html, says({"errorCode": "X"}, 400), says(page))
+    server = FakeVenueServer(says(page), html, says({"errorCode": "X"}, 400), says(page))
     async with server.rest(read_attempts=1) as rest:
         await rest.transactions_since(5)
-        for kind in (errors.VenueFailedError, errors.RefusedError):
+        for kind in (errors.VenueFailedError, errors.VenueRefusedError):
             with pytest.raises(kind):
                 await rest.transactions_since(5)
         await rest.transactions_since(5)
@@ -226,8 +223,8 @@ async def test_connection_status_is_told_when_it_turns() -> None:
 
 def queued(settings: VenueSettings, events: list[Any]) -> VenueRest:
     """A venue that said to stop for an hour."""
-    rest = VenueRest(settings, token=lambda: Secret("token"), emit=events.append, chance=lambda: 0.0)
-    rest.requests.obey(3600.0)
+    rest = new_rest(settings, lambda: Secret("token"), emit=events.append, chance=lambda: 0.0)
+    rest.connections.requests.obey(3600.0)
     return rest
 
 
@@ -262,18 +259,18 @@ async def test_request_without_a_turn_is_given_up_at_the_deadline(
     assert caught.value.operation == operation
     assert caught.value.outcome_known
     assert events == [], "the venue was not asked and has not failed"
-    assert rest.requests.depth == 0, "it has left its place"
+    assert rest.connections.requests.depth == 0, "it has left its place"
 
 
 async def test_read_without_a_turn_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(says({"positions": [], "lastTransactionID": "5"}))
+    server = FakeVenueServer(says({"positions": [], "lastTransactionID": "5"}))
     async with server.rest(connections=1) as rest:
         await rest.positions()
-        rest.requests.obey(3600.0)
+        rest.connections.requests.obey(3600.0)
         asking = asyncio.create_task(rest.positions())
         await moved_on(monkeypatch, 20.1)
         while not server.of("ApiRetry"):
             await asyncio.sleep(0)
-        rest.requests.open()
+        rest.connections.requests.open()
         assert await asking == ([], 5)
     assert len(server.requests) == 2

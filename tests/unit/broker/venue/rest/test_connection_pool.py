@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -16,19 +19,21 @@ from broker.venue.errors import WithheldError
 from broker.venue.rest.client import VenueRest
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
-from broker.venue.v20.order_requests import Call
+from broker.venue.v20.order_requests import VenueCall
 from pod_runtime.secret import Secret
+from tests.venue_client import open_rest
 
-OPEN = Call(operation="create_order", method="POST", path="/orders", body={"order": {}})
-CANCEL = Call(operation="cancel_order", method="PUT", path="/orders/1/cancel")
+OPEN = VenueCall(operation="create_order", method="POST", path="/orders", body={"order": {}})
+CANCEL = VenueCall(operation="cancel_order", method="PUT", path="/orders/1/cancel")
 
 
-class Server:
+class FakeVenueServer:
     """Answers at once, or holds its answers until it is told; closes after each answer where it is told to."""
 
     def __init__(self) -> None:
         self.connections: list[Any] = []
         self.methods: list[str] = []
+        self.paths: list[str] = []
         self.free = asyncio.Event()
         self.free.set()
         self.closes = False
@@ -37,6 +42,7 @@ class Server:
         if request.transport not in self.connections:
             self.connections.append(request.transport)
         self.methods.append(request.method)
+        self.paths.append(request.path)
         await self.free.wait()
         answer = web.json_response({})
         if self.closes:
@@ -53,14 +59,14 @@ class Server:
         made = VenueSettings(account="101", rest_url=url, stream_url=url, **settings)
         secret = Secret("token")
         try:
-            async with VenueRest(made, token=lambda: secret, emit=lambda _: None, chance=lambda: 0.0) as rest:
+            async with open_rest(made, lambda: secret) as rest:
                 yield rest
         finally:
             await running.close()
 
 
 async def test_burst_at_the_start_shares_the_connection_that_there_is() -> None:
-    server = Server()
+    server = FakeVenueServer()
     async with server.rest(connections_per_s=0.1, burst=100) as rest:
         answers = await asyncio.gather(*(rest.submit(OPEN) for _ in range(80)))
     assert len(answers) == 80
@@ -68,7 +74,7 @@ async def test_burst_at_the_start_shares_the_connection_that_there_is() -> None:
 
 
 async def test_connections_grow_while_requests_wait() -> None:
-    server = Server()
+    server = FakeVenueServer()
     server.free.clear()
     async with server.rest(connections=3, connections_per_s=100, burst=100) as rest:
         sending = [asyncio.create_task(rest.submit(OPEN)) for _ in range(10)]
@@ -81,7 +87,7 @@ async def test_connections_grow_while_requests_wait() -> None:
 
 
 async def test_cancel_takes_the_next_free_connection_before_opens_that_came_earlier() -> None:
-    server = Server()
+    server = FakeVenueServer()
     server.free.clear()
     async with server.rest(connections=1, burst=100) as rest:
         opens = [asyncio.create_task(rest.submit(OPEN)) for _ in range(5)]
@@ -95,7 +101,7 @@ async def test_cancel_takes_the_next_free_connection_before_opens_that_came_earl
 
 
 async def test_connection_that_the_venue_closes_is_replaced() -> None:
-    server = Server()
+    server = FakeVenueServer()
     server.closes = True
     async with server.rest(connections=1, connections_per_s=100) as rest:
         for _ in range(3):
@@ -104,7 +110,7 @@ async def test_connection_that_the_venue_closes_is_replaced() -> None:
 
 
 async def test_caller_that_leaves_the_queue_leaves_the_connection_to_others() -> None:
-    server = Server()
+    server = FakeVenueServer()
     server.free.clear()
     async with server.rest(connections=1, burst=100) as rest:
         first = asyncio.create_task(rest.submit(OPEN))
@@ -121,15 +127,15 @@ async def test_caller_that_leaves_the_queue_leaves_the_connection_to_others() ->
     assert len(server.methods) == 3
 
 
-async def test_hindrance_is_asked_after_the_wait_for_a_connection() -> None:
-    server = Server()
+async def test_send_guard_is_asked_after_the_wait_for_a_connection() -> None:
+    server = FakeVenueServer()
     server.free.clear()
     owns = True
     async with server.rest(connections=1, burst=100) as rest:
         first = asyncio.create_task(rest.submit(OPEN))
         while not server.methods:
             await asyncio.sleep(0.001)
-        second = asyncio.create_task(rest.submit(OPEN, hindrance=lambda: None if owns else "OWNERSHIP_LOST"))
+        second = asyncio.create_task(rest.submit(OPEN, guard=lambda: None if owns else "OWNERSHIP_LOST"))
         await asyncio.sleep(0)
         owns = False
         server.free.set()
@@ -140,13 +146,42 @@ async def test_hindrance_is_asked_after_the_wait_for_a_connection() -> None:
 
 
 async def test_kernel_delivers_a_request_in_time_or_not_at_all() -> None:
-    server = Server()
+    server = FakeVenueServer()
     async with server.rest(connections=1, request_deadline_s=10.0) as rest:
-        await rest.requests.enter(Precedence.OPEN)
-        lane = rest.pool.take()
-        assert lane is not None
-        assert lane.transport is not None
-        connection = lane.transport.get_extra_info("socket")
-        limit_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-        rest.pool.put(lane)
+        connection = await rest.connections.borrow(Precedence.OPEN)
+        assert connection.transport is not None
+        kernels = connection.transport.get_extra_info("socket")
+        limit_ms = kernels.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        rest.connections.give_back(connection)
     assert limit_ms == 3000
+
+
+async def test_accounts_share_the_connections_and_the_limits() -> None:
+    server = FakeVenueServer()
+    async with server.rest(connections=1, connections_per_s=100) as first:
+        settings = replace(first.settings, account="102")
+        second = VenueRest(settings, first.connections, tokens=first.tokens, emit=lambda _: None, chance=lambda: 0.0)
+        await asyncio.gather(first.submit(OPEN), second.submit(OPEN))
+    assert len(server.connections) == 1
+    assert server.paths == ["/v3/accounts/101/orders", "/v3/accounts/102/orders"]
+
+
+async def test_aiohttp_still_has_the_switch_that_keeps_a_put_from_being_repeated() -> None:
+    async with aiohttp.ClientSession() as session:
+        assert session._retry_connection is True, "aiohttp has renamed it: find the new switch before updating"
+    assert "self._retry_connection and method in IDEMPOTENT_METHODS" in inspect.getsource(
+        aiohttp.ClientSession._request
+    )
+
+
+async def test_aiohttp_still_connects_with_a_request_made_by_hand() -> None:
+    assert list(inspect.signature(aiohttp.TCPConnector.connect).parameters) == ["self", "req", "traces", "timeout"]
+    async with TestServer(web.Application()) as server, aiohttp.ClientSession() as session:
+        assert session.connector is not None
+        request = aiohttp.ClientRequest("GET", server.make_url("/"), loop=asyncio.get_running_loop(), session=session)
+        first = await session.connector.connect(request, [], aiohttp.ClientTimeout(total=5))
+        transport = first.transport
+        first.release()
+        second = await session.connector.connect(request, [], aiohttp.ClientTimeout(total=5))
+        assert second.transport is transport, "a released connection is lent again"
+        second.release()

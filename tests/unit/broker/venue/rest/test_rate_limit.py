@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.venue.rest.rate_limit import Bucket, Precedence, Throttle
+from broker.venue.rest.rate_limit import Admission, Bucket, Precedence, Throttle
 
 
 @given(st.lists(st.floats(0.0, 0.05), min_size=1, max_size=400))
@@ -50,8 +50,8 @@ class Clock:
         return self.now_s
 
 
-def throttle(clock: Clock, events: list[Any]) -> Throttle:
-    return Throttle("requests", rate=1000.0, burst=1.0, now_s=clock, emit=events.append)
+def throttle(clock: Clock, events: list[Any], admission: Admission | None = None) -> Throttle:
+    return Throttle("requests", rate=1000.0, burst=1.0, now_s=clock, emit=events.append, admission=admission)
 
 
 async def test_cancels_outrank_opens_and_opens_reads() -> None:
@@ -101,46 +101,47 @@ async def test_free_way_costs_no_wait_and_no_event() -> None:
 
 
 class OnePlace:
-    """A gate with one place."""
+    """An admission with one place."""
 
     def __init__(self) -> None:
         self.free = 1
 
-    def admit(self) -> bool:
+    def reserve(self) -> bool:
         if not self.free:
             return False
         self.free -= 1
         return True
 
-    def retreat(self) -> None:
+    def unreserve(self) -> None:
         self.free += 1
 
 
-async def test_turn_is_given_with_a_place_behind_the_gate_only() -> None:
+async def test_turn_is_given_with_a_place_only() -> None:
     clock = Clock()
-    limit, gate = throttle(clock, []), OnePlace()
-    limit.gate = gate
+    place = OnePlace()
+    limit = throttle(clock, [], place)
     await limit.enter(Precedence.OPEN)
     clock.now_s += 1.0
     waiting = asyncio.create_task(limit.enter(Precedence.OPEN))
     await asyncio.sleep(0)
     assert (waiting.done(), limit.tokens) == (False, 1.0)
-    gate.free = 1
+    place.free = 1
     limit.pump()
     await waiting
-    assert (gate.free, limit.tokens) == (0, 0.0)
+    assert (place.free, limit.tokens) == (0, 0.0)
 
 
 async def test_place_of_one_that_leaves_when_let_through_goes_back() -> None:
-    limit, gate = throttle(Clock(), []), OnePlace()
-    limit.gate, gate.free = gate, 0
+    place = OnePlace()
+    place.free = 0
+    limit = throttle(Clock(), [], place)
     leaving = asyncio.create_task(limit.enter(Precedence.OPEN))
     await asyncio.sleep(0)
-    gate.free = 1
+    place.free = 1
     limit.pump()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    assert gate.free == 1
+    assert place.free == 1
 
 
 async def test_refused_waiters_get_the_error() -> None:

@@ -9,24 +9,44 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broker.venue.rest.client import VenueRest
+from broker.venue.rest.connection_pool import VenueConnections
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
 from pod_runtime.secret import Secret
+from tests.venue_client import FakeTokens
 
 Script = Callable[[web.StreamResponse], Awaitable[None]]
 
 
-class Venue:
+class FakeReader:
+    """Keeps the messages of a stream."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.openings = 0
+
+    def parameters(self) -> dict[str, str]:
+        return {}
+
+    async def opened(self) -> None:
+        self.openings += 1
+
+    async def message(self, raw: dict[str, Any]) -> None:
+        if raw.get("bad"):
+            raise ValueError("cannot be used")
+        self.messages.append(raw)
+
+
+class FakeVenue:
     """Plays one script a connection, the last one again and again."""
 
     def __init__(self, *scripts: Script | int) -> None:
         self.scripts = list(scripts)
         self.requests: list[web.Request] = []
-        self.messages: list[dict[str, Any]] = []
         self.events: list[Any] = []
-        self.opened = 0
-        self.rejected: list[Secret] = []
+        self.reader = FakeReader()
         self.token = Secret("first")
+        self.tokens = FakeTokens(lambda: self.token)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -50,28 +70,9 @@ class Venue:
         url = str(server.make_url("")).rstrip("/")
         plain = {"heartbeat_deadline_s": 5.0, "reconnect_s": 0.001, "healthy_after_s": 0.0, "connections_per_s": 1000}
         made = VenueSettings(account="101", rest_url=url, stream_url=url, **(plain | settings))
-        rest = VenueRest(made, token=lambda: self.token, emit=self.events.append, chance=lambda: 0.0)
-
-        async def on_message(message: dict[str, Any]) -> None:
-            if message.get("bad"):
-                raise ValueError("cannot be used")
-            self.messages.append(message)
-
-        async def on_open() -> None:
-            self.opened += 1
-
-        stream = LineStream(
-            "transactions",
-            "/transactions/stream",
-            settings=made,
-            rest=rest,
-            token=lambda: self.token,
-            emit=self.events.append,
-            chance=lambda: 0.0,
-            on_message=on_message,
-            on_open=on_open,
-            on_unauthorized=self.rejected.append,
-        )
+        connections = VenueConnections(made, self.events.append)
+        rest = VenueRest(made, connections, tokens=self.tokens, emit=self.events.append, chance=lambda: 0.0)
+        stream = LineStream("transactions", "/transactions/stream", rest, self.reader)
         running = asyncio.create_task(stream.run())
         try:
             yield stream
@@ -106,46 +107,46 @@ async def ends(_: web.StreamResponse) -> None:
 
 
 async def test_objects_cut_across_chunks_arrive_whole() -> None:
-    venue = Venue(says(b'{"n', b'": 1}\n{"n": 2', b"}\n\n"))
+    venue = FakeVenue(says(b'{"n', b'": 1}\n{"n": 2', b"}\n\n"))
     async with venue.stream() as stream:
-        await until(lambda: len(venue.messages) == 2)
+        await until(lambda: len(venue.reader.messages) == 2)
         assert stream.is_up
-    assert venue.messages == [{"n": 1}, {"n": 2}]
+    assert venue.reader.messages == [{"n": 1}, {"n": 2}]
 
 
 async def test_silence_is_cut_and_opened_again() -> None:
-    venue = Venue(says(b'{"n": 1}\n'), says(b'{"n": 2}\n'))
+    venue = FakeVenue(says(b'{"n": 1}\n'), says(b'{"n": 2}\n'))
     async with venue.stream(heartbeat_deadline_s=0.1):
-        await until(lambda: len(venue.messages) >= 2)
+        await until(lambda: len(venue.reader.messages) >= 2)
     assert venue.of("StreamReconnected")[0].cause == "silent"
-    assert venue.opened >= 2
+    assert venue.reader.openings >= 2
 
 
 async def test_opening_without_a_word_does_not_hide_the_silence() -> None:
-    venue = Venue(says(b'{"n": 1}\n', then=ends), forever)
+    venue = FakeVenue(says(b'{"n": 1}\n', then=ends), forever)
     async with venue.stream(heartbeat_deadline_s=0.05) as stream:
-        await until(lambda: venue.opened >= 4)
+        await until(lambda: venue.reader.openings >= 4)
         assert stream.silence_s >= 0.1, "of two openings at least"
         assert not stream.is_alive
 
 
 async def test_every_end_has_its_cause_and_is_opened_again() -> None:
-    venue = Venue(says(then=ends), says(b"<html>\n"), says(b'{"bad": true}\n'), 503, says(b'{"n": 1}\n'))
+    venue = FakeVenue(says(then=ends), says(b"<html>\n"), says(b'{"bad": true}\n'), 503, says(b'{"n": 1}\n'))
     async with venue.stream():
-        await until(lambda: bool(venue.messages))
+        await until(lambda: bool(venue.reader.messages))
     causes = [event.cause for event in venue.of("StreamReconnected")]
     assert causes == ["closed_by_venue", "undecodable", "message_failed", "http_5xx"]
     assert len(venue.of("StreamDecodeError")) == 2
 
 
 async def test_dead_token_is_asked_once_and_the_next_one_used_at_once() -> None:
-    venue = Venue(401, says(b'{"n": 1}\n'))
+    venue = FakeVenue(401, says(b'{"n": 1}\n'))
     async with venue.stream() as stream:
-        await until(lambda: bool(venue.rejected))
+        await until(lambda: bool(venue.tokens.rejected))
         await asyncio.sleep(0.05)
         assert (len(venue.requests), stream.reason) == (1, "not_authorized")
         venue.token = Secret("second")
-        await until(lambda: bool(venue.messages))
+        await until(lambda: bool(venue.reader.messages))
     assert [request.headers["Authorization"] for request in venue.requests] == ["Bearer first", "Bearer second"]
 
 
@@ -155,18 +156,18 @@ async def test_new_token_moves_a_living_stream_over() -> None:
             await response.write(b'{"type": "HEARTBEAT"}\n')
             await asyncio.sleep(0.005)
 
-    venue = Venue(beats)
+    venue = FakeVenue(beats)
     async with venue.stream():
-        await until(lambda: bool(venue.messages))
+        await until(lambda: bool(venue.reader.messages))
         venue.token = Secret("second")
         await until(lambda: len(venue.requests) == 2)
     assert [event.cause for event in venue.of("StreamReconnected")] == ["token_changed"]
 
 
 async def test_status_is_told_when_it_turns() -> None:
-    venue = Venue(says(b'{"n": 1}\n', then=ends), says(b'{"n": 2}\n'))
+    venue = FakeVenue(says(b'{"n": 1}\n', then=ends), says(b'{"n": 2}\n'))
     async with venue.stream():
-        await until(lambda: len(venue.messages) == 2)
+        await until(lambda: len(venue.reader.messages) == 2)
     assert [(event.up, event.reason) for event in venue.of("ConnectionStatus")] == [
         (1, None),
         (0, "closed_by_venue"),

@@ -56,9 +56,25 @@ def test_answer_does_not_replace_a_newer_price() -> None:
     assert quote.bid == Decimal("1.1")
 
 
-def test_watcher_sees_every_quote() -> None:
-    made, seen = book(), []
-    made.watch = seen.append
+class FakeUpdates:
+    """Keeps the quotes that are published while somebody listens."""
+
+    def __init__(self) -> None:
+        self.listening = True
+        self.published: list[Quote] = []
+
+    def __bool__(self) -> bool:
+        return self.listening
+
+    def publish(self, item: Quote) -> None:
+        self.published.append(item)
+
+
+def test_listener_sees_every_quote() -> None:
+    updates = FakeUpdates()
+    made = QuoteBook(lambda: NOW, updates)
     made.take(price("1.1"))
     made.take(price("1.15"))
-    assert [quote.bid for quote in seen] == [Decimal("1.1"), Decimal("1.15")]
+    updates.listening = False
+    made.take(price("1.16"))
+    assert [quote.bid for quote in updates.published] == [Decimal("1.1"), Decimal("1.15")]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker.venue.streams import transaction_feed as feed_module
 from broker.venue.streams.transaction_feed import TransactionFeed
-from broker.venue.v20.parse import Page
+from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction, parse_transaction
 
 
@@ -25,11 +25,11 @@ class Log:
         self.missing: list[set[int]] = []
         self.asked: list[int] = []
 
-    async def transactions_since(self, after: int) -> Page:
+    async def transactions_since(self, after: int) -> TransactionPage:
         self.asked.append(after)
         missing = self.missing.pop(0) if self.missing else set()
         found = tuple(parse_transaction(raw(n)) for n in range(after + 1, self.last + 1) if n not in missing)
-        return Page(transactions=found, last_transaction_id=self.last)
+        return TransactionPage(transactions=found, last_transaction_id=self.last)
 
 
 def make(log: Log, applied: int = 0) -> tuple[TransactionFeed, list[int], list[Any]]:

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from sidecar.console.cli import view
-from sidecar.console.cli.period import period
-from sidecar.console.doctor.finding import Finding
+from sidecar.console.document import period
+from sidecar.console.faults import Finding
 from sidecar.ingest.producers import ProducerLedger
 from sidecar.secrets.status import Rejection
-from tests.unit.sidecar.console.sidecar_state import MOMENT, PRODUCER, SECRETS, document
+from tests.unit.sidecar.console.sidecar_state import MOMENT, PRODUCER, SECRETS, status
 
 
 def lines(shown: view.View) -> list[str]:
@@ -21,7 +21,7 @@ def lines(shown: view.View) -> list[str]:
 
 
 def test_a_healthy_status_lists_its_conditions_producers_and_flow() -> None:
-    found = lines(view.status_view(document()))
+    found = lines(view.status_view(status()))
     assert found[0] == "All is well for 30 s (since 2023-11-14T22:12:50.000Z)"
     assert "ok\tProducerReady\tReady\t30 s\t1 conditions of broker hold" in found
     assert found[-3:] == [
@@ -32,7 +32,7 @@ def test_a_healthy_status_lists_its_conditions_producers_and_flow() -> None:
 
 
 def test_a_status_that_is_not_ready_lists_only_what_fails_and_is_not_well() -> None:
-    shown = view.status_view(document(changed={"draining": True}))
+    shown = view.status_view(status(changed={"draining": True}))
     assert not shown.well
     assert lines(shown)[:2] == [
         "Not ready for 30 s (since 2023-11-14T22:12:50.000Z)",
@@ -42,7 +42,7 @@ def test_a_status_that_is_not_ready_lists_only_what_fails_and_is_not_well() -> N
 
 def test_losses_are_told_with_their_reasons() -> None:
     ledger = ProducerLedger(emitted=3, dropped=(("a", "spool_full", 3),))
-    found = lines(view.status_view(document(producer=replace(PRODUCER, ledger=ledger))))
+    found = lines(view.status_view(status(producer=replace(PRODUCER, ledger=ledger))))
     assert "fault\tevents in\t50.0/s\t\t0 held, 3 lost (spool_full 3)" in found
 
 
@@ -54,12 +54,12 @@ def test_losses_are_told_with_their_reasons() -> None:
     ],
 )
 def test_a_producer_that_is_gone_says_how(change: dict[str, Any], state: str) -> None:
-    found = lines(view.status_view(document(producer=replace(PRODUCER, **change))))
+    found = lines(view.status_view(status(producer=replace(PRODUCER, **change))))
     assert any(line.startswith(state) for line in found)
 
 
 def test_secrets_are_listed_with_their_life_and_no_value() -> None:
-    assert lines(view.secrets_view(document())) == [
+    assert lines(view.secrets_view(status())) == [
         "Generation 3, acknowledged 3",
         "ok\tvenue\tkv 3\tfresh\tdoes not expire\t",
         "ok\tdatabase\tleased\tfresh\t10 min left\t",
@@ -69,25 +69,25 @@ def test_secrets_are_listed_with_their_life_and_no_value() -> None:
 
 def test_a_token_that_fails_makes_secrets_not_well() -> None:
     token = replace(SECRETS.token, state="failing")
-    assert not view.secrets_view(document(secrets=replace(SECRETS, token=token))).well
+    assert not view.secrets_view(status(secrets=replace(SECRETS, token=token))).well
 
 
 def test_a_refused_secret_is_listed_with_who_refused_it() -> None:
     rejection = Rejection(
         generation=3, producer_id="broker", secret="database", reason="auth_failed", message="no", time=MOMENT
     )
-    shown = view.secrets_view(document(secrets=replace(SECRETS, rejection=rejection)))
+    shown = view.secrets_view(status(secrets=replace(SECRETS, rejection=rejection)))
     assert not shown.well
     assert lines(shown)[-1] == "fault\tdatabase\tbroker\trefused\t\tauth_failed: no"
 
 
-FINDING = Finding(fault="vault_sealed", evidence="login: 503", next="unseal it", explains=("x",))
+FINDING = Finding(fault="vault_sealed", evidence="login: 503")
 
 
 def test_findings_are_shown_with_evidence_and_what_to_do() -> None:
     assert lines(view.findings_view([FINDING])) == [
         "1 fault",
-        "fault\tvault_sealed\tlogin: 503\tunseal it\tbao status; bao operator unseal",
+        f"fault\tvault_sealed\tlogin: 503\t{FINDING.next}\tbao status; bao operator unseal",
     ]
     assert lines(view.findings_view([])) == ["No fault found"]
 
@@ -96,7 +96,7 @@ def test_a_finding_for_a_program_has_what_a_person_sees() -> None:
     assert FINDING.json() == {
         "fault": "vault_sealed",
         "evidence": "login: 503",
-        "next": "unseal it",
+        "next": "unseal it: bao operator unseal (or see why auto-unseal fails: bao status)",
         "command": "bao status; bao operator unseal",
     }
 
@@ -127,7 +127,8 @@ def test_on_a_terminal_a_finding_ends_with_its_command_on_a_line_of_its_own(monk
         "",
         "✕ vault_sealed",
         "  login: 503",
-        "  unseal it",
+        "  unseal it: bao operator unseal (or see why auto-unseal",
+        "  fails: bao status)",
         "  $ bao status; bao operator unseal",
     ]
 

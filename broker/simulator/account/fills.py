@@ -1,0 +1,221 @@
+"""Ends of orders at the simulated venue: fills with their effect on trades, and cancels. All are transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from broker.simulator.account.account import (
+    ZERO,
+    AccountBook,
+    RestingOrder,
+    SimulatedTrade,
+    TransactionPayload,
+    money,
+)
+from broker.simulator.clock import rfc3339
+from broker.simulator.market.instruments import LISTINGS
+from broker.simulator.market.market import Price, Prices, home_factor
+from broker.simulator.v20.order_requests import ON_FILL, OrderSpec
+
+Reduction = tuple[SimulatedTrade, dict[str, str]]
+"""A trade that a fill reduced, and the venue's object of that part."""
+
+
+@dataclass(slots=True)
+class Fills:
+    """Writes fills and cancels on one account at one moment; the caller passes prices and time."""
+
+    book: AccountBook
+    prices: Prices
+    now_ns: int
+    request_id: str | None = None
+
+    def write(self, kind: str, batch: str | None = None, **fields: Any) -> TransactionPayload:
+        """Write a transaction at this moment."""
+        return self.book.append(kind, self.now_ns, self.request_id, batch, **fields)
+
+    def cancel(self, order: RestingOrder, reason: str, batch: str | None = None, **extra: Any) -> TransactionPayload:
+        """End an order without a trade."""
+        client_id = order.spec.client.get("id")
+        ended = self.write("ORDER_CANCEL", batch, orderID=order.id, clientOrderID=client_id, reason=reason, **extra)
+        self.book.end_order(order, "CANCELLED")
+        order.outcome |= {"cancellingTransactionID": ended["id"], "cancelledTime": ended["time"], **extra}
+        return ended
+
+    def fill(self, order: RestingOrder, units: Decimal, batch: str | None, reason: str) -> TransactionPayload:
+        """Trade `units` of an order (signed): reduce the trades against it, open the rest."""
+        spec, price = order.spec, self.prices[order.spec.instrument]
+        at = _fill_price(spec, price, units)
+        # Reduced before the fill is written, for that tells the gain and the new balance. A trade opens after it, for
+        # the id of the trade is that of the fill.
+        reductions, left = self._reduce(spec, units, at)
+        factor = home_factor(spec.instrument, self.prices)
+        filled = self.write(
+            "ORDER_FILL",
+            batch,
+            orderID=order.id,
+            clientOrderID=spec.client.get("id"),
+            instrument=spec.instrument,
+            units=str(units),
+            requestedUnits=str(spec.units),
+            price=str(at),
+            fullVWAP=str(at),
+            fullPrice=_full_price(price),
+            reason=reason,
+            pl=str(money(sum((Decimal(part["realizedPL"]) for _, part in reductions), Decimal(0)))),
+            financing=ZERO,
+            commission=ZERO,
+            guaranteedExecutionFee=ZERO,
+            accountBalance=str(self.book.balance),
+            halfSpreadCost=str(money((price.ask - price.bid) / 2 * abs(units) * factor)),
+            gainQuoteHomeConversionFactor=str(factor),
+            lossQuoteHomeConversionFactor=str(factor),
+        )
+        self.book.end_order(order, "FILLED")
+        order.outcome |= {"fillingTransactionID": filled["id"], "filledTime": filled["time"]}
+        self._settle(order, filled, reductions)
+        if left:
+            self._open(order, filled, left, at)
+        return filled
+
+    def _reduce(self, spec: OrderSpec, units: Decimal, at: Decimal) -> tuple[list[Reduction], Decimal]:
+        reductions: list[Reduction] = []
+        left = units
+        # The oldest trade first: an account without hedging is netted so.
+        for trade in self._against(spec, units):
+            if not left:
+                break
+            taken = min(abs(left), abs(trade.units)).copy_sign(left)
+            gain = money((at - trade.price) * -taken * home_factor(trade.instrument, self.prices))
+            side = 1 if trade.units > 0 else -1
+            trade.units += taken
+            trade.closed_value += at * abs(taken)
+            self.book.realize(trade, side, gain)
+            left -= taken
+            part = {"tradeID": trade.id, "units": str(taken), "price": str(at), "realizedPL": str(gain)}
+            part |= {"financing": ZERO, "guaranteedExecutionFee": ZERO, "halfSpreadCost": ZERO}
+            reductions.append((trade, part))
+        return reductions, left
+
+    def _against(self, spec: OrderSpec, units: Decimal) -> list[SimulatedTrade]:
+        if spec.trade_id is not None:
+            return [self.book.trades[spec.trade_id]]
+        return [trade for trade in self.book.open_trades(spec.instrument) if trade.units * units < 0]
+
+    def _settle(self, order: RestingOrder, filled: TransactionPayload, reductions: list[Reduction]) -> None:
+        """Enter the reductions into the fill, the order and the trades; end the orders of closed trades."""
+        for trade, part in reductions:
+            trade.closing_ids.append(filled["id"])
+            if trade.units:
+                filled["tradeReduced"] = part
+                order.outcome["tradeReducedID"] = trade.id
+            else:
+                filled.setdefault("tradesClosed", []).append(part)
+                order.outcome.setdefault("tradeClosedIDs", []).append(trade.id)
+                self.book.end_trade(trade, self.now_ns)
+        # In a second pass: cancels are transactions of their own, behind a fill that is complete.
+        for trade, _ in reductions:
+            for linked in self.book.pending_for(trade.id) if not trade.units else ():
+                self.cancel(linked, "LINKED_TRADE_CLOSED", filled["batchID"])
+
+    def _open(self, order: RestingOrder, filled: TransactionPayload, units: Decimal, at: Decimal) -> None:
+        spec = order.spec
+        trade = SimulatedTrade(
+            id=filled["id"],
+            instrument=spec.instrument,
+            initial_units=units,
+            units=units,
+            price=at,
+            open_time_ns=self.now_ns,
+            initial_margin=money(self.book.margin(spec.instrument, units, self.prices)),
+            client=dict(spec.trade_client),
+        )
+        self.book.add_trade(trade)
+        order.outcome["tradeOpenedID"] = trade.id
+        filled["tradeOpened"] = {
+            "tradeID": trade.id,
+            "units": str(units),
+            "price": str(at),
+            "guaranteedExecutionFee": ZERO,
+            "halfSpreadCost": filled["halfSpreadCost"],
+            "initialMarginRequired": str(trade.initial_margin),
+            **({"clientExtensions": dict(trade.client)} if trade.client else {}),
+        }
+        for key, kind in ON_FILL.items():
+            if key in spec.on_fill:
+                self._attach(trade, kind, spec.on_fill[key], filled)
+
+    def _attach(self, trade: SimulatedTrade, kind: str, raw: Mapping[str, Any], filled: TransactionPayload) -> None:
+        spec = OrderSpec(type=kind, instrument=trade.instrument, trade_id=trade.id)
+        spec.time_in_force = str(raw.get("timeInForce", "GTC"))
+        spec.gtd_time = raw.get("gtdTime")
+        spec.client = {key: str(value) for key, value in (raw.get("clientExtensions") or {}).items()}
+        spec.distance = Decimal(str(raw["distance"])) if "distance" in raw else None
+        if kind != "TRAILING_STOP_LOSS":
+            spec.price = protection_price(kind, raw, trade.units, trade.price, trade.instrument)
+        self.rest(spec, filled["batchID"], reason="ON_FILL", orderFillTransactionID=filled["id"])
+
+    def rest(
+        self, spec: OrderSpec, batch: str | None = None, **extra: Any
+    ) -> tuple[RestingOrder, TransactionPayload]:
+        """Write the create transaction of an order that waits from now on."""
+        if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
+            spec.price = self._stop_price(spec)
+        created = self.write(f"{spec.type}_ORDER", batch, **spec.payload(), **extra)
+        order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)
+        order.outcome = {key: extra[key] for key in ("replacesOrderID",) if key in extra}
+        if spec.type == "TRAILING_STOP_LOSS":
+            order.trailing_value = self.trailing_value(order)
+        if spec.type == "MARKET_IF_TOUCHED":
+            order.touched_from = LISTINGS[spec.instrument].round(self.prices[spec.instrument].mid)
+        self.book.add_order(order)
+        return order, created
+
+    def _stop_price(self, spec: OrderSpec) -> Decimal:
+        trade = self.book.trades[str(spec.trade_id)]
+        at = self.prices[trade.instrument].side(-trade.units)
+        return protection_price(spec.type, {"distance": spec.distance}, trade.units, at, trade.instrument)
+
+    def trailing_value(self, order: RestingOrder) -> Decimal | None:
+        """Level of a trailing stop now: it follows the price one way only."""
+        trade, distance = self.book.trades.get(order.spec.trade_id or ""), order.spec.distance
+        if trade is None or distance is None:
+            return order.trailing_value
+        price, before = self.prices[trade.instrument], order.trailing_value
+        if trade.units > 0:
+            value = price.bid - distance
+            return value if before is None else max(value, before)
+        value = price.ask + distance
+        return value if before is None else min(value, before)
+
+
+def _fill_price(spec: OrderSpec, price: Price, units: Decimal) -> Decimal:
+    """Price of a fill: a limit's is never worse than its level, a guaranteed stop's is exactly its level."""
+    at = price.side(units)
+    if spec.type == "GUARANTEED_STOP_LOSS" and spec.price is not None:
+        return spec.price
+    if spec.type in ("LIMIT", "TAKE_PROFIT") and spec.price is not None:
+        return min(at, spec.price) if units > 0 else max(at, spec.price)
+    return at
+
+
+def protection_price(kind: str, raw: Mapping[str, Any], units: Decimal, at: Decimal, instrument: str) -> Decimal:
+    """Price of a take-profit or stop-loss for a trade of `units` that opens `at`."""
+    if raw.get("distance") is None:
+        return Decimal(str(raw["price"]))
+    away = Decimal(str(raw["distance"])).copy_sign(units)
+    return LISTINGS[instrument].round(at + away if kind == "TAKE_PROFIT" else at - away)
+
+
+def _full_price(price: Price) -> dict[str, Any]:
+    # `liquidity` is a text here and a number in pricing, as the venue sends it.
+    return {
+        "closeoutBid": str(price.bid),
+        "closeoutAsk": str(price.ask),
+        "timestamp": rfc3339(price.time_ns),
+        "bids": [{"price": str(price.bid), "liquidity": str(price.liquidity)}],
+        "asks": [{"price": str(price.ask), "liquidity": str(price.liquidity)}],
+    }

@@ -1,0 +1,242 @@
+"""Order requests (v20 `*OrderRequest`): an unreadable field is 400, a forbidden value is a reject with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from broker.simulator.clock import parse_ns, rfc3339
+from broker.simulator.market.instruments import LISTINGS, Listing
+from broker.simulator.v20.answers import invalid
+
+Json = Mapping[str, Any]
+CLIENT_ID_CHARACTERS = 128
+"""129 are refused, measured at the venue."""
+MAX_DIGITS = 15
+"""Before the point: more is no amount of anything."""
+ENTRY_TYPES = ("MARKET", "LIMIT", "STOP", "MARKET_IF_TOUCHED")
+DEPENDENT_TYPES = ("TAKE_PROFIT", "STOP_LOSS", "GUARANTEED_STOP_LOSS", "TRAILING_STOP_LOSS")
+ON_FILL = {
+    "takeProfitOnFill": "TAKE_PROFIT",
+    "stopLossOnFill": "STOP_LOSS",
+    "guaranteedStopLossOnFill": "GUARANTEED_STOP_LOSS",
+    "trailingStopLossOnFill": "TRAILING_STOP_LOSS",
+}
+_RESTING = ("GTC", "GTD", "GFD")
+_TIME_IN_FORCE = {"MARKET": ("FOK", "IOC"), "LIMIT": (*_RESTING, "FOK", "IOC"), "STOP": (*_RESTING, "FOK", "IOC")}
+_POSITION_FILL = ("DEFAULT", "OPEN_ONLY", "REDUCE_FIRST", "REDUCE_ONLY")
+
+
+class RejectError(Exception):
+    """A reject with a reason, which the venue writes to the log as a transaction."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True, kw_only=True)
+class OrderSpec:
+    """A request that the venue would take."""
+
+    type: str
+    instrument: str
+    units: Decimal = Decimal(0)
+    """Signed."""
+    price: Decimal | None = None
+    price_bound: Decimal | None = None
+    distance: Decimal | None = None
+    time_in_force: str = "GTC"
+    gtd_time: str | None = None
+    position_fill: str = "DEFAULT"
+    trade_id: str | None = None
+    client: dict[str, str] = field(default_factory=dict)
+    on_fill: dict[str, Json] = field(default_factory=dict)
+    """`takeProfitOnFill`, `stopLossOnFill`, … as they came."""
+
+    trade_client: dict[str, str] = field(default_factory=dict)
+    """`tradeClientExtensions`, for the trade that the order opens."""
+
+    @property
+    def listing(self) -> Listing:
+        """Its instrument."""
+        return LISTINGS[self.instrument]
+
+    def payload(self) -> dict[str, Any]:
+        """Fields of the create transaction, and of the order's own object."""
+        fields: dict[str, Any] = {"timeInForce": self.time_in_force}
+        if self.type in DEPENDENT_TYPES:
+            fields["tradeID"] = self.trade_id
+        else:
+            fields |= {"instrument": self.instrument, "units": str(self.units), "positionFill": self.position_fill}
+        for name, value in (("price", self.price), ("priceBound", self.price_bound), ("distance", self.distance)):
+            if value is not None:
+                fields[name] = str(value)
+        if self.type != "MARKET":
+            fields["triggerCondition"] = "DEFAULT"
+        if self.gtd_time is not None:
+            fields["gtdTime"] = self.gtd_time
+        if self.client:
+            fields["clientExtensions"] = dict(self.client)
+        if self.trade_client:
+            fields["tradeClientExtensions"] = dict(self.trade_client)
+        return fields | {key: dict(value) for key, value in self.on_fill.items()}
+
+
+def parse_order(body: Any, trades: Mapping[str, str], listed: Collection[str]) -> OrderSpec:
+    """Parse the order of a request's body; `trades` maps the ids of open trades to their instruments.
+
+    Raises:
+        RefusalError: 400 without a transaction.
+        RejectError: 400 with a reject transaction.
+    """
+    raw = body.get("order") if isinstance(body, Mapping) else None
+    if not isinstance(raw, Mapping):
+        raise invalid("order")
+    kind = text(raw, "type", "MARKET")
+    if kind in DEPENDENT_TYPES:
+        return _dependent(raw, kind, trades)
+    if kind not in ENTRY_TYPES:
+        raise invalid("order.type")
+    return _entry(raw, kind, listed)
+
+
+def _entry(raw: Json, kind: str, listed: Collection[str]) -> OrderSpec:
+    name = text(raw, "instrument", "")
+    if name not in listed:
+        raise invalid("order.instrument")
+    spec = OrderSpec(type=kind, instrument=name, position_fill=text(raw, "positionFill", "DEFAULT"))
+    if spec.position_fill not in _POSITION_FILL:
+        raise invalid("order.positionFill")
+    _read_common(raw, spec)
+    spec.units = _units(raw, spec.listing)
+    if kind != "MARKET":
+        spec.price = _price(raw, "price", spec.listing, "PRICE")
+    if raw.get("priceBound") is not None:
+        spec.price_bound = _price(raw, "priceBound", spec.listing, "PRICE_BOUND")
+    spec.trade_client = extensions(raw, "tradeClientExtensions")
+    spec.on_fill = {key: _on_fill(raw[key], key, spec.listing) for key in ON_FILL if raw.get(key) is not None}
+    return spec
+
+
+def _dependent(raw: Json, kind: str, trades: Mapping[str, str]) -> OrderSpec:
+    trade_id = str(raw.get("tradeID", ""))
+    if trade_id not in trades:
+        raise RejectError("TRADE_DOESNT_EXIST")
+    spec = OrderSpec(type=kind, instrument=trades[trade_id], trade_id=trade_id)
+    _read_common(raw, spec)
+    by_distance = kind == "TRAILING_STOP_LOSS" or (raw.get("distance") is not None and kind != "TAKE_PROFIT")
+    if by_distance:
+        spec.distance = _price(raw, "distance", spec.listing, "PRICE_DISTANCE")
+    if by_distance and kind != "TRAILING_STOP_LOSS" and raw.get("price") is not None:
+        raise RejectError(f"{kind}_ORDER_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
+    if not by_distance:
+        spec.price = _price(raw, "price", spec.listing, "PRICE")
+    return spec
+
+
+def _read_common(raw: Json, spec: OrderSpec) -> None:
+    spec.time_in_force = text(raw, "timeInForce", "FOK" if spec.type == "MARKET" else "GTC")
+    if spec.time_in_force not in _TIME_IN_FORCE.get(spec.type, _RESTING):
+        raise RejectError("TIME_IN_FORCE_INVALID")
+    spec.gtd_time = _moment(raw, "gtdTime")
+    if spec.time_in_force == "GTD" and spec.gtd_time is None:
+        raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_MISSING")
+    spec.client = extensions(raw)
+
+
+def _on_fill(raw: Any, key: str, listing: Listing) -> dict[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise invalid(f"order.{key}")
+    kind = ON_FILL[key]
+    name = f"{kind}_ON_FILL_PRICE"
+    found: dict[str, Any] = {"timeInForce": text(raw, "timeInForce", "GTC")}
+    if found["timeInForce"] not in _RESTING:
+        raise RejectError(f"{kind}_ON_FILL_TIME_IN_FORCE_INVALID")
+    if raw.get("distance") is not None or kind == "TRAILING_STOP_LOSS":
+        found["distance"] = str(_price(raw, "distance", listing, f"{name}_DISTANCE"))
+        if raw.get("price") is not None:
+            raise RejectError(f"{kind}_ON_FILL_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
+    else:
+        found["price"] = str(_price(raw, "price", listing, name))
+    if (until := _moment(raw, "gtdTime")) is not None:
+        found["gtdTime"] = until
+    elif found["timeInForce"] == "GTD":
+        raise RejectError(f"{kind}_ON_FILL_GTD_TIMESTAMP_MISSING")
+    if client := extensions(raw):
+        found["clientExtensions"] = client
+    return found
+
+
+def text(raw: Json, key: str, default: str, *, where: str = "order.") -> str:
+    """Read a word; `where` is the place that a refusal names."""
+    value = raw.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise invalid(where + key)
+    return value
+
+
+def number(raw: Json, key: str, name: str, *, where: str = "order.") -> Decimal:
+    """Read a decimal number, given as a text or not; `name` begins the reason of a reject where it is missing."""
+    value = raw.get(key)
+    if value is None:
+        raise RejectError(f"{name}_MISSING")
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise invalid(where + key)
+    try:
+        found = Decimal(str(value))
+    except InvalidOperation:
+        raise invalid(where + key) from None
+    # An exponent of millions would be a text of megabytes as soon as it is written without one.
+    if not found.is_finite() or abs(found.adjusted()) > MAX_DIGITS:
+        raise invalid(where + key)
+    return Decimal(format(found, "f"))
+
+
+def _units(raw: Json, listing: Listing) -> Decimal:
+    found = number(raw, "units", "UNITS")
+    if found == 0 or found != found.to_integral_value():
+        raise RejectError("UNITS_INVALID" if found == 0 else "UNITS_PRECISION_EXCEEDED")
+    if abs(found) < listing.minimum_units:
+        raise RejectError("UNITS_MINIMUM_NOT_MET")
+    if abs(found) > listing.maximum_units:
+        raise RejectError("UNITS_LIMIT_EXCEEDED")
+    return found
+
+
+def _price(raw: Json, key: str, listing: Listing, name: str) -> Decimal:
+    """Read a price or a distance, at the instrument's precision at most."""
+    found = number(raw, key, name)
+    if found <= 0:
+        raise RejectError(f"{name}_INVALID")
+    if found != listing.round(found):
+        raise RejectError(f"{name}_PRECISION_EXCEEDED")
+    return listing.round(found)
+
+
+def _moment(raw: Json, key: str) -> str | None:
+    """Read a time in either of the venue's forms, as RFC 3339."""
+    value = text(raw, key, "")
+    if not value:
+        return None
+    try:
+        return rfc3339(parse_ns(value))
+    except (ValueError, OverflowError, OSError):
+        raise invalid(f"order.{key}") from None
+
+
+def extensions(raw: Json, key: str = "clientExtensions") -> dict[str, str]:
+    """Read client extensions: id, tag and comment, those that are there."""
+    found = raw.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise invalid(f"order.{key}")
+    wanted = {name: text(found, name, "") for name in ("id", "tag", "comment") if found.get(name) is not None}
+    if "id" in wanted and not 0 < len(wanted["id"]) <= CLIENT_ID_CHARACTERS:
+        raise RejectError("CLIENT_ORDER_ID_INVALID")
+    return wanted
