@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.config import Config
+from broker.config import BrokerConfig
 from broker.events.catalogue import CATALOGUE
 from broker.history.archive import Archive
 from broker.history.backfill import Backfill
@@ -30,7 +30,7 @@ from producer.stream.client import TelemetryStream
 class SharedComponents:
     """Components of the process that its accounts share."""
 
-    config: Config
+    config: BrokerConfig
     conditions: Conditions
     emitter: Emitter
     resource: dict[str, str]
@@ -71,7 +71,7 @@ class AccountComponents:
         return [replace(item, name=f"{item.name}:{self.name}") for item in self.own_health()]
 
 
-def account_share(config: Config) -> AccountShare | None:
+def account_share(config: BrokerConfig) -> AccountShare | None:
     """The share of the accounts that this process owns; None for one account."""
     accounts = config.venue.accounts
     if len(accounts) == 1:

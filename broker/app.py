@@ -22,7 +22,7 @@ from typing import Any
 
 from broker.account_wiring import AccountComponents
 from broker.api.http.server import advertised_address
-from broker.config import Config, read_config
+from broker.config import BrokerConfig, read_config
 from broker.events.events import Lifecycle
 from broker.orders.conditions import BrokerCondition, Conditions
 from broker.watchdog import Watchdog
@@ -44,7 +44,7 @@ class SpoolDirectoryError(Exception):
 
 def print_schema() -> int:
     """Print the JSON Schema of the configuration; return the exit code."""
-    sys.stdout.write(json.dumps(schema(Config, title="Configuration of the broker"), indent=2) + "\n")
+    sys.stdout.write(json.dumps(schema(BrokerConfig, title="Configuration of the broker"), indent=2) + "\n")
     return os.EX_OK
 
 
@@ -64,7 +64,7 @@ def start(path: Path | None, *, check_config: bool) -> int:
     return run(lambda stop: serve(config, stop))
 
 
-async def serve(config: Config, stop: asyncio.Event) -> int:
+async def serve(config: BrokerConfig, stop: asyncio.Event) -> int:
     """Run until `stop` and the drain that follows; the exit code (sysexits.h)."""
     code = os.EX_OK
     try:
@@ -78,7 +78,7 @@ async def serve(config: Config, stop: asyncio.Event) -> int:
     return code
 
 
-async def _serve(config: Config, stop: asyncio.Event) -> None:
+async def _serve(config: BrokerConfig, stop: asyncio.Event) -> None:
     listening = listen(config.api.host, config.api.port)
     try:
         broker = build(config, advertised_address(listening, config.api.address))
@@ -115,6 +115,7 @@ async def _with_history(broker: BrokerComponents, listening: socket.socket, stop
             running += [tasks.create_task(account.writer.run()), tasks.create_task(account.recall.run())]
             running.append(tasks.create_task(account.backfill.run()))
         await _with_orders(broker, listening, stop)
+        # The orders have ended: their last changes are in the journal, and the history may catch up.
         await asyncio.gather(*(_flush(account, broker.config.history.drain_s) for account in broker.accounts))
         for task in running:
             task.cancel()

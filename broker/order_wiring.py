@@ -37,6 +37,7 @@ def build_order_service(
     `address` is where other brokers reach our order API; `share` limits the accounts of the process, if there are
     several; without `memory` client order ids are forgotten with their orders.
     """
+    # One broadcast for orders and quotes: a listener sees them in the order in which they came.
     updates: Updates[Order | Quote] = Updates()
     dependencies = EngineDependencies(
         settings=settings,

@@ -14,7 +14,7 @@ from broker.api.forwarding.peer import Peer
 from broker.api.http.server import ApiServer, build_server
 from broker.api.http.tls import new_server_context
 from broker.api.process_metrics import ProcessMetrics, metrics_route
-from broker.config import Config
+from broker.config import BrokerConfig
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
 from broker.events.catalogue import CATALOGUE
@@ -36,7 +36,7 @@ from producer.stream.client import TelemetryStream
 class BrokerComponents:
     """Everything that runs in the process; `app` starts and ends it."""
 
-    config: Config
+    config: BrokerConfig
     conditions: Conditions
     emitter: Emitter
     stream: TelemetryStream
@@ -78,7 +78,7 @@ def health(own: Conditions, accounts: Sequence[AccountComponents]) -> list[Condi
     return list(found.values())
 
 
-def build(config: Config, address: str = "") -> BrokerComponents:
+def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     """The components; nothing runs yet, but the telemetry spools are open: close them.
 
     `address` is where other brokers reach our order API.
@@ -142,7 +142,7 @@ def build(config: Config, address: str = "") -> BrokerComponents:
 
 
 def _api(
-    config: Config,
+    config: BrokerConfig,
     accounts: Sequence[AccountComponents],
     credentials: CredentialWatcher,
     *,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+# Reason of every condition that holds: readers may compare reasons without looking at `ok` first.
 READY = "Ready"
-"""Reason of every condition that holds."""
 
 
 class ConditionName(StrEnum):
@@ -26,9 +26,9 @@ class ConditionName(StrEnum):
     """Constant reasons for which it does not hold."""
 
     def __new__(cls, name: str, meaning: str, *reasons: str) -> Self:
-        """Make the member `name`; `_value_` is the text alone, so that `cls("Journal")` finds the member."""
+        """Make the member whose text is `name`."""
         member = str.__new__(cls, name)
-        member._value_ = name
+        member._value_ = name  # or the value would be the whole tuple, in every JSON
         member.meaning = meaning
         member.reasons = reasons
         return member

@@ -57,6 +57,7 @@ def setting(
 ) -> Any:
     """Declare a field of a section. Without a default it is required."""
     rule = Rule(doc=doc, minimum=minimum, maximum=maximum, choices=choices)
+    # Every section gets a copy of its own: dataclasses refuse a list or a dict as a default for that reason.
     if isinstance(default, (list, dict)):
         return field(default_factory=default.copy, metadata={"rule": rule})
     return field(default=default, metadata={"rule": rule})
@@ -100,6 +101,7 @@ def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
 
 def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
     start = prefix + "__"
+    # Sorted, so that PREFIX__A before PREFIX__A__B gives the same result on every machine.
     for name in sorted(environ):
         if not name.upper().startswith(start):
             continue
@@ -107,6 +109,7 @@ def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
         place = tree
         for section in sections:
             inner = place.get(section)
+            # A variable of a section goes before a plain value of that name in the file.
             place[section] = inner if isinstance(inner, dict) else {}
             place = place[section]
         place[key] = _Text(environ[name])
@@ -130,9 +133,11 @@ def _section(kind: type[Any], tree: Tree, where: str, faults: list[str]) -> Any:
     known = {item.name: item for item in fields(kind)}
     faults.extend(_unknown(where + key, key, known) for key in tree if key not in known)
     values: Tree = {}
+    # A section is made only if all of its settings are sound: its own checks may rely on their types.
     before = len(faults)
     for name, item in known.items():
         open_ = item.default is MISSING and item.default_factory is MISSING
+        # A section that is absent is made from its own defaults, unless the field has a default for the whole.
         if name in tree or (open_ and is_dataclass(hints[name])):
             raw = tree.get(name, {})
             values[name] = _value(hints[name], raw, where + name, item.metadata.get("rule"), faults)
@@ -179,6 +184,7 @@ def _convert(hint: Any, raw: Any, where: str, faults: list[str]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         inner = next(item for item in arguments if item is not type(None))
+        # An environment cannot hold "nothing": an empty variable is it.
         return None if isinstance(raw, _Text) and not raw else _convert(inner, raw, where, faults)
     if is_dataclass(hint):
         return _section(typing.cast("type[Any]", hint), _table(raw), where + ".", faults)
@@ -226,6 +232,7 @@ def _from_text(hint: Any, text: str) -> Any:
         if text.lower() not in _BOOLEANS:
             raise TypeError("must be true or false")
         return _BOOLEANS[text.lower()]
+    # The messages of `int` and `float` repeat the text, which may be a secret; so they are replaced.
     try:
         value = hint(text)
         is_finite = hint not in _NUMBERS or math.isfinite(value)

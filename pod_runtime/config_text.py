@@ -52,6 +52,7 @@ def _table(kind: type[Any]) -> Schema:
         "type": "object",
         **({"description": doc.splitlines()[0]} if doc else {}),
         "properties": {item.name: _property(hints[item.name], item) for item in fields(kind)},
+        # An editor marks a misspelt key, as `load` refuses it.
         "additionalProperties": False,
     }
     if required := [item.name for item in fields(kind) if _is_required(hints[item.name], item)]:
@@ -63,6 +64,7 @@ def _is_required(hint: Any, item: Field[Any]) -> bool:
     """Decide if a key must be given: a section is, if one of its settings is; else it is made from defaults."""
     if is_dataclass(hint):
         return bool(_table(typing.cast("type[Any]", hint)).get("required"))
+    # As `load` decides it: a field with neither a default nor a factory.
     return item.default is MISSING and item.default_factory is MISSING
 
 
@@ -83,6 +85,7 @@ def _property(hint: Any, item: Field[Any]) -> Schema:
 def _type(hint: Any) -> Schema:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
+        # Only `X | None` occurs, and TOML has no null: the key is left out instead.
         return _type(next(item for item in arguments if item is not type(None)))
     if is_dataclass(hint):
         return _table(typing.cast("type[Any]", hint))

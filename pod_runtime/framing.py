@@ -19,6 +19,7 @@ from zlib import crc32
 
 HEADER_BYTES = 8
 RECORD_HEADER_BYTES = 8
+# No record of ours comes near it: a longer one is damage, however long the file is.
 MAX_RECORD_BYTES = 1 << 28
 
 _HEADER = struct.Struct("<4sHH")

@@ -17,12 +17,12 @@ from __future__ import annotations
 import asyncio
 import gc
 
+# The start itself should not wait for a collection.
 FIRST_S = 1.0
-"""Seconds after the start of the loop; the start itself should not wait for a collection."""
 FREEZE_INTERVAL_S = 10.0
 FREEZES_A_FULL = 360
+# New containers before the youngest generation is collected; CPython's 700 is for small programs.
 YOUNG_OBJECTS = 10_000
-"""New containers before the youngest generation is collected (CPython's 700 is for small programs)."""
 _NEVER = 1_000_000
 
 
@@ -44,6 +44,7 @@ def _freeze(loop: asyncio.AbstractEventLoop, number: int) -> None:
     if number % FREEZES_A_FULL == 0:
         settle()
     else:
+        # The young ones first: what is frozen as garbage stays until the next full collection.
         gc.collect(1)
         gc.freeze()
     loop.call_later(FREEZE_INTERVAL_S, _freeze, loop, number + 1)

@@ -16,12 +16,13 @@ import urllib.error
 import urllib.request
 
 DEADLINE_S = 2.0
+# All that Docker knows besides 0 (https://docs.docker.com/reference/dockerfile/#healthcheck).
 EX_UNHEALTHY = 1
-"""All that Docker knows besides 0 (https://docs.docker.com/reference/dockerfile/#healthcheck)."""
 
 
 def check(url: str) -> str | None:
     """Return the fault of the URL, or None if it is healthy."""
+    # urllib also opens files and FTP.
     if not url.startswith(("http://", "https://")):
         return f"{url!r} is not an http URL"
     try:

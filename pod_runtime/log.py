@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+# The fields that every record has; the others came with `extra=`.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -36,6 +37,7 @@ class JsonFormatter(logging.Formatter):
         line.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        # `default=str`: a value that is no JSON must not lose the line that names the fault.
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
@@ -48,4 +50,5 @@ def configure(
     """Send every log record of the process to `stream` (standard output). A program calls it once, at its start."""
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter(service, context))
+    # `force` also removes handlers that a library added at import, whose lines would not be JSON.
     logging.basicConfig(level=level, handlers=[handler], force=True)

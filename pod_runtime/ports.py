@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+# Connections that the kernel keeps while the event loop is busy (listen(2)).
 BACKLOG = 128
 
 
@@ -73,6 +74,7 @@ def holder(port: int) -> str | None:
     """Return `PID name` of the process that listens on a TCP port of this machine, or None if we may not see it."""
     import psutil  # noqa: PLC0415 - 30 ms that only a fault pays for
 
+    # Without privileges only our own processes show: that is most often the one that was forgotten.
     for connection in _listeners():
         if connection.laddr.port == port and connection.pid:
             try:

@@ -29,6 +29,7 @@ def run(serve: Serve) -> int:
 async def _until_signal(serve: Serve) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # The first collection comes a second later, and freezes what the start has made.
     garbage.keep_short(loop)
     # SIGTERM is the kubelet's, SIGINT is Ctrl-C; both mean the drain.
     for number in (signal.SIGTERM, signal.SIGINT):

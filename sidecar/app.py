@@ -84,7 +84,7 @@ class Sidecar:
         )
         self._exporter: OtlpExporter | None = None
         self._heartbeats, self._connections = ChangeAges(), ChangeAges()
-        self._health = HealthMonitor(config.health, self._facts, listener=self._grpc_health)
+        self._health = HealthMonitor(config.health, self, listener=self._grpc_health)
         self._sampler = StatusSampler(config.console, self)
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
@@ -210,13 +210,15 @@ class Sidecar:
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
         return StatusSample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
-    def _facts(self) -> HealthFacts:
+    def facts(self) -> HealthFacts:
+        """Collect the facts by which health is judged."""
         if self._messenger is not None:
             self._messenger.look()
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
-        heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
-        connection_s = self._connections.age_s(wanted, producer.changed_ns) if producer else None
+        now_s = time.monotonic()
+        heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns, now_s) if producer else None
+        connection_s = self._connections.age_s(wanted, producer.changed_ns, now_s) if producer else None
         return HealthFacts(
             now_ns=self._clock(),
             draining=self._draining,

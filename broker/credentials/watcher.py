@@ -171,6 +171,7 @@ class CredentialWatcher:
     async def _take_on_trust(self, proof: CredentialProof, doubt: GenerationError) -> None:
         """Use a generation that could not be proved, but only if the one in use does not work."""
         generation = proof.generation
+        # A generation that works is worth more than one that might.
         needs = self._held is None or self._refused is not None
         if needs and (self._held is None or self._held.number != generation.number):
             await self._use(proof)

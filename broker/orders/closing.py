@@ -92,6 +92,7 @@ class PositionCloser:
             side=Side.SELL if held > 0 else Side.BUY,
             units=units if units is not None else abs(held),
             time_in_force=TimeInForce.FOK,
+            # The position may shrink while the request is on its way: the rest must not open the other side.
             position_fill=PositionFill.REDUCE_ONLY,
             trade_id=trade_id,
             traceparent=caller.traceparent,

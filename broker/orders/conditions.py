@@ -45,6 +45,7 @@ class Conditions:
     def set(self, name: BrokerCondition, *, ok: bool, reason: str, message: str = "", advisory: bool = False) -> None:
         """Record the value of a condition now."""
         new = Condition(name=name, ok=ok, reason=reason, message=message, since=self._clock(), advisory=advisory)
+        # A message may count tries or name a time; a fault is the same one for as long as its reason is.
         old = self._held.get(name)
         if old is not None and (old.ok, old.reason) == (ok, reason):
             new = replace(new, since=old.since)

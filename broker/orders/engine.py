@@ -73,6 +73,7 @@ class OrderEngine:
         self._checks = PreTradeChecks(dependencies, self.store, self.submission)
         self.reconciler = Reconciler(self.store, self.feed, venue, emit)
         self._catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
+        # A group of their own: a fault in `run` must not cancel orders on the wire before the drain had its time.
         self._flights = asyncio.TaskGroup()
         self._in_flight: set[asyncio.Task[None]] = set()
 
@@ -129,6 +130,7 @@ class OrderEngine:
             try:
                 store.rotate_if_due()
                 account = await dependencies.venue.summary()
+                # A sign of life for the feed: a summary ahead of the stream shows as lag.
                 self.feed.note(int(account.last_transaction_id))
                 observe.sample_account(account, emit)
                 self._checks.note_account(account)
@@ -183,6 +185,7 @@ class OrderEngine:
         return OrderRecord(
             order=order,
             client_id=str(tag),
+            # Known before the request goes out: every effect of the order has a later id.
             checkpoint=self.feed.last_known,
             action=action,
             target=target,
@@ -207,6 +210,7 @@ class OrderEngine:
             self.store.move(record.id, OrderStatus.DENIED, denial.reason, denial.message)
             return
         self._checks.count(request)
+        # Decided now, asked again before sending: trading may become REDUCING while the order waits for the disk.
         opens = not is_reducing(request, self.store.position(request.instrument))
         if (position := self.submission.begin(record)) is not None:
             task = self._flights.create_task(self._fly(record, position, opens=opens))
@@ -227,6 +231,7 @@ class OrderEngine:
 
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one gets the time of the first scans."""
+        # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
         await waiter.settled.wait()
         if not waiter.resolved.is_set():
             with suppress(TimeoutError):

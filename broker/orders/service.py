@@ -86,6 +86,7 @@ class OrderService:
         Raises:
             VenueError: the venue cannot be asked.
         """
+        # The state is the owner's: without it the order is tried as if trading were active.
         dependencies, state = self._dependencies, TradingState.ACTIVE
         if self._engine is not None:
             state = self._engine.store.control.state
@@ -118,6 +119,7 @@ class OrderService:
         """
         engine = self.leadership.trader()
         record = _known(engine, order_id)
+        # A cancel that overtakes its order waits: before the answer the venue's id of the order is not known.
         if (waiter := engine.store.waiter(order_id)) is not None:
             await engine.wait_settled(record, waiter)
         started = perf_counter()
@@ -192,6 +194,7 @@ class OrderService:
 
     def conditions(self) -> list[Condition]:
         """Health conditions of the order path."""
+        # Read from the parts when somebody asks, not pushed by them: so no change can be missed.
         held, engine = self._dependencies.conditions, self._engine
         standby = self.leadership.following and self._dependencies.settings.serves_standby
         transactions = engine.transactions if engine is not None else None
@@ -212,6 +215,7 @@ class OrderService:
                 async for change in changes(engine.journal, after):
                     after = change.position
                     yield change
+            # The journal was closed with its term. Positions go on in the next one, on the same volume.
             await self.leadership.held.wait()
 
     def release(self, position: int) -> None:

@@ -110,10 +110,12 @@ class Submission:
             answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(opens=opens))
         except errors.VenueRefusedError as error:
             self._count(failed=False)
+            # A refusal is an answer of a venue that works.
             self._apply_refusal(record, error)
         except errors.WithheldError as error:
             self._store.move(record.id, OrderStatus.DENIED, str(error))
         except errors.RateLimitedError as error:
+            # Neither failure nor success of the venue for the circuit. Two whole scans confirm that nothing was done.
             self._lose(record, error, refused_code=error.status)
         except errors.VenueError as error:
             self._count(failed=True)
@@ -132,6 +134,7 @@ class Submission:
 
     def _apply_answer(self, record: OrderRecord, answer: OrderAnswer) -> None:
         self._feed.note(answer.last_transaction_id)
+        # Before the fold, which wakes the caller: its next order must find this fill in the position.
         self._store.anticipate(answer.transactions)
         moved = self._store.fold(record.id, answer.transactions)
         # The answer to a replacement also ends the order that it replaces.
@@ -158,6 +161,7 @@ class Submission:
         held = self._store.index.get(record.id)
         if held is None or held.status is not OrderStatus.SUBMITTED:
             return
+        # The venue has answered, with a 401: the refusal is its own, not ours.
         if isinstance(error, errors.NotAuthorizedError):
             self._store.move(record.id, OrderStatus.REJECTED, "NOT_AUTHORIZED", str(error))
         else:

@@ -24,6 +24,7 @@ from pod_runtime import log
 from pod_runtime.ports import AddressError
 from pod_runtime.run import complain, run
 
+# site-division-user-number (v20, AccountID).
 _ACCOUNT = re.compile(r"\d{3}-\d{3}-\d+-\d{3}")
 _logger = logging.getLogger("broker.simulator")
 
@@ -174,6 +175,7 @@ def main() -> int:
     except _UsageError as error:
         complain(str(error))
         return os.EX_CONFIG
+    # Only now: faults of the command line are for a person, and no JSON.
     log.configure("simulator")
     return run(lambda stop: _serve(given, options, rules, stop))
 

@@ -64,6 +64,7 @@ class Subscription:
         """Keep the latest price of each instrument."""
         wanted = [price for price in changed if price.instrument in self.instruments]
         if wanted:
+            # A newer price replaces one that still waits: a slow reader gets the latest, as at the venue.
             self.prices.update((price.instrument, price) for price in wanted)
             self.wake.set()
 
@@ -107,6 +108,7 @@ class SimulatedVenue:
         self.clock = clock
         now_ns = clock.now_ns()
         self.market = SimulatedMarket(options.seed, now_ns, options.instruments)
+        # After the first prices: they are quoted calm, and the first step shows the scenario.
         self.market.scenario = options.scenario
         self.tokens = set(options.tokens)
         self.faults = FaultRules(random.Random(options.seed), lambda: (clock.now_ns() - now_ns) / NANOS)
@@ -115,6 +117,7 @@ class SimulatedVenue:
         self.requests: deque[SeenRequest] = deque(maxlen=REQUESTS_KEPT)
         self.connections = 0
         """Number of connections that were opened."""
+        # Far from the ids of transactions: a test that takes one for the other fails.
         self._request_ids = itertools.count(42_000_000)
         self._published = {name: len(book.log) for name, book in self.accounts.items()}
         self._day = trading_day(now_ns)
@@ -141,6 +144,7 @@ class SimulatedVenue:
     def apply(self, changed: list[Price]) -> None:
         """Show changed prices to resting orders and to the streams."""
         day = trading_day(self.clock.now_ns())
+        # Orders before streams: a client that sees a price finds in the log what it has triggered.
         for account in self.accounts.values():
             rules = self.matching(account)
             # A jump of the clock may have passed several ends of a day.

@@ -67,9 +67,10 @@ class VenueSettings:
         live = {
             host in LIVE_HOSTS for host in (rest.hostname, stream.hostname) if host in LIVE_HOSTS | PRACTICE_HOSTS
         }
+        # Live orders judged by practice prices would look right in every log.
         if len(live) > 1:
             raise ValueError("rest_url and stream_url mix the practice and the live environment")
         if live == {True} and not self.live_acknowledged:
             raise ValueError("the live hosts trade real money: set live_acknowledged = true to mean it")
         if live and "http" in {rest.scheme, stream.scheme}:
-            raise ValueError("the venue's own hosts are asked over https only")
+            raise ValueError("the venue's own hosts take https only")

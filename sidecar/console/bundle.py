@@ -21,11 +21,13 @@ from sidecar.console.document import StatusDocument, encode
 from sidecar.prometheus.page import MetricsPage
 from sidecar.prometheus.render import Format
 
+# Packages whose versions explain most faults; the whole list would be longer than the rest of the file.
 PACKAGES = ("aiohttp", "grpcio", "protobuf", "hvac", "opentelemetry-sdk", "uvloop")
 LOG_LINES = 1000
 HIDDEN = "***"
+# Tables into whose values a person may have put a secret: an API key for the collector, a password for an engine.
+# Secrets of our own are never in the configuration: it names files.
 _SECRET_TABLES = ("headers", "parameters")
-"""Tables of the configuration into whose values a person may have put a secret."""
 
 
 class RecentLog(logging.Handler):
@@ -38,6 +40,7 @@ class RecentLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
+        # Formatted now: a record holds references to its arguments, which may change or be large.
         self._lines.append(self.format(record))
 
     def text(self) -> str:
@@ -87,6 +90,7 @@ def _json_text(value: Any) -> str:
 
 def _tasks() -> list[dict[str, str]]:
     """List the tasks of the event loop: a part that hangs shows here by its name and place."""
+    # Neither stacks nor locals: they could hold a secret.
     return sorted(
         ({"name": task.get_name(), "at": str(task.get_coro())} for task in asyncio.all_tasks()),
         key=lambda item: item["name"],

@@ -13,7 +13,9 @@ from sidecar.console.faults import FAULTS, Finding
 from sidecar.export.log_queue import NOT_EXPORTED
 from sidecar.health.conditions import SidecarCondition
 
+# A secret is renewed long before; at a minute something has failed for a while, and there is still time to act.
 EXPIRY_SOON_S = 60.0
+# Both are limits of the page, too, where the queue and the bar of the journal turn amber.
 LONG_QUEUE = 10_000
 JOURNAL_SHARE = 0.8
 
@@ -66,6 +68,7 @@ def _sidecar(status: StatusDocument) -> Iterator[Finding]:
 
 def _producers(status: StatusDocument) -> Iterator[Finding]:
     if item := _failing(status, SidecarCondition.PRODUCER_ALIVE):
+        # One reason, two causes: a connected producer that is silent hangs, one that is not connected is gone.
         away = "producer_silent" if "silent" in item.message else "producer_gone"
         fault = {"NeverHeard": "producer_never_seen", "Goodbye": "producer_ended"}.get(item.reason, away)
         yield Finding(fault=fault, evidence=item.message)
@@ -124,6 +127,7 @@ def _secrets(status: StatusDocument) -> Iterator[Finding]:
             evidence = f"{secret.name} {when} {abs(left):.0f} s{'' if left > 0 else ' ago'}"
             yield Finding(fault=fault, evidence=evidence, subject=secret.name)
     rejection = secrets.rejection
+    # An older generation that was refused is of no interest once another is published.
     if rejection and rejection.generation == secrets.generation:
         evidence = (
             f"{rejection.producer} could not use {rejection.secret or 'the set'} of generation "
@@ -161,6 +165,7 @@ def _export(status: StatusDocument) -> Iterator[Finding]:
         if state.failing_since:
             refused = state.last_error.split(":")[0] in {"unauthenticated", "permission_denied", "headers_file"}
             evidence = f"{signal} to {export.endpoint} fail since {state.failing_since}: {state.last_error}"
+            # Once: both signals go to one collector, and logs are asked first because they wait for it.
             yield Finding(fault="collector_refuses" if refused else "collector_away", evidence=evidence)
             break
     if not export.endpoint:

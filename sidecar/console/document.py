@@ -58,6 +58,7 @@ class FlowSide(Section):
     rate: float
     backlog: int
     lost: int
+    # By reason, so that the page says why beside how many.
     lost_by: Counts
     curve: Sequence[float]
     """Rate between each two samples, the oldest first."""
@@ -141,6 +142,7 @@ class SignalSection(Section):
 
     enabled: bool
     exported: int
+    # Counts begin with the process; the ledger's, which is in the checkpoint, go on over restarts.
     rejected: Counts
     requests: int
     retries: int
@@ -276,6 +278,7 @@ class StatusDocument(Section):
 
 NO_SECRETS = SecretsSection(configured=False, secrets=[])
 CLOSED_JOURNAL = JournalSection()
+# Readers outside this repository know the short forms: a key that appears there would be a change for them.
 _WITHOUT_SECRETS = msgspec.Raw(b'{"configured":false,"secrets":[]}')
 _WITHOUT_JOURNAL = msgspec.Raw(b"{}")
 
@@ -301,6 +304,7 @@ def decode(data: bytes) -> StatusDocument:
 
 def period(seconds: float) -> str:
     """Write a duration, rounded down: seconds below two minutes, then minutes, then hours, then days."""
+    # Rounded down, because it is also the time that is left until an expiry.
     whole = max(0, int(seconds))
     minutes, hours = whole // 60, whole // 3600
     if whole < 120:  # noqa: PLR2004 - "119 s" is told more exactly than "1 min"

@@ -22,11 +22,16 @@ from sidecar.console.document import JsonObject, StatusDocument, encode
 from sidecar.health.probes import time_text
 from sidecar.ingest.tail import TailEvent
 
+# TCP hides a reader that is gone, or suspended, until the buffers of both sides are full.
 WRITE_DEADLINE_S = 10.0
+# A minute of statuses at the default interval, or six seconds of events.
 QUEUE = 64
+# Events are for eyes: more than a thousand a second would only take CPU from the event path.
 PACE_S = 0.1
 EVENTS_A_PACE = 100
-"""Events are for eyes: more than a thousand a second would only take CPU from the event path."""
+
+# nginx, an ingress or a development proxy, would otherwise collect events until its buffer is full.
+HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 
 Messages = asyncio.Queue[bytes | None]
 """Messages that one watcher has not been sent yet; None ends its stream."""
@@ -76,6 +81,7 @@ class Watchers:
         """End every stream, with the messages that wait in it."""
         self._closed = True
         for messages in self._all:
+            # The queue may be full, and the end must fit in; what waits is of no use to a page that is closed.
             while not messages.empty():
                 messages.get_nowait()
             messages.put_nowait(None)
@@ -111,9 +117,10 @@ async def stream(
     """
     messages = watchers.enter(wants_status=first is not None)
     try:
+        # Through the queue, like every later message: so the first write has a deadline too.
         if first is not None:
             messages.put_nowait(status_message(first))
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         async with asyncio.TaskGroup() as tasks:
             following: list[asyncio.Task[None]] = []
@@ -124,6 +131,7 @@ async def stream(
                     tasks.create_task(_forward(portion, messages)),
                 ]
             await _send(response, messages)
+            # A reader that is gone ends `_send` alone; without this its events would be collected for ever.
             for task in following:
                 task.cancel()
     finally:

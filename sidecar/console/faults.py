@@ -48,12 +48,14 @@ class Finding:
         return {"fault": self.fault, "evidence": self.evidence, "next": self.next, "command": self.command}
 
 
+# Commands that several faults share. /sys/health needs no token, and tells sealed, standby and active apart.
 _HEALTH = "curl -sS $VAULT_ADDR/v1/sys/health"
 _LOG = "kubectl logs POD -c sidecar --tail 100"
 _PRODUCER_LOG = "kubectl logs POD -c broker --tail 100"
 _JOURNAL = "df -h /var/lib/sidecar"
 
 FAULTS: Mapping[str, Fault] = {
+    # ---- the sidecar itself
     "sidecar_unreachable": Fault(
         "the console does not answer",
         "see whether it runs (ps, kubectl get pod) and read the end of its log; is the console's address right?",
@@ -76,6 +78,7 @@ FAULTS: Mapping[str, Fault] = {
         "sidecar status --watch",
         explains=("producer_never_seen", "producer_gone"),
     ),
+    # ---- the producer beside it
     "producer_never_seen": Fault(
         "no heartbeat since the start",
         "does it run, with telemetry.socket mounted? check health.producer and the mode of the directory",
@@ -100,6 +103,7 @@ FAULTS: Mapping[str, Fault] = {
         "read the log of SUBJECT on",
         _PRODUCER_LOG,
     ),
+    # ---- Vault; while it is away, a set that was never published is only a consequence
     "vault_unreachable": Fault(
         "no connection to Vault",
         "try: curl -sS $VAULT_ADDR/v1/sys/health; check name, route and network policy",
@@ -202,6 +206,7 @@ FAULTS: Mapping[str, Fault] = {
         "kubectl exec POD -c sidecar -- df -h /run/secrets/broker",
         explains=("secrets_unpublished",),
     ),
+    # ---- published secrets
     "secrets_unpublished": Fault(
         "no set is published yet",
         "sidecar secrets; a set is published once every secret has been read",
@@ -228,6 +233,7 @@ FAULTS: Mapping[str, Fault] = {
         "does the producer mount secrets.directory, and watch it? read its log for the generation",
         "kubectl logs POD -c broker --tail 500 | grep generation",
     ),
+    # ---- the way of the events
     "journal_refuses": Fault(
         "the volume is full or read-only",
         "df -h and mount: the volume of telemetry.journal_directory is full or read-only; it recovers alone",

@@ -16,10 +16,13 @@ POLICY = (
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
+    # A browser may not guess a type, and run an answer as a script.
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    # No other site may embed an answer, or keep a handle on our window (side channels such as Spectre).
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    # The status names hosts, accounts and paths: nothing of it belongs on the disk of a laptop.
     "Cache-Control": "no-store",
 }
 
@@ -35,6 +38,7 @@ def guard(allowed_hosts: frozenset[str]) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if host_name(request.host) not in allowed_hosts:
             text = f"host {host_name(request.host)[:64]!r} is not among console.allowed_hosts\n"
+            # 421 and not 403: the request reached a server that is not the one of this name (RFC 9110, 15.5.20).
             raise web.HTTPMisdirectedRequest(text=text, headers=HEADERS)
         return await handler(request)
 

@@ -15,6 +15,7 @@ from sidecar.console.guard import Handler, add_headers, guard
 from sidecar.ingest.tail import TailEvent
 
 STATIC = Path(__file__).with_name("static")
+# Each file by name. A static route would serve whatever else lies in the folder.
 PAGES = {
     "/": ("index.html", "text/html"),
     "/console.css": ("console.css", "text/css"),
@@ -71,6 +72,7 @@ def console_application(source: ConsoleSource, watchers: Watchers, allowed_hosts
 
 
 def _page(path: Path, kind: str) -> Handler:
+    # Read once, at the start: no request can name a path, and a page is served while the disk is full or gone.
     text = path.read_text(encoding="utf-8")
 
     async def answer(_: web.Request) -> web.StreamResponse:

@@ -62,8 +62,6 @@ class SidecarCondition(ConditionName):
 
 
 PROBES: Mapping[str, tuple[SidecarCondition, ...]] = {
-    "livez": (SidecarCondition.LOOP_TURNS,),
-    "livez/broker": (SidecarCondition.PRODUCER_ALIVE,),
     "readyz": (
         SidecarCondition.SECRETS_PUBLISHED,
         SidecarCondition.SECRETS_FRESH,
@@ -71,6 +69,11 @@ PROBES: Mapping[str, tuple[SidecarCondition, ...]] = {
         SidecarCondition.PRODUCER_READY,
         SidecarCondition.NOT_DRAINING,
     ),
+    # Only the event loop: restarting the sidecar mends a stall of its own, and nothing else that can fail.
+    "livez": (SidecarCondition.LOOP_TURNS,),
+    # A probe of the broker's container, answered here: the sidecar knows if heartbeats come, and a broker whose event
+    # loop has stalled could not answer for itself.
+    "livez/broker": (SidecarCondition.PRODUCER_ALIVE,),
     # Never the producer: it waits for this probe before it starts, and each would wait for the other.
     "startupz": (SidecarCondition.SOCKET_OPEN, SidecarCondition.SECRETS_PUBLISHED),
 }
@@ -196,6 +199,7 @@ def _since(before: HealthCondition | None, item: HealthCondition, now_ns: int) -
 
 def verdict(probe: str, conditions: Sequence[HealthCondition]) -> ProbeVerdict:
     """Answer a probe of `PROBES`; a condition that was never evaluated does not hold."""
+    # Fails closed: before the first evaluation no probe passes.
     named = {item.name: item for item in conditions}
     unknown = "nothing has been evaluated yet"
     chosen = tuple(
@@ -248,6 +252,7 @@ def _secrets_published(secrets: SecretsFacts) -> HealthCondition:
         return _holds(name, "no secret is configured", reason="NoSecrets")
     if secrets.generation:
         return _holds(name, f"generation {secrets.generation} is published")
+    # The fault of Vault is the reason, so that a pod which never becomes ready says why in its own probe.
     return _fails(name, *(secrets.fault or ("NotYet", "the first login is under way")))
 
 
@@ -256,6 +261,7 @@ def _secrets_fresh(secrets: SecretsFacts, settings: HealthSettings) -> HealthCon
     if secrets.configured and not secrets.generation:
         return _fails(name, "NotPublished", "there are none yet")
     expiring = sorted((item.expires_in_s, item.name) for item in secrets.secrets if item.expires_in_s is not None)
+    # Not ready before the expiry, not after it: requests on their way still have valid credentials.
     late = [f"{secret} {_remaining(left)}" for left, secret in expiring if left <= settings.secrets_margin_s]
     if late:
         return _fails(name, "NearExpiry", ", ".join(late))
@@ -279,6 +285,7 @@ def _silence(producer: ProducerFacts, settings: HealthSettings) -> tuple[str, st
     name, age, budget_s = producer.producer_id, producer.heartbeat_age_s, settings.heartbeat_budget_s
     if age is None:
         return "NeverHeard", f"{name} has not sent a heartbeat since the sidecar started"
+    # Before the age: a producer that said goodbye sends no more heartbeats, and that is no fault of its loop.
     if producer.goodbye:
         return "Goodbye", f"{name} ended in order ({producer.goodbye})"
     if age > budget_s:
@@ -299,6 +306,7 @@ def _producer_ready(producer: ProducerFacts, settings: HealthSettings) -> Health
     # Conditions come with heartbeats. Before the first one an empty list would read as "nothing fails".
     if not producer.has_spoken:
         return _fails(name, "NotSaid", f"{producer_id} has connected and not yet said how it is")
+    # The reason of the first one becomes ours: "ProducerReady: StreamDown" names the cause in one line.
     failing = [item for item in producer.conditions if not item.ok and not item.advisory]
     if failing:
         message = "; ".join(f"{item.name}: {item.reason}: {item.message}" for item in failing)

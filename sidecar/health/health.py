@@ -30,6 +30,13 @@ from sidecar.health.settings import HealthSettings
 log = logging.getLogger(__name__)
 
 
+class FactSource(Protocol):
+    """Process whose health is evaluated."""
+
+    def facts(self) -> HealthFacts:
+        """Collect the facts of this moment; the monitor itself fills in `loop_lag_s`."""
+
+
 class VerdictListener(Protocol):
     """Receiver of the probes' answers, such as `GrpcHealth`."""
 
@@ -38,18 +45,18 @@ class VerdictListener(Protocol):
 
 
 class HealthMonitor:
-    """Evaluates the facts that `collect` gives, and keeps the conditions; `monotonic` gives seconds."""
+    """Evaluates the facts of `source`, and keeps the conditions; `monotonic` gives seconds."""
 
     def __init__(
         self,
         settings: HealthSettings,
-        collect: Callable[[], HealthFacts],
+        source: FactSource,
         *,
         listener: VerdictListener | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._collect = collect
+        self._source = source
         self._listener = listener
         self._monotonic = monotonic
         self._evaluated_at = float("-inf")
@@ -70,7 +77,7 @@ class HealthMonitor:
 
     def refresh(self, loop_lag_s: float = 0.0) -> None:
         """Evaluate once, now; for changes that a probe should show before the next interval."""
-        facts = replace(self._collect(), loop_lag_s=loop_lag_s)
+        facts = replace(self._source.facts(), loop_lag_s=loop_lag_s)
         self.conditions = track(self.conditions, evaluate(facts, self._settings), facts.now_ns)
         self._evaluated_at = self._monotonic()
         self._announce({probe: verdict(probe, self.conditions).ok for probe in PROBES})
@@ -93,6 +100,7 @@ class HealthMonitor:
                 self._announce(dict.fromkeys(PROBES, False))
 
     def _announce(self, verdicts: dict[str, bool]) -> None:
+        # Only a change is logged and told: a line for each evaluation would be four a second.
         if verdicts != self._known:
             self._known = verdicts
             failing = {item.name: item.reason for item in self.conditions if not item.ok}
@@ -102,21 +110,18 @@ class HealthMonitor:
 
 
 class ChangeAges:
-    """Age of each producer's last change, by the monotonic clock although the change itself is a wall time.
+    """Age of each producer's last change, by the monotonic clock although the change itself is a wall time."""
 
-    An age counts from the first call that sees the change, so it is as exact as calls are frequent.
-    """
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
+        # The wall time only tells one change from another. An age counts from the first call that sees the change,
+        # so it is as exact as calls are frequent: four a second, by `health.interval_s`.
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def age_s(self, producer_id: str, changed_ns: int) -> float | None:
-        """Seconds since the change at the wall time `changed_ns` was first seen; None for 0, which is never."""
+    def age_s(self, producer_id: str, changed_ns: int, now_s: float) -> float | None:
+        """Return the seconds since the change at the wall time `changed_ns` was first seen; None for 0, never."""
         if not changed_ns:
             return None
-        now = self._monotonic()
         known = self._seen.get(producer_id)
         if known is None or known[0] != changed_ns:
-            self._seen[producer_id] = known = (changed_ns, now)
-        return now - known[1]
+            self._seen[producer_id] = known = (changed_ns, now_s)
+        return now_s - known[1]

@@ -20,9 +20,11 @@ PATHS = {
     "/livez/broker": "livez/broker",
     "/readyz": "readyz",
     "/startupz": "startupz",
+    # The last two are what load balancers and compose files ask for by habit.
     "/health": "livez/broker",
     "/ready": "readyz",
 }
+# A proxy between a probe and us must not answer for us.
 _NEVER_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -37,6 +39,7 @@ def probe_application(health: HealthMonitor) -> web.Application:
 def _handler(health: HealthMonitor, probe: str) -> Callable[[web.Request], Any]:
     async def answer(request: web.Request) -> web.Response:
         found = health.verdict(probe)
+        # The kubelet counts any 2xx or 3xx as a pass; 503 says that asking again may help.
         status = 200 if found.ok else 503
         if "application/json" in request.headers.get("Accept", ""):
             text, kind = json.dumps(verdict_json(found)), "application/json"
@@ -49,6 +52,7 @@ def _handler(health: HealthMonitor, probe: str) -> Callable[[web.Request], Any]:
 
 def verdict_text(found: ProbeVerdict, *, verbose: bool) -> str:
     """Write the verdict in one line, or with `verbose` in a line for each condition and a last one."""
+    # The lines and marks of the Kubernetes API server's /readyz?verbose, which operators can read already.
     if verbose:
         lines = [_line(item) for item in found.conditions]
         return "\n".join([*lines, f"{found.probe} check {'passed' if found.ok else 'failed'}", ""])

@@ -12,6 +12,7 @@ from pod_runtime.ports import parse_address
 class HealthSettings:
     """Section `health`: address of the probes, and the limits that their conditions use."""
 
+    # Every interface, unlike the console: the answer holds no secret and changes nothing.
     address: str = setting(
         "0.0.0.0:8000", doc="host:port of the probes; the kubelet asks the pod's address, not loopback"
     )
@@ -20,6 +21,7 @@ class HealthSettings:
         0.25, minimum=0.01, maximum=10, doc="seconds between two evaluations of the conditions"
     )
     stale_s: float = setting(5.0, minimum=0.1, doc="age in seconds at which a cached verdict counts as a failure")
+    # Ten heartbeats: one late beat under load must not restart the broker.
     heartbeat_budget_s: float = setting(
         10.0,
         minimum=0.1,
@@ -30,12 +32,13 @@ class HealthSettings:
         minimum=0,
         doc="seconds that a producer stays ready after its stream ended: time for its first attempts to reconnect",
     )
+    # Long enough to take the pod out of its Service and to answer the requests that it has.
     secrets_margin_s: float = setting(
         30.0, minimum=0, doc="seconds before a secret's expiry from which the pod is no longer ready"
     )
 
     def __post_init__(self) -> None:
         parse_address(self.address)
-        # The staleness limit must leave room for one late evaluation.
+        # A verdict must outlive its interval by one more: else a single late evaluation fails every probe.
         if self.stale_s < 2 * self.interval_s:
             raise ValueError("stale_s must be at least twice interval_s, or a verdict is stale before the next one")

@@ -99,12 +99,14 @@ class PreTradeChecks:
         return [(ACCOUNT, self._settings.account)] + ([(request.client, own)] if own is not None else [])
 
     def _bucket(self, key: str, limits: RiskLimits) -> Bucket:
+        # A bucket that nobody has used yet is full.
         return self._buckets.get(key) or Bucket(limits.orders_per_s, float(limits.order_burst))
 
     def _is_twin(self, request: OrderRequest, now_s: float) -> bool:
         window_s = self._settings.duplicate_window_s
         if not window_s:
             return False
+        # Dicts keep the order of insertion: the first one within the window ends the search.
         for content, at_s in list(self._recent.items()):
             if now_s - at_s < window_s:
                 break

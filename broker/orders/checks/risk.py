@@ -97,6 +97,7 @@ def _state(request: OrderRequest, market: MarketView, _: OrderSettings) -> Findi
 
 
 def _instrument(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    # Orders that depend on a trade have its instrument at the venue, and name none.
     if market.instrument is None and request.type not in DEPENDENT:
         return "INSTRUMENT_UNKNOWN", f"{request.instrument} is no instrument of the account"
     return None
@@ -136,6 +137,7 @@ def _size(request: OrderRequest, market: MarketView, settings: OrderSettings) ->
         return None
     if request.units < market.instrument.minimum_units:
         return "UNITS_MINIMUM_NOT_MET", f"units must be at least {market.instrument.minimum_units}"
+    # The venue would refuse larger ones with UNITS_LIMIT_EXCEEDED, after a round trip.
     limit = _stricter(_limit("units", request, settings), market.instrument.maximum_units)
     if limit and request.units > limit:
         return "UNITS_LIMIT_EXCEEDED", f"units must be at most {limit}"
@@ -146,6 +148,7 @@ def _position(request: OrderRequest, market: MarketView, settings: OrderSettings
     limit = _limit("position_units", request, settings)
     if not limit or is_reducing(request, market.position):
         return None
+    # An order that reduces passes above: a limit that was lowered must not lock a position in.
     after = abs(market.position + request.side.sign * request.units)
     if after > limit:
         return "POSITION_LIMIT_EXCEEDED", f"the position would be {after} units, more than {limit}"
@@ -153,6 +156,7 @@ def _position(request: OrderRequest, market: MarketView, settings: OrderSettings
 
 
 def _tradeable(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    # Resting orders may be placed while the market is closed; the venue keeps them.
     if request.type is OrderType.MARKET and market.quote is not None and not market.quote.tradeable:
         return "MARKET_HALTED", f"{request.instrument} is not tradeable now"
     return None
@@ -178,6 +182,7 @@ def _collar(request: OrderRequest, market: MarketView, settings: OrderSettings) 
     prices = [value for value in (request.price, request.price_bound) if value is not None]
     if not ratio or not prices or market.quote is None or request.type in DEPENDENT:
         return None
+    # The middle: bid and ask are apart by more than a tight collar when markets are thin.
     middle = (market.quote.bid + market.quote.ask) / 2
     for value in prices:
         if abs(value - middle) > middle * ratio:
@@ -191,6 +196,7 @@ def _notional(request: OrderRequest, market: MarketView, settings: OrderSettings
         return None
     if market.quote is None or market.conversion is None:
         return "NOTIONAL_UNKNOWN", "no price or no conversion to the account's currency yet"
+    # The worse of the market and the order's own price: a limit can fill at its own.
     price = market.quote.ask if request.side is Side.BUY else market.quote.bid
     value = request.units * max(price, request.price or price) * market.conversion
     if value > limit:
@@ -219,6 +225,7 @@ def _duplicate(_: OrderRequest, market: MarketView, settings: OrderSettings) -> 
 
 
 def _circuit(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    # Reducing orders go all the same: a breaker must not keep risk in the book.
     if not market.circuit_allows and not is_reducing(request, market.position):
         return "CIRCUIT_OPEN", "the venue failed several times in a row; only reducing orders for a moment"
     return None

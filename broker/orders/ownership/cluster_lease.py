@@ -61,6 +61,7 @@ class ClusterApi:
         self._client: AsyncClient | None = None
 
     def _connected(self) -> AsyncClient:
+        # At first use: the client reads the service account's files, which only a pod has.
         if self._client is None:
             self._client = self._connect()
         return self._client
@@ -147,6 +148,7 @@ class ClusterLease:
         self._note = None
         started_s = boot_time_s()
         try:
+            # Half: an acquisition reads and writes, and what comes later than that is worth too little.
             async with asyncio.timeout(self._lease_s / 2):
                 await self._read()
                 if (left_s := wait_s(self._seen, me=self._me, now_s=boot_time_s())) > 0:
@@ -234,6 +236,7 @@ class ClusterLease:
 
     def _note_seen(self, found: LeaseObject) -> None:
         spec, metadata = found.spec or LeaseSpec(), found.metadata or ObjectMeta()
+        # since_s: our clock, now. The times in the object are another machine's.
         new = SeenLease(
             version=metadata.resourceVersion,
             holder=spec.holderIdentity or "",

@@ -129,6 +129,7 @@ class FileLease:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             renewed_s = boot_time_s()
             replace_file(scratch, self._record(epoch, renewed_s))
+            # link(2), not O_EXCL: the file appears with its content, and fails if another process was first.
             os.link(scratch, self._file("lease", epoch))
         except (BlockingIOError, FileExistsError):
             os.close(alive)
@@ -157,6 +158,7 @@ class FileLease:
         """Give it up; the successor need not wait."""
         self.epoch = 0
         if self._alive >= 0:
+            # Closing drops the lock: for a successor we are gone.
             os.close(self._alive)
             self._alive = -1
 
@@ -202,6 +204,7 @@ class FileLease:
         return self._directory / f"{kind}.{epoch}"
 
     def _latest(self) -> int:
+        # The directory is the truth: names kept in memory would miss a rival's files.
         names = (path.name.removeprefix("lease.") for path in self._directory.glob("lease.*"))
         return max((int(name) for name in names if name.isdecimal()), default=0)
 

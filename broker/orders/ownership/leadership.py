@@ -156,6 +156,7 @@ class Leadership:
                 return True
             self.following = True
             self._set_standby("NotOwner", f"the account is traded by {self.lease.holder()}")
+            # In steps: an owner may release, or die, long before its lease runs out.
             await _wait(stop, min(left_s, self.lease.poll_every_s))
         return False
 
@@ -166,6 +167,7 @@ class Leadership:
         except (OSError, OrderJournalError, FormatError) as error:
             self._conditions.set(BrokerCondition.JOURNAL, ok=False, reason=type(error).__name__, message=str(error))
             await release(self.lease, self._policies)
+            # The lease was given back meanwhile: another process may have a volume that works.
             await _wait(stop, OPEN_PAUSE_S)
             return
         self._conditions.set(BrokerCondition.JOURNAL, ok=True, reason="Ready")
@@ -186,6 +188,7 @@ class Leadership:
             work, renewal, denial, stopping = (term.create_task(_fault_of(part)) for part in parts)
             tasks = {work, renewal, denial, stopping}
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # A drain wins over a handover that comes in the same turn: the process ends either way.
             if stopping in done:
                 await self._drain(engine)
             elif denial in done:
@@ -199,6 +202,7 @@ class Leadership:
     async def _renew(self) -> None:
         """Renew until the account is lost: at intervals, and at once if there is a new handover note."""
         while True:
+            # Before the renewal: a note that comes during it is written by the next one, at once.
             self._note_changed.clear()
             if not await self.lease.renew():
                 break

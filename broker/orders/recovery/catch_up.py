@@ -59,8 +59,10 @@ class CatchUp:
             # Another account's log, or a practice account that was reset: our journal would hide new transactions.
             raise ValueError(f"the venue's log ends at {account.last_transaction_id}, ours at {self._feed.applied}")
         await self._feed.fill()
+        # After the log, with the transaction that they include: the stream continues exactly there.
         positions, at = await venue.positions()
         store.set_positions({item.instrument: item.units for item in positions}, at)
+        # Only now: what was read so far is from before our term, whoever sent it.
         store.started_at = self._feed.last_known
         self._checks.note_account(account)
         quotes, prices.book.conversions = await venue.pricing(prices.instruments)

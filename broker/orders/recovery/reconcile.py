@@ -92,6 +92,7 @@ class Reconciler:
         Raises:
             VenueError: the venue cannot be asked.
         """
+        # One at a time: two at once would each adopt the same order.
         async with self._running:
             return await self._run()
 
@@ -131,6 +132,7 @@ class Reconciler:
     def _compare(self, theirs: VenueBooks) -> list[Mismatch]:
         if theirs.at is None:
             return []
+        # Orders in flight are left out: the venue may have them, and an answer is on its way.
         ours = {record.order.venue_order_id or "" for record in self._store.index.with_status(OrderStatus.PENDING)}
         found = order_mismatches(ours, {order.id for order in theirs.orders})
         held = {item.instrument: item.units for item in theirs.positions}

@@ -156,6 +156,7 @@ class UnknownOrderResolver:
             record = self._store.index.get(order_id)
             if record is None or record.status is not OrderStatus.UNKNOWN:
                 continue
+            # The stream may have resolved the order while the log was read; then the fold changes nothing.
             if self._store.fold(order_id, found).status is OrderStatus.UNKNOWN:
                 search = self._searches[order_id]
                 self._searches[order_id] = search.after_empty(now_s) if whole else search.after_failure(now_s)
@@ -183,10 +184,12 @@ class UnknownOrderResolver:
                 page = await self._reader.transactions_since(after)
             except VenueError:
                 break
+            # Presence needs no whole page: what is there is evidence, holes or not.
             found |= {item.id: item for item in page.transactions}
             end = last_without_gap([item.id for item in page.transactions], after)
             if end >= page.last_transaction_id:
                 return True, tuple(found.values())
+            # A page that got further is progress; the same hole again is not.
             tries = 0 if end > after else tries + 1
             after = end
         return False, tuple(found.values())

@@ -31,6 +31,7 @@ class OrderIndex:
         self._by_venue_id: dict[str, str] = {}
         self._closing: dict[str, str] = {}
         """Trade id to the order that closes it, until its market order is known."""
+        # Ordered by entry into the status: counts and "oldest first" need no scan of all orders.
         self._by_status: dict[OrderStatus, OrderedDict[str, None]] = {status: OrderedDict() for status in OrderStatus}
         self._open_by_client: Counter[str] = Counter()
 
@@ -112,6 +113,7 @@ class OrderIndex:
         self._unindex(record)
         del self._finished[record.id], self._records[record.id]
         venue_id = record.order.venue_order_id or ""
+        # Only keys that still lead here: a later order can have taken over a caller's id.
         for index, key in ((self._by_client_id, record.client_id), (self._by_venue_id, venue_id)):
             if index.get(key) == record.id:
                 del index[key]

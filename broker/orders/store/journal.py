@@ -109,6 +109,7 @@ class DiskSyncer:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # Daemon: a disk that hangs must not keep the process from ending.
         self._thread = Thread(target=self._run, name="order-journal", daemon=True)
         self._started = False
 
@@ -129,6 +130,7 @@ class DiskSyncer:
         self._queue.put(None)
 
     def _enqueue(self, work: Callable[[], None]) -> None:
+        # At first use: a journal that is only opened has no thread.
         if not self._started:
             self._thread.start()
             self._started = True
@@ -267,6 +269,7 @@ class OrderJournal:
             return
         self._reached(target)
         self._emit(JournalSync(duration_s=duration_s))
+        # Group commit: whoever came while the disk was busy shares the next sync.
         if self._waiting:
             self._sync()
 
@@ -320,6 +323,7 @@ class OrderJournal:
         found = segments(self.directory)
         total = sum(item.path.stat().st_size for item in found)
         for item, successor in pairwise(found):
+            # Positions rise with the segments: the first one that must stay ends the search.
             free = successor.first <= self.released
             if not free and total <= self._keep_bytes:
                 return
@@ -347,6 +351,7 @@ def read_from(segment: OrderSegment, offset: int, limit_bytes: int = 1 << 20) ->
             file.seek(offset)
             data = file.read(size)
             found = list(records(data, 0))
+            # No whole record in a full read: the record is larger than the read.
             if found or len(data) < size:
                 return found, offset + (found[-1].end if found else 0)
             size *= 2

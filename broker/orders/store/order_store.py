@@ -120,6 +120,7 @@ class OrderStore:
         try:
             kind, content = journal_format.decode_payload(payload)
         except ValueError as error:
+            # One unreadable record must not keep the account from trading: the venue's log knows what it said.
             log.warning("journal record unreadable", extra={"fault": str(error)})
             return
         if isinstance(content, OrderRecord):
@@ -132,6 +133,7 @@ class OrderStore:
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
             yield journal_format.encode_order(record, journal_format.SNAPSHOT_ORDER)
+        # Last: its presence says that the snapshot is complete.
         yield journal_format.encode_control(self.control, journal_format.SNAPSHOT_END)
 
     def rotate_if_due(self) -> None:
@@ -183,9 +185,11 @@ class OrderStore:
         self._apply_record(record)
 
     def _apply_record(self, record: OrderRecord) -> None:
+        # Journal, memory, events, waiters, listeners: each sees only what those before it have.
         before = self.index.get(record.id)
         self.index.put(record)
         waiter = self._waiters.get(record.id)
+        # Timed to the first settled status: a later fill of a resting order is no latency of ours.
         answered = waiter is not None and not waiter.settled.is_set() and record.status not in IN_FLIGHT
         for event in events_of(
             before,
@@ -209,6 +213,7 @@ class OrderStore:
     def fold(self, order_id: str, transactions: tuple[Transaction, ...]) -> OrderRecord:
         """The order after the transactions of an answer or a scan."""
         record = self._known(order_id)
+        # The creation that the stream brought before the answer, see _apply_transaction.
         if (created := self._created.pop(order_id, None)) is not None:
             transactions = (created, *transactions)
         moved = transitions.fold(record, transactions, self._clock())
@@ -274,6 +279,7 @@ class OrderStore:
         if (balance := transaction.raw.get("accountBalance")) is not None:
             self.balance = decimal(balance, "accountBalance")
         self._anticipated.pop(transaction.id, None)
+        # Positions that were read from the venue may include it already.
         if transaction.id > self.positions_at:
             self.positions_at = transaction.id
             if transaction.is_fill and transaction.instrument is not None:
@@ -313,6 +319,7 @@ class OrderStore:
     def adopt(self, found: VenueOrder) -> OrderRecord:
         """Store an order that rests at the venue and is not in our books."""
         tag = parse_tag(found.client_id)
+        # A tag whose order we know already was copied by somebody: that order gets an id of its own.
         ours = tag is not None and tag.owner == self._owner and self.index.get(tag.order_id) is None
         order = Order(
             id=tag.order_id if tag is not None and ours else f"venue-{found.id}",

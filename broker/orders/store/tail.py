@@ -53,6 +53,7 @@ async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
 
 def _place(journal: OrderJournal, after: int) -> tuple[OrderSegment, int, int]:
     found = segments(journal.directory)
+    # The last segment that begins at or before the position contains it.
     start = next((item for item in reversed(found) if item.first <= after), found[0])
     return start, HEADER_BYTES, start.first
 

@@ -113,6 +113,7 @@ class AccountBook:
             "id": number,
             "accountID": self.id,
             "userID": self.user_id,
+            # A batch has the id of its first transaction.
             "batchID": batch_id or number,
             "time": rfc3339(now_ns),
             "type": kind,
@@ -127,13 +128,8 @@ class AccountBook:
 
     def _open_log(self, now_ns: int) -> None:
         site, division, user, number = (int(part) for part in self.id.split("-"))
-        names: dict[str, Any] = {
-            "divisionID": division,
-            "siteID": site,
-            "accountUserID": user,
-            "accountNumber": number,
-        }
-        self.append("CREATE", now_ns, None, homeCurrency=HOME, **names)
+        ids: dict[str, Any] = {"divisionID": division, "siteID": site, "accountUserID": user, "accountNumber": number}
+        self.append("CREATE", now_ns, None, homeCurrency=HOME, **ids)
         balance = str(self.balance)
         self.append(
             "TRANSFER_FUNDS", now_ns, None, amount=balance, fundingReason="CLIENT_FUNDING", accountBalance=balance
@@ -207,9 +203,8 @@ class AccountBook:
         """Trades that are open, oldest first."""
         if instrument is not None:
             return list(self._open.get(instrument, {}).values())
-        return sorted(
-            (trade for held in self._open.values() for trade in held.values()), key=lambda item: int(item.id)
-        )
+        every = (trade for held in self._open.values() for trade in held.values())
+        return sorted(every, key=lambda item: int(item.id))
 
     def position(self, instrument: str) -> Decimal:
         """Net units."""

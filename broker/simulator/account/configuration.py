@@ -23,6 +23,7 @@ def configure(rules: Matching, body: Any) -> dict[str, Any]:
         raise invalid("configureAccountBody")
     asked = {name: str(body[name]) for name in ("alias", "marginRate") if body.get(name) is not None}
     try:
+        # Both are read and checked before either is set.
         alias = text(body, "alias", rules.book.alias, where="")
         rate = rules.book.margin_rate
         if "marginRate" in asked:
@@ -43,6 +44,7 @@ def _check(rules: Matching, asked: Mapping[str, str], rate: Decimal) -> None:
         raise RejectError("CLIENT_CONFIGURE_DATA_MISSING")
     if not 0 < rate <= 1:
         raise RejectError("MARGIN_RATE_INVALID")
+    # A lower rate frees margin, and cannot hurt.
     if rate <= rules.book.margin_rate:
         return
     used, equity = rules.book.margin_used(rules.prices, rate), rules.book.equity(rules.prices)

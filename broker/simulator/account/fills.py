@@ -89,6 +89,7 @@ class Fills:
             if not left:
                 break
             taken = min(abs(left), abs(trade.units)).copy_sign(left)
+            # Rounded at once: the balance must be the sum of the log's amounts, to the last place.
             gain = money((at - trade.price) * -taken * home_factor(trade.instrument, self.prices))
             side = 1 if trade.units > 0 else -1
             trade.units += taken
@@ -155,6 +156,7 @@ class Fills:
         spec.client = {key: str(value) for key, value in (raw.get("clientExtensions") or {}).items()}
         spec.distance = Decimal(str(raw["distance"])) if "distance" in raw else None
         if kind != "TRAILING_STOP_LOSS":
+            # From the price of the trade, not of the order: a limit may have filled better.
             spec.price = protection_price(kind, raw, trade.units, trade.price, trade.instrument)
         self.rest(spec, filled["batchID"], reason="ON_FILL", orderFillTransactionID=filled["id"])
 
@@ -163,6 +165,7 @@ class Fills:
     ) -> tuple[RestingOrder, TransactionPayload]:
         """Write the create transaction of an order that waits from now on."""
         if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
+            # A distance counts from the price that would close the trade now, and is fixed from here on.
             spec.price = self._stop_price(spec)
         created = self.write(f"{spec.type}_ORDER", batch, **spec.payload(), **extra)
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)

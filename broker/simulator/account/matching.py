@@ -64,6 +64,7 @@ class Matching:
         Raises:
             RejectError: the new one is refused; the old one waits on.
         """
+        # The new order may take over the client id of the old one.
         self.check(spec, replaced=old)
         new_id = str(len(self.book.log) + 2)  # the cancel names its successor, whose transaction comes next
         cancelled = self.fills.cancel(old, "CLIENT_REQUEST_REPLACED", replacedByOrderID=new_id)
@@ -120,6 +121,7 @@ class Matching:
         units = self._fillable(order.spec)
         refusal = self._refusal(order.spec, units)
         if refusal is not None:
+            # Not a reject: the order was accepted, and the answer is a 201 that cancels it.
             return {"orderCancelTransaction": self.fills.cancel(order, refusal, batch)}
         return {"orderFillTransaction": self.fills.fill(order, units, batch, reason)}
 
@@ -129,6 +131,7 @@ class Matching:
             held = self.book.position(spec.instrument)
             units = min(abs(units), abs(held)).copy_sign(units) if held * units < 0 else Decimal(0)
         if spec.time_in_force in ("FOK", "IOC"):
+            # Immediate orders only: a resting one fills whole, simple on purpose.
             units = min(abs(units), Decimal(self.prices[spec.instrument].liquidity)).copy_sign(units)
         return units
 
@@ -158,6 +161,7 @@ class Matching:
     def _margin_refusal(self, instrument: str, units: Decimal) -> str | None:
         before = self.book.position(instrument)
         after = before + units
+        # A reduction frees margin, even where there is too little.
         if abs(after) <= abs(before):
             return None
         more = self.book.margin(instrument, after, self.prices) - self.book.margin(instrument, before, self.prices)
@@ -192,6 +196,7 @@ class Matching:
         if trade is None:
             self._trade(order, None, f"{order.spec.type}_ORDER")
             return
+        # Of the trade's size now, which may have shrunk. Nothing is checked: closing needs no margin.
         order.spec.units = -trade.units
         self.fills.fill(order, order.spec.units, None, f"{order.spec.type}_ORDER")
 

@@ -28,6 +28,7 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
         "time": rfc3339(item.time_ns),
         "status": "tradeable" if item.tradeable else "non-tradeable",
         "tradeable": item.tradeable,
+        # A number here, a text in `fullPrice` of a fill: as the venue sends it.
         "bids": [{"price": str(item.bid), "liquidity": item.liquidity}],
         "asks": [{"price": str(item.ask), "liquidity": item.liquidity}],
         "closeoutBid": str(item.bid),
@@ -39,6 +40,7 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
 def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
     """`HomeConversions`: value of one unit of a currency in the account's."""
     text = str(round(value_at_home(currency, prices), 8))
+    # Gain and loss alike: conversion has no mark-up here.
     return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
 
 
@@ -58,6 +60,7 @@ def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
         "marginCloseoutUnrealizedPL": str(unrealized),
         "marginCloseoutNAV": str(money(nav)),
         "marginCloseoutMarginUsed": str(used),
+        # 1 is the close-out: half of the margin against the equity (v20, `AccountSummary`).
         "marginCloseoutPercent": _share(used * CLOSEOUT_SHARE, nav),
         "marginCloseoutPositionValue": value,
         "withdrawalLimit": free,
@@ -89,6 +92,7 @@ def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
         "marginRate": str(book.margin_rate),
         "balance": str(money(book.balance)),
         "pl": realized,
+        # Never reset here.
         "resettablePL": realized,
         "financing": str(money(book.financing)),
         "commission": ZERO,
@@ -106,6 +110,7 @@ def account(book: AccountBook, prices: Prices) -> dict[str, Any]:
     return {
         **summary(book, prices),
         "trades": [trade_summary(item, book, prices) for item in book.open_trades()],
+        # Closed ones, too: v20 lists every instrument that ever traded.
         "positions": [position(name, book, prices) for name in book.traded()],
         "orders": [order(item) for item in book.pending()],
     }
@@ -183,6 +188,7 @@ def _trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str,
         found["clientExtensions"] = dict(item.client)
     if item.closing_ids:
         found["closingTransactionIDs"] = list(item.closing_ids)
+        # Only now: before the first reduction there is nothing to divide by.
         found["averageClosePrice"] = str(item.average_close_price)
     if item.state == "OPEN":
         found["unrealizedPL"] = str(money(profit(item, prices)))
@@ -203,6 +209,7 @@ def order(item: RestingOrder) -> dict[str, Any]:
         **item.outcome,
     }
     if item.trailing_value is not None:
+        # Trailing stops only; market-if-touched orders below.
         found["trailingStopValue"] = str(item.trailing_value)
     if item.touched_from is not None:
         found["initialMarketPrice"] = str(item.touched_from)

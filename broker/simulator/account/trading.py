@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from broker.simulator.account.account import AccountBook, RestingOrder, SimulatedTrade
@@ -11,11 +11,11 @@ from broker.simulator.account.matching import Made, Matching
 from broker.simulator.v20.answers import RefusalError, absent, invalid
 from broker.simulator.v20.order_requests import (
     DEPENDENT_TYPES,
-    MAX_DIGITS,
     Json,
     OrderSpec,
     RejectError,
     extensions,
+    number,
     parse_order,
 )
 
@@ -79,6 +79,7 @@ def cancel(rules: Matching, specifier: str) -> dict[str, Any]:
 def modify_order(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     """`PUT orders/{spec}/clientExtensions`."""
     order = waiting(rules.book, specifier)
+    # Read first: a bad body is a 400 without a transaction, even where the order does not exist.
     client, kind, name = _new_extensions(body), "ORDER_CLIENT_EXTENSIONS_MODIFY", "orderClientExtensionsModify"
     if order is None:
         raise _refused(rules, name, kind, "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))
@@ -102,6 +103,7 @@ def close_trade(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     """`PUT trades/{spec}/close`: `units` or `ALL`."""
     trade = open_trade(rules.book, specifier)
     wanted = str(body.get("units", "ALL")) if isinstance(body, Mapping) else "ALL"
+    # The log names the trade by its id, also where the request named it by a client id.
     close = {"tradeID": trade.id if trade else specifier, "units": wanted}
     if trade is None:
         raise _close_rejected(rules, "order", 404, "TRADE_DOESNT_EXIST", tradeClose=close)
@@ -126,6 +128,7 @@ def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any
     for side, units in sizes.items():
         closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted[side]}}
         client = _extensions(raw, f"{side}ClientExtensions")
+        # Against the side: a long position is closed by selling.
         closed = rules.close_position(instrument, -units * _SIDES[side], client, **closeout)
         made |= {f"{side}{key[0].upper()}{key[1:]}": entry for key, entry in closed.items()}
     return rules.acted(made)
@@ -148,6 +151,7 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     if trade is None:
         raise absent("NO_SUCH_TRADE", "The trade ID specified does not exist")
     raw = body if isinstance(body, Mapping) else {}
+    # All are read and checked before the first one is ended: a refusal leaves the trade as it was.
     named = [key for key in _DEPENDENTS if key in raw]
     specs = {key: _protection(rules, trade, key, raw[key]) for key in named if raw[key] is not None}
     made: Made = {}
@@ -175,6 +179,7 @@ def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any) -> O
 def waiting(book: AccountBook, specifier: str) -> RestingOrder | None:
     """Pending order of an id, or of `@` and a client id."""
     if specifier.startswith("@"):
+        # `@` marks a client id (v20, OrderSpecifier and TradeSpecifier).
         return book.pending_by_client_id(specifier[1:])
     order = book.orders.get(specifier)
     return order if order is not None and order.state == "PENDING" else None
@@ -206,13 +211,10 @@ def _extensions(raw: Json, key: str) -> dict[str, str]:
 
 
 def _units(text: str, field: str) -> Decimal:
-    try:
-        units = Decimal(text)
-    except InvalidOperation:
-        raise invalid(field) from None
-    if not units.is_finite() or units <= 0 or units != units.to_integral_value() or units.adjusted() > MAX_DIGITS:
+    units = number({field: text}, field, "UNITS", where="")
+    if units <= 0 or units != units.to_integral_value():
         raise invalid(field)
-    return Decimal(format(units, "f"))
+    return units
 
 
 def _names_order(specifier: str) -> dict[str, str]:
@@ -233,6 +235,7 @@ def _rejected(
 ) -> RefusalError:
     kind = raw.get("type", "MARKET")
     names = _ECHOED_DEPENDENT if kind in DEPENDENT_TYPES else _ECHOED
+    # As texts, whatever they came as: the log of v20 has no other numbers.
     echoed = {key: raw[key] if isinstance(raw[key], Mapping) else str(raw[key]) for key in names if key in raw}
     status = 404 if reject.endswith("DOESNT_EXIST") else 400
     return _refused(rules, name, f"{kind}_ORDER", reject, status, **echoed, reason=reason, **extra)

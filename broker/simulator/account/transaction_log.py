@@ -34,6 +34,7 @@ def one(log: list[TransactionPayload], transaction_id: str) -> TransactionPayloa
     number = whole(transaction_id, "transactionID")
     if not 0 < number <= len(log):
         raise absent("NO_SUCH_TRANSACTION", "The transaction ID specified does not exist")
+    # Ids count from 1 without a gap: the log is its own index.
     return log[number - 1]
 
 
@@ -105,6 +106,7 @@ def changes(book: AccountBook, query: Query, prices: Prices) -> dict[str, Any]:
             "ordersCreated": _orders(book, created),
             "ordersCancelled": _orders(book, cancelled),
             "ordersFilled": _orders(book, [entry["orderID"] for entry in fills]),
+            # The log does not tell a triggered order from one that filled at once.
             "ordersTriggered": [],
             "tradesOpened": _trades(book, opened, prices),
             "tradesReduced": _trades(book, reduced, prices),

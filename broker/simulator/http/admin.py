@@ -55,6 +55,7 @@ def _account(venue: SimulatedVenue, name: str) -> dict[str, Any]:
         "lastTransactionID": book.last_id,
         "pendingOrders": len(book.pending()),
         "openTrades": len(book.open_trades()),
+        # For tests: an order that was sent twice shows here.
         "fills": sum(entry["type"] == "ORDER_FILL" for entry in book.log),
     }
 
@@ -82,6 +83,7 @@ def add_faults(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
         raise CommandError(str(error)) from error
     venue.faults.rules += made
     for subscription in venue.subscriptions:
+        # A stream looks for faults when it wakes: one that waits for its heartbeat shows them at once.
         subscription.wake.set()
     return faults(venue, {})
 
@@ -100,6 +102,7 @@ def clock(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     seconds, speed = _number(body, "seconds", 0.0), _number(body, "speed", venue.clock.speed)
     if seconds < 0 or speed <= 0:
         raise CommandError("seconds must not be negative, speed must be above 0: time does not run backwards")
+    # The jump first: the steps behind it expire orders and charge financing by the new time.
     venue.clock.move(seconds, speed)
     for _ in range(int(_number(body, "steps", 1))):
         venue.step()
@@ -130,6 +133,7 @@ def scenario(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
         venue.market.scenario = Scenario(body["scenario"])
     venue.market.liquidity = int(_number(body, "liquidity", venue.market.liquidity))
     now_ns = venue.clock.now_ns()
+    # Every price anew: spread, liquidity and tradeability belong to the scenario.
     venue.apply([venue.market.requote(name, now_ns) for name in venue.market.prices])
     return state(venue, {})
 

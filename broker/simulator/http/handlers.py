@@ -130,6 +130,7 @@ class RequestLimit:
             return True
         while self._times and self._times[0] <= now_s - 1:
             self._times.popleft()
+        # Strict on purpose: at most `rate` in any second, in whatever way the venue counts.
         if len(self._times) >= self._rate:
             return False
         self._times.append(now_s)
@@ -141,6 +142,7 @@ class HandlerFactory:
 
     def __init__(self, venue: SimulatedVenue) -> None:
         self._venue = venue
+        # One factory for both ports: the limits count requests of both.
         self._requests = RequestLimit(venue.options.requests_per_s)
         self._connections = RequestLimit(venue.options.connections_per_s)
         self._peers: dict[Any, None] = {}
@@ -172,6 +174,7 @@ class HandlerFactory:
             except RefusalError as refusal:
                 self._note(request, refusal.status, fault)
                 return await self._send(request, fault, refusal.status, dict(refusal.body), headers)
+            # Noted at its beginning: a stream may last as long as the test.
             self._note(request, 200, fault)
             return await streams.serve(request, self._venue, Subscription(context.book.id, kind, names), headers)
 
@@ -244,6 +247,7 @@ class HandlerFactory:
         return True
 
     def _context(self, request: web.Request, headers: Headers, body: Any, lag_s: float = 0.0) -> RequestContext:
+        # Routes without an account (`/accounts`, candles, books) need none: the first one stands in.
         name = request.match_info.get("account", self._venue.options.accounts[0])
         book = self._venue.accounts.get(name)
         if book is None:
@@ -275,6 +279,7 @@ class HandlerFactory:
     def _fault(self, request: web.Request) -> FaultRule | None:
         header = request.headers.get("X-Simulate-Fault")
         if header is None:
+            # Taken before the token is checked: a rule is used up by a refused request, too.
             return self._venue.faults.take(request.method, request.path, kinds=REQUEST_KINDS)
         try:
             return self._venue.faults.use(header_rule(header))
@@ -293,6 +298,7 @@ class HandlerFactory:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
+        # Its request was applied before: only the answer hangs.
         if kind == "hang":
             await asyncio.sleep(HANG_S)
         if kind == "html":

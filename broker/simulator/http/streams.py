@@ -44,6 +44,7 @@ class _Stream:
     async def pump(self) -> None:
         loop = asyncio.get_running_loop()
         next_heartbeat = loop.time()
+        # The first heartbeat comes at once: it tells the last id before anything happens.
         while not self.subscription.ended:
             if next_heartbeat <= loop.time():
                 await self.response.write(self._heartbeat())

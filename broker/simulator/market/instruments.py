@@ -20,6 +20,7 @@ class Listing:
     half_spread: Decimal
     volatility: float = 0.00003
     """Standard deviation of a step, as a share of the price."""
+    # 30 to 1, the most that a retail client in the EU may have on major pairs (ESMA decision 2018/796).
     margin_rate: Decimal = Decimal("0.0333")
     maximum_units: Decimal = Decimal(100_000_000)
     minimum_units: Decimal = Decimal(1)
@@ -80,6 +81,7 @@ def _pair(name: str) -> Listing:
         precision=precision,
         pip_location=1 - precision,
         price=price,
+        # At least one point: a pair of small price would have no spread at all.
         half_spread=max((price * share).quantize(point, rounding=ROUND_DOWN), point),
     )
 

@@ -74,6 +74,7 @@ def snapshot(market: SimulatedMarket, kind: str, instrument: str, at_s: int) -> 
 def _buckets(
     listing: Listing, price: Decimal, width: Decimal, lean: float, chance: random.Random
 ) -> list[dict[str, str]]:
+    # Buckets begin at multiples of their width, wherever the price is.
     middle = int(price // width)
     counts = {}
     for distance in range(-_REACH, _REACH + 1):

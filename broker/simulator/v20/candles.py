@@ -20,6 +20,7 @@ DEFAULT_COUNT = 500
 _UNITS = {"S": 1, "M": 60, "H": 3600}
 _LARGE = {"D": 86_400, "W": 7 * 86_400, "M": 30 * 86_400}
 _SIZES = {"S": (5, 10, 15, 30), "M": (1, 2, 4, 5, 10, 15, 30), "H": (1, 2, 3, 4, 6, 8, 12)}
+# Periods of 20 days, a day, an hour and a minute: candles of every width show some movement.
 _OCTAVES = ((86_400 * 20, 0.01), (86_400, 0.003), (3600, 0.001), (60, 0.0002))
 """Period in seconds, and share of the price that it moves."""
 
@@ -34,9 +35,10 @@ def answer(market: SimulatedMarket, instrument: str, query: Mapping[str, str], n
     last = now_ns // NANOS // width_s
     first, end = _range(query, width_s, last)
     listing = LISTINGS[instrument]
-    found = [_candle(market.seed, listing, number, width_s, components) for number in range(first, end)]
-    for item, number in zip(found, range(first, end), strict=True):
-        item["complete"] = number < last
+    found = [
+        _candle(market.seed, listing, number, width_s, components) | {"complete": number < last}
+        for number in range(first, end)
+    ]
     return {"instrument": instrument, "granularity": granularity, "candles": found}
 
 
@@ -107,6 +109,7 @@ def _noise(name: str, place: float) -> float:
     """Smooth noise between -1 and 1: chance at whole places, eased between them."""
     left = int(place // 1)
     share = place - left
+    # Smoothstep: the slope is 0 at whole places, so that the pieces join without a kink.
     eased = share * share * (3 - 2 * share)
     at, after = (random.Random(f"{name}:{number}").uniform(-1, 1) for number in (left, left + 1))
     return at + (after - at) * eased

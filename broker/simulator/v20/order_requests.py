@@ -14,8 +14,9 @@ from broker.simulator.v20.answers import invalid
 Json = Mapping[str, Any]
 CLIENT_ID_CHARACTERS = 128
 """129 are refused, measured at the venue."""
-MAX_DIGITS = 15
+_DIGITS = 15
 """Before the point: more is no amount of anything."""
+# Not FIXED_PRICE: the venue makes those itself, and has no request for them.
 ENTRY_TYPES = ("MARKET", "LIMIT", "STOP", "MARKET_IF_TOUCHED")
 DEPENDENT_TYPES = ("TAKE_PROFIT", "STOP_LOSS", "GUARANTEED_STOP_LOSS", "TRAILING_STOP_LOSS")
 ON_FILL = {
@@ -105,6 +106,7 @@ def parse_order(body: Any, trades: Mapping[str, str], listed: Collection[str]) -
 
 def _entry(raw: Json, kind: str, listed: Collection[str]) -> OrderSpec:
     name = text(raw, "instrument", "")
+    # 400 without a transaction, as at the venue.
     if name not in listed:
         raise invalid("order.instrument")
     spec = OrderSpec(type=kind, instrument=name, position_fill=text(raw, "positionFill", "DEFAULT"))
@@ -122,11 +124,13 @@ def _entry(raw: Json, kind: str, listed: Collection[str]) -> OrderSpec:
 
 
 def _dependent(raw: Json, kind: str, trades: Mapping[str, str]) -> OrderSpec:
+    # Ids are texts in v20, but clients send numbers, too.
     trade_id = str(raw.get("tradeID", ""))
     if trade_id not in trades:
         raise RejectError("TRADE_DOESNT_EXIST")
     spec = OrderSpec(type=kind, instrument=trades[trade_id], trade_id=trade_id)
     _read_common(raw, spec)
+    # A trailing stop has nothing but a distance, a take-profit nothing but a price; other stops have either.
     by_distance = kind == "TRAILING_STOP_LOSS" or (raw.get("distance") is not None and kind != "TAKE_PROFIT")
     if by_distance:
         spec.distance = _price(raw, "distance", spec.listing, "PRICE_DISTANCE")
@@ -192,7 +196,7 @@ def number(raw: Json, key: str, name: str, *, where: str = "order.") -> Decimal:
     except InvalidOperation:
         raise invalid(where + key) from None
     # An exponent of millions would be a text of megabytes as soon as it is written without one.
-    if not found.is_finite() or abs(found.adjusted()) > MAX_DIGITS:
+    if not found.is_finite() or abs(found.adjusted()) > _DIGITS:
         raise invalid(where + key)
     return Decimal(format(found, "f"))
 
@@ -215,6 +219,7 @@ def _price(raw: Json, key: str, listing: Listing, name: str) -> Decimal:
         raise RejectError(f"{name}_INVALID")
     if found != listing.round(found):
         raise RejectError(f"{name}_PRECISION_EXCEEDED")
+    # Rounding changes no value here, but gives the places that the venue writes: 1.1 comes back as 1.10000.
     return listing.round(found)
 
 

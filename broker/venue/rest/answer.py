@@ -31,6 +31,7 @@ def read_answer(operation: str, status: int, headers: Mapping[str, str], text: b
 
 
 def _fault(status: int, text: bytes, body: dict[str, Any] | None) -> tuple[type[errors.VenueError], str]:
+    # The message, not the body: a gateway's page of HTML helps nobody, and an echo of the request may hold a secret.
     words = str((body or {}).get("errorMessage") or f"HTTP {status} with {len(text)} bytes")[:MAX_WORDS]
     match status:
         case 401 | 403:

@@ -40,6 +40,7 @@ class Circuit(Struct, frozen=True, kw_only=True):
     def allows(self, now_s: float) -> bool:
         """True where a new order may go."""
         state = self.state(now_s)
+        # One at a time while half open: a venue that is just coming back must not meet a burst.
         return state is CircuitState.CLOSED or (state is CircuitState.HALF_OPEN and not self.trying)
 
     def sent(self, now_s: float) -> Circuit:

@@ -158,6 +158,7 @@ class VenueRest:
         for attempt in range(self.settings.read_attempts - 1):
             try:
                 return await self._read_once(call, params)
+            # Only errors that another attempt may not meet: a refusal or a dead token would be the same again.
             except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
                 self.emit(ApiRetry(operation=operation))
             await asyncio.sleep(self._backoff.delay_s(attempt, self.chance()))
@@ -191,6 +192,7 @@ class VenueRest:
             raise
         finally:
             duration_s = perf_counter() - started
+            # Counted however it ends, also by the cancellation of its caller.
             self._count(call, status, duration_s)
             if call.method != "GET":
                 self.emit(OrderStage(stage="http", duration_s=duration_s))

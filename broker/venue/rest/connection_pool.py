@@ -139,11 +139,6 @@ class VenueConnections:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._delivery_ms)
         return made
 
-    @property
-    def size(self) -> int:
-        """Number of open connections."""
-        return len(self._idle) + self._lent
-
     def reserve(self) -> bool:
         """Keep an idle connection for one more request; False where there is none, and more are wanted."""
         self._sort_out()
@@ -239,6 +234,6 @@ class VenueConnections:
 
     def _fail_waiting(self, error: Exception) -> None:
         """Without any connection, tell all who wait at once that nothing was sent."""
-        if self.size == 0:
+        if not self._idle and not self._lent:
             self._wanted.clear()
             self.requests.refuse(lambda: NotSentError(f"no connection: {type(error).__name__} {error}"))

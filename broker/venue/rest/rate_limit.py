@@ -63,6 +63,7 @@ class Bucket(Struct, frozen=True):
 
     def wait_s(self, now_s: float, reserve: float = 0.0) -> float:
         """Seconds until a request conforms, leaving `reserve` of the burst to others; 0 is at once."""
+        # At least one request of the burst is everybody's: else a burst of 1 would never let a read through.
         allowance = max(self.burst - reserve, 1.0) - 1.0
         return max(0.0, self.arrival_s - now_s - allowance / self.rate)
 
@@ -126,6 +127,7 @@ class Throttle:
     @property
     def depth(self) -> int:
         """Number of waiting requests."""
+        # One that was cancelled stays in the heap until it reaches the head.
         return sum(not future.done() for _, _, future in self._waiting)
 
     async def enter(self, precedence: Precedence) -> float:
@@ -138,6 +140,7 @@ class Throttle:
             return 0.0
         now_s = self._now_s()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The ticket keeps the order of arrival within a precedence, and futures out of the comparison.
         heapq.heappush(self._waiting, (precedence, next(self._ticket), turn))
         self.pump()
         try:

@@ -72,6 +72,7 @@ class LineStream:
     async def run(self) -> None:
         """Keep the stream open."""
         failures = 0
+        # No total: a stream lives for days. Silence is watched for in `_pump`.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.request_deadline_s)
         tracing = self._rest.connections.tracing(self.name, self._emit)
         async with aiohttp.ClientSession(timeout=timeout, trace_configs=[tracing]) as session:
@@ -115,6 +116,7 @@ class LineStream:
             answer = await session.get(self._url, params=self._reader.parameters(), headers=headers)
         try:
             await self._check(answer, secret)
+            # Up only when the reader has caught up: `is_up` promises that nothing is missing.
             await self._reader.opened()
             self._set_up(up=True, reason=None)
             await self._pump(answer, secret)

@@ -119,6 +119,7 @@ class TransactionFeed:
                 fresh = [item for item in page.transactions if item.id > self.applied]
                 end = last_without_gap([item.id for item in fresh], self.applied)
                 tries = 0 if end > self.applied else tries + 1
+                # The last try passes the hole over.
                 self._take_all(fresh if tries == HOLE_TRIES else [item for item in fresh if item.id <= end], missed)
                 if self.applied >= self.last_known:
                     return

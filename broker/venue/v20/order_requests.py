@@ -32,14 +32,14 @@ class VenueCall(Struct, frozen=True, kw_only=True):
 
 def number(value: Decimal) -> str:
     """Write a decimal as the venue does: no exponent, and trailing zeros stay."""
+    # By `str`, Decimal("1E+2") keeps its exponent.
     return format(value, "f")
 
 
 def create(request: OrderRequest, client_id: str) -> VenueCall:
-    """Places an order."""
-    return VenueCall(
-        operation="create_order", method="POST", path="/orders", body={"order": _order(request, client_id)}
-    )
+    """Place an order."""
+    body = {"order": _order(request, client_id)}
+    return VenueCall(operation="create_order", method="POST", path="/orders", body=body)
 
 
 def replace(request: OrderRequest, client_id: str, venue_order_id: str) -> VenueCall:
@@ -59,17 +59,14 @@ def close_position(instrument: str, client_id: str, *, long: bool, units: Decima
     # ALL may be asked only of the side that exists; the other must be NONE (v20, position endpoint).
     side, other = ("long", "short") if long else ("short", "long")
     body = {f"{side}Units": amount, f"{side}ClientExtensions": {"id": client_id}, f"{other}Units": "NONE"}
-    return VenueCall(
-        operation="close_position", method="PUT", path=f"/positions/{_part(instrument)}/close", body=body
-    )
+    path = f"/positions/{_part(instrument)}/close"
+    return VenueCall(operation="close_position", method="PUT", path=path, body=body)
 
 
 def close_trade(trade_id: str, units: Decimal | None) -> VenueCall:
     """Close a trade: `units` of it, or all. The venue takes no client id here."""
-    amount = "ALL" if units is None else number(units)
-    return VenueCall(
-        operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body={"units": amount}
-    )
+    body = {"units": "ALL" if units is None else number(units)}
+    return VenueCall(operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body=body)
 
 
 def time_in_force(request: OrderRequest) -> TimeInForce:

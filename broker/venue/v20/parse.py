@@ -128,6 +128,7 @@ def parse_quote(raw: Json, received_at: datetime) -> Quote | None:
         return None
     return Quote(
         instrument=raw["instrument"],
+        # The first level only: checks compare with the best price.
         bid=decimal(bids[0]["price"], "bid"),
         ask=decimal(asks[0]["price"], "ask"),
         time=parse_time(raw["time"]),

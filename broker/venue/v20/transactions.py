@@ -95,6 +95,7 @@ def _text(value: Any) -> str | None:
 
 def _whole(value: Any) -> int:
     text = str(value)
+    # Ids order transactions and tell repeats: a wrong one is worse than an error. `int` alone takes " 1_0 ".
     if not text.isascii() or not text.isdecimal():
         raise ValueError(f"transaction.id is {type(value).__name__} of {len(text)} characters, wanted a whole number")
     return int(text)
@@ -109,6 +110,7 @@ def decimal(value: Any, name: str) -> Decimal:
     if value is None:
         return Decimal(0)
     try:
+        # By its text, if ever a number comes as JSON's: Decimal(0.1) has 55 digits.
         number = Decimal(str(value))
     except InvalidOperation:
         raise ValueError(

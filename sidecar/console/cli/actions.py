@@ -18,8 +18,8 @@ from sidecar.console.control import control_path
 from sidecar.console.doctor import diagnose, unreachable
 from sidecar.console.document import StatusDocument, decode
 
+# Something is not well. `sysexits.h` has no number for that, and 1 is what `grep` and `diff` have taught scripts.
 EX_FINDINGS = 1
-"""The command found something that is not well; `sysexits.h` has no number for it, and 1 is what scripts expect."""
 WATCH_S = 1.0
 
 

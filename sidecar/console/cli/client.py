@@ -12,8 +12,9 @@ import msgspec
 from sidecar.console.document import JsonObject
 
 DEADLINE = aiohttp.ClientTimeout(total=5)
+# Only connecting has a deadline: a sidecar whose producers are quiet sends nothing for hours, and Ctrl-C ends it.
 STREAM_DEADLINE = aiohttp.ClientTimeout(total=None, sock_connect=5)
-"""Only connecting has a deadline: a sidecar whose producers are quiet sends nothing for hours, and Ctrl-C ends it."""
+# A message is one line, with up to a hundred events in it; aiohttp's own limit is 128 KiB.
 MAX_LINE_BYTES = 8 << 20
 
 
@@ -55,6 +56,7 @@ async def follow_events(url: str) -> AsyncIterator[JsonObject]:
         ):
             answer.raise_for_status()
             async for line in answer.content:
+                # Lines of the kind of a message, and empty ones between messages, hold no data.
                 if line.startswith(b"data: "):
                     for event in msgspec.json.decode(line[6:], type=list[JsonObject]):
                         yield event
@@ -85,6 +87,7 @@ async def rotate(socket: Path, name: str | None) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer within the deadline"
+    # aiohttp's own text repeats host and port; the person gave them, and wants the cause ("Connection refused").
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return os.strerror(error.os_error.errno)
     return str(error) or type(error).__name__

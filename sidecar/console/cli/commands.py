@@ -16,8 +16,8 @@ import click
 
 from pod_runtime.run import complain
 
+# "Every interface" is no address to connect to, so the loopback of the same family stands for it.
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
-"""Address to ask for a server that listens on every interface."""
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 CONSOLE = click.option(
@@ -43,6 +43,7 @@ def _url(path: Path | None, url: str | None) -> str:
 
     address = _settings(path).console.address
     host, port = parse_address(address) if address else ("", 0)
+    # Port 0 is a free one, which only the running process knows.
     if not port:
         complain("console.address names no port to ask; give --console URL")
         sys.exit(os.EX_CONFIG)
@@ -106,6 +107,7 @@ def rotate(path: Path | None, name: str | None, everything: bool, as_json: bool)
     """Has a secret read again at its source and published; asks the control socket beside the journal."""
     from sidecar.console.cli import actions  # noqa: PLC0415 - see the module
 
+    # No name must not mean all of them: a forgotten argument would rotate every secret.
     if bool(name) == everything:
         raise click.UsageError("name one secret, or give --all")
     directory = _settings(path).telemetry.journal_directory

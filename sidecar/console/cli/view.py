@@ -31,6 +31,7 @@ ERROR, WARN = 17, 13
 
 https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber
 """
+# Signs beside the colours: about one man in twelve cannot tell red from green, and NO_COLOR takes them away.
 MARKS = {"ok": "✓", "advice": "!", "fault": "✕", "": " "}
 COLOURS = {"ok": "green", "advice": "yellow", "fault": "red", "": ""}
 
@@ -58,7 +59,9 @@ class View:
 @contextmanager
 def writer(*, live: bool = False) -> Iterator[Callable[[View], None]]:
     """Give a function that shows views: tables on a terminal (`live`: in place), lines with tabs elsewhere."""
+    # Without rich's highlighting, which would colour numbers by its own taste beside our marks.
     console = Console(highlight=False)
+    # A pipe gets tabs: `cut` and `awk` cannot read columns that are drawn with spaces and folded.
     if not console.is_terminal:
         yield lambda view: print("\n".join(plain_lines(view)), flush=True)
     elif live:
@@ -69,6 +72,7 @@ def writer(*, live: bool = False) -> Iterator[Callable[[View], None]]:
 
 
 def _drawn(view: View) -> RenderableType:
+    # `Text` and never a plain `str`: rich would read markup such as [red] in a message that a producer sent.
     title = Text(view.title, style="bold green" if view.well else "bold red")
     if view.cards:
         return Group(title, *map(_card, view.rows))

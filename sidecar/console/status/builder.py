@@ -23,9 +23,10 @@ from sidecar.journal.status import JournalStatus
 from sidecar.metrics.ledger import Ledger, LogLedger
 from sidecar.secrets.status import Mishap, Rejection, SecretsStatus
 
+# Shorter, and a batch more or less in one sample makes the figure jump; longer, and it lags behind the curve.
 RATE_OVER_S = 5.0
+# Samples over which a point of a latency curve looks back: with few orders a second a quantile jumps otherwise.
 LATENCY_WINDOW = 10
-"""Samples over which a point of a latency curve looks back: few orders a second make a jumpy quantile otherwise."""
 
 S = TypeVar("S", bound=doc.Section)
 
@@ -85,6 +86,8 @@ def status_document(inputs: StatusInputs) -> doc.StatusDocument:
 
 def _section(kind: type[S], source: object, **computed: Any) -> S:
     """Make a section from `computed` fields, and the others from the attributes of the same names."""
+    # Sections repeat most fields of the parts' own reports. A field that a part renames fails here at the first
+    # document, in every test of this module; only `computed` fields need a line each.
     read = {name: getattr(source, name) for name in kind.__struct_fields__ if name not in computed}
     return kind(**read, **computed)
 
@@ -93,6 +96,7 @@ def health_section(
     conditions: Sequence[HealthCondition], producers: Sequence[ProducerStatus] = ()
 ) -> doc.HealthSection:
     """Judge the whole; conditions that a probe asks for go before advisory ones, and older before newer."""
+    # The first cause decides the sentence at the top: what fails a probe, and of that the oldest, for it came first.
     why = sorted(_causes(conditions, producers), key=lambda item: (item.advisory, item.since or ""))
     well_since = time_text(max((item.since_ns for item in conditions), default=0))
     return doc.HealthSection(
@@ -115,6 +119,7 @@ def _causes(
     failing = [(item.producer_id, each) for item in producers if item.connected for each in item.conditions]
     failing = [(producer_id, item) for producer_id, item in failing if not item.ok]
     unready = any(item.name == SidecarCondition.PRODUCER_READY and not item.ok for item in conditions)
+    # "ProducerReady" only repeats the producer's own reason. Both together would read as two faults.
     explained = unready and any(not item.advisory for _, item in failing)
     for ours in conditions:
         if not ours.ok and not (explained and _sums_up_a_producer(ours)):
@@ -272,6 +277,7 @@ def _panel(panel: PanelSettings, place: int, series: TimeSeries) -> doc.JsonObje
     totals = dict(sorted(samples[-1].panels[place].totals.items(), key=lambda item: -item[1]))
     if panel.show == "rate":
         return {"curve": [round(item, 3) for item in panel_rates(samples, place)], "total": sum(totals.values())}
+    # "states" and "value" show the totals as they are.
     return {"totals": totals}
 
 
@@ -285,6 +291,7 @@ def moment_text(moment: datetime | None) -> str | None:
 
 
 def _age(time_ns: int, now_ns: int) -> float | None:
+    # Never negative: the wall clock may have been set back since.
     return round(max(0, now_ns - time_ns) / 1e9, 2) if time_ns else None
 
 

@@ -16,8 +16,8 @@ from sidecar.console.status.time_series import StatusSample, TimeSeries
 from sidecar.secrets.audit import AuditEvent, log_audit
 
 KEPT_ACTIONS = 200
+# Fewer than are kept: the document goes to every open page each second.
 SHOWN_ACTIONS = 30
-"""Actions in the document: fewer than are kept, because the document goes to every open page each second."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class StatusSampler:
     def __init__(self, settings: ConsoleSettings, source: StatusSource) -> None:
         self._interval_s = settings.interval_s
         self._source = source
+        # One more than intervals: a rate lies between two samples.
         self._series = TimeSeries(round(settings.history_s / settings.interval_s) + 1)
         self.watchers = Watchers(settings.max_watchers)
 
@@ -58,6 +59,7 @@ class StatusSampler:
         try:
             if (sample := self._source.sample()) is not None:
                 self._series.add(sample)
+            # The document is built only for somebody who looks.
             if self.watchers.any:
                 self.watchers.tell(self.status())
         except Exception:

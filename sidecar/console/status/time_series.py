@@ -81,6 +81,7 @@ def panel_quantiles(samples: Sequence[StatusSample], place: int, share: float, w
 
 
 def _values_since(before: PanelSample, after: PanelSample) -> Sequence[int]:
+    # Other bounds are another instrument: a producer of a new release has declared it anew.
     if before.bounds != after.bounds:
         return after.buckets
     return [max(0, new - old) for old, new in zip(before.buckets, after.buckets, strict=True)]
@@ -97,6 +98,7 @@ def quantile(share: float, bounds: Sequence[float], buckets: Sequence[int]) -> f
         return None
     rank = share * cumulated[-1]
     place = bisect_left(cumulated, rank)
+    # The last bucket is open above: all that is known is that the value lies beyond the highest bound.
     if place >= len(bounds):
         return bounds[-1]
     low = bounds[place - 1] if place else min(0.0, bounds[0])
@@ -128,6 +130,7 @@ def _panel_sample(panel: PanelSettings, families: Sequence[Family]) -> PanelSamp
         for point in family.points:
             if isinstance(point, Number):
                 totals[_value_of(panel.by, point)] += point.value  # type: ignore[assignment] # a Counter holds floats
+            # Buckets add up only over producers with the same bounds; others are left out rather than guessed.
             elif family.bounds == bounds:
                 _add(buckets, point)
     return PanelSample(totals=dict(totals), bounds=bounds, buckets=tuple(buckets))

@@ -55,7 +55,7 @@ async def wait(is_so: Any, deadline_s: float) -> None:
 async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path) -> None:
     print(f"AMBIGUOUS={COUNT} SEED={SEED}")
     chance = random.Random(SEED)
-    secret, events = Secret(TOKEN), []
+    secret, events = Secret(TOKEN), list[Any]()
     placed: dict[str, tuple[str, Order]] = {}
     async with Simulator(seed=SEED, tokens=frozenset({TOKEN}), requests_per_s=0) as simulator:
         settings = VenueSettings(

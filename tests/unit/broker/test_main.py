@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from broker import app
 from broker.__main__ import main
+from pod_runtime import log
 from pod_runtime.version import VERSION
 
 
@@ -35,7 +36,7 @@ def test_without_a_subcommand_the_process_runs_and_ends_with_its_code(
     configured: Path, by_option: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "run", lambda _: 42)
-    monkeypatch.setattr(app.logs, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(log, "configure", lambda *_, **__: None)
     arguments, environ = (("--config", configured), {}) if by_option else ((), {"BROKER_CONFIG": str(configured)})
     assert call(*arguments, environ=environ).exit_code == 42
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from pod_runtime import log
 from pod_runtime.version import VERSION
 from sidecar import process
 from sidecar.__main__ import main
@@ -35,7 +36,7 @@ def test_without_a_subcommand_the_process_runs_and_ends_with_its_code(
     configured: Path, by_option: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "run", lambda _: 42)
-    monkeypatch.setattr(process.logs, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(log, "configure", lambda *_, **__: None)
     arguments, environ = (("--config", configured), {}) if by_option else ((), {"SIDECAR_CONFIG": str(configured)})
     assert call(*arguments, environ=environ).exit_code == 42
 

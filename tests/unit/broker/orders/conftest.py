@@ -16,7 +16,7 @@ from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderSer
 @pytest.fixture
 def make_request() -> MakeRequest:
     def make(client_order_id: str = "first", **fields: Any) -> OrderRequest:
-        plain = {
+        plain: dict[str, Any] = {
             "client": "flow",
             "account": ACCOUNT,
             "instrument": "EUR_USD",

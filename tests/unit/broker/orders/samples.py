@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
@@ -48,8 +49,17 @@ def make_store(journal: OrderJournal, index: OrderIndex) -> OrderStore:
     )
 
 
+def opened_journal(directory: Path, **sizes: int) -> tuple[OrderJournal, list[bytes]]:
+    plain = {"segment_bytes": 1 << 20, "keep_bytes": 1 << 20}
+    journal = OrderJournal(directory, emit=lambda _: None, **(plain | sizes))
+    held = journal.open()
+    if not held:
+        journal.rotate([b"z"])
+    return journal, held
+
+
 def make_request(**fields: Any) -> OrderRequest:
-    plain = {
+    plain: dict[str, Any] = {
         "client_order_id": "first",
         "client": "flow",
         "account": "101",

@@ -101,7 +101,7 @@ async def test_position_is_closed_at_once_though_the_stream_has_not_told_of_it(
     async def silent(*_: object) -> None:
         return
 
-    monkeypatch.setattr(venue, "tell", silent)
+    monkeypatch.setattr(venue, "push", silent)
     async with harness.service() as service:
         await service.place(make_request())
         order = (await service.close_position("EUR_USD")).order
@@ -112,7 +112,7 @@ async def test_position_is_closed_at_once_though_the_stream_has_not_told_of_it(
 async def test_fill_counts_once_when_answer_and_stream_have_both_told_of_it(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
-    async with harness.service(account=RiskLimits(position_units=250)) as service:
+    async with harness.service(account=RiskLimits(position_units=Decimal(250))) as service:
         for name in ("a", "b"):
             await service.place(make_request(name))
         await service.reconcile()
@@ -128,8 +128,8 @@ async def test_position_limit_counts_the_fill_that_the_stream_has_not_told_of(
     async def silent(*_: object) -> None:
         return
 
-    monkeypatch.setattr(venue, "tell", silent)
-    async with harness.service(account=RiskLimits(position_units=150)) as service:
+    monkeypatch.setattr(venue, "push", silent)
+    async with harness.service(account=RiskLimits(position_units=Decimal(150))) as service:
         await service.place(make_request("a"))
         second = (await service.place(make_request("b"))).order
     assert (second.status, second.reason) == (OrderStatus.DENIED, "POSITION_LIMIT_EXCEEDED")

@@ -5,10 +5,22 @@ from decimal import Decimal
 
 import pytest
 
-from broker.domain import OrderStatus, OrderType, Side
-from broker.orders.errors import ClientIdConflictError
+from broker.domain import Order, OrderStatus, OrderType, Quote
+from broker.orders.errors import (
+    ClientIdConflictError,
+    UnknownOrderError,
+    UnknownPositionError,
+)
+from broker.orders.service import OrderService
+from broker.orders.updates import Missed
 from tests.unit.broker.orders.fake_venue import FakeVenue
-from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
+
+
+def held(service: OrderService, order_id: str) -> Order:
+    order = service.order(order_id)
+    assert order is not None
+    return order
 
 
 async def test_market_order_is_filled_by_one_post(
@@ -56,27 +68,6 @@ async def test_refused_order_is_rejected_with_the_venues_reason(
     assert [(event.reason, event.source) for event in harness.of("OrderRefused")] == [
         ("UNITS_LIMIT_EXCEEDED", "venue")
     ]
-
-
-async def test_each_check_of_an_order_is_an_event(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
-    async with harness.service() as service:
-        await service.place(make_request(instrument="NO_SUCH"))
-
-    assert [(event.check, event.result) for event in harness.of("RiskCheck")] == [
-        ("account", "passed"),
-        ("state", "passed"),
-        ("instrument", "denied"),
-    ]
-
-
-async def test_an_order_that_passes_all_checks_is_one_event(
-    harness: OrderServiceHarness, make_request: MakeRequest
-) -> None:
-    async with harness.service() as service:
-        await service.place(make_request())
-
-    assert len(harness.of("RiskPassed")) == 1
-    assert harness.of("RiskCheck") == []
 
 
 async def test_same_client_id_twenty_times_at_once_posts_once(
@@ -135,22 +126,11 @@ async def test_presumed_absent_order_is_adopted_when_it_appears(
         order = (await service.place(make_request())).order
         assert order.status is OrderStatus.PRESUMED_ABSENT
         made = venue.make(venue.writes[0][2]["order"])
-        await venue.tell(*made.values())
-        while service.order(order.id).status is not OrderStatus.FILLED:
+        await venue.push(*made.values())
+        while held(service, order.id).status is not OrderStatus.FILLED:
             await asyncio.sleep(0.005)
 
     assert [event.result for event in harness.of("UnknownResolved")] == ["presumed_absent", "adopted"]
-
-
-async def test_too_many_requests_is_rejected_after_scans(
-    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
-) -> None:
-    venue.faults.append("429")
-    async with harness.service() as service:
-        order = (await service.place(make_request())).order
-
-    assert (order.status, order.reason) == (OrderStatus.REJECTED, "RATE_LIMITED")
-    assert len(venue.writes) == 1
 
 
 async def test_restart_resolves_what_was_on_its_way(
@@ -163,37 +143,12 @@ async def test_restart_resolves_what_was_on_its_way(
     assert order.status is OrderStatus.UNKNOWN
 
     async with harness.service() as service:
-        while service.order(order.id).status is not OrderStatus.FILLED:
+        while held(service, order.id).status is not OrderStatus.FILLED:
             await asyncio.sleep(0.005)
         again = await service.place(make_request())
 
     assert (again.order.id, again.replayed) == (order.id, True)
     assert len(venue.writes) == 1
-
-
-async def test_position_is_closed_by_the_venues_close(
-    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
-) -> None:
-    async with harness.service() as service:
-        await service.place(make_request())
-        order = (await service.close_position("EUR_USD")).order
-
-    assert (order.status, order.request.side, order.filled_units) == (OrderStatus.FILLED, Side.SELL, Decimal(100))
-    assert venue.writes[1][2]["longUnits"] == "ALL"
-    assert venue.position == 0
-
-
-async def test_trade_is_closed_and_its_order_known_without_a_client_id(
-    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
-) -> None:
-    async with harness.service() as service:
-        await service.place(make_request())
-        venue.faults.append("lose")
-        order = (await service.close_trade("1")).order
-
-    assert order.status is OrderStatus.FILLED
-    assert venue.writes[1][2] == {"units": "ALL"}
-    assert venue.position == 0
 
 
 async def test_replacement_ends_the_old_order_and_rests_a_new_one(
@@ -204,7 +159,7 @@ async def test_replacement_ends_the_old_order_and_rests_a_new_one(
         new = (
             await service.replace(old.id, make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))
         ).order
-        ended = service.order(old.id)
+        ended = held(service, old.id)
 
     assert (new.status, new.id != old.id) == (OrderStatus.PENDING, True)
     assert (ended.status, ended.reason) == (OrderStatus.CANCELLED, "CLIENT_REQUEST_REPLACED")
@@ -223,16 +178,29 @@ async def test_replacing_an_order_that_is_gone_is_rejected(
     assert (new.status, new.reason) == (OrderStatus.REJECTED, "ORDER_DOESNT_EXIST")
 
 
-async def test_venue_that_fails_again_and_again_gets_no_new_exposure(
-    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
-) -> None:
-    venue.faults.extend(["", "drop", "drop"])
-    async with harness.service(circuit_failures=2, answer_wait_s=0.0) as service:
-        await service.place(make_request())
-        for name in ("second", "third"):
-            await service.place(make_request(name))
-        opening = (await service.place(make_request("fourth"))).order
-        closing = (await service.place(make_request("fifth", side=Side.SELL))).order
+async def test_updates_bring_orders_and_quotes(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
+    found: list[Order | Quote | Missed] = []
+    async with harness.service() as service:
 
-    assert (opening.status, opening.reason) == (OrderStatus.DENIED, "CIRCUIT_OPEN")
-    assert closing.status is OrderStatus.FILLED
+        async def listen() -> None:
+            async for item in service.updates():
+                found.extend([item])
+
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(0)
+        await service.place(make_request())
+        await wait_until(lambda: len(found) >= 3)
+        listening.cancel()
+
+    assert [item.status for item in found if isinstance(item, Order)][:3] == ["received", "submitted", "filled"]
+
+
+async def test_what_is_not_there_is_said(harness: OrderServiceHarness) -> None:
+    async with harness.service() as service:
+        with pytest.raises(UnknownOrderError):
+            await service.cancel("nothing")
+        with pytest.raises(UnknownPositionError):
+            await service.close_position("EUR_USD")
+        with pytest.raises(UnknownPositionError):
+            await service.close_trade("1")
+        assert service.order("nothing") is None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from broker.simulator.http.server import Simulator
@@ -36,7 +38,7 @@ READS = (
 
 
 async def trade_a_little(client: V20Client) -> None:
-    protection = {"takeProfitOnFill": {"price": "1.10000"}, "stopLossOnFill": {"price": "1.07000"}}
+    protection: dict[str, Any] = {"takeProfitOnFill": {"price": "1.10000"}, "stopLossOnFill": {"price": "1.07000"}}
     await client.order(units="1000", clientExtensions={"id": "a", "tag": "t", "comment": "c"}, **protection)
     await client.order(units="500", trailingStopLossOnFill={"distance": "0.00500"})
     await client.order(type="LIMIT", price="1.08000", timeInForce="GTC", clientExtensions={"id": "limit"})

@@ -8,16 +8,8 @@ import aiohttp
 import pytest
 
 from broker.simulator.http.server import Simulator
+from tests.unit.broker.simulator.commands import ORDER, command, post
 from tests.v20_client import V20Client
-
-ORDER = {"order": {"type": "MARKET", "instrument": "EUR_USD", "units": "100"}}
-
-
-async def post(client: V20Client, fault: str | None) -> tuple[int, str]:
-    headers = {"X-Simulate-Fault": fault} if fault else {}
-    url = f"{client.rest_url}/v3/accounts/{client.account}/orders"
-    async with client.session.post(url, json=ORDER, headers=headers) as answer:
-        return answer.status, await answer.text()
 
 
 async def post_and_go(client: V20Client, simulator: Simulator, fault: str) -> None:
@@ -42,11 +34,6 @@ async def filled(client: V20Client) -> None:
     async with asyncio.timeout(5):
         while await fills(client) == 0:
             await asyncio.sleep(0.02)
-
-
-async def admin(client: V20Client, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    async with client.session.request(method, f"{client.rest_url}/simulator/{path}", json=body) as answer:
-        return answer.status, await answer.json()
 
 
 async def fills(client: V20Client) -> int:
@@ -110,7 +97,7 @@ async def test_a_delayed_request_lands_though_its_client_went(client: V20Client,
 
 async def test_a_lagging_log_shows_an_order_later(simulator: Simulator, client: V20Client) -> None:
     order = (await client.order())["orderCreateTransaction"]["id"]
-    await admin(client, "POST", "faults", {"kind": "lag", "seconds": 3600, "method": "GET", "count": -1})
+    await command(client, "POST", "faults", {"kind": "lag", "seconds": 3600, "method": "GET", "count": -1})
 
     behind = await client.get("/transactions/sinceid?id=0")
     await client.get(f"/orders/{order}", status=404)
@@ -131,22 +118,22 @@ async def test_values_of_tomorrow_come_where_they_are_asked_for(client: V20Clien
 
 async def test_a_rule_is_used_up_and_counted(client: V20Client) -> None:
     rules = {"rules": [{"kind": "error_before", "method": "POST", "path": "/orders", "count": 2}]}
-    await admin(client, "POST", "faults", rules)
+    await command(client, "POST", "faults", rules)
 
     statuses = [(await post(client, None))[0] for _ in range(3)]
 
-    _, state = await admin(client, "GET", "state")
+    _, state = await command(client, "GET", "state")
     assert statuses == [500, 500, 201]
     assert state["faults_used"] == {"error_before": 2}
 
 
 async def test_a_rule_waits_for_its_time(simulator: Simulator, client: V20Client) -> None:
-    await admin(client, "POST", "faults", {"kind": "html", "after_s": 3600, "count": -1})
+    await command(client, "POST", "faults", {"kind": "html", "after_s": 3600, "count": -1})
 
     before, _ = await post(client, None)
     simulator.venue.clock.move(3601.0)
     after, _ = await post(client, None)
-    await admin(client, "DELETE", "faults")
+    await command(client, "DELETE", "faults")
 
     assert (before, after) == (201, 503)
     assert (await post(client, None))[0] == 201
@@ -163,7 +150,7 @@ async def test_a_rule_waits_for_its_time(simulator: Simulator, client: V20Client
     ],
 )
 async def test_a_fault_that_cannot_be_is_refused(client: V20Client, body: Any, word: str) -> None:
-    status, answer = await admin(client, "POST", "faults", body)
+    status, answer = await command(client, "POST", "faults", body)
 
     assert status == 400
     assert word in answer["errorMessage"]
@@ -174,49 +161,3 @@ async def test_a_header_that_cannot_be_is_refused(client: V20Client, header: str
     status, _ = await post(client, header)
 
     assert status == 400
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("clock", {"seconds": -1}),
-        ("clock", {"speed": 0}),
-        ("clock", {"moon": 1}),
-        ("scenario", {"scenario": "war"}),
-        ("prices", {"instrument": "XXX_YYY", "mid": "1"}),
-        ("prices", {"instrument": "EUR_USD", "mid": "x"}),
-        ("tokens", {"accept": [1]}),
-        ("tokens", [1]),
-    ],
-)
-async def test_a_command_that_cannot_be_followed_is_refused(client: V20Client, path: str, body: Any) -> None:
-    status, answer = await admin(client, "POST", path, body)
-
-    assert status == 400
-    assert answer["errorMessage"]
-
-
-async def test_tokens_change_from_the_next_request_on(simulator: Simulator, client: V20Client) -> None:
-    await admin(client, "POST", "tokens", {"accept": ["new"], "revoke": [simulator.token]})
-
-    await client.get("/summary", status=401)
-    async with V20Client(simulator.rest_url, "new") as renewed:
-        await renewed.get("/summary")
-
-
-async def test_what_came_is_listed(client: V20Client) -> None:
-    await post(client, None)
-    await post(client, "error_before")
-
-    _, answer = await admin(client, "GET", "requests")
-
-    seen = [(item["method"], item["status"], item["fault"]) for item in answer["requests"]]
-    assert seen == [("POST", 201, None), ("POST", 500, "error_before")]
-
-
-async def test_a_weekend_halts_the_market(client: V20Client) -> None:
-    await admin(client, "POST", "scenario", {"scenario": "weekend"})
-
-    price = (await client.get("/pricing?instruments=EUR_USD"))["prices"][0]
-
-    assert (price["tradeable"], price["status"]) == (False, "non-tradeable")

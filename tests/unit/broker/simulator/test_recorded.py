@@ -27,7 +27,7 @@ async def record(simulator: Simulator, client: V20Client) -> dict[str, Any]:
         found[name] = {"method": method, "path": path, "request": body, "status": status, "answer": answer}
         return answer
 
-    async def order(name: str, status: int = 201, **fields: Any) -> Any:
+    async def order(name: str, status: int = 201, /, **fields: Any) -> Any:
         raw = {"type": "MARKET", "instrument": "EUR_USD", "units": "100", "timeInForce": "FOK", **fields}
         return await call(name, "POST", "/orders", {"order": raw}, status)
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from broker.venue.settings import VenueSettings
 
-LIVE = {"rest_url": "https://api-fxtrade.oanda.com", "stream_url": "https://stream-fxtrade.oanda.com"}
+LIVE: dict[str, Any] = {"rest_url": "https://api-fxtrade.oanda.com", "stream_url": "https://stream-fxtrade.oanda.com"}
 
 
 def test_practice_is_the_default() -> None:

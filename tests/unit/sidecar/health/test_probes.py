@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from sidecar.health.conditions import HealthFacts, ProducerFacts, SecretsFacts
@@ -11,6 +12,7 @@ from sidecar.health.health import HealthMonitor
 from sidecar.health.probes import probe_application, time_text
 from sidecar.health.settings import HealthSettings
 
+Client = TestClient[web.Request, web.Application]
 NOW_NS = 1_700_000_000_123_000_000
 WELL = HealthFacts(
     now_ns=NOW_NS,
@@ -22,11 +24,11 @@ WELL = HealthFacts(
 
 @dataclass
 class SidecarState:
-    facts: HealthFacts = WELL
+    known: HealthFacts = WELL
     monotonic_s: float = 100.0
 
-    def collect(self) -> HealthFacts:
-        return self.facts
+    def facts(self) -> HealthFacts:
+        return self.known
 
 
 @pytest.fixture
@@ -36,30 +38,30 @@ def state() -> SidecarState:
 
 @pytest.fixture
 def health(state: SidecarState) -> HealthMonitor:
-    return HealthMonitor(HealthSettings(), state.collect, monotonic=lambda: state.monotonic_s)
+    return HealthMonitor(HealthSettings(), state, monotonic=lambda: state.monotonic_s)
 
 
 @pytest.fixture
-async def client(health: HealthMonitor) -> AsyncIterator[TestClient]:
+async def client(health: HealthMonitor) -> AsyncIterator[Client]:
     async with TestClient(TestServer(probe_application(health))) as found:
         yield found
 
 
-async def test_every_probe_and_alias_passes_when_all_is_well(health: HealthMonitor, client: TestClient) -> None:
+async def test_every_probe_and_alias_passes_when_all_is_well(health: HealthMonitor, client: Client) -> None:
     health.refresh()
     for path in ("/livez", "/livez/broker", "/readyz", "/startupz", "/health", "/ready"):
         answer = await client.get(path)
         assert (answer.status, await answer.text()) == (200, "ok\n")
 
 
-async def test_a_failing_probe_says_why(health: HealthMonitor, client: TestClient, state: SidecarState) -> None:
-    state.facts = replace(WELL, draining=True)
+async def test_a_failing_probe_says_why(health: HealthMonitor, client: Client, state: SidecarState) -> None:
+    state.known = replace(WELL, draining=True)
     health.refresh()
     answer = await client.get("/readyz")
     assert (answer.status, await answer.text()) == (503, "NotDraining: Draining: the sidecar was told to stop\n")
 
 
-async def test_verbose_lists_each_condition_with_its_beginning(health: HealthMonitor, client: TestClient) -> None:
+async def test_verbose_lists_each_condition_with_its_beginning(health: HealthMonitor, client: Client) -> None:
     health.refresh()
     answer = await client.get("/startupz?verbose")
     assert (await answer.text()).splitlines() == [
@@ -69,7 +71,7 @@ async def test_verbose_lists_each_condition_with_its_beginning(health: HealthMon
     ]
 
 
-async def test_json_is_given_to_who_accepts_it(health: HealthMonitor, client: TestClient) -> None:
+async def test_json_is_given_to_who_accepts_it(health: HealthMonitor, client: Client) -> None:
     health.refresh()
     answer = await client.get("/livez", headers={"Accept": "application/json"})
     assert await answer.json() == {
@@ -89,7 +91,7 @@ async def test_json_is_given_to_who_accepts_it(health: HealthMonitor, client: Te
 
 
 async def test_a_stale_verdict_is_a_failure_of_every_probe(
-    health: HealthMonitor, client: TestClient, state: SidecarState
+    health: HealthMonitor, client: Client, state: SidecarState
 ) -> None:
     health.refresh()
     state.monotonic_s += 5.1
@@ -99,7 +101,7 @@ async def test_a_stale_verdict_is_a_failure_of_every_probe(
         assert "StaleVerdict: conditions were last evaluated 5.1 s ago" in await answer.text()
 
 
-async def test_before_the_first_evaluation_every_probe_fails(client: TestClient) -> None:
+async def test_before_the_first_evaluation_every_probe_fails(client: Client) -> None:
     answer = await client.get("/livez")
     assert (answer.status, "NotEvaluated" in await answer.text()) == (503, True)
 

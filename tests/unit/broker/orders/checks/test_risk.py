@@ -108,7 +108,7 @@ def test_limits_of_the_account_hold(limits: dict[str, Any], changed: dict[str, A
 
 
 def test_limits_of_a_client_hold_for_that_client_only() -> None:
-    clients = {"flow": RiskLimits(units=50)}
+    clients = {"flow": RiskLimits(units=Decimal(50))}
     assert reason(make_request(), clients=clients) == "UNITS_LIMIT_EXCEEDED"
     assert reason(make_request(client="other"), clients=clients) is None
 

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import shutil
+from decimal import Decimal
 
 import pytest
 
+from broker.domain import OrderStatus, OrderType
 from broker.orders.model.trading_state import UNREADABLE, AccountControl, TradingState, handover_note, stricter
-from tests.unit.broker.orders.order_service_fixture import OrderServiceHarness, wait_until
+from tests.unit.broker.orders.fake_venue import FakeVenue
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
 
 HALTED = AccountControl(state=TradingState.HALTED, state_reason="drill", state_actor="ada")
+
+
 REDUCING = AccountControl(state=TradingState.REDUCING, state_reason="evening", state_actor="bob")
+
+
 ACTIVE = AccountControl()
 
 
@@ -60,3 +67,30 @@ async def test_what_was_resumed_stays_resumed_for_the_successor(harness: OrderSe
         service.set_state(TradingState.ACTIVE, "ada", "over")
     async with harness.service() as service:
         assert service.state is TradingState.ACTIVE
+
+
+async def test_halted_denies_before_any_write_and_survives_a_restart(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        service.set_state(TradingState.HALTED, "operator", "drill")
+        order = (await service.place(make_request())).order
+    async with harness.service() as service:
+        assert service.state is TradingState.HALTED
+        again = (await service.place(make_request("second"))).order
+        service.set_state(TradingState.ACTIVE, "operator", "over")
+        after = (await service.place(make_request("third"))).order
+
+    assert (order.status, order.reason, again.reason) == (OrderStatus.DENIED, "TRADING_HALTED", "TRADING_HALTED")
+    assert after.status is OrderStatus.FILLED
+    assert len(venue.writes) == 1
+    assert [event.state for event in harness.of("TradingStateChanged")] == ["halted", "active"]
+
+
+async def test_halted_still_cancels(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
+        service.set_state(TradingState.HALTED, "operator", "drill")
+        assert (await service.cancel(order.id)).status is OrderStatus.CANCELLED

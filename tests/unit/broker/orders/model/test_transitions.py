@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,10 @@ def test_reject_is_rejected_with_the_venues_reason_in_any_spelling(reason: str) 
 
 
 def test_partial_fill_takes_the_units_of_the_fill() -> None:
-    trades = {"tradeReduced": {"tradeID": "3", "units": "-40"}, "tradesClosed": [{"tradeID": "2", "units": "-20"}]}
+    trades: dict[str, Any] = {
+        "tradeReduced": {"tradeID": "3", "units": "-40"},
+        "tradesClosed": [{"tradeID": "2", "units": "-20"}],
+    }
     order = fold(make_record(), [created(7), filled(8, 7, units="60", requestedUnits="100", **trades)], NOW).order
     assert (order.status, order.filled_units, order.fills[0].trade_ids) == (
         OrderStatus.FILLED,
@@ -68,7 +72,7 @@ def test_second_order_under_the_same_client_id_is_not_ours() -> None:
 
 def test_closed_trade_is_known_by_the_trade_behind_the_checkpoint() -> None:
     record = make_record(action=Action.CLOSE_TRADE, target="3", checkpoint=6)
-    close = {"tradeClose": {"tradeID": "3", "units": "ALL"}}
+    close: dict[str, Any] = {"tradeClose": {"tradeID": "3", "units": "ALL"}}
     assert not concerns(record, created(5, client_id=None, **close))
     assert not concerns(record, created(7, client_id="another", **close))
     order = fold(record, [created(7, client_id=None, **close), filled(8, 7, client_id=None)], NOW).order

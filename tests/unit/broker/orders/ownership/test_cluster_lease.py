@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from lightkube import AsyncClient, KubeConfig
-from lightkube.config.kubeconfig import Cluster, User
+from lightkube.config.models import Cluster, User
 
 from broker.order_wiring import build_lease
 from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease, SeenLease, wait_s

@@ -11,6 +11,7 @@ from broker.orders.ownership.file_lease import FileLease
 from broker.orders.ownership.policies import (
     AccountShare,
     ColourPolicy,
+    OwnershipPolicy,
     SharePolicy,
     acquire,
     even_share,
@@ -95,7 +96,7 @@ async def test_a_colour_that_is_refused_makes_room_in_its_share(tmp_path: Path) 
     share, labels = AccountShare(share=1, orphan_s=30.0), tmp_path / "labels"
     labels.write_text(f'{LABEL}="active"\n')
     lease = FileLease(tmp_path / "a", owner="broker", lease_s=60)
-    policies = [ColourPolicy(labels, LABEL), SharePolicy(share, "a")]
+    policies: list[OwnershipPolicy] = [ColourPolicy(labels, LABEL), SharePolicy(share, "a")]
     assert await acquire(lease, policies) == 0.0
     assert share.held == {"a"}
     labels.write_text(f'{LABEL}="preview"\n')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.domain import OrderStatus
-from broker.orders.recovery.unknown_orders import UnknownOrderResolver, begin
+from broker.orders.recovery.unknown_orders import LONGEST_WAIT_S, UnknownOrderResolver, begin
 from broker.orders.store.index import OrderIndex
 from broker.orders.store.journal import OrderJournal
 from broker.orders.store.order_store import OrderStore
@@ -116,3 +116,13 @@ def test_scans_that_fail_are_asked_ever_more_slowly() -> None:
         waits.append(search.due_s - 100.0)
     assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
     assert search.after_empty(100.0).after_failure(100.0).due_s == 100.25
+
+
+def test_waits_stay_bounded_however_long_the_venue_is_away() -> None:
+    search = begin(0.0)
+    for _ in range(2000):
+        search = search.after_failure(0.0)
+    assert search.due_s == LONGEST_WAIT_S
+    for _ in range(2000):
+        search = search.after_empty(0.0)
+    assert search.due_s == LONGEST_WAIT_S

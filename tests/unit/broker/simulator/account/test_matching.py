@@ -18,7 +18,7 @@ START_NS = 1_700_000_000 * NANOS
 NAMES = ("EUR_USD", "USD_JPY", "EUR_GBP", "GBP_USD")
 
 
-class Floor:
+class SampleAccount:
     """One account and its market, moved by hand."""
 
     def __init__(self, balance: str = "100000") -> None:
@@ -62,208 +62,208 @@ class Floor:
 def test_a_resting_order_trades_when_its_level_is_reached(
     kind: str, units: str, level: str, untouched: str, touched: str
 ) -> None:
-    floor = Floor()
-    floor.order(type=kind, units=units, price=level)
+    sample = SampleAccount()
+    sample.order(type=kind, units=units, price=level)
 
-    floor.price(untouched)
-    assert floor.kinds() == [(f"{kind}_ORDER", "CLIENT_ORDER")]
-    floor.price(touched)
+    sample.price(untouched)
+    assert sample.kinds() == [(f"{kind}_ORDER", "CLIENT_ORDER")]
+    sample.price(touched)
 
-    assert floor.last["type"] == "ORDER_FILL"
-    assert floor.last["reason"] == f"{kind}_ORDER"
-    assert floor.book.pending() == []
+    assert sample.last["type"] == "ORDER_FILL"
+    assert sample.last["reason"] == f"{kind}_ORDER"
+    assert sample.book.pending() == []
 
 
 def test_a_limit_is_never_filled_worse_than_its_price() -> None:
-    floor = Floor()
-    floor.order(type="LIMIT", price="1.08000")
+    sample = SampleAccount()
+    sample.order(type="LIMIT", price="1.08000")
 
-    floor.price("1.07000")
+    sample.price("1.07000")
 
-    assert Decimal(floor.last["price"]) == Decimal("1.07007")
+    assert Decimal(sample.last["price"]) == Decimal("1.07007")
 
 
 def test_a_take_profit_closes_its_trade_and_ends_the_stop() -> None:
-    floor = Floor()
-    floor.order(takeProfitOnFill={"price": "1.09000"}, stopLossOnFill={"distance": "0.00500"})
+    sample = SampleAccount()
+    sample.order(takeProfitOnFill={"price": "1.09000"}, stopLossOnFill={"distance": "0.00500"})
 
-    floor.price("1.09100")
+    sample.price("1.09100")
 
-    assert floor.kinds(6) == [("ORDER_FILL", "TAKE_PROFIT_ORDER"), ("ORDER_CANCEL", "LINKED_TRADE_CLOSED")]
-    assert floor.book.position("EUR_USD") == 0
-    assert floor.book.pending() == []
+    assert sample.kinds(6) == [("ORDER_FILL", "TAKE_PROFIT_ORDER"), ("ORDER_CANCEL", "LINKED_TRADE_CLOSED")]
+    assert sample.book.position("EUR_USD") == 0
+    assert sample.book.pending() == []
 
 
 def test_a_stop_loss_by_distance_stands_from_the_fill() -> None:
-    floor = Floor()
+    sample = SampleAccount()
 
-    floor.order(stopLossOnFill={"distance": "0.00500"})
+    sample.order(stopLossOnFill={"distance": "0.00500"})
 
-    assert floor.last["price"] == "1.08007"
+    assert sample.last["price"] == "1.08007"
 
 
 def test_a_trailing_stop_follows_one_way_only() -> None:
-    floor = Floor()
-    floor.order(trailingStopLossOnFill={"distance": "0.00500"})
-    stop = floor.book.pending()[0]
+    sample = SampleAccount()
+    sample.order(trailingStopLossOnFill={"distance": "0.00500"})
+    stop = sample.book.pending()[0]
 
-    floor.price("1.09000")
+    sample.price("1.09000")
     risen = stop.trailing_value
-    floor.price("1.08700")
+    sample.price("1.08700")
 
     assert risen == stop.trailing_value == Decimal("1.08493")
-    floor.price("1.08400")
-    assert floor.last["reason"] == "TRAILING_STOP_LOSS_ORDER"
+    sample.price("1.08400")
+    assert sample.last["reason"] == "TRAILING_STOP_LOSS_ORDER"
 
 
 def test_a_guaranteed_stop_is_filled_at_its_price_across_a_gap() -> None:
-    floor = Floor()
-    floor.order(guaranteedStopLossOnFill={"price": "1.08000"})
+    sample = SampleAccount()
+    sample.order(guaranteedStopLossOnFill={"price": "1.08000"})
 
-    floor.price("1.05000")
+    sample.price("1.05000")
 
-    assert floor.last["price"] == "1.08000"
+    assert sample.last["price"] == "1.08000"
 
 
 def test_a_stop_is_filled_at_the_market_across_a_gap() -> None:
-    floor = Floor()
-    floor.order(stopLossOnFill={"price": "1.08000"})
+    sample = SampleAccount()
+    sample.order(stopLossOnFill={"price": "1.08000"})
 
-    floor.price("1.05000")
+    sample.price("1.05000")
 
-    assert floor.last["price"] == "1.04993"
+    assert sample.last["price"] == "1.04993"
 
 
 def test_a_protection_that_would_lose_at_once_kills_the_order() -> None:
-    floor = Floor()
+    sample = SampleAccount()
 
-    losing_profit = floor.order(takeProfitOnFill={"price": "1.08000"})
-    losing_stop = floor.order(stopLossOnFill={"price": "1.09000"})
+    losing_profit = sample.order(takeProfitOnFill={"price": "1.08000"})
+    losing_stop = sample.order(stopLossOnFill={"price": "1.09000"})
 
     assert losing_profit["orderCancelTransaction"]["reason"] == "TAKE_PROFIT_ON_FILL_LOSS"
     assert losing_stop["orderCancelTransaction"]["reason"] == "STOP_LOSS_ON_FILL_LOSS"
 
 
 def test_a_fill_across_zero_closes_and_opens() -> None:
-    floor = Floor()
-    floor.order(units="100")
-    floor.order(units="50")
+    sample = SampleAccount()
+    sample.order(units="100")
+    sample.order(units="50")
 
-    fill = floor.order(units="-200")["orderFillTransaction"]
+    fill = sample.order(units="-200")["orderFillTransaction"]
 
     assert [part["units"] for part in fill["tradesClosed"]] == ["-100", "-50"]
     assert fill["tradeOpened"]["units"] == "-50"
 
 
 def test_a_reduction_takes_the_oldest_trade_first() -> None:
-    floor = Floor()
-    first = floor.order(units="100")["orderFillTransaction"]["tradeOpened"]["tradeID"]
-    floor.order(units="100")
+    sample = SampleAccount()
+    first = sample.order(units="100")["orderFillTransaction"]["tradeOpened"]["tradeID"]
+    sample.order(units="100")
 
-    fill = floor.order(units="-30")["orderFillTransaction"]
+    fill = sample.order(units="-30")["orderFillTransaction"]
 
     assert fill["tradeReduced"]["tradeID"] == first
-    assert floor.book.trades[first].units == 70
+    assert sample.book.trades[first].units == 70
 
 
 def test_reduce_only_never_opens() -> None:
-    floor = Floor()
-    nothing = floor.order(positionFill="REDUCE_ONLY")
-    floor.order(units="100")
+    sample = SampleAccount()
+    nothing = sample.order(positionFill="REDUCE_ONLY")
+    sample.order(units="100")
 
-    part = floor.order(units="-150", positionFill="REDUCE_ONLY", timeInForce="IOC")["orderFillTransaction"]
+    part = sample.order(units="-150", positionFill="REDUCE_ONLY", timeInForce="IOC")["orderFillTransaction"]
 
     assert "orderCancelTransaction" in nothing
     assert part["units"] == "-100"
-    assert floor.book.position("EUR_USD") == 0
+    assert sample.book.position("EUR_USD") == 0
 
 
 def test_an_order_with_a_date_expires() -> None:
-    floor = Floor()
-    floor.order(type="LIMIT", price="1.00000", timeInForce="GTD", gtdTime="2023-11-14T23:00:00Z")
+    sample = SampleAccount()
+    sample.order(type="LIMIT", price="1.00000", timeInForce="GTD", gtdTime="2023-11-14T23:00:00Z")
 
-    floor.now_ns += 3600 * NANOS
-    floor.rules.tick()
+    sample.now_ns += 3600 * NANOS
+    sample.rules.tick()
 
-    assert (floor.last["type"], floor.last["reason"]) == ("ORDER_CANCEL", "TIME_IN_FORCE_EXPIRED")
+    assert (sample.last["type"], sample.last["reason"]) == ("ORDER_CANCEL", "TIME_IN_FORCE_EXPIRED")
 
 
 def test_a_date_in_the_past_is_refused() -> None:
     with pytest.raises(RefusalError, match="TIME_IN_FORCE_GTD_TIMESTAMP_IN_PAST"):
-        Floor().order(type="LIMIT", price="1.00000", timeInForce="GTD", gtdTime="1600000000")
+        SampleAccount().order(type="LIMIT", price="1.00000", timeInForce="GTD", gtdTime="1600000000")
 
 
 def test_an_order_for_the_day_expires_at_its_end() -> None:
-    floor = Floor()
-    floor.order(type="LIMIT", price="1.00000", timeInForce="GFD")
+    sample = SampleAccount()
+    sample.order(type="LIMIT", price="1.00000", timeInForce="GFD")
 
-    floor.now_ns += 86_400 * NANOS
-    floor.rules.tick()
+    sample.now_ns += 86_400 * NANOS
+    sample.rules.tick()
 
-    assert floor.last["reason"] == "TIME_IN_FORCE_EXPIRED"
+    assert sample.last["reason"] == "TIME_IN_FORCE_EXPIRED"
 
 
 def test_nothing_triggers_on_a_weekend() -> None:
-    floor = Floor()
-    floor.order(type="LIMIT", price="1.08000")
-    floor.market.scenario = Scenario.WEEKEND
+    sample = SampleAccount()
+    sample.order(type="LIMIT", price="1.08000")
+    sample.market.scenario = Scenario.WEEKEND
 
-    floor.price("1.05000")
+    sample.price("1.05000")
 
-    assert len(floor.book.pending()) == 1
+    assert len(sample.book.pending()) == 1
 
 
 def test_positions_are_closed_when_equity_falls_to_half_the_margin() -> None:
-    floor = Floor(balance="1000")
-    floor.order(units="25000")
+    sample = SampleAccount(balance="1000")
+    sample.order(units="25000")
 
-    floor.price("1.05500")
+    sample.price("1.05500")
 
-    assert floor.last["reason"] == "MARKET_ORDER_MARGIN_CLOSEOUT"
-    assert floor.book.position("EUR_USD") == 0
-    assert floor.book.log[-2]["marginCloseout"] == {"reason": "MARGIN_CHECK_VIOLATION"}
+    assert sample.last["reason"] == "MARKET_ORDER_MARGIN_CLOSEOUT"
+    assert sample.book.position("EUR_USD") == 0
+    assert sample.book.log[-2]["marginCloseout"] == {"reason": "MARGIN_CHECK_VIOLATION"}
 
 
 def test_financing_is_the_sum_over_the_trades() -> None:
-    floor = Floor()
-    floor.order(units="1000")
-    floor.order(units="333")
-    before = floor.book.balance
+    sample = SampleAccount()
+    sample.order(units="1000")
+    sample.order(units="333")
+    before = sample.book.balance
 
-    floor.rules.finance()
+    sample.rules.finance()
 
-    parts = floor.last["positionFinancings"][0]["openTradeFinancings"]
+    parts = sample.last["positionFinancings"][0]["openTradeFinancings"]
     total = sum(Decimal(part["financing"]) for part in parts)
-    assert total == Decimal(floor.last["financing"]) == Decimal("-0.0793")
-    assert floor.book.balance == before + total
+    assert total == Decimal(sample.last["financing"]) == Decimal("-0.0793")
+    assert sample.book.balance == before + total
 
 
 def test_a_client_id_is_free_again_after_its_order_ended() -> None:
-    floor = Floor()
-    floor.order(type="LIMIT", price="1.00000", clientExtensions={"id": "x"})
-    trading.cancel(floor.rules, "@x")
+    sample = SampleAccount()
+    sample.order(type="LIMIT", price="1.00000", clientExtensions={"id": "x"})
+    trading.cancel(sample.rules, "@x")
 
-    assert "orderCreateTransaction" in floor.order(type="LIMIT", price="1.00000", clientExtensions={"id": "x"})
+    assert "orderCreateTransaction" in sample.order(type="LIMIT", price="1.00000", clientExtensions={"id": "x"})
 
 
 def test_a_close_that_names_a_side_that_is_not_there_does_nothing() -> None:
-    floor = Floor()
-    floor.order(units="100")
+    sample = SampleAccount()
+    sample.order(units="100")
 
     with pytest.raises(RefusalError, match="CLOSEOUT_POSITION_DOESNT_EXIST"):
-        trading.close_position(floor.rules, "EUR_USD", {})
+        trading.close_position(sample.rules, "EUR_USD", {})
 
-    assert floor.book.position("EUR_USD") == 100
+    assert sample.book.position("EUR_USD") == 100
 
 
 def test_protection_that_is_refused_leaves_what_was_there() -> None:
-    floor = Floor()
-    trade = floor.order(takeProfitOnFill={"price": "1.2"})["orderFillTransaction"]["id"]
+    sample = SampleAccount()
+    trade = sample.order(takeProfitOnFill={"price": "1.2"})["orderFillTransaction"]["id"]
 
     with pytest.raises(RefusalError, match="PRICE_PRECISION_EXCEEDED"):
-        trading.protect(floor.rules, trade, {"takeProfit": {"price": "1.3"}, "stopLoss": {"price": "1.00000001"}})
+        trading.protect(sample.rules, trade, {"takeProfit": {"price": "1.3"}, "stopLoss": {"price": "1.00000001"}})
 
-    assert [str(order.spec.price) for order in floor.book.pending()] == ["1.20000"]
+    assert [str(order.spec.price) for order in sample.book.pending()] == ["1.20000"]
 
 
 ACTS = st.lists(
@@ -279,35 +279,37 @@ ACTS = st.lists(
 )
 
 
-def perform(floor: Floor, act: tuple[str, str, int]) -> None:
+def perform(sample: SampleAccount, act: tuple[str, str, int]) -> None:
     kind, name, number = act
-    mid = floor.market.prices[name].mid if name else Decimal(0)
+    mid = sample.market.prices[name].mid if name else Decimal(0)
     if kind == "market":
-        floor.order(instrument=name, units=str(number))
+        sample.order(instrument=name, units=str(number))
     elif kind == "limit":
         place = str((mid * Decimal("0.999")).quantize(Decimal("0.001")))
-        floor.order(type="LIMIT", instrument=name, units=str(number), price=place)
+        sample.order(type="LIMIT", instrument=name, units=str(number), price=place)
     elif kind == "protected":
-        floor.order(units=str(number), takeProfitOnFill={"distance": "0.00100"}, stopLossOnFill={"distance": "0.001"})
+        sample.order(
+            units=str(number), takeProfitOnFill={"distance": "0.00100"}, stopLossOnFill={"distance": "0.001"}
+        )
     elif kind == "close":
-        trading.close_position(floor.rules, name, {("short" if number else "long") + "Units": "NONE"})
+        trading.close_position(sample.rules, name, {("short" if number else "long") + "Units": "NONE"})
     elif kind == "move":
-        floor.price(str(mid * (1 + Decimal(number) / 100_000)), name)
+        sample.price(str(mid * (1 + Decimal(number) / 100_000)), name)
     else:
-        floor.now_ns += 86_400 * NANOS
-        floor.rules.finance()
+        sample.now_ns += 86_400 * NANOS
+        sample.rules.finance()
 
 
 @settings(max_examples=120, deadline=None)
 @given(acts=ACTS)
 def test_the_books_agree_with_the_log_to_the_last_place(acts: list[tuple[str, str, int]]) -> None:
-    floor = Floor()
+    sample = SampleAccount()
     for act in acts:
         try:
-            perform(floor, act)
+            perform(sample, act)
         except RefusalError:
             continue
-    log, book = floor.book.log, floor.book
+    log, book = sample.book.log, sample.book
 
     fills = [entry for entry in log if entry["type"] == "ORDER_FILL"]
     paid = [Decimal(entry["amount"]) for entry in log if entry["type"] == "TRANSFER_FUNDS"]

@@ -59,7 +59,7 @@ ORDERS = st.builds(
 )
 
 
-def floor() -> Matching:
+def sample_rules() -> Matching:
     market = SimulatedMarket(1, 1, ("EUR_USD", "USD_JPY"))
     rules = Matching(AccountBook("101-004-1234567-001", Decimal(100_000), 1), market.prices, 2, "1")
     trading.place(rules, {"order": {"type": "MARKET", "instrument": "EUR_USD", "units": "100"}})
@@ -78,7 +78,7 @@ def consistent(rules: Matching) -> bool:
 @settings(max_examples=300, deadline=None)
 @given(order=ORDERS)
 def test_no_order_breaks_the_venue(order: Any) -> None:
-    rules = floor()
+    rules = sample_rules()
 
     with suppress(RefusalError):
         trading.place(rules, {"order": order})
@@ -117,7 +117,7 @@ def test_no_order_breaks_the_venue(order: Any) -> None:
     ),
 )
 def test_no_body_breaks_the_venue(body: Any, act: Callable[[Matching, Any], Any]) -> None:
-    rules = floor()
+    rules = sample_rules()
 
     with suppress(RefusalError):
         act(rules, body)

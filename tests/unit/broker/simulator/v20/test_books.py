@@ -34,7 +34,7 @@ def test_a_book_is_whole_around_its_price(kind: str, instrument: str) -> None:
 
     assert all((after - before) % width == 0 and after > before > 0 for before, after in pairwise(prices))
     assert prices[0] < Decimal(book["price"]) < prices[-1]
-    assert abs(sum(shares) - 100) < Decimal("0.01")
+    assert abs(sum(shares, Decimal(0)) - 100) < Decimal("0.01")
     assert min(shares) >= 0
 
 

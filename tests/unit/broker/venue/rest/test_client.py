@@ -44,7 +44,7 @@ class FakeVenueServer:
         server = TestServer(app)
         await server.start_server()
         url = str(server.make_url("")).rstrip("/")
-        plain = {
+        plain: dict[str, Any] = {
             "account": "101",
             "rest_url": url,
             "stream_url": url,

@@ -42,7 +42,7 @@ def test_closed_bucket_opens_at_its_time() -> None:
     assert bucket.wait_s(7.001) == 0.0
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now_s = 100.0
 
@@ -50,12 +50,12 @@ class Clock:
         return self.now_s
 
 
-def throttle(clock: Clock, events: list[Any], admission: Admission | None = None) -> Throttle:
+def throttle(clock: FakeClock, events: list[Any], admission: Admission | None = None) -> Throttle:
     return Throttle("requests", rate=1000.0, burst=1.0, now_s=clock, emit=events.append, admission=admission)
 
 
 async def test_cancels_outrank_opens_and_opens_reads() -> None:
-    clock, order = Clock(), []
+    clock, order = FakeClock(), []
     limit = throttle(clock, [])
     limit.obey(1.0)
 
@@ -81,7 +81,7 @@ async def test_cancels_outrank_opens_and_opens_reads() -> None:
 
 
 async def test_waiter_that_leaves_is_no_bar() -> None:
-    clock, events = Clock(), []
+    clock, events = FakeClock(), list[Any]()
     limit = throttle(clock, events)
     limit.obey(1.0)
     gone, stays = (asyncio.create_task(limit.enter(Precedence.OPEN)) for _ in range(2))
@@ -96,11 +96,11 @@ async def test_waiter_that_leaves_is_no_bar() -> None:
 
 async def test_free_way_costs_no_wait_and_no_event() -> None:
     events: list[Any] = []
-    assert await throttle(Clock(), events).enter(Precedence.OPEN) == 0.0
+    assert await throttle(FakeClock(), events).enter(Precedence.OPEN) == 0.0
     assert events == []
 
 
-class OnePlace:
+class FakeAdmission:
     """An admission with one place."""
 
     def __init__(self) -> None:
@@ -117,8 +117,8 @@ class OnePlace:
 
 
 async def test_turn_is_given_with_a_place_only() -> None:
-    clock = Clock()
-    place = OnePlace()
+    clock = FakeClock()
+    place = FakeAdmission()
     limit = throttle(clock, [], place)
     await limit.enter(Precedence.OPEN)
     clock.now_s += 1.0
@@ -132,9 +132,9 @@ async def test_turn_is_given_with_a_place_only() -> None:
 
 
 async def test_place_of_one_that_leaves_when_let_through_goes_back() -> None:
-    place = OnePlace()
+    place = FakeAdmission()
     place.free = 0
-    limit = throttle(Clock(), [], place)
+    limit = throttle(FakeClock(), [], place)
     leaving = asyncio.create_task(limit.enter(Precedence.OPEN))
     await asyncio.sleep(0)
     place.free = 1
@@ -145,7 +145,7 @@ async def test_place_of_one_that_leaves_when_let_through_goes_back() -> None:
 
 
 async def test_refused_waiters_get_the_error() -> None:
-    limit = throttle(Clock(), [])
+    limit = throttle(FakeClock(), [])
     limit.obey(1.0)
     waiting = asyncio.create_task(limit.enter(Precedence.OPEN))
     await asyncio.sleep(0)

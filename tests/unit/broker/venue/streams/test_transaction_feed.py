@@ -17,7 +17,7 @@ def raw(number: int) -> dict[str, Any]:
     return {"id": str(number), "type": "DAILY_FINANCING", "time": "2026-01-05T12:00:00Z"}
 
 
-class Log:
+class FakeLog:
     """The venue's log up to `last`; the first pages may lag, or lack some."""
 
     def __init__(self, last: int) -> None:
@@ -32,7 +32,7 @@ class Log:
         return TransactionPage(transactions=found, last_transaction_id=self.last)
 
 
-def make(log: Log, applied: int = 0) -> tuple[TransactionFeed, list[int], list[Any]]:
+def make(log: FakeLog, applied: int = 0) -> tuple[TransactionFeed, list[int], list[Any]]:
     seen: list[int] = []
     events: list[Any] = []
 
@@ -48,34 +48,34 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_opening_brings_what_happened_before() -> None:
-    feed, seen, events = make(Log(5), applied=2)
+    feed, seen, events = make(FakeLog(5), applied=2)
     await feed.opened()
     assert seen == [3, 4, 5]
     assert [event.transactions for event in events] == [3]
 
 
 async def test_next_in_line_needs_no_read() -> None:
-    log = Log(3)
+    log = FakeLog(3)
     feed, seen, _ = make(log, applied=2)
     await feed.message(raw(3))
     assert (seen, log.asked) == ([3], [])
 
 
 async def test_gap_is_filled_in_order_and_counted() -> None:
-    feed, seen, events = make(Log(6), applied=2)
+    feed, seen, events = make(FakeLog(6), applied=2)
     await feed.message(raw(6))
     assert seen == [3, 4, 5, 6]
     assert [event.transactions for event in events] == [4]
 
 
 async def test_heartbeat_ahead_is_a_gap() -> None:
-    feed, seen, _ = make(Log(4), applied=2)
+    feed, seen, _ = make(FakeLog(4), applied=2)
     await feed.message({"type": "HEARTBEAT", "lastTransactionID": "4", "time": "2026-01-05T12:00:00Z"})
     assert seen == [3, 4]
 
 
 async def test_what_other_answers_spoke_of_is_on_its_way_and_no_gap() -> None:
-    log = Log(4)
+    log = FakeLog(4)
     feed, seen, events = make(log, applied=2)
     feed.note(4)
     await feed.message(raw(3))
@@ -83,13 +83,13 @@ async def test_what_other_answers_spoke_of_is_on_its_way_and_no_gap() -> None:
 
 
 async def test_reading_that_the_stream_did_not_cause_is_no_gap() -> None:
-    feed, seen, events = make(Log(4), applied=2)
+    feed, seen, events = make(FakeLog(4), applied=2)
     await feed.fill()
     assert (seen, events) == ([3, 4], [])
 
 
 async def test_message_behind_a_reading_that_is_under_way_waits_for_it() -> None:
-    log = Log(4)
+    log = FakeLog(4)
     feed, seen, events = make(log, applied=2)
     reading = asyncio.create_task(feed.fill())
     await asyncio.sleep(0)
@@ -99,13 +99,13 @@ async def test_message_behind_a_reading_that_is_under_way_waits_for_it() -> None
 
 
 async def test_repetition_is_let_go() -> None:
-    feed, seen, _ = make(Log(3), applied=3)
+    feed, seen, _ = make(FakeLog(3), applied=3)
     await feed.message(raw(2))
     assert seen == []
 
 
 async def test_lagging_page_is_asked_again() -> None:
-    log = Log(5)
+    log = FakeLog(5)
     log.missing = [{4, 5}, {4}]
     feed, seen, _ = make(log, applied=2)
     await feed.fill()
@@ -114,7 +114,7 @@ async def test_lagging_page_is_asked_again() -> None:
 
 
 async def test_short_pages_are_read_one_after_the_other() -> None:
-    log = Log(9)
+    log = FakeLog(9)
     log.missing = [set(range(4, 10)), set(range(7, 10))]
     feed, seen, _ = make(log)
     await feed.fill()
@@ -123,7 +123,7 @@ async def test_short_pages_are_read_one_after_the_other() -> None:
 
 
 async def test_hole_that_stays_is_passed_over() -> None:
-    log = Log(5)
+    log = FakeLog(5)
     log.missing = [{4}] * 6
     feed, seen, _ = make(log, applied=2)
     await feed.fill()
@@ -131,7 +131,7 @@ async def test_hole_that_stays_is_passed_over() -> None:
 
 
 async def test_transaction_that_was_not_taken_comes_again() -> None:
-    log, seen = Log(3), []
+    log, seen = FakeLog(3), []
 
     def deliver(transaction: Transaction) -> None:
         seen.append(transaction.id)
@@ -148,7 +148,7 @@ async def test_transaction_that_was_not_taken_comes_again() -> None:
 
 @given(st.lists(st.integers(1, 12), max_size=20))
 async def test_any_order_of_messages_delivers_each_once_in_order(numbers: list[int]) -> None:
-    feed, seen, _ = make(Log(12))
+    feed, seen, _ = make(FakeLog(12))
     for number in numbers:
         await feed.message(raw(number))
     await feed.fill()

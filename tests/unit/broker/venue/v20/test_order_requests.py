@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.domain import OrderType, PositionFill, Protection, Side, TimeInForce
+from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side, TimeInForce
 from broker.venue.v20 import order_requests as order_call
 from tests import v20_schema
 from tests.unit.broker.orders.samples import make_request
+
+
+def created_order(request: OrderRequest, client_id: str) -> dict[str, Any]:
+    body = order_call.create(request, client_id).body
+    assert body is not None
+    found: dict[str, Any] = body["order"]
+    return found
 
 
 def test_market_order_is_texts_and_fok() -> None:
@@ -41,7 +48,7 @@ def test_limit_order_carries_price_expiry_and_protection() -> None:
         stop_loss=Protection(distance=Decimal("0.00500"), guaranteed=True),
         trailing_stop=Protection(distance=Decimal("0.01")),
     )
-    order = order_call.create(request, "id").body["order"]
+    order = created_order(request, "id")
     assert order == {
         "type": "LIMIT",
         "timeInForce": "GTD",
@@ -73,7 +80,7 @@ def test_limit_order_carries_price_expiry_and_protection() -> None:
     ],
 )
 def test_dependent_orders_name_their_trade_and_no_units(fields: dict[str, object], expected: dict[str, str]) -> None:
-    order = order_call.create(make_request(trade_id="7", **fields), "id").body["order"]
+    order = created_order(make_request(trade_id="7", **fields), "id")
     assert order == {"timeInForce": "GTC", "clientExtensions": {"id": "id"}, "tradeID": "7"} | expected
 
 
@@ -123,6 +130,6 @@ def test_every_order_is_one_of_the_venues_description(
         comment="c",
         **fields,
     )
-    order = order_call.create(request, "bk.a.1.X.y").body["order"]
+    order = created_order(request, "bk.a.1.X.y")
     described = order["type"].removeprefix("GUARANTEED_")  # the description is older than these: as a stop-loss
     assert v20_schema.request_faults(described, order | {"type": described}) == []

@@ -119,7 +119,7 @@ def test_order_of_an_unknown_kind_is_taken() -> None:
 
 
 def test_conversion_takes_the_larger_factor() -> None:
-    prices = [
+    prices: list[wire.Json] = [
         {
             "instrument": "USD_JPY",
             "quoteHomeConversionFactors": {"positiveUnits": "0.0066", "negativeUnits": "0.0067"},

@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from sidecar.console.cli import view
-from sidecar.console.document import period
 from sidecar.console.faults import Finding
 from sidecar.ingest.producers import ProducerLedger
 from sidecar.secrets.status import Rejection
@@ -136,11 +135,3 @@ def test_on_a_terminal_a_finding_ends_with_its_command_on_a_line_of_its_own(monk
 def test_an_event_on_a_terminal_reads_as_the_line_does_without_its_date() -> None:
     event = {"time": "2026-01-02T03:04:05.678Z", "producer": "p", "name": "a.b", "attributes": {"x": 0.1234567891}}
     assert view.event_text(event).plain == "03:04:05.678 p a.b x=0.123457"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(-4.0, "0 s"), (119.9, "119 s"), (120.0, "2 min"), (3 * 3600 + 59.0, "3 h 0 min"), (200_000.0, "2 d 7 h")],
-)
-def test_a_period_is_rounded_down(seconds: float, words: str) -> None:
-    assert period(seconds) == words
