@@ -26,6 +26,8 @@ from pod_runtime.run import complain, run
 
 # site-division-user-number (v20, AccountID).
 _ACCOUNT = re.compile(r"\d{3}-\d{3}-\d+-\d{3}")
+_SAME_NAMES = ("seed", "ticks_per_s", "speed", "heartbeat_s", "requests_per_s", "connections_per_s")
+"""Options of the command line that are fields of `Options`."""
 _logger = logging.getLogger("broker.simulator")
 
 
@@ -118,18 +120,13 @@ def _options(given: argparse.Namespace) -> Options:
     if faults:
         raise _UsageError("\n".join(faults))
     return Options(
-        seed=given.seed,
         tokens=tokens,
         accounts=tuple(given.account) or Options().accounts,
         instruments=names,
         balance=balance,
         scenario=Scenario(given.scenario),
-        ticks_per_s=given.ticks_per_s,
-        speed=given.speed,
-        heartbeat_s=given.heartbeat_s,
-        requests_per_s=given.requests_per_s,
-        connections_per_s=given.connections_per_s,
         latency_s=given.latency_ms / 1000,
+        **{name: getattr(given, name) for name in _SAME_NAMES},
     )
 
 

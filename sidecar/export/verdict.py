@@ -8,8 +8,8 @@ from enum import Enum
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped] # generated, has no stubs
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped] # generated, has no stubs
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 
 STATUS_DETAILS = "grpc-status-details-bin"
 LONGEST_RETRY_S = 300.0

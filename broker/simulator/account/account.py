@@ -223,12 +223,17 @@ class AccountBook:
 
     def margin(self, instrument: str, units: Decimal, prices: Prices, rate: Decimal | None = None) -> Decimal:
         """Margin for net units of an instrument."""
-        notional = abs(units) * prices[instrument].mid * home_factor(instrument, prices)
-        return notional * max(LISTINGS[instrument].margin_rate, self.margin_rate if rate is None else rate)
+        least = self.margin_rate if rate is None else rate
+        return notional(instrument, units, prices) * max(LISTINGS[instrument].margin_rate, least)
 
     def equity(self, prices: Prices) -> Decimal:
         """Balance and unrealised profit: the venue's NAV."""
         return self.balance + self.unrealized(prices)
+
+
+def notional(instrument: str, units: Decimal, prices: Prices) -> Decimal:
+    """Value of units of an instrument at the mid price, in the account's currency."""
+    return abs(units) * prices[instrument].mid * home_factor(instrument, prices)
 
 
 def profit(trade: SimulatedTrade, prices: Prices) -> Decimal:

@@ -85,7 +85,8 @@ class Fills:
         reductions: list[Reduction] = []
         left = units
         # The oldest trade first: an account without hedging is netted so.
-        for trade in self._against(spec, units):
+        against = [trade for trade in self.book.open_trades(spec.instrument) if trade.units * units < 0]
+        for trade in against if spec.trade_id is None else [self.book.trades[spec.trade_id]]:
             if not left:
                 break
             taken = min(abs(left), abs(trade.units)).copy_sign(left)
@@ -100,11 +101,6 @@ class Fills:
             part |= {"financing": ZERO, "guaranteedExecutionFee": ZERO, "halfSpreadCost": ZERO}
             reductions.append((trade, part))
         return reductions, left
-
-    def _against(self, spec: OrderSpec, units: Decimal) -> list[SimulatedTrade]:
-        if spec.trade_id is not None:
-            return [self.book.trades[spec.trade_id]]
-        return [trade for trade in self.book.open_trades(spec.instrument) if trade.units * units < 0]
 
     def _settle(self, order: RestingOrder, filled: TransactionPayload, reductions: list[Reduction]) -> None:
         """Enter the reductions into the fill, the order and the trades; end the orders of closed trades."""
@@ -166,7 +162,9 @@ class Fills:
         """Write the create transaction of an order that waits from now on."""
         if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
             # A distance counts from the price that would close the trade now, and is fixed from here on.
-            spec.price = self._stop_price(spec)
+            trade = self.book.trades[str(spec.trade_id)]
+            at = self.prices[trade.instrument].side(-trade.units)
+            spec.price = protection_price(spec.type, {"distance": spec.distance}, trade.units, at, trade.instrument)
         created = self.write(f"{spec.type}_ORDER", batch, **spec.payload(), **extra)
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)
         order.outcome = {key: extra[key] for key in ("replacesOrderID",) if key in extra}
@@ -176,11 +174,6 @@ class Fills:
             order.touched_from = LISTINGS[spec.instrument].round(self.prices[spec.instrument].mid)
         self.book.add_order(order)
         return order, created
-
-    def _stop_price(self, spec: OrderSpec) -> Decimal:
-        trade = self.book.trades[str(spec.trade_id)]
-        at = self.prices[trade.instrument].side(-trade.units)
-        return protection_price(spec.type, {"distance": spec.distance}, trade.units, at, trade.instrument)
 
     def trailing_value(self, order: RestingOrder) -> Decimal | None:
         """Level of a trailing stop now: it follows the price one way only."""

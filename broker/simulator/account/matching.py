@@ -12,10 +12,11 @@ from broker.simulator.account.account import (
     SimulatedTrade,
     TransactionPayload,
     money,
+    notional,
 )
 from broker.simulator.account.fills import Fills, protection_price
 from broker.simulator.clock import NANOS, parse_ns
-from broker.simulator.market.market import Price, Prices, home_factor
+from broker.simulator.market.market import Price, Prices
 from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ON_FILL, OrderSpec, RejectError
 
 DAY_NS = 86_400 * NANOS
@@ -233,8 +234,7 @@ class Matching:
         )
 
     def _financing(self, trade: SimulatedTrade) -> Decimal:
-        value = abs(trade.units) * self.prices[trade.instrument].mid * home_factor(trade.instrument, self.prices)
-        amount = -money(value * FINANCING_RATE / _DAYS)
+        amount = -money(notional(trade.instrument, trade.units, self.prices) * FINANCING_RATE / _DAYS)
         trade.financing += amount
         return amount
 

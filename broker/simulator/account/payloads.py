@@ -12,6 +12,7 @@ from broker.simulator.account.account import (
     RestingOrder,
     SimulatedTrade,
     money,
+    notional,
     profit,
 )
 from broker.simulator.clock import rfc3339
@@ -50,7 +51,9 @@ def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
     nav = book.balance + unrealized
     used = book.margin_used(prices)
     free = str(money(max(nav - used, Decimal(0))))
-    value = str(_value(book.open_trades(), prices))
+    value = str(
+        money(sum((notional(item.instrument, item.units, prices) for item in book.open_trades()), Decimal(0)))
+    )
     return {
         "unrealizedPL": str(unrealized),
         "NAV": str(money(nav)),
@@ -71,11 +74,6 @@ def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
 
 def _share(part: Decimal, whole: Decimal) -> str:
     return str(round(part / whole, 5)) if whole > 0 else ZERO
-
-
-def _value(trades: list[SimulatedTrade], prices: Prices) -> Decimal:
-    values = (abs(item.units) * prices[item.instrument].mid * home_factor(item.instrument, prices) for item in trades)
-    return money(sum(values, Decimal(0)))
 
 
 def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:

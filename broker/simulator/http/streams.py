@@ -54,16 +54,13 @@ class _Stream:
                     await self.subscription.wake.wait()
             # Asked each time round, not only with data: a cut must not wait for the next price.
             fault = self.venue.faults.take("GET", self.request.path, kinds=STREAM_KINDS)
-            data = self._take()
+            prices, entries = self.subscription.take()
+            lines = (payloads.price(item, self.venue.market.prices) for item in prices)
+            data = b"".join(self._line(item) for item in (*lines, *entries))
             if fault is not None:
                 await self._show(fault, data or self._heartbeat())
             if data:
                 await self.response.write(data)
-
-    def _take(self) -> bytes:
-        prices, entries = self.subscription.take()
-        lines = (payloads.price(item, self.venue.market.prices) for item in prices)
-        return b"".join(self._line(item) for item in (*lines, *entries))
 
     def _heartbeat(self) -> bytes:
         beat: dict[str, Any] = {"type": "HEARTBEAT", "time": rfc3339(self.venue.clock.now_ns())}

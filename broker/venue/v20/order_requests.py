@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -91,7 +91,7 @@ def _order(request: OrderRequest, client_id: str) -> dict[str, Any]:
     if request.price is not None and request.type is not OrderType.MARKET:
         order["price"] = number(request.price)
     if request.time_in_force is TimeInForce.GTD and request.expires_at is not None:
-        order["gtdTime"] = _time(request.expires_at)
+        order["gtdTime"] = request.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     return order
 
 
@@ -124,7 +124,3 @@ def _protection(wanted: Protection) -> dict[str, str]:
     if wanted.price is not None:
         return {"price": number(wanted.price)}
     return {"distance": number(wanted.distance or Decimal(0))}
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

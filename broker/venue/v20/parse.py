@@ -189,13 +189,14 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
     units = decimal(raw.get("units"), "units")
     extensions = raw.get("clientExtensions") or {}
     order_id = str(raw["id"])
+    kind = str(raw.get("type", "")).removesuffix("_REJECT").removesuffix("_ORDER")
     request = OrderRequest(
         client_order_id=f"venue:{order_id}",
         client=client,
         account=account,
         instrument=str(raw.get("instrument", "")),
         # Unknown types and options stand as a limit order's: the venue decides by its own object, not by ours.
-        type=_member(OrderType, _kind(raw), OrderType.LIMIT),
+        type=_member(OrderType, kind, OrderType.LIMIT),
         side=Side.SELL if units < 0 else Side.BUY,
         units=abs(units),
         price=decimal(raw["price"], "price") if "price" in raw else None,
@@ -212,10 +213,6 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
         time=parse_time(raw.get("createTime") or raw.get("time")),
         request=request,
     )
-
-
-def _kind(raw: Json) -> str:
-    return str(raw.get("type", "")).removesuffix("_REJECT").removesuffix("_ORDER")
 
 
 def _member(kind: Any, name: str, default: Any) -> Any:
