@@ -131,8 +131,10 @@ async def test_rotation_fails_no_query_and_leaves_no_connection(
         for number in range(2, 22):
             history.journal.add(make_order(number))
             successor = await lease(superuser)
+            replaced = history.database._pool
             await adopt(history.database, successor)
-            await asyncio.gather(*history.database._ended)
+            assert replaced is not None
+            await replaced.closed.wait()
             await revoke(superuser, login)
             login = successor
         assert await writer.flush(20)
@@ -255,8 +257,10 @@ async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
     await history.archive.page(ORDERS, HistoryFilter(), limit=1)
 
     publish(tmp_path, 3, with_login(second))
+    replaced = history.database._pool
     await credentials.poll(2)
     assert announced.said[-1] == ("applied", 3)
-    await asyncio.gather(*history.database._ended)
+    assert replaced is not None
+    await replaced.closed.wait()
     await revoke(superuser, first)
     await history.archive.page(ORDERS, HistoryFilter(), limit=1)

@@ -307,7 +307,7 @@ async def test_a_venue_that_cannot_be_asked_is_a_bad_gateway(api: Client) -> Non
 
 
 @pytest.mark.parametrize(("body", "key", "status"), [({**ORDER, "unit": "1"}, "flow", 422), (ORDER, "auditor", 403)])
-async def test_who_may_not_trade_or_sends_nonsense_is_told_so(
+async def test_trying_an_order_needs_the_scope_and_a_valid_body(
     api: Client, body: dict[str, str], key: str, status: int
 ) -> None:
     assert (await api("POST", "/v1/orders/test", body=body, key=KEYS[key])).status == status
