@@ -38,7 +38,7 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class SettingRule:
     """Meaning of a setting, with its unit, and the limits that its value must keep."""
 
     doc: str
@@ -56,7 +56,7 @@ def setting(
     choices: tuple[str, ...] = (),
 ) -> Any:
     """Declare a field of a section. Without a default it is required."""
-    rule = Rule(doc=doc, minimum=minimum, maximum=maximum, choices=choices)
+    rule = SettingRule(doc=doc, minimum=minimum, maximum=maximum, choices=choices)
     # Every section gets a copy of its own: dataclasses refuse a list or a dict as a default for that reason.
     if isinstance(default, (list, dict)):
         return field(default_factory=default.copy, metadata={"rule": rule})
@@ -157,7 +157,7 @@ def _unknown(where: str, key: str, known: Mapping[str, object]) -> str:
     return f"{where}: is not a setting" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _value(hint: Any, raw: Any, where: str, rule: Rule | None, faults: list[str]) -> Any:
+def _value(hint: Any, raw: Any, where: str, rule: SettingRule | None, faults: list[str]) -> Any:
     try:
         value = _convert(hint, raw, where, faults)
     except (TypeError, ValueError) as error:
@@ -168,7 +168,7 @@ def _value(hint: Any, raw: Any, where: str, rule: Rule | None, faults: list[str]
     return value
 
 
-def _broken(rule: Rule, value: Any) -> list[str]:
+def _broken(rule: SettingRule, value: Any) -> list[str]:
     found = []
     if rule.choices and value not in rule.choices:
         found.append(f"must be one of {', '.join(rule.choices)}")

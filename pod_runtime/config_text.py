@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from pod_runtime.config import Rule, effective, plain
+from pod_runtime.config import SettingRule, effective, plain
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SCALARS: dict[Any, str] = {
@@ -70,7 +70,7 @@ def _is_required(hint: Any, item: Field[Any]) -> bool:
 
 def _property(hint: Any, item: Field[Any]) -> Schema:
     found = _type(hint)
-    rule: Rule | None = item.metadata.get("rule")
+    rule: SettingRule | None = item.metadata.get("rule")
     if rule is not None:
         found["description"] = rule.doc
         found.update({"minimum": rule.minimum} if rule.minimum is not None else {})

@@ -41,6 +41,7 @@ def keep_short(loop: asyncio.AbstractEventLoop, first_s: float = FIRST_S) -> Non
 
 
 def _freeze(loop: asyncio.AbstractEventLoop, number: int) -> None:
+    # The first one too: the start leaves more garbage than any hour after it.
     if number % FREEZES_A_FULL == 0:
         settle()
     else:

@@ -15,6 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 
+# Shorter than the three seconds after which Docker kills the command: so the reason is printed.
 DEADLINE_S = 2.0
 # All that Docker knows besides 0 (https://docs.docker.com/reference/dockerfile/#healthcheck).
 EX_UNHEALTHY = 1

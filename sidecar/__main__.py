@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pod_runtime.version import VERSION
-from sidecar.console.cli.commands import COMMANDS
+from sidecar.cli.commands import COMMANDS
 
 
 @click.group(invoke_without_command=True, commands=COMMANDS)

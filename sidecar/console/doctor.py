@@ -1,7 +1,7 @@
 """Doctor: finds faults in a status document. Pure, so it gives the same answer on the page and in the command.
 
 Each function below looks at one part of the document and yields a finding for each fault that it shows. A fault that
-explains another hides it (`Fault.explains`): a sealed Vault is told, and not also that nothing is published.
+explains another hides it (`KnownFault.explains`): a sealed Vault is told, and not also that nothing is published.
 """
 
 from __future__ import annotations

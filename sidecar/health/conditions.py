@@ -62,6 +62,11 @@ class SidecarCondition(ConditionName):
 
 
 PROBES: Mapping[str, tuple[SidecarCondition, ...]] = {
+    # Only the event loop: restarting the sidecar mends a stall of its own, and nothing else that can fail.
+    "livez": (SidecarCondition.LOOP_TURNS,),
+    # A probe of the broker's container, answered here: the sidecar knows if heartbeats come, and a broker whose event
+    # loop has stalled could not answer for itself.
+    "livez/broker": (SidecarCondition.PRODUCER_ALIVE,),
     "readyz": (
         SidecarCondition.SECRETS_PUBLISHED,
         SidecarCondition.SECRETS_FRESH,
@@ -69,11 +74,6 @@ PROBES: Mapping[str, tuple[SidecarCondition, ...]] = {
         SidecarCondition.PRODUCER_READY,
         SidecarCondition.NOT_DRAINING,
     ),
-    # Only the event loop: restarting the sidecar mends a stall of its own, and nothing else that can fail.
-    "livez": (SidecarCondition.LOOP_TURNS,),
-    # A probe of the broker's container, answered here: the sidecar knows if heartbeats come, and a broker whose event
-    # loop has stalled could not answer for itself.
-    "livez/broker": (SidecarCondition.PRODUCER_ALIVE,),
     # Never the producer: it waits for this probe before it starts, and each would wait for the other.
     "startupz": (SidecarCondition.SOCKET_OPEN, SidecarCondition.SECRETS_PUBLISHED),
 }

@@ -85,11 +85,15 @@ def status_document(inputs: StatusInputs) -> doc.StatusDocument:
 
 
 def _section(kind: type[S], source: object, **computed: Any) -> S:
-    """Make a section from `computed` fields, and the others from the attributes of the same names."""
+    """Make a section from `computed` fields, and the others from the attributes of the same names, times as texts."""
     # Sections repeat most fields of the parts' own reports. A field that a part renames fails here at the first
     # document, in every test of this module; only `computed` fields need a line each.
-    read = {name: getattr(source, name) for name in kind.__struct_fields__ if name not in computed}
+    read = {name: _told(getattr(source, name)) for name in kind.__struct_fields__ if name not in computed}
     return kind(**read, **computed)
+
+
+def _told(value: Any) -> Any:
+    return moment_text(value) if isinstance(value, datetime) else value
 
 
 def health_section(
@@ -221,22 +225,9 @@ def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.Se
         configured=True,
         generation=status.generation_published,
         acknowledged=status.generation_acknowledged,
-        published_at=moment_text(status.published_at),
-        token=_section(
-            doc.TokenSection, token, last_success=moment_text(token.last_success), mishap=_error(token.mishap)
-        ),
+        token=_section(doc.TokenSection, token, mishap=_error(token.mishap)),
         token_expires_in_s=token.expires_in_s,
-        secrets=[
-            _section(
-                doc.SecretSection,
-                item,
-                read_at=moment_text(item.read_at),
-                last_success=moment_text(item.last_success),
-                failing_since=moment_text(item.failing_since),
-                mishap=_error(item.mishap),
-            )
-            for item in status.secrets
-        ],
+        secrets=[_section(doc.SecretSection, item, mishap=_error(item.mishap)) for item in status.secrets],
         rejection=_rejection(status.rejection),
         mishap=_error(status.mishap),
         requests=[
@@ -250,11 +241,11 @@ def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.Se
 def _rejection(rejection: Rejection | None) -> doc.RejectionSection | None:
     if rejection is None:
         return None
-    return _section(doc.RejectionSection, rejection, producer=rejection.producer_id, time=moment_text(rejection.time))
+    return _section(doc.RejectionSection, rejection, producer=rejection.producer_id)
 
 
 def _error(error: Mishap | None) -> doc.ErrorSection | None:
-    return None if error is None else _section(doc.ErrorSection, error, time=moment_text(error.time))
+    return None if error is None else _section(doc.ErrorSection, error)
 
 
 def _panels(panels: Sequence[PanelSettings], series: TimeSeries) -> list[doc.JsonObject]:
@@ -285,9 +276,9 @@ def _time(time_ns: int) -> str | None:
     return time_text(time_ns) if time_ns else None
 
 
-def moment_text(moment: datetime | None) -> str | None:
+def moment_text(moment: datetime) -> str:
     """Write a moment in RFC 3339, to the millisecond."""
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _age(time_ns: int, now_ns: int) -> float | None:

@@ -22,7 +22,7 @@ class UnreachableError(Exception):
     """The sidecar does not answer; the text says why."""
 
 
-class RefusedError(Exception):
+class RotationRefusedError(Exception):
     """The sidecar answers and says no; the text is its own."""
 
 
@@ -69,7 +69,7 @@ async def rotate(socket: Path, name: str | None) -> str:
 
     Raises:
         UnreachableError: nobody answers on the socket.
-        RefusedError: there is no such secret.
+        RotationRefusedError: there is no such secret.
     """
     try:
         async with (
@@ -80,7 +80,7 @@ async def rotate(socket: Path, name: str | None) -> str:
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UnreachableError(_reason(error)) from error
     if not answer.ok:
-        raise RefusedError(text)
+        raise RotationRefusedError(text)
     return text
 
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from sidecar.console.cli import actions, view
+from sidecar.cli import actions, view
 from tests.unit.sidecar.console.sidecar_state import document
 
 EVENT = {"time": "t", "producer": "p", "name": "a.b", "severity": 9, "attributes": {"x": 1}}

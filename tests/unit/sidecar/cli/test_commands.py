@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.__main__ import main
-from sidecar.console.cli.commands import _url
+from sidecar.cli.commands import _url
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from pod_runtime.run import complain
-from sidecar.console.cli import view
-from sidecar.console.cli.client import RefusedError, UnreachableError, follow_events, read_status, rotate
+from sidecar.cli import view
+from sidecar.cli.client import RotationRefusedError, UnreachableError, follow_events, read_status, rotate
 from sidecar.console.control import control_path
 from sidecar.console.doctor import diagnose, unreachable
 from sidecar.console.document import StatusDocument, decode
@@ -30,7 +30,7 @@ def run(action: Coroutine[Any, Any, int]) -> int:
     except UnreachableError as error:
         complain(f"the sidecar does not answer: {error}\ntry: sidecar doctor")
         return os.EX_UNAVAILABLE
-    except RefusedError as error:
+    except RotationRefusedError as error:
         complain(str(error))
         return EX_FINDINGS
     except KeyboardInterrupt:

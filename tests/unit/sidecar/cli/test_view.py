@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sidecar.console.cli import view
+from sidecar.cli import view
 from sidecar.console.faults import Finding
 from sidecar.ingest.producers import ProducerLedger
 from sidecar.secrets.status import Rejection

@@ -57,7 +57,7 @@ def _url(path: Path | None, url: str | None) -> str:
 @click.pass_obj
 def status(path: Path | None, as_json: bool, url: str | None, watch: bool) -> None:
     """Says whether all is well, and if not why; 0 if ready, 1 if not."""
-    from sidecar.console.cli import actions, view  # noqa: PLC0415 - see the module
+    from sidecar.cli import actions, view  # noqa: PLC0415 - see the module
 
     sys.exit(actions.run(actions.show(_url(path, url), view.status_view, as_json=as_json, watch=watch)))
 
@@ -68,7 +68,7 @@ def status(path: Path | None, as_json: bool, url: str | None, watch: bool) -> No
 @click.pass_obj
 def secrets(path: Path | None, as_json: bool, url: str | None) -> None:
     """Lists the secrets, where each stands, and never a value; 0 if all are fresh, 1 if not."""
-    from sidecar.console.cli import actions, view  # noqa: PLC0415 - see the module
+    from sidecar.cli import actions, view  # noqa: PLC0415 - see the module
 
     sys.exit(actions.run(actions.show(_url(path, url), view.secrets_view, part="secrets", as_json=as_json)))
 
@@ -81,7 +81,7 @@ def secrets(path: Path | None, as_json: bool, url: str | None) -> None:
 @click.pass_obj
 def events(path: Path | None, as_json: bool, url: str | None, words: str, count: int | None) -> None:
     """Follows the producers' events as they come."""
-    from sidecar.console.cli import actions  # noqa: PLC0415 - see the module
+    from sidecar.cli import actions  # noqa: PLC0415 - see the module
 
     wanted = words.lower().split()
     sys.exit(actions.run(actions.follow(_url(path, url), as_json=as_json, words=wanted, count=count)))
@@ -93,7 +93,7 @@ def events(path: Path | None, as_json: bool, url: str | None, words: str, count:
 @click.pass_obj
 def doctor(path: Path | None, as_json: bool, url: str | None) -> None:
     """Names what is wrong, what shows it and what to do next; 0 if nothing is, 1 if something, 69 if no answer."""
-    from sidecar.console.cli import actions  # noqa: PLC0415 - see the module
+    from sidecar.cli import actions  # noqa: PLC0415 - see the module
 
     sys.exit(actions.run(actions.examine(_url(path, url), as_json=as_json)))
 
@@ -105,7 +105,7 @@ def doctor(path: Path | None, as_json: bool, url: str | None) -> None:
 @click.pass_obj
 def rotate(path: Path | None, name: str | None, everything: bool, as_json: bool) -> None:
     """Has a secret read again at its source and published; asks the control socket beside the journal."""
-    from sidecar.console.cli import actions  # noqa: PLC0415 - see the module
+    from sidecar.cli import actions  # noqa: PLC0415 - see the module
 
     # No name must not mean all of them: a forgotten argument would rotate every secret.
     if bool(name) == everything:
