@@ -10,7 +10,7 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import UnknownPositionError
 from broker.orders.idempotency import Idempotency, Placed
 from broker.orders.model.ids import close_client_order_id, random_bits
-from broker.orders.model.order_record import Action
+from broker.orders.model.order_record import OrderAction
 from broker.orders.ownership.leadership import Leadership
 
 
@@ -49,7 +49,7 @@ class PositionCloser:
         if held == 0 or (side is not None and side.sign * held < 0):
             raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
         request = self._request(caller, instrument, held, units)
-        closed = await engine.place(request, action=Action.CLOSE_POSITION, close_units=units)
+        closed = await engine.place(request, action=OrderAction.CLOSE_POSITION, close_units=units)
         return Placed(closed, replayed=False)
 
     async def trade(self, trade_id: str, units: Decimal | None, caller: CloseCaller) -> Placed:
@@ -71,7 +71,7 @@ class PositionCloser:
         if (first := await self._first(trade_id, units, caller)) is not None:
             return Placed(first, replayed=True)
         engine = self._leadership.trader()
-        closed = await engine.place(request, action=Action.CLOSE_TRADE, target=trade_id, close_units=units)
+        closed = await engine.place(request, action=OrderAction.CLOSE_TRADE, target=trade_id, close_units=units)
         return Placed(closed, replayed=False)
 
     async def _first(self, trade_id: str, units: Decimal | None, caller: CloseCaller) -> Order | None:

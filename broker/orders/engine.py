@@ -20,7 +20,7 @@ from broker.orders.checks.context import PreTradeChecks
 from broker.orders.checks.risk import is_reducing
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.model.ids import ClientTag, caller_digest, milliseconds, order_id, random_bits
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
 from broker.orders.recovery.unknown_orders import UnknownOrderResolver
@@ -69,9 +69,9 @@ class OrderEngine:
             horizon_s=settings.absence_horizon_s,
             scans=settings.absence_scans,
         )
-        self.submission = Submission(dependencies, term, self.store, self.feed, self._resolver)
+        self.submission = Submission(dependencies, term, self.store, self.feed)
         self._checks = PreTradeChecks(dependencies, self.store, self.submission)
-        self.reconciler = Reconciler(self.store, self.feed, venue, emit)
+        self.reconciler = Reconciler(self.store, self.feed, venue)
         self._catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
         # A group of their own: a fault in `run` must not cancel orders on the wire before the drain had its time.
         self._flights = asyncio.TaskGroup()
@@ -156,7 +156,7 @@ class OrderEngine:
         self,
         request: OrderRequest,
         *,
-        action: Action = Action.CREATE,
+        action: OrderAction = OrderAction.CREATE,
         target: str | None = None,
         close_units: Decimal | None = None,
     ) -> Order:
@@ -178,7 +178,7 @@ class OrderEngine:
         return await self.wait_settled(record, waiter)
 
     def _receive(
-        self, request: OrderRequest, action: Action, target: str | None, close_units: Decimal | None
+        self, request: OrderRequest, action: OrderAction, target: str | None, close_units: Decimal | None
     ) -> OrderRecord:
         now = self._dependencies.clock()
         name = order_id(milliseconds(now), random_bits(self._dependencies.chance))
@@ -204,7 +204,7 @@ class OrderEngine:
     def _check_and_begin(self, record: OrderRecord) -> None:
         """Deny a received order, or write its intent and start its flight. Synchronous: no order slips in between."""
         request = record.order.request
-        replaced = self.store.index.by_venue_id(record.target or "") if record.action is Action.REPLACE else None
+        replaced = self.store.index.by_venue_id(record.target or "") if record.action is OrderAction.REPLACE else None
         try:
             denial = self._checks.verdict(request, replaced.order.request if replaced is not None else None)
         finally:
@@ -230,7 +230,6 @@ class OrderEngine:
             if held is not None and held.status is OrderStatus.SUBMITTED:
                 words = f"{type(error).__name__} in the broker"
                 self.store.move(record.id, OrderStatus.UNKNOWN, "INTERNAL_ERROR", words)
-                self._resolver.wake()
 
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one gets the time of the first scans."""

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from broker.domain import Order, OrderRequest
 from broker.events.events import DuplicateRequest
+from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import ClientIdConflictError
-from broker.orders.model.order_record import Action, OrderRecord, is_same, is_same_close
+from broker.orders.model.order_record import OrderAction, OrderRecord, is_same, is_same_close
 from broker.orders.ownership.leadership import Leadership
-from producer.emitter import Emit
 
 
 class Placed(Struct, frozen=True):
@@ -50,9 +50,9 @@ class NoHistory:
 class Idempotency:
     """Finds the first result of a request that came before."""
 
-    def __init__(self, leadership: Leadership, emit: Emit, memory: LongMemory) -> None:
+    def __init__(self, dependencies: EngineDependencies, leadership: Leadership, memory: LongMemory) -> None:
         self._leadership = leadership
-        self._emit = emit
+        self._emit = dependencies.emit
         self._memory = memory
 
     async def first_order(self, request: OrderRequest) -> Order | None:
@@ -67,9 +67,9 @@ class Idempotency:
             return None
         self._check(record, same=is_same(record, request))
         engine = self._leadership.engine
-        if engine is not None and record.action is Action.ADOPTED:
+        if engine is not None and record.action is OrderAction.ADOPTED:
             # Read back from the venue's log, which has only a digest of the id: now we know the whole request.
-            record = replace(record, action=Action.CREATE, order=replace(record.order, request=request))
+            record = replace(record, action=OrderAction.CREATE, order=replace(record.order, request=request))
             engine.store.put(record)
         return await self._result(record)
 

@@ -19,7 +19,7 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import UnknownOrderError
 from broker.orders.idempotency import Idempotency, LongMemory, Placed
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
@@ -44,7 +44,7 @@ class OrderService:
         """Our own, as the lease has it."""
         self._prices = dependencies.prices
         self.leadership = leadership
-        self._idempotency = Idempotency(leadership, dependencies.emit, memory)
+        self._idempotency = Idempotency(dependencies, leadership, memory)
         self._closer = PositionCloser(dependencies, leadership, self._idempotency)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -107,7 +107,7 @@ class OrderService:
         record = _known(engine, order_id)
         if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
             raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
-        new = await engine.place(request, action=Action.REPLACE, target=record.order.venue_order_id)
+        new = await engine.place(request, action=OrderAction.REPLACE, target=record.order.venue_order_id)
         return Placed(new, replayed=False)
 
     async def cancel(self, order_id: str) -> Order:
@@ -243,7 +243,7 @@ class OrderService:
             NotReadyError: we do not own the account.
             VenueError: the venue cannot be asked.
         """
-        return (await self.leadership.trader().reconciler.run()).mismatches
+        return await self.leadership.trader().reconciler.run()
 
 
 def _known(engine: OrderEngine, order_id: str) -> OrderRecord:

@@ -10,9 +10,8 @@ from msgspec.structs import replace
 from broker.domain import OrderStatus
 from broker.events.events import OrderAcknowledged, OrderStage
 from broker.orders.dependencies import EngineDependencies
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.model.trading_state import TradingState
-from broker.orders.recovery.unknown_orders import UnknownOrderResolver
 from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_store import OrderStore, OwnershipTerm
 from broker.venue import errors
@@ -31,14 +30,14 @@ def call_of(record: OrderRecord) -> VenueCall:
     """The request to the venue that an order stands for."""
     request = record.order.request
     match record.action:
-        case Action.REPLACE:
+        case OrderAction.REPLACE:
             return order_call.replace(request, record.client_id, record.target or "")
-        case Action.CLOSE_POSITION:
+        case OrderAction.CLOSE_POSITION:
             long = request.side.sign < 0
             return order_call.close_position(
                 request.instrument, record.client_id, long=long, units=record.close_units
             )
-        case Action.CLOSE_TRADE:
+        case OrderAction.CLOSE_TRADE:
             return order_call.close_trade(record.target or "", record.close_units)
         case _:
             return order_call.create(request, record.client_id)
@@ -53,7 +52,6 @@ class Submission:
         term: OwnershipTerm,
         store: OrderStore,
         feed: TransactionFeed,
-        resolver: UnknownOrderResolver,
     ) -> None:
         settings = dependencies.settings
         self._venue = dependencies.venue
@@ -61,7 +59,6 @@ class Submission:
         self._term = term
         self._store = store
         self._feed = feed
-        self._resolver = resolver
         self.circuit = Circuit(failures_to_open=settings.circuit_failures, pause_s=settings.circuit_pause_s)
 
     def begin(self, record: OrderRecord) -> int | None:
@@ -178,7 +175,6 @@ class Submission:
         reason = error.error_type.upper()
         moved = held.moved(OrderStatus.UNKNOWN, self._store.now(), reason=reason, message=str(error))
         self._store.put(replace(moved, refused_code=refused_code))
-        self._resolver.wake()
 
     async def cancel(self, record: OrderRecord) -> OrderRecord:
         """Ask the venue to cancel a resting order; the order as it then stands: it may have been filled before.

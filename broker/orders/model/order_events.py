@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
 from broker.events.events import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.venue.v20.reasons import label
 
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
@@ -44,13 +44,13 @@ def events_of(
     order = record.order
     old_status = before.status if before is not None else None
     # Counters of orders are of our own orders: those that people or other programs placed would distort them.
-    if order.status is not old_status and record.action is not Action.ADOPTED:
+    if order.status is not old_status and record.action is not OrderAction.ADOPTED:
         yield transition(order, duration_s)
     told = len(before.order.fills) if before is not None else 0
     for fill in order.fills[told:]:
         yield _filled(order, fill, instrument, decision_price, duration_s)
     # The process that sent it has reported a refusal that we only read back.
-    if before is not None or record.action is not Action.ADOPTED:
+    if before is not None or record.action is not OrderAction.ADOPTED:
         yield from _ended(before, order)
     if before is not None and old_status in LOST and order.status is not old_status:
         # The one move between the two is to PRESUMED_ABSENT (lifecycle.TABLE), whose name is the result.

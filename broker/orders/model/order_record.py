@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from broker.domain import Order, OrderRequest, OrderStatus
 
 
-class Action(StrEnum):
+class OrderAction(StrEnum):
     """Request that makes the order at the venue."""
 
     CREATE = "create"
@@ -23,7 +23,7 @@ class Action(StrEnum):
     """None of ours: found at the venue."""
 
 
-CLOSES = frozenset({Action.CLOSE_POSITION, Action.CLOSE_TRADE})
+CLOSES = frozenset({OrderAction.CLOSE_POSITION, OrderAction.CLOSE_TRADE})
 
 
 class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,7 +34,7 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """At the venue: `clientExtensions.id`."""
     checkpoint: int
     """The venue's last transaction id that we knew before sending: the order can only be behind it."""
-    action: Action = Action.CREATE
+    action: OrderAction = OrderAction.CREATE
     target: str | None = None
     """Venue order id that is replaced, or trade id that is closed."""
     close_units: Decimal | None = None
@@ -68,7 +68,7 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 def is_same(record: OrderRecord, request: OrderRequest) -> bool:
     """True if a request asks for the same as the record's did."""
     held = record.order.request
-    if record.action is not Action.ADOPTED:
+    if record.action is not OrderAction.ADOPTED:
         return replace(held, traceparent=None) == replace(request, traceparent=None)
     # Read back from the venue, which keeps neither the client nor the exact wording of a request.
     parts = ("instrument", "type", "side", "units", "price")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from broker.domain import Fill, Order, OrderStatus
 from broker.orders.model.lifecycle import OrderEvent, after
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.venue.v20.transactions import Transaction
 
 
@@ -28,7 +28,7 @@ def concerns(record: OrderRecord, transaction: Transaction) -> bool:
         # The venue takes no client id when a trade is closed (v20, PUT trades/{id}/close): its market order is known
         # by the trade that it closes, and only behind the checkpoint, for the trade may have been reduced before.
         return (
-            record.action is Action.CLOSE_TRADE
+            record.action is OrderAction.CLOSE_TRADE
             and transaction.client_id is None
             and transaction.closes_trade == record.target
             and transaction.id > record.checkpoint

@@ -14,7 +14,6 @@ from broker.venue.errors import VenueError
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20.parse import VenueOrder, VenueTrade
-from producer.emitter import Emit
 
 TRIES = 5
 """Readings of the venue until the account is taken to be too busy to compare."""
@@ -29,14 +28,6 @@ class Mismatch:
     subject: str
     ours: str
     theirs: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconcileReport:
-    """Result of a comparison at one transaction; `at` is None if the account did not hold still."""
-
-    at: int | None
-    mismatches: tuple[Mismatch, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +70,14 @@ def trade_units(trades: tuple[VenueTrade, ...]) -> dict[str, Decimal]:
 class Reconciler:
     """Compares at one and the same transaction, so that a move in between is no mismatch."""
 
-    def __init__(self, store: OrderStore, feed: TransactionFeed, venue: VenueRest, emit: Emit) -> None:
+    def __init__(self, store: OrderStore, feed: TransactionFeed, venue: VenueRest) -> None:
         self._store = store
         self._feed = feed
         self._venue = venue
-        self._emit = emit
         self._running = asyncio.Lock()
 
-    async def run(self) -> ReconcileReport:
-        """Compare once, after a comparison that is running.
+    async def run(self) -> tuple[Mismatch, ...]:
+        """Compare once, after a comparison that is running; the mismatches.
 
         Raises:
             VenueError: the venue cannot be asked.
@@ -96,19 +86,21 @@ class Reconciler:
         async with self._running:
             return await self._run()
 
-    async def _run(self) -> ReconcileReport:
+    async def _run(self) -> tuple[Mismatch, ...]:
         try:
             theirs = await self._read_still()
         except VenueError:
-            self._emit(ReconcileRun(result="failed", finished_at_s=time()))
+            self._venue.emit(ReconcileRun(result="failed", finished_at_s=time()))
             raise
         found = self._compare(theirs)
         for item in found:
-            self._emit(ReconcileMismatch(kind=item.kind, subject=item.subject, ours=item.ours, theirs=item.theirs))
+            self._venue.emit(
+                ReconcileMismatch(kind=item.kind, subject=item.subject, ours=item.ours, theirs=item.theirs)
+            )
         self._adopt(theirs)
         result = "moving" if theirs.at is None else "mismatch" if found else "ok"
-        self._emit(ReconcileRun(result=result, finished_at_s=time()))
-        return ReconcileReport(at=theirs.at, mismatches=tuple(found))
+        self._venue.emit(ReconcileRun(result=result, finished_at_s=time()))
+        return tuple(found)
 
     async def _read_still(self) -> VenueBooks:
         """The venue's books, read again until nothing happened between the first and the last answer."""

@@ -117,11 +117,6 @@ class UnknownOrderResolver:
         self._horizon_s = horizon_s
         self._scans = scans
         self._searches: dict[str, AbsenceSearch] = {}
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """Begin the search for an order that has become unknown."""
-        self._woken.set()
 
     async def run(self) -> None:
         """Search until cancelled."""
@@ -130,12 +125,12 @@ class UnknownOrderResolver:
             # Rebuilt each turn from the index: a search ends by itself when the stream resolves its order.
             self._searches = {record.id: self._searches.get(record.id) or begin(self._now_s()) for record in unknown}
             if not self._searches:
-                await self._woken.wait()
-                self._woken.clear()
+                await self._store.unknown.wait()
+                self._store.unknown.clear()
                 continue
             wait_s = min(search.due_s for search in self._searches.values()) - self._now_s()
             if wait_s > 0:
-                self._woken.clear()
+                self._store.unknown.clear()
                 await self._wait(wait_s)
                 continue
             await self._scan()
@@ -143,7 +138,7 @@ class UnknownOrderResolver:
     async def _wait(self, wait_s: float) -> None:
         try:
             async with asyncio.timeout(wait_s):
-                await self._woken.wait()
+                await self._store.unknown.wait()
         except TimeoutError:
             return
 

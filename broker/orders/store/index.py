@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from broker.domain import OrderStatus
 from broker.orders.model.ids import caller_digest, parse_tag
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.venue.v20.transactions import Transaction
 
 IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
@@ -49,12 +49,12 @@ class OrderIndex:
         self._open_by_client[record.order.request.client] += record.status in OPEN
         self._by_key[record.key] = record.id
         self._by_client_id[record.client_id] = record.id
-        if record.action is Action.ADOPTED and (tag := parse_tag(record.client_id)) is not None:
+        if record.action is OrderAction.ADOPTED and (tag := parse_tag(record.client_id)) is not None:
             self._by_caller[tag.caller] = record.id
         if record.order.venue_order_id is not None:
             self._by_venue_id[record.order.venue_order_id] = record.id
         # Until the venue gives the order an id, its trade is all that leads to it.
-        if record.action is Action.CLOSE_TRADE and record.target and record.order.venue_order_id is None:
+        if record.action is OrderAction.CLOSE_TRADE and record.target and record.order.venue_order_id is None:
             self._closing[record.target] = record.id
         if record.status.is_final:
             self._finished[record.id] = None

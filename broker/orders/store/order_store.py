@@ -23,7 +23,7 @@ from broker.events.events import ReconcileMismatch, StreamDecodeError, TradingSt
 from broker.orders.model import transitions
 from broker.orders.model.ids import parse_tag
 from broker.orders.model.order_events import events_of
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.model.trading_state import AccountControl, TradingState, handover_note, stricter
 from broker.orders.store import journal_format
 from broker.orders.store.index import IN_FLIGHT, OrderIndex
@@ -93,6 +93,8 @@ class OrderStore:
         self.started_at: int | None = None
         """Last transaction of the log when this term began: a later order with our mark that we did not send means
         that somebody else trades the account."""
+        self.unknown = asyncio.Event()
+        """Set when an order becomes UNKNOWN; the resolver waits for it."""
         self._anticipated: dict[int, Transaction] = {}
         """Fills that an answer reported before the stream did."""
         self._account = account
@@ -203,6 +205,8 @@ class OrderStore:
             waiter.settled.set()
             if record.status is not OrderStatus.UNKNOWN:
                 waiter.resolved.set()
+        if record.status is OrderStatus.UNKNOWN:
+            self.unknown.set()
         self._updates.publish(record.order)
 
     def _write(self, payload: bytes) -> int:
@@ -315,7 +319,7 @@ class OrderStore:
             created_at=found.time,
             updated_at=self._clock(),
         )
-        self.put(OrderRecord(order=order, client_id=str(tag), checkpoint=transaction.id, action=Action.ADOPTED))
+        self.put(OrderRecord(order=order, client_id=str(tag), checkpoint=transaction.id, action=OrderAction.ADOPTED))
 
     def adopt(self, found: VenueOrder) -> OrderRecord:
         """Store an order that rests at the venue and is not in our books."""
@@ -334,7 +338,7 @@ class OrderStore:
             order=order,
             client_id=found.client_id or f"venue:{found.id}",
             checkpoint=int(found.id),
-            action=Action.ADOPTED,
+            action=OrderAction.ADOPTED,
         )
         self.put(record)
         return record

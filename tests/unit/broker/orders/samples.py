@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.store.index import OrderIndex
 from broker.orders.store.journal import OrderJournal
 from broker.orders.store.order_store import OrderStore
@@ -77,7 +77,7 @@ def make_record(
     order_id: str = "01ORDER",
     client_id: str = CLIENT_ID,
     checkpoint: int = 0,
-    action: Action = Action.CREATE,
+    action: OrderAction = OrderAction.CREATE,
     target: str | None = None,
     updated_at: datetime = NOW,
     venue_order_id: str | None = None,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain import OrderStatus
-from broker.orders.model.order_record import Action
+from broker.orders.model.order_record import OrderAction
 from broker.orders.model.transitions import concerns, fold
 from broker.venue.v20.transactions import Transaction
 from tests.unit.broker.orders.samples import NOW, cancelled, created, filled, make_record, rejected, transaction
@@ -71,7 +71,7 @@ def test_second_order_under_the_same_client_id_is_not_ours() -> None:
 
 
 def test_closed_trade_is_known_by_the_trade_behind_the_checkpoint() -> None:
-    record = make_record(action=Action.CLOSE_TRADE, target="3", checkpoint=6)
+    record = make_record(action=OrderAction.CLOSE_TRADE, target="3", checkpoint=6)
     close: dict[str, Any] = {"tradeClose": {"tradeID": "3", "units": "ALL"}}
     assert not concerns(record, created(5, client_id=None, **close))
     assert not concerns(record, created(7, client_id="another", **close))

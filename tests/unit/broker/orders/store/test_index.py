@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from broker.domain import OrderStatus
 from broker.orders.model.ids import ClientTag, caller_digest
-from broker.orders.model.order_record import Action, OrderRecord
+from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.store.index import OPEN, OrderIndex
 from tests.unit.broker.orders.samples import NOW, created, filled, make_record
 
@@ -61,7 +61,7 @@ def test_old_finished_orders_go() -> None:
 def test_adopted_order_of_ours_is_known_by_its_caller() -> None:
     index = make()
     tag = ClientTag(owner="broker", epoch=1, order_id="01A", caller=caller_digest("flow", "mine"))
-    record = make_record(OrderStatus.FILLED, order_id="01A", client_id=str(tag), action=Action.ADOPTED)
+    record = make_record(OrderStatus.FILLED, order_id="01A", client_id=str(tag), action=OrderAction.ADOPTED)
     index.put(record)
     assert index.by_key("flow", "mine") is record
     assert index.by_key("other", "mine") is None
@@ -69,12 +69,12 @@ def test_adopted_order_of_ours_is_known_by_its_caller() -> None:
 
 def test_trade_being_closed_is_known_until_its_order_is() -> None:
     index = make()
-    record = make_record(action=Action.CLOSE_TRADE, target="3")
+    record = make_record(action=OrderAction.CLOSE_TRADE, target="3")
     close = created(9, client_id=None, tradeClose={"tradeID": "3", "units": "ALL"})
     index.put(record)
     assert index.about(close) is record
     index.put(replace(record, order=replace(record.order, venue_order_id="9")))
-    index.put(make_record(order_id="another", client_id="x", action=Action.CLOSE_TRADE, target="3"))
+    index.put(make_record(order_id="another", client_id="x", action=OrderAction.CLOSE_TRADE, target="3"))
     found = index.about(close)
     assert found is not None
     assert found.id == "01ORDER"
