@@ -156,8 +156,8 @@ class CredentialWatcher:
         """Try a generation; True if it is settled: applied and proved, or wrong for good."""
         try:
             generation = await asyncio.to_thread(read_generation, folder)
-            proved = self._held if self._is_proved else None
             # Only a generation that was proved vouches for what it has in common with the new one.
+            proved = self._held if self._is_proved else None
             proof = await self._prover.prove(generation, proved=proved, refused=self._refused)
         except GenerationError as error:
             self._reject(folder, error)
