@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from broker.api.application import build_application
-from broker.api.context import Surface
+from broker.api.context import ApiContext
 from broker.api.settings import ApiSettings
 from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.secret_volume import KEYS
@@ -34,8 +34,8 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 def document() -> dict[str, Any]:
-    parts = SimpleNamespace(account="", settings=ApiSettings(tls="off"), emit=lambda _: None)
-    return build_application(cast("Surface", parts)).openapi()
+    context = SimpleNamespace(settings=ApiSettings(tls="off"))
+    return build_application(cast("ApiContext", context)).openapi()
 
 
 def cases() -> st.SearchStrategy[Case]:
