@@ -32,7 +32,7 @@ from tests.deployment.servers_around import (
 from tests.openbao import RefusedError
 from tests.otlp_receiver import OtlpReceiver
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 NAMES = (VAULT, API_SERVER, POSTGRESQL, COLLECTOR, VENUE)
 CHANGED = {
     "broker": {

@@ -133,7 +133,7 @@ async def test_a_kill_where_the_secret_id_is_used_up_takes_nothing_and_leaves_no
         await log_in_to_the_database(vault)
         await until(lambda: b"secrets.revoke" in (vault.place / "log").read_bytes())
         child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     await until(lambda: vault.tokens() == [] and vault.leases() == [])
 
 
@@ -142,7 +142,7 @@ async def test_a_signal_after_the_goodbye_leaves_nothing(vault: Vault) -> None:
         await until(lambda: generation(vault) == 1)
         await until(lambda: b"secrets.acknowledge" in (vault.place / "log").read_bytes())
         child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     await until(lambda: vault.tokens() == [] and vault.leases() == [])
 
 
@@ -150,7 +150,7 @@ async def test_a_signal_before_it_leaves_all_to_a_successor(vault: Vault) -> Non
     with process(vault, written(vault, vault.settings())) as child:
         await until(lambda: generation(vault) == 1)
         child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     assert (len(vault.tokens()), len(vault.leases())) == (1, 1)
 
 
@@ -266,7 +266,7 @@ async def test_canaries_appear_nowhere(vault: Vault) -> None:
         password = vault.read("database.json")["password"]
         secret_id = (vault.place / "secret-id").read_text()
         child.send_signal(signal.SIGTERM)
-        child.wait(10)
+        child.wait(60)
     places |= {
         "log": (vault.place / "log").read_bytes(),
         "manifest": (vault.place / "published" / "manifest.json").read_bytes(),

@@ -150,12 +150,12 @@ class Client:
 
     async def receive(self) -> pb.PublishResponse:
         """The next answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             return pb.PublishResponse.FromString(await self.call.read())
 
     async def status(self) -> tuple[grpc.StatusCode, str]:
         """How the stream ends; what comes before is read."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             try:
                 while await self.call.read() is not aio.EOF:
                     pass

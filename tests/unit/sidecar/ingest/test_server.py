@@ -43,7 +43,7 @@ def certificate(name: str) -> Pair:
 
 async def say_hello(address: str, credentials: grpc.ChannelCredentials) -> pb.Welcome:
     options = [("grpc.ssl_target_name_override", "localhost")]
-    async with aio.secure_channel(address, credentials, options=options) as channel, asyncio.timeout(5):
+    async with aio.secure_channel(address, credentials, options=options) as channel, asyncio.timeout(120):
         call = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
         await call.write(pb.PublishRequest(hello=hello()).SerializeToString())
         return pb.PublishResponse.FromString(await call.read()).welcome
