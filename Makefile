@@ -81,7 +81,7 @@ soak: $(VENV)/test.done ## run the sweeps at full size (hours): kills, ambiguous
 	 FRESH_CONTAINER=1 CONSOLE_STATES=all CRASH_EXAMPLES=2000 HOSTILE_MESSAGES=100000 HOSTILE_BODIES=100000 SIDECAR_ABSENT_S=180 REQUIRE_ALL=1 MONTH_STEP_MIN=1 DRILLS=all \
 	 $(BIN)/python -m pytest -v -o timeout=14400 \
 	 tests/documents tests/e2e/test_console.py tests/e2e/telemetry tests/e2e/test_sidecar_absent.py tests/integration/orders tests/integration/api tests/integration/secrets \
-	 tests/unit/sidecar/checkpoint/test_crash.py tests/unit/sidecar/ingest/test_hostile.py tests/unit/broker/api/routes/test_prices_and_account.py \
+	 tests/unit/sidecar/checkpoint/test_crash.py tests/unit/sidecar/ingest/test_hostile.py tests/unit/broker/api/test_hostile.py \
 	 tests/integration/monitoring/test_month.py tests/e2e/test_drills.py tests/unit/broker/api/test_schemathesis.py
 
 .PHONY: otelcol

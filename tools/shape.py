@@ -60,9 +60,9 @@ def modules(root: Path) -> list[Module]:
 def docstrings(module: Module) -> Iterator[str]:
     """Docstrings of the module, its classes and functions."""
     for node in ast.walk(module.tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and (text := ast.get_docstring(node)) is not None:
-            yield text
+        match node:
+            case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield from filter(None, [ast.get_docstring(node)])
 
 
 def is_clause(docstring: str) -> bool:
