@@ -34,7 +34,7 @@ for file in "$here"/policies/*.hcl; do
 done
 
 # If a crash interrupts a login, nobody knows the token: it lives two minutes. The sidecar renews each token in its lease
-# record to its `auth.ttl_s`.
+# journal to its `auth.ttl_s`.
 token=(token_no_default_policy=true token_ttl=2m token_max_ttl=24h token_type=service)
 
 step 2 "login of pods"

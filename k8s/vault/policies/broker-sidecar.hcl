@@ -42,7 +42,7 @@ path "sys/leases/renew" {
 path "sys/leases/revoke" {
   capabilities = ["update"]
 }
-# The token of a killed predecessor, by the accessor in its lease record: the sidecar keeps it until it has replaced its leases.
+# The token of a killed predecessor, by the accessor in its lease journal: the sidecar keeps it until it has replaced its leases.
 path "auth/token/renew-accessor" {
   capabilities = ["update"]
 }
