@@ -41,11 +41,10 @@ from opentelemetry.sdk._logs.export import (
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
-from broker.events.events import OrderTransition
-from broker.events.orders import LATENCY_S
+from broker.events.orders import LATENCY_S, OrderTransition
 from producer.emitter import Emitter
-from producer.settings import TelemetrySettings
 from producer.stream.client import TelemetryStream
 
 ROUNDS = 15
@@ -153,11 +152,11 @@ def emit_cost() -> dict[str, Any]:
     sdk = Sdk(InMemoryMetricReader(), _Nowhere())  # type: ignore[no-untyped-call] # the SDK leaves its exporter's constructor untyped
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as place:
-        emitter = Emitter(TelemetrySettings(spool_directory=Path(place)), catalogue=CATALOGUE)
+        emitter = Emitter(BrokerTelemetrySettings(spool_directory=Path(place)), catalogue=CATALOGUE)
         for _ in range(ROUNDS):
-            emitter.spool.tend(time.monotonic())
+            emitter.spool.maintain(time.monotonic())
             ours.append(_cpu_us(emitter.emit, events))
-            emitter.spool.acknowledge(emitter.spool.last)
+            emitter.spool.queue.acknowledge(emitter.spool.queue.last)
             theirs.append(_cpu_us(sdk.emit, events))
             sdk.logs.force_flush()
         emitter.close()
@@ -176,7 +175,7 @@ async def _until(holds: Callable[[], bool]) -> None:
 
 async def _ours(socket: Path, spool: Path) -> float:
     """CPU in microseconds of this process for each event; start-up and the load's own pacing left out."""
-    settings = TelemetrySettings(socket=socket, spool_directory=spool)
+    settings = BrokerTelemetrySettings(socket=socket, spool_directory=spool)
     emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)
     stop = asyncio.Event()
@@ -226,7 +225,7 @@ async def _paced(emitter: Emitter, seconds: float) -> list[int]:
 
 async def _stalled(socket: Path, spool: Path, sidecar: int) -> dict[str, float]:
     """How `emit` and memory fare while the sidecar stands still."""
-    settings = TelemetrySettings(socket=socket, spool_directory=spool)
+    settings = BrokerTelemetrySettings(socket=socket, spool_directory=spool)
     emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)
     stop, memory = asyncio.Event(), psutil.Process().memory_info

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.emit import EVENTS, ROUNDS, event
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
 from producer.emitter import Emitter
-from producer.settings import TelemetrySettings
-from producer.stream.columns import encode, kinds
+from producer.stream.columns import encode_batch, event_schemas
 
 BATCH_EVENTS = 500
 
@@ -37,25 +37,25 @@ def parts() -> dict[str, float]:
     """The three parts."""
     events = [event(number) for number in range(EVENTS)]
     with tempfile.TemporaryDirectory() as place:
-        emitter = Emitter(TelemetrySettings(spool_directory=Path(place)), catalogue=CATALOGUE)
-        spool = emitter.spool
-        known, mended = kinds(spool.meta.defines), Counter[tuple[str, str]]()
+        emitter = Emitter(BrokerTelemetrySettings(spool_directory=Path(place)), catalogue=CATALOGUE)
+        spool, queue = emitter.spool, emitter.spool.queue
+        known, coerced = event_schemas(queue.meta.defines), Counter[tuple[str, str]]()
 
         def emitted() -> None:
-            spool.acknowledge(spool.last)
-            spool.tend(time.monotonic())
+            queue.acknowledge(queue.last)
+            spool.maintain(time.monotonic())
             for item in events:
                 emitter.emit(item)
 
         def read() -> None:
-            first = spool.first
+            first = queue.first
             for after in range(first - 1, first - 1 + EVENTS, BATCH_EVENTS):
-                spool.after(after, BATCH_EVENTS)
+                queue.after(after, BATCH_EVENTS)
 
         found = {"emit": best_us(emitted), "rows": best_us(read)}
-        rows = spool.after(spool.first - 1, BATCH_EVENTS).rows
+        rows = queue.after(queue.first - 1, BATCH_EVENTS).rows
         batches = range(0, EVENTS, BATCH_EVENTS)
-        found["columns"] = best_us(lambda: [encode(1, rows, known, mended) for _ in batches])
+        found["columns"] = best_us(lambda: [encode_batch(1, rows, known, coerced) for _ in batches])
         emitter.close()
     return found
 

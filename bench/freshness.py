@@ -20,9 +20,9 @@ import uvloop
 
 from bench.emit import event
 from bench.process import row, sidecar
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
 from producer.emitter import Emitter
-from producer.settings import TelemetrySettings
 from producer.stream.client import TelemetryStream
 
 EVENTS_PER_S = 5_000
@@ -57,7 +57,7 @@ async def watch(session: aiohttp.ClientSession, url: str, emitted: list[float], 
 
 async def measure(place: Path, metrics: str) -> float:
     """The 99th percentile, seconds."""
-    settings = TelemetrySettings(socket=place / "run" / "telemetry.sock", spool_directory=place / "spool")
+    settings = BrokerTelemetrySettings(socket=place / "run" / "telemetry.sock", spool_directory=place / "spool")
     emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)
     stop, done = asyncio.Event(), asyncio.Event()

@@ -27,12 +27,14 @@ import psutil
 import tomli_w
 
 from broker.config import CredentialSettings
-from broker.credentials.watcher import Credentials
+from broker.credentials.proof import CredentialNeeds
+from broker.credentials.watcher import CredentialWatcher
 from broker.history.database import Database
 from broker.history.settings import HistorySettings
 from broker.orders.conditions import Conditions
 from pod_runtime.secret import Secret
 from sidecar.secrets.agent import SecretsAgent
+from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.openbao import OpenBao, running_openbao
 from tests.postgres import Postgres, running_postgres
@@ -93,6 +95,13 @@ class Figures:
     resident: int
     private: int
     cpu: float
+
+
+class Silent:
+    """An audit sink that keeps nothing."""
+
+    def add(self, event: AuditEvent) -> None:
+        """Take an event."""
 
 
 def prepare(bao: OpenBao, postgres: Postgres, place: Path) -> None:
@@ -245,7 +254,7 @@ async def first_publication_s(bao: OpenBao, place: Path) -> float:
             secrets=secrets(),
         )
         stop, begun = asyncio.Event(), time.monotonic()
-        task = asyncio.create_task(SecretsAgent(settings, on_audit=lambda _: None).run(stop))
+        task = asyncio.create_task(SecretsAgent(settings, audit=Silent()).run(stop))
         while not (settings.directory / "database").exists():  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.001)
         times.append(time.monotonic() - begun)
@@ -269,7 +278,7 @@ class Proved:
 
     def secrets_applied(self, generation: int) -> None:
         """The generation is in use."""
-        self.agent.applied("broker", generation)
+        self.agent.acknowledgements.applied("broker", generation)
 
     def secrets_rejected(self, generation: int, secret: str, reason: str, message: str) -> None:
         """The generation is not used."""
@@ -290,11 +299,10 @@ async def applied_s(bao: OpenBao, place: Path) -> float:
     settings.directory.mkdir()
     first = {"token": "0", "account_id": ACCOUNT}
     bao.write_kv("applied", **first)
-    agent, stop = SecretsAgent(settings, on_audit=lambda _: None), asyncio.Event()
-    credentials = Credentials(
+    agent, stop = SecretsAgent(settings, audit=Silent()), asyncio.Event()
+    credentials = CredentialWatcher(
         CredentialSettings(directory=settings.directory),
-        accounts=(ACCOUNT,),
-        needs_tls=False,
+        CredentialNeeds(accounts=(ACCOUNT,), needs_tls=False),
         venue=AnyToken(),
         database=Database(HistorySettings(url=f"sqlite+aiosqlite:///{place / 'history.sqlite'}")),
         tls=None,
@@ -312,7 +320,7 @@ async def applied_s(bao: OpenBao, place: Path) -> float:
             begun = time.monotonic()
             if number:
                 await asyncio.to_thread(bao.write_kv, "applied", token=str(number), account_id=ACCOUNT)
-            while (held := credentials.venue_token()) is None or held.reveal() != str(number):  # noqa: ASYNC110 - it has no event
+            while (held := credentials.token()) is None or held.reveal() != str(number):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.001)
             times.append(time.monotonic() - begun)
         following.cancel()

@@ -1,6 +1,6 @@
-"""The way to the sidecar for any program: what it declares is counted and logged with the broker's promises.
+"""The producer for any program: an emitter, and a thread that delivers its events.
 
-with Producer(settings, Catalogue([...]), resource={"service.name": "bakery"}) as producer:
+with Producer(settings, CATALOGUE, resource={"service.name": "bakery"}) as producer:
     producer.emit(LoafBaked("rye", 0.4))
 """
 
@@ -8,68 +8,64 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self
 
-from producer.declare import Catalogue, Event
+from producer.declare import Catalogue
 from producer.emitter import Emit, Emitter
-from producer.health import Condition
-from producer.ledger import Ledger
-from producer.settings import TelemetrySettings
+from producer.health import EmitterLedger
+from producer.settings import ProducerSettings
 from producer.stream.client import TelemetryStream
+from producer.stream.control import Conditions
 
 BEGIN_S = 5.0
-Conditions = Callable[[], Sequence[Condition]]
 
 
 class Producer:
-    """An emitter, and a thread of its own that carries its events; asyncio and plain programs may both use it.
+    """An emitter with a thread of its own that delivers its events; asyncio and plain programs may both use it.
 
-    Leaving the block delivers what is left, for at most `settings.drain_s`; the rest waits in the spool for the next
-    start. `conditions` is asked at each heartbeat, in that thread.
+    Leaving the block delivers the events that are left, for at most `settings.drain_s`; the rest waits in the spool
+    for the next start. `emitter` declares further event types. `constant_labels` go on every metric. `conditions` is
+    asked at each heartbeat, in that thread.
+    A program with an event loop of its own runs `TelemetryStream` in it instead.
     """
 
     def __init__(
         self,
-        settings: TelemetrySettings,
+        settings: ProducerSettings,
         catalogue: Catalogue,
         *,
         resource: Mapping[str, str] | None = None,
+        constant_labels: Mapping[str, str] | None = None,
         conditions: Conditions = tuple,
     ) -> None:
-        self._emitter = Emitter(settings, catalogue=catalogue, resource=resource)
-        self._stream = TelemetryStream(self._emitter, settings, conditions)
+        self.emitter = Emitter(settings, catalogue=catalogue, resource=resource, constant_labels=constant_labels)
+        self._stream = TelemetryStream(self.emitter, settings, conditions)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._carry, name="telemetry", daemon=True)
+        # A daemon, so that a program that forgets to leave the block ends; its events wait in the spool.
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
 
     @property
     def emit(self) -> Emit:
         """Takes an event; when it has returned, the event is counted, or dropped and counted so."""
-        return self._emitter.emit
+        return self.emitter.emit
 
-    def declare(self, event: Event) -> None:
-        """Takes a further event type, from any thread."""
-        self._emitter.declare(event)
-
-    def refuse(self, name: str, reason: str) -> None:
-        """Counts an event that cannot be taken; it stands in the ledger."""
-        self._emitter.refuse(name, reason)
-
-    def ledger(self) -> Ledger:
-        """What became of every event so far."""
-        return self._emitter.ledger()
+    def ledger(self) -> EmitterLedger:
+        """Fate of every event so far."""
+        return self.emitter.ledger()
 
     def __enter__(self) -> Self:
         self._thread.start()
+        # A program that ends at once must not begin the executor's thread while the interpreter shuts down.
         self._stream.begun.wait(BEGIN_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
-        self._emitter.close()
+        self.emitter.close()
 
-    def _carry(self) -> None:
+    def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._stream.run(self._stop))

@@ -1,4 +1,4 @@
-"""Settings of the way to the sidecar."""
+"""Settings of a producer: its way to the sidecar, and the spool that keeps events until they arrive."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ _PRODUCER_ID = re.compile(r"[a-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TelemetrySettings:
-    """Section `telemetry`: how events reach the sidecar, and what holds them until then."""
+class ProducerSettings:
+    """Way of events to the sidecar, and the spool that holds them until then.
+
+    Raises:
+        ValueError: a value contradicts another, or `producer_id` is no such name.
+    """
 
     socket: Path = setting(Path("/run/telemetry/telemetry.sock"), doc="Unix socket of the sidecar")
     producer_id: str = setting(
-        "broker", doc="name of this producer, the same over restarts: counters belong to it; [a-z0-9._-]"
+        doc="name of this producer, the same over restarts: counters belong to it; [a-z0-9._-]"
     )
-    venue: str = setting("oanda", doc="value of the label `broker` of every metric; empty: no such label")
     spool_directory: Path = setting(
-        Path("/var/lib/broker/spool"), doc="where events wait for their acknowledgement; outlives the process"
+        Path("/var/lib/telemetry/spool"), doc="where events wait for their acknowledgement; outlives the process"
     )
     spool_bytes: int = setting(
         64 << 20, minimum=1 << 20, doc="bytes that the spool may take: half an hour at 200 events/s of 160 bytes"
@@ -30,16 +33,16 @@ class TelemetrySettings:
         1 << 20, minimum=1 << 16, doc="bytes of one spool file; the spool is freed file by file"
     )
     memory_bytes: int = setting(
-        16 << 20, minimum=1 << 20, doc="bytes of events kept in memory; more are read from the spool when due"
+        16 << 20, minimum=1 << 20, doc="bytes of events kept in memory while the spool's volume fails"
     )
     reserve_ratio: float = setting(
-        0.25, minimum=0, maximum=0.9, doc="part of spool and memory that only orders, fills and refusals may use"
+        0.25, minimum=0, maximum=0.9, doc="part of spool and memory that only events declared as reserved may use"
     )
     batch_age_ms: float = setting(
         5.0,
         minimum=0.1,
         maximum=1000,
-        doc="milliseconds that an event waits for company; up to eight times that where many come",
+        doc="longest time in milliseconds to wait for a batch to fill; up to eight times longer under load",
     )
     batch_events: int = setting(
         500, minimum=1, maximum=8192, doc="events of one batch; building one must not hold the event loop for 2 ms"
@@ -60,6 +63,7 @@ class TelemetrySettings:
     def __post_init__(self) -> None:
         if not _PRODUCER_ID.fullmatch(self.producer_id):
             raise ValueError(f"producer_id must be {_PRODUCER_ID.pattern}")
+        # Two are the current and the spare one. With less than two others, freeing one file frees half of the room.
         if self.spool_bytes < 4 * self.segment_bytes:
             raise ValueError("spool_bytes must hold four segments: raise it or lower segment_bytes")
         if self.backoff_cap_s < self.backoff_s:

@@ -1,7 +1,7 @@
-"""`logging` as a front of the emitter: records become events, and with that outlive a kill.
+"""A handler for `logging` that turns records into events, so that they outlive a kill.
 
 with Producer(settings, Catalogue(LOG_EVENTS)) as producer:
-    logging.getLogger().addHandler(BridgeHandler(producer.emit))
+    logging.getLogger().addHandler(EmittingHandler(producer.emit))
 """
 
 from __future__ import annotations
@@ -17,61 +17,52 @@ from producer.emitter import Emit
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """A line was logged."""
 
     logger: str
     message: str
     exception: str | None
     attributes: str | None
-    """What came beside the message, as JSON."""
+    """Values beside the message, as JSON."""
 
 
-class DebugLine(Line):
-    """A line of severity DEBUG was logged."""
-
-
-class InfoLine(Line):
-    """A line of severity INFO was logged."""
-
-
-class WarnLine(Line):
-    """A line of severity WARN was logged."""
-
-
-class ErrorLine(Line):
-    """A line of severity ERROR was logged."""
-
-
-class FatalLine(Line):
-    """A line of severity FATAL was logged."""
-
-
-LOG_EVENTS = (
-    Event(DebugLine, "log.debug", log=Log(pb.SEVERITY_DEBUG, "Line logged")),
-    Event(InfoLine, "log.info", log=Log(pb.SEVERITY_INFO, "Line logged")),
-    Event(WarnLine, "log.warn", log=Log(pb.SEVERITY_WARN, "Line logged")),
-    Event(ErrorLine, "log.error", log=Log(pb.SEVERITY_ERROR, "Line logged")),
-    Event(FatalLine, "log.fatal", log=Log(pb.SEVERITY_FATAL, "Line logged")),
+# Name, severity, and the highest OpenTelemetry severity number of it
+# (https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber).
+SEVERITIES = (
+    ("debug", pb.SEVERITY_DEBUG, 8),
+    ("info", pb.SEVERITY_INFO, 12),
+    ("warn", pb.SEVERITY_WARN, 16),
+    ("error", pb.SEVERITY_ERROR, 20),
+    ("fatal", pb.SEVERITY_FATAL, 24),
 )
-"""One type for each severity, for the catalogue of the producer."""
+# One type for each severity: the severity of a log record is part of its event's declaration, not a field.
+LINE_TYPES: tuple[type[LogLine], ...] = tuple(
+    type(f"{name.title()}Line", (LogLine,), {"__doc__": f"A line of severity {name.upper()} was logged."})
+    for name, _, _ in SEVERITIES
+)
+# Event types of log lines, for the catalogue of the producer.
+LOG_EVENTS = tuple(
+    Event(kind, f"log.{name}", log=Log(severity, "Line logged"))
+    for kind, (name, severity, _) in zip(LINE_TYPES, SEVERITIES, strict=True)
+)
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def line_type(severity_number: int) -> type[Line]:
-    """The event for a number of OpenTelemetry's: 1-8 debug, 9-12 info, 13-16 warn, 17-20 error, 21-24 fatal."""
-    bounds = ((8, DebugLine), (12, InfoLine), (16, WarnLine), (20, ErrorLine))
-    return next((kind for most, kind in bounds if severity_number <= most), FatalLine)
+def line_type(severity_number: int) -> type[LogLine]:
+    """Event type of an OpenTelemetry severity number; one beyond the last counts as fatal."""
+    known = zip(LINE_TYPES, SEVERITIES, strict=True)
+    return next((kind for kind, (_, _, most) in known if severity_number <= most), LINE_TYPES[-1])
 
 
 def as_json(attributes: Mapping[str, Any]) -> str | None:
-    """Attributes as one text; None where there are none. What JSON has no form for is told by its `str`."""
+    """Attributes as one JSON text, None if there are none; a value that JSON has no form for as its `str`."""
     return json.dumps(dict(attributes), default=str, sort_keys=True) if attributes else None
 
 
-class BridgeHandler(logging.Handler):
-    """Hands records to `emit`. Lines that the emitting itself logs are left to other handlers."""
+class EmittingHandler(logging.Handler):
+    """Emits records as events. Lines that are logged while emitting are left to other handlers."""
 
     def __init__(self, emit: Emit, level: int = logging.NOTSET) -> None:
         super().__init__(level)
@@ -81,24 +72,18 @@ class BridgeHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes one record."""
-        if getattr(self._busy, "now", False):
+        if getattr(self._busy, "now", False):  # "event lost" of the emitter would come back here without an end
             return
         self._busy.now = True
         try:
             self._emit(self._line(record))
-        except Exception:  # noqa: BLE001 - logging's own way with what goes wrong in a handler
+        except Exception:  # noqa: BLE001 - logging's own custom for errors in a handler
             self.handleError(record)
         finally:
             self._busy.now = False
 
-    def _line(self, record: logging.LogRecord) -> Line:
-        beside = {name: value for name, value in vars(record).items() if name not in _OWN}
-        fault = self._formatter.formatException(record.exc_info) if record.exc_info else None
-        kind = line_type(_severity_number(record.levelno))
-        return kind(record.name, record.getMessage(), fault, as_json(beside))
-
-
-def _severity_number(level: int) -> int:
-    """Of `logging`'s level: https://opentelemetry.io/docs/specs/otel/logs/data-model-appendix/."""
-    steps = ((logging.INFO, 5), (logging.WARNING, 9), (logging.ERROR, 13), (logging.CRITICAL, 17))
-    return next((number for above, number in steps if level < above), 21)
+    def _line(self, record: logging.LogRecord) -> LogLine:
+        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        exception = self._formatter.formatException(record.exc_info) if record.exc_info else None
+        kind = LINE_TYPES[min(max(record.levelno // 10 - 1, 0), len(LINE_TYPES) - 1)]  # DEBUG is 10, CRITICAL 50
+        return kind(record.name, record.getMessage(), exception, as_json(extra))

@@ -1,10 +1,10 @@
-"""Every event type of the broker; `docs/telemetry.md` is made from it."""
+"""Every event type of the broker, in the order of their ids; `docs/telemetry.md` is made from it."""
 
 from __future__ import annotations
 
-from broker.events.orders import LIFECYCLE, RISK, SAMPLES
+from broker.events.orders import ORDERS
 from broker.events.process import PROCESS
-from broker.events.venue import ACCOUNT, REQUESTS, STREAMS
+from broker.events.venue import VENUE
 from producer.declare import Catalogue
 
-CATALOGUE = Catalogue((*LIFECYCLE, *RISK, *SAMPLES, *REQUESTS, *STREAMS, *ACCOUNT, *PROCESS))
+CATALOGUE = Catalogue((*ORDERS.events, *VENUE.events, *PROCESS.events))

@@ -1,346 +1,308 @@
-"""Declarations of what happens to orders: life-cycle, fills, risk, the trading state."""
+"""Events of orders: life-cycle, fills, pre-trade checks, the trading state.
+
+Every counter names the label values that it begins with at zero (`presets`), so that a rate sees the first event of
+each. If a label's set is open, as the venue's reasons are, those are named that alerts and objectives ask for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
-from broker.events import events as e
-from broker.events import presets
-from producer.declare import Counter, Event, Gauge, Histogram, Log
+from broker.domain import OrderStatus
+from producer.declare import Catalogue, Counter, Gauge, Histogram, Label, Log, Measure, combinations
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# Dense where the venue answers (0.1 to 0.35 s); the last bound lies beyond the HTTP deadline.
 LATENCY_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
-"""Dense where the venue answers (0.1 to 0.35 s), and beyond the HTTP deadline at the top."""
 STAGE_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 SETTLING_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 SLIPPAGE_PIPS = (-10.0, -5.0, -2.0, -1.0, -0.5, -0.2, -0.1, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+SIDES = ("buy", "sell")
+CHECK_NAMES = (
+    "account", "state", "instrument", "form", "precision", "size", "position", "tradeable", "stale_price",
+    "collar", "notional", "open_orders", "order_rate", "duplicate", "daily_loss", "circuit",
+)  # fmt: skip
+STAGE_DURATION = Histogram(
+    "broker.order.stage.duration", "s", "Time that one stage of the order path took.", buckets=STAGE_S
+)
+RISK_CHECKS = Counter("broker.risk.checks", "{check}", "Pre-trade checks made; those behind a denial are not.")
+
+# Amounts and prices are texts with the venue's decimals; only numbers that a metric adds up or sorts are floats.
+# Reserved are the events that an audit needs after a day without a sidecar: fates of orders, and the trading state.
+T = TypeVar("T")
+
+ORDERS = Catalogue()
 
 
-def _stage(*, labels: tuple[str, ...] = (), constant: Mapping[str, str] | None = None) -> Histogram:
-    return Histogram(
-        name="broker.order.stage.duration",
-        unit="s",
-        description="Time that one stage of the order path took.",
-        labels=labels,
-        constant=constant or {},
-        measure="duration_s",
-        buckets=STAGE_S,
-    )
+@ORDERS.event("broker.order.transition", log=Log(pb.SEVERITY_INFO, "Order reached a status"), reserved=True)
+@Counter(
+    "broker.orders",
+    "{order}",
+    "Statuses that orders reached; `received` counts every order once.",
+    presets=combinations(tuple(map(str, OrderStatus))),
+)
+@Histogram(
+    "broker.order.duration",
+    "s",
+    "Time from the API's receipt of an order to the status that its caller is told.",
+    buckets=LATENCY_S,
+)
+class OrderTransition(NamedTuple):
+    """An order reached a status."""
+
+    status: Label[str]
+    order_type: str
+    side: str
+    instrument: str
+    units: str
+    price: str | None
+    order_id: str
+    client_order_id: str
+    venue_order_id: str | None
+    reason: str | None
+    duration_s: Measure[float | None]
+    """From the API's receipt to this status; only where the caller is answered with it."""
 
 
-def _check(
-    *, labels: tuple[str, ...] = (), constant: Mapping[str, str] | None = None, zeros: presets.Presets = ()
-) -> Counter:
-    return Counter(
-        name="broker.risk.checks",
-        unit="{check}",
-        description="Pre-trade checks made; those behind a denial are not.",
-        labels=labels,
-        constant=constant or {},
-        presets=zeros,
-    )
+@ORDERS.event("broker.order.stage")
+@STAGE_DURATION
+class OrderStage(NamedTuple):
+    """A stage of the order path ended: validate, risk, journal, throttle, http, parse."""
+
+    stage: Label[str]
+    duration_s: Measure[float]
 
 
-LIFECYCLE = (
-    Event(
-        e.OrderTransition,
-        "broker.order.transition",
-        labels=("status",),
-        measures=("duration_s",),
-        instruments=(
-            Counter(
-                name="broker.orders",
-                unit="{order}",
-                description="Statuses that orders reached; `received` counts every order once.",
-                labels=("status",),
-                presets=presets.STATUSES,
-            ),
-            Histogram(
-                name="broker.order.duration",
-                unit="s",
-                description="Time from the API's receipt of an order to the status that its caller is told.",
-                labels=("status",),
-                measure="duration_s",
-                buckets=LATENCY_S,
-            ),
-        ),
-        log=Log(pb.SEVERITY_INFO, "Order reached a status"),
-        reserved=True,
-    ),
-    Event(
-        e.OrderStage,
-        "broker.order.stage",
-        labels=("stage",),
-        measures=("duration_s",),
-        instruments=(_stage(labels=("stage",)),),
-    ),
-    Event(
-        e.OrderAcknowledged,
-        "broker.order.acknowledged",
-        labels=("order_type",),
-        measures=("latency_s",),
-        instruments=(
-            Histogram(
-                name="broker.order.ack.latency",
-                unit="s",
-                description="Time from sending an order to the venue's answer.",
-                labels=("order_type",),
-                measure="latency_s",
-                buckets=LATENCY_S,
-            ),
-        ),
-    ),
-    Event(
-        e.OrderFilled,
-        "broker.order.filled",
-        labels=("side", "order_type", "asset_class", "partial"),
-        measures=("units", "half_spread_cost", "slippage_pips", "latency_s"),
-        instruments=(
-            Counter(
-                name="broker.fills",
-                unit="{fill}",
-                description="Trades made.",
-                labels=("side", "partial"),
-                presets=presets.FILLS,
-            ),
-            Counter(
-                name="broker.filled.units",
-                unit="{unit}",
-                description="Units traded.",
-                labels=("side", "asset_class"),
-                measure="units",
-                presets=presets.UNITS,
-            ),
-            Histogram(
-                name="broker.order.fill.latency",
-                unit="s",
-                description="Time from the API's receipt of an order to its fill; orders that rested have none.",
-                labels=("order_type",),
-                measure="latency_s",
-                buckets=LATENCY_S,
-            ),
-            Histogram(
-                name="broker.slippage.pips",
-                unit="{pip}",
-                description="How much worse a fill was than the price it was decided at; negative is better.",
-                labels=("side",),
-                measure="slippage_pips",
-                buckets=SLIPPAGE_PIPS,
-            ),
-            Counter(
-                name="broker.half_spread.cost",
-                unit="{currency}",
-                description="Half of the spread that fills paid, in the account's currency.",
-                measure="half_spread_cost",
-                presets=((),),
-            ),
-        ),
-        log=Log(pb.SEVERITY_INFO, "Order traded"),
-        reserved=True,
-    ),
-    Event(
-        e.OrderRefused,
-        "broker.order.refused",
-        labels=("reason", "source"),
-        instruments=(
-            Counter(
-                name="broker.order.rejects",
-                unit="{order}",
-                description="Orders refused by our risk checks or by the venue.",
-                labels=("reason", "source"),
-                presets=presets.REJECTS,
-            ),
-        ),
-        log=Log(pb.SEVERITY_WARN, "Order refused"),
-        reserved=True,
-    ),
-    Event(
-        e.OrderCancelled,
-        "broker.order.cancelled",
-        labels=("reason",),
-        instruments=(
-            Counter(
-                name="broker.order.cancels",
-                unit="{order}",
-                description="Orders that ended without a trade, or whose rest was cancelled.",
-                labels=("reason",),
-                presets=presets.CANCELS,
-            ),
-        ),
-        log=Log(pb.SEVERITY_INFO, "Order cancelled"),
-        reserved=True,
-    ),
-    Event(
-        e.CancelAnswered,
-        "broker.cancel.answered",
-        labels=("outcome",),
-        measures=("duration_s",),
-        instruments=(
-            Histogram(
-                name="broker.cancel.duration",
-                unit="s",
-                description="Time from a request to cancel to the venue's answer.",
-                labels=("outcome",),
-                measure="duration_s",
-                buckets=LATENCY_S,
-            ),
-        ),
-        log=Log(pb.SEVERITY_INFO, "Cancel answered"),
-    ),
-    Event(
-        e.UnknownResolved,
-        "broker.order.unknown_resolved",
-        labels=("result",),
-        measures=("duration_s",),
-        instruments=(
-            Counter(
-                name="broker.unknown.resolutions",
-                unit="{order}",
-                description="Orders whose lost answer was found out.",
-                labels=("result",),
-                presets=presets.RESOLUTIONS,
-            ),
-            Histogram(
-                name="broker.unknown.resolution",
-                unit="s",
-                description="Time that the outcome of an order was unknown.",
-                labels=("result",),
-                measure="duration_s",
-                buckets=SETTLING_S,
-            ),
-        ),
-        log=Log(pb.SEVERITY_WARN, "Unknown outcome resolved"),
-    ),
-    Event(
-        e.DuplicateRequest,
-        "broker.order.duplicate_request",
-        labels=("action",),
-        instruments=(
-            Counter(
-                name="broker.duplicate.requests",
-                unit="{request}",
-                description="Requests with a client order id seen before: replayed or refused.",
-                labels=("action",),
-                presets=presets.DUPLICATES,
-            ),
-        ),
-        log=Log(pb.SEVERITY_INFO, "Client order id seen before"),
+@ORDERS.event("broker.order.acknowledged")
+@Histogram("broker.order.ack.latency", "s", "Time from sending an order to the venue's answer.", buckets=LATENCY_S)
+class OrderAcknowledged(NamedTuple):
+    """The venue answered a submission."""
+
+    order_type: Label[str]
+    latency_s: Measure[float]
+
+
+@ORDERS.event("broker.order.filled", log=Log(pb.SEVERITY_INFO, "Order traded"), reserved=True)
+@Counter(
+    "broker.fills",
+    "{fill}",
+    "Trades made.",
+    labels=("side", "partial"),
+    presets=combinations(SIDES, ("false", "true")),
+)
+@Counter(
+    "broker.filled.units",
+    "{unit}",
+    "Units traded.",
+    labels=("side", "asset_class"),
+    measure="units",
+    presets=combinations(SIDES, ("CURRENCY", "CFD", "METAL")),
+)
+@Histogram(
+    "broker.order.fill.latency",
+    "s",
+    "Time from the API's receipt of an order to its fill; orders that rested have none.",
+    labels=("order_type",),
+    measure="latency_s",
+    buckets=LATENCY_S,
+)
+@Histogram(
+    "broker.slippage.pips",
+    "{pip}",
+    "How much worse a fill was than the price it was decided at; negative is better.",
+    labels=("side",),
+    measure="slippage_pips",
+    buckets=SLIPPAGE_PIPS,
+)
+@Counter(
+    "broker.half_spread.cost",
+    "{currency}",
+    "Half of the spread that fills paid, in the account's currency.",
+    labels=(),
+    measure="half_spread_cost",
+    presets=combinations(),
+)
+class OrderFilled(NamedTuple):
+    """An order traded."""
+
+    side: Label[str]
+    order_type: Label[str]
+    asset_class: Label[str]
+    partial: Label[str]
+    """`true` or `false`."""
+    order_id: str
+    client_order_id: str
+    instrument: str
+    transaction_id: str
+    price: str
+    units: Measure[float]
+    profit: str
+    half_spread_cost: Measure[float]
+    slippage_pips: Measure[float | None]
+    latency_s: Measure[float | None]
+    """From the API's receipt to the fill; none where the order rested."""
+
+
+@ORDERS.event("broker.order.refused", log=Log(pb.SEVERITY_WARN, "Order refused"), reserved=True)
+@Counter(
+    "broker.order.rejects",
+    "{order}",
+    "Orders refused by our risk checks or by the venue.",
+    presets=combinations(("OTHER",), ("risk", "venue")),
+)
+class OrderRefused(NamedTuple):
+    """An order was denied by risk or rejected by the venue."""
+
+    reason: Label[str]
+    source: Label[str]
+    """`risk` or `venue`."""
+    order_id: str
+    client_order_id: str
+    instrument: str
+    message: str | None
+
+
+@ORDERS.event("broker.order.cancelled", log=Log(pb.SEVERITY_INFO, "Order cancelled"), reserved=True)
+@Counter(
+    "broker.order.cancels",
+    "{order}",
+    "Orders that ended without a trade, or whose rest was cancelled.",
+    presets=combinations(
+        ("OTHER", "CLIENT_REQUEST", "INSUFFICIENT_MARGIN", "MARKET_HALTED", "TIME_IN_FORCE_EXPIRED")
     ),
 )
+class OrderCancelled(NamedTuple):
+    """An order ended without a trade, or its rest was cancelled."""
 
-RISK = (
-    Event(
-        e.RiskCheck,
-        "broker.risk.check",
-        labels=("check", "result"),
-        instruments=(_check(labels=("check", "result"), zeros=presets.CHECKS),),
-    ),
-    # One event for all checks: most orders pass, and an event for each check would be two thirds of theirs.
-    Event(
-        e.RiskPassed,
-        "broker.risk.passed",
-        measures=("duration_s",),
-        instruments=(
-            _stage(constant={"stage": "risk"}),
-            *(_check(constant={"check": name, "result": "passed"}, zeros=((),)) for name in presets.CHECK_NAMES),
-        ),
-    ),
-    Event(
-        e.RiskUtilisation,
-        "broker.risk.utilisation",
-        labels=("limit",),
-        measures=("ratio",),
-        instruments=(
-            Gauge(
-                name="broker.risk.limit.utilisation",
-                description="How much of a risk limit is used, 0 to 1.",
-                labels=("limit",),
-                measure="ratio",
-            ),
-        ),
-    ),
-    Event(
-        e.TradingStateSample,
-        "broker.trading.state_sample",
-        labels=("state",),
-        measures=("holds",),
-        instruments=(
-            Gauge(
-                name="broker.trading.state",
-                description="1 for the trading state that holds, 0 for the others.",
-                labels=("state",),
-                measure="holds",
-            ),
-        ),
-    ),
-    Event(
-        e.TradingStateChanged,
-        "broker.trading.state_changed",
-        labels=("state", "previous"),
-        log=Log(pb.SEVERITY_WARN, "Trading state changed"),
-        reserved=True,
-    ),
-)
+    reason: Label[str]
+    order_id: str
+    client_order_id: str
+    instrument: str
 
-SAMPLES = (
-    Event(
-        e.OrderSample,
-        "broker.order.sample",
-        measures=("in_flight", "unknown", "unresolved", "open_orders"),
-        instruments=(
-            Gauge(
-                name="broker.orders.inflight",
-                unit="{order}",
-                description="Orders whose answer is awaited.",
-                measure="in_flight",
-            ),
-            Gauge(
-                name="broker.orders.unknown",
-                unit="{order}",
-                description="Orders whose outcome is not known.",
-                measure="unknown",
-            ),
-            Gauge(
-                name="broker.journal.unresolved",
-                unit="{order}",
-                description="Intents in the order journal without an outcome.",
-                measure="unresolved",
-            ),
-            Gauge(
-                name="broker.open.orders",
-                unit="{order}",
-                description="Orders that rest at the venue.",
-                measure="open_orders",
-            ),
-        ),
-    ),
-    Event(
-        e.PositionSample,
-        "broker.position.sample",
-        labels=("instrument",),
-        measures=("units",),
-        instruments=(
-            Gauge(
-                name="broker.position.units",
-                unit="{unit}",
-                description="Net units held of an instrument on the allow-list.",
-                labels=("instrument",),
-                measure="units",
-            ),
-        ),
-    ),
-    Event(
-        e.JournalSync,
-        "broker.journal.sync",
-        measures=("duration_s",),
-        instruments=(
-            Histogram(
-                name="broker.journal.fsync",
-                unit="s",
-                description="Time in which the order journal reached the disk.",
-                measure="duration_s",
-                buckets=STAGE_S,
-            ),
-        ),
-    ),
+
+@ORDERS.event("broker.cancel.answered", log=Log(pb.SEVERITY_INFO, "Cancel answered"))
+@Histogram("broker.cancel.duration", "s", "Time from a request to cancel to the venue's answer.", buckets=LATENCY_S)
+class CancelAnswered(NamedTuple):
+    """The venue answered a request to cancel."""
+
+    outcome: Label[str]
+    duration_s: Measure[float]
+
+
+@ORDERS.event("broker.order.unknown_resolved", log=Log(pb.SEVERITY_WARN, "Unknown outcome resolved"))
+@Counter(
+    "broker.unknown.resolutions",
+    "{order}",
+    "Orders whose lost answer was found out.",
+    presets=combinations(("filled", "pending", "cancelled", "rejected", "presumed_absent", "adopted")),
 )
+@Histogram("broker.unknown.resolution", "s", "Time that the outcome of an order was unknown.", buckets=SETTLING_S)
+class UnknownResolved(NamedTuple):
+    """The true outcome of an order whose answer was lost is known."""
+
+    result: Label[str]
+    order_id: str
+    duration_s: Measure[float]
+
+
+@ORDERS.event("broker.order.duplicate_request", log=Log(pb.SEVERITY_INFO, "Client order id seen before"))
+@Counter(
+    "broker.duplicate.requests",
+    "{request}",
+    "Requests with a client order id seen before: replayed or refused.",
+    presets=combinations(("replayed", "refused")),
+)
+class DuplicateRequest(NamedTuple):
+    """A client order id was seen before: replayed or refused."""
+
+    action: Label[str]
+    client_order_id: str
+
+
+@ORDERS.event("broker.risk.check")
+@replace(RISK_CHECKS, presets=combinations(CHECK_NAMES, ("passed", "denied")))
+class RiskCheck(NamedTuple):
+    """A pre-trade check was made of an order that was denied."""
+
+    check: Label[str]
+    result: Label[str]
+    """`passed` or `denied`."""
+
+
+def _every_check_passed(kind: type[T]) -> type[T]:
+    for name in reversed(CHECK_NAMES):
+        replace(RISK_CHECKS, constant={"check": name, "result": "passed"}, presets=combinations())(kind)
+    return kind
+
+
+# One event for all checks: most orders pass, and an event for each check would be two thirds of theirs.
+@ORDERS.event("broker.risk.passed")
+@replace(STAGE_DURATION, constant={"stage": "risk"})
+@_every_check_passed
+class RiskPassed(NamedTuple):
+    """Every pre-trade check was made and let an order pass."""
+
+    duration_s: Measure[float]
+    """Of the stage."""
+
+
+@ORDERS.event("broker.risk.utilisation")
+@Gauge("broker.risk.limit.utilisation", "", "How much of a risk limit is used, 0 to 1.")
+class RiskUtilisation(NamedTuple):
+    """Used share of a risk limit, 0 to 1."""
+
+    limit: Label[str]
+    ratio: Measure[float]
+
+
+@ORDERS.event("broker.trading.state_sample")
+@Gauge("broker.trading.state", "", "1 for the trading state that holds, 0 for the others.")
+class TradingStateSample(NamedTuple):
+    """1 for the state that holds, 0 for the others: active, reducing, halted."""
+
+    state: Label[str]
+    holds: Measure[int]
+
+
+@ORDERS.event("broker.trading.state_changed", log=Log(pb.SEVERITY_WARN, "Trading state changed"), reserved=True)
+class TradingStateChanged(NamedTuple):
+    """Somebody or something changed the trading state."""
+
+    state: Label[str]
+    previous: Label[str]
+    reason: str
+    actor: str
+
+
+@ORDERS.event("broker.order.sample")
+@Gauge("broker.orders.inflight", "{order}", "Orders whose answer is awaited.", measure="in_flight")
+@Gauge("broker.orders.unknown", "{order}", "Orders whose outcome is not known.", measure="unknown")
+@Gauge(
+    "broker.journal.unresolved", "{order}", "Intents in the order journal without an outcome.", measure="unresolved"
+)
+@Gauge("broker.open.orders", "{order}", "Orders that rest at the venue.", measure="open_orders")
+class OrderSample(NamedTuple):
+    """Gauges of the order book, on a beat and on a change."""
+
+    in_flight: Measure[int]
+    unknown: Measure[int]
+    unresolved: Measure[int]
+    open_orders: Measure[int]
+
+
+@ORDERS.event("broker.position.sample")
+@Gauge("broker.position.units", "{unit}", "Net units held of an instrument on the allow-list.")
+class PositionSample(NamedTuple):
+    """Net units of an instrument on the allow-list."""
+
+    instrument: Label[str]
+    units: Measure[float]
+
+
+@ORDERS.event("broker.journal.sync")
+@Histogram("broker.journal.fsync", "s", "Time in which the order journal reached the disk.", buckets=STAGE_S)
+class JournalSync(NamedTuple):
+    """The order journal reached the disk."""
+
+    duration_s: Measure[float]

@@ -1,118 +1,98 @@
-"""Declarations of the process itself: its API, queues, credentials, start and end."""
+"""Events of the process itself: its API, queues, credentials, start and end."""
 
 from __future__ import annotations
 
-from broker.events import events as e
-from broker.events import presets
+from typing import NamedTuple
+
 from broker.events.orders import LATENCY_S
-from producer.declare import Counter, Event, Gauge, Histogram, Log
+from producer.declare import Catalogue, Counter, Gauge, Histogram, Label, Log, Measure, combinations
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 DRAIN_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 
-PROCESS = (
-    Event(
-        e.HttpRequest,
-        "broker.http.request",
-        labels=("method", "route", "status_class"),
-        measures=("duration_s",),
-        instruments=(
-            Counter(
-                name="broker.http.requests",
-                unit="{request}",
-                description="Requests that the order API answered.",
-                labels=("method", "route", "status_class"),
-            ),
-            Histogram(
-                name="broker.http.request.duration",
-                unit="s",
-                description="Time that the order API took to answer.",
-                labels=("method", "route"),
-                measure="duration_s",
-                buckets=LATENCY_S,
-            ),
-        ),
-    ),
-    Event(
-        e.QueueSample,
-        "broker.queue.sample",
-        labels=("queue",),
-        measures=("depth",),
-        instruments=(
-            Gauge(
-                name="broker.queue.depth",
-                unit="{item}",
-                description="Items that wait in a queue.",
-                labels=("queue",),
-                measure="depth",
-            ),
-        ),
-    ),
-    Event(
-        e.HistorySample,
-        "broker.history.sample",
-        measures=("backlog",),
-        instruments=(
-            Gauge(
-                name="broker.history.backlog",
-                unit="{row}",
-                description="Rows that wait for the history database.",
-                measure="backlog",
-            ),
-        ),
-    ),
-    Event(
-        e.CredentialSample,
-        "broker.credential.sample",
-        labels=("secret",),
-        measures=("age_s",),
-        instruments=(
-            Gauge(
-                name="broker.credential.age",
-                unit="s",
-                description="Age of a credential in use.",
-                labels=("secret",),
-                measure="age_s",
-            ),
-        ),
-    ),
-    Event(
-        e.CredentialReload,
-        "broker.credential.reload",
-        labels=("secret", "result"),
-        instruments=(
-            Counter(
-                name="broker.credential.reloads",
-                unit="{reload}",
-                description="Generations of secrets tried: applied or rejected.",
-                labels=("result",),
-                presets=presets.RELOADS,
-            ),
-        ),
-        log=Log(pb.SEVERITY_INFO, "Generation of secrets tried"),
-    ),
-    Event(
-        e.DrainEnded,
-        "broker.drain.ended",
-        labels=("result",),
-        measures=("duration_s",),
-        instruments=(
-            Histogram(
-                name="broker.drain.duration",
-                unit="s",
-                description="Time from the signal to the end of the drain.",
-                labels=("result",),
-                measure="duration_s",
-                buckets=DRAIN_S,
-                presets=presets.DRAINS,
-            ),
-        ),
-        log=Log(pb.SEVERITY_INFO, "Process drained"),
-    ),
-    Event(
-        e.Lifecycle,
-        "broker.lifecycle",
-        labels=("phase",),
-        log=Log(pb.SEVERITY_INFO, "Process started, became ready, or ends"),
-    ),
+PROCESS = Catalogue()
+
+
+@PROCESS.event("broker.http.request")
+@Counter("broker.http.requests", "{request}", "Requests that the order API answered.")
+@Histogram(
+    "broker.http.request.duration",
+    "s",
+    "Time that the order API took to answer.",
+    labels=("method", "route"),
+    buckets=LATENCY_S,
 )
+class HttpRequest(NamedTuple):
+    """The order API answered a request."""
+
+    method: Label[str]
+    route: Label[str]
+    """The template, never the URL."""
+    status_class: Label[str]
+    duration_s: Measure[float]
+
+
+@PROCESS.event("broker.queue.sample")
+@Gauge("broker.queue.depth", "{item}", "Items that wait in a queue.")
+class QueueSample(NamedTuple):
+    """Depth of a queue."""
+
+    queue: Label[str]
+    depth: Measure[int]
+
+
+@PROCESS.event("broker.history.sample")
+@Gauge("broker.history.backlog", "{row}", "Rows that wait for the history database.")
+class HistorySample(NamedTuple):
+    """Rows that wait for the history database."""
+
+    backlog: Measure[int]
+
+
+@PROCESS.event("broker.credential.sample")
+@Gauge("broker.credential.age", "s", "Age of a credential in use.")
+class CredentialSample(NamedTuple):
+    """Age of a credential in use."""
+
+    secret: Label[str]
+    age_s: Measure[float]
+
+
+@PROCESS.event("broker.credential.reload", log=Log(pb.SEVERITY_INFO, "Generation of secrets tried"))
+@Counter(
+    "broker.credential.reloads",
+    "{reload}",
+    "Generations of secrets tried: applied or rejected.",
+    labels=("result",),
+    presets=combinations(("applied", "rejected")),
+)
+class CredentialReload(NamedTuple):
+    """A new generation of secrets was tried: applied or rejected."""
+
+    secret: Label[str]
+    result: Label[str]
+    generation: int
+    reason: str | None
+
+
+@PROCESS.event("broker.drain.ended", log=Log(pb.SEVERITY_INFO, "Process drained"))
+@Histogram(
+    "broker.drain.duration",
+    "s",
+    "Time from the signal to the end of the drain.",
+    buckets=DRAIN_S,
+    presets=combinations(("complete", "deadline")),
+)
+class DrainEnded(NamedTuple):
+    """The process drained."""
+
+    result: Label[str]
+    duration_s: Measure[float]
+
+
+@PROCESS.event("broker.lifecycle", log=Log(pb.SEVERITY_INFO, "Process started, became ready, or ends"))
+class Lifecycle(NamedTuple):
+    """The process started, became ready, or ends."""
+
+    phase: Label[str]
+    detail: str | None

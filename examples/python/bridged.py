@@ -7,13 +7,13 @@ from pathlib import Path
 
 from opentelemetry.metrics import Observation, get_meter
 
-from producer.otel import install as bridge
+from producer import otel
 
 meter = get_meter("bakery")
 loaves = meter.create_counter("bakery.loaves", "{loaf}", "Loaves baked.")
 meter.create_observable_gauge("bakery.oven.temperature", [lambda _: [Observation(230, {"oven": "left"})]], "Cel")
 
-bridge.install("bakery", socket=Path(sys.argv[1]), spool_directory=Path(sys.argv[2]))  # the one line
+otel.install("bakery", socket=Path(sys.argv[1]), spool_directory=Path(sys.argv[2]))  # the one line
 
 for _ in range(100):
     loaves.add(1, {"kind": "rye"})

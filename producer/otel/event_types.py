@@ -1,70 +1,66 @@
-"""Event types that are made from calls: an instrument, and the names of the attributes of a measurement."""
+"""Event types made from calls: an instrument, and the names of the attributes of a measurement.
+
+OpenTelemetry's code names attributes when it measures; the contract wants them declared before. So each set of
+attribute names that an instrument meets becomes an event type of its own, declared at the first measurement that has
+it (docs/decisions/0011). All of them feed the one instrument.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-from producer.declare import Event, Instrument
+from opentelemetry import trace
+from opentelemetry.context import Context
 
+from producer.declare import Event, Label, Measure, MetricInstrument
+from producer.emitter import Emitter
+from producer.trace import current_trace
+
+# Types that the front makes; the sidecar takes 256 a stream (`telemetry.max_event_types`).
 MAX_TYPES = 200
-"""Types that a bridge makes; the sidecar takes 256 a stream (`telemetry.max_event_types`)."""
 MAX_LABELS = 60
+# Orders of attribute names that are remembered for each instrument.
 MAX_ORDERS = 1000
-"""Orders of attribute names that are remembered for each instrument."""
 _NOT_OF_A_NAME = re.compile(r"[^a-z0-9_.]")
 VALUE = "value"
 Attributes = Mapping[str, Any] | None
 
 
-class Declares(Protocol):
-    """What an emitter and a producer offer to one who declares while the program runs."""
-
-    @property
-    def emit(self) -> Callable[[tuple[Any, ...]], None]:
-        """Takes an event."""
-
-    def declare(self, event: Event) -> None:
-        """Takes a further event type."""
-
-    def refuse(self, name: str, reason: str) -> None:
-        """Counts an event that cannot be taken."""
-
-
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """How a measurement with these attributes becomes an event: texts in the order of `keys`, then the value."""
+class MeasurementType:
+    """Named tuple of a measurement with certain attributes: texts in the order of `keys`, then the value."""
 
     type: type[tuple[Any, ...]]
     keys: tuple[str, ...]
 
 
 def contract_name(text: str, longest: int) -> str:
-    """The nearest name that the contract takes: lower case, `_` for what it has no letter for."""
+    """The nearest name that the contract takes: lower case, `_` for characters that it does not have."""
     name = _NOT_OF_A_NAME.sub("_", text.lower())[:longest]
     return name if name[:1].isalpha() else ("x" + name)[:longest]
 
 
-def measured_event(instrument: Instrument, keys: Iterable[str]) -> tuple[Event, Shape]:
-    """The event type of an instrument whose measurements have the attributes `keys`, and how one is made.
+def measured_event(instrument: MetricInstrument, keys: Iterable[str]) -> tuple[Event, MeasurementType]:
+    """The event type of an instrument whose measurements have the attributes `keys`, and its measurements' type.
 
-    Of keys that mean the same name the first in the alphabet stays.
+    Of keys that become the same name the first in the alphabet stays.
     """
     labels: dict[str, str] = {}
     for key in sorted(keys)[:MAX_LABELS]:
         labels.setdefault(contract_name(key, 64), key)
-    value = VALUE
+    value = VALUE  # the measure's field; an attribute may have that name
     while value in labels:
         value += "_"
-    hints = {**dict.fromkeys(labels, str), value: float}
+    hints = {**dict.fromkeys(labels, Label[str]), value: Measure[float]}
     kind = type("Measurement", (tuple,), {"__slots__": (), "_fields": tuple(hints), "__annotations__": hints})
-    measured = replace(instrument, labels=tuple(labels), measure=value)
-    event = Event(kind, instrument.name, labels=tuple(labels), measures=(value,), instruments=(measured,))
-    return event, Shape(kind, tuple(labels.values()))
+    event = Event(kind, instrument.name, instruments=(replace(instrument, measure=value),))
+    return event, MeasurementType(kind, tuple(labels.values()))
 
 
 def as_text(value: Any) -> str:
@@ -76,55 +72,58 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-class Budget:
-    """How many event types may still be made; shared by all instruments of a bridge."""
+@contextmanager
+def trace_of(context: Context | None) -> Iterator[None]:
+    """Makes the span of `context`, or the current one, the trace of events that are emitted in the block."""
+    span = trace.get_current_span(context).get_span_context()
+    if not span.is_valid:
+        yield
+        return
+    packed = span.trace_id.to_bytes(16) + span.span_id.to_bytes(8) + bytes([int(span.trace_flags) & 0xFF])
+    token = current_trace.set(packed)
+    try:
+        yield
+    finally:
+        current_trace.reset(token)
 
-    def __init__(self, most: int = MAX_TYPES) -> None:
-        self.lock = threading.Lock()
-        self._left = most
 
-    def take(self) -> bool:
-        """Whether there was one left; `lock` is held."""
-        self._left -= 1
-        return self._left >= 0
+class InstrumentTypes:
+    """The event types of one instrument, each declared at the first measurement that has its attributes.
 
+    `types_left` counts the types that may still be made; all instruments of a front share it.
+    """
 
-class Shapes:
-    """The event types of one instrument, each declared at the first measurement that has its attributes."""
-
-    def __init__(self, instrument: Instrument, producer: Declares, budget: Budget) -> None:
+    def __init__(self, instrument: MetricInstrument, emitter: Emitter, types_left: threading.Semaphore) -> None:
         self.instrument = instrument
-        self._producer = producer
-        self._budget = budget
-        self._by_order: dict[tuple[str, ...], Shape] = {}
-        self._by_names: dict[tuple[str, ...], Shape] = {}
+        self._emitter = emitter
+        self._types_left = types_left
+        self._lock = threading.Lock()
+        # Code gives its attributes in few orders. The first table saves sorting the names at each measurement.
+        self._by_order: dict[tuple[str, ...], MeasurementType] = {}
+        self._by_names: dict[tuple[str, ...], MeasurementType] = {}
 
-    def measure(self, amount: float, attributes: Attributes) -> None:
+    def measure(self, amount: float, attributes: Attributes, context: Context | None) -> None:
         """Emits a measurement; one that no type is left for is dropped, and the ledger says so."""
         given = attributes or {}
-        shape = self._by_order.get(tuple(given)) or self._learn(tuple(given))
-        if shape is None:
-            self.refuse("too_many_types")
+        found = self._by_order.get(tuple(given)) or self._learn(tuple(given))
+        if found is None:
+            self.drop("too_many_types")
             return
-        self._producer.emit(shape.type((*[as_text(given[key]) for key in shape.keys], amount)))
+        with trace_of(context):
+            self._emitter.emit(found.type((*[as_text(given[key]) for key in found.keys], amount)))
 
-    def refuse(self, reason: str) -> None:
+    def drop(self, reason: str) -> None:
         """Counts a measurement that cannot be taken."""
-        self._producer.refuse(self.instrument.name, reason)
+        self._emitter.drop(self.instrument.name, reason)
 
-    def _learn(self, order: tuple[str, ...]) -> Shape | None:
-        with self._budget.lock:
+    def _learn(self, order: tuple[str, ...]) -> MeasurementType | None:
+        with self._lock:
             names = tuple(sorted(order))
-            if names not in self._by_names and (shape := self._made(names)) is not None:
-                self._by_names[names] = shape
+            if names not in self._by_names and self._types_left.acquire(blocking=False):
+                event, made = measured_event(self.instrument, names)
+                self._emitter.declare(event)
+                self._by_names[names] = made
             found = self._by_names.get(names)
             if found is not None and len(self._by_order) < MAX_ORDERS:
                 self._by_order[order] = found
             return found
-
-    def _made(self, names: tuple[str, ...]) -> Shape | None:
-        if not self._budget.take():
-            return None
-        event, shape = measured_event(self.instrument, names)
-        self._producer.declare(event)
-        return shape

@@ -1,8 +1,9 @@
-"""OpenTelemetry's metrics API as a front of the emitter: instruments are declared when code creates and uses them."""
+"""OpenTelemetry's metrics API: measurements become events, whose types are declared when code first uses them."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,65 +15,62 @@ from producer.declare import (
     DeclarationError,
     Gauge,
     Histogram,
-    Instrument,
+    MetricInstrument,
     UpDownCounter,
     sound_bounds,
 )
-from producer.otel.event_types import Attributes, Budget, Declares, Shapes, contract_name
-from producer.otel.observables import Callback, Observed
-from producer.otel.trace import trace_of
+from producer.emitter import Emitter
+from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, contract_name
+from producer.otel.observables import Callback, ObservedInstrument
 
 log = logging.getLogger(__name__)
+# https://opentelemetry.io/docs/specs/otel/metrics/sdk/#explicit-bucket-histogram-aggregation
 DEFAULT_BUCKETS = (
     0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10_000.0,
 )  # fmt: skip
-"""https://opentelemetry.io/docs/specs/otel/metrics/sdk/#explicit-bucket-histogram-aggregation"""
 MAX_UNIT, MAX_DESCRIPTION = 63, 1000
 
 
-class _Front:
-    """Takes measurements of one instrument."""
+class _EventInstrument:
+    """Mixed into the API's instruments; each names the one method that its kind measures by."""
 
-    def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
+    def __init__(self, types: InstrumentTypes) -> None:
+        self._types = types
 
-    def _take(self, amount: float, attributes: Attributes, context: Context | None) -> None:
-        with trace_of(context):
-            self._shapes.measure(amount, attributes)
-
-
-class _BridgeCounter(_Front, api.Counter):
-    def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
-        self._take(amount, attributes, context)
+    def measure(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+        """Emits one measurement."""
+        self._types.measure(amount, attributes, context)
 
 
-class _BridgeUpDownCounter(_Front, api.UpDownCounter):
-    def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
-        self._take(amount, attributes, context)
+class _EventCounter(_EventInstrument, api.Counter):
+    add = _EventInstrument.measure
 
 
-class _BridgeHistogram(_Front, api.Histogram):
-    def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
-        self._take(amount, attributes, context)
+class _EventUpDownCounter(_EventInstrument, api.UpDownCounter):
+    add = _EventInstrument.measure
 
 
-class _BridgeGauge(_Front, api._Gauge):  # noqa: SLF001 - the API's own name for it
-    def set(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
-        self._take(amount, attributes, context)
+class _EventHistogram(_EventInstrument, api.Histogram):
+    record = _EventInstrument.measure
 
 
-class BridgeMeterProvider(api.MeterProvider):
-    """Meters whose instruments emit events. `buckets` bound histograms by name, as a view of the SDK would.
+class _EventGauge(_EventInstrument, api._Gauge):  # noqa: SLF001 - the API's own name for it
+    set = _EventInstrument.measure
 
-    `observe` asks all observable instruments once; who owns the provider calls it at an interval.
+
+class EventMeterProvider(api.MeterProvider):
+    """Gives meters whose instruments emit events. `buckets` bound histograms by name, as a view of the SDK would.
+
+    `observe` asks all observable instruments once; the owner of the provider calls it at an interval.
     """
 
-    def __init__(self, producer: Declares, *, buckets: Mapping[str, Sequence[float]] | None = None) -> None:
-        self._producer = producer
+    def __init__(self, emitter: Emitter, *, buckets: Mapping[str, Sequence[float]] | None = None) -> None:
+        self._emitter = emitter
         self._buckets = dict(buckets or {})
-        self._budget = Budget()
-        self._shapes: dict[str, Shapes] = {}
-        self._observed: list[Observed] = []
+        self._types_left = threading.Semaphore(MAX_TYPES)
+        self._lock = threading.Lock()
+        self._types: dict[str, InstrumentTypes] = {}
+        self._observed: list[ObservedInstrument] = []
 
     def get_meter(
         self,
@@ -82,23 +80,22 @@ class BridgeMeterProvider(api.MeterProvider):
         attributes: Attributes = None,  # noqa: ARG002 - the API's signature
     ) -> api.Meter:
         """A meter. An instrument's name means the same in all of them, as it does on a page of metrics."""
-        return _BridgeMeter(self, name, version=version, schema_url=schema_url)
+        return _EventMeter(self, name, version=version, schema_url=schema_url)
 
-    def shapes(self, wanted: Instrument) -> Shapes | None:
-        """The event types of an instrument; None where its name means another kind, unit or buckets already."""
-        with self._budget.lock:
-            found = self._shapes.setdefault(wanted.name, Shapes(wanted, self._producer, self._budget))
-        known = found.instrument
-        if (known.kind, known.unit, known.bounds) == (wanted.kind, wanted.unit, wanted.bounds):
+    def types_of(self, wanted: MetricInstrument) -> InstrumentTypes | None:
+        """The event types of an instrument; None if its name means another kind, unit or buckets already."""
+        with self._lock:
+            found = self._types.setdefault(wanted.name, InstrumentTypes(wanted, self._emitter, self._types_left))
+        if found.instrument.meaning == wanted.meaning:
             return found
         log.warning("instrument means something else already", extra={"instrument": wanted.name})
         return None
 
     def bounds(self, name: str, advised: Sequence[float] | None) -> tuple[float, ...]:
-        """The buckets of a histogram: the owner's, the code's, or OpenTelemetry's default.
+        """The buckets of a histogram: the owner's, or those that the code advises, or OpenTelemetry's default.
 
         Raises:
-            DeclarationError: the owner's cannot be.
+            DeclarationError: the owner's are not ascending, or too many. Code that advises such must not fail.
         """
         chosen = tuple(map(float, self._buckets.get(name) or advised or DEFAULT_BUCKETS))
         if sound_bounds(chosen):
@@ -107,36 +104,36 @@ class BridgeMeterProvider(api.MeterProvider):
             raise DeclarationError([f"buckets of {name!r} must be 1 to 64, finite and ascending"])
         return DEFAULT_BUCKETS
 
-    def watch(self, observed: Observed) -> None:
-        """Takes an observable instrument."""
-        with self._budget.lock:
+    def watch(self, observed: ObservedInstrument) -> None:
+        """Adds an observable instrument."""
+        with self._lock:
             self._observed.append(observed)
 
     def observe(self) -> None:
         """Asks every callback once; one that raises is logged, and costs no other."""
-        with self._budget.lock:
+        with self._lock:
             every = list(self._observed)
         for item in every:
             item.observe()
 
 
-class _BridgeMeter(api.NoOpMeter):
-    """What cannot be bridged (a name with two meanings) falls back to the API's instruments that do nothing."""
+class _EventMeter(api.NoOpMeter):
+    """Meter of an `EventMeterProvider`. An instrument whose name has another meaning already does nothing."""
 
-    def __init__(self, provider: BridgeMeterProvider, name: str, **about: Any) -> None:
+    def __init__(self, provider: EventMeterProvider, name: str, **about: Any) -> None:
         super().__init__(name, **about)
         self._provider = provider
 
-    def _front(self, made: type[_Front], wanted: Instrument) -> Any:
-        shapes = self._provider.shapes(wanted)
-        return made(shapes) if shapes is not None else None
+    def _emitting(self, kind: type[_EventInstrument], wanted: MetricInstrument) -> Any:
+        types = self._provider.types_of(wanted)
+        return kind(types) if types is not None else None
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
-        found = self._front(_BridgeCounter, Counter(**_about(name, unit, description)))
+        found = self._emitting(_EventCounter, Counter(**_about(name, unit, description)))
         return found or super().create_counter(name, unit, description)
 
     def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> api.UpDownCounter:
-        found = self._front(_BridgeUpDownCounter, UpDownCounter(**_about(name, unit, description)))
+        found = self._emitting(_EventUpDownCounter, UpDownCounter(**_about(name, unit, description)))
         return found or super().create_up_down_counter(name, unit, description)
 
     def create_histogram(
@@ -148,11 +145,11 @@ class _BridgeMeter(api.NoOpMeter):
         explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
     ) -> api.Histogram:
         buckets = self._provider.bounds(name, explicit_bucket_boundaries_advisory)
-        found = self._front(_BridgeHistogram, Histogram(**_about(name, unit, description), buckets=buckets))
+        found = self._emitting(_EventHistogram, Histogram(**_about(name, unit, description), buckets=buckets))
         return found or super().create_histogram(name, unit, description)
 
     def create_gauge(self, name: str, unit: str = "", description: str = "") -> api._Gauge:
-        found = self._front(_BridgeGauge, Gauge(**_about(name, unit, description)))
+        found = self._emitting(_EventGauge, Gauge(**_about(name, unit, description)))
         return found or super().create_gauge(name, unit, description)
 
     def create_observable_counter(
@@ -173,10 +170,10 @@ class _BridgeMeter(api.NoOpMeter):
         self._watch(Gauge(**_about(name, unit, description)), callbacks, sums=False)
         return super().create_observable_gauge(name, callbacks, unit, description)
 
-    def _watch(self, wanted: Instrument, callbacks: Sequence[Callback] | None, *, sums: bool) -> None:
-        shapes = self._provider.shapes(wanted)
-        if shapes is not None and callbacks:
-            self._provider.watch(Observed(shapes, callbacks, sums=sums))
+    def _watch(self, wanted: MetricInstrument, callbacks: Sequence[Callback] | None, *, sums: bool) -> None:
+        types = self._provider.types_of(wanted)
+        if types is not None and callbacks:
+            self._provider.watch(ObservedInstrument(types, callbacks, sums=sums))
 
 
 def _about(name: str, unit: str, description: str) -> dict[str, Any]:

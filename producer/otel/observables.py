@@ -1,4 +1,4 @@
-"""Observable instruments: callbacks are asked at an interval, and what they say becomes measurements."""
+"""Observable instruments: callbacks are asked at an interval, and their observations become measurements."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from producer.declare import Counter
-from producer.otel.event_types import Shapes, as_text
-from producer.otel.trace import trace_of
+from producer.otel.event_types import InstrumentTypes, as_text
 
 log = logging.getLogger(__name__)
 Callback = (
     Callable[[CallbackOptions], Iterable[Observation]] | Generator[Iterable[Observation], CallbackOptions, None]
 )
 TIMEOUT_MS = 10_000
+# Sets of attributes whose last sum is remembered; the sidecar has as many series of an instrument.
 MAX_SETS = 2000
-"""Sets of attributes whose last sum is remembered; the sidecar has as many series of an instrument."""
 Key = frozenset[tuple[str, str]]
 
 
-class Observed:
-    """One observable instrument. `sums`: what is observed is a running sum, of which the change is measured.
+class ObservedInstrument:
+    """One observable instrument. With `sums` its callbacks observe running sums, of which the change is measured.
 
-    A sum that falls, of a counter, is one that began anew: all of it is measured.
+    A counter's sum that falls began anew at zero: all of it is measured.
     """
 
-    def __init__(self, shapes: Shapes, callbacks: Sequence[Callback], *, sums: bool) -> None:
-        self._shapes = shapes
+    def __init__(self, types: InstrumentTypes, callbacks: Sequence[Callback], *, sums: bool) -> None:
+        self._types = types
         self._callbacks = [_asked(item) for item in callbacks]
         self._sums = sums
         self._last: dict[Key, float] = {}
@@ -40,31 +39,27 @@ class Observed:
                 for item in callback(CallbackOptions(timeout_millis=TIMEOUT_MS)):
                     self._take(item)
             except Exception:
-                log.exception("observing failed", extra={"instrument": self._shapes.instrument.name})
+                log.exception("observing failed", extra={"instrument": self._types.instrument.name})
 
     def _take(self, item: Observation) -> None:
         amount = self._change(item) if self._sums else item.value
         if amount is not None:
-            with trace_of(item.context):
-                self._shapes.measure(amount, item.attributes)
+            self._types.measure(amount, item.attributes, item.context)
 
     def _change(self, item: Observation) -> float | None:
         key = frozenset((name, as_text(value)) for name, value in (item.attributes or {}).items())
         known = key in self._last
         if not known and len(self._last) >= MAX_SETS:
-            self._shapes.refuse("too_many_series")
+            self._types.drop("too_many_series")
             return None
-        change = change_of(self._last.get(key, 0.0), item.value, falls=not self._counts)
+        falls = not isinstance(self._types.instrument, Counter)
+        change = change_of(self._last.get(key, 0.0), item.value, falls=falls)
         self._last[key] = item.value
-        return change if change or not known else None
-
-    @property
-    def _counts(self) -> bool:
-        return isinstance(self._shapes.instrument, Counter)
+        return change if change or not known else None  # a first sum of zero makes its series exist
 
 
 def change_of(before: float, now: float, *, falls: bool) -> float:
-    """What to add so that a sum at `before` stands at `now`; one that may not fall and did began anew at zero."""
+    """The amount that takes a sum from `before` to `now`; a sum that may not fall and did began anew at zero."""
     return now - before if falls or now >= before else now
 
 

@@ -1,11 +1,15 @@
 """The spool's files: one directory a session, with a file that says whose it is and segments of events.
 
-    <spool>/<session id>/session             who, since when, and what the event types mean
+    <spool>/<session id>/session             producer, start, resource, and the definitions of its event types
     <spool>/<session id>/<sequence>.spool    events from that sequence on, one record each
 
 Both are framed as `pod_runtime.framing` says. A record of a segment is a row in `marshal`'s version 2: event id,
-time in nanoseconds, trace context or None, then the fields. Whoever holds the lock (flock(2)) of the session
-file owns the directory: the kernel lets go of it when a process dies, however it dies.
+time in nanoseconds, trace context or None, then the fields. `marshal` is the fastest encoder that CPython has for
+plain values, and its version 2 has been stable since Python 2.5; only our own files are ever read with it, for
+`marshal.loads` trusts its input.
+
+The process that holds the lock (flock(2)) of the session file owns the directory. The kernel drops the lock when
+the process dies, however it dies; a file with a process id would have to be judged.
 """
 
 from __future__ import annotations
@@ -34,8 +38,8 @@ from pod_runtime.framing import (
 )
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields.
 Row = tuple[Any, ...]
-"""An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields."""
 
 VERSION = 1
 SEGMENT_KIND = b"TSPL"
@@ -44,13 +48,13 @@ SESSION_FILE = "session"
 SUFFIX = ".spool"
 MARSHAL_VERSION = 2
 _length = struct.Struct("<I").unpack_from
+# Head of a list in `marshal`; its items follow.
 _list_head = struct.Struct("<cI").pack
-"""How `marshal` begins a list; its items follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionMeta:
-    """Whose events a directory holds, and what they mean: enough for a successor of another version."""
+    """Producer and event types of a directory: enough for a successor of another version to deliver its events."""
 
     producer_id: str
     session_id: str
@@ -65,13 +69,15 @@ def write_session(directory: Path, meta: SessionMeta) -> None:
     Raises:
         OSError: the volume is full, read-only or broken.
     """
+    # Not durable: after a loss of power the segments, which nobody syncs, would be missing as well.
     replace_file(directory / SESSION_FILE, _session_bytes(meta), durable=False)
 
 
 def extend_session(directory: Path, meta: SessionMeta) -> None:
-    """Writes what `meta` says beyond the session file; the file stays the same one, for its lock is held.
+    """Writes the definitions that `meta` has beyond the session file; the file keeps its inode, for its lock is held.
 
-    What is there already is written over itself, so that whoever is killed here leaves a file that can be read.
+    The old content is written over itself with the same bytes, so that a kill at any byte leaves a file that can be
+    read: the old definitions, and behind them a record that is cut.
 
     Raises:
         OSError: the volume is full, read-only or broken.
@@ -114,7 +120,7 @@ def read_session(directory: Path) -> SessionMeta:
             defines=tuple(map(pb.Define.FromString, payloads[1:])),
         )
     except (IndexError, KeyError, ValueError, TypeError) as error:
-        raise FormatError(f"session file of {len(data)} bytes does not say whose it is: {error!r}") from error
+        raise FormatError(f"session file of {len(data)} bytes names no producer: {error!r}") from error
 
 
 def _known_version(data: bytes, kind: bytes) -> None:
@@ -142,7 +148,7 @@ def lock_session(directory: Path) -> int | None:
 
 
 def segment_path(directory: Path, first: int) -> Path:
-    """Where the segment that begins with sequence `first` lies."""
+    """Path of the segment that begins with sequence `first`."""
     return directory / f"{first:020d}{SUFFIX}"
 
 
@@ -161,8 +167,8 @@ def encode_row(row: Row) -> bytes:
     return frame(marshal.dumps(row, MARSHAL_VERSION))
 
 
-def count_records(data: mmap.mmap, start: int) -> tuple[int, int]:
-    """How many records of a mapping that we write follow `start`, and where they end: zeros come after the last."""
+def count_mapped_rows(data: mmap.mmap, start: int) -> tuple[int, int]:
+    """Number of rows from `start` on in a mapping that we write, and their end: zeros follow the last one."""
     count, room = 0, len(data) - RECORD_HEADER_BYTES
     while start <= room and (length := _length(data, start)[0]):
         start += RECORD_HEADER_BYTES + length
@@ -170,53 +176,45 @@ def count_records(data: mmap.mmap, start: int) -> tuple[int, int]:
     return count, start
 
 
-def skip_records(data: mmap.mmap, count: int) -> int:
-    """Where the record begins that `count` others come before."""
+def skip_mapped_rows(data: mmap.mmap, count: int) -> int:
+    """Place in a mapping behind its first `count` rows."""
     start = HEADER_BYTES
     for _ in range(count):
         start += RECORD_HEADER_BYTES + _length(data, start)[0]
     return start
 
 
-def taken_rows(data: mmap.mmap, start: int, limit: int) -> tuple[list[Row], int]:
-    """Up to `limit` rows of a mapping that we write, from `start` on, and where they end: zeros come after the last.
-
-    The rows are read as one list: half of what a call for each of them takes.
-    """
+def read_mapped_rows(data: mmap.mmap, start: int, limit: int) -> tuple[list[Row], int]:
+    """Up to `limit` rows of a mapping that we write, from `start` on, and their end."""
     parts: list[bytes] = []
     room = len(data) - RECORD_HEADER_BYTES
     while len(parts) < limit and start <= room and (length := _length(data, start)[0]):
         content = start + RECORD_HEADER_BYTES
         start = content + length
         parts.append(data[content:start])
+    # One call for all rows, as if they had been dumped as one list: half the time of a call for each.
     rows: list[Row] = marshal.loads(_list_head(b"[", len(parts)) + b"".join(parts))  # noqa: S302 - we wrote it
     return rows, start
 
 
-def checked_rows(data: bytes, start: int, limit: int) -> tuple[list[Row], int]:
-    """Up to `limit` rows of a file from `start` on, up to the first that is cut or damaged, and where they end."""
+def read_checked_rows(data: bytes, start: int, limit: int) -> tuple[list[Row], int]:
+    """Up to `limit` rows of a file from `start` on, up to the first that is cut or damaged, and their end."""
     rows: list[Row] = []
     for record in islice(records(data, start), limit):
         try:
             rows.append(marshal.loads(record.payload))  # noqa: S302 - our own volume's file, its sum was right
-        except (ValueError, EOFError, TypeError):
+        except (
+            ValueError,
+            EOFError,
+            TypeError,
+        ):  # whole by its checksum, and still no row: a bug of the writer's version
             break
         start = record.end
     return rows, start
 
 
-def read_rows(data: bytes) -> list[Row]:
-    """The rows of a segment, up to the first that is cut or damaged.
-
-    Raises:
-        FormatError: the file is of another kind or version.
-    """
-    _known_version(data, SEGMENT_KIND)
-    return checked_rows(data, HEADER_BYTES, len(data))[0]
-
-
-def whole_rows(data: bytes) -> int:
-    """How many rows of a segment can be read; none of a file that is cut in its header or of another version."""
+def count_whole_rows(data: bytes) -> int:
+    """Number of rows of a segment file that can be read; 0 if its header is cut or of another version."""
     try:
         _known_version(data, SEGMENT_KIND)
     except FormatError:
@@ -226,6 +224,7 @@ def whole_rows(data: bytes) -> int:
 
 def remove_session(directory: Path) -> None:
     """Removes a session's files, the session file last; what cannot be removed stays."""
+    # Killed in between, the next process finds a session of fewer events, or one without any, and goes on here.
     with suppress(OSError):
         for path in sorted(directory.iterdir(), key=lambda path: path.name == SESSION_FILE):
             path.unlink()

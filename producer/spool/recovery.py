@@ -1,4 +1,4 @@
-"""What killed predecessors left in the spool."""
+"""Sessions of dead predecessors: found in the spool, locked, and delivered by the process that finds them."""
 
 from __future__ import annotations
 
@@ -8,43 +8,65 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pod_runtime.framing import FormatError
-from producer.spool.format import lock_session, read_session, remove_session
-from producer.spool.unacked_queue import Leftover
+from producer.spool.format import count_whole_rows, lock_session, read_session, remove_session, segment_paths
+from producer.spool.unacked_queue import SpoolSegment, UnackedQueue
 
 log = logging.getLogger(__name__)
 ASIDE = ".unreadable"
 
 
-def leftovers(spool: Path, own: str) -> Iterator[Leftover]:
-    """Every session of a dead process that left something, locked for us; the caller `forget`s each.
+class OrphanedSession:
+    """The session of a dead process, locked for us. Its files are read up to the first torn record; see `release`."""
 
-    The sessions of living processes are passed over. One that cannot be read is set aside with its reason.
+    def __init__(self, directory: Path, lock_handle: int) -> None:
+        self.directory = directory
+        self.lock_handle = lock_handle
+        segments = [
+            SpoolSegment(first, path, count=count)
+            for first, path in segment_paths(directory)
+            if (count := count_whole_rows(path.read_bytes()))
+        ]
+        self.queue = UnackedQueue(read_session(directory), segments)
+
+    def release(self) -> None:
+        """Unlocks the session; one that was delivered is removed, another waits for the next process."""
+        if not self.queue.held:
+            remove_session(self.directory)
+        os.close(self.lock_handle)
+
+
+def orphaned_sessions(spool: Path, own: str) -> Iterator[OrphanedSession]:
+    """Every session of a dead process below `spool` but our own, locked for us; the caller releases each.
+
+    Sessions of living processes are passed over: their locks are held. A session that cannot be read is set aside.
     """
     if not spool.is_dir():
         return
+    # A session's name begins with its start, so the oldest is delivered first.
     for directory in sorted(item for item in spool.iterdir() if item.is_dir() and not item.name.endswith(ASIDE)):
-        if directory.name != own and (found := _open(directory)) is not None:
-            yield found
+        if directory.name != own and (session := _claim(directory)) is not None:
+            yield session
 
 
-def _open(directory: Path) -> Leftover | None:
+def _claim(directory: Path) -> OrphanedSession | None:
     try:
-        lock = lock_session(directory)
-        if lock is None:
-            return None
+        lock_handle = lock_session(directory)
     except OSError as error:
-        _without_session(directory, error)
+        _without_session_file(directory, error)
+        return None
+    if lock_handle is None:
         return None
     try:
-        return Leftover(directory, read_session(directory), lock)
+        return OrphanedSession(directory, lock_handle)
     except (OSError, FormatError) as error:
-        os.close(lock)
+        os.close(lock_handle)
         set_aside(directory, str(error))
         return None
 
 
-def _without_session(directory: Path, error: OSError) -> None:
-    """No session file: a process that was killed while it made or removed the directory; nothing was taken in it."""
+def _without_session_file(directory: Path, error: OSError) -> None:
+    # The session file is written first and removed last: without it and without segments, a process was killed while
+    # it made or removed the directory, and no event can be lost with it.
     if isinstance(error, FileNotFoundError) and not any(directory.glob("*.spool")):
         remove_session(directory)
         return
@@ -52,16 +74,9 @@ def _without_session(directory: Path, error: OSError) -> None:
 
 
 def set_aside(directory: Path, reason: str) -> None:
-    """Renames a session that cannot be delivered, so that it is kept and not tried again."""
+    """Renames a session that cannot be delivered: it is kept for a person to look at, and not tried again."""
     log.error("spool set aside", extra={"directory": directory.name, "reason": reason})
     try:
         directory.rename(directory.with_name(directory.name + ASIDE))
     except OSError as error:
         log.error("spool stays", extra={"directory": directory.name, "reason": str(error)})  # noqa: TRY400 - the reason says it
-
-
-def forget(leftover: Leftover) -> None:
-    """Lets go of a session; one that was delivered is removed."""
-    if not leftover.held:
-        remove_session(leftover.directory)
-    os.close(leftover.lock)

@@ -1,4 +1,4 @@
-"""Rows into the bytes of a Batch. An event costs a few appends in C; a bad value costs only itself.
+"""Encoder of rows into the bytes of a Batch. An event costs a few appends in C; a bad value costs only itself.
 
 Columns of the usual shapes (one text for all, few texts, texts of one length, numbers) are written straight into the
 wire format, the rest through the generated classes: a text costs 0.03 µs where the classes take 0.07 µs.
@@ -21,56 +21,65 @@ from producer.spool.format import Row
 from producer.trace import TRACE_BYTES
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# Event id, time and trace come first in a row.
 FIXED = 3
-"""Event id, time and trace come first in a row."""
 MIN_INT64, MAX_INT64 = -(1 << 63), (1 << 63) - 1
-SAMPLE = 16
+SAMPLE = 16  # texts looked at to tell ids, which differ, from values of a label, which repeat
+# Varints below this are one byte.
 ONE_BYTE = 128
-"""Varints below this are one byte."""
 _NO_TRACE = bytes(TRACE_BYTES)
-GROUPS, COLUMNS, VALUES, INDEXES, DOUBLES, ABSENT = 3, 6, 1, 2, 3, 6
-"""Field numbers of the contract: Batch.groups, Group.columns, the rest of Column."""
+GROUPS, COLUMNS = pb.Batch.GROUPS_FIELD_NUMBER, pb.Group.COLUMNS_FIELD_NUMBER
+VALUES, INDEXES = pb.Column.VALUES_FIELD_NUMBER, pb.Column.INDEXES_FIELD_NUMBER
+DOUBLES = pb.Column.DOUBLES_FIELD_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """How the rows of an event type become columns."""
+class EventSchema:
+    """Name and column types of an event type: all that its rows need to become columns."""
 
     name: str
     types: tuple[int, ...]
 
 
-def kinds(defines: Iterable[pb.Define]) -> Mapping[int, Kind]:
+def event_schemas(defines: Iterable[pb.Define]) -> Mapping[int, EventSchema]:
     """The event types by their ids."""
-    return {item.event_id: Kind(item.name, tuple(field.type for field in item.fields)) for item in defines}
+    return {item.event_id: EventSchema(item.name, tuple(field.type for field in item.fields)) for item in defines}
 
 
-def encode(first: int, rows: Sequence[Row], types: Mapping[int, Kind], mended: Counter[tuple[str, str]]) -> bytes:
+def encode_batch(
+    first: int, rows: Sequence[Row], schemas: Mapping[int, EventSchema], coerced: Counter[tuple[str, str]]
+) -> bytes:
     """A serialised Batch of consecutive rows, the first of which has sequence `first`.
 
-    A value that does not fit its column becomes the nearest that does, or is left out; `mended` counts it by
+    A value that does not fit its column becomes the nearest that does, or is left out; `coerced` counts it by
     event name and reason.
     """
     parts = [pb.Batch(first_sequence=first, count=len(rows)).SerializeToString()]
     codes = {row[0] for row in rows}
     if len(codes) == 1:
         code = codes.pop()
-        return parts[0] + delimited(GROUPS, _group(code, rows, (), types.get(code), mended))
+        return parts[0] + delimited(GROUPS, _group(code, rows, (), schemas.get(code), coerced))
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         places[row[0]].append(place)
+    # Columns need rows of one type: each type is a group, and `offsets` says which places of the batch it takes.
     for code, offsets in places.items():
         parts.append(
-            delimited(GROUPS, _group(code, [rows[place] for place in offsets], offsets, types.get(code), mended))
+            delimited(GROUPS, _group(code, [rows[place] for place in offsets], offsets, schemas.get(code), coerced))
         )
     return b"".join(parts)
 
 
 def _group(
-    code: int, rows: Sequence[Row], offsets: Sequence[int], kind: Kind | None, mended: Counter[tuple[str, str]]
+    code: int,
+    rows: Sequence[Row],
+    offsets: Sequence[int],
+    schema: EventSchema | None,
+    coerced: Counter[tuple[str, str]],
 ) -> bytes:
-    kind = kind or Kind("unknown", ())  # the sidecar refuses the group by name
-    _, times, traces, *values = _transposed(rows, kind, mended)
+    schema = schema or EventSchema("unknown", ())  # the sidecar refuses the group by name
+    # The clock may have been set back between two events: offsets of time may be negative.
+    _, times, traces, *values = _transposed(rows, schema, coerced)
     base = times[0]
     parts = [
         pb.Group(
@@ -81,21 +90,21 @@ def _group(
             time_offsets_nano=[time - base for time in times],
         ).SerializeToString()
     ]
-    for column_type, column_values in zip(kind.types, values, strict=True):
-        parts.append(delimited(COLUMNS, _column(column_type, column_values, kind, mended)))
+    for column_type, column_values in zip(schema.types, values, strict=True):
+        parts.append(delimited(COLUMNS, _column(column_type, column_values, schema, coerced)))
     if any(traces):
         parts.append(pb.Group(trace=_traces(traces)).SerializeToString())
     return b"".join(parts)
 
 
-def _transposed(rows: Sequence[Row], kind: Kind, mended: Counter[tuple[str, str]]) -> list[tuple[Any, ...]]:
-    width = FIXED + len(kind.types)
-    try:
+def _transposed(rows: Sequence[Row], schema: EventSchema, coerced: Counter[tuple[str, str]]) -> list[tuple[Any, ...]]:
+    width = FIXED + len(schema.types)
+    try:  # `zip` transposes in C; a row of another width was made past the constructor of its named tuple
         columns = list(zip(*rows, strict=True))
     except ValueError:
         columns = []
     if len(columns) != width:
-        mended[kind.name, "wrong_arity"] += sum(1 for row in rows if len(row) != width)
+        coerced[schema.name, "wrong_arity"] += sum(1 for row in rows if len(row) != width)
         columns = list(zip(*[(row + (None,) * width)[:width] for row in rows], strict=True))
     return columns
 
@@ -109,27 +118,29 @@ def _traces(traces: Sequence[bytes | None]) -> pb.TraceColumn:
     )
 
 
-def _column(column_type: int, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]) -> bytes:
-    way = _WAYS[column_type]
+def _column(column_type: int, values: Sequence[Any], schema: EventSchema, coerced: Counter[tuple[str, str]]) -> bytes:
+    codec = _CODECS[column_type]
     try:
-        return way.encode(values)
+        return codec.encode(values)
     except (TypeError, ValueError, OverflowError):  # None among them, too: rare enough to be found out this way
-        return _some(way, values, kind, mended)
+        return _column_with_gaps(codec, values, schema, coerced)
 
 
-def _some(way: Way, values: Sequence[Any], kind: Kind, mended: Counter[tuple[str, str]]) -> bytes:
+def _column_with_gaps(
+    codec: ColumnCodec, values: Sequence[Any], schema: EventSchema, coerced: Counter[tuple[str, str]]
+) -> bytes:
     """A column in which values are absent or do not fit."""
     if values.count(None) == len(values):
-        return way.encode([way.filler] * len(values)) + pb.Column(absent=range(len(values))).SerializeToString()
+        return codec.encode([codec.filler] * len(values)) + pb.Column(absent=range(len(values))).SerializeToString()
     try:
-        data = way.encode([way.filler if value is None else value for value in values])
+        data = codec.encode([codec.filler if value is None else value for value in values])
     except (TypeError, ValueError, OverflowError):
-        good = list(map(way.mend, values))
-        mended[kind.name, "wrong_type"] += sum(
+        good = list(map(codec.coerce, values))
+        coerced[schema.name, "wrong_type"] += sum(
             1 for before, after in zip(values, good, strict=True) if before is not after
         )
         values = good
-        data = way.encode([way.filler if value is None else value for value in values])
+        data = codec.encode([codec.filler if value is None else value for value in values])
     absent = [place for place, value in enumerate(values) if value is None]
     return data + pb.Column(absent=absent).SerializeToString()
 
@@ -165,15 +176,7 @@ def _doubles(values: Sequence[float]) -> bytes:
     return delimited(DOUBLES, numbers.tobytes())
 
 
-def _integers(values: Sequence[int]) -> bytes:
-    return pb.Column(integers=values).SerializeToString()
-
-
-def _booleans(values: Sequence[bool]) -> bytes:
-    return pb.Column(booleans=values).SerializeToString()
-
-
-def _mended_string(value: Any) -> str | None:
+def _coerce_string(value: Any) -> str | None:
     if isinstance(value, str):
         try:
             value.encode()
@@ -183,7 +186,7 @@ def _mended_string(value: Any) -> str | None:
     return str(value) if isinstance(value, (int, float)) else None
 
 
-def _mended_double(value: Any) -> float | None:
+def _coerce_double(value: Any) -> float | None:
     if not isinstance(value, (int, float)):
         return None
     try:
@@ -192,27 +195,29 @@ def _mended_double(value: Any) -> float | None:
         return None
 
 
-def _mended_integer(value: Any) -> int | None:
+def _coerce_integer(value: Any) -> int | None:
     whole = int(value) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else None
     return whole if whole is not None and MIN_INT64 <= whole <= MAX_INT64 else None
 
 
-def _mended_boolean(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How a type's values are encoded, what one that does not fit becomes, what stands for an absent one."""
+class ColumnCodec:
+    """Encoder of a type's values, coercion of one that does not fit, and the filler for an absent one."""
 
     encode: Callable[[Sequence[Any]], bytes]
-    mend: Callable[[Any], Any]
+    coerce: Callable[[Any], Any]
     filler: Any
 
 
-_WAYS: Mapping[int, Way] = {
-    pb.FIELD_TYPE_STRING: Way(_strings, _mended_string, ""),
-    pb.FIELD_TYPE_DOUBLE: Way(_doubles, _mended_double, 0.0),
-    pb.FIELD_TYPE_INT64: Way(_integers, _mended_integer, 0),
-    pb.FIELD_TYPE_BOOL: Way(_booleans, _mended_boolean, False),
+_CODECS: Mapping[int, ColumnCodec] = {
+    pb.FIELD_TYPE_STRING: ColumnCodec(_strings, _coerce_string, ""),
+    pb.FIELD_TYPE_DOUBLE: ColumnCodec(_doubles, _coerce_double, 0.0),
+    pb.FIELD_TYPE_INT64: ColumnCodec(
+        lambda values: pb.Column(integers=values).SerializeToString(), _coerce_integer, 0
+    ),
+    pb.FIELD_TYPE_BOOL: ColumnCodec(
+        lambda values: pb.Column(booleans=values).SerializeToString(),
+        lambda value: value if isinstance(value, bool) else None,
+        False,
+    ),
 }

@@ -1,4 +1,34 @@
-"""One stream to the sidecar: Hello and Welcome, batches within the window, acknowledgements."""
+"""One publish session: a gRPC stream that delivers the events of one session of a producer, in order.
+
+    producer                                     sidecar
+    Hello(session, first sequence held)    ->
+                                           <-    Welcome(durable_through, window, limits)
+    Define, one for each event type        ->
+    Batch, Batch, Batch ...                ->    journals them
+    Heartbeat, news of secrets             ->
+                                           <-    Ack(durable_through, window, rejected)
+    Define, Batch ...                      ->
+    Heartbeat, Goodbye, half-close         ->    reads to the end, closes
+
+Exactly once. Events are numbered and sent in order. The sidecar answers each Hello with the last sequence that is in
+its journal, and the session goes on behind it: a batch that arrived while its Ack was lost is released unsent, one
+that did not arrive is sent again. The queue releases files only on `durable_through`, never on a successful write.
+
+Window. At most `window_bytes` may be unacknowledged (`SendWindow`); an Ack may change the size. One batch may always
+go, however large, or a window smaller than a batch would stop the stream forever. A batch that the window does not
+take yet is kept encoded, so that it is not encoded again at each turn.
+
+Gaps. A stream cannot leave sequences out. If damaged events are lost, the session delivers what is before the gap,
+waits for its Acks, and ends; the next Hello names the first event behind the gap.
+
+Tasks. One task writes (control messages, definitions, batches, in turns) and one reads Acks; both end the session by
+an exception. The writer rests between batches, longer under load and when idle (`pace`). The reader has no deadline
+of its own: the writer looks at the time of the last Ack, because a sidecar that has nothing to say is healthy.
+
+End. The writer stops when `done()` holds, says Goodbye, half-closes, and waits for the reader to see the sidecar
+close its side: cancelling the call at once would throw away messages that are still in gRPC's buffers. Any other end
+raises, and the caller opens another session after a pause.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +43,11 @@ from typing import Any
 import grpc.aio
 
 from pod_runtime.protobuf_wire import delimited
-from producer.settings import TelemetrySettings
-from producer.spool.unacked_queue import Backlog, Run
-from producer.stream.columns import encode, kinds
+from pod_runtime.run import leaves
+from producer.settings import ProducerSettings
+from producer.spool.unacked_queue import EventRun, UnackedQueue
+from producer.stream.columns import encode_batch, event_schemas
+from producer.stream.control import ControlMessages
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -26,20 +58,14 @@ IDLE_TURNS = 100
 IDLE_FACTOR = 4
 BUSY_EVENTS = 50
 BUSY_FACTOR = 8
+# Most bytes of the tag and length around a batch.
 ENVELOPE_BYTES = 16
-SHORT_TEXT = 100
 
-Call = grpc.aio.StreamStreamCall[bytes, pb.PublishResponse]
-Say = Callable[[bool], Iterable[pb.PublishRequest]]
-"""What is due to be said besides batches; True asks for the last words of the stream."""
-
-
-def _silence(_: bool) -> Iterable[pb.PublishRequest]:
-    return ()
+PublishCall = grpc.aio.StreamStreamCall[bytes, pb.PublishResponse]
 
 
 class StreamEndedError(Exception):
-    """The stream is over and another one is to be opened; the reason is a constant name."""
+    """The stream is over and another one should be opened; the reason is a constant name."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -47,8 +73,8 @@ class StreamEndedError(Exception):
 
 
 @dataclass(slots=True)
-class Flight:
-    """What was sent and is not acknowledged: (last sequence, bytes) of each batch."""
+class SendWindow:
+    """Batches that were sent and are not acknowledged: (last sequence, bytes) of each."""
 
     window_bytes: int
     sent_through: int
@@ -57,7 +83,7 @@ class Flight:
     heard_at_s: float = 0.0
 
     def takes(self, size: int) -> bool:
-        """Whether a batch of `size` bytes may go; one always may where none is under way."""
+        """True if a batch of `size` bytes may go; one always may if none is under way."""
         return not self.batches or self.bytes + size <= self.window_bytes
 
     def send(self, last: int, size: int) -> None:
@@ -72,50 +98,49 @@ class Flight:
             self.bytes -= self.batches.popleft()[1]
 
 
-class Exchange:
-    """Delivers a backlog on one stream, and says in between what `talk` gives.
+class PublishSession:
+    """Delivers a queue on one stream after the other, with the control messages of `control`.
 
-    `mended` counts values that did not fit; `rejected` what the sidecar refused.
+    Without `control` it is a recovery: the producer of the queue's session is dead and says nothing but its events.
+    `coerced` counts values that did not fit; `rejected` counts by reason the events that the sidecar refused.
     """
 
     def __init__(
         self,
-        backlog: Backlog,
-        settings: TelemetrySettings,
+        queue: UnackedQueue,
+        settings: ProducerSettings,
         *,
-        recovery: bool = False,
-        talk: Callable[[pb.Welcome], Say] = lambda _: _silence,
-        mended: Counter[tuple[str, str]],
+        control: ControlMessages | None = None,
+        coerced: Counter[tuple[str, str]],
         rejected: Counter[str],
     ) -> None:
         self.opened = False
         self._closing = False
-        self._backlog = backlog
+        self._queue = queue
         self._settings = settings
-        self._recovery = recovery
-        self._talk = talk
-        self._mended = mended
+        self._control = control
+        self._coerced = coerced
         self._rejected = rejected
-        self._kinds = kinds(backlog.meta.defines)
-        self._told = 0
+        self._schemas = event_schemas(queue.meta.defines)
+        self._defined = 0
+        """Event types that were defined on the open stream."""
         self._limits = pb.Limits()
-        self._flight = Flight(0, 0)
+        self._window = SendWindow(0, 0)
         self._pending: tuple[int, bytes] | None = None
+        """The next batch, encoded, until the window takes it: (last sequence, message)."""
 
-    async def run(
-        self, channel: grpc.aio.Channel, done: Callable[[], bool], farewell: pb.PublishRequest | None
-    ) -> None:
-        """Opens the stream and delivers until `done()` holds; then says `farewell` and ends it in order.
+    async def run(self, channel: grpc.aio.Channel, done: Callable[[], bool]) -> None:
+        """Opens a stream and delivers until `done()` holds; then ends it in order.
 
         Raises:
             StreamEndedError: the stream broke or fell silent.
             grpc.aio.AioRpcError: the sidecar refused or ended it, or is not there.
         """
-        call: Call = channel.stream_stream(PUBLISH, response_deserializer=pb.PublishResponse.FromString)()
+        call: PublishCall = channel.stream_stream(PUBLISH, response_deserializer=pb.PublishResponse.FromString)()
         try:
-            talk = self._talk(await self._open(call))
+            await self._open(call)
             self.opened = True
-            await self._deliver(call, talk, done, farewell)
+            await self._deliver(call, done)
         except TimeoutError as error:
             raise StreamEndedError("silent") from error
         except asyncio.InvalidStateError as error:  # what grpc.aio raises for a write to a call that has ended
@@ -124,74 +149,65 @@ class Exchange:
             self.opened = False
             call.cancel()
 
-    async def _deliver(
-        self,
-        call: Call,
-        talk: Say,
-        done: Callable[[], bool],
-        farewell: pb.PublishRequest | None,
-    ) -> None:
-        ended: BaseException | None = None
+    async def _deliver(self, call: PublishCall, done: Callable[[], bool]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(self._read(call))
-                await self._write(call, talk, done)
-                for message in (*talk(True), *([farewell] if farewell else [])):
-                    await self._put(call, message.SerializeToString())
+                reading = tasks.create_task(self._read_acks(call))
+                await self._write(call, done)
+                await self._put(call, self._control.closing() if self._control is not None else ())
                 await self._finish(call, reading)
-        except* (grpc.aio.AioRpcError, StreamEndedError, TimeoutError, asyncio.InvalidStateError) as group:
-            ended = _first(group)
-        # Not in the clause: before Python 3.11.4 what is raised there comes out in a group (cpython, gh-103590).
-        if ended is not None:
-            raise ended
+        except ExceptionGroup as group:
+            # Not `except*`: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
+            raise next(leaves(group)) from group
 
-    async def _finish(self, call: Call, reading: asyncio.Task[None]) -> None:
-        """Ends the stream and waits for the sidecar to have read it: a cancelled call would lose the last words."""
+    async def _finish(self, call: PublishCall, reading: asyncio.Task[None]) -> None:
         self._closing = True
-        await call.done_writing()
+        async with asyncio.timeout(self._settings.connect_deadline_s):
+            await call.done_writing()
         await asyncio.wait([reading], timeout=self._settings.connect_deadline_s)
         call.cancel()
 
-    async def _open(self, call: Call) -> pb.Welcome:
+    async def _open(self, call: PublishCall) -> None:
+        meta = self._queue.meta
+        hello = pb.Hello(
+            protocol_version=PROTOCOL_VERSION,
+            producer_id=meta.producer_id,
+            session_id=meta.session_id,
+            first_sequence=self._queue.first,
+            resource=dict(meta.resource),
+            session_start_time_unix_nano=meta.started_ns,
+            recovery=self._control is None,
+        )
         async with asyncio.timeout(self._settings.connect_deadline_s):
-            await call.write(self._hello().SerializeToString())
+            await call.write(pb.PublishRequest(hello=hello).SerializeToString())
             answer = await call.read()
         if not isinstance(answer, pb.PublishResponse) or not answer.HasField("welcome"):
             raise StreamEndedError("no_welcome")
         welcome = answer.welcome
         self._limits = welcome.limits
-        self._backlog.acknowledge(welcome.durable_through)
-        self._flight = Flight(welcome.window_bytes, self._backlog.first - 1, heard_at_s=time.monotonic())
-        self._pending, self._closing = None, False
-        self._told = 0
-        await self._tell_types(call)
-        return welcome
+        self._queue.acknowledge(welcome.durable_through)
+        self._window = SendWindow(welcome.window_bytes, self._queue.first - 1, heard_at_s=time.monotonic())
+        # A batch that was encoded for the last stream may begin before `durable_through` of this one.
+        self._pending, self._closing, self._defined = None, False, 0
+        await self._define_types(call)
+        if self._control is not None:
+            self._control.begin(welcome)
 
-    async def _tell_types(self, call: Call) -> None:
-        """Defines the event types that were declared since the last look."""
-        defines = self._backlog.meta.defines
-        for define in defines[self._told :]:
-            await self._put(call, pb.PublishRequest(define=define).SerializeToString())
-        self._told = len(defines)
+    async def _define_types(self, call: PublishCall) -> None:
+        """Defines the event types that were declared since the last call."""
+        defines = self._queue.meta.defines
+        await self._put(call, (pb.PublishRequest(define=define) for define in defines[self._defined :]))
+        self._defined = len(defines)
 
-    def _hello(self) -> pb.PublishRequest:
-        meta = self._backlog.meta
-        hello = pb.Hello(
-            protocol_version=PROTOCOL_VERSION,
-            producer_id=meta.producer_id,
-            session_id=meta.session_id,
-            first_sequence=self._backlog.first,
-            resource=dict(meta.resource),
-            session_start_time_unix_nano=meta.started_ns,
-            recovery=self._recovery,
-        )
-        return pb.PublishRequest(hello=hello)
+    async def _put(self, call: PublishCall, messages: Iterable[pb.PublishRequest]) -> None:
+        for message in messages:
+            await self._put_bytes(call, message.SerializeToString())
 
-    async def _put(self, call: Call, data: bytes) -> None:
+    async def _put_bytes(self, call: PublishCall, data: bytes) -> None:
         async with asyncio.timeout(self._settings.ack_deadline_s):
             await call.write(data)
 
-    async def _read(self, call: Call) -> None:
+    async def _read_acks(self, call: PublishCall) -> None:
         while True:
             answer: Any = await call.read()
             if not isinstance(answer, pb.PublishResponse):
@@ -202,87 +218,83 @@ class Exchange:
             raise StreamEndedError("ended_by_sidecar")
 
     def _take(self, ack: pb.Ack) -> None:
-        flight = self._flight
-        flight.heard_at_s = time.monotonic()
-        flight.acknowledge(ack.durable_through)
-        flight.window_bytes = ack.window_bytes or flight.window_bytes
+        window = self._window
+        window.heard_at_s = time.monotonic()
+        window.acknowledge(ack.durable_through)
+        window.window_bytes = ack.window_bytes or window.window_bytes
         for refusal in ack.rejected:
+            # One line for each reason: a broken producer would otherwise log as much as it emits.
             if refusal.reason not in self._rejected:
                 log.warning("events refused", extra={"reason": refusal.reason, "detail": refusal.message})
             self._rejected[refusal.reason] += refusal.count
-        self._backlog.acknowledge(ack.durable_through)
+        self._queue.acknowledge(ack.durable_through)
 
-    async def _write(self, call: Call, talk: Say, done: Callable[[], bool]) -> None:
+    async def _write(self, call: PublishCall, done: Callable[[], bool]) -> None:
         idle = 0
         rest_s = self._settings.batch_age_ms / 1000
         while not done():
-            for message in talk(False):
-                await self._put(call, message.SerializeToString())
+            if self._control is not None:
+                await self._put(call, self._control.due())
             sent = await self._send(call)
             idle = 0 if sent else idle + 1
             if sent < self._settings.batch_events:
                 self._check_silence()
                 await asyncio.sleep(rest_s * pace(sent, idle))
 
-    async def _send(self, call: Call) -> int:
-        """Sends the next batch, where there is one and the window takes it. How many events it had."""
-        flight = self._flight
-        pending = self._pending = self._pending or self._next()
-        if pending is None or not flight.takes(len(pending[1])):
+    async def _send(self, call: PublishCall) -> int:
+        """Sends the next batch, if there is one and the window takes it; the number of its events."""
+        window = self._window
+        pending = self._pending = self._pending or self._next_batch()
+        if pending is None or not window.takes(len(pending[1])):
             return 0
         last, data = pending
-        count = last - flight.sent_through
-        if not flight.batches:
-            flight.heard_at_s = time.monotonic()
-        if self._told < len(self._backlog.meta.defines):
-            await self._tell_types(call)
+        count = last - window.sent_through
+        if not window.batches:
+            window.heard_at_s = time.monotonic()  # the sidecar owes an Ack from now on, not from its last one
+        if self._defined < len(self._queue.meta.defines):
+            await self._define_types(call)
         self._pending = None
-        flight.send(last, len(data))
-        await self._put(call, data)
+        window.send(last, len(data))
+        await self._put_bytes(call, data)
         return count
 
-    def _next(self) -> tuple[int, bytes] | None:
-        flight = self._flight
+    def _next_batch(self) -> tuple[int, bytes] | None:
+        window = self._window
         limit = min(self._settings.batch_events, self._limits.max_batch_events or self._settings.batch_events)
-        run = self._backlog.after(flight.sent_through, limit)
+        run = self._queue.after(window.sent_through, limit)
         if not run.rows:
             return None
-        if run.first == flight.sent_through + 1:
-            return self._batch(run)
-        if not flight.batches:  # a stream cannot leave lost events out: a new one begins behind them
+        if run.first == window.sent_through + 1:
+            return self._largest_batch(run)
+        if not window.batches:
             raise StreamEndedError("gap")
         return None
 
-    def _batch(self, run: Run) -> tuple[int, bytes]:
-        """The largest batch from the run's start that the sidecar takes: (last sequence, message)."""
+    def _largest_batch(self, run: EventRun) -> tuple[int, bytes]:
+        """The largest batch from the run's start that the sidecar takes."""
         rows = run.rows
-        defines = self._backlog.meta.defines  # looked at after the rows: a type is declared before its first event
-        if len(defines) > len(self._kinds):
-            self._kinds = kinds(defines)
-        most = min(self._limits.max_message_bytes or 1 << 22, self._flight.window_bytes or 1 << 22) - ENVELOPE_BYTES
+        defines = self._queue.meta.defines  # read after the rows: a type is declared before its first event
+        if len(defines) > len(self._schemas):
+            self._schemas = event_schemas(defines)
+        most = min(self._limits.max_message_bytes or 1 << 22, self._window.window_bytes or 1 << 22) - ENVELOPE_BYTES
+        # Halving is rare and costs an encoding; the size of a batch is not known from that of its rows.
         while True:
-            data = delimited(BATCH, encode(run.first, rows, self._kinds, self._mended))
+            data = delimited(BATCH, encode_batch(run.first, rows, self._schemas, self._coerced))
             if len(data) <= most or len(rows) == 1:
                 return run.first + len(rows) - 1, data
             rows = rows[: len(rows) // 2]
 
     def _check_silence(self) -> None:
-        flight = self._flight
-        if flight.batches and time.monotonic() - flight.heard_at_s > self._settings.ack_deadline_s:
+        window = self._window
+        if window.batches and time.monotonic() - window.heard_at_s > self._settings.ack_deadline_s:
             raise StreamEndedError("unacknowledged")
 
 
 def pace(sent: int, idle: int) -> float:
-    """How many times the age of a batch to rest: `sent` events went last, nothing for `idle` turns.
+    """Rest after a turn, in multiples of the age of a batch: `sent` events went last, nothing for `idle` turns.
 
     A message costs as much as a hundred events: many events wait longer, so that few messages carry them.
     """
     if idle >= IDLE_TURNS:
         return IDLE_FACTOR
     return min(BUSY_FACTOR, max(1.0, sent / BUSY_EVENTS))
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    """One of the errors of a group: it names why the stream ended."""
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

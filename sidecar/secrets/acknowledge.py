@@ -1,118 +1,187 @@
-"""Which published sets their readers have proved, and what is therefore still in use."""
+"""Acknowledgements: which published generations their readers have proved by use, and which leases they still need.
+
+Old credentials are revoked only after a reader has used their successors, for instance logged in to the database
+with them: that a file was read proves nothing. Producers report it over the telemetry stream (SecretsApplied,
+SecretsRejected; `proto/telemetry.proto`), which `ingest.producers` passes on.
+
+Everything since the generation that was acknowledged last counts as in use: a reader may hold any of them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
 
-from sidecar.secrets.audit import AuditTrail
-from sidecar.secrets.clock import Clock
-from sidecar.secrets.rotation import Happening, Rotation, Stage
-from sidecar.secrets.status import Rejection
+from sidecar.secrets.messages import AgentContext, LeasesInUseChanged
 
+# A producer's text goes into the status and the log as it is, so it is bounded.
 MESSAGE_CHARACTERS = 1024
 
 
-class Proofs:
-    """Keeps the sets since the one proved last. `on_news` is called when something may be given back."""
+class Stage(StrEnum):
+    """Stages of a generation."""
 
-    def __init__(
-        self, *, acknowledged_by: tuple[str, ...], timeout_s: float, clock: Clock, trail: AuditTrail
-    ) -> None:
-        self._required = frozenset(acknowledged_by)
-        self._timeout_s = timeout_s
-        self._clock, self._trail = clock, trail
-        self._rotations: dict[int, Rotation] = {}
-        self._readers: set[str] = set()
+    FETCHED = "fetched"
+    PUBLISHED = "published"
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    TIMED_OUT = "timed_out"
+
+
+class StageEvent(StrEnum):
+    """Events that move a generation to another stage."""
+
+    PUBLISH = "publish"
+    APPLY = "apply"
+    REJECT = "reject"
+    TIME_OUT = "time_out"
+
+
+TRANSITIONS: dict[tuple[Stage, StageEvent], Stage] = {
+    (Stage.FETCHED, StageEvent.PUBLISH): Stage.PUBLISHED,
+    # A reader may see a generation before its publisher, a thread, has told the loop that it is visible.
+    (Stage.FETCHED, StageEvent.APPLY): Stage.ACKNOWLEDGED,
+    (Stage.FETCHED, StageEvent.REJECT): Stage.REJECTED,
+    (Stage.PUBLISHED, StageEvent.APPLY): Stage.ACKNOWLEDGED,
+    (Stage.PUBLISHED, StageEvent.REJECT): Stage.REJECTED,
+    (Stage.PUBLISHED, StageEvent.TIME_OUT): Stage.TIMED_OUT,
+    # A reader may succeed later: the database was away, or the reader started late.
+    (Stage.REJECTED, StageEvent.APPLY): Stage.ACKNOWLEDGED,
+    (Stage.TIMED_OUT, StageEvent.APPLY): Stage.ACKNOWLEDGED,
+    (Stage.TIMED_OUT, StageEvent.REJECT): Stage.REJECTED,
+    # ACKNOWLEDGED is final. A later failure changes nothing: the replaced credentials are already being revoked.
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """Stage of one generation, with the `sessions` and `leases` that it is made of. `published` is boot time."""
+
+    generation: int
+    stage: Stage
+    published: float
+    sessions: frozenset[int] = frozenset()
+    leases: frozenset[str] = field(default=frozenset(), repr=False)
+    applied_by: frozenset[str] = frozenset()
+
+    def after(self, event: StageEvent) -> Acknowledgement:
+        """Return it after an event; one that its stage does not know changes nothing."""
+        return replace(self, stage=TRANSITIONS.get((self.stage, event), self.stage))
+
+    def applied(self, producer_id: str, required: frozenset[str]) -> Acknowledgement:
+        """Return it after a producer's proof: acknowledged once all `required` producers have given theirs."""
+        told = replace(self, applied_by=self.applied_by | {producer_id})
+        return told.after(StageEvent.APPLY) if required <= told.applied_by else told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Report of a producer that could not use a generation."""
+
+    generation: int
+    producer_id: str
+    secret: str
+    reason: str
+    message: str
+    time: datetime
+
+
+class Acknowledgements:
+    """Generations since the one that was acknowledged last. Used on the agent's event loop only.
+
+    `readers` are the producers that were seen and have not said goodbye.
+    """
+
+    def __init__(self, context: AgentContext) -> None:
+        self._required = frozenset(context.settings.acknowledged_by)
+        self._timeout_s = context.settings.acknowledge_timeout_s
+        self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
+        self._generations: dict[int, Acknowledgement] = {}
+        self.readers: set[str] = set()
         self._ended: set[str] = set()
         self.acknowledged = 0
         self.rejection: Rejection | None = None
         self.counters: Counter[str] = Counter()
-        self.on_news: Callable[[], None] = lambda: None
 
     def fetched(self, generation: int, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
-        """A set is about to be visible; it is made of these leases and lives as long as these sessions."""
-        self._rotations[generation] = Rotation(
+        """Add a generation that is about to become visible: from now on its leases are in use."""
+        self._generations[generation] = Acknowledgement(
             generation=generation, stage=Stage.FETCHED, published=self._clock.boot(), sessions=sessions, leases=leases
         )
 
     def published(self, generation: int) -> None:
-        """It is visible."""
-        self._rotations[generation] = self._rotations[generation].after(Happening.PUBLISH)
-        self.on_news()
+        """Note that a generation is visible."""
+        self._generations[generation] = self._generations[generation].after(StageEvent.PUBLISH)
+        self._messages.put_nowait(LeasesInUseChanged())
 
     def withdrawn(self, generation: int) -> None:
-        """It could not be made visible."""
-        self._rotations.pop(generation, None)
+        """Drop a generation that could not be made visible."""
+        self._generations.pop(generation, None)
 
     def composed(self, generation: int, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
-        """The same bytes, made of other leases or of none."""
-        if generation in self._rotations:
-            self._rotations[generation] = replace(self._rotations[generation], sessions=sessions, leases=leases)
-        self.on_news()
+        """Note that a generation's bytes now stand on other leases, or on none."""
+        # After a restart the bytes of kv secrets are the same as before: their generation stays, but no longer needs
+        # the predecessor's sessions.
+        if generation in self._generations:
+            self._generations[generation] = replace(self._generations[generation], sessions=sessions, leases=leases)
+        self._messages.put_nowait(LeasesInUseChanged())
 
     def stage(self, generation: int) -> Stage | None:
-        """Where a set stands; none if it is not known or done with."""
-        rotation = self._rotations.get(generation)
-        return rotation.stage if rotation else None
+        """Stage of a generation; None if it is unknown or superseded by an acknowledged one."""
+        found = self._generations.get(generation)
+        return found.stage if found else None
 
     def in_use(self) -> tuple[frozenset[str], frozenset[int]]:
-        """Leases and sessions that a reader may use: of every set since the one proved last."""
-        leases: frozenset[str] = frozenset()
-        sessions: frozenset[int] = frozenset()
-        for rotation in self._rotations.values():
-            leases, sessions = leases | rotation.leases, sessions | rotation.sessions
-        return leases, sessions
-
-    @property
-    def readers(self) -> int:
-        """Producers that were seen and have not said goodbye."""
-        return len(self._readers)
+        """Leases and sessions that a reader may use."""
+        found = self._generations.values()
+        leases = frozenset(lease for item in found for lease in item.leases)
+        return leases, frozenset(session for item in found for session in item.sessions)
 
     @property
     def abandoned(self) -> bool:
-        """Whether all readers have said goodbye, and there was one: nobody uses a secret any more."""
-        return bool(self._ended) and not self._readers
+        """True if there was a reader and every one has said goodbye: nobody uses a secret any more."""
+        # Without any goodbye a reader may be about to start, or it lost its stream and still trades.
+        return bool(self._ended) and not self.readers
 
     def connected(self, producer_id: str) -> None:
-        """A producer is there and may read secrets: its earlier goodbye no longer counts."""
-        self._readers.add(producer_id)
+        """Note a producer that may read secrets from now on: an earlier goodbye no longer counts."""
+        self.readers.add(producer_id)
         self._ended.discard(producer_id)
 
     def goodbye(self, producer_id: str) -> None:
-        """A producer has ended in order."""
-        self._readers.discard(producer_id)
+        """Note that a producer has ended in order."""
+        self.readers.discard(producer_id)
         self._ended.add(producer_id)
 
     def applied(self, producer_id: str, generation: int) -> None:
-        """A producer has proved a set by using it."""
+        """Note that a producer has proved a generation by using it."""
         self.connected(producer_id)
-        rotation = self._rotations.get(generation)
-        if rotation is None:
+        before = self._generations.get(generation)
+        if before is None:
             self._trail.record("secrets.acknowledge", outcome="unknown_generation", generation=generation)
             return
-        told = self._rotations[generation] = rotation.applied(producer_id, self._required)
+        after = self._generations[generation] = before.applied(producer_id, self._required)
         self._trail.record("secrets.acknowledge", generation=generation, producer=producer_id)
-        if told.stage is Stage.ACKNOWLEDGED and generation > self.acknowledged:
+        if after.stage is Stage.ACKNOWLEDGED and generation > self.acknowledged:
             self._advance(generation)
 
     def _advance(self, generation: int) -> None:
         self.acknowledged = generation
         self.counters["acknowledgements"] += 1
-        for number in [number for number in self._rotations if number < generation]:
-            del self._rotations[number]
+        self._generations = {number: item for number, item in self._generations.items() if number >= generation}
         if self.rejection and self.rejection.generation <= generation:
             self.rejection = None
-        self.on_news()
+        self._messages.put_nowait(LeasesInUseChanged())
 
     def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
-        """A producer could not use a set; what the set replaced lives on."""
+        """Note that a producer could not use a generation; the credentials that it replaced live on."""
         self.connected(producer_id)
-        rotation = self._rotations.get(generation)
-        if rotation is None:
-            return
-        self._rotations[generation] = replace(rotation.after(Happening.REJECT), rejection=reason)
+        before = self._generations.get(generation)
+        if before is None:
+            return  # superseded meanwhile: there is nothing left to hold back
+        self._generations[generation] = before.after(StageEvent.REJECT)
         self.rejection = Rejection(
             generation=generation,
             producer_id=producer_id,
@@ -127,10 +196,11 @@ class Proofs:
         )
 
     def time_out(self) -> None:
-        """Marks sets that nobody has proved in time."""
+        """Mark generations that nobody has acknowledged in time."""
+        # A mark for health and console only. Taking the generation back would help nobody: its readers may be late.
         limit = self._clock.boot() - self._timeout_s
-        for generation, rotation in self._rotations.items():
-            if rotation.stage is Stage.PUBLISHED and rotation.published < limit:
-                self._rotations[generation] = rotation.after(Happening.TIME_OUT)
+        for generation, item in self._generations.items():
+            if item.stage is Stage.PUBLISHED and item.published < limit:
+                self._generations[generation] = item.after(StageEvent.TIME_OUT)
                 self.counters["timeouts"] += 1
                 self._trail.record("secrets.acknowledge", outcome="timed_out", generation=generation)

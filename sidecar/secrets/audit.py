@@ -1,12 +1,13 @@
-"""Records of what the agent did with secrets, without the secrets."""
+"""Audit trail: records of the agent's actions on secrets, without the secrets."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from sidecar.secrets.clock import Clock
 
@@ -15,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One deed. `request_id` is the server's, and stands as `request.id` in its own audit log."""
+    """One action. `request_id` is Vault's, the same as `request.id` in Vault's own audit log."""
 
     time: datetime
     name: str
@@ -26,7 +27,7 @@ class AuditEvent:
     attributes: Mapping[str, str | float] = field(default_factory=dict)
 
     def flat(self) -> dict[str, str | float]:
-        """All that is set, as one level of names."""
+        """Return the fields that are set, on one level."""
         head = {"outcome": self.outcome, "secret": self.secret, "request_id": self.request_id}
         found: dict[str, str | float] = {key: value for key, value in head.items() if value}
         if self.generation is not None:
@@ -34,11 +35,18 @@ class AuditEvent:
         return found | dict(self.attributes)
 
 
-class AuditTrail:
-    """Dates events and hands them on."""
+class AuditSink(Protocol):
+    """Receiver of audit events."""
 
-    def __init__(self, clock: Clock, on_audit: Callable[[AuditEvent], None]) -> None:
-        self._clock, self._on_audit = clock, on_audit
+    def add(self, event: AuditEvent) -> None:
+        """Take an event; must not wait."""
+
+
+class AuditTrail:
+    """Dates events and passes them to the sink; without one, to the process's log."""
+
+    def __init__(self, clock: Clock, sink: AuditSink | None) -> None:
+        self._clock, self._sink = clock, sink
 
     def record(
         self,
@@ -50,26 +58,28 @@ class AuditTrail:
         request_id: str = "",
         **attributes: str | float,
     ) -> None:
-        """Hands on what was done; attributes that are empty or 0 are left out."""
-        self._on_audit(
-            AuditEvent(
-                time=self._clock.wall(),
-                name=name,
-                outcome=outcome,
-                secret=secret,
-                generation=generation,
-                request_id=request_id,
-                attributes={key: value for key, value in attributes.items() if value},
-            )
+        """Record an action; attributes that are empty or 0 are left out."""
+        event = AuditEvent(
+            time=self._clock.wall(),
+            name=name,
+            outcome=outcome,
+            secret=secret,
+            generation=generation,
+            request_id=request_id,
+            attributes={key: value for key, value in attributes.items() if value},
         )
+        if self._sink is None:
+            log_audit(event)
+        else:
+            self._sink.add(event)
 
 
 def hashed(identifier: str) -> str:
-    """A lease id or accessor for a log: what is random in it cannot be guessed back from its digest."""
+    """Digest of a lease id or accessor for the log: long random ids cannot be guessed back from it."""
     return hashlib.sha256(identifier.encode()).hexdigest()[:32] if identifier else ""
 
 
 def log_audit(event: AuditEvent) -> None:
-    """Writes the event to the process's log."""
+    """Write an event to the process's log."""
     level = logging.INFO if event.outcome == "ok" else logging.WARNING
     _log.log(level, event.name, extra=event.flat())

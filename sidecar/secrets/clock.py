@@ -1,4 +1,4 @@
-"""The agent's time: a clock that goes on while the machine sleeps."""
+"""Clock of the agent: boot time, which goes on while the machine is suspended, as Vault's leases do."""
 
 from __future__ import annotations
 
@@ -6,48 +6,27 @@ import asyncio
 import random
 import time
 from datetime import UTC, datetime
-from typing import Protocol
 
 TICK_S = 1.0
 
 
-class Clock(Protocol):
-    """Time and chance, as the agent's tasks take them."""
+class Clock:
+    """The machine's time and chance; a test's fake overrides every method."""
 
     def boot(self) -> float:
-        """Seconds since boot, sleep included (CLOCK_BOOTTIME)."""
-        ...
-
-    def wall(self) -> datetime:
-        """The date, for people and files; nothing is decided by it."""
-        ...
-
-    def chance(self) -> float:
-        """A number in [0, 1)."""
-        ...
-
-    async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Until the event is set, at most `seconds`."""
-        ...
-
-
-class SystemClock:
-    """The machine's own."""
-
-    def boot(self) -> float:
-        """See `Clock`."""
+        """Seconds since boot, suspended time included (CLOCK_BOOTTIME)."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall(self) -> datetime:
-        """See `Clock`."""
+        """Wall-clock time, for people and files; the agent decides nothing by it, for it can be set."""
         return datetime.now(UTC)
 
     def chance(self) -> float:
-        """See `Clock`."""
+        """Random number in [0, 1)."""
         return random.random()  # noqa: S311 - spreads load, guards nothing
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """See `Clock`."""
+        """Wait until the event is set, at most `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
@@ -56,9 +35,8 @@ class SystemClock:
 
 
 async def wait_until(clock: Clock, event: asyncio.Event, due: float) -> None:
-    """Until `due` on the boot clock or the event; looks every second.
-
-    Event loops sleep by CLOCK_MONOTONIC, which stands still while the machine is suspended (clock_gettime(2)).
-    """
+    """Wait until `due` on the boot clock, or the event."""
+    # Event loops sleep by CLOCK_MONOTONIC, which stands still while the machine is suspended (clock_gettime(2)).
+    # Short waits bound the delay after which a lease that ran out meanwhile is noticed.
     while not event.is_set() and (left := due - clock.boot()) > 0:
         await clock.wait(event, min(TICK_S, left))

@@ -1,4 +1,4 @@
-"""Settings of the secrets agent: where Vault is, how to log in, which secrets become which files."""
+"""Settings of the secrets agent: address of Vault, login, and the secrets with the files made of them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 from pod_runtime.config import setting
 
 FORMATS = ("json", "raw", "dotenv", "jinja2")
-SOURCES = ("kv", "kv1", "leased", "static_role", "pki", "transit")
 METHODS = ("kubernetes", "jwt", "approle", "token_file")
 MANIFEST = "manifest.json"
+# Nobody may write: a generation never changes once it is visible.
 _FULLEST_MODE = 0o440
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSettings:
-    """Section `secrets.auth`: how the sidecar proves who it is."""
+    """Section `secrets.auth`: the sidecar's login."""
 
-    method: str = setting("kubernetes", choices=METHODS, doc="way to log in")
+    method: str = setting("kubernetes", choices=METHODS, doc="method of login")
     mount: str = setting("", doc="path of the auth method; empty: the method's own name")
     role: str = setting("", doc="role of kubernetes or jwt")
     jwt_file: Path = setting(
@@ -31,16 +31,16 @@ class AuthSettings:
     secret_id_file: Path | None = setting(
         None, doc="file with the secret id of approle, or with the token that wraps one; read again at every login"
     )
-    secret_id_wrapped: bool = setting(False, doc="whether secret_id_file holds a response-wrapping token")
+    secret_id_wrapped: bool = setting(False, doc="true if secret_id_file holds a response-wrapping token")
     token_file: Path | None = setting(None, doc="file with a token; the sidecar renews it and never revokes it")
     ttl_s: int = setting(
         0,
         minimum=0,
-        doc="seconds to ask for once a token is in the journal; 0: what the role gives. Let the role give a minute: "
+        doc="seconds to ask for once a token is in the journal; 0: the role's. Let the role give a minute: "
         "a token whose login was cut off by a crash is known to nobody and lives that long",
     )
     max_ttl_s: float = setting(
-        0.0, minimum=0, doc="seconds that a token can live at most, as its role says; 0: learned at the first end"
+        0.0, minimum=0, doc="longest life of a token in seconds, as its role sets it; 0: learned at the first end"
     )
 
     def __post_init__(self) -> None:
@@ -55,13 +55,13 @@ class AuthSettings:
 
     @property
     def mount_path(self) -> str:
-        """Path of the auth method."""
+        """Path of the auth method, by default its name."""
         return self.mount.strip("/") or self.method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettings:
-    """A file that a secret becomes."""
+    """A file made of a secret."""
 
     name: str = setting(doc="name of the file in the directory of secrets")
     format: str = setting(
@@ -69,8 +69,8 @@ class FileSettings:
     )
     key: str = setting("", doc="the field of a raw file")
     keys: tuple[str, ...] = setting((), doc="fields of a json or dotenv file; empty: all")
-    template: str = setting("", doc="text of a jinja2 template over the secret's fields")
-    template_file: Path | None = setting(None, doc="file with the template, read whenever the secret is")
+    template: str = setting("", doc="jinja2 template over the secret's fields")
+    template_file: Path | None = setting(None, doc="file with the template; read at each read of the secret")
     mode: str = setting("0440", doc="permissions, octal; 0440 or tighter")
 
     def __post_init__(self) -> None:
@@ -103,42 +103,43 @@ class FileSettings:
         return int(self.mode, 8)
 
 
-_MOUNTS = {"kv": "secret", "kv1": "kv", "leased": "", "static_role": "database", "pki": "pki", "transit": "transit"}
+_ENGINES = {
+    "kv": ("secret", "path"),
+    "kv1": ("kv", "path"),
+    "leased": ("", "path"),
+    "static_role": ("database", "role"),
+    "pki": ("pki", "role"),
+    "transit": ("transit", "role"),
+}
+"""Default mount and needed setting of each source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretSettings:
-    """A secret: where it comes from, and the files that it becomes."""
+    """A secret: its source, and the files made of it."""
 
     name: str = setting(doc="name in the manifest, the console and the metrics")
-    source: str = setting(choices=SOURCES, doc="kind of engine")
-    mount: str = setting("", doc="path of the engine; empty: secret, kv, database, pki or transit, as the kind is")
+    source: str = setting(choices=tuple(_ENGINES), doc="kind of engine")
+    mount: str = setting("", doc="path of the engine; empty: secret, kv, database, pki or transit, by source")
     path: str = setting(
         "", doc="kv, kv1: path below mount; leased: whole path, for example database/creds/broker; transit: see file"
     )
     role: str = setting("", doc="role of static_role and pki; key of transit")
     parameters: dict[str, str] = setting({}, doc="fields of the request of leased (makes it a write) and pki")
     ciphertext_file: Path | None = setting(None, doc="transit: file with the ciphertext (vault:v1:…)")
-    files: tuple[FileSettings, ...] = setting((), doc="what the secret becomes")
+    files: tuple[FileSettings, ...] = setting((), doc="files made of the secret")
     max_ttl_s: float = setting(
-        0.0, minimum=0, doc="seconds that a lease can live at most, as its role says; 0: learned at the first end"
+        0.0, minimum=0, doc="longest life of a lease in seconds, as its role sets it; 0: learned at the first end"
     )
     renew_increment_s: int = setting(
-        0, minimum=0, doc="seconds to ask for at a renewal; 0: what the lease had at first (less shortens it)"
+        0, minimum=0, doc="seconds to ask for at a renewal; 0: the lease's first life (less shortens it)"
     )
 
     def __post_init__(self) -> None:
-        needs = {
-            "kv": "path",
-            "kv1": "path",
-            "leased": "path",
-            "static_role": "role",
-            "pki": "role",
-            "transit": "role",
-        }
         faults = []
-        if not getattr(self, needs[self.source]):
-            faults.append(f"source {self.source!r} needs {needs[self.source]}")
+        needed = _ENGINES[self.source][1]
+        if not getattr(self, needed):
+            faults.append(f"source {self.source!r} needs {needed}")
         if self.source == "transit" and self.ciphertext_file is None:
             faults.append("source 'transit' needs ciphertext_file")
         if self.source == "pki" and "common_name" not in self.parameters:
@@ -151,37 +152,37 @@ class SecretSettings:
     @property
     def mount_path(self) -> str:
         """Path of the engine."""
-        return self.mount.strip("/") or _MOUNTS[self.source]
+        return self.mount.strip("/") or _ENGINES[self.source][0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsSettings:
-    """Section `secrets`: what the sidecar fetches from Vault and publishes for the broker."""
+    """Section `secrets`: the secrets that the sidecar reads from Vault and publishes for the broker."""
 
-    address: str = setting("", doc="URL of Vault or OpenBao; VAULT_ADDR where it is left open; http on loopback only")
-    ca_cert: Path | None = setting(None, doc="authorities (PEM) that https is checked against; VAULT_CACERT")
-    namespace: str = setting("", doc="namespace; VAULT_NAMESPACE")
+    address: str = setting("", doc="URL of Vault or OpenBao; default VAULT_ADDR; http on loopback only")
+    ca_cert: Path | None = setting(None, doc="certificate authorities (PEM) for https; default VAULT_CACERT")
+    namespace: str = setting("", doc="namespace; default VAULT_NAMESPACE")
     connect_timeout_s: float = setting(2.0, minimum=0.05, doc="seconds to connect")
     request_timeout_s: float = setting(5.0, minimum=0.1, doc="seconds for a request and its answer")
-    auth: AuthSettings = setting(AuthSettings(role="broker"), doc="how to log in")
-    secrets: tuple[SecretSettings, ...] = setting((), doc="the secrets; published together, as one set")
-    directory: Path = setting(Path("/run/secrets/broker"), doc="shared directory that sets are published in")
-    lease_journal: Path = setting(
-        Path("/run/leases"), doc="directory of the lease journal, closed to everybody else; memory-backed"
-    )
-    require_tmpfs: bool = setting(True, doc="whether both directories must be memory-backed")
+    auth: AuthSettings = setting(AuthSettings(role="broker"), doc="login")
+    secrets: tuple[SecretSettings, ...] = setting((), doc="the secrets; published together, as one generation")
+    directory: Path = setting(Path("/run/secrets/broker"), doc="shared directory of the published files")
+    lease_journal: Path = setting(Path("/run/leases"), doc="directory of the lease journal, 0700; memory-backed")
+    require_tmpfs: bool = setting(True, doc="true to refuse directories that are not memory-backed")
     owner_uid: int = setting(-1, minimum=-1, doc="owner of published files; -1: the sidecar's")
     owner_gid: int = setting(-1, minimum=-1, doc="group of published files; -1: the sidecar's")
-    grace_s: float = setting(60.0, minimum=0, doc="seconds that a replaced set stays for readers inside it")
-    poll_interval_s: float = setting(2.0, minimum=0.1, doc="seconds between looks at the version of kv secrets")
+    grace_s: float = setting(60.0, minimum=0, doc="seconds that a replaced generation stays for readers inside it")
+    poll_interval_s: float = setting(2.0, minimum=0.1, doc="seconds between polls of a kv secret's version")
     token_check_interval_s: float = setting(
-        2.0, minimum=0.1, doc="seconds between looks at the token: what a revoked one goes unnoticed for"
+        2.0,
+        minimum=0.1,
+        doc="seconds between checks of the token: the longest time that a revoked one goes unnoticed",
     )
     acknowledge_timeout_s: float = setting(
-        30.0, minimum=1, doc="seconds after which a set that nobody acknowledged is reported"
+        30.0, minimum=1, doc="seconds after which a generation without an acknowledgement is reported"
     )
     acknowledged_by: tuple[str, ...] = setting(
-        (), doc="producers that must all prove a set before older credentials are revoked; empty: any one"
+        (), doc="producers that must all acknowledge before older credentials are revoked; empty: any one"
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the agent knows, for health, console and metrics; without a secret."""
+"""Status of the secrets agent, for health, console and metrics; without a secret."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sidecar.secrets.rotation import Stage
+from sidecar.secrets.acknowledge import Rejection, Stage
+from sidecar.secrets.errors import SecretsError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mishap:
-    """The last failure: `name` is a constant, `message` is for people."""
+class LastError:
+    """The last failure: `name` is a constant, `message` is for people, `status` is HTTP's or 0."""
 
     name: str
     message: str
     time: datetime
     status: int = 0
 
+    @staticmethod
+    def of(error: SecretsError, time: datetime) -> LastError:
+        """Describe an error of the agent."""
+        return LastError(name=error.name, message=str(error), time=time, status=error.status)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretStatus:
-    """A secret. Times in seconds are from now, None where there is none; `failing_since` is None while it is well.
+    """One secret. Times in seconds are from now, None if unknown; `failing_since` is None while it is well.
 
     `state` is waiting (never read), fresh, failing (an older value lives on) or carried (a predecessor's value).
     """
@@ -38,7 +44,7 @@ class SecretStatus:
     next_step: str = ""
     next_in_s: float | None = None
     failing_since: datetime | None = None
-    mishap: Mishap | None = None
+    last_error: LastError | None = None
     reads: Mapping[str, int] = field(default_factory=dict)
     """By reason: first, new_version, end_of_life, new_token, expired, requested, …"""
 
@@ -53,25 +59,13 @@ class TokenStatus:
     expires_in_s: float | None = None
     ends_in_s: float | None = None
     last_success: datetime | None = None
-    mishap: Mishap | None = None
+    last_error: LastError | None = None
     logins: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """A producer could not use a set."""
-
-    generation: int
-    producer_id: str
-    secret: str
-    reason: str
-    message: str
-    time: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsStatus:
-    """Everything. `generation_*` are 0 before the first; `sessions` and `leases` are what Vault holds for us."""
+    """All of the agent. `generation_*` are 0 before the first; Vault holds `sessions` and `leases` for it."""
 
     generation_published: int
     generation_acknowledged: int
@@ -80,7 +74,7 @@ class SecretsStatus:
     token: TokenStatus
     secrets: tuple[SecretStatus, ...] = ()
     rejection: Rejection | None = None
-    mishap: Mishap | None = None
+    last_error: LastError | None = None
     """Of publishing itself, or of the volume."""
     sessions: int = 0
     leases: int = 0

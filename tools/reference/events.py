@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from broker.events.catalogue import CATALOGUE
-from producer.declare import Catalogue, Event, Instrument
+from producer.declare import Catalogue, Event, MetricInstrument
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 PLACE = Path("docs/telemetry.md")
@@ -31,7 +31,7 @@ ROLES = {
 }
 HEAD = """# Telemetry of the broker
 
-Made from the declarations in `broker/telemetry/catalogue*.py` by `python -m tools.reference.events`.
+Made from the declarations in `broker/events/` by `python -m tools.reference.events`.
 
 Every metric also has the label `broker`, the venue's name (setting `telemetry.venue`). On `/metrics` dots become
 underscores, the unit and `_total` are appended, and the label `producer` follows. Every log record has the attributes
@@ -55,18 +55,18 @@ def _metrics(catalogue: Catalogue) -> Iterator[str]:
     rows = {item.name: _metric(item) for event in catalogue.events for item in event.instruments}
     yield from (rows[name] for name in sorted(rows))
     yield "\nBuckets of the histograms:\n"
-    bounds = {item.name: item.bounds for event in catalogue.events for item in event.instruments if item.bounds}
+    bounds = {item.name: item.buckets for event in catalogue.events for item in event.instruments if item.buckets}
     yield from (f"- `{name}`: {', '.join(f'{bound:g}' for bound in bounds[name])}" for name in sorted(bounds))
 
 
-def _metric(item: Instrument) -> str:
+def _metric(item: MetricInstrument) -> str:
     labels = ", ".join(f"`{name}`" for name in (*item.labels, *item.constant))
     only = "".join(f" Only where `{name}` is `{value}`." for name, value in item.only_when.items())
     cells = (f"`{item.name}`", f"`{exposed(item)}`", KINDS[item.kind], item.unit, labels, item.description + only)
     return "| " + " | ".join(cells) + " |"
 
 
-def exposed(item: Instrument) -> str:
+def exposed(item: MetricInstrument) -> str:
     """The metric's name on /metrics."""
     name = item.name.replace(".", "_")
     if item.unit == "s" and not name.endswith("_seconds"):
@@ -95,7 +95,7 @@ def _event(event: Event) -> Iterator[str]:
     yield f"### `{event.name}`\n"
     yield f"{event.doc}" + (f" ({marks})" if marks else "") + "\n"
     for column in event.columns:
-        yield f"- `{column.name}`: {column.words}, {ROLES[event.role(column.name)]}"
+        yield f"- `{column.name}`: {column.words}, {ROLES[column.role]}"
     yield ""
 
 

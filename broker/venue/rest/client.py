@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import aiohttp
 
 from broker.domain import Account, Instrument, Position, Quote
-from broker.events.events import ApiError, ApiRequest, ApiRetry, ConnectionStatus, OrderStage, TooManyRequests
+from broker.events.orders import OrderStage
+from broker.events.venue import ApiError, ApiRequest, ApiRetry, ConnectionStatus, TooManyRequests
 from broker.venue import errors
 from broker.venue.rest.answer import MAX_WORDS, read_answer
 from broker.venue.rest.connection_pool import PooledConnection, VenueConnections

@@ -17,7 +17,7 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from broker.events.events import ConnectionOpened
+from broker.events.venue import ConnectionOpened
 from broker.venue.errors import NotSentError
 from broker.venue.rest.rate_limit import Precedence, Throttle
 from broker.venue.settings import VenueSettings

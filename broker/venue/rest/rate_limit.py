@@ -38,7 +38,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from broker.events.events import ThrottleWait
+from broker.events.venue import ThrottleWait
 from producer.emitter import Emit
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from broker.events.events import ConnectionStatus, StreamDecodeError, StreamReconnected
+from broker.events.venue import ConnectionStatus, StreamDecodeError, StreamReconnected
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
 from pod_runtime.backoff import Backoff

@@ -43,7 +43,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from broker.events.events import StreamGap
+from broker.events.venue import StreamGap
 from broker.venue.streams.stream_state import last_without_gap
 from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction, parse_transaction

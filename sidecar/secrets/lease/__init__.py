@@ -1,1 +1,1 @@
-"""Leases: schedule, renewal, revocation, and their record on disk."""
+"""Leases and sessions: schedule, renewal, revocation, and their record on disk."""

@@ -1,23 +1,56 @@
-"""What the sidecar holds at Vault, on disk before it holds it: a successor can give back what a killed one had."""
+"""Lease journal: the record of sessions and leases that outlives a crash, in `leases.json`.
+
+Vault hands out a credential before anybody can note it. If the agent read first and wrote afterwards, a kill between
+the two would leave a login to the database that no one knows and that lives for its whole ttl, up to a day. So the
+agent writes its intent before each read and each login, and the name after the answer:
+
+    begin_session    a login is about to be made: a number, no accessor yet
+    name_session     the login's accessor
+    begin_lease      a lease of a secret is about to be read under a session: no id yet
+    name_lease       the lease's id, or nothing came of the intent
+    end_lease, end_session    Vault has ended it
+
+A kill leaves, and the next start does:
+
+- before the intent is durable: nothing was asked, nothing is held;
+- after `begin_session`, before `name_session`: perhaps a token that nobody can name. No request that the agent may
+  make finds it, so the role should give short tokens; the agent extends its token (`auth.ttl_s`) only after the
+  accessor is durable;
+- after `begin_lease`, before `name_lease`: perhaps a lease without a known id. Its session has an accessor, and
+  revoking that takes the lease with it;
+- after `name_lease`: all ids are known; `LeaseRevoker.inherit` takes them over.
+
+An intent that cannot be written is not acted on: the volume is full or gone, and the read waits
+(`LeaseJournalError`). The opposite holds for endings and names: they are true already, so after a refused write they
+stay in memory and go out with the next. If the process dies first, the successor revokes a lease twice, harmlessly.
+
+Each write replaces the whole file atomically (write, fsync, rename; `pod_runtime.atomic_file`). It is small: a
+session for each login that is not revoked yet, a lease for each secret and its unacknowledged predecessors. An
+append-only log would need compaction and a torn-tail rule to save microseconds on a memory-backed volume.
+
+`token.json` beside it holds the token of an AppRole login, for a restarted agent whose secret id is used up by then.
+Both files are 0600 in a 0700 directory that is memory-backed: they never reach a disk.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pod_runtime.atomic_file import replace_file
+from pod_runtime.secret import Secret
+from sidecar.secrets.errors import LeaseJournalError
 
 VERSION = 1
-FILE = "leases.json"
+FILE, TOKEN_FILE = "leases.json", "token.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRecord:
+class JournaledSession:
     """A token: its accessor revokes it and every lease under it. Empty: a login that was begun."""
 
     number: int
@@ -27,7 +60,7 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRecord:
+class JournaledLease:
     """A lease, or with an empty id the intent to read one."""
 
     secret: str
@@ -38,116 +71,129 @@ class LeaseRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """All that is held. `last_session` is the highest number ever given: none is given twice."""
+    """Contents of the journal. `last_session` is the highest number ever given: none is given twice."""
 
     last_session: int = 0
-    sessions: tuple[SessionRecord, ...] = ()
-    leases: tuple[LeaseRecord, ...] = ()
-
-
-class JournalError(Exception):
-    """An intent cannot be written, so it must not be acted on; the text says why."""
+    sessions: tuple[JournaledSession, ...] = ()
+    leases: tuple[JournaledLease, ...] = ()
 
 
 class LeaseJournal:
-    """Keeps `Holdings` in a file that nobody else reads.
-
-    An intent is durable when its call returns, or the call fails. What is written about deeds that were done
-    already is kept in memory where the volume refuses it, and goes out with the next write; `fault` says so.
-    """
+    """Keeps `holdings` on the volume. `fault` is the reason of the last refused write, empty after a good one."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE
-        self._holdings = Holdings()
+        self._token_path = directory / TOKEN_FILE
+        self.holdings = Holdings()
         self.fault = ""
 
-    @property
-    def holdings(self) -> Holdings:
-        """What is held now."""
-        return self._holdings
-
     def open(self) -> str:
-        """Reads what a predecessor held; says what was wrong with its file, which is then set aside.
+        """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or "".
 
         Raises:
             OSError: the directory cannot be made or read.
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.parent.chmod(0o700)
+        self._path.parent.chmod(0o700)  # mkdir leaves the mode of a mounted volume as it is
         try:
-            self._holdings = _decode(self._path.read_bytes())
+            self.holdings = _decode(self._path.read_bytes())
         except FileNotFoundError:
             return ""
         except (ValueError, KeyError, TypeError) as error:
+            # Not deleted: an operator may find the accessors in it and revoke them by hand.
             aside = self._path.with_suffix(".unreadable")
-            os.replace(self._path, aside)  # noqa: PTH105 - as the rest of this module's renames
+            self._path.replace(aside)
             return f"{self._path} is set aside as {aside.name}: {type(error).__name__}"
         return ""
 
     def begin_session(self, now: datetime, *, owned: bool) -> int:
-        """Writes that a login is about to be made; returns the session's number.
+        """Write the intent to log in; returns the session's number.
 
         Raises:
-            JournalError: it cannot be written.
+            LeaseJournalError: the volume refused it.
         """
-        number = self._holdings.last_session + 1
-        record = SessionRecord(number=number, begun_at=now.isoformat(), owned=owned)
-        self._intend(replace(self._holdings, last_session=number, sessions=(*self._holdings.sessions, record)))
+        # Leases and token.json name sessions by number: one given twice would tie old leases to a new token.
+        number = self.holdings.last_session + 1
+        record = JournaledSession(number=number, begun_at=now.isoformat(), owned=owned)
+        self._intend(replace(self.holdings, last_session=number, sessions=(*self.holdings.sessions, record)))
         return number
 
     def name_session(self, number: int, accessor: str, *, owned: bool) -> None:
-        """Writes whose token a session is."""
+        """Write the accessor of a session's token."""
         changed = (
             replace(item, accessor=accessor, owned=owned) if item.number == number else item
-            for item in self._holdings.sessions
+            for item in self.holdings.sessions
         )
-        self._store(replace(self._holdings, sessions=tuple(changed)))
+        self._store(replace(self.holdings, sessions=tuple(changed)))
 
-    def end_sessions(self, numbers: Iterable[int]) -> None:
-        """Forgets sessions and all their leases."""
-        gone = set(numbers)
+    def end_session(self, number: int) -> None:
+        """Forget a session with its leases and its kept token."""
+        kept = self.kept_token()
+        if kept is not None and kept[0] == number:
+            self.drop_token()
         self._store(
             replace(
-                self._holdings,
-                sessions=tuple(item for item in self._holdings.sessions if item.number not in gone),
-                leases=tuple(item for item in self._holdings.leases if item.session not in gone),
+                self.holdings,
+                sessions=tuple(item for item in self.holdings.sessions if item.number != number),
+                leases=tuple(item for item in self.holdings.leases if item.session != number),
             )
         )
 
     def begin_lease(self, secret: str, session: int, now: datetime) -> None:
-        """Writes that a lease is about to be read.
+        """Write the intent to read a lease.
 
         Raises:
-            JournalError: it cannot be written.
+            LeaseJournalError: the volume refused it.
         """
-        record = LeaseRecord(secret=secret, session=session, begun_at=now.isoformat())
-        self._intend(replace(self._holdings, leases=(*self._holdings.leases, record)))
+        record = JournaledLease(secret=secret, session=session, begun_at=now.isoformat())
+        self._intend(replace(self.holdings, leases=(*self.holdings.leases, record)))
 
     def name_lease(self, secret: str, session: int, lease_id: str) -> None:
-        """Writes what came of the intent to read a lease; without an id the intent is dropped."""
+        """Write the id of the lease that was read; without one the intent is dropped."""
+        # A secret has one read at a time: its earlier intents under this session came to nothing.
         kept = [
-            item
-            for item in self._holdings.leases
-            if item.lease_id or (item.secret, item.session) != (secret, session)
+            item for item in self.holdings.leases if item.lease_id or (item.secret, item.session) != (secret, session)
         ]
-        intents = [item for item in self._holdings.leases if item not in kept]
+        intents = [item for item in self.holdings.leases if item not in kept]
         named = [replace(intents[-1], lease_id=lease_id)] if lease_id and intents else []
-        self._store(replace(self._holdings, leases=(*kept, *named)))
+        self._store(replace(self.holdings, leases=(*kept, *named)))
 
     def end_lease(self, lease_id: str) -> None:
-        """Forgets a lease."""
-        left = tuple(item for item in self._holdings.leases if item.lease_id != lease_id)
-        self._store(replace(self._holdings, leases=left))
+        """Forget a lease."""
+        left = tuple(item for item in self.holdings.leases if item.lease_id != lease_id)
+        self._store(replace(self.holdings, leases=left))
+
+    def keep_token(self, number: int, token: Secret) -> None:
+        """Keep a session's token for a successor, in place of the one before."""
+        content = {"version": VERSION, "number": number, "token": token.reveal()}
+        # A volume that refuses it costs the next start its way in, not this one.
+        with contextlib.suppress(OSError):
+            replace_file(self._token_path, json.dumps(content).encode(), mode=0o600)
+
+    def drop_token(self) -> None:
+        """Forget the kept token."""
+        with contextlib.suppress(OSError):
+            self._token_path.unlink()
+
+    def kept_token(self) -> tuple[int, Secret] | None:
+        """Session number and token that were kept last; None if they cannot be read."""
+        try:
+            tree = json.loads(self._token_path.read_bytes())
+            if tree["version"] != VERSION:
+                return None
+            return int(tree["number"]), Secret(str(tree["token"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def _intend(self, holdings: Holdings) -> None:
-        before = self._holdings
+        before = self.holdings
         self._store(holdings)
         if self.fault:
-            self._holdings = before
-            raise JournalError(self.fault)
+            self.holdings = before
+            raise LeaseJournalError(self.fault)
 
     def _store(self, holdings: Holdings) -> None:
-        self._holdings = holdings
+        self.holdings = holdings
         try:
             replace_file(self._path, json.dumps({"version": VERSION, **asdict(holdings)}).encode(), mode=0o600)
         except OSError as error:
@@ -162,6 +208,6 @@ def _decode(data: bytes) -> Holdings:
         raise ValueError(f"version {tree['version']}")
     return Holdings(
         last_session=int(tree["last_session"]),
-        sessions=tuple(SessionRecord(**item) for item in tree["sessions"]),
-        leases=tuple(LeaseRecord(**item) for item in tree["leases"]),
+        sessions=tuple(JournaledSession(**item) for item in tree["sessions"]),
+        leases=tuple(JournaledLease(**item) for item in tree["leases"]),
     )

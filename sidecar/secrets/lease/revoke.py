@@ -1,4 +1,15 @@
-"""Giving back leases and tokens that no set in use is made of, and keeping alive those that one is."""
+"""Revocation: ends leases and sessions that no generation in use needs, and keeps alive those that one still does.
+
+Nothing is revoked by age. A lease or session is needed while it is part of a generation since the one that the
+readers acknowledged last (`Acknowledgements.in_use`), or of a secret's newest version that is yet to be published.
+All else goes at the next pass, at most a second later.
+
+After a crash the successor knows what its predecessor held from the lease journal (`record.py`). `inherit` takes
+every session with an accessor and every lease with an id: they stay alive while the published generation, which
+the readers go on using, needs them. The successor's own first generation, once acknowledged, sets them free. An
+intent without an id needs nothing here: revoking its session takes an unnamed lease with it, and an unnamed login
+ends with its role's ttl.
+"""
 
 from __future__ import annotations
 
@@ -6,195 +17,167 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sidecar.secrets.acknowledge import Proofs
-from sidecar.secrets.audit import AuditTrail, hashed
-from sidecar.secrets.clock import Clock
-from sidecar.secrets.lease.record import LeaseJournal, SessionRecord
+from sidecar.secrets.acknowledge import Acknowledgements
+from sidecar.secrets.audit import hashed
+from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.lease.record import JournaledSession, LeaseJournal
+from sidecar.secrets.lease.renew import LeaseRenewer
 from sidecar.secrets.lease.schedule import RENEW_FROM, Failures, Life
-from sidecar.secrets.publish.secret_version import Material
-from sidecar.secrets.token.session import Session
-from sidecar.secrets.token.token import Sessions
-from sidecar.secrets.vault.fault import Fault, VaultError
-
-_GONE = frozenset({Fault.INVALID, Fault.NOT_FOUND})
-"""What the server answers for a lease or an accessor that it does not know (any more)."""
+from sidecar.secrets.lease.session import VaultSession, VaultSessions
+from sidecar.secrets.messages import AgentContext, SupersededLease
 
 
 @dataclass(slots=True, kw_only=True)
-class Superseded:
-    """A lease that was replaced, and may still be in use."""
-
-    secret: str
-    lease_id: str = field(repr=False)
-    session: int
-    life: Life
-    asked_s: float
-    """0: what its role gives."""
-    failures: Failures = field(default_factory=Failures)
-
-
-@dataclass(slots=True, kw_only=True)
-class Ancestor:
-    """A token of a predecessor, known by its accessor only."""
+class InheritedToken:
+    """A predecessor's token, of which only the accessor is known."""
 
     life: Life
     failures: Failures = field(default_factory=Failures)
 
 
-class Retirement:
-    """Holds what was replaced until nobody can use it."""
+class LeaseRevoker:
+    """Holds what was replaced until no reader can use it."""
 
     def __init__(
-        self, sessions: Sessions, journal: LeaseJournal, proofs: Proofs, clock: Clock, trail: AuditTrail
+        self,
+        context: AgentContext,
+        sessions: VaultSessions,
+        renewer: LeaseRenewer,
+        journal: LeaseJournal,
+        acknowledgements: Acknowledgements,
     ) -> None:
-        self._sessions, self._journal, self._proofs = sessions, journal, proofs
-        self._clock, self._trail = clock, trail
-        self._superseded: list[Superseded] = []
+        self._sessions, self._renewer, self._journal = sessions, renewer, journal
+        self._acknowledgements, self._clock, self._trail = acknowledgements, context.clock, context.trail
+        self._superseded: list[SupersededLease] = []
         self._failures: dict[int, Failures] = {}
-        self._ancestors: dict[int, Ancestor] = {}
+        self._inherited: dict[int, InheritedToken] = {}
         self.counters: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._superseded)
 
-    def supersede(self, secret: str, material: Material) -> None:
-        """Takes over a lease that was replaced."""
-        session = next(iter(material.sessions), 0)
-        if not material.lease_id or session not in self._sessions.alive:
-            return  # it went with its token
-        self._superseded.append(
-            Superseded(
-                secret=secret,
-                lease_id=material.lease_id,
-                session=session,
-                life=material.life,
-                asked_s=material.first_ttl_s,
-            )
-        )
+    def supersede(self, lease: SupersededLease) -> None:
+        """Take over a lease that was replaced; one whose session is gone ended with its token."""
+        if lease.session in self._sessions.alive:
+            self._superseded.append(lease)
 
     def inherit(self, first_s: float) -> None:
-        """Takes over what the journal says of predecessors; it is kept alive if it is needed after `first_s`."""
+        """Take over the journal of predecessors; leases still needed after `first_s` seconds are renewed then."""
         now, holdings = self._clock.boot(), self._journal.holdings
-        guess = Life(start=now, born=now, ttl_s=first_s / RENEW_FROM, renewable=True, chance=0.0)
-        self._ancestors = {item.number: Ancestor(life=guess) for item in holdings.sessions if item.accessor}
+        # The journal holds no lives. A short guess costs one early renewal, whose answer tells the true one.
+        guess = Life.issued(now, first_s / RENEW_FROM, renewable=True, chance=0.0)
+        self._inherited = {item.number: InheritedToken(life=guess) for item in holdings.sessions if item.accessor}
         self._superseded = [
-            Superseded(secret=item.secret, lease_id=item.lease_id, session=item.session, life=guess, asked_s=0.0)
+            SupersededLease(secret=item.secret, lease_id=item.lease_id, session=item.session, life=guess, asked_s=0.0)
             for item in holdings.leases
-            if item.lease_id and item.session in self._ancestors
+            if item.lease_id and item.session in self._inherited
         ]
 
     async def tend(self, needed: frozenset[int]) -> None:
-        """Gives back what can go and renews what cannot; `needed` sessions are kept."""
-        leases, sessions = self._proofs.in_use()
-        for item in list(self._superseded):
-            await self._tend_lease(item, leases)
+        """Revoke what can go and renew what cannot; sessions in `needed` stay."""
+        leases, sessions = self._acknowledgements.in_use()
+        for lease in list(self._superseded):
+            await self._tend_lease(lease, leases)
         current = self._sessions.current
         if current is None:
             return
-        # A token that is not ours to revoke does not take its leases with it: it is kept until they are gone.
-        burdened = {item.session for item in self._superseded}
+        # A token that is not ours is not revoked, so its leases must go one by one before its session is forgotten.
+        # The journal knows them also while a `SupersededLease` is still queued.
+        burdened = {item.session for item in self._journal.holdings.leases if item.lease_id}
         for record in self._journal.holdings.sessions:
             kept = record.number == current.number or record.number in sessions | needed
             kept = kept or (not record.owned and record.number in burdened)
             waiting = self._failures.setdefault(record.number, Failures()).retry_at() > self._clock.boot()
             if not kept and not waiting:
                 await self._revoke_session(record, current)
-            elif record.number in self._ancestors.keys() - self._sessions.alive.keys():
-                await self._renew_ancestor(record, current)
+            elif record.number in self._inherited.keys() - self._sessions.alive.keys():
+                await self._renew_inherited(record, current)
 
-    async def give_back(self) -> None:
-        """Ends everything that is held, whoever may use it."""
+    async def revoke_all(self) -> None:
+        """End everything that is held, whoever may use it.
+
+        Raises:
+            VaultError: a lease under a token that is not ours could not be revoked.
+        """
         current = self._sessions.current
         if current is None:
             return
-        if not current.login.owned:
+        if not current.owned:
             for lease in self._journal.holdings.leases:
                 if lease.lease_id:
-                    body = {"lease_id": lease.lease_id}
-                    await self._sessions.call("revoke", current, "POST", "sys/leases/revoke", body)
-        records = sorted(self._journal.holdings.sessions, key=lambda item: item.number == current.number)
-        await asyncio.gather(*(self._revoke_session(item, current) for item in records[:-1]))
-        await self._revoke_session(records[-1], current)
+                    await self._request_revocation(current, lease.lease_id)
+        # The current token goes last: the others are revoked with it.
+        *others, own = sorted(self._journal.holdings.sessions, key=lambda item: item.number == current.number)
+        async with asyncio.TaskGroup() as group:
+            for record in others:
+                group.create_task(self._revoke_session(record, current))
+        await self._revoke_session(own, current)
 
-    async def _tend_lease(self, item: Superseded, in_use: frozenset[str]) -> None:
-        if item.session not in self._sessions.alive and item.session not in self._ancestors:
-            self._superseded.remove(item)
+    async def _tend_lease(self, lease: SupersededLease, in_use: frozenset[str]) -> None:
+        if lease.session not in self._sessions.alive and lease.session not in self._inherited:
+            self._superseded.remove(lease)
             return
-        now = self._clock.boot()
-        if item.failures.retry_at() > now:
+        now, current = self._clock.boot(), self._sessions.current
+        session = self._sessions.alive.get(lease.session) or current
+        if session is None or lease.failures.retry_at() > now:
             return
         try:
-            if item.lease_id not in in_use:
-                await self._revoke_lease(item)
-            elif item.life.renew_at() <= now:
-                await self._renew_lease(item)
+            if lease.lease_id in in_use and lease.life.renew_at() <= now:
+                renewal = await self._renewer.renew_lease(session, lease.lease_id, lease.life, lease.asked_s)
+                lease.life = renewal.life
+                lease.failures.succeeded()
+            elif lease.lease_id not in in_use and current:
+                request_id = await self._request_revocation(current, lease.lease_id)
+                identifier = hashed(lease.lease_id)
+                self._trail.record("secrets.revoke", secret=lease.secret, request_id=request_id, lease=identifier)
+                self.counters["retirements"] += 1
+                self._drop(lease)
         except VaultError as error:
-            item.failures.note(self._clock.boot(), self._clock.chance(), error.retry_after_s)
-            if error.fault in _GONE:
-                self._drop(item)
+            lease.failures.failed(self._clock.boot(), self._clock.chance(), error.retry_after_s)
+            if error.gone:
+                self._drop(lease)
 
-    async def _revoke_lease(self, item: Superseded) -> None:
-        session = self._sessions.current
-        if session is None:
-            return
-        body = {"lease_id": item.lease_id}
-        answer = await self._sessions.call("revoke", session, "POST", "sys/leases/revoke", body)
-        lease = hashed(item.lease_id)
-        self._trail.record("secrets.revoke", secret=item.secret, request_id=answer.request_id, lease=lease)
-        self.counters["retirements"] += 1
-        self._drop(item)
+    async def _request_revocation(self, current: VaultSession, lease_id: str) -> str:
+        answer = await self._sessions.call_as(current, "revoke", "POST", "sys/leases/revoke", {"lease_id": lease_id})
+        return answer.request_id
 
-    async def _renew_lease(self, item: Superseded) -> None:
-        session = self._sessions.alive.get(item.session) or self._sessions.current
-        if session is None:
-            return
-        body: dict[str, str | int] = {"lease_id": item.lease_id}
-        if item.asked_s:
-            body["increment"] = int(item.asked_s)
-        answer = await self._sessions.call("renew", session, "POST", "sys/leases/renew", body)
-        now, given = self._clock.boot(), float(answer.lease_duration)
-        item.life = item.life.renewed(now, given, item.asked_s, self._clock.chance())
-        item.failures.forget()
-
-    async def _renew_ancestor(self, record: SessionRecord, current: Session) -> None:
-        """Its leases die with it, and a reader that has proved nothing newer uses them."""
-        item, now = self._ancestors[record.number], self._clock.boot()
+    async def _renew_inherited(self, record: JournaledSession, current: VaultSession) -> None:
+        """Keep a predecessor's token alive: its leases die with it, and a reader may use them."""
+        item, now = self._inherited[record.number], self._clock.boot()
         if max(item.life.renew_at(), item.failures.retry_at()) > now:
             return
-        body = {"accessor": record.accessor}
         try:
-            answer = await self._sessions.call("renew", current, "POST", "auth/token/renew-accessor", body)
+            renewal = await self._renewer.renew_inherited(current, record.accessor, item.life)
         except VaultError as error:
-            item.failures.note(now, self._clock.chance(), error.retry_after_s)
-            return
-        given = float(answer.auth.get("lease_duration") or 0)
-        item.life = Life(start=now, born=now, ttl_s=given, renewable=True, chance=self._clock.chance())
-        item.failures.forget()
+            item.failures.failed(now, self._clock.chance(), error.retry_after_s)
+        else:
+            item.life = renewal.life
+            item.failures.succeeded()
 
-    def _drop(self, item: Superseded) -> None:
-        if item in self._superseded:
-            self._superseded.remove(item)
-        self._journal.end_lease(item.lease_id)
+    def _drop(self, lease: SupersededLease) -> None:
+        if lease in self._superseded:
+            self._superseded.remove(lease)
+        self._journal.end_lease(lease.lease_id)
 
-    async def _revoke_session(self, record: SessionRecord, current: Session) -> None:
-        """A token takes all its leases with it, also those whose ids nobody learned."""
-        mine = self._sessions.alive.get(record.number)
+    async def _revoke_session(self, record: JournaledSession, current: VaultSession) -> None:
+        """Revoke a token and with it all its leases, also those whose ids were lost."""
+        own = self._sessions.alive.get(record.number)
+        accessor = hashed(record.accessor)
         try:
-            if record.owned and mine:
-                await self._sessions.call("revoke", mine, "POST", "auth/token/revoke-self")
+            if record.owned and own:
+                await self._sessions.call_as(own, "revoke", "POST", "auth/token/revoke-self")
             elif record.owned and record.accessor:
                 body = {"accessor": record.accessor}
-                await self._sessions.call("revoke", current, "POST", "auth/token/revoke-accessor", body)
+                await self._sessions.call_as(current, "revoke", "POST", "auth/token/revoke-accessor", body)
         except VaultError as error:
-            if error.fault not in _GONE and not (mine and error.fault is Fault.DENIED):
+            # 403 at its own revocation: the token is dead, for the default policy allows auth/token/revoke-self.
+            if not error.gone and not (own and error.fault is VaultFault.DENIED):
                 failures = self._failures.setdefault(record.number, Failures())
-                failures.note(self._clock.boot(), self._clock.chance(), error.retry_after_s)
-                self._trail.record(
-                    "secrets.token.revoke", outcome=error.fault.value, accessor=hashed(record.accessor)
-                )
+                failures.failed(self._clock.boot(), self._clock.chance(), error.retry_after_s)
+                self._trail.record("secrets.token.revoke", outcome=error.name, accessor=accessor)
                 return
         self._failures.pop(record.number, None)
-        self._ancestors.pop(record.number, None)
+        self._inherited.pop(record.number, None)
         self._sessions.forget(record.number)
         self.counters["retirements"] += 1
-        self._trail.record("secrets.token.revoke", accessor=hashed(record.accessor))
+        self._trail.record("secrets.token.revoke", accessor=accessor)

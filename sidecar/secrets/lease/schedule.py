@@ -1,29 +1,33 @@
-"""When a secret is due. Pure: times are seconds of a clock that is given, chance is a number that is given."""
+"""Schedule of secrets and tokens: decides when to read, renew, poll or replace.
+
+Pure: the caller passes the time (seconds of the boot clock) and the random number. The requests are made elsewhere:
+renewals in `renew.py`, reads and polls in `refresh.py`, logins and checks in `token/refresh.py`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+# Share of its life at which a lease is renewed: about two thirds, as Vault's own lifetime watcher does. A third is
+# left for retries in an outage. The spread keeps pods that started together from calling together.
 RENEW_FROM, RENEW_TO = 0.60, 0.70
-"""Share of its life at which a lease is renewed: two thirds, spread so that a crowd does not come at once."""
+# Share of the longest life that is left when a successor is read: time for the readers to acknowledge it.
 OVERLAP = 0.25
-"""Share of the longest life that a successor is fetched before the end."""
+# Share by which polls and replacements are spread, for the same reason as renewals.
 SPREAD = 0.10
-"""Share by which polls and replacements are spread."""
 FAILURES_PER_MINUTE = 10
 RETRY_BASE_S, RETRY_CAP_S = 0.5, 15.0
 NEVER = float("inf")
 LEASE_LOST = "lease_lost"
-"""The server does not know a lease any more."""
+"""Reason to read: the server no longer knows the lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """How long something lives: from `start` for `ttl_s`, at most until `last` (infinite: not known).
+    """Life of a lease, token or certificate: from `start` for `ttl_s`, at most until `last` (infinite: not known).
 
-    `chance` was drawn when it was made, so that its times stay the same however often they are asked for.
-    `born` is when it was first issued: renewals move `start`.
+    `born` is its first issue; renewals move `start`. `chance` was drawn once, so that asking again gives equal times.
     """
 
     start: float
@@ -33,45 +37,52 @@ class Life:
     chance: float
     last: float = NEVER
 
+    @staticmethod
+    def issued(now: float, ttl_s: float, *, renewable: bool, chance: float, last: float = NEVER) -> Life:
+        """Return a life that begins now."""
+        return Life(start=now, born=now, ttl_s=ttl_s, renewable=renewable, chance=chance, last=last)
+
     @property
     def end(self) -> float:
-        """When it dies if nothing is done; never if it has no ttl."""
+        """End without a renewal; never if it has no ttl."""
         return min(self.start + self.ttl_s, self.last) if self.ttl_s > 0 else NEVER
 
     def renew_at(self) -> float:
-        """When to renew it; never if that would gain nothing."""
+        """Time of the renewal; never if that would gain nothing."""
         if not self.renewable or self.ttl_s <= 0 or self.end >= self.last:
             return NEVER
         return self.start + self.ttl_s * (RENEW_FROM + (RENEW_TO - RENEW_FROM) * self.chance)
 
     def replace_at(self, overlap_s: float) -> float:
-        """When to fetch its successor, at least `overlap_s` before its certain end where its life allows that."""
+        """Time to read the successor: at least `overlap_s` before the certain end if half the life allows that."""
         if self.ttl_s <= 0:
             return NEVER
         if self.renewable and self.last == NEVER:
-            return NEVER
+            return NEVER  # the first renewal that gives less than it asked for will tell the end
         certain = self.last if self.renewable else self.end
         whole = certain - self.born
+        # At most half: a life shorter than the overlap would be due for its successor at birth, again and again.
         overlap = min(max(OVERLAP * whole, overlap_s), 0.5 * whole)
         return certain - overlap - SPREAD * whole * self.chance
 
     def renewed(self, now: float, ttl_s: float, asked_s: float, chance: float) -> Life:
-        """Itself after a renewal that gave `ttl_s` of the `asked_s` seconds: less tells its last moment."""
+        """Return the life after a renewal that gave `ttl_s` of the `asked_s` seconds."""
+        # The server caps a renewal by max_ttl, so less than asked tells the last moment; 1 s is for its rounding.
         last = now + ttl_s if ttl_s < asked_s - 1 else self.last
         return replace(self, start=now, ttl_s=ttl_s, chance=chance, last=min(last, self.last))
 
 
 def poll_at(last: float, interval_s: float, chance: float) -> float:
-    """When to look at a version again."""
+    """Return the time of the next poll."""
     return last + interval_s * (1 - SPREAD * chance)
 
 
 @dataclass(slots=True)
 class Failures:
-    """What went wrong lately with one thing: backed off, never a hot loop.
+    """Recent failures of one thing, with exponential back-off and a bound of ten a minute.
 
-    `times` holds the failures of the last minute, also those before a success, for successes and failures may
-    alternate; `in_a_row` those since the last success.
+    `times` holds the failures of the last minute, also those before a success: successes and failures may alternate,
+    and the bound must hold then too. `in_a_row` counts those since the last success.
     """
 
     times: tuple[float, ...] = ()
@@ -79,31 +90,32 @@ class Failures:
     chance: float = 0.0
     retry_after_s: float = 0.0
 
-    def note(self, now: float, chance: float, retry_after_s: float = 0.0) -> None:
-        """Counts a failure."""
+    def failed(self, now: float, chance: float, retry_after_s: float = 0.0) -> None:
+        """Count a failure."""
         self.times = (*(time for time in self.times if time > now - 60.0), now)
         self.in_a_row += 1
         self.chance, self.retry_after_s = chance, retry_after_s
 
-    def forget(self) -> None:
-        """Counts a success."""
+    def succeeded(self) -> None:
+        """End the row of failures."""
         self.in_a_row, self.retry_after_s = 0, 0.0
 
     def retry_at(self) -> float:
-        """When a request may be made again: however the failures fall, at most ten lie in any minute."""
+        """Return the earliest time of the next attempt: at most ten failures lie in any minute."""
         due = self.room_at()
         if self.in_a_row:
+            # Half of the delay is fixed. With full jitter a retry could follow at once, just when the server is down.
             delay = min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(self.in_a_row - 1, 16)) * (0.5 + 0.5 * self.chance)
             due = max(due, self.times[-1] + max(delay, self.retry_after_s))
         return due
 
     def room_at(self) -> float:
-        """When one more failure would be within the ten of a minute."""
+        """Return the time from which one more failure stays within the ten of a minute."""
         return self.times[-FAILURES_PER_MINUTE] + 60.0 if len(self.times) >= FAILURES_PER_MINUTE else -NEVER
 
 
 class Act(StrEnum):
-    """What is done next for a secret or a token."""
+    """Kinds of request for a secret or a token."""
 
     READ = "read"
     RENEW = "renew"
@@ -114,7 +126,7 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is next, when, and why."""
+    """Next request, its time and its reason."""
 
     act: Act
     at: float
@@ -122,49 +134,50 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What the schedule needs to know of a secret that was read.
+class HeldVersion:
+    """Facts of a secret's version that the schedule decides by.
 
-    `same_session`: whether the token that it was read with is the current one, which only matters to leases.
-    `newer`: a newer version is known to exist. `refresh_at`: when the server changes it by itself. `unread`: the
-    last step was to read a successor, and failed.
+    `same_session`: it was read with the current token, which only matters to leases. `newer`: a newer version exists.
+    `polled`: time of the last look at its version. `refresh_at`: the server changes it then. `unread`: the last step
+    was to read a successor, and failed.
     """
 
     life: Life
     leased: bool
     same_session: bool = True
     newer: bool = False
-    looked: float = NEVER
+    polled: float = NEVER
     refresh_at: float = NEVER
     unread: bool = False
 
 
 def next_step(
-    held: Held | None, *, forced: str, poll: Act | None, interval_s: float, overlap_s: float, now: float
+    held: HeldVersion | None, *, forced: str, poll: Act | None, interval_s: float, overlap_s: float, now: float
 ) -> Step:
-    """The next step for a secret, not yet held back by failures.
+    """Return the next step for a secret, before any back-off.
 
-    `forced` is why it must be read again whatever it is; `poll` is how changes are noticed (a look at the
-    version, a whole read), if at all.
+    `forced` is the reason to read it again in any case. `poll` is the request that notices changes (a look at the
+    version, a whole read), if there is one.
     """
     if held is None:
         return Step(act=Act.READ, at=now, reason="first")
     renewal = Step(act=Act.RENEW, at=held.life.renew_at(), reason="renewal")
     if held.unread and renewal.at <= now < held.life.end and forced != LEASE_LOST:
-        return renewal  # what has no successor yet lives on
+        return renewal  # reading a successor fails: until it succeeds, the old version must stay alive
     if reason := forced or _lost(held, now):
         return Step(act=Act.READ, at=now, reason=reason)
+    # min keeps the first of equals: what replaces a version goes before what merely prolongs it.
     steps = [
         Step(act=Act.READ, at=held.life.replace_at(overlap_s), reason="end_of_life"),
         Step(act=Act.READ, at=held.refresh_at, reason="rotated_by_server"),
         renewal,
     ]
     if poll is not None:
-        steps.append(Step(act=poll, at=poll_at(held.looked, interval_s, held.life.chance), reason="poll"))
+        steps.append(Step(act=poll, at=poll_at(held.polled, interval_s, held.life.chance), reason="poll"))
     return min(steps, key=lambda step: step.at)
 
 
-def _lost(held: Held, now: float) -> str:
+def _lost(held: HeldVersion, now: float) -> str:
     if held.newer:
         return "new_version"
     if held.leased and not held.same_session:
@@ -175,11 +188,11 @@ def _lost(held: Held, now: float) -> str:
 def token_steps(
     life: Life | None, *, absent: str, tainted: bool, checked: float, interval_s: float, now: float
 ) -> tuple[Step, ...]:
-    """What is due for the token: a login, and beside it what keeps the token that there is.
+    """Return the steps due for the token: a login, and beside it the renewal and check of the token that there is.
 
-    Each is held back by failures of its own, so that a login that fails lets no living token die. `life` is None
-    where there is none that works, `absent` says why. `tainted`: a lease may have been made under it that nobody
-    knows; a successor and its revocation end that.
+    Failures hold back each step by itself, so that a failing login lets no living token die. `life` is None without a
+    working token; `absent` says why. `tainted`: a lease whose id was lost may exist under the token; a new login and
+    the old token's revocation end it.
     """
     if life is None:
         return (Step(act=Act.LOGIN, at=now, reason=absent),)

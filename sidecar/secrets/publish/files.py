@@ -1,4 +1,27 @@
-"""Publishing a set of files in one step: a directory a generation, and a link that is swapped (kubelet's way)."""
+"""Published files: a directory for each generation, and one link that is swapped, as the kubelet does for Secrets.
+
+    venue.json    -> ..data/venue.json          made once for each name, never swapped
+    manifest.json -> ..data/manifest.json
+    ..data        -> ..7-1f3a9c02               the swap: rename(2) of a new link over this one
+    ..7-1f3a9c02/   venue.json, manifest.json   generation 7, complete before the swap
+    ..6-90b1d4e7/                               generation 6, kept for `grace_s` for readers inside it
+    ..data_5c0e11aa                             a link on its way to be renamed
+
+A reader that resolves `..data` once and opens the files below it gets one whole generation. A reader that opens two
+links one after the other may get two generations, but never half a file. rename(2) is atomic for every reader, and a
+link that points into `..data` follows the swap by itself: no link of a file has to change together with another
+(k8s.io/kubernetes/pkg/volume/util/atomic_writer.go does the same).
+
+A kill at each step leaves, and `open` does at the next start:
+
+- while a directory is written: a directory that no link names, of a number above the published one. Removed;
+- between the new link and its rename: a `..data_` link as well. Both removed;
+- after the swap, before the links of new names: the generation is visible through `..data`. `open` makes the links;
+- before the links of names that are gone have been removed: they lead nowhere until `open` removes them.
+
+Only one thread works on a directory at a time. The volume is memory-backed, so a power failure takes it as a whole;
+the fsyncs serve those who set `require_tmpfs = false`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pod_runtime.atomic_file import fsync_directory
+from sidecar.secrets.errors import PublishError
 from sidecar.secrets.publish.manifest import Manifest
 from sidecar.secrets.settings import MANIFEST
 
@@ -19,24 +43,20 @@ DATA = "..data"
 _SWAP = "..data_"
 DIRECTORY_MODE = 0o750
 MANIFEST_MODE = 0o440
+# Replaced generations kept at most, whatever their grace: the volume is small and in memory.
 KEPT = 16
-"""Replaced sets kept at most, whatever their grace: the volume is small."""
-
-
-class PublishError(Exception):
-    """The volume cannot be used; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """A file's bytes and permissions."""
+class FileContent:
+    """Bytes and permissions of a file."""
 
     data: bytes = field(repr=False)
     mode: int = 0o440
 
 
-class Publisher:
-    """Owns a directory of published sets. Blocking calls on a memory-backed volume; one caller at a time."""
+class GenerationDirectory:
+    """The shared directory of published generations. Its calls block; one caller at a time."""
 
     def __init__(self, directory: Path, *, owner: tuple[int, int] = (-1, -1), require_tmpfs: bool = True) -> None:
         self._directory = directory
@@ -44,7 +64,7 @@ class Publisher:
         self._require_tmpfs = require_tmpfs
 
     def open(self) -> Manifest | None:
-        """Makes the directory, mends what a killed predecessor left half done, and says what is published.
+        """Make the directory, repair a killed predecessor's half-done work, and return the published manifest.
 
         Raises:
             PublishError: the directory is not memory-backed, or cannot be written.
@@ -62,47 +82,49 @@ class Publisher:
         return manifest
 
     def current(self) -> Manifest | None:
-        """The manifest of the published set, if there is one that can be read."""
+        """Return the published manifest; None if there is none that can be read."""
         try:
             return Manifest.parse((self._directory / DATA / MANIFEST).read_bytes())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def contents(self) -> dict[str, Content]:
-        """The files of the published set, without its manifest; none if they are not ours to read."""
+    def contents(self) -> dict[str, FileContent]:
+        """Return the published files without the manifest; none if they are not ours to read."""
         place = self._directory / DATA
         try:
             return {
-                name: Content(data=(place / name).read_bytes(), mode=stat.S_IMODE((place / name).stat().st_mode))
+                name: FileContent(data=(place / name).read_bytes(), mode=stat.S_IMODE((place / name).stat().st_mode))
                 for name in self._files_of(self._target())
             }
         except OSError:
             return {}
 
-    def publish(self, manifest: Manifest, files: Mapping[str, Content]) -> None:
-        """Makes a set visible, whole.
+    def publish(self, manifest: Manifest, files: Mapping[str, FileContent]) -> None:
+        """Make a generation visible as a whole.
 
         Raises:
-            PublishError: the volume is full or not writable; the set before stays.
+            PublishError: the volume is full or not writable; the generation before stays.
         """
+        # The random part keeps the name apart from a half-written directory of a predecessor with the same number.
         place = self._directory / f"..{manifest.generation}-{secrets.token_hex(4)}"
         try:
             self._write(place, manifest, files)
             self._swap(place.name)
             self._link(files)
         except OSError as error:
+            # Once swapped in, the directory is in use, even if a link could not be made.
             if self._target() != place.name:
                 shutil.rmtree(place, ignore_errors=True)
-            raise PublishError(f"{self._directory}: {error.strerror}; the set before stays") from None
+            raise PublishError(f"{self._directory}: {error.strerror}; the generation before stays") from None
 
     def sweep(self, kept: frozenset[str] = frozenset()) -> None:
-        """Removes every set but the published one and those `kept`, which are names that `replaced` gave."""
+        """Remove every generation but the published one and those `kept`, which are names from `replaced`."""
         for name in self.replaced():
             if name not in kept:
                 shutil.rmtree(self._directory / name, ignore_errors=True)
 
     def replaced(self) -> list[str]:
-        """Names of the sets that are not the published one, newest first."""
+        """Return the names of the other generations, newest first."""
         target = self._target()
         names = [
             entry.name
@@ -112,21 +134,22 @@ class Publisher:
         return sorted(names, key=_generation_of, reverse=True)
 
     def highest(self) -> int:
-        """The highest number that a set here has, also one whose manifest cannot be read; 0 if there is none."""
+        """Return the highest number of a generation, readable or not; 0 if there is none."""
         return max(0, *map(_generation_of, [self._target(), *self.replaced()]))
 
-    def _write(self, place: Path, manifest: Manifest, files: Mapping[str, Content]) -> None:
+    def _write(self, place: Path, manifest: Manifest, files: Mapping[str, FileContent]) -> None:
         place.mkdir(mode=0o700)
         for name, content in files.items():
             self._write_file(place / name, content)
         text = json.dumps(manifest.tree(), indent=1) + "\n"
-        self._write_file(place / MANIFEST, Content(data=text.encode(), mode=MANIFEST_MODE))
+        self._write_file(place / MANIFEST, FileContent(data=text.encode(), mode=MANIFEST_MODE))
         os.chown(place, *self._owner)
         place.chmod(DIRECTORY_MODE)  # mkdir's mode is less the umask
         fsync_directory(place)
 
-    def _write_file(self, path: Path, content: Content) -> None:
-        """Owner and permissions before the content: no moment at which another user may read it."""
+    def _write_file(self, path: Path, content: FileContent) -> None:
+        """Write a file that no other user can read at any moment: owner and permissions come before the content."""
+        # Other containers share the volume: a link that one of them planted must not redirect the write.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
         try:
             os.fchown(handle, *self._owner)
@@ -145,7 +168,7 @@ class Publisher:
         fsync_directory(self._directory)
 
     def _link(self, names: Mapping[str, object]) -> None:
-        """Makes `name` → `..data/name` for every file, and takes links away that lead to none."""
+        """Make `name` → `..data/name` for every file, and remove links that lead to none."""
         for name in [*names, MANIFEST]:
             link, target = self._directory / name, f"{DATA}/{name}"
             if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115 - the text of the link
@@ -159,7 +182,7 @@ class Publisher:
                 os.unlink(entry.path)  # noqa: PTH108 - a directory entry's own path
 
     def _drop_unswapped(self) -> None:
-        """Removes links and sets that were made but never swapped in; replaced ones go when their grace ends."""
+        """Remove links and generations that were never swapped in; replaced ones go when their grace ends."""
         target = self._target()
         for entry in list(os.scandir(self._directory)):
             if entry.name.startswith(_SWAP):
@@ -191,9 +214,7 @@ _MEMORY_FILESYSTEMS = {"tmpfs", "ramfs"}
 
 
 def check_memory_backed(path: Path) -> None:
-    """Refuses a directory whose files would reach a disk.
-
-    Python has no statfs(2); /proc/self/mountinfo says the same (proc_pid_mountinfo(5)).
+    """Refuse a directory whose files would reach a disk.
 
     Raises:
         PublishError: it is not on tmpfs or ramfs.
@@ -207,7 +228,8 @@ def check_memory_backed(path: Path) -> None:
 
 
 def filesystem_of(path: Path) -> str:
-    """The type of the file system that holds `path`, by its device number."""
+    """Return the type of the file system that holds `path`, by its device number."""
+    # Python has no statfs(2); /proc/self/mountinfo tells the same (proc_pid_mountinfo(5)).
     device = path.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():

@@ -1,35 +1,64 @@
-"""Making sets of what was read, and knowing which one is visible."""
+"""Generations: builds one from the secrets' versions, publishes it, and tracks which one is visible.
+
+A generation is whole or it is not made: every secret is in it. Readers never combine a new password with the address
+of an old server.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sidecar.secrets.acknowledge import Proofs
-from sidecar.secrets.audit import AuditTrail
-from sidecar.secrets.clock import Clock
-from sidecar.secrets.lease.schedule import Life
-from sidecar.secrets.publish.files import KEPT, Content, Publisher, PublishError
-from sidecar.secrets.publish.manifest import Entry, Manifest
-from sidecar.secrets.publish.secret_version import Material, Materials, leases, sessions, versions
-from sidecar.secrets.settings import SecretsSettings
+from sidecar.secrets.acknowledge import Acknowledgements
+from sidecar.secrets.errors import PublishError
+from sidecar.secrets.lease.schedule import NEVER, Life
+from sidecar.secrets.messages import AgentContext
+from sidecar.secrets.publish.files import KEPT, FileContent, GenerationDirectory
+from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
 
 
-class Publication:
-    """The visible set. A set is whole or it is not made: every secret is in it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretVersion:
+    """A version of a secret, as files.
 
-    def __init__(self, settings: SecretsSettings, proofs: Proofs, clock: Clock, trail: AuditTrail) -> None:
-        self._publisher = Publisher(
-            settings.directory,
-            owner=(settings.owner_uid, settings.owner_gid),
-            require_tmpfs=settings.require_tmpfs,
-        )
+    It ends with any of its `sessions`. `refresh_at` is boot time, `first_ttl_s` the life that its lease had at first.
+    `carried`: a predecessor's files, which stand in until the secret is read.
+    """
+
+    version: str
+    files: Mapping[str, FileContent] = field(repr=False)
+    life: Life
+    lease_id: str = field(default="", repr=False)
+    sessions: frozenset[int] = frozenset()
+    expires_at: datetime | None = None
+    read_at: datetime | None = None
+    refresh_at: float = NEVER
+    first_ttl_s: float = 0.0
+    carried: bool = False
+
+
+SecretVersions = Mapping[str, SecretVersion]
+
+
+def sessions_of(versions: SecretVersions) -> frozenset[int]:
+    """Return the numbers of all sessions that the versions depend on."""
+    return frozenset(number for item in versions.values() for number in item.sessions)
+
+
+class GenerationPublisher:
+    """Publishes generations and removes old ones."""
+
+    def __init__(self, context: AgentContext, acknowledgements: Acknowledgements) -> None:
+        settings = context.settings
+        owner = (settings.owner_uid, settings.owner_gid)
+        self._directory = GenerationDirectory(settings.directory, owner=owner, require_tmpfs=settings.require_tmpfs)
         self._sources = {item.name: item.source for item in settings.secrets}
         self._grace_s = settings.grace_s
-        self._proofs, self._clock, self._trail = proofs, clock, trail
-        self._files: Mapping[str, Content] = {}
+        self._acknowledgements, self._clock, self._trail = acknowledgements, context.clock, context.trail
+        self._files: Mapping[str, FileContent] = {}
         self._grace: dict[str, float] = {}
         self._publishing = False
         self.manifest: Manifest | None = None
@@ -37,94 +66,98 @@ class Publication:
 
     @property
     def generation(self) -> int:
-        """Number of the visible set; 0 before the first."""
+        """Number of the visible generation; 0 before the first."""
         return self.manifest.generation if self.manifest else 0
 
-    def open(self, *, ancestors: frozenset[int], held: frozenset[str]) -> None:
-        """Takes over a predecessor's set, which may be made of all that it held.
+    def open(self, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
+        """Take over a predecessor's generation; any of the `sessions` and `leases` it held may be part of it.
 
         Raises:
             PublishError: the directory cannot be used.
         """
-        self.manifest = self._publisher.open()
-        due = self._clock.boot() + self._grace_s
-        self._grace = dict.fromkeys(self._publisher.replaced(), due)
+        self.manifest = self._directory.open()
+        # The times of a predecessor's swaps are unknown, so each replaced generation gets a whole grace.
+        self._grace = dict.fromkeys(self._directory.replaced(), self._clock.boot() + self._grace_s)
         if self.manifest:
-            self._files = self._publisher.contents()
-            self._proofs.fetched(self.generation, sessions=ancestors, leases=held)
-            self._proofs.published(self.generation)
+            self._files = self._directory.contents()
+            self._acknowledgements.fetched(self.generation, sessions=sessions, leases=leases)
+            self._acknowledgements.published(self.generation)
 
-    def carried(self, name: str, files: frozenset[str], *, sessions: frozenset[int]) -> Material | None:
-        """A predecessor's files of a secret, if they are the ones that it becomes now."""
+    def carried(self, name: str, files: frozenset[str], *, sessions: frozenset[int]) -> SecretVersion | None:
+        """Return a predecessor's version of a secret; None if the secret's files have other names by now."""
         entry = self.manifest.secrets.get(name) if self.manifest else None
         if entry is None or files != frozenset(entry.files) or not files <= self._files.keys():
             return None
-        return Material(
+        return SecretVersion(
             version=entry.version,
             files={file: self._files[file] for file in entry.files},
-            life=Life(start=0.0, born=0.0, ttl_s=0.0, renewable=False, chance=0.0),
+            life=Life.issued(0.0, 0.0, renewable=False, chance=0.0),
             sessions=sessions,
             expires_at=datetime.fromisoformat(entry.expires_at) if entry.expires_at else None,
             carried=True,
         )
 
-    async def publish(self, materials: Materials) -> None:
-        """Makes a set visible, unless it is the one that is.
+    async def publish(self, versions: SecretVersions) -> None:
+        """Make a generation visible, unless it equals the visible one.
 
         Raises:
             PublishError: the volume is full or not writable.
         """
-        files = {name: content for item in materials.values() for name, content in item.files.items()}
-        if self.manifest and files == self._files and versions(materials) == _versions(self.manifest):
-            self._proofs.composed(self.generation, sessions=sessions(materials), leases=leases(materials))
+        files = {name: content for item in versions.values() for name, content in item.files.items()}
+        sessions = sessions_of(versions)
+        leases = frozenset(item.lease_id for item in versions.values() if item.lease_id)
+        if self._is_visible(versions, files):
+            self._acknowledgements.composed(self.generation, sessions=sessions, leases=leases)
             return
-        manifest = self._manifest_of(materials)
-        before = self._publisher.replaced()
-        self._proofs.fetched(manifest.generation, sessions=sessions(materials), leases=leases(materials))
+        manifest = self._manifest_of(versions)
+        before = self._directory.replaced()
+        # First the leases count as in use, then readers can see them: otherwise one could be revoked in between.
+        self._acknowledgements.fetched(manifest.generation, sessions=sessions, leases=leases)
         self._publishing = True
         try:
-            await asyncio.to_thread(self._publisher.publish, manifest, files)
+            # In a thread: with require_tmpfs = false an fsync may take seconds.
+            await asyncio.to_thread(self._directory.publish, manifest, files)
         except PublishError:
-            self._proofs.withdrawn(manifest.generation)
+            self._acknowledgements.withdrawn(manifest.generation)
             raise
         finally:
             self._publishing = False
         due = self._clock.boot() + self._grace_s
-        self._grace |= {name: due for name in self._publisher.replaced() if name not in before}
+        self._grace |= {name: due for name in self._directory.replaced() if name not in before}
         self.manifest, self._files = manifest, files
         self.counters["publications"] += 1
         self._trail.record("secrets.publish", generation=manifest.generation)
-        self._proofs.published(manifest.generation)
+        self._acknowledgements.published(manifest.generation)
 
     def sweep(self) -> None:
-        """Removes sets whose grace has ended, and the oldest where there are too many.
-
-        Not while one is being made: it would look like one that was replaced.
-        """
+        """Remove generations whose grace has ended, and the oldest if there are too many."""
         if self._publishing:
-            return
+            return  # the one being written would look like one that was replaced
         now = self._clock.boot()
-        names = [name for name in self._publisher.replaced() if self._grace.get(name, now) > now]
+        names = [name for name in self._directory.replaced() if self._grace.get(name, now) > now]
         kept = frozenset(names[:KEPT])
-        self._publisher.sweep(kept)
+        self._directory.sweep(kept)
         self._grace = {name: due for name, due in self._grace.items() if name in kept}
 
-    def _manifest_of(self, materials: Materials) -> Manifest:
+    def _is_visible(self, versions: SecretVersions, files: Mapping[str, FileContent]) -> bool:
+        if self.manifest is None or files != self._files:
+            return False
+        visible = {name: entry.version for name, entry in self.manifest.secrets.items()}
+        return visible == {name: item.version for name, item in versions.items()}
+
+    def _manifest_of(self, versions: SecretVersions) -> Manifest:
         entries = {
-            name: Entry(
+            name: ManifestEntry(
                 source=self._sources[name],
                 version=item.version,
                 expires_at=_zulu(item.expires_at, "seconds") if item.expires_at else None,
                 files=tuple(item.files),
             )
-            for name, item in materials.items()
+            for name, item in versions.items()
         }
         now = _zulu(self._clock.wall(), "milliseconds")
-        return Manifest(generation=self._publisher.highest() + 1, published_at=now, secrets=entries)
-
-
-def _versions(manifest: Manifest) -> dict[str, str]:
-    return {name: entry.version for name, entry in manifest.secrets.items()}
+        # Above every number on the volume, also of unreadable generations: a number never names two contents.
+        return Manifest(generation=self._directory.highest() + 1, published_at=now, secrets=entries)
 
 
 def _zulu(moment: datetime, precision: str) -> str:

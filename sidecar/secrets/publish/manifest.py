@@ -1,10 +1,10 @@
-"""The manifest that lies in every published set: what it is made of, without a secret."""
+"""Manifest of a published generation, `manifest.json`: the secrets that it is made of, without their values."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,8 @@ VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A secret of a set. `expires_at` is as known at publication; renewals move it without a new set."""
+class ManifestEntry:
+    """A secret of a generation. `expires_at` is as known at publication: a renewal makes no new generation."""
 
     source: str
     version: str
@@ -23,41 +23,31 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A set: its number, when it was published, its secrets by name."""
+    """Number and time of a generation, and its secrets by name."""
 
     generation: int
     published_at: str
-    secrets: Mapping[str, Entry] = field(default_factory=dict)
+    secrets: Mapping[str, ManifestEntry] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "version": VERSION,
-            "generation": self.generation,
-            "published_at": self.published_at,
-            "secrets": {
-                name: {
-                    "source": entry.source,
-                    "version": int(entry.version) if entry.version.isdigit() else entry.version or None,
-                    "expires_at": entry.expires_at,
-                    "files": list(entry.files),
-                }
-                for name, entry in self.secrets.items()
-            },
-        }
+        """Return it as JSON values; a version that is a number is one there, too."""
+        tree = {"version": VERSION, **asdict(self)}
+        for entry in tree["secrets"].values():
+            entry["version"] = int(entry["version"]) if entry["version"].isdigit() else entry["version"] or None
+        return tree
 
     @staticmethod
     def parse(data: bytes) -> Manifest:
-        """A manifest from its file.
+        """Parse a manifest's file.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: it is not one, or of another version.
+            ValueError, KeyError, TypeError, AttributeError: it is no manifest, or of another version.
         """
         tree = json.loads(data)
         if tree["version"] != VERSION:
             raise ValueError(f"manifest of version {tree['version']}")
         entries = {
-            name: Entry(
+            name: ManifestEntry(
                 source=item["source"],
                 version="" if item["version"] is None else str(item["version"]),
                 expires_at=_moment(item["expires_at"]),

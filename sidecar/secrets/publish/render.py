@@ -1,4 +1,4 @@
-"""Secrets as the text of files. Pure: what to read is given, what to write is returned."""
+"""Rendering: the contents of files from a secret's fields. Pure: the caller reads templates and writes files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sidecar.secrets.errors import RenderError
 from sidecar.secrets.settings import FileSettings
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-class RenderError(Exception):
-    """A file cannot be made of a secret; the text names the file and the field, never a value."""
-
-
 def render(file: FileSettings, data: Mapping[str, Any], template: str = "") -> bytes:
-    """The content of a file; `template` is the text of its template.
+    """Render a file; `template` is the text of its template.
 
     Raises:
-        RenderError: a field is missing, or has no form in this format.
+        RenderError: a field is missing, or has no form in the file's format.
     """
     makers = {"json": _json, "raw": _raw, "dotenv": _dotenv}
     if file.format == "jinja2":

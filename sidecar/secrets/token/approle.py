@@ -1,4 +1,9 @@
-"""Secret ids of AppRole: a wrapped one is opened once, and one that was used up is known as that."""
+"""Secret ids of AppRole: unwraps a wrapped one once, and tells a used-up one from one that was never right.
+
+A wrapping token works a single time, and so does a secret id of a role with `secret_id_num_uses=1`
+(https://openbao.org/docs/auth/approle/). A restarted sidecar must therefore remember what it unwrapped and sent:
+`secret-id.json` beside the lease journal, 0600, holds that.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +14,18 @@ from pathlib import Path
 
 from pod_runtime.atomic_file import replace_file
 from pod_runtime.secret import Secret
+from sidecar.secrets.errors import LoginError, SpentError, VaultError, VaultFault
 from sidecar.secrets.settings import AuthSettings
-from sidecar.secrets.token.credential import LoginError, SpentError, digest, read_credential
-from sidecar.secrets.vault.client import Caller
-from sidecar.secrets.vault.fault import Fault, VaultError
+from sidecar.secrets.vault.client import VaultCaller
+from sidecar.secrets.vault.credential import digest, read_credential
 
 FILE = "secret-id.json"
-"""In the directory of the lease journal."""
 KEY = "secrets.auth.secret_id_file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """The last content of the file: its digest, what it wrapped, and whether it was sent to the server."""
+class _LastSecretId:
+    """Last content of the file: its digest, the secret id it wrapped, and `sent` once the server may have it."""
 
     wrapping: str = ""
     secret_id: str = field(default="", repr=False)
@@ -29,29 +33,25 @@ class _Known:
 
 
 class SecretIds:
-    """Gives secret ids out, and remembers in `place`, 0600, what a restarted sidecar must know of the last one.
-
-    A wrapping token works a single time, and so does a secret id of a role with `secret_id_num_uses=1`
-    (https://openbao.org/docs/auth/approle/).
-    """
+    """Reads secret ids from their file and remembers the last one in `place`."""
 
     def __init__(self, place: Path) -> None:
         self._path = place / FILE
-        self._known: _Known | None = None
+        self._known: _LastSecretId | None = None
 
-    async def plain(self, caller: Caller, auth: AuthSettings) -> Secret:
-        """The secret id to log in with.
+    async def plain(self, caller: VaultCaller, auth: AuthSettings) -> Secret:
+        """Return the secret id to log in with.
 
         Raises:
             LoginError: the file is missing or empty, or wraps something else.
-            SpentError: what wraps it has been opened before, or has expired.
+            SpentError: the wrapping token has been opened before, or has expired.
             VaultError: the server did not unwrap it.
         """
         given = read_credential(auth.secret_id_file, KEY)
         if self._known is None:
             self._known = self._read()
         if self._known.wrapping != digest(given):
-            self._known = _Known(wrapping=digest(given))
+            self._known = _LastSecretId(wrapping=digest(given))
         if not auth.secret_id_wrapped:
             return given
         if not self._known.secret_id:
@@ -60,36 +60,37 @@ class SecretIds:
         return Secret(self._known.secret_id)
 
     def sending(self) -> bool:
-        """Notes that what `plain` gave goes to the server; whether it may have been used there before."""
-        known = self._known or _Known()
+        """Note that the secret id goes to the server. Returns True if the server may have seen it before."""
+        # Noted before the request: its answer may be lost after the server has counted the use.
+        known = self._known or _LastSecretId()
         self._keep(replace(known, sent=True))
         return known.sent
 
     def unused(self) -> None:
-        """Notes that the server did not take it: what was sent last is as good, or as bad, as before."""
-        self._keep(replace(self._known or _Known(), sent=False))
+        """Note that the server did not take the secret id: it may be as good as before."""
+        self._keep(replace(self._known or _LastSecretId(), sent=False))
 
-    def _keep(self, known: _Known) -> None:
-        """A volume that refuses it costs the next restart its login, not this one."""
+    def _keep(self, known: _LastSecretId) -> None:
         if known != self._known:
             self._known = known
+            # A volume that refuses it costs the next start its login, not this one.
             with contextlib.suppress(OSError):
                 replace_file(self._path, json.dumps({"version": 1, **asdict(known)}).encode(), mode=0o600)
 
-    def _read(self) -> _Known:
+    def _read(self) -> _LastSecretId:
         try:
             tree = json.loads(self._path.read_bytes())
-            return _Known(
+            return _LastSecretId(
                 wrapping=str(tree["wrapping"]),
                 secret_id=str(tree["secret_id"]),
-                sent=bool(tree.get("sent", False)),  # older files say nothing of it
+                sent=bool(tree.get("sent", False)),  # older files have no such field
             )
         except (OSError, ValueError, KeyError, TypeError):
-            return _Known()
+            return _LastSecretId()
 
 
 def spent(auth: AuthSettings) -> SpentError:
-    """The error of a secret id that worked, and is refused now."""
+    """Return the error of a secret id that worked and is refused now."""
     what = "a new wrapping token" if auth.secret_id_wrapped else "a new one"
     return SpentError(
         f"{KEY}: the secret id of {auth.secret_id_file} was used before and is refused now: it is used up "
@@ -97,17 +98,17 @@ def spent(auth: AuthSettings) -> SpentError:
     )
 
 
-async def _unwrap(caller: Caller, auth: AuthSettings, wrapping: Secret) -> Secret:
-    """A token that was wrapped elsewhere was swapped on its way (Vault: response wrapping token validation)."""
+async def _unwrap(caller: VaultCaller, auth: AuthSettings, wrapping: Secret) -> Secret:
     try:
         found = await caller.call("POST", "sys/wrapping/lookup", body={"token": wrapping.reveal()})
     except VaultError as error:
-        if error.fault not in {Fault.INVALID, Fault.DENIED, Fault.NOT_FOUND}:
+        if error.fault not in {VaultFault.INVALID, VaultFault.DENIED, VaultFault.NOT_FOUND}:
             raise
         raise SpentError(
             f"{KEY}: the wrapping token of {auth.secret_id_file} has expired or was opened before; find out by whom, "
             "and write a new one into the file"
         ) from None
+    # A token that another path wrapped was swapped on its way (Vault docs: response wrapping token validation).
     origin = str(found.data.get("creation_path", ""))
     if not (origin.startswith(f"auth/{auth.mount_path}/role/") and origin.endswith("/secret-id")):
         raise LoginError(f"{KEY}: the wrapping token was made by {origin!r}, not by approle")

@@ -1,21 +1,20 @@
-"""Logging in: kubernetes, jwt, approle (secret id plain or wrapped) or a token from a file."""
+"""Login to Vault: kubernetes, jwt, approle (secret id plain or wrapped) or a token from a file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from pod_runtime.secret import Secret
+from sidecar.secrets.errors import LoginError, VaultError, VaultFault
 from sidecar.secrets.settings import AuthSettings
 from sidecar.secrets.token.approle import SecretIds, spent
-from sidecar.secrets.token.credential import LoginError, read_credential
-from sidecar.secrets.vault.answer import Answer
-from sidecar.secrets.vault.client import Caller
-from sidecar.secrets.vault.fault import Fault, VaultError
+from sidecar.secrets.vault.client import VaultAnswer, VaultCaller
+from sidecar.secrets.vault.credential import read_credential
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """A token that works, and what is known of its life. `owned` tokens are ours to revoke."""
+class VaultLogin:
+    """A working token and its life. `owned` tokens are ours to revoke."""
 
     token: Secret
     accessor: str
@@ -24,15 +23,15 @@ class Login:
     owned: bool = True
     request_id: str = ""
     age_s: float = 0.0
-    """Since it was made, by the server's clock; 0 where it is new, or nobody says."""
+    """Age by the server's clock; 0 for a new token, or if the server does not tell."""
 
 
-async def log_in(caller: Caller, auth: AuthSettings, secret_ids: SecretIds) -> Login:
-    """Logs in with what the files hold now.
+async def log_in(caller: VaultCaller, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
+    """Log in with the credentials that the files hold now.
 
     Raises:
         LoginError: a file is missing or empty.
-        SpentError: the secret id, or what wraps it, was used before and works no more.
+        SpentError: the secret id, or the token that wraps it, was used up before.
         VaultError: the server refused, or did not answer.
     """
     match auth.method:
@@ -45,8 +44,7 @@ async def log_in(caller: Caller, auth: AuthSettings, secret_ids: SecretIds) -> L
             return read_login(await caller.call("POST", f"auth/{auth.mount_path}/login", body=body))
 
 
-async def _by_approle(caller: Caller, auth: AuthSettings, secret_ids: SecretIds) -> Login:
-    """A refusal of what has worked before is told apart: asking again cannot help."""
+async def _by_approle(caller: VaultCaller, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
     role_id = read_credential(auth.role_id_file, "secrets.auth.role_id_file")
     secret_id = await secret_ids.plain(caller, auth)
     body = {"role_id": role_id.reveal(), "secret_id": secret_id.reveal()}
@@ -54,22 +52,23 @@ async def _by_approle(caller: Caller, auth: AuthSettings, secret_ids: SecretIds)
     try:
         return read_login(await caller.call("POST", f"auth/{auth.mount_path}/login", body=body))
     except VaultError as error:
-        if again and error.fault is Fault.INVALID:
+        # A refusal of a secret id that worked before means that it is used up: asking again cannot help.
+        if again and error.fault is VaultFault.INVALID:
             raise spent(auth) from None
         if not again and not error.ambiguous:
             secret_ids.unused()
         raise
 
 
-def read_login(answer: Answer) -> Login:
-    """The login that an answer holds.
+def read_login(answer: VaultAnswer) -> VaultLogin:
+    """Parse the answer to a login.
 
     Raises:
-        LoginError: the answer has no token (a login that wants a second factor, for example).
+        LoginError: the answer has no token, for instance because the login wants a second factor.
     """
     if not answer.auth.get("client_token"):
         raise LoginError("the server answered the login without a token; a second factor is not supported")
-    return Login(
+    return VaultLogin(
         token=Secret(str(answer.auth["client_token"])),
         accessor=str(answer.auth.get("accessor", "")),
         ttl_s=float(answer.auth.get("lease_duration") or 0),
@@ -78,18 +77,18 @@ def read_login(answer: Answer) -> Login:
     )
 
 
-async def resume(caller: Caller, token: Secret) -> Login:
-    """A token of ours that lives already.
+async def resume(caller: VaultCaller, token: Secret) -> VaultLogin:
+    """Look up a token that a predecessor left to us.
 
     Raises:
-        VaultError: it lives no more, or the server did not answer.
+        VaultError: the token is dead, or the server did not answer.
     """
     return replace(await _adopt(caller, token), owned=True)
 
 
-async def _adopt(caller: Caller, token: Secret) -> Login:
+async def _adopt(caller: VaultCaller, token: Secret) -> VaultLogin:
     answer = await caller.call("GET", "auth/token/lookup-self", token=token)
-    return Login(
+    return VaultLogin(
         token=token,
         accessor=str(answer.data.get("accessor", "")),
         ttl_s=float(answer.data.get("ttl") or 0),
@@ -100,7 +99,8 @@ async def _adopt(caller: Caller, token: Secret) -> Login:
     )
 
 
-def _age_s(answer: Answer) -> float:
+def _age_s(answer: VaultAnswer) -> float:
+    # creation_time is by the server's clock, so the server's Date is what it is compared with.
     made = answer.data.get("creation_time")
     if answer.server_time is None or not made:
         return 0.0

@@ -1,65 +1,150 @@
-"""The one way to Vault: hvac without its ambient settings, redirects and lost status codes."""
+"""Client of Vault's HTTP API: requests in worker threads, with one deadline each and no retries.
+
+A request is one attempt. The schedule (`lease/schedule.py`) alone decides about the next one, so that no layer
+below multiplies the requests of an outage.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from pod_runtime.secret import Secret
-from sidecar.secrets.vault.answer import Answer
-from sidecar.secrets.vault.connection import Connection
-from sidecar.secrets.vault.fault import Fault, VaultError
+from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.settings import SecretsSettings
+
+MAX_ANSWER_BYTES = 4 << 20
+# A proxy that answers with days must not switch the agent off until somebody notices.
+MAX_RETRY_AFTER_S = 3600.0
+MAX_WORKERS = 16
+# Threads beside one for each secret: the token and the revocations must not queue behind reads that hang.
+SPARE_WORKERS = 2
+_BY_STATUS = {
+    400: VaultFault.INVALID,
+    403: VaultFault.DENIED,
+    404: VaultFault.NOT_FOUND,
+    429: VaultFault.RATE_LIMITED,
+    503: VaultFault.SEALED,
+    # 412, 472 and 473 are a standby or replica that may serve the request in a moment (Vault's /sys/health page).
+    412: VaultFault.SERVER,
+    472: VaultFault.SERVER,
+    473: VaultFault.SERVER,
+}
 
 
-class Caller(Protocol):
-    """What makes requests."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultAnswer:
+    """A successful answer. `data` and `auth` may hold secrets, so its text shows neither."""
+
+    status: int
+    server_time: datetime | None = field(default=None, compare=False)
+    """Date of the answer by the server's clock, the clock of all times in it; None if the header is missing."""
+    request_id: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    auth: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    lease_id: str = field(default="", repr=False)
+    lease_duration: int = 0
+    renewable: bool = False
+
+
+class VaultCaller(Protocol):
+    """Maker of requests: the client, or a test's fake."""
 
     async def call(
         self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
-    ) -> Answer:
-        """One request of the HTTP API, `path` without /v1/.
+    ) -> VaultAnswer:
+        """Make one request of the HTTP API; `path` goes without /v1/.
 
         Raises:
-            VaultError: it failed.
+            VaultError: the request failed.
         """
         ...
 
 
 class VaultClient:
-    """Makes requests in threads of its own, one connection pool a thread; `close` ends them.
+    """Caller over HTTP. Its owner calls `close`."""
 
-    requests.Session promises no thread safety, so no two threads share one.
-    """
-
-    def __init__(self, connection: Connection, *, workers: int = 4) -> None:
-        self._connection = connection
+    def __init__(self, settings: SecretsSettings) -> None:
+        self._settings = settings
+        # requests.Session promises no thread safety, so each thread keeps a session of its own.
         self._local = threading.local()
+        workers = min(MAX_WORKERS, len(settings.secrets) + SPARE_WORKERS)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vault")
 
     async def call(
         self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
-    ) -> Answer:
-        """See `Caller`. The deadline holds although the thread may take a moment longer to notice."""
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._request, method, path, token, body)
-        limit = self._connection.connect_timeout_s + self._connection.request_timeout_s
+    ) -> VaultAnswer:
+        """See `VaultCaller`. The deadline holds although the thread may need a moment longer to notice it."""
+        work = asyncio.get_running_loop().run_in_executor(self._pool, self._request, method, path, token, body)
+        limit = self._settings.connect_timeout_s + self._settings.request_timeout_s
         try:
+            # Half a second more than the transport's own deadline: its error tells more than this one.
             async with asyncio.timeout(limit + 0.5):
                 return await work
         except TimeoutError:
-            raise VaultError(Fault.TIMEOUT, f"{method} {path}", f"no answer within {limit:g} s") from None
+            raise VaultError(VaultFault.TIMEOUT, f"{method} {path}", f"no answer within {limit:g} s") from None
 
     def close(self) -> None:
-        """Lets running requests end by their deadlines and takes no more."""
+        """Accept no more requests; running ones end by their deadlines."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _request(self, method: str, path: str, token: Secret | None, body: Mapping[str, Any] | None) -> Answer:
-        transport: Callable[..., Answer] | None = getattr(self._local, "transport", None)
+    def _request(self, method: str, path: str, token: Secret | None, body: Mapping[str, Any] | None) -> VaultAnswer:
+        transport: Callable[..., VaultAnswer] | None = getattr(self._local, "transport", None)
         if transport is None:
             from sidecar.secrets.vault.transport import make_transport  # noqa: PLC0415 - 130 ms, in a worker's thread
 
-            transport = self._local.transport = make_transport(self._connection)
+            transport = self._local.transport = make_transport(self._settings)
         return transport(method, path, token, body)
+
+
+def read_answer(operation: str, status: int, headers: Mapping[str, str], body: bytes) -> VaultAnswer:
+    """Parse an answer.
+
+    Raises:
+        VaultError: the status is not a success, or the body is not Vault's JSON.
+    """
+    if status >= 300:  # noqa: PLR2004 - every status above is no success
+        raise _failure(operation, status, headers)
+    if not body:
+        return VaultAnswer(status=status)
+    try:
+        tree = json.loads(body)
+        return VaultAnswer(
+            status=status,
+            server_time=_date(headers),
+            request_id=str(tree.get("request_id") or ""),
+            data=tree.get("data") or {},
+            auth=tree.get("auth") or {},
+            lease_id=tree.get("lease_id") or "",
+            lease_duration=int(tree.get("lease_duration") or 0),
+            renewable=bool(tree.get("renewable")),
+        )
+    except (ValueError, AttributeError, TypeError):
+        raise VaultError(VaultFault.PROTOCOL, operation, f"{status} with a body that is not Vault's JSON") from None
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _failure(operation: str, status: int, headers: Mapping[str, str]) -> VaultError:
+    if status < 400:  # noqa: PLR2004 - redirects
+        host = urlsplit(headers.get("Location", "")).netloc or "nowhere"
+        detail = f"{status} to {host}, which is not followed; set address to the server that answers itself"
+        return VaultError(VaultFault.REDIRECT, operation, detail, status=status)
+    default = VaultFault.SERVER if status >= 500 else VaultFault.INVALID  # noqa: PLR2004 - HTTP's server errors
+    fault, text = _BY_STATUS.get(status, default), headers.get("Retry-After", "")
+    # Vault sends seconds, never the date that RFC 9110 (10.2.3) allows as well.
+    retry_after_s = min(float(text), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 0.0
+    return VaultError(fault, operation, f"status {status}", status=status, retry_after_s=retry_after_s)

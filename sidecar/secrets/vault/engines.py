@@ -1,4 +1,4 @@
-"""What is asked of Vault for each kind of secret, and what its answer says."""
+"""Secrets engines: the request that reads each kind of secret, and the parser of its answer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sidecar.secrets.errors import SourceError
 from sidecar.secrets.settings import SecretSettings
-from sidecar.secrets.token.credential import read_credential
-from sidecar.secrets.vault.answer import Answer
+from sidecar.secrets.vault.client import VaultAnswer
+from sidecar.secrets.vault.credential import read_credential
 
+# Added to the server's time to the next rotation, which it rounds down; 0 left means that the rotation is late.
 STATIC_ROLE_MARGIN_S = 1.0
-"""Added to what the server says is left, which it rounds down; 0 left means that its rotation is late."""
-
-
-class SourceError(Exception):
-    """An answer lacks what its kind of secret must have; the text names the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request to make."""
+class EngineRequest:
+    """A request to an engine."""
 
     method: str
     path: str
@@ -30,11 +27,11 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """A secret as it was read.
+class SecretReading:
+    """A secret as its engine gave it.
 
-    `ttl_s` is its life (0: none known), `refresh_s` after how long to read again a secret that the server
-    changes by itself (0: not).
+    `ttl_s` is its life in seconds (0: none known). `refresh_s` is the wait before the next read of a secret that the
+    server changes by itself (0: it does not).
     """
 
     data: Mapping[str, Any] = field(repr=False)
@@ -46,8 +43,8 @@ class Reading:
     request_id: str = ""
 
 
-def read_request(secret: SecretSettings) -> Request:
-    """The request that reads a secret.
+def read_request(secret: SecretSettings) -> EngineRequest:
+    """Return the request that reads a secret.
 
     Raises:
         LoginError: the ciphertext's file cannot be read.
@@ -55,32 +52,33 @@ def read_request(secret: SecretSettings) -> Request:
     mount = secret.mount_path
     match secret.source:
         case "kv":
-            return Request(method="GET", path=f"{mount}/data/{secret.path}")
+            return EngineRequest(method="GET", path=f"{mount}/data/{secret.path}")
         case "kv1":
-            return Request(method="GET", path=f"{mount}/{secret.path}")
+            return EngineRequest(method="GET", path=f"{mount}/{secret.path}")
         case "static_role":
-            return Request(method="GET", path=f"{mount}/static-creds/{secret.role}")
+            return EngineRequest(method="GET", path=f"{mount}/static-creds/{secret.role}")
         case "pki":
-            return Request(method="POST", path=f"{mount}/issue/{secret.role}", body=dict(secret.parameters))
+            return EngineRequest(method="POST", path=f"{mount}/issue/{secret.role}", body=dict(secret.parameters))
         case "transit":
             ciphertext = read_credential(secret.ciphertext_file, f"secret {secret.name!r}: ciphertext_file")
-            return Request(
+            return EngineRequest(
                 method="POST", path=f"{mount}/decrypt/{secret.role}", body={"ciphertext": ciphertext.reveal()}
             )
         case _:
             body = dict(secret.parameters) or None
-            return Request(method="POST" if body else "GET", path=secret.path, body=body)
+            return EngineRequest(method="POST" if body else "GET", path=secret.path, body=body)
 
 
-def version_request(secret: SecretSettings) -> Request | None:
-    """The request that asks for a secret's version only, where there is one."""
+def version_request(secret: SecretSettings) -> EngineRequest | None:
+    """Return the request for a secret's version alone; None if its engine has none."""
     if secret.source != "kv":
         return None
-    return Request(method="GET", path=f"{secret.mount_path}/metadata/{secret.path}")
+    # The metadata has no value: polls, the most frequent requests of all, carry no secret.
+    return EngineRequest(method="GET", path=f"{secret.mount_path}/metadata/{secret.path}")
 
 
-def read_version(secret: SecretSettings, answer: Answer, now: datetime) -> str:
-    """The current version by its metadata.
+def read_version(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> str:
+    """Read the current version from a secret's metadata.
 
     Raises:
         SourceError: the secret has no version that can be read.
@@ -100,17 +98,17 @@ def _deleted(entry: Mapping[str, Any], now: datetime) -> bool:
     return bool(text) and datetime.fromisoformat(text) <= now
 
 
-def read_secret(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
-    """The secret that an answer holds; `now` dates certificates where the server does not say its own time.
+def read_secret(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretReading:
+    """Parse the answer to a read; `now` dates certificates if the server does not tell its own time.
 
     Raises:
-        SourceError: the answer lacks what this kind of secret must have.
+        SourceError: the answer lacks a field that this kind of secret must have.
     """
     match secret.source:
         case "kv":
             return _kv(secret, answer)
         case "kv1":
-            return Reading(data=answer.data, request_id=answer.request_id)
+            return SecretReading(data=answer.data, request_id=answer.request_id)
         case "static_role":
             return _static_role(secret, answer)
         case "pki":
@@ -121,20 +119,21 @@ def read_secret(secret: SecretSettings, answer: Answer, now: datetime) -> Readin
             return _leased(secret, answer)
 
 
-def _kv(secret: SecretSettings, answer: Answer) -> Reading:
+def _kv(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
     data = answer.data.get("data")
     metadata = answer.data.get("metadata") or {}
     if not isinstance(data, dict) or "version" not in metadata:
         raise SourceError(f"secret {secret.name!r}: {secret.path} is deleted, or its engine is not kv version 2")
-    return Reading(data=data, version=str(metadata["version"]), request_id=answer.request_id)
+    return SecretReading(data=data, version=str(metadata["version"]), request_id=answer.request_id)
 
 
-def _leased(secret: SecretSettings, answer: Answer) -> Reading:
+def _leased(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
+    # Without a lease there would be nothing to renew, and nothing to revoke after a rotation.
     if not answer.lease_id:
         raise SourceError(
             f"secret {secret.name!r}: {secret.path} gave no lease; its source is kv, kv1 or static_role"
         )
-    return Reading(
+    return SecretReading(
         data=answer.data,
         lease_id=answer.lease_id,
         ttl_s=float(answer.lease_duration),
@@ -143,11 +142,11 @@ def _leased(secret: SecretSettings, answer: Answer) -> Reading:
     )
 
 
-def _static_role(secret: SecretSettings, answer: Answer) -> Reading:
+def _static_role(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
     if "password" not in answer.data:
         raise SourceError(f"secret {secret.name!r}: role {secret.role} gave no password")
     ttl = float(answer.data.get("ttl") or 0)
-    return Reading(
+    return SecretReading(
         data=answer.data,
         version=str(answer.data.get("last_vault_rotation", "")),
         refresh_s=max(ttl, STATIC_ROLE_MARGIN_S) + STATIC_ROLE_MARGIN_S,
@@ -155,9 +154,10 @@ def _static_role(secret: SecretSettings, answer: Answer) -> Reading:
     )
 
 
-def _pki(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
+def _pki(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretReading:
     if absent := [name for name in ("certificate", "private_key", "expiration") if name not in answer.data]:
         raise SourceError(f"secret {secret.name!r}: the certificate's answer has no {', '.join(absent)}")
+    # By the server's clock, which signed it: ours may be off by more than a short certificate lives.
     left = float(answer.data["expiration"]) - now.timestamp()
     if left <= 0:
         raise SourceError(f"secret {secret.name!r}: the certificate had expired when it came; compare the clocks")
@@ -165,7 +165,7 @@ def _pki(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
     data = dict(answer.data)
     data["ca"] = str(answer.data.get("issuing_ca", ""))
     data["chain"] = "\n".join([str(answer.data["certificate"]), *(str(item) for item in chain if item)]) + "\n"
-    return Reading(
+    return SecretReading(
         data=data,
         version=str(answer.data.get("serial_number", "")),
         ttl_s=left,
@@ -173,7 +173,7 @@ def _pki(secret: SecretSettings, answer: Answer, now: datetime) -> Reading:
     )
 
 
-def _transit(secret: SecretSettings, answer: Answer) -> Reading:
+def _transit(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
     """`plaintext` stays base64, as the engine gives it; render with format raw and key `text` for its text."""
     if "plaintext" not in answer.data:
         raise SourceError(f"secret {secret.name!r}: key {secret.role} gave no plaintext")
@@ -181,5 +181,5 @@ def _transit(secret: SecretSettings, answer: Answer) -> Reading:
     try:
         text = base64.b64decode(plaintext, validate=True).decode("utf-8")
     except ValueError:
-        return Reading(data={"plaintext": plaintext}, request_id=answer.request_id)
-    return Reading(data={"plaintext": plaintext, "text": text}, request_id=answer.request_id)
+        return SecretReading(data={"plaintext": plaintext}, request_id=answer.request_id)
+    return SecretReading(data={"plaintext": plaintext, "text": text}, request_id=answer.request_id)

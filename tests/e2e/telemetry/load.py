@@ -17,10 +17,10 @@ from pathlib import Path
 
 import uvloop
 
+from broker.config import BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
-from broker.events.events import OrderTransition
+from broker.events.orders import OrderTransition
 from producer.emitter import Emitter
-from producer.settings import TelemetrySettings
 from producer.stream.client import TelemetryStream
 
 STATUSES = ("received", "submitted", "filled")
@@ -58,10 +58,10 @@ async def emit_until(stop: asyncio.Event, emitter: Emitter, notes: int, first: i
 
 
 async def main(options: argparse.Namespace) -> int:
-    settings = TelemetrySettings(
+    settings = BrokerTelemetrySettings(
         socket=options.socket, spool_directory=options.spool, producer_id="load", drain_s=20.0
     )
-    emitter = Emitter(settings, catalogue=CATALOGUE)
+    emitter = Emitter(settings, catalogue=CATALOGUE, constant_labels=settings.constant_labels)
     stream = TelemetryStream(emitter, settings, tuple)
     notes = os.open(options.notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     stop, silent = asyncio.Event(), asyncio.Event()
@@ -74,7 +74,8 @@ async def main(options: argparse.Namespace) -> int:
         silent.set()
     ledger = emitter.ledger()
     emitter.close()
-    return 0 if ledger.balances and ledger.held == 0 else 1
+    accounted = ledger.acknowledged + ledger.held + sum(ledger.dropped.values())
+    return 0 if ledger.emitted == accounted and ledger.held == 0 else 1
 
 
 def parse() -> argparse.Namespace:

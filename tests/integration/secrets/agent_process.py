@@ -73,9 +73,9 @@ async def prove(agent: SecretsAgent, stop: asyncio.Event) -> None:
     while not stop.is_set():
         status = agent.status()
         if status.generation_published > status.generation_acknowledged:
-            agent.applied("broker", status.generation_published)
+            agent.acknowledgements.applied("broker", status.generation_published)
         await asyncio.sleep(0.02)
-    agent.goodbye("broker")
+    agent.acknowledgements.goodbye("broker")
 
 
 if __name__ == "__main__":

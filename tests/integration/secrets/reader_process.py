@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
@@ -25,7 +26,7 @@ def written(vault: Vault, settings: SecretsSettings) -> Path:
     return path
 
 
-def without_none(value: object) -> object:
+def without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_none(item) for key, item in value.items() if item is not None}
     return [without_none(item) for item in value] if isinstance(value, list) else value
@@ -43,4 +44,4 @@ def process(vault: Vault, path: Path, *options: str) -> Iterator[subprocess.Pope
         yield child
     finally:
         child.kill()
-        child.wait(10)
+        child.wait(60)

@@ -45,12 +45,12 @@ async def test_lives_are_told_as_the_server_counts_them(vault: Vault) -> None:
 
 async def test_the_old_lease_goes_only_after_the_new_one_is_proved(vault: Vault) -> None:
     async with vault.running() as agent:
-        agent.applied("broker", 1)
+        agent.acknowledgements.applied("broker", 1)
         before = set(vault.leases())
         await agent.rotate("database")
         await until(lambda: agent.status().generation_published == 2)
         assert len(vault.leases()) == 2
-        agent.applied("broker", 2)
+        agent.acknowledgements.applied("broker", 2)
         await until(lambda: len(vault.leases()) == 1)
         assert not before & set(vault.leases())
         await (await vault.connect()).close()
@@ -58,17 +58,17 @@ async def test_the_old_lease_goes_only_after_the_new_one_is_proved(vault: Vault)
 
 async def test_a_rejected_set_keeps_both_leases(vault: Vault) -> None:
     async with vault.running() as agent:
-        agent.applied("broker", 1)
+        agent.acknowledgements.applied("broker", 1)
         await agent.rotate("database")
         await until(lambda: agent.status().generation_published == 2)
-        agent.rejected("broker", 2, "database", "authentication_failed", "no")
+        agent.acknowledgements.rejected("broker", 2, "database", "authentication_failed", "no")
         await until(lambda: agent.status().rejection)
         assert len(vault.leases()) == 2
 
 
 async def test_a_revoked_token_is_replaced_with_its_lease(vault: Vault) -> None:
     async with vault.running() as agent:
-        agent.applied("broker", 1)
+        agent.acknowledgements.applied("broker", 1)
         (accessor,) = vault.tokens()
         vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
         await until(lambda: agent.status().generation_published == 2)
@@ -79,19 +79,19 @@ async def test_a_revoked_token_is_replaced_with_its_lease(vault: Vault) -> None:
 
 async def test_after_a_goodbye_nothing_is_left(vault: Vault) -> None:
     async with vault.running() as agent:
-        agent.applied("broker", 1)
-        agent.goodbye("broker")
+        agent.acknowledgements.applied("broker", 1)
+        agent.acknowledgements.goodbye("broker")
     await until(lambda: vault.tokens() == [])
     await until(lambda: vault.leases() == [])
 
 
 async def test_a_restart_alone_takes_nothing_that_the_reader_uses(vault: Vault) -> None:
     async with vault.running() as agent:
-        agent.applied("broker", 1)
+        agent.acknowledgements.applied("broker", 1)
     (lease,) = vault.leases()
     async with vault.running() as successor:
         await until(lambda: successor.status().generation_published == 2)
         assert lease in vault.leases()
-        successor.applied("broker", 2)
+        successor.acknowledgements.applied("broker", 2)
         await until(lambda: len(vault.tokens()) == 1 and len(vault.leases()) == 1)
         assert lease not in vault.leases()

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from sidecar.secrets.agent import SecretsAgent
-from sidecar.secrets.clock import SystemClock
+from sidecar.secrets.clock import Clock
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.integration.secrets.reader_process import process, written
 from tests.integration.secrets.vault import Vault, until
@@ -97,7 +97,7 @@ async def test_a_certificate_is_published_with_its_key_and_chain(vault: Vault) -
         assert 3500 < left <= 3630
 
 
-class WrongClock(SystemClock):
+class WrongClock(Clock):
     """A machine's clock that was set wrong."""
 
     def __init__(self, off: timedelta) -> None:
@@ -186,9 +186,9 @@ async def test_a_deleted_secret_keeps_its_last_value_and_says_so(vault: Vault) -
     async with vault.running(vault.settings(database=False, poll_interval_s=0.2)) as agent:
         vault.bao.call("DELETE", f"secret/data/{vault.name}/venue")
         await until(lambda: agent.status().secrets[0].state == "failing")
-        mishap = agent.status().secrets[0].mishap
-        assert mishap is not None
-        assert "version 1" in mishap.message
+        last_error = agent.status().secrets[0].last_error
+        assert last_error is not None
+        assert "version 1" in last_error.message
         assert vault.read("venue.json") == {"token": "first"}
 
 
@@ -211,8 +211,8 @@ async def test_a_namespace_is_respected(vault: Vault) -> None:
     auth = AuthSettings(method="token_file", token_file=vault.place / "token")
     async with vault.running(only(vault, secret, auth=auth, namespace=prefix)) as agent:
         assert vault.read("venue.json") == {"token": "inside"}
-        agent.applied("broker", 1)
-        agent.goodbye("broker")
+        agent.acknowledgements.applied("broker", 1)
+        agent.acknowledgements.goodbye("broker")
     inside.call("GET", f"{prefix}/auth/token/lookup-self", token=token["client_token"])
 
 
@@ -240,14 +240,14 @@ def renew_secret_id(vault: Vault) -> None:
 async def test_a_used_up_secret_id_is_named_and_a_new_one_taken_at_once(vault: Vault) -> None:
     only_once(vault)
     async with vault.running() as agent:
-        agent.applied("broker", 1)
+        agent.acknowledgements.applied("broker", 1)
         published = vault.read("database.json")
         (accessor,) = vault.tokens()
         vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
-        await until(lambda: (found := agent.status().token.mishap) and found.name == "secret_id_spent")
-        assert (
-            "it is used up (secret_id_num_uses), has expired or was destroyed" in agent.status().token.mishap.message
-        )
+        await until(lambda: (found := agent.status().token.last_error) and found.name == "secret_id_spent")
+        last_error = agent.status().token.last_error
+        assert last_error
+        assert "it is used up (secret_id_num_uses), has expired or was destroyed" in last_error.message
         await asyncio.sleep(2.5)
         assert agent.status().requests["login", "invalid"] == 1
         assert vault.read("database.json") == published
@@ -262,7 +262,7 @@ async def test_a_used_up_secret_id_costs_no_renewal_of_the_token(vault: Vault) -
     settings = vault.settings()
     auth = replace(settings.auth, max_ttl_s=12)
     async with vault.running(replace(settings, auth=auth)) as agent:
-        await until(lambda: (found := agent.status().token.mishap) and found.name == "secret_id_spent")
+        await until(lambda: (found := agent.status().token.last_error) and found.name == "secret_id_spent")
         renewed = agent.status().requests["renew", "ok"]
         await until(lambda: agent.status().requests["renew", "ok"] > renewed)
         assert len(vault.leases()) == 1
@@ -277,7 +277,7 @@ async def test_a_wrapping_token_that_was_opened_before_is_named(vault: Vault) ->
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(agent.run(stop))
-        await until(lambda: (found := agent.status().token.mishap) and found.name == "secret_id_spent")
+        await until(lambda: (found := agent.status().token.last_error) and found.name == "secret_id_spent")
         stop.set()
 
 
@@ -407,8 +407,8 @@ async def test_a_projected_token_logs_in_by_kubernetes_over_tls(vault: Vault) ->
         )
         async with vault.running(settings) as agent:
             assert vault.read("venue.json") == {"token": "over-tls"}
-            agent.applied("broker", 1)
-            agent.goodbye("broker")
+            agent.acknowledgements.applied("broker", 1)
+            agent.acknowledgements.goodbye("broker")
 
 
 def documented_join() -> str:

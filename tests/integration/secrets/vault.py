@@ -18,6 +18,7 @@ from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings, SecretsSettings
 from tests.openbao import OpenBao
 from tests.postgres import Postgres
+from tests.unit.sidecar.secrets.agent_harness import AuditRecorder
 
 RULES = """
 path "secret/data/{name}/*" {{ capabilities = ["read"] }}
@@ -39,7 +40,7 @@ class Vault:
     postgres: Postgres
     place: Path
     name: str
-    audit: list[AuditEvent] = field(default_factory=list)
+    audit: AuditRecorder = field(default_factory=AuditRecorder)
 
     def set_up(self) -> None:
         """A kv secret, a database role and an AppRole."""
@@ -107,7 +108,7 @@ class Vault:
     @asynccontextmanager
     async def running(self, settings: SecretsSettings | None = None) -> AsyncIterator[SecretsAgent]:
         """An agent that has published."""
-        agent = SecretsAgent(settings or self.settings(), on_audit=self.audit.append)
+        agent = SecretsAgent(settings or self.settings(), audit=self.audit)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(agent.run(stop))
@@ -136,7 +137,7 @@ class Vault:
         return self.bao.tokens(self.name)
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Waits for a condition that the servers bring about."""
     deadline = time.monotonic() + seconds
     while not condition():

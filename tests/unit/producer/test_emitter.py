@@ -8,10 +8,22 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from producer.emitter import MisuseError, plain
-from producer.spool.format import read_rows, segment_path
+from producer.declare import Event
+from producer.emitter import MisuseError, plain_value
+from producer.spool.format import segment_path
 from producer.trace import current_trace, parse_traceparent
-from tests.unit.producer.samples import START_NS, Chatter, Sale, emitter, numbers, sale
+from tests.unit.producer.samples import (
+    START_NS,
+    VISIT,
+    Chatter,
+    Sale,
+    Visit,
+    emitter,
+    is_balanced,
+    numbers,
+    rows_in,
+    sale,
+)
 
 
 class Stranger(NamedTuple):
@@ -27,8 +39,9 @@ class Shop(enum.StrEnum):
 def test_an_emitted_event_is_in_the_file_before_emit_returns(tmp_path: Path) -> None:
     made = emitter(tmp_path)
     made.emit(sale(7, note="thanks"))
-    data = segment_path(made.spool.directory, 1).read_bytes()
-    assert list(read_rows(data)) == [(1, START_NS, None, "north", 2.5, 7, True, "thanks", None)]
+    assert rows_in(segment_path(made.spool.directory, 1)) == [
+        (1, START_NS, None, "north", 2.5, 7, True, "thanks", None)
+    ]
 
 
 def test_the_trace_of_the_moment_goes_along(tmp_path: Path) -> None:
@@ -38,14 +51,14 @@ def test_the_trace_of_the_moment_goes_along(tmp_path: Path) -> None:
     made.emit(sale())
     current_trace.reset(token)
     made.emit(sale())
-    assert [row[2] for row in made.spool.after(0, 9).rows] == [trace, None]
+    assert [row[2] for row in made.spool.queue.after(0, 9).rows] == [trace, None]
 
 
 def test_enumerations_and_decimals_are_told_by_their_values(tmp_path: Path) -> None:
     made = emitter(tmp_path)
     for _ in range(2):  # the second goes a shorter way
         made.emit(sale(shop=Shop.NORTH, note=Decimal("1.50")))
-    rows = made.spool.after(0, 9).rows
+    rows = made.spool.queue.after(0, 9).rows
     assert [(row[3], row[7]) for row in rows] == [("north", "1.50")] * 2
     assert all(type(row[3]) is str for row in rows)
 
@@ -54,8 +67,8 @@ def test_enumerations_and_decimals_are_told_by_their_values(tmp_path: Path) -> N
     ("value", "told"), [(1, 1), ("a", "a"), (None, None), (True, True), (Shop.NORTH, "north"), ([], None)]
 )
 def test_a_plain_value_is_text_number_boolean_or_none(value: Any, told: Any) -> None:
-    assert plain(value) == told
-    assert type(plain(value)) is type(told)
+    assert plain_value(value) == told
+    assert type(plain_value(value)) is type(told)
 
 
 def test_an_event_of_nobody_is_counted_never_raised(tmp_path: Path) -> None:
@@ -87,7 +100,7 @@ def test_misuse_raises_in_development(tmp_path: Path, event: tuple[Any, ...], wo
     made = emitter(tmp_path, strict=True)
     with pytest.raises(MisuseError, match=words):
         made.emit(event)
-    assert made.ledger().balances
+    assert is_balanced(made.ledger())
     assert made.ledger().held == 0
 
 
@@ -100,7 +113,7 @@ def test_sound_events_pass_in_development(tmp_path: Path) -> None:
 def test_a_huge_event_is_shortened_not_lost(tmp_path: Path) -> None:
     made = emitter(tmp_path, segment_bytes=1 << 16, spool_bytes=1 << 20)
     made.emit(sale(note="x" * (1 << 20)))
-    (row,) = made.spool.after(0, 9).rows
+    (row,) = made.spool.queue.after(0, 9).rows
     assert row[7] == "x" * 400
 
 
@@ -109,11 +122,11 @@ def test_acknowledged_events_leave_the_ledger_balanced(tmp_path: Path) -> None:
     for number in range(10):
         made.emit(sale(number))
     made.emit(Stranger("who"))
-    made.spool.acknowledge(4)
+    made.spool.queue.acknowledge(4)
     ledger = made.ledger()
     assert (ledger.emitted, ledger.acknowledged, ledger.held) == (11, 4, 6)
-    assert ledger.balances
-    message = ledger.message()
+    assert is_balanced(ledger)
+    message = ledger.to_message()
     assert [(item.event, item.reason, item.count) for item in message.dropped] == [("unknown", "unknown_event", 1)]
 
 
@@ -130,9 +143,7 @@ def test_threads_emit_without_loss_in_one_order(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     held = [int(number) for number in numbers(made)]
-    in_files = [
-        int(row[3]) for path in sorted(made.spool.directory.glob("*.spool")) for row in read_rows(path.read_bytes())
-    ]
+    in_files = [int(row[3]) for path in sorted(made.spool.directory.glob("*.spool")) for row in rows_in(path)]
     assert len(held) == 6000
     assert held == in_files
     for start in (0, 10_000, 20_000):
@@ -145,13 +156,13 @@ def test_after_close_events_are_refused_and_counted(tmp_path: Path) -> None:
     made.close()
     made.emit(sale())
     assert made.ledger().dropped == {("shop.sale", "closed"): 1}
-    assert made.ledger().balances
+    assert is_balanced(made.ledger())
 
 
 def test_a_closed_emitter_with_nothing_held_leaves_no_files(tmp_path: Path) -> None:
     made = emitter(tmp_path)
     made.emit(sale())
-    made.spool.acknowledge(1)
+    made.spool.queue.acknowledge(1)
     made.close()
     assert list((tmp_path / "spool").iterdir()) == []
 
@@ -165,7 +176,7 @@ def test_a_new_member_of_an_enumeration_is_told_like_the_first(tmp_path: Path) -
     made.emit(sale(shop=Shop.NORTH, note=Note.THANKS))
     made.emit(sale(shop="plain", note=Note.THANKS))
     made.emit(sale(shop=Shop.NORTH, note=["no", "text"]))
-    rows = made.spool.after(0, 9).rows
+    rows = made.spool.queue.after(0, 9).rows
     assert [(row[3], row[7]) for row in rows] == [
         ("north", None),
         ("north", "thanks"),
@@ -173,7 +184,7 @@ def test_a_new_member_of_an_enumeration_is_told_like_the_first(tmp_path: Path) -
         ("north", None),
     ]
     assert all(type(value) is not Shop for row in rows for value in row)
-    assert made.ledger().mended == {("shop.sale", "wrong_type"): 1}
+    assert made.ledger().coerced == {("shop.sale", "wrong_type"): 1}
 
 
 def test_the_way_for_enumerations_rolls_on_to_the_next_segment(tmp_path: Path) -> None:
@@ -182,3 +193,30 @@ def test_the_way_for_enumerations_rolls_on_to_the_next_segment(tmp_path: Path) -
         made.emit(sale(number, shop=Shop.NORTH))
     assert numbers(made) == list(range(3000))
     assert len(list(made.spool.directory.glob("*.spool"))) > 1
+
+
+def test_events_of_a_type_that_is_declared_late_are_taken_like_all_others(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.declare(VISIT)
+    made.emit(Visit("front"))
+    assert [(row[0], row[3]) for row in made.spool.queue.after(0, 9).rows] == [(3, "front")]
+    assert made.ledger().dropped == {}
+
+
+def test_threads_that_declare_at_once_get_ids_of_their_own(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    kinds = [type(f"Kind{number}", (Visit,), {}) for number in range(20)]
+    events = [Event(kind, f"shop.kind{number}") for number, kind in enumerate(kinds)]
+    threads = [threading.Thread(target=made.declare, args=(event,)) for event in events]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(item.event_id for item in made.spool.queue.meta.defines) == list(range(1, 23))
+
+
+def test_what_is_refused_by_name_stands_in_the_ledger(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.drop("shop.visit", "too_many_types")
+    ledger = made.ledger()
+    assert (ledger.emitted, ledger.dropped) == (1, {("shop.visit", "too_many_types"): 1})

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from producer.settings import TelemetrySettings
+from producer.settings import ProducerSettings
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,8 @@ from producer.settings import TelemetrySettings
 )
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        TelemetrySettings(**changes)
+        ProducerSettings(**{"producer_id": "bakery", **changes})
 
 
 def test_the_defaults_work() -> None:
-    assert TelemetrySettings().batch_age_ms == 5.0
+    assert ProducerSettings(producer_id="bakery").batch_age_ms == 5.0

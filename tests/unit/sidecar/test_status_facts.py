@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from sidecar.health.conditions import SecretsFacts
-from sidecar.journal.status import JournalStatus
-from sidecar.secrets.rotation import Stage
-from sidecar.secrets.status import Mishap, Rejection
+from sidecar.journal.journal import JournalStatus
+from sidecar.secrets.acknowledge import Rejection, Stage
+from sidecar.secrets.status import LastError
 from sidecar.status_facts import export_facts, journal_fault, producer_facts, secrets_facts
 from tests.unit.sidecar.console.sidecar_state import EXPORT, MOMENT, PRODUCER, SECRETS, SIGNAL
 
-SEALED = Mishap(name="sealed", message="login: HTTP 503", time=MOMENT, status=503)
-DENIED = Mishap(name="denied", message="read: HTTP 403", time=MOMENT, status=403)
+SEALED = LastError(name="sealed", message="login: HTTP 503", time=MOMENT, status=503)
+DENIED = LastError(name="denied", message="read: HTTP 403", time=MOMENT, status=403)
 JOURNAL = JournalStatus(
     bytes_used=0,
     bytes_limit=1,
@@ -55,16 +55,16 @@ def test_all_well_has_no_fault() -> None:
 
 
 def test_a_token_that_fails_is_told_before_a_secret_that_does() -> None:
-    failing = replace(SECRETS.secrets[0], state="failing", failing_since=MOMENT, mishap=DENIED)
+    failing = replace(SECRETS.secrets[0], state="failing", failing_since=MOMENT, last_error=DENIED)
     status = replace(SECRETS, secrets=(failing,))
     assert secrets_facts(status).fault == ("Denied", "read: HTTP 403")
-    token = replace(SECRETS.token, state="failing", mishap=SEALED)
+    token = replace(SECRETS.token, state="failing", last_error=SEALED)
     assert secrets_facts(replace(status, token=token)).fault == ("Sealed", "login: HTTP 503")
 
 
-def test_a_mishap_that_was_made_good_is_no_fault() -> None:
-    healed = replace(SECRETS.secrets[0], state="fresh", failing_since=None, mishap=DENIED)
-    token = replace(SECRETS.token, mishap=SEALED)
+def test_an_error_that_was_made_good_is_no_fault() -> None:
+    healed = replace(SECRETS.secrets[0], state="fresh", failing_since=None, last_error=DENIED)
+    token = replace(SECRETS.token, last_error=SEALED)
     assert secrets_facts(replace(SECRETS, secrets=(healed,), token=token)).fault is None
 
 

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from broker.events import events
+from broker.events import orders, process, venue
 from broker.events.catalogue import CATALOGUE
 from producer.declare import Counter
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -20,7 +20,8 @@ RESERVED = {
 
 
 def test_every_event_is_declared() -> None:
-    types = {item for item in vars(events).values() if inspect.isclass(item) and hasattr(item, "_fields")}
+    found = [item for module in (orders, venue, process) for item in vars(module).values()]
+    types = {item for item in found if inspect.isclass(item) and hasattr(item, "_fields")}
     assert {event.type for event in CATALOGUE.events} == types
 
 

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pod_runtime.framing import FormatError, file_version
-from producer.spool.format import read_session
-from producer.spool.recovery import forget, leftovers
-from producer.spool.unacked_queue import Leftover
-from tests.unit.producer.samples import SHOP, START_NS, Chatter, emitter, sale
+from producer.spool.recovery import OrphanedSession, orphaned_sessions
+from tests.unit.producer.samples import SHOP, START_NS, Chatter, emitter, sale, unlock
 
 GOLDEN = Path(__file__).parents[3] / "data" / "spool" / "version-1"
 
@@ -20,26 +17,24 @@ def killed(place: Path, count: int, session_id: str = "dead") -> Path:
     made = emitter(place, session_id=session_id, segment_bytes=1 << 16, spool_bytes=1 << 20)
     for number in range(count):
         made.emit(sale(number))
-    assert made.spool._session_lock is not None
-    os.close(made.spool._session_lock)
-    return made.spool.directory
+    return unlock(made)
 
 
-def found(place: Path) -> list[Leftover]:
-    return list(leftovers(place / "spool", "s1"))
+def found(place: Path) -> list[OrphanedSession]:
+    return list(orphaned_sessions(place / "spool", "s1"))
 
 
-def rows_of(leftover: Leftover) -> list[int]:
-    return [row[5] for row in leftover.after(leftover.first - 1, 10_000).rows]
+def rows_of(orphan: OrphanedSession) -> list[int]:
+    return [row[5] for row in orphan.queue.after(orphan.queue.first - 1, 10_000).rows]
 
 
 def test_a_successor_finds_what_a_killed_process_left(tmp_path: Path) -> None:
     killed(tmp_path, 50)
-    (leftover,) = found(tmp_path)
-    assert (leftover.meta.producer_id, leftover.meta.session_id) == ("broker", "dead")
-    assert leftover.meta.started_ns == START_NS
-    assert leftover.meta.defines == SHOP.defines({"broker": "oanda"})
-    assert (leftover.first, leftover.held, rows_of(leftover)) == (1, 50, list(range(50)))
+    (orphan,) = found(tmp_path)
+    assert (orphan.queue.meta.producer_id, orphan.queue.meta.session_id) == ("broker", "dead")
+    assert orphan.queue.meta.started_ns == START_NS
+    assert orphan.queue.meta.defines == SHOP.defines({"broker": "oanda"})
+    assert (orphan.queue.first, orphan.queue.held, rows_of(orphan)) == (1, 50, list(range(50)))
 
 
 def test_the_session_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
@@ -61,20 +56,20 @@ def test_our_own_session_is_no_leftover(tmp_path: Path) -> None:
 
 def test_a_delivered_session_is_removed_and_another_stays(tmp_path: Path) -> None:
     directory = killed(tmp_path, 5)
-    (leftover,) = found(tmp_path)
-    forget(leftover)
+    (orphan,) = found(tmp_path)
+    orphan.release()
     assert directory.exists()
-    (leftover,) = found(tmp_path)
-    leftover.acknowledge(5)
-    forget(leftover)
+    (orphan,) = found(tmp_path)
+    orphan.queue.acknowledge(5)
+    orphan.release()
     assert not directory.exists()
 
 
 def test_acknowledged_events_of_a_leftover_are_not_sent_again(tmp_path: Path) -> None:
     killed(tmp_path, 10)
-    (leftover,) = found(tmp_path)
-    leftover.acknowledge(6)
-    assert (leftover.first, leftover.held, rows_of(leftover)) == (7, 4, [6, 7, 8, 9])
+    (orphan,) = found(tmp_path)
+    orphan.queue.acknowledge(6)
+    assert (orphan.queue.first, orphan.queue.held, rows_of(orphan)) == (7, 4, [6, 7, 8, 9])
 
 
 def test_a_file_cut_at_any_byte_gives_the_whole_events_before(tmp_path: Path) -> None:
@@ -85,10 +80,10 @@ def test_a_file_cut_at_any_byte_gives_the_whole_events_before(tmp_path: Path) ->
     counts = []
     for end in ends:
         segment.write_bytes(whole[:end])
-        (leftover,) = found(tmp_path)
-        counts.append(leftover.held)
-        assert rows_of(leftover) == list(range(leftover.held))
-        os.close(leftover.lock)
+        (orphan,) = found(tmp_path)
+        counts.append(orphan.queue.held)
+        assert rows_of(orphan) == list(range(orphan.queue.held))
+        os.close(orphan.lock_handle)
     assert counts == sorted(counts)
     assert set(counts) == {0, 1, 2, 3}
 
@@ -97,9 +92,9 @@ def test_events_behind_a_damaged_segment_are_kept(tmp_path: Path) -> None:
     directory = killed(tmp_path, 3000)
     first, second, *_ = sorted(directory.glob("*.spool"))
     first.write_bytes(b"nonsense")
-    (leftover,) = found(tmp_path)
-    assert leftover.first == int(second.stem)
-    assert leftover.held == 3000 - int(second.stem) + 1
+    (orphan,) = found(tmp_path)
+    assert orphan.queue.first == int(second.stem)
+    assert orphan.queue.held == 3000 - int(second.stem) + 1
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"TSES\x02\0\0\0"])
@@ -126,22 +121,12 @@ def test_no_spool_is_no_leftover(tmp_path: Path) -> None:
 
 def test_the_files_of_version_1_are_read(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN, tmp_path / "spool" / "golden")
-    (leftover,) = found(tmp_path)
-    assert leftover.meta.session_id == "golden"
-    assert leftover.meta.resource == (("service.name", "broker"),)
-    assert [define.name for define in leftover.meta.defines] == ["shop.sale", "shop.chatter"]
-    assert list(leftover.after(0, 9).rows) == [
+    (orphan,) = found(tmp_path)
+    assert orphan.queue.meta.session_id == "golden"
+    assert orphan.queue.meta.resource == (("service.name", "broker"),)
+    assert [define.name for define in orphan.queue.meta.defines] == ["shop.sale", "shop.chatter"]
+    assert list(orphan.queue.after(0, 9).rows) == [
         (1, START_NS, None, "north", 2.5, 1, True, None, None),
         (2, START_NS, bytes(range(25)), "grüezi"),
         (1, START_NS, None, "south", -1.0, -(1 << 40), False, "note", 0.25),
     ]
-
-
-def test_a_file_of_a_later_version_is_named(tmp_path: Path) -> None:
-    directory = killed(tmp_path, 1)
-    data = bytearray((directory / "session").read_bytes())
-    data[4] = 2
-    (directory / "session").write_bytes(data)
-    assert file_version(bytes(data), b"TSES") == 2
-    with pytest.raises(FormatError, match="spool version 2; this program reads 1"):
-        read_session(directory)

@@ -1,44 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from producer.emitter import Emitter
-from producer.health import Condition
-from producer.stream.client import TelemetryStream
 from tests.unit.producer.fake_sidecar import SidecarFake, listening, until
-from tests.unit.producer.samples import SHOP, START_NS, Chatter, emitter, sale, settings
-
-SINCE = datetime(2026, 1, 2, tzinfo=UTC)
-FAST: dict[str, Any] = {
-    "batch_age_ms": 1.0,
-    "backoff_s": 0.01,
-    "backoff_cap_s": 0.02,
-    "drain_s": 5.0,
-    "connect_deadline_s": 0.5,
-    "ack_deadline_s": 0.5,
-}
-
-
-def venue_is_away() -> list[Condition]:
-    return [Condition(name="VenueReachable", ok=False, reason="TimedOut", message="no answer", since=SINCE)]
-
-
-@asynccontextmanager
-async def streaming(place: Path, made: Emitter, **changes: Any) -> AsyncIterator[TelemetryStream]:
-    stream = TelemetryStream(made, settings(place, **{**FAST, **changes}), venue_is_away, chance=lambda: 0.5)
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(stream.run(stop))
-        yield stream
-        stop.set()
+from tests.unit.producer.samples import SHOP, START_NS, VISIT, Chatter, Visit, emitter, sale, unlock
+from tests.unit.producer.stream.live_stream import streaming
 
 
 async def test_events_arrive_once_in_order_and_are_released(tmp_path: Path) -> None:
@@ -136,76 +107,17 @@ async def test_refused_streams_are_tried_again(tmp_path: Path) -> None:
 async def test_a_drain_without_a_sidecar_ends_in_its_time_and_keeps_the_events(tmp_path: Path) -> None:
     made = emitter(tmp_path)
     made.emit(sale())
-    async with asyncio.timeout(5), streaming(tmp_path, made, drain_s=0.1):
+    async with asyncio.timeout(120), streaming(tmp_path, made, drain_s=0.1):
         pass
     made.close()
     assert (tmp_path / "spool" / "s1" / "00000000000000000001.spool").exists()
-
-
-async def test_heartbeats_carry_conditions_and_ledger(tmp_path: Path) -> None:
-    made, fake = emitter(tmp_path), SidecarFake()
-    made.emit(sale())
-    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
-        await until(lambda: len(fake.heartbeats) > 2 and made.ledger().held == 0)
-    beat = fake.heartbeats[-1]
-    venue, spool = beat.conditions
-    assert (venue.name, venue.ok, venue.reason, venue.message, venue.advisory) == (
-        "VenueReachable",
-        False,
-        "TimedOut",
-        "no answer",
-        False,
-    )
-    assert venue.since_unix_nano == 1_767_312_000 * 10**9
-    assert (spool.name, spool.ok, spool.reason, spool.advisory) == ("TelemetrySpool", True, "Ready", True)
-    assert (beat.ledger.emitted, beat.ledger.acknowledged, beat.ledger.held) == (1, 1, 0)
-
-
-async def test_a_failed_volume_is_a_condition(tmp_path: Path) -> None:
-    (tmp_path / "spool").write_text("a file stands where the directory should")
-    made, fake = emitter(tmp_path), SidecarFake()
-    made.emit(sale())
-    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
-        await until(lambda: made.ledger().acknowledged == 1 and fake.heartbeats)
-    spool = fake.heartbeats[0].conditions[1]
-    assert (spool.ok, spool.reason, spool.message) == (
-        False,
-        "VolumeFailing",
-        "events are kept in memory only: Not a directory",
-    )
-
-
-async def test_news_of_secrets_is_told_again_on_each_stream(tmp_path: Path) -> None:
-    made, fake = emitter(tmp_path), SidecarFake(break_every=1)
-    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made) as stream:
-        stream.secrets_applied(4)
-        stream.secrets_rejected(5, "venue", "authentication_failed", "the venue answered 401")
-        await until(lambda: len(fake.news) == 2)
-        fake.news.clear()
-        made.emit(sale())
-        await until(lambda: len(fake.hellos) == 2 and len(fake.news) == 2)
-    applied = next(item.secrets_applied for item in fake.news if item.HasField("secrets_applied"))
-    rejected = next(item.secrets_rejected for item in fake.news if item.HasField("secrets_rejected"))
-    assert applied.generation == 4
-    assert (rejected.generation, rejected.secret, rejected.reason) == (5, "venue", "authentication_failed")
-
-
-async def test_a_generation_that_is_applied_ends_an_older_refusal(tmp_path: Path) -> None:
-    made, fake = emitter(tmp_path), SidecarFake()
-    async with streaming(tmp_path, made, drain_s=0.1) as stream:
-        stream.secrets_rejected(5, "venue", "authentication_failed", "")
-        stream.secrets_applied(6)
-        async with listening(fake, tmp_path / "run" / "t.sock"):
-            await until(lambda: fake.news)
-    assert [item.WhichOneof("message") for item in fake.news] == ["secrets_applied"]
 
 
 async def test_what_a_killed_predecessor_left_is_delivered_in_its_own_session(tmp_path: Path) -> None:
     dead = emitter(tmp_path, session_id="dead")
     for number in range(700):
         dead.emit(sale(number))
-    assert dead.spool._session_lock is not None
-    os.close(dead.spool._session_lock)
+    unlock(dead)
     made, fake = emitter(tmp_path), SidecarFake()
     async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
         made.emit(sale())
@@ -220,8 +132,7 @@ async def test_a_gap_in_what_is_left_begins_a_new_stream_behind_it(tmp_path: Pat
     dead = emitter(tmp_path, session_id="dead", segment_bytes=1 << 16, spool_bytes=1 << 20)
     for number in range(4000):
         dead.emit(sale(number))
-    assert dead.spool._session_lock is not None
-    os.close(dead.spool._session_lock)
+    unlock(dead)
     _, second, third, *_ = sorted(dead.spool.directory.glob("*.spool"))
     second.unlink()
     made, fake = emitter(tmp_path), SidecarFake()
@@ -246,3 +157,16 @@ async def test_refusals_are_counted_by_reason(tmp_path: Path, caplog: pytest.Log
     assert made.ledger().rejected == {"unknown_event": 3}
     (said,) = [record for record in caplog.records if record.getMessage() == "events refused"]
     assert said.__dict__["reason"] == "unknown_event"
+
+
+async def test_the_open_stream_hears_of_a_late_type_before_its_first_event(tmp_path: Path) -> None:
+    made, fake = emitter(tmp_path), SidecarFake()
+    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
+        made.emit(sale())
+        await until(lambda: made.ledger().acknowledged == 1)
+        made.declare(VISIT)
+        made.emit(Visit("front"))
+        await until(lambda: made.ledger().acknowledged == 2)
+    assert fake.defines[3].name == "shop.visit"
+    assert fake.faults == []
+    assert len(fake.hellos) == 1

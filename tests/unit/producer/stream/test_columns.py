@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.spool.format import Row
-from producer.stream.columns import encode, kinds
+from producer.stream.columns import encode_batch, event_schemas
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.producer.samples import SHOP, START_NS
 
-KINDS = kinds(SHOP.defines({}))
+KINDS = event_schemas(SHOP.defines({}))
 TYPES = {1: "sdibsd", 2: "s"}
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+texts = st.text(st.characters(codec="utf-8"), max_size=8)
 doubles = st.floats(allow_nan=False)
 traces = st.none() | st.binary(min_size=25, max_size=25).filter(any)
 times = st.integers(0, 1 << 62)
@@ -35,8 +35,8 @@ chatter = st.tuples(st.just(2), times, traces, texts)
 
 
 def filled(rows: list[Row], first: int = 1) -> tuple[pb.Batch, Counter[tuple[str, str]]]:
-    mended = Counter[tuple[str, str]]()
-    return pb.Batch.FromString(encode(first, rows, KINDS, mended)), mended
+    coerced = Counter[tuple[str, str]]()
+    return pb.Batch.FromString(encode_batch(first, rows, KINDS, coerced)), coerced
 
 
 def read(batch: pb.Batch) -> list[Row]:
@@ -69,16 +69,16 @@ def _values(column: pb.Column, kind: str) -> list[Any]:
 
 @given(st.lists(sales | chatter, min_size=1, max_size=40))
 def test_a_batch_says_its_rows(rows: list[Row]) -> None:
-    batch, mended = filled(rows)
+    batch, coerced = filled(rows)
     assert read(batch) == rows
-    assert not mended
+    assert not coerced
 
 
 @given(st.lists(st.text(st.sampled_from("aé€\0"), max_size=140), min_size=1, max_size=200))
 def test_texts_of_any_length_and_number_are_read_as_they_were(said: list[str]) -> None:
-    batch, mended = filled([(2, START_NS, None, text) for text in said])
+    batch, coerced = filled([(2, START_NS, None, text) for text in said])
     assert [row[3] for row in read(batch)] == said
-    assert not mended
+    assert not coerced
 
 
 @pytest.mark.parametrize("distinct", [128, 129, 300])
@@ -90,10 +90,10 @@ def test_a_dictionary_of_more_texts_than_a_byte_counts_is_read_as_it_was(distinc
 
 
 def test_a_column_without_any_value_is_absent_throughout() -> None:
-    batch, mended = filled([(1, START_NS, None, "a", 1.0, 1, True, None, None)] * 3)
+    batch, coerced = filled([(1, START_NS, None, "a", 1.0, 1, True, None, None)] * 3)
     assert list(batch.groups[0].columns[4].absent) == [0, 1, 2]
     assert [row[7] for row in read(batch)] == [None, None, None]
-    assert not mended
+    assert not coerced
 
 
 def test_a_batch_of_one_type_has_no_offsets() -> None:
@@ -113,16 +113,16 @@ def test_few_distinct_texts_are_coded_by_a_dictionary() -> None:
 def test_a_value_that_does_not_fit_is_left_out_and_counted() -> None:
     row: Row = (1, START_NS, None, "north", "dear", 1, True, None, None)
     good: Row = (1, START_NS, None, "south", 1.5, 2, False, "x", 0.5)
-    batch, mended = filled([row, good])
+    batch, coerced = filled([row, good])
     assert read(batch) == [(*row[:4], None, *row[5:]), good]
-    assert mended == {("shop.sale", "wrong_type"): 1}
+    assert coerced == {("shop.sale", "wrong_type"): 1}
 
 
 def test_values_become_the_nearest_that_fits() -> None:
     row: Row = (1, START_NS, None, 5, 2, 3.0, True, "\ud800", 10**400)
-    batch, mended = filled([row])
+    batch, coerced = filled([row])
     assert read(batch) == [(1, START_NS, None, "5", 2.0, 3, True, "?", None)]
-    assert mended["shop.sale", "wrong_type"] == 4
+    assert coerced["shop.sale", "wrong_type"] == 4
 
 
 def test_a_number_beyond_64_bits_is_left_out() -> None:
@@ -131,9 +131,9 @@ def test_a_number_beyond_64_bits_is_left_out() -> None:
 
 
 def test_a_row_of_another_length_is_cut_or_filled() -> None:
-    batch, mended = filled([(2, START_NS, None, "a", "extra"), (2, START_NS, None)])
+    batch, coerced = filled([(2, START_NS, None, "a", "extra"), (2, START_NS, None)])
     assert read(batch) == [(2, START_NS, None, "a"), (2, START_NS, None, None)]
-    assert mended == {("shop.chatter", "wrong_arity"): 2}
+    assert coerced == {("shop.chatter", "wrong_arity"): 2}
 
 
 def test_rows_of_an_unknown_type_keep_their_places_for_the_sidecar_to_refuse() -> None:

@@ -7,33 +7,33 @@ from typing import Any
 
 import pytest
 
-from producer.stream.publish import Exchange, Flight, StreamEndedError, pace
+from producer.stream.publish import PublishSession, SendWindow, StreamEndedError, pace
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.producer.samples import emitter, sale, settings
 
 
 def test_a_batch_goes_where_the_window_has_room() -> None:
-    flight = Flight(window_bytes=100, sent_through=0)
-    flight.send(10, 60)
-    assert flight.takes(40)
-    assert not flight.takes(41)
-    flight.acknowledge(10)
-    assert flight.takes(100)
+    window = SendWindow(window_bytes=100, sent_through=0)
+    window.send(10, 60)
+    assert window.takes(40)
+    assert not window.takes(41)
+    window.acknowledge(10)
+    assert window.takes(100)
 
 
 def test_a_batch_larger_than_the_window_goes_alone() -> None:
-    flight = Flight(window_bytes=10, sent_through=0)
-    assert flight.takes(50)
-    flight.send(1, 50)
-    assert not flight.takes(1)
+    window = SendWindow(window_bytes=10, sent_through=0)
+    assert window.takes(50)
+    window.send(1, 50)
+    assert not window.takes(1)
 
 
 def test_an_acknowledgement_in_the_middle_of_a_batch_keeps_it_under_way() -> None:
-    flight = Flight(window_bytes=100, sent_through=0)
-    flight.send(10, 30)
-    flight.send(20, 30)
-    flight.acknowledge(19)
-    assert (flight.bytes, list(flight.batches)) == (30, [(20, 30)])
+    window = SendWindow(window_bytes=100, sent_through=0)
+    window.send(10, 30)
+    window.send(20, 30)
+    window.acknowledge(19)
+    assert (window.bytes, list(window.batches)) == (30, [(20, 30)])
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ async def test_a_write_to_an_ended_call_ends_the_stream(tmp_path: Path) -> None:
     made = emitter(tmp_path)
     made.emit(sale())
     call = BrokenCall()
-    exchange = Exchange(made.spool, settings(tmp_path), mended=Counter(), rejected=Counter())
+    session = PublishSession(made.spool.queue, settings(tmp_path), coerced=Counter(), rejected=Counter())
     with pytest.raises(StreamEndedError, match="broken"):
-        await exchange.run(Channel(call), lambda: False, None)  # type: ignore[arg-type] # what is used of a channel
+        await session.run(Channel(call), lambda: False)  # type: ignore[arg-type] # what is used of a channel
     assert [item.WhichOneof("message") for item in call.written] == ["hello", "define", "define"]
     assert call.cancelled
     assert made.ledger().held == 1

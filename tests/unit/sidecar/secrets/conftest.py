@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.settings import SecretSettings
-from tests.unit.sidecar.secrets.agent_fixture import Scene
+from tests.unit.sidecar.secrets.agent_harness import AgentHarness
 
 
 @pytest.fixture
-async def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Scene]]:
-    """Makes scenes; publishing happens at once, for real threads do not wait on a fake clock.
+async def make_harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., AgentHarness]]:
+    """Makes harnesses; publishing happens at once, for real threads do not wait on a fake clock.
 
     Waits look up rarely: a fake clock is not suspended unless a test says so.
     """
@@ -25,13 +25,13 @@ async def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
     monkeypatch.setattr(asyncio, "to_thread", at_once)
     monkeypatch.setattr("sidecar.secrets.clock.TICK_S", 30.0)
-    made: list[Scene] = []
+    made: list[AgentHarness] = []
 
-    def make(*secrets: SecretSettings, **changes: Any) -> Scene:
-        made.append(Scene(tmp_path, *secrets, **changes))
+    def make(*secrets: SecretSettings, **changes: Any) -> AgentHarness:
+        made.append(AgentHarness(tmp_path, *secrets, **changes))
         return made[-1]
 
     yield make
-    for scene in made:
-        if scene._task and not scene._task.done():
-            await scene.kill()
+    for harness in made:
+        if harness._task and not harness._task.done():
+            await harness.kill()

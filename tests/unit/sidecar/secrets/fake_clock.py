@@ -8,8 +8,10 @@ import itertools
 import random
 from datetime import UTC, datetime, timedelta
 
+from sidecar.secrets.clock import Clock
 
-class FakeClock:
+
+class FakeClock(Clock):
     """See `sidecar.secrets.clock.Clock`; `advance` lets time pass, `suspend` lets it pass while all sleeps."""
 
     def __init__(self, seed: int = 1) -> None:
@@ -43,7 +45,7 @@ class FakeClock:
 
     async def settle(self) -> None:
         """Lets everything happen that needs no time."""
-        for _ in range(12):
+        for _ in range(16):
             await asyncio.sleep(0)
 
     async def advance(self, seconds: float) -> None:

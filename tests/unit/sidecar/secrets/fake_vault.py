@@ -13,12 +13,18 @@ from typing import Any
 
 from pod_runtime.secret import Secret
 from sidecar.secrets.clock import Clock
-from sidecar.secrets.vault.answer import Answer
-from sidecar.secrets.vault.fault import Fault, VaultError
+from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.vault.client import VaultAnswer
 
 Rule = Callable[[str, str], VaultError | None]
 ROLE_ID, SECRET_ID = "role", "secret"
-_FAULTS = {400: Fault.INVALID, 403: Fault.DENIED, 404: Fault.NOT_FOUND, 429: Fault.RATE_LIMITED, 503: Fault.SEALED}
+_FAULTS = {
+    400: VaultFault.INVALID,
+    403: VaultFault.DENIED,
+    404: VaultFault.NOT_FOUND,
+    429: VaultFault.RATE_LIMITED,
+    503: VaultFault.SEALED,
+}
 
 
 @dataclass(slots=True)
@@ -89,7 +95,7 @@ class FakeVault:
 
     async def call(
         self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
-    ) -> Answer:
+    ) -> VaultAnswer:
         text = token.reveal() if token else ""
         try:
             if self.fails and (error := self.fails(method, path)):
@@ -104,7 +110,7 @@ class FakeVault:
         self.requests.append(Request(self.clock.boot(), method, path, text, "ok"))
         return answer
 
-    def _answer(self, method: str, path: str, token: str, body: Mapping[str, Any]) -> Answer:
+    def _answer(self, method: str, path: str, token: str, body: Mapping[str, Any]) -> VaultAnswer:
         self._expire()
         if path == "auth/approle/login":
             return self._login(body)
@@ -122,7 +128,7 @@ class FakeVault:
             case _:
                 raise failure(404, f"{method} {path}")
 
-    def _login(self, body: Mapping[str, Any]) -> Answer:
+    def _login(self, body: Mapping[str, Any]) -> VaultAnswer:
         if (body.get("role_id"), body.get("secret_id")) != (ROLE_ID, self.secret_id) or self.secret_id_uses < 1:
             raise failure(400, "POST auth/approle/login")
         self.secret_id_uses -= 1
@@ -131,7 +137,7 @@ class FakeVault:
         auth = {"client_token": f"token-{number}", "accessor": f"accessor-{number}"}
         return self._ok(auth=auth | {"lease_duration": int(self.token_ttl), "renewable": True})
 
-    def _token(self, verb: str, token: str, body: Mapping[str, Any]) -> Answer:
+    def _token(self, verb: str, token: str, body: Mapping[str, Any]) -> VaultAnswer:
         held, now = self.tokens[token], self.clock.boot()
         if verb == "lookup-self":
             return self._ok(data={"accessor": held.accessor, "ttl": int(held.expires - now), "renewable": True})
@@ -141,7 +147,7 @@ class FakeVault:
             return self._ok(auth={"lease_duration": int(held.expires - now), "renewable": True})
         if verb == "revoke-self":
             self.revoke_token(token)
-            return Answer(status=204)
+            return VaultAnswer(status=204)
         found = [key for key, item in self.tokens.items() if item.accessor == body.get("accessor")]
         if not found:
             return self._ok()  # with a warning, as the real one
@@ -150,20 +156,20 @@ class FakeVault:
             other.expires = min(now + self.token_ttl, other.ends)
             return self._ok(auth={"lease_duration": int(other.expires - now), "renewable": True})
         self.revoke_token(found[0])
-        return Answer(status=204)
+        return VaultAnswer(status=204)
 
-    def _lease(self, verb: str, body: Mapping[str, Any]) -> Answer:
+    def _lease(self, verb: str, body: Mapping[str, Any]) -> VaultAnswer:
         lease_id, now = str(body.get("lease_id")), self.clock.boot()
         lease = self.leases.get(lease_id)
         if verb == "revoke":
             self.leases.pop(lease_id, None)  # a lease that is gone is revoked with success
-            return Answer(status=204)
+            return VaultAnswer(status=204)
         if lease is None:
             raise failure(400, "POST sys/leases/renew")
         lease.expires = min(now + float(body.get("increment") or self.lease_ttl), lease.ends)
         return self._ok(lease_id=lease_id, lease_duration=int(lease.expires - now), renewable=True)
 
-    def _kv(self, kind: str, path: str, operation: str) -> Answer:
+    def _kv(self, kind: str, path: str, operation: str) -> VaultAnswer:
         versions = self.kv.get(path)
         if not versions:
             raise failure(404, operation)
@@ -174,15 +180,15 @@ class FakeVault:
             return self._ok(data={"current_version": len(versions), "versions": entries})
         return self._ok(data={"data": versions[-1], "metadata": {"version": len(versions)}})
 
-    def _credentials(self, path: str, token: str) -> Answer:
+    def _credentials(self, path: str, token: str) -> VaultAnswer:
         number, now = next(self._number), self.clock.boot()
         lease_id = f"{path}/{number}"
         self.leases[lease_id] = Lease(token, path, now + self.lease_ttl, now + self.lease_max_ttl)
         data = {"username": f"user-{number}", "password": f"password-{number}"}
         return self._ok(data=data, lease_id=lease_id, lease_duration=int(self.lease_ttl), renewable=True)
 
-    def _ok(self, **parts: Any) -> Answer:
-        return Answer(status=200, request_id=f"request-{next(self._number)}", **parts)
+    def _ok(self, **parts: Any) -> VaultAnswer:
+        return VaultAnswer(status=200, request_id=f"request-{next(self._number)}", **parts)
 
     def _expire(self) -> None:
         now = self.clock.boot()
@@ -193,13 +199,13 @@ class FakeVault:
 
 def failure(status: int, operation: str = "", retry_after_s: float = 0.0) -> VaultError:
     """The error that a status becomes."""
-    fault = _FAULTS.get(status, Fault.SERVER)
+    fault = _FAULTS.get(status, VaultFault.SERVER)
     return VaultError(fault, operation, f"status {status}", status=status, retry_after_s=retry_after_s)
 
 
 def unreachable(method: str, path: str) -> VaultError:
     """A server that is not there."""
-    return VaultError(Fault.UNREACHABLE, f"{method} {path}", "no connection")
+    return VaultError(VaultFault.UNREACHABLE, f"{method} {path}", "no connection")
 
 
 def on(word: str, error: Callable[[str], VaultError]) -> Rule:

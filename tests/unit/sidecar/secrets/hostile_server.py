@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pytest
+
+from pod_runtime.secret import Secret
+from sidecar.secrets.errors import VaultError
+from sidecar.secrets.settings import SecretsSettings
+from sidecar.secrets.vault.client import VaultClient
 
 
 @dataclass
@@ -65,3 +72,23 @@ def answering(status: int, body: bytes = b"{}", **headers: str) -> Callable[[Any
         handler.wfile.write(body)
 
     return behave
+
+
+@contextlib.asynccontextmanager
+async def client_of(address: str, **changes: Any) -> AsyncIterator[VaultClient]:
+    """A client of a server, closed at the end."""
+    values: dict[str, Any] = {"address": address, "connect_timeout_s": 1.0, "request_timeout_s": 1.0} | changes
+    client = VaultClient(SecretsSettings(**values))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+async def failing(behave: Callable[[Any], None]) -> tuple[VaultError, int]:
+    """The error that a behaviour becomes, and how many requests it took."""
+    with serving(behave) as server:
+        async with client_of(server.address, request_timeout_s=0.3) as client:
+            with pytest.raises(VaultError) as raised:
+                await client.call("GET", "secret/data/x", token=Secret("t0ken"))
+        return raised.value, len(server.requests)

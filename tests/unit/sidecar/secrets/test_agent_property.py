@@ -12,16 +12,16 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.secrets.vault.fault import Fault, VaultError
-from tests.unit.sidecar.secrets.agent_fixture import Scene
+from sidecar.secrets.errors import VaultError, VaultFault
+from tests.unit.sidecar.secrets.agent_harness import AgentHarness
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
 
 
 class Reader:
     """A broker: uses what it proved last."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, harness: AgentHarness) -> None:
+        self._scene = harness
         self.lease = ""
 
     def prove(self) -> None:
@@ -35,69 +35,69 @@ class Reader:
         assert not self.lease or self.lease in self._scene.vault.leases
 
 
-async def restart(scene: Scene, seconds_between: float) -> None:
-    await scene.kill()
-    await scene.clock.advance(seconds_between)
-    await scene.start()
+async def restart(harness: AgentHarness, seconds_between: float) -> None:
+    await harness.kill()
+    await harness.clock.advance(seconds_between)
+    await harness.start()
 
 
-async def lose(scene: Scene) -> None:
+async def lose(harness: AgentHarness) -> None:
     """The server makes a credential, and its answer never comes."""
-    scene.vault.loses = on("creds", lambda operation: VaultError(Fault.TIMEOUT, operation, ""))
-    await scene.agent.rotate("database")
-    await scene.clock.advance(0.1)
-    scene.vault.loses = None
+    harness.vault.loses = on("creds", lambda operation: VaultError(VaultFault.TIMEOUT, operation, ""))
+    await harness.agent.rotate("database")
+    await harness.clock.advance(0.1)
+    harness.vault.loses = None
 
 
-async def reject(scene: Scene) -> None:
-    scene.agent.rejected("broker", scene.generation, "database", "authentication_failed", "no")
+async def reject(harness: AgentHarness) -> None:
+    harness.agent.acknowledgements.rejected("broker", harness.generation, "database", "authentication_failed", "no")
 
 
-async def write(scene: Scene) -> None:
-    scene.vault.write("venue", token="next")
+async def write(harness: AgentHarness) -> None:
+    harness.vault.write("venue", token="next")
 
 
-async def failing(scene: Scene, rule: Callable[[str, str], VaultError | None]) -> None:
-    scene.vault.fails = rule
-    await scene.clock.advance(20)
-    scene.vault.fails = None
+async def failing(harness: AgentHarness, rule: Callable[[str, str], VaultError | None]) -> None:
+    harness.vault.fails = rule
+    await harness.clock.advance(20)
+    harness.vault.fails = None
 
 
-DEEDS: dict[str, Callable[[Scene], Awaitable[None]]] = {
-    "wait": lambda scene: scene.clock.advance(3),
-    "wait long": lambda scene: scene.clock.advance(400),
-    "kill": lambda scene: restart(scene, 0),
-    "restart late": lambda scene: restart(scene, 60),
+DEEDS: dict[str, Callable[[AgentHarness], Awaitable[None]]] = {
+    "wait": lambda harness: harness.clock.advance(3),
+    "wait long": lambda harness: harness.clock.advance(400),
+    "kill": lambda harness: restart(harness, 0),
+    "restart late": lambda harness: restart(harness, 60),
     "reject": reject,
-    "rotate": lambda scene: scene.agent.rotate("database"),
+    "rotate": lambda harness: harness.agent.rotate("database"),
     "write": write,
-    "outage": lambda scene: failing(scene, unreachable),
-    "denied": lambda scene: failing(scene, on("creds", lambda operation: failure(403, operation))),
+    "outage": lambda harness: failing(harness, unreachable),
+    "denied": lambda harness: failing(harness, on("creds", lambda operation: failure(403, operation))),
     "lost": lose,
 }
 PROVE = "prove"
 
 
 async def play(place: Path, deeds: list[str]) -> None:
-    scene = Scene(place)
-    reader = Reader(scene)
-    await scene.start()
+    harness = AgentHarness(place)
+    reader = Reader(harness)
+    await harness.start()
     for deed in deeds:
         if deed == PROVE:
             reader.prove()
         else:
-            await DEEDS[deed](scene)
-        await scene.clock.advance(0.1)
+            await DEEDS[deed](harness)
+        await harness.clock.advance(0.1)
         reader.check()
-    await scene.clock.advance(70)
+    await harness.clock.advance(70)
     reader.prove()
-    await scene.clock.advance(70)
+    await harness.clock.advance(70)
     reader.prove()
-    await scene.clock.advance(2)
+    await harness.clock.advance(2)
     reader.check()
-    assert scene.vault.alive() == (1, 1)
-    assert (scene.agent.status().sessions, scene.agent.status().leases) == (1, 1)
-    await scene.kill()
+    assert harness.vault.alive() == (1, 1)
+    assert (harness.agent.status().sessions, harness.agent.status().leases) == (1, 1)
+    await harness.kill()
 
 
 async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:

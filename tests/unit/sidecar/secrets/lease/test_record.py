@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.secrets.lease.record import FILE, JournalError, LeaseJournal, LeaseRecord, SessionRecord
+from sidecar.secrets.errors import LeaseJournalError
+from sidecar.secrets.lease.record import FILE, JournaledLease, JournaledSession, LeaseJournal
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 TEXT = "2026-11-02T12:00:00+00:00"
@@ -27,8 +28,8 @@ def test_a_successor_finds_what_was_held(tmp_path: Path) -> None:
     journal.begin_lease("database", number, NOW)
     journal.name_lease("database", number, "lease-1")
     found = journal_in(tmp_path).holdings
-    assert found.sessions == (SessionRecord(number=1, begun_at=TEXT, accessor="accessor"),)
-    assert found.leases == (LeaseRecord(secret="database", session=1, begun_at=TEXT, lease_id="lease-1"),)
+    assert found.sessions == (JournaledSession(number=1, begun_at=TEXT, accessor="accessor"),)
+    assert found.leases == (JournaledLease(secret="database", session=1, begun_at=TEXT, lease_id="lease-1"),)
 
 
 def test_an_intent_is_there_before_its_answer(tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_an_intent_is_there_before_its_answer(tmp_path: Path) -> None:
     journal.begin_lease("database", number, NOW)
     found = journal_in(tmp_path).holdings
     assert found.sessions[0].accessor == ""
-    assert found.leases == (LeaseRecord(secret="database", session=1, begun_at=TEXT),)
+    assert found.leases == (JournaledLease(secret="database", session=1, begun_at=TEXT),)
 
 
 def test_an_intent_that_came_to_nothing_is_dropped(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_a_session_takes_its_leases_with_it(tmp_path: Path) -> None:
         journal.begin_session(NOW, owned=True)
         journal.begin_lease("database", number, NOW)
         journal.name_lease("database", number, f"lease-{number}")
-    journal.end_sessions([1])
+    journal.end_session(1)
     found = journal_in(tmp_path).holdings
     assert [item.number for item in found.sessions] == [2]
     assert [item.lease_id for item in found.leases] == ["lease-2"]
@@ -61,7 +62,7 @@ def test_a_session_takes_its_leases_with_it(tmp_path: Path) -> None:
 
 def test_no_session_number_is_given_twice(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
-    journal.end_sessions([journal.begin_session(NOW, owned=True)])
+    journal.end_session(journal.begin_session(NOW, owned=True))
     assert journal_in(tmp_path).begin_session(NOW, owned=True) == 2
 
 
@@ -90,7 +91,7 @@ def test_an_intent_that_cannot_be_written_is_not_acted_on(tmp_path: Path, monkey
     number = journal.begin_session(NOW, owned=True)
     with monkeypatch.context() as patch:
         patch.setattr("sidecar.secrets.lease.record.replace_file", full)
-        with pytest.raises(JournalError, match="No space left on device"):
+        with pytest.raises(LeaseJournalError, match="No space left on device"):
             journal.begin_session(NOW, owned=True)
         journal.name_session(number, "accessor", owned=True)
         assert "No space left" in journal.fault

@@ -12,7 +12,7 @@ from sidecar.secrets.lease.schedule import (
     NEVER,
     Act,
     Failures,
-    Held,
+    HeldVersion,
     Life,
     Step,
     next_step,
@@ -81,28 +81,28 @@ def test_at_most_ten_failures_lie_in_any_minute(gaps: list[tuple[bool, float, fl
     for fails, gap, chance in gaps:
         now = max(now + gap, failures.retry_at())
         if fails:
-            failures.note(now, chance)
+            failures.failed(now, chance)
             times.append(now)
         else:
-            failures.forget()
+            failures.succeeded()
     assert all(sum(start <= time < start + 60 for time in times) <= 10 for start in times)
 
 
 def test_a_retry_waits_as_long_as_the_server_says() -> None:
     failures = Failures()
-    failures.note(100.0, 0.5, 45.0)
+    failures.failed(100.0, 0.5, 45.0)
     assert failures.retry_at() == 145.0
-    failures.forget()
+    failures.succeeded()
     assert failures.retry_at() == -math.inf
 
 
 def test_the_first_retry_comes_within_half_a_second() -> None:
     failures = Failures()
-    failures.note(100.0, 0.99)
+    failures.failed(100.0, 0.99)
     assert 100.25 <= failures.retry_at() <= 100.5
 
 
-def step(held: Held | None, *, forced: str = "", poll: Act | None = None, now: float = 100.0) -> Step:
+def step(held: HeldVersion | None, *, forced: str = "", poll: Act | None = None, now: float = 100.0) -> Step:
     return next_step(held, forced=forced, poll=poll, interval_s=2.0, overlap_s=60.0, now=now)
 
 
@@ -110,28 +110,28 @@ def step(held: Held | None, *, forced: str = "", poll: Act | None = None, now: f
     ("held", "forced", "reason"),
     [
         (None, "", "first"),
-        (Held(life=life(), leased=True), "requested", "requested"),
-        (Held(life=life(), leased=False, newer=True), "", "new_version"),
-        (Held(life=life(), leased=True, same_session=False), "", "new_token"),
-        (Held(life=life(ttl_s=1.0, start=50.0), leased=True), "", "expired"),
+        (HeldVersion(life=life(), leased=True), "requested", "requested"),
+        (HeldVersion(life=life(), leased=False, newer=True), "", "new_version"),
+        (HeldVersion(life=life(), leased=True, same_session=False), "", "new_token"),
+        (HeldVersion(life=life(ttl_s=1.0, start=50.0), leased=True), "", "expired"),
     ],
 )
-def test_reasons_to_read_at_once(held: Held | None, forced: str, reason: str) -> None:
+def test_reasons_to_read_at_once(held: HeldVersion | None, forced: str, reason: str) -> None:
     assert step(held, forced=forced) == Step(act=Act.READ, at=100.0, reason=reason)
 
 
 def test_a_new_token_is_no_reason_to_read_what_has_no_lease() -> None:
-    held = Held(life=life(ttl_s=0.0), leased=False, same_session=False, looked=100.0)
+    held = HeldVersion(life=life(ttl_s=0.0), leased=False, same_session=False, polled=100.0)
     assert step(held, poll=Act.POLL).act is Act.POLL
 
 
 def test_a_static_role_is_read_when_the_server_rotates_it() -> None:
-    held = Held(life=life(ttl_s=0.0), leased=False, refresh_at=500.0)
+    held = HeldVersion(life=life(ttl_s=0.0), leased=False, refresh_at=500.0)
     assert step(held) == Step(act=Act.READ, at=500.0, reason="rotated_by_server")
 
 
 def test_a_certificate_is_replaced_before_its_end() -> None:
-    found = step(Held(life=life(renewable=False), leased=False))
+    found = step(HeldVersion(life=life(renewable=False), leased=False))
     assert (found.act, found.reason) == (Act.READ, "end_of_life")
     assert found.at == pytest.approx(3700 - 0.25 * 3600 - 0.05 * 3600)
 

@@ -9,20 +9,19 @@ from typing import Any
 import pytest
 
 from pod_runtime.secret import Secret
+from sidecar.secrets.errors import SpentError, VaultError, VaultFault
 from sidecar.secrets.settings import AuthSettings
 from sidecar.secrets.token.approle import SecretIds
-from sidecar.secrets.token.credential import SpentError
-from sidecar.secrets.token.login import Login, log_in
-from sidecar.secrets.vault.answer import Answer
-from sidecar.secrets.vault.fault import Fault, VaultError
+from sidecar.secrets.token.login import VaultLogin, log_in
+from sidecar.secrets.vault.client import VaultAnswer
 from tests.unit.sidecar.secrets.fake_vault import failure
 
-TOKEN = Answer(status=200, auth={"client_token": "t", "accessor": "a", "lease_duration": 60, "renewable": True})
-WRAPPED = Answer(status=200, data={"creation_path": "auth/approle/role/broker/secret-id"})
-OPENED = Answer(status=200, data={"secret_id": "inner"})
-LOST = VaultError(Fault.TIMEOUT, "POST auth/approle/login", "no answer in time")
+TOKEN = VaultAnswer(status=200, auth={"client_token": "t", "accessor": "a", "lease_duration": 60, "renewable": True})
+WRAPPED = VaultAnswer(status=200, data={"creation_path": "auth/approle/role/broker/secret-id"})
+OPENED = VaultAnswer(status=200, data={"secret_id": "inner"})
+LOST = VaultError(VaultFault.TIMEOUT, "POST auth/approle/login", "no answer in time")
 REFUSED = failure(400, "POST auth/approle/login")
-Result = Answer | VaultError
+Result = VaultAnswer | VaultError
 
 
 class Server:
@@ -33,7 +32,7 @@ class Server:
 
     async def call(
         self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
-    ) -> Answer:
+    ) -> VaultAnswer:
         result = next(self._results)
         if isinstance(result, VaultError):
             raise result
@@ -46,13 +45,13 @@ def approle(tmp_path: Path) -> Callable[..., AuthSettings]:
     (tmp_path / "secret").write_text("s")
 
     def make(**changes: Any) -> AuthSettings:
-        files = {"role_id_file": tmp_path / "role", "secret_id_file": tmp_path / "secret"}
+        files: dict[str, Any] = {"role_id_file": tmp_path / "role", "secret_id_file": tmp_path / "secret"}
         return AuthSettings(method="approle", **files, **changes)
 
     return make
 
 
-async def attempt(server: Server, auth: AuthSettings, ids: SecretIds) -> Login | Exception:
+async def attempt(server: Server, auth: AuthSettings, ids: SecretIds) -> VaultLogin | Exception:
     try:
         return await log_in(server, auth, ids)
     except (VaultError, SpentError) as error:
@@ -78,7 +77,7 @@ async def test_what_the_server_did_not_take_is_not_spent(
     server, ids = Server(first, REFUSED, TOKEN), SecretIds(tmp_path)
     await attempt(server, approle(), ids)
     assert await attempt(server, approle(), ids) is REFUSED
-    assert isinstance(await attempt(server, approle(), ids), Login)
+    assert isinstance(await attempt(server, approle(), ids), VaultLogin)
 
 
 async def test_another_secret_id_is_not_the_spent_one(tmp_path: Path, approle: Callable[..., AuthSettings]) -> None:
@@ -111,4 +110,4 @@ async def test_a_volume_that_takes_nothing_costs_no_second_unwrapping(
 ) -> None:
     server, ids = Server(WRAPPED, OPENED, TOKEN, TOKEN), SecretIds(tmp_path / "absent")
     await attempt(server, approle(secret_id_wrapped=True), ids)
-    assert isinstance(await attempt(server, approle(secret_id_wrapped=True), ids), Login)
+    assert isinstance(await attempt(server, approle(secret_id_wrapped=True), ids), VaultLogin)

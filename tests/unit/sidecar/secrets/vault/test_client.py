@@ -1,28 +1,17 @@
-"""The way to Vault, to servers that misbehave."""
+"""Answers and errors of the client."""
 
 from __future__ import annotations
 
 import base64
 import json
-import socket
-import ssl
-import struct
-import subprocess
-import sys
 import urllib.parse
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pod_runtime.secret import Secret
-from sidecar.secrets.vault.answer import Answer
-from sidecar.secrets.vault.client import VaultClient
-from sidecar.secrets.vault.connection import Connection
-from sidecar.secrets.vault.fault import Fault, VaultError
-from tests.unit.sidecar.secrets.hostile_server import answering, serving
+from sidecar.secrets.errors import VaultFault
+from sidecar.secrets.vault.client import VaultAnswer
+from tests.unit.sidecar.secrets.hostile_server import answering, client_of, failing, serving
 
 CANARY = 'c4n4ry/"+ ümlaut'
 TOKEN = Secret(CANARY)
@@ -40,42 +29,23 @@ def forms(secret: str) -> list[str]:
     ]
 
 
-@asynccontextmanager
-async def client_of(address: str, **changes: Any) -> AsyncIterator[VaultClient]:
-    values = {"address": address, "connect_timeout_s": 1.0, "request_timeout_s": 1.0} | changes
-    client = VaultClient(Connection(**values))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-async def failing(behave: Callable[[Any], None]) -> tuple[VaultError, int]:
-    """The error that a behaviour becomes, and how many requests it took."""
-    with serving(behave) as server:
-        async with client_of(server.address, request_timeout_s=0.3) as client:
-            with pytest.raises(VaultError) as raised:
-                await client.call("GET", "secret/data/x", token=Secret("t0ken"))
-        return raised.value, len(server.requests)
-
-
 @pytest.mark.parametrize(
     ("status", "fault"),
     [
-        (400, Fault.INVALID),
-        (403, Fault.DENIED),
-        (404, Fault.NOT_FOUND),
-        (405, Fault.INVALID),
-        (412, Fault.SERVER),
-        (429, Fault.RATE_LIMITED),
-        (472, Fault.SERVER),
-        (473, Fault.SERVER),
-        (500, Fault.SERVER),
-        (502, Fault.SERVER),
-        (503, Fault.SEALED),
+        (400, VaultFault.INVALID),
+        (403, VaultFault.DENIED),
+        (404, VaultFault.NOT_FOUND),
+        (405, VaultFault.INVALID),
+        (412, VaultFault.SERVER),
+        (429, VaultFault.RATE_LIMITED),
+        (472, VaultFault.SERVER),
+        (473, VaultFault.SERVER),
+        (500, VaultFault.SERVER),
+        (502, VaultFault.SERVER),
+        (503, VaultFault.SEALED),
     ],
 )
-async def test_a_status_is_kept_and_asked_for_once(status: int, fault: Fault) -> None:
+async def test_a_status_is_kept_and_asked_for_once(status: int, fault: VaultFault) -> None:
     error, requests = await failing(answering(status, b'{"errors":["no"]}'))
     assert (error.status, error.fault, requests) == (status, fault, 1)
 
@@ -95,80 +65,9 @@ async def test_a_body_never_reaches_the_error() -> None:
 async def test_a_token_never_follows_a_redirect(status: int) -> None:
     with serving(answering(200)) as other:
         error, requests = await failing(answering(status, Location=f"{other.address}/v1/secret/data/x"))
-        assert (error.fault, requests) == (Fault.REDIRECT, 1)
+        assert (error.fault, requests) == (VaultFault.REDIRECT, 1)
         assert other.requests == []
         assert other.address.removeprefix("http://") in str(error)
-
-
-def hang(handler: Any) -> None:
-    handler.server_state.released.wait(10)
-
-
-def reset(handler: Any) -> None:
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    handler.connection.close()
-    handler.close_connection = True
-
-
-def half(handler: Any) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"data"')
-    handler.close_connection = True
-
-
-def dribble(handler: Any) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "100000")
-    handler.end_headers()
-    while not handler.server_state.released.wait(0.05):
-        handler.wfile.write(b" ")
-
-
-@pytest.mark.parametrize(
-    ("behave", "faults"),
-    [
-        (hang, {Fault.TIMEOUT}),
-        (reset, {Fault.CONNECTION}),
-        (half, {Fault.PROTOCOL}),
-        (dribble, {Fault.TIMEOUT}),
-        (answering(200, b"<html>"), {Fault.PROTOCOL}),
-        (answering(200, b"[1]"), {Fault.PROTOCOL}),
-        (answering(200, b'{"lease_duration": "long"}'), {Fault.PROTOCOL}),
-    ],
-)
-async def test_broken_answers_end_once_and_may_have_left_something(
-    behave: Callable[[Any], None], faults: set[Fault]
-) -> None:
-    error, requests = await failing(behave)
-    assert error.fault in faults
-    assert error.ambiguous
-    assert requests == 1
-
-
-async def test_an_answer_without_end_is_cut_off() -> None:
-    def flood(handler: Any) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(1 << 30))
-        handler.end_headers()
-        for _ in range(1 << 10):
-            handler.wfile.write(b" " * (1 << 20))
-
-    with serving(flood) as server:
-        async with client_of(server.address, request_timeout_s=5.0) as client:
-            with pytest.raises(VaultError, match="more than 4194304 bytes"):
-                await client.call("GET", "x")
-
-
-async def test_nobody_there_is_known_to_have_left_nothing() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        async with client_of(f"http://127.0.0.1:{taken.getsockname()[1]}") as client:
-            with pytest.raises(VaultError) as raised:
-                await client.call("GET", "x")
-    assert raised.value.fault is Fault.UNREACHABLE
-    assert not raised.value.ambiguous
 
 
 async def test_a_token_goes_with_its_own_request_only() -> None:
@@ -181,82 +80,12 @@ async def test_a_token_goes_with_its_own_request_only() -> None:
     assert "x-vault-token" not in server.requests[1][1]
 
 
-async def test_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / ".vault-token").write_text("from-home")
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login l password p")
-    for name, value in {
-        "HOME": str(tmp_path),
-        "VAULT_TOKEN": "from-environment",
-        "BAO_TOKEN": "from-environment",
-        "VAULT_NAMESPACE": "elsewhere",
-        "VAULT_CLIENT_CERT": str(tmp_path / "none"),
-        "VAULT_CLIENT_KEY": str(tmp_path / "none"),
-        "HTTP_PROXY": "http://127.0.0.1:1",
-        "REQUESTS_CA_BUNDLE": str(tmp_path / "none"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    with serving(answering(200)) as server:
-        async with client_of(server.address) as client:
-            await client.call("GET", "x")
-    headers = server.requests[0][1]
-    assert not {"x-vault-token", "x-vault-namespace", "authorization"} & headers.keys()
-
-
-def test_the_guesser_of_encodings_is_not_loaded_and_can_be_by_others() -> None:
-    script = (
-        "import sys; import sidecar.secrets.vault.transport; print('charset_normalizer' in sys.modules);"
-        "import charset_normalizer; print('charset_normalizer' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["False", "True"]
-
-
 async def test_answers_and_errors_do_not_show_secrets() -> None:
     body = json.dumps({"data": {"password": CANARY}, "lease_id": CANARY, "auth": {"client_token": CANARY}}).encode()
     with serving(answering(200, body)) as server:
         async with client_of(server.address) as client:
             answer = await client.call("GET", "x", token=Secret("t"))
-    assert answer == Answer(status=200, data={"password": CANARY}, lease_id=CANARY, auth={"client_token": CANARY})
+    assert answer == VaultAnswer(
+        status=200, data={"password": CANARY}, lease_id=CANARY, auth={"client_token": CANARY}
+    )
     assert not any(form in repr(answer) for form in forms(CANARY))
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A self-signed certificate of 127.0.0.1 and its key."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run([*command, "-out", str(certificate), "-keyout", str(key)], check=True, capture_output=True)
-    return certificate, key
-
-
-async def test_tls_trusts_the_given_authorities_only(certificate: tuple[Path, Path], tmp_path: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    with serving(answering(200)) as server:
-        port = int(server.address.rpartition(":")[2])
-        proxy = await _tls_in_front_of(port, context)
-        address = f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        async with client_of(address, ca_cert=certificate[0]) as client:
-            assert (await client.call("GET", "x")).status == 200
-        async with client_of(address, ca_cert=Path(ssl.get_default_verify_paths().openssl_cafile)) as client:
-            with pytest.raises(VaultError) as raised:
-                await client.call("GET", "x", token=TOKEN)
-        proxy.close()
-    assert raised.value.fault is Fault.TLS
-    assert len(server.requests) == 1
-
-
-async def _tls_in_front_of(port: int, context: ssl.SSLContext) -> Any:
-    import asyncio  # noqa: PLC0415 - this helper's alone
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(4096):
-            writer.write(data)
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer), return_exceptions=True)
-
-    return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from sidecar.secrets.errors import SourceError
 from sidecar.secrets.settings import FileSettings, SecretSettings
-from sidecar.secrets.vault.answer import Answer
-from sidecar.secrets.vault.engines import SourceError, read_request, read_secret, read_version, version_request
+from sidecar.secrets.vault.client import VaultAnswer
+from sidecar.secrets.vault.engines import read_request, read_secret, read_version, version_request
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 FILES = (FileSettings(name="file"),)
@@ -59,7 +60,7 @@ def test_only_versioned_secrets_are_asked_for_a_version() -> None:
 
 
 def read(settings: SecretSettings, **parts: Any) -> Any:
-    return read_secret(settings, Answer(status=200, request_id="r", **parts), NOW)
+    return read_secret(settings, VaultAnswer(status=200, request_id="r", **parts), NOW)
 
 
 def test_kv_has_fields_and_a_version() -> None:
@@ -92,13 +93,13 @@ CERTIFICATE = {
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_certificates_life_is_counted_by_the_servers_clock(hours: int) -> None:
-    answer = Answer(status=200, server_time=NOW, data=CERTIFICATE)
+    answer = VaultAnswer(status=200, server_time=NOW, data=CERTIFICATE)
     assert read_secret(PKI, answer, NOW + timedelta(hours=hours)).ttl_s == 600.0
 
 
 def test_a_certificate_that_has_expired_already_is_a_fault_and_not_one_without_end() -> None:
     with pytest.raises(SourceError, match="had expired when it came; compare the clocks"):
-        read_secret(PKI, Answer(status=200, data=CERTIFICATE), NOW + timedelta(hours=1))
+        read_secret(PKI, VaultAnswer(status=200, data=CERTIFICATE), NOW + timedelta(hours=1))
 
 
 def test_a_certificate_comes_with_its_chain_and_its_life() -> None:
@@ -130,7 +131,7 @@ def test_what_is_missing_is_named_without_the_rest(settings: SecretSettings, dat
 
 
 def version(**entry: Any) -> str:
-    answer = Answer(status=200, data={"current_version": 2, "versions": {"2": entry}})
+    answer = VaultAnswer(status=200, data={"current_version": 2, "versions": {"2": entry}})
     return read_version(secret("kv", path="a"), answer, NOW)
 
 
@@ -141,4 +142,4 @@ def test_versions() -> None:
         with pytest.raises(SourceError, match="version 2 of a is deleted"):
             version(**entry)
     with pytest.raises(SourceError, match="names no current version"):
-        read_version(secret("kv", path="a"), Answer(status=200), NOW)
+        read_version(secret("kv", path="a"), VaultAnswer(status=200), NOW)

@@ -1,0 +1,101 @@
+"""Errors of the secrets agent: one class for each party that has to act, with a constant name for log and console.
+
+No error holds a response's body or a credential: a server's text may repeat the values that it was sent.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+# Before a used-up secret id is tried again: an operator may have extended its role, but that is rare.
+SPENT_RETRY_S = 300.0
+
+
+class SecretsError(Exception):
+    """Base of the errors that the agent reports and retries.
+
+    `status` is the HTTP status and `retry_after_s` the least wait before the next attempt; 0 where there is none.
+    """
+
+    name: str = ""
+    status: int = 0
+    retry_after_s: float = 0.0
+
+
+class VaultFault(StrEnum):
+    """Kinds of failure that a request to Vault can meet."""
+
+    INVALID = "invalid"
+    DENIED = "denied"
+    NOT_FOUND = "not_found"
+    RATE_LIMITED = "rate_limited"
+    SEALED = "sealed"
+    SERVER = "server"
+    REDIRECT = "redirect"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    UNREACHABLE = "unreachable"
+    CONNECTION = "connection"
+    PROTOCOL = "protocol"
+
+
+class VaultError(SecretsError):
+    """A request to Vault failed. Its name is that of its fault."""
+
+    def __init__(
+        self, fault: VaultFault, operation: str, detail: str, *, status: int = 0, retry_after_s: float = 0.0
+    ) -> None:
+        super().__init__(f"{operation}: {detail}")
+        self.fault = fault
+        self.name = fault.value
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    @property
+    def ambiguous(self) -> bool:
+        """True if the server may have done what it was asked although no answer came."""
+        unanswered = {VaultFault.TIMEOUT, VaultFault.PROTOCOL, VaultFault.CONNECTION}
+        server_failed = self.fault is VaultFault.SERVER and self.status >= 500  # noqa: PLR2004 - HTTP's server errors
+        return self.fault in unanswered or server_failed
+
+    @property
+    def gone(self) -> bool:
+        """True for the answer to a lease or accessor that the server no longer knows: Vault's 404, OpenBao's 400."""
+        return self.fault in {VaultFault.INVALID, VaultFault.NOT_FOUND}
+
+
+class LoginError(SecretsError):
+    """A credential cannot be used to log in; the text names its file and the fault."""
+
+    name = "credential_unreadable"
+
+
+class SpentError(LoginError):
+    """The credential was used up before; only another one helps."""
+
+    name = "secret_id_spent"
+    retry_after_s = SPENT_RETRY_S
+
+
+class LeaseJournalError(SecretsError):
+    """The lease journal refused an intent, so the agent must not act on it; the text says why."""
+
+    name = "lease_journal_unwritable"
+
+
+class SourceError(SecretsError):
+    """Vault's answer lacks a field that its kind of secret must have; the text names it."""
+
+    name = "unexpected_answer"
+
+
+class RenderError(SecretsError):
+    """A file cannot be made of a secret; the text names the file and the field, never a value."""
+
+    name = "not_renderable"
+
+
+class PublishError(SecretsError):
+    """The shared volume cannot be used; the text says why and what to do."""
+
+    name = "publication_failed"

@@ -1,0 +1,295 @@
+"""Secret refresher: reads, polls, renews and replaces one secret, whatever happens to the others.
+
+Each secret has a task of its own, so that a path which is denied or an engine which hangs delays no other secret.
+The task asks the schedule for its next step (`lease/schedule.py`), takes it when it is due and the failures allow it,
+and posts `SecretVersionChanged` if the secret's files are others than before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sidecar.secrets.audit import hashed
+from sidecar.secrets.clock import wait_until
+from sidecar.secrets.errors import RenderError, SecretsError, VaultError
+from sidecar.secrets.lease.record import LeaseJournal
+from sidecar.secrets.lease.renew import LeaseRenewer
+from sidecar.secrets.lease.schedule import LEASE_LOST, NEVER, Act, Failures, HeldVersion, Life, Step, next_step
+from sidecar.secrets.lease.session import VaultSession, VaultSessions
+from sidecar.secrets.messages import AgentContext, SecretVersionChanged, SupersededLease
+from sidecar.secrets.publish.files import FileContent
+from sidecar.secrets.publish.generation import SecretVersion
+from sidecar.secrets.publish.render import render
+from sidecar.secrets.settings import FileSettings, SecretSettings
+from sidecar.secrets.status import LastError, SecretStatus
+from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_request
+
+# Request that notices a change, by source. kv has versions; kv1 and transit must be read whole. Leases, certificates
+# and static roles announce their changes by their times.
+POLLS = {"kv": Act.POLL, "kv1": Act.READ, "transit": Act.READ}
+
+
+class SecretRefresher:
+    """Keeps `version` of one secret fresh; `run` is its task.
+
+    `tried` turns True with the first attempt, `busy` is True while a version is being read.
+    """
+
+    def __init__(
+        self,
+        secret: SecretSettings,
+        context: AgentContext,
+        sessions: VaultSessions,
+        renewer: LeaseRenewer,
+        journal: LeaseJournal,
+    ) -> None:
+        self.secret, self._settings = secret, context.settings
+        self._sessions, self._renewer, self._journal = sessions, renewer, journal
+        self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
+        self._wake = asyncio.Event()
+        self._failures = Failures()
+        self._forced = ""
+        self._newest = ""
+        self._failed_act: Act | None = None
+        self._polled = -NEVER
+        self._last_error: LastError | None = None
+        self._failing_since: datetime | None = None
+        self._last_success: datetime | None = None
+        self._reads: Counter[str] = Counter()
+        self.version: SecretVersion | None = None
+        self.tried = False
+        self.busy = False
+
+    async def run(self) -> None:
+        """Keep the secret fresh until cancelled."""
+        while True:
+            step = self._next()
+            if step is not None and step.at <= self._clock.boot():
+                await self._take(step)
+                continue
+            await wait_until(self._clock, self._wake, NEVER if step is None else step.at)
+            self._wake.clear()
+
+    def wake(self) -> None:
+        """Look at the schedule again at once: the token changed."""
+        self._wake.set()
+
+    def force(self, reason: str) -> None:
+        """Read the secret again now, as far as its failures allow."""
+        self._forced = reason
+        self._wake.set()
+
+    def _next(self) -> Step | None:
+        """Return the next step, held back by failures; None without a token."""
+        session, version = self._sessions.usable, self.version
+        if session is None:
+            return None
+        held = None
+        if version is not None and not version.carried:
+            held = HeldVersion(
+                life=version.life,
+                leased=bool(version.lease_id),
+                same_session=session.number in version.sessions,
+                newer=bool(self._newest) and self._newest != version.version,
+                polled=self._polled,
+                refresh_at=version.refresh_at,
+                unread=self._failed_act is Act.READ,
+            )
+        step = next_step(
+            held,
+            forced=self._forced,
+            poll=POLLS.get(self.secret.source),
+            interval_s=self._settings.poll_interval_s,
+            # Two time-outs: a missing acknowledgement is reported while half of the overlap is still left to act.
+            overlap_s=2 * self._settings.acknowledge_timeout_s,
+            now=self._clock.boot(),
+        )
+        return replace(step, at=max(step.at, self._failures.retry_at()))
+
+    async def _take(self, step: Step) -> None:
+        session = self._sessions.usable
+        if session is None:
+            return
+        # A publication waits for busy secrets. Polls rarely bring a change, so it does not wait for them.
+        self.busy = step.act is Act.READ and step.reason != "poll"
+        try:
+            if step.act is Act.POLL:
+                await self._poll(session)
+            elif step.act is Act.RENEW:
+                await self._renew(session)
+            else:
+                await self._read(step.reason, session)
+        except SecretsError as error:
+            self._failed(step, error)
+        else:
+            self._failures.succeeded()
+            self._failed_act = None
+            self._last_error = self._failing_since = None
+            self._last_success = self._clock.wall()
+        finally:
+            self.busy = False
+            first, self.tried = not self.tried, True
+            if first:
+                self._messages.put_nowait(SecretVersionChanged())
+
+    def _failed(self, step: Step, error: SecretsError) -> None:
+        now = self._clock.wall()
+        self._failures.failed(self._clock.boot(), self._clock.chance(), error.retry_after_s)
+        self._failed_act = step.act
+        self._failing_since = self._failing_since or now
+        self._last_error = LastError.of(error, now)
+        self._trail.record(
+            f"secrets.{step.act.value}",
+            secret=self.secret.name,
+            outcome=error.name,
+            reason=step.reason,
+            status=error.status,
+        )
+        if step.act is Act.RENEW and isinstance(error, VaultError) and error.gone:
+            self.force(LEASE_LOST)
+
+    async def _poll(self, session: VaultSession) -> None:
+        request = version_request(self.secret)
+        if request is None:
+            return
+        answer = await self._sessions.call_as(session, "poll", request.method, request.path)
+        self._polled = self._clock.boot()
+        self._newest = read_version(self.secret, answer, self._clock.wall())
+
+    async def _renew(self, session: VaultSession) -> None:
+        version = self.version
+        if version is None:
+            return
+        asked_s = self.secret.renew_increment_s or int(version.first_ttl_s)
+        renewal = await self._renewer.renew_lease(session, version.lease_id, version.life, asked_s)
+        expires_at = self._clock.wall() + timedelta(seconds=renewal.given_s)
+        self.version = replace(version, life=renewal.life, expires_at=expires_at)
+        self._trail.record(
+            "secrets.renew",
+            secret=self.secret.name,
+            request_id=renewal.request_id,
+            lease=hashed(version.lease_id),
+            ttl_s=renewal.given_s,
+        )
+
+    async def _read(self, reason: str, session: VaultSession) -> None:
+        request = read_request(self.secret)
+        leased = self.secret.source == "leased"
+        if leased:
+            self._journal.begin_lease(self.secret.name, session.number, self._clock.wall())
+        try:
+            answer = await self._sessions.call_as(session, "read", request.method, request.path, request.body)
+        except VaultError as error:
+            if leased and error.ambiguous:
+                # The lost answer may have made a lease: a new token is taken, and the old one's end takes the lease.
+                self._sessions.taint(session)
+            elif leased:
+                self._journal.name_lease(self.secret.name, session.number, "")
+            raise
+        if leased:
+            self._journal.name_lease(self.secret.name, session.number, answer.lease_id)
+        reading = read_secret(self.secret, answer, self._clock.wall())
+        self._polled = self._clock.boot()
+        self._accept(reading, reason, session)
+
+    def _accept(self, reading: SecretReading, reason: str, session: VaultSession) -> None:
+        version = self._version_of(reading, session)
+        try:
+            files = {
+                file.name: FileContent(data=render(file, reading.data, _template_of(file)), mode=file.permissions)
+                for file in self.secret.files
+            }
+        except RenderError:
+            # The lease exists although no file does: unless it is revoked, each retry leaves one behind.
+            self._supersede(version)
+            raise
+        old, self.version = self.version, replace(version, files=files)
+        self._forced = ""
+        self._newest = reading.version
+        same = old is not None and (old.version, old.files) == (reading.version, files)
+        if reason != "poll" or not same:
+            self._reads[reason] += 1
+            self._trail.record(
+                "secrets.read",
+                secret=self.secret.name,
+                request_id=reading.request_id,
+                reason=reason,
+                lease=hashed(reading.lease_id),
+                version=reading.version,
+            )
+        if old is not None:
+            self._supersede(old)
+        if not same or (old is not None and old.carried):
+            self._messages.put_nowait(SecretVersionChanged())
+
+    def _version_of(self, reading: SecretReading, session: VaultSession) -> SecretVersion:
+        """Return the version that was read, without its files."""
+        now, wall, leased = self._clock.boot(), self._clock.wall(), bool(reading.lease_id)
+        last = now + self.secret.max_ttl_s if self.secret.max_ttl_s and leased else NEVER
+        chance = self._clock.chance()
+        life = Life.issued(now, reading.ttl_s, renewable=reading.renewable, chance=chance, last=last)
+        return SecretVersion(
+            version=reading.version,
+            files={},
+            life=life,
+            lease_id=reading.lease_id,
+            sessions=frozenset({session.number}) if leased else frozenset(),
+            expires_at=wall + timedelta(seconds=reading.ttl_s) if reading.ttl_s else None,
+            read_at=wall,
+            refresh_at=now + reading.refresh_s if reading.refresh_s else NEVER,
+            first_ttl_s=reading.ttl_s,
+        )
+
+    def _supersede(self, version: SecretVersion) -> None:
+        if version.lease_id:
+            self._messages.put_nowait(
+                SupersededLease(
+                    secret=self.secret.name,
+                    lease_id=version.lease_id,
+                    session=next(iter(version.sessions)),
+                    life=version.life,
+                    asked_s=version.first_ttl_s,
+                )
+            )
+
+    def status(self) -> SecretStatus:
+        """Return the status, for people and metrics."""
+        now, version, step = self._clock.boot(), self.version, self._next()
+        status = SecretStatus(
+            name=self.secret.name,
+            source=self.secret.source,
+            state="waiting",
+            files=tuple(file.name for file in self.secret.files),
+            last_success=self._last_success,
+            next_step=step.act.value if step else "login",
+            next_in_s=max(0.0, step.at - now) if step and step.at < NEVER else None,
+            failing_since=self._failing_since,
+            last_error=self._last_error,
+            reads=dict(self._reads),
+        )
+        if version is None:
+            return status
+        alive = self._sessions.alive  # a lease ends with its token at the latest
+        end = min([version.life.end, *(alive[item].life.end for item in version.sessions if item in alive)])
+        return replace(
+            status,
+            state="carried" if version.carried else "failing" if self._failing_since else "fresh",
+            version=version.version,
+            read_at=version.read_at,
+            expires_in_s=None if end == NEVER else end - now,
+            ends_in_s=None if version.life.last == NEVER else version.life.last - now,
+        )
+
+
+def _template_of(file: FileSettings) -> str:
+    if file.template_file is None:
+        return file.template
+    try:
+        return file.template_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RenderError(
+            f"file {file.name!r}: {file.template_file} cannot be read ({type(error).__name__})"
+        ) from None

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from opentelemetry.metrics import Meter
+
+from producer.emitter import Emitter
+from producer.otel.metrics import DEFAULT_BUCKETS
+from telemetry_contract.v1 import telemetry_pb2 as pb
+from tests.unit.producer.otel.emitted import FIRST, declared, rows
+
+
+def test_an_instrument_is_declared_at_its_first_measurement(emitter: Emitter, meter: Meter) -> None:
+    loaves = meter.create_counter("bakery.loaves", "{loaf}", "Loaves baked.")
+    assert declared(emitter) == []
+    loaves.add(2, {"kind": "rye"})
+    loaves.add(3, {"kind": "spelt"})
+    assert rows(emitter) == [(FIRST, "rye", 2), (FIRST, "spelt", 3)]
+    assert declared(emitter) == [("bakery.loaves", pb.INSTRUMENT_KIND_COUNTER, "{loaf}", ("kind",))]
+
+
+def test_each_kind_of_instrument_emits_its_event(emitter: Emitter, meter: Meter) -> None:
+    meter.create_up_down_counter("bakery.queue").add(-1)
+    meter.create_gauge("bakery.oven").set(230)
+    meter.create_histogram("bakery.duration", "s", "Time.").record(1.5, {"kind": "rye"})
+    assert rows(emitter) == [(FIRST, -1), (FIRST + 1, 230), (FIRST + 2, "rye", 1.5)]
+    assert [item[1] for item in declared(emitter)] == [
+        pb.INSTRUMENT_KIND_UP_DOWN_COUNTER,
+        pb.INSTRUMENT_KIND_GAUGE,
+        pb.INSTRUMENT_KIND_HISTOGRAM,
+    ]
+
+
+def test_a_name_with_two_meanings_measures_its_first_only(emitter: Emitter, meter: Meter) -> None:
+    meter.create_counter("bakery.loaves").add(1)
+    meter.create_histogram("bakery.loaves").record(2)
+    assert rows(emitter) == [(FIRST, 1)]
+
+
+def test_buckets_are_the_owners_then_the_codes_then_the_default(emitter: Emitter, meter: Meter) -> None:
+    meter.create_histogram("bakery.heat", explicit_bucket_boundaries_advisory=[1.0]).record(1)
+    meter.create_histogram("bakery.duration", explicit_bucket_boundaries_advisory=[1.0, 2.0]).record(1)
+    meter.create_histogram("bakery.weight").record(1)
+    bounds = [tuple(item.instruments[0].bounds) for item in emitter.spool.queue.meta.defines[FIRST - 1 :]]
+    assert bounds == [(100.0, 200.0), (1.0, 2.0), DEFAULT_BUCKETS]

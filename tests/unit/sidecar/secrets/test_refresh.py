@@ -1,0 +1,181 @@
+"""Reads, polls and retries of a secret, on a fake server that counts requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.settings import FileSettings
+from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, VENUE, AgentHarness, most_in_a_minute
+from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
+
+MakeHarness = Callable[..., AgentHarness]
+
+
+async def test_an_unchanged_kv_secret_is_looked_at_but_read_once(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(60)
+    assert harness.vault.count("secret/data") == 1
+    assert 30 <= harness.vault.count("secret/metadata") <= 34
+
+
+@pytest.mark.parametrize("seconds", [25.0, 75.0, 0.8 * 0.3 * 3600])
+async def test_an_outage_changes_no_credential(make_harness: MakeHarness, seconds: float) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    await harness.clock.advance(0.69 * 3600)
+    renewals, before = harness.vault.count("sys/leases/renew"), harness.read("database.json")
+    harness.vault.requests.clear()
+    harness.vault.fails = unreachable
+    await harness.clock.advance(seconds)
+    harness.vault.fails = None
+    await harness.clock.advance(120)
+    assert harness.read("database.json") == before
+    renewed = [item for item in harness.vault.requests if "leases/renew" in item.path and item.outcome == "ok"]
+    assert renewals + len(renewed) == 1
+    assert harness.vault.count("database/creds") == 0
+    assert harness.vault.count("login") == 0
+
+
+async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_harness: MakeHarness) -> None:
+    harness = make_harness(replace(DATABASE, max_ttl_s=7200.0), token_check_interval_s=60.0)
+    harness.vault.lease_max_ttl = 7200.0
+    await harness.start()
+    harness.prove()
+    first = next(iter(harness.vault.leases.values()))
+    while harness.vault.count("database/creds") < 2:
+        await harness.clock.advance(10)
+    assert first.ends - harness.clock.now >= 0.25 * 7200 - 10
+    assert harness.vault.alive() == (1, 2)
+    harness.prove()
+    await harness.clock.advance(1)
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_lost_lease_is_read_again(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE, token_check_interval_s=60.0)
+    await harness.start()
+    harness.vault.leases.clear()
+    await harness.clock.advance(0.71 * 3600)
+    assert harness.generation == 2
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_shortened_renewal_tells_the_end_and_brings_a_successor(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.lease_ttl, harness.vault.lease_max_ttl = 600.0, 1800.0
+    await harness.start()
+    harness.prove()
+    died = next(iter(harness.vault.leases.values())).ends
+    while harness.vault.count("database/creds") < 2:
+        await harness.clock.advance(1)
+    assert died - harness.clock.now >= 0.25 * 600
+
+
+FAULTS = {
+    **{str(status): failure(status) for status in (400, 403, 404, 412, 429, 473, 500, 502, 503, 504)},
+    "timeout": VaultError(VaultFault.TIMEOUT, "", ""),
+    "reset": VaultError(VaultFault.CONNECTION, "", ""),
+    "tls": VaultError(VaultFault.TLS, "", ""),
+    "redirect": VaultError(VaultFault.REDIRECT, "", "", status=307),
+    "half a body": VaultError(VaultFault.PROTOCOL, "", ""),
+}
+
+
+KINDS = ("400", "403", "404", "503", "timeout")
+"""Those that are treated differently."""
+WORDS = ("login", "secret/data", "secret/metadata", "renew", "lookup")
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [*(("database/creds", fault) for fault in FAULTS), *((word, fault) for word in WORDS for fault in KINDS)],
+)
+async def test_no_failure_makes_a_hot_loop(make_harness: MakeHarness, word: str, fault: str) -> None:
+    harness = make_harness()
+    harness.vault.lease_ttl = harness.vault.token_ttl = 30.0
+    harness.vault.fails = on(word, lambda _: FAULTS[fault])
+    await harness.start()
+    harness.prove()
+    await harness.clock.advance(75)
+    for path in {item.path for item in harness.vault.requests}:
+        assert most_in_a_minute(harness.vault.failures(path)) <= 10, path
+
+
+async def test_one_failing_secret_causes_no_reads_of_the_others(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE, KEYS, DATABASE)
+    await harness.start()
+    harness.vault.requests.clear()
+    harness.vault.fails = on("secret/metadata/keys", lambda operation: failure(403, operation))
+    await harness.clock.advance(120)
+    assert harness.vault.count("secret/data") == 0
+    assert harness.vault.count("database/creds") == 0
+    assert harness.vault.count("login") == 0
+
+
+async def test_retry_after_is_honoured(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    harness.vault.fails = on("secret/data", lambda operation: failure(429, operation, retry_after_s=45))
+    await harness.start()
+    await harness.clock.advance(44)
+    assert harness.vault.count("secret/data") == 1
+    await harness.clock.advance(2)
+    assert harness.vault.count("secret/data") == 2
+
+
+async def test_an_expiry_during_a_suspend_is_made_good_within_a_second_of_waking(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.secrets.clock.TICK_S", 1.0)
+    harness = make_harness(DATABASE)
+    await harness.start()
+    harness.prove()
+    harness.clock.suspend(2 * 86400)
+    await harness.clock.advance(1.1)
+    assert harness.generation == 2
+    assert harness.vault.alive() == (1, 1)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_step_of_the_wall_clock_changes_nothing(make_harness: MakeHarness, hours: int) -> None:
+    harness = make_harness()
+    await harness.start()
+    harness.vault.requests.clear()
+    harness.clock.wall_offset = timedelta(hours=hours)
+    await harness.clock.advance(60)
+    assert harness.vault.count("secret/data") + harness.vault.count("creds") + harness.vault.count("renew") == 0
+    assert harness.generation == 1
+
+
+async def test_without_a_lease_journal_nothing_is_asked_for(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    harness = make_harness(DATABASE)
+    with monkeypatch.context() as patch:
+        patch.setattr("sidecar.secrets.lease.record.replace_file", full)
+        await harness.start()
+        await harness.clock.advance(30)
+        assert harness.vault.requests == []
+        last_error = harness.agent.status().token.last_error
+        assert last_error is not None
+        assert last_error.name == "lease_journal_unwritable"
+    await harness.clock.advance(16)
+    assert harness.generation == 1
+
+
+async def test_a_template_that_is_not_there_is_named(make_harness: MakeHarness, tmp_path: Path) -> None:
+    file = FileSettings(name="venue", format="jinja2", template_file=tmp_path / "none")
+    harness = make_harness(replace(VENUE, files=(file,)))
+    await harness.start()
+    last_error = harness.agent.status().secrets[0].last_error
+    assert last_error is not None
+    assert (last_error.name, "none cannot be read" in last_error.message) == ("not_renderable", True)

@@ -1,0 +1,163 @@
+"""Logins, renewals and checks of the token over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.settings import AuthSettings
+from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, VENUE, AgentHarness, most_in_a_minute
+from tests.unit.sidecar.secrets.fake_vault import failure, on
+
+MakeHarness = Callable[..., AgentHarness]
+
+
+async def test_a_revoked_token_is_noticed_and_replaced_within_five_seconds(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    harness.prove()
+    harness.vault.revoke_token("token-1")
+    await harness.clock.advance(2.1)
+    assert harness.generation == 2
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_lease_is_said_to_end_with_its_token(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.token_ttl = 600.0
+    await harness.start()
+    assert harness.agent.status().secrets[0].expires_in_s == pytest.approx(600, abs=1)
+
+
+async def test_a_new_token_changes_no_kv_file(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE, KEYS)
+    await harness.start()
+    harness.vault.revoke_token("token-1")
+    await harness.clock.advance(10)
+    assert harness.vault.alive() == (1, 0)
+    assert harness.generation == 1
+    assert harness.vault.count("secret/data") == 2
+
+
+async def test_a_token_is_replaced_with_its_lease_before_its_own_end(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.token_ttl, harness.vault.token_max_ttl = 600.0, 1800.0
+    await harness.start()
+    harness.prove()
+    for _ in range(3600):
+        await harness.clock.advance(1)
+        harness.prove()
+        assert harness.vault.alive()[1] >= 1
+    assert not harness.audited("secrets.token.lost")
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_secret_id_that_is_used_up_costs_no_renewal_and_few_requests(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    auth: AuthSettings = replace(harness.settings.auth, max_ttl_s=3600.0)
+    harness.settings = replace(harness.settings, auth=auth)
+    harness.agent = harness._agent()
+    harness.vault.secret_id_uses = 1
+    harness.vault.token_ttl, harness.vault.token_max_ttl = 120.0, 3600.0
+    await harness.start()
+    harness.prove()
+    await harness.clock.advance(3400)
+    assert harness.vault.alive() == (1, 1)
+    status = harness.agent.status()
+    assert (status.token.state, status.generation_published) == ("failing", 1)
+    assert status.token.last_error
+    assert status.token.last_error.name == "secret_id_spent"
+    assert 2 <= len(harness.vault.failures("login")) <= 6
+
+
+async def test_a_new_secret_id_is_taken_at_once(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    harness.vault.secret_id_uses = 1
+    await harness.start()
+    harness.prove()
+    published = harness.read("database.json")
+    harness.vault.revoke_token("token-1")
+    await harness.clock.advance(120)
+    assert harness.read("database.json") == published
+    assert len(harness.vault.failures("login")) == 1
+    harness.vault.secret_id, harness.vault.secret_id_uses = "another", 1
+    (harness.place / "secret-id").write_text("another")
+    await harness.clock.advance(1.1)
+    assert harness.vault.alive() == (1, 1)
+    assert harness.agent.status().token.state == "valid"
+
+
+async def test_a_restart_with_a_used_up_secret_id_goes_on_with_the_token_that_was_kept(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.secret_id_uses = 1
+    harness.vault.token_ttl = 600.0
+    await harness.start()
+    harness.prove()
+    await harness.kill()
+    await harness.start()
+    assert harness.agent.status().token.logins == {"resumed": 1}
+    assert harness.vault.alive() == (1, 2)
+    harness.prove()
+    await harness.clock.advance(3600)
+    assert harness.vault.alive() == (1, 1)
+    harness.agent.acknowledgements.goodbye("broker")
+    await harness.stop()
+    assert harness.vault.alive() == (0, 0)
+    assert not (harness.place / "leases" / "token.json").exists()
+
+
+async def test_a_kept_token_that_has_died_is_no_way_in(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.secret_id_uses = 1
+    await harness.start()
+    await harness.kill()
+    harness.vault.revoke_token("token-1")
+    await harness.start()
+    last_error = harness.agent.status().token.last_error
+    assert last_error
+    assert last_error.name == "secret_id_spent"
+    await harness.clock.advance(120)
+    assert len(harness.vault.failures("")) == 2
+
+
+async def test_a_kept_token_is_tried_again_when_the_server_was_away(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.secret_id_uses = 1
+    await harness.start()
+    await harness.kill()
+    harness.vault.fails = on("lookup-self", lambda operation: failure(503, operation))
+    await harness.start()
+    harness.vault.fails = None
+    await harness.clock.advance(2)
+    assert harness.agent.status().token.logins == {"resumed": 1}
+
+
+async def test_credentials_that_change_all_the_time_make_no_hot_loop(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    harness.vault.secret_id = "unknown to the agent"
+    await harness.start()
+    for number in range(120):
+        (harness.place / "secret-id").write_text(str(number))
+        await harness.clock.advance(1)
+    assert most_in_a_minute(harness.vault.failures("login")) <= 10
+
+
+async def test_a_token_that_a_killed_login_left_is_short_lived(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    harness.settings = replace(harness.settings, auth=replace(harness.settings.auth, ttl_s=1200))
+    harness.agent = harness._agent()
+    harness.vault.token_ttl = 60.0
+    harness.vault.loses = on("login", lambda operation: VaultError(VaultFault.TIMEOUT, operation, ""))
+    await harness.start()
+    await harness.kill()
+    harness.vault.loses = None
+    await harness.start()
+    assert harness.vault.alive() == (2, 0)
+    await harness.clock.advance(60)
+    assert harness.vault.alive() == (1, 0)
+    assert harness.agent.status().token.expires_in_s == pytest.approx(1140, abs=1)
