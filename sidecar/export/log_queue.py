@@ -20,7 +20,7 @@ from typing import Any
 
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, SegmentReader
-from sidecar.metrics.ledger import LogCounts
+from sidecar.metrics.ledger import LogLedger
 from sidecar.telemetry.model import EventType, JournalPosition, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -38,7 +38,7 @@ class LogQueue:
     `exported` says that an exporter will take them; without one, records are counted as dropped when they come.
     """
 
-    def __init__(self, journal: EventJournal, counts: LogCounts, *, memory_bytes: int, exported: bool = True) -> None:
+    def __init__(self, journal: EventJournal, counts: LogLedger, *, memory_bytes: int, exported: bool = True) -> None:
         self._journal = journal
         self._counts = counts
         self._memory_bytes = memory_bytes

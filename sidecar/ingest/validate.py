@@ -7,9 +7,10 @@ columns, so that an event costs almost nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import lt
+from operator import attrgetter, lt
+from typing import Any
 
 from sidecar.metrics.columns import SPAN_ID_BYTES, TRACE_ID_BYTES
 from sidecar.telemetry.model import EventType
@@ -123,44 +124,26 @@ def check_group(group: pb.Group, kind: EventType) -> ContractFault | None:
             "column_count", f"{len(columns)} columns for the {len(kind.fields)} fields of {kind.name}"
         )
     for column, field in zip(columns, kind.fields, strict=True):
-        fault = _COLUMN_KINDS[field.type](column, count) or _absent_fault(column, count)
+        fault = _column_fault(column, field.type, count) or _absent_fault(column, count)
         if fault is not None:
             return ContractFault(fault.reason, f"{kind.name}.{field.name}: {fault.message}")
     return _trace_fault(group, count) if group.HasField("trace") else None
 
 
-def _string_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.doubles or column.integers or column.booleans:
-        return ContractFault("column_kind", "a STRING column fills values and indexes only")
-    if not column.indexes:
-        return _length_fault(len(column.values), count)
-    # A slice is a list: walking the container itself costs three times as much.
-    indexes = column.indexes[:]
-    if len(indexes) == count and max(indexes) >= len(column.values):
-        return ContractFault("index_range", f"index {max(indexes)} in a dictionary of {len(column.values)}")
-    return _length_fault(len(indexes), count)
-
-
-def _double_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.values or column.indexes or column.integers or column.booleans:
-        return ContractFault("column_kind", "a DOUBLE column fills doubles only")
-    return _length_fault(len(column.doubles), count)
-
-
-def _integer_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.values or column.indexes or column.doubles or column.booleans:
-        return ContractFault("column_kind", "an INT64 column fills integers only")
-    return _length_fault(len(column.integers), count)
-
-
-def _boolean_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.values or column.indexes or column.doubles or column.integers:
-        return ContractFault("column_kind", "a BOOL column fills booleans only")
-    return _length_fault(len(column.booleans), count)
-
-
-def _length_fault(length: int, count: int) -> ContractFault | None:
-    return None if length == count else ContractFault("column_length", f"{length} values for {count} events")
+def _column_fault(column: pb.Column, kind: pb.FieldType.ValueType, count: int) -> ContractFault | None:
+    text, values_of, others_of = _COLUMN_KINDS[kind]
+    if any(others_of(column)):
+        return ContractFault("column_kind", text)
+    values = values_of(column)
+    if kind == pb.FIELD_TYPE_STRING and column.indexes:
+        # A slice is a list: walking the container itself costs three times as much.
+        indexes = column.indexes[:]
+        if len(indexes) == count and max(indexes) >= len(values):
+            return ContractFault("index_range", f"index {max(indexes)} in a dictionary of {len(values)}")
+        values = indexes
+    if len(values) != count:
+        return ContractFault("column_length", f"{len(values)} values for {count} events")
+    return None
 
 
 def _absent_fault(column: pb.Column, count: int) -> ContractFault | None:
@@ -198,11 +181,17 @@ def cut_strings(group: pb.Group, longest_bytes: int) -> int:
     return cut
 
 
-_COLUMN_KINDS: Mapping[int, Callable[[pb.Column, int], ContractFault | None]] = {
-    pb.FIELD_TYPE_STRING: _string_fault,
-    pb.FIELD_TYPE_DOUBLE: _double_fault,
-    pb.FIELD_TYPE_INT64: _integer_fault,
-    pb.FIELD_TYPE_BOOL: _boolean_fault,
+def _filled(text: str, *parts: str) -> tuple[str, attrgetter[Any], attrgetter[Any]]:
+    empty = {"values", "indexes", "doubles", "integers", "booleans"}.difference(parts)
+    return text, attrgetter(parts[0]), attrgetter(*empty)
+
+
+_COLUMN_KINDS = {
+    pb.FIELD_TYPE_STRING: _filled("a STRING column fills values and indexes only", "values", "indexes"),
+    pb.FIELD_TYPE_DOUBLE: _filled("a DOUBLE column fills doubles only", "doubles"),
+    pb.FIELD_TYPE_INT64: _filled("an INT64 column fills integers only", "integers"),
+    pb.FIELD_TYPE_BOOL: _filled("a BOOL column fills booleans only", "booleans"),
 }
+"""For each type of a field: the rule in words, the values of its column, the parts that stay empty."""
 
 FIELD_TYPES = frozenset(_COLUMN_KINDS)
