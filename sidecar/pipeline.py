@@ -24,7 +24,7 @@ from sidecar.checkpoint.writer import UNREADABLE, CheckpointWriter, read_checkpo
 from sidecar.export.log_queue import LogQueue
 from sidecar.ingest.accept import Intake
 from sidecar.ingest.maintenance import Maintenance
-from sidecar.ingest.producers import Producers, SecretsListener
+from sidecar.ingest.producers import Producers
 from sidecar.ingest.server import AddServices
 from sidecar.ingest.server import build as build_server
 from sidecar.ingest.service import IngestCounts, IngestService
@@ -34,6 +34,7 @@ from sidecar.journal.journal import EventJournal, JournalStatus
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume, Volume
 from sidecar.metrics.aggregate import Aggregate, SeriesLimits
 from sidecar.metrics.ledger import LedgerCounts, SidecarLedger
+from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.telemetry.model import Snapshot
 from sidecar.telemetry.settings import TelemetrySettings
 
@@ -56,7 +57,7 @@ class TelemetryPipeline:
         services: Sequence[AddServices] = (),
         volume: Volume | None = None,
         keep_logs: bool = True,
-        secrets: SecretsListener | None = None,
+        secrets: Acknowledgements | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -89,23 +90,8 @@ class TelemetryPipeline:
         self._checkpoints = CheckpointWriter(
             journal, self._state, stored, instance_id=self.instance_id, clock=self._clock
         )
-        self._ingest = IngestService(
-            self._intake,
-            self.producers,
-            settings,
-            journal_health=journal.health,
-            commit=self._commit,
-            clock=self._clock,
-        )
-        self._maintenance = Maintenance(
-            settings,
-            journal=journal,
-            state=self._state,
-            intake=self._intake,
-            checkpoints=self._checkpoints,
-            sessions=self._ingest,
-            clock=self._clock,
-        )
+        self._ingest = IngestService(self._intake, self.producers, self._commit, self._clock)
+        self._maintenance = Maintenance(self._intake, self._checkpoints, self._ingest, self._clock)
         # At once: it keeps a new instance id, and the next start need not replay the same again.
         await self.checkpoint()
 

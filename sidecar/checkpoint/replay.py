@@ -49,7 +49,7 @@ from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.state import TelemetryState
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, SegmentEntry, SeriesExpiry, SessionLost, SessionMark, StreamContext
-from sidecar.telemetry.model import JournalPosition, Session, StoredBatch
+from sidecar.telemetry.model import JournalPosition, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -134,13 +134,7 @@ def _apply_again(
 def _apply_batch(
     state: TelemetryState, stream: int, entry: BatchEntry, context: StreamContext, end: JournalPosition
 ) -> None:
-    stored = StoredBatch(
-        end=end,
-        session=context.session,
-        batch=pb.Batch.FromString(entry.raw),
-        types=context.types,
-        received_ns=entry.received_ns,
-    )
+    stored = context.stored(end, pb.Batch.FromString(entry.raw), entry.received_ns)
     if entry.kept:
         # Counted when its first copy was applied; only the log records wait, in this place now.
         state.log_queue.add(stored, len(entry.raw))

@@ -241,14 +241,9 @@ def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
 def stored_batches(segment: int, reader: SegmentReader, after: JournalPosition) -> Iterator[StoredBatch]:
     """Batches of a segment that end behind `after` and have log records."""
     for record, stream, said in reader:
-        if isinstance(said, BatchEntry) and JournalPosition(segment, record.end) > after:
+        end = JournalPosition(segment, record.end)
+        if isinstance(said, BatchEntry) and end > after:
             context = reader.streams[stream]
             batch = pb.Batch.FromString(said.raw)
             if log_events(batch, context.types):
-                yield StoredBatch(
-                    end=JournalPosition(segment, record.end),
-                    session=context.session,
-                    batch=batch,
-                    types=context.types,
-                    received_ns=said.received_ns,
-                )
+                yield context.stored(end, batch, said.received_ns)

@@ -27,7 +27,6 @@ from sidecar.ingest.producers import Producers
 from sidecar.ingest.protocol import TABLE, UNKNOWN, BrokenRule, StreamRefusedError, StreamState, batch_bytes, refuse
 from sidecar.ingest.validate import PROTOCOL_VERSION
 from sidecar.journal.group_commit import GroupCommit
-from sidecar.journal.journal import JournalHealth
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -97,22 +96,10 @@ class ServedStream:
 class IngestService:
     """Serves `telemetry.v1.TelemetryService`. `commit.run` must be running."""
 
-    def __init__(
-        self,
-        intake: Intake,
-        producers: Producers,
-        settings: TelemetrySettings,
-        *,
-        journal_health: JournalHealth,
-        commit: GroupCommit,
-        clock: Callable[[], int],
-    ) -> None:
-        self._intake = intake
-        self._producers = producers
-        self._settings = settings
-        self._journal_health = journal_health
-        self._commit = commit
-        self._clock = clock
+    def __init__(self, intake: Intake, producers: Producers, commit: GroupCommit, clock: Callable[[], int]) -> None:
+        self._intake, self._producers, self._commit, self._clock = intake, producers, commit, clock
+        self._settings = intake.settings
+        self._journal = intake.journal
         self._open: dict[tuple[str, str], ServedStream] = {}
         self.counts = IngestCounts()
         self._draining = False
@@ -222,7 +209,7 @@ class IngestService:
             refuse(error.fault.reason, error.fault.message)
         except OSError as error:
             # Ended and not repeated: the producer keeps its events anyhow, and its next try is a new stream.
-            self._journal_health.failed(error, self._clock())
+            self._journal.health.failed(error, self._clock())
             text = f"the journal rejects writes now: {error}"
             raise StreamRefusedError(grpc.StatusCode.UNAVAILABLE, text) from error
         stream.hello, stream.accepted = hello, accepted
@@ -277,15 +264,18 @@ class IngestService:
     async def _journaled(self, attempt: Callable[[], T]) -> T:
         """Repeat `attempt` until the volume accepts its records."""
         while True:
+            end = self._journal.end
             try:
                 result = attempt()
             except OSError as error:
                 # No acknowledgement and no next message: the producer's window fills, and it waits.
-                self._journal_health.failed(error, self._clock())
+                self._journal.health.failed(error, self._clock())
                 self.counts.journal_waits += 1
                 await asyncio.sleep(JOURNAL_RETRY_S)
             else:
-                self._journal_health.recovered()
+                # A duplicate is not written: that it was taken proves nothing about the volume.
+                if self._journal.end != end:
+                    self._journal.health.recovered()
                 return result
 
     async def _acknowledge(self, stream: ServedStream, context: Context) -> None:

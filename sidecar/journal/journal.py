@@ -38,8 +38,8 @@ segment that a newer program wrote is set aside whole.
 
 Freeing space. Space comes back by whole segments, oldest first: compacting would cost a second write of everything,
 and nearly all of a segment dies at the same time. A segment goes when its metrics are in the checkpoint and its log
-records are exported. When the journal is full all the same, `retention.py` drops the oldest log records, counts
-each, and keeps every metric. While the volume itself rejects writes, nothing is acknowledged: the producer's window
+records are exported. When the journal is full all the same, `checkpoint.retention` drops the oldest log records,
+counts each, and keeps every metric. While the volume itself rejects writes, nothing is acknowledged: the producer's window
 fills and it keeps its events, until appending works again.
 
 Not SQLite, not a log library: a batch is written as it came, in one system call, beside a group commit and a rule

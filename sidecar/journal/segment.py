@@ -36,7 +36,15 @@ from pod_runtime.framing import (
     frame,
     records,
 )
-from sidecar.telemetry.model import EventType, Field, LogTemplate, MetricInstrument, Session
+from sidecar.telemetry.model import (
+    EventType,
+    Field,
+    JournalPosition,
+    LogTemplate,
+    MetricInstrument,
+    Session,
+    StoredBatch,
+)
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 KIND = b"TELJ"
@@ -92,19 +100,18 @@ def stream_payload(kind: bytes, stream: int, message: bytes = b"") -> bytes:
     return _STREAM.pack(kind, stream) + message
 
 
-def batch_payload(stream: int, received_ns: int, refused: bytes, raw: bytes, *, kept: bool = False) -> bytes:
-    """Payload of a `BatchEntry`."""
-    return _BATCH.pack(b"K" if kept else b"B", stream, received_ns, len(refused)) + refused + raw
-
-
-def lost_payload(producer_id: str, session_id: str) -> bytes:
-    """Payload of a `SessionLost`."""
-    return f"L{producer_id}\n{session_id}".encode()
-
-
-def expire_payload(now_ns: int, idle_ns: int) -> bytes:
-    """Payload of a `SeriesExpiry`."""
-    return _EXPIRE.pack(b"X", now_ns, idle_ns)
+def entry_payload(entry: SessionMark | SessionLost | SeriesExpiry | BatchEntry, stream: int = 0) -> bytes:
+    """Payload of an entry."""
+    match entry:
+        case BatchEntry():
+            kind, refused = b"K" if entry.kept else b"B", entry.refused
+            return _BATCH.pack(kind, stream, entry.received_ns, len(refused)) + refused + entry.raw
+        case SessionMark():
+            return stream_payload(entry.value, stream)
+        case SessionLost():
+            return f"L{entry.producer_id}\n{entry.session_id}".encode()
+        case SeriesExpiry():
+            return _EXPIRE.pack(b"X", entry.now_ns, entry.idle_ns)
 
 
 def segment_name(number: int) -> str:
@@ -188,6 +195,10 @@ class StreamContext:
     hello: pb.Hello
     declarations: Declarations
     types: dict[int, EventType] = field(default_factory=dict)
+
+    def stored(self, end: JournalPosition, batch: pb.Batch, received_ns: int) -> StoredBatch:
+        """Batch of the stream whose record ends at `end`."""
+        return StoredBatch(end=end, session=self.session, batch=batch, types=self.types, received_ns=received_ns)
 
 
 class SegmentReader:

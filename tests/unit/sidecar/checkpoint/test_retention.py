@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from sidecar.checkpoint import retention
 from sidecar.checkpoint.format import Checkpoint
+from sidecar.checkpoint.retention import JOURNAL_FULL, Retention
 from sidecar.checkpoint.writer import CheckpointWriter
-from sidecar.journal import retention
-from sidecar.journal.retention import JOURNAL_FULL, Retention
 from sidecar.telemetry.model import JournalPosition
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
