@@ -149,7 +149,7 @@ class TelemetryPipeline:
     async def _drain(self, server: aio.Server) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
-                await self._ingest.wait_idle()
+                await self._ingest.idle.wait()
         # With a status of ours a producer knows that it should connect again; a cut connection tells it nothing.
         self._ingest.end_streams()
         await server.stop(STOP_GRACE_S)

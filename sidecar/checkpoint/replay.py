@@ -85,10 +85,13 @@ def _replay_segment(
         return ReplayResult()
     batches = faults = 0
     for record, stream, entry in reader:
-        new = JournalPosition(segment, record.start) >= start
+        # Declarations also of the part before the checkpoint: the batches behind it need them.
+        if JournalPosition(segment, record.start) < start and not isinstance(entry, pb.Define):
+            continue
+        state.next_stream = max(state.next_stream, stream + 1)
         context, end = reader.streams.get(stream), JournalPosition(segment, record.end)
         try:
-            batches += _apply_again(state, stream, entry, context, end, new=new)
+            batches += _apply_again(state, stream, entry, context, end)
         except Exception:  # noqa: BLE001 - a record that ends every start would be worse than one that is left out
             _log.exception("journal record left out", extra={"segment": segment, "offset": record.start})
             faults += 1
@@ -96,38 +99,31 @@ def _replay_segment(
 
 
 def _apply_again(
-    state: TelemetryState,
-    stream: int,
-    entry: SegmentEntry,
-    context: StreamContext | None,
-    end: JournalPosition,
-    *,
-    new: bool,
+    state: TelemetryState, stream: int, entry: SegmentEntry, context: StreamContext | None, end: JournalPosition
 ) -> bool:
-    """Apply a record, declarations also where they are not `new`. True if it was a batch."""
+    """Apply a record. True if it was a batch."""
     aggregate = state.aggregate
-    state.next_stream = max(state.next_stream, stream + 1)
     match entry, context:
+        case SessionLost(), _:
+            # By its name: the stream that it began on may stand in a segment that is gone.
+            aggregate.end(Session(producer_id=entry.producer_id, session_id=entry.session_id))
+        case SeriesExpiry(), _:
+            aggregate.expire(entry.now_ns, entry.idle_ns)
+        case _, None:
+            raise ValueError(f"record of stream {stream}, which its segment does not name")
         case pb.Define(), StreamContext():
             kind = context.types[entry.event_id]
             aggregate.define(stream, context.session, kind, recovery=context.hello.recovery)
-        case pb.Hello(), StreamContext() if new:
+        case pb.Hello(), StreamContext():
             # No time in the record: a session without an event is the first to be forgotten.
             state.session(context.session, entry.first_sequence, 0)
-        case SessionMark.BEGIN, StreamContext() if new:
+        case SessionMark.BEGIN, StreamContext():
             aggregate.begin(context.session)
-        case SessionMark.END, StreamContext() if new:
+        case SessionMark.END, StreamContext():
             aggregate.end(context.session)
-        case SessionLost(), _ if new:
-            # By its name: the stream that it began on may stand in a segment that is gone.
-            aggregate.end(Session(producer_id=entry.producer_id, session_id=entry.session_id))
-        case SeriesExpiry(), _ if new:
-            aggregate.expire(entry.now_ns, entry.idle_ns)
-        case BatchEntry(), StreamContext() if new:
+        case BatchEntry(), StreamContext():
             _apply_batch(state, stream, entry, context, end)
             return True
-        case _, None if new:
-            raise ValueError(f"record of stream {stream}, which its segment does not name")
     return False
 
 

@@ -114,7 +114,7 @@ class Retention:
                 raw = old.batch.SerializeToString()
                 entry = BatchEntry(old.received_ns, b"", raw, kept=True)
                 events = [group.event_id for group in old.batch.groups]
-                end = self.journal.append([entry_payload(entry, stream)], stream, context.declarations, events)
+                end = self.journal.append([entry_payload(entry, stream)], context.declarations, events)
                 self.waiting.keep(replace(old, end=end), len(raw), segment)
 
 

@@ -85,9 +85,9 @@ class Intake:
         # Never used twice, over restarts too: journal records name their stream by it.
         number = self.state.next_stream
         # Kept as bytes for every segment that this stream will write to.
-        declarations = Declarations(hello.SerializeToString(deterministic=True))
+        declarations = Declarations(number, hello.SerializeToString(deterministic=True))
         if not hello.recovery:
-            self.journal.append([entry_payload(SessionMark.BEGIN, number)], number, declarations)
+            self.journal.append([entry_payload(SessionMark.BEGIN, number)], declarations)
         self.state.next_stream += 1
         state = self.state.session(session, hello.first_sequence, now_ns)
         self._open[session.producer_id, session.session_id] += 1
@@ -116,7 +116,7 @@ class Intake:
             return [_refusal(fault, define.name) for fault in faults]
         declarations.defines[define.event_id] = raw
         try:
-            self.journal.append([], stream.number, declarations, [define.event_id])
+            self.journal.append([], declarations, [define.event_id])
         except OSError:
             # Else the repeat would look like one that is known already, and would never be written.
             del declarations.defines[define.event_id]
@@ -153,7 +153,7 @@ class Intake:
         events = [group.event_id for group in clean.groups]
         refused = pb.Ack(rejected=rejections).SerializeToString() if rejections else b""
         payload = entry_payload(BatchEntry(now_ns, refused, raw), stream.number)
-        end = self.journal.append([payload], stream.number, stream.declarations, events)
+        end = self.journal.append([payload], stream.declarations, events)
         # Counted only now: a batch that the volume rejected is tried again, and would be counted at each try.
         self.cut_strings += cut
         duplicates = batch.count - clean.count
@@ -193,8 +193,7 @@ class Intake:
     def end_session(self, stream: OpenStream) -> None:
         """End the session, and its gauges with it."""
         if not stream.recovery:
-            payload = entry_payload(SessionMark.END, stream.number)
-            self.journal.append([payload], stream.number, stream.declarations)
+            self.journal.append([entry_payload(SessionMark.END, stream.number)], stream.declarations)
             self.state.aggregate.end(stream.session)
 
     def lose_session(self, producer_id: str, session_id: str) -> None:
@@ -263,31 +262,19 @@ def trimmed(batch: pb.Batch, taken: int) -> pb.Batch:
 
 
 def _trimmed_group(group: pb.Group, taken: int) -> pb.Group:
-    offsets = group.offsets
-    cut = sum(place < taken for place in offsets) if offsets else taken
-    kept = pb.Group(
-        event_id=group.event_id,
-        count=group.count - cut,
-        offsets=[place - taken for place in offsets[cut:]],
-        base_time_unix_nano=group.base_time_unix_nano,
-        time_offsets_nano=group.time_offsets_nano[cut:],
-        columns=[_trimmed_column(column, cut) for column in group.columns],
-    )
-    if group.HasField("trace"):
-        trace = group.trace
-        kept.trace.trace_ids = trace.trace_ids[cut * TRACE_ID_BYTES :]
-        kept.trace.span_ids = trace.span_ids[cut * SPAN_ID_BYTES :]
-        kept.trace.flags = trace.flags[cut:]
-    return kept
-
-
-def _trimmed_column(column: pb.Column, cut: int) -> pb.Column:
-    return pb.Column(
+    cut = sum(place < taken for place in group.offsets) if group.offsets else taken
+    kept = pb.Group()
+    kept.CopyFrom(group)
+    kept.count -= cut
+    kept.offsets[:] = [place - taken for place in group.offsets[cut:]]
+    del kept.time_offsets_nano[:cut]
+    for column in kept.columns:
         # A dictionary stays whole: its indexes keep their meaning.
-        values=column.values[:] if column.indexes else column.values[cut:],
-        indexes=column.indexes[cut:],
-        doubles=column.doubles[cut:],
-        integers=column.integers[cut:],
-        booleans=column.booleans[cut:],
-        absent=[place - cut for place in column.absent if place >= cut],
-    )
+        del (column.indexes if column.indexes else column.values)[:cut]
+        del column.doubles[:cut], column.integers[:cut], column.booleans[:cut]
+        column.absent[:] = [place - cut for place in column.absent if place >= cut]
+    if group.HasField("trace"):
+        kept.trace.trace_ids = group.trace.trace_ids[cut * TRACE_ID_BYTES :]
+        kept.trace.span_ids = group.trace.span_ids[cut * SPAN_ID_BYTES :]
+        kept.trace.flags = group.trace.flags[cut:]
+    return kept

@@ -53,10 +53,6 @@ class IngestCounts:
     journal_waits: int = 0
 
 
-def _future() -> asyncio.Future[StreamRefusedError]:
-    return asyncio.get_running_loop().create_future()
-
-
 @dataclass(slots=True)
 class ServedStream:
     """A stream that is being served, and the answers that its producer still waits for."""
@@ -70,7 +66,7 @@ class ServedStream:
     ended: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the acknowledging task has something to do."""
-    told_to_end: asyncio.Future[StreamRefusedError] = field(default_factory=_future)
+    told_to_end: asyncio.Future[StreamRefusedError] = field(default_factory=asyncio.Future)
 
     def schedule_ack(self, rejections: Sequence[pb.Rejection] = ()) -> None:
         """Have the producer told what is durable, and what was rejected."""
@@ -103,12 +99,9 @@ class IngestService:
         self._open: dict[tuple[str, str], ServedStream] = {}
         self.counts = IngestCounts()
         self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Wait until no stream is open."""
-        await self._idle.wait()
+        self.idle = asyncio.Event()
+        """Set while no stream is open."""
+        self.idle.set()
 
     def is_connected(self, producer_id: str, session_id: str) -> bool:
         """True while a stream of the session is open."""
@@ -216,7 +209,7 @@ class IngestService:
         key = (hello.producer_id, hello.session_id)
         older = self._open.get(key)
         self._open[key] = stream
-        self._idle.clear()
+        self.idle.clear()
         if older is not None:
             # The newer one wins: after a broken connection the producer is there again before we notice the break.
             text = "the session has another, newer stream"
@@ -305,7 +298,7 @@ class IngestService:
         if self._open.get(key) is stream:
             del self._open[key]
             if not self._open:
-                self._idle.set()
+                self.idle.set()
             self._producers.disconnected(stream.hello, self._clock())
 
 

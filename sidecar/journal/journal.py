@@ -39,8 +39,8 @@ segment that a newer program wrote is set aside whole.
 Freeing space. Space comes back by whole segments, oldest first: compacting would cost a second write of everything,
 and nearly all of a segment dies at the same time. A segment goes when its metrics are in the checkpoint and its log
 records are exported. When the journal is full all the same, `checkpoint.retention` drops the oldest log records,
-counts each, and keeps every metric. While the volume itself rejects writes, nothing is acknowledged: the producer's window
-fills and it keeps its events, until appending works again.
+counts each, and keeps every metric. While the volume itself rejects writes, nothing is acknowledged: the producer's
+window fills and it keeps its events, until appending works again.
 
 Not SQLite, not a log library: a batch is written as it came, in one system call, beside a group commit and a rule
 for losing the least; a database would add a second journal of its own below this one.
@@ -169,13 +169,9 @@ class EventJournal:
         self._segment = max(self._segment, segment)
 
     def append(
-        self,
-        payloads: Sequence[bytes],
-        stream: int = 0,
-        needs: Declarations | None = None,
-        events: Iterable[int] = (),
+        self, payloads: Sequence[bytes], needs: Declarations | None = None, events: Iterable[int] = ()
     ) -> JournalPosition:
-        """Write records, and before them the declarations of `stream` that the segment lacks; return the end.
+        """Write records, and before them the declarations of their stream that the segment lacks; return the end.
 
         Raises:
             OSError: the volume rejected the write; the journal is as it was, and the call may be repeated.
@@ -185,10 +181,9 @@ class EventJournal:
         if self._sizes.get(self._segment, 0) >= self._segment_bytes:
             self._segment += 1
             self._declared = {}
-        known = self._declared.get(stream)
         wanted = set(events)
-        frames = list(map(frame, self._missing(stream, known, needs, wanted))) if needs is not None else []
-        frames += map(frame, payloads)
+        missing = self._missing(needs, wanted) if needs is not None else []
+        frames = list(map(frame, (*missing, *payloads)))
         if self._segment not in self._sizes:
             # In the same write as the first record: one system call, and nothing to undo if it fails.
             frames.insert(0, header())
@@ -196,15 +191,15 @@ class EventJournal:
         self._volume.append(segment_name(self._segment), data)
         # Only now: after a write that failed, the next one must declare the stream again.
         if needs is not None:
-            self._declared.setdefault(stream, set()).update(wanted)
+            self._declared.setdefault(needs.stream, set()).update(wanted)
         self._sizes[self._segment] = self._sizes.get(self._segment, 0) + len(data)
         return self.end
 
-    @staticmethod
-    def _missing(stream: int, known: set[int] | None, needs: Declarations, events: set[int]) -> list[bytes]:
-        missing = [stream_payload(HELLO, stream, needs.hello)] if known is None else []
+    def _missing(self, needs: Declarations, events: set[int]) -> list[bytes]:
+        known = self._declared.get(needs.stream)
+        missing = [stream_payload(HELLO, needs.stream, needs.hello)] if known is None else []
         new = sorted(events - (known or set()))
-        return missing + [stream_payload(DEFINE, stream, needs.defines[event]) for event in new]
+        return missing + [stream_payload(DEFINE, needs.stream, needs.defines[event]) for event in new]
 
     def read(self, segment: int) -> SegmentReader | None:
         """Open a segment at its start; None if it is gone. Damage is repaired, set aside and counted.

@@ -183,6 +183,7 @@ def _framed_end(data: bytes, at: int) -> int | None:
 class Declarations:
     """Serialized messages that a segment must hold about a stream before its batches."""
 
+    stream: int
     hello: bytes
     defines: dict[int, bytes] = field(default_factory=dict)
 
@@ -228,7 +229,7 @@ class SegmentReader:
 
     def _declare(self, stream: int, entry: SegmentEntry, raw: bytes) -> None:
         if isinstance(entry, pb.Hello):
-            self.streams.setdefault(stream, StreamContext(session_of(entry), entry, Declarations(raw)))
+            self.streams.setdefault(stream, StreamContext(session_of(entry), entry, Declarations(stream, raw)))
         elif isinstance(entry, pb.Define):
             context = self.streams[stream]
             # Batches read before share the old mapping: replace it, do not change it.

@@ -308,9 +308,7 @@ class Aggregate:
         clamp = now_ns < self._latest_start_ns
         producers = []
         for producer_id, producer in sorted(self._producers.items()):
-            families = [
-                producer.tables[name].freeze() for name in sorted(producer.tables) if producer.tables[name].series
-            ]
+            families = [table.freeze() for _, table in sorted(producer.tables.items()) if table.series]
             if clamp:
                 families = [_clamped(family, now_ns) for family in families]
             if families:
@@ -338,9 +336,7 @@ class Aggregate:
         for row in rows:
             match row:
                 case ["producer", producer_id, resource, session_id]:
-                    self._producers[producer_id] = ProducerInstruments(
-                        resource=labels_of(resource), session_id=session_id
-                    )
+                    self._producers[producer_id] = ProducerInstruments(labels_of(resource), session_id)
                 case ["table", producer_id, *captured]:
                     self._restore_table(producer_id, captured)
                 case ["refused", counts]:
