@@ -86,10 +86,8 @@ class TelemetryPipeline:
         stored = self._restore(volume, journal)
         self._intake = Intake(journal, self._state, settings, self._tail)
         self._commit = GroupCommit(journal, enabled=disk)
-        self.instance_id = stored.instance_id or str(uuid.uuid4())
-        self._checkpoints = CheckpointWriter(
-            journal, self._state, stored, instance_id=self.instance_id, clock=self._clock
-        )
+        self.instance_id = self._state.instance_id = stored.instance_id or str(uuid.uuid4())
+        self._checkpoints = CheckpointWriter(journal, self._state, stored.position, self._clock)
         self._ingest = IngestService(self._intake, self.producers, self._commit, self._clock)
         self._maintenance = Maintenance(self._intake, self._checkpoints, self._ingest, self._clock)
         # At once: it keeps a new instance id, and the next start need not replay the same again.

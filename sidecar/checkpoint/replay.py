@@ -85,10 +85,10 @@ def _replay_segment(
         return ReplayResult()
     batches = faults = 0
     for record, stream, entry in reader:
+        state.next_stream = max(state.next_stream, stream + 1)
         # Declarations also of the part before the checkpoint: the batches behind it need them.
         if JournalPosition(segment, record.start) < start and not isinstance(entry, pb.Define):
             continue
-        state.next_stream = max(state.next_stream, stream + 1)
         context, end = reader.streams.get(stream), JournalPosition(segment, record.end)
         try:
             batches += _apply_again(state, stream, entry, context, end)

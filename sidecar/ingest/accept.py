@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from sidecar.checkpoint.state import SessionKey, SessionState, TelemetryState
 from sidecar.ingest import validate
 from sidecar.ingest.definition import check_define
+from sidecar.ingest.protocol import refuse
 from sidecar.ingest.tail import Tail
 from sidecar.ingest.validate import ContractFault
 from sidecar.journal.journal import EventJournal
@@ -35,14 +36,6 @@ from sidecar.metrics.columns import SPAN_ID_BYTES, TRACE_ID_BYTES
 from sidecar.telemetry.model import EventType, Session, StoredBatch
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
-
-
-class StreamFaultError(Exception):
-    """A message broke a rule of the stream: the stream ends, and the fault names the rule."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.fault = ContractFault(reason, message)
 
 
 @dataclass(slots=True)
@@ -63,7 +56,7 @@ class Intake:
     """Brings messages of all streams into the journal and the state. One event loop only.
 
     A method that journals raises OSError while the volume rejects writes: nothing has changed, and it may be called
-    again with the same message. One that takes a message raises StreamFaultError if it breaks a rule of the stream:
+    again with the same message. One that takes a message raises StreamRefusedError if it breaks a rule of the stream:
     nothing of it was accepted.
     """
 
@@ -80,7 +73,7 @@ class Intake:
         """Accept a Hello."""
         fault = validate.check_hello(hello)
         if fault is not None:
-            raise StreamFaultError(fault.reason, fault.message)
+            refuse(fault.reason, fault.message)
         session = session_of(hello)
         # Never used twice, over restarts too: journal records name their stream by it.
         number = self.state.next_stream
@@ -131,10 +124,13 @@ class Intake:
 
     def batch(self, stream: OpenStream, raw: bytes, now_ns: int) -> list[pb.Rejection]:
         """Accept a batch; return its groups' rejections. `stream.state.durable_through` covers it afterwards."""
-        batch = parse_batch(raw)
+        try:
+            batch = pb.Batch.FromString(raw)
+        except DecodeError as error:
+            refuse("malformed_message", f"a Batch that cannot be parsed: {error}")
         fault = validate.check_batch(batch, self.settings)
         if fault is not None:
-            raise StreamFaultError(fault.reason, fault.message)
+            refuse(fault.reason, fault.message)
         durable = stream.state.durable_through
         last = batch.first_sequence + batch.count - 1
         counts = self.state.counts.of(stream.session.producer_id)
@@ -146,7 +142,7 @@ class Intake:
         # The missing events would never come: a stream is in order, so the producer must start again at `durable`.
         if batch.first_sequence > durable + 1:
             gap = f"batch begins at {batch.first_sequence}, the next event of the session is {durable + 1}"
-            raise StreamFaultError("sequence_gap", gap)
+            refuse("sequence_gap", gap)
         clean, rejections, cut = self._valid_part(stream, batch, durable + 1 - batch.first_sequence)
         if clean is not batch or rejections:
             raw = clean.SerializeToString()
@@ -222,18 +218,6 @@ class Intake:
         self.state.forget_sessions(before_ns, most, self._open)
 
 
-def parse_batch(raw: bytes) -> pb.Batch:
-    """Parse a Batch message.
-
-    Raises:
-        StreamFaultError: the bytes are no Batch.
-    """
-    try:
-        return pb.Batch.FromString(raw)
-    except DecodeError as error:
-        raise StreamFaultError("malformed_message", f"a Batch that cannot be parsed: {error}") from error
-
-
 def _unknown(stream: OpenStream, event_id: int) -> ContractFault:
     if (reason := stream.refused_types.get(event_id)) is not None:
         return ContractFault("definition_refused", f"event id {event_id}: its definition was refused ({reason})")
@@ -270,7 +254,7 @@ def _trimmed_group(group: pb.Group, taken: int) -> pb.Group:
     del kept.time_offsets_nano[:cut]
     for column in kept.columns:
         # A dictionary stays whole: its indexes keep their meaning.
-        del (column.indexes if column.indexes else column.values)[:cut]
+        del (column.indexes or column.values)[:cut]
         del column.doubles[:cut], column.integers[:cut], column.booleans[:cut]
         column.absent[:] = [place - cut for place in column.absent if place >= cut]
     if group.HasField("trace"):

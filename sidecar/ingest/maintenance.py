@@ -43,7 +43,9 @@ class Maintenance:
         while True:
             await asyncio.sleep(min(TICK_S, self._settings.checkpoint_interval_s))
             now_s = perf_counter()
-            if self._is_checkpoint_due(now_s - saved_s):
+            behind = self._intake.journal.bytes_since(self._checkpoints.end)
+            due = now_s - saved_s >= self._settings.checkpoint_interval_s
+            if due or behind >= self._settings.checkpoint_bytes:
                 saved_s = now_s
                 await self._checkpoints.write()
             if now_s - expired_s >= EXPIRY_INTERVAL_S:
@@ -53,10 +55,6 @@ class Maintenance:
             await self._retention.make_room()
             self.end_lost_sessions(now_s)
             self.report_overflow()
-
-    def _is_checkpoint_due(self, since_s: float) -> bool:
-        behind = self._intake.journal.bytes_since(self._checkpoints.end)
-        return since_s >= self._settings.checkpoint_interval_s or behind >= self._settings.checkpoint_bytes
 
     def end_lost_sessions(self, now_s: float) -> None:
         """End the gauges of producers that went without a Goodbye and did not come back within the grace period."""

@@ -22,10 +22,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
+from sidecar.ingest.accept import Intake, OpenStream
 from sidecar.ingest.producers import Producers
-from sidecar.ingest.protocol import TABLE, UNKNOWN, BrokenRule, StreamRefusedError, StreamState, batch_bytes, refuse
-from sidecar.ingest.validate import PROTOCOL_VERSION
+from sidecar.ingest.protocol import TABLE, UNKNOWN, StreamRefusedError, StreamState, batch_bytes, refuse
+from sidecar.ingest.validate import PROTOCOL_VERSION, ContractFault
 from sidecar.journal.group_commit import GroupCommit
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -165,8 +165,8 @@ class IngestService:
             refuse("malformed_message", "a message that is no PublishRequest")
         kind = request.WhichOneof("message") or UNKNOWN
         state = TABLE[stream.state, kind]
-        if isinstance(state, BrokenRule):
-            refuse(state.rule, state.message)
+        if isinstance(state, ContractFault):
+            refuse(state.reason, state.message)
         await self._act(kind, request, stream, context)
         stream.state = state
 
@@ -198,8 +198,6 @@ class IngestService:
         self._admit(hello)
         try:
             accepted = self._intake.open_stream(hello, self._clock())
-        except StreamFaultError as error:
-            refuse(error.fault.reason, error.fault.message)
         except OSError as error:
             # Ended and not repeated: the producer keeps its events anyhow, and its next try is a new stream.
             self._journal.health.failed(error, self._clock())
@@ -247,10 +245,7 @@ class IngestService:
 
     async def _batch(self, stream: ServedStream, raw: bytes) -> None:
         accepted = stream.opened()
-        try:
-            rejections = await self._journaled(lambda: self._intake.batch(accepted, raw, self._clock()))
-        except StreamFaultError as error:
-            refuse(error.fault.reason, error.fault.message)
+        rejections = await self._journaled(lambda: self._intake.batch(accepted, raw, self._clock()))
         self._producers.events(stream.hello, accepted.state.durable_through, self._clock())
         stream.schedule_ack(rejections)
 

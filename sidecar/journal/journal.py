@@ -55,12 +55,12 @@ from dataclasses import dataclass
 from pod_runtime.framing import HEADER_BYTES, FormatError, frame
 from sidecar.journal.segment import (
     DEFINE,
+    HEADER,
     HELLO,
     SUFFIX,
     Declarations,
     SegmentReader,
     SegmentRepair,
-    header,
     repair,
     segment_name,
     segment_numbers,
@@ -119,7 +119,10 @@ class JournalHealth:
 
 
 class EventJournal:
-    """Segments on a volume. One event loop only; `sync` and `write_beside` run in threads."""
+    """Segments on a volume. One event loop only; `sync` and `write_beside` run in threads.
+
+    A method that reads or writes the volume raises OSError if the volume does.
+    """
 
     def __init__(self, volume: Volume, *, segment_bytes: int, outlives_machine: bool = False) -> None:
         self._volume = volume
@@ -173,8 +176,7 @@ class EventJournal:
     ) -> JournalPosition:
         """Write records, and before them the declarations of their stream that the segment lacks; return the end.
 
-        Raises:
-            OSError: the volume rejected the write; the journal is as it was, and the call may be repeated.
+        On OSError the journal is as it was, and the call may be repeated.
         """
         # Before the write and not behind it: a segment may be larger by one batch, and no batch is ever split over
         # two files.
@@ -186,7 +188,7 @@ class EventJournal:
         frames = list(map(frame, (*missing, *payloads)))
         if self._segment not in self._sizes:
             # In the same write as the first record: one system call, and nothing to undo if it fails.
-            frames.insert(0, header())
+            frames.insert(0, HEADER)
         data = b"".join(frames)
         self._volume.append(segment_name(self._segment), data)
         # Only now: after a write that failed, the next one must declare the stream again.
@@ -202,11 +204,7 @@ class EventJournal:
         return missing + [stream_payload(DEFINE, needs.stream, needs.defines[event]) for event in new]
 
     def read(self, segment: int) -> SegmentReader | None:
-        """Open a segment at its start; None if it is gone. Damage is repaired, set aside and counted.
-
-        Raises:
-            OSError: the volume cannot be read.
-        """
+        """Open a segment at its start; None if it is gone. Damage is repaired, set aside and counted."""
         name = segment_name(segment)
         try:
             data = self._volume.read(name)
@@ -230,7 +228,7 @@ class EventJournal:
             self.damaged_segments += 1
             # The copy first: a crash between the two finds the damage again and loses no evidence.
             self._volume.replace(name + DAMAGED, data)
-            self._volume.replace(name, repaired.data or header())
+            self._volume.replace(name, repaired.data or HEADER)
             damaged = [each for each in self._volume.sizes() if each.endswith(SUFFIX + DAMAGED)]
             for old in damaged[:-MAX_DAMAGED]:
                 self._volume.remove(old)
@@ -238,25 +236,17 @@ class EventJournal:
             self.torn_bytes += repaired.torn_bytes
             self._volume.truncate(name, len(repaired.data))
         self._sizes[segment] = max(len(repaired.data), HEADER_BYTES)
-        return repaired.data or header()
+        return repaired.data or HEADER
 
     def release(self, before: int) -> None:
-        """Remove the segments below `before`, never the one being written.
-
-        Raises:
-            OSError: the volume cannot remove one; those before it are gone.
-        """
+        """Remove the segments below `before`, never the one being written. On OSError those before it are gone."""
         # Oldest first: what a crash leaves is again a run of segments without a hole.
         for segment in [number for number in self.segments if number < min(before, self._segment)]:
             self._volume.remove(segment_name(segment))
             del self._sizes[segment]
 
     def write_beside(self, name: str, data: bytes) -> None:
-        """Replace a file that is no segment, after everything appended before is durable too. Blocks.
-
-        Raises:
-            OSError: the old file stands.
-        """
+        """Replace a file that is no segment, once all appended is durable. Blocks. On OSError the old one stands."""
         # A checkpoint on the disk whose position the journal on the disk does not reach would skip events.
         self.sync()
         self._volume.replace(name, data)
@@ -266,11 +256,7 @@ class EventJournal:
         self._volume.close()
 
     def sync(self) -> None:
-        """Make durable everything appended before the call. Blocks.
-
-        Raises:
-            OSError: the records are not known to be durable.
-        """
+        """Make durable everything appended before the call. Blocks. After an OSError none of it is known to be."""
         if self.sync_error is not None:
             raise self.sync_error
         try:

@@ -26,16 +26,7 @@ from enum import Enum
 
 from google.protobuf.message import DecodeError
 
-from pod_runtime.framing import (
-    HEADER_BYTES,
-    RECORD_HEADER_BYTES,
-    FormatError,
-    Record,
-    file_header,
-    file_version,
-    frame,
-    records,
-)
+from pod_runtime.framing import RECORD_HEADER_BYTES, FormatError, Record, file_header, file_version, frame, records
 from sidecar.telemetry.model import (
     EventType,
     Field,
@@ -49,6 +40,8 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 
 KIND = b"TELJ"
 VERSION = 1
+HEADER = file_header(KIND, VERSION)
+"""First bytes of a segment."""
 SUFFIX = ".journal"
 HELLO, DEFINE, FILLER = b"S", b"D", b"-"
 
@@ -125,11 +118,6 @@ def segment_numbers(names: Iterable[str]) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
-def header() -> bytes:
-    """First bytes of a segment."""
-    return file_header(KIND, VERSION)
-
-
 @dataclass(frozen=True, slots=True)
 class SegmentRepair:
     """Readable bytes of a segment, and the bytes lost: `damaged` ones, and those of a write that a crash tore."""
@@ -152,7 +140,7 @@ def repair(data: bytes, *, last: bool) -> SegmentRepair:
     if version != VERSION:
         raise FormatError(f"journal segment of version {version}; this program reads {VERSION}")
     parts: list[bytes] = []
-    at = kept_from = HEADER_BYTES
+    at = kept_from = len(HEADER)
     damaged = 0
     while True:
         for sound in records(data, at):
@@ -167,7 +155,7 @@ def repair(data: bytes, *, last: bool) -> SegmentRepair:
     rest = len(data) - at
     if not damaged and not rest:
         return SegmentRepair(data, 0, 0)
-    whole = b"".join([data[:HEADER_BYTES], *parts, data[kept_from:at]])
+    whole = b"".join([data[: len(HEADER)], *parts, data[kept_from:at]])
     return SegmentRepair(whole, damaged if last else damaged + rest, rest if last else 0)
 
 

@@ -24,6 +24,8 @@ CAPTURE_ROWS = 100
 _number = tuple.__new__
 """Makes a point in two thirds of the time that its class takes: a snapshot makes thousands at once."""
 
+_COMMON = ("labels", "point", "reader", "start_ns", "touched_ns")
+
 Row = Sequence[Any]
 """State of a series as plain values. Tuples: garbage collection passes them by."""
 
@@ -45,7 +47,7 @@ def exact_sum(high: float, low: float, values: Sequence[float]) -> tuple[float, 
 class SumSeries:
     """Series of a counter or up-down counter. Integers stay integers."""
 
-    __slots__ = ("exemplar", "labels", "low", "point", "reader", "start_ns", "touched_ns", "value")
+    __slots__ = (*_COMMON, "exemplar", "low", "value")
 
     def __init__(self, labels: Labels, now_ns: int) -> None:
         self.labels = labels
@@ -77,11 +79,9 @@ class SumSeries:
 
     def freeze(self) -> Number:
         """Point of the series; the same object until the series changes."""
-        point = self.point
-        if point is None:
-            values = (self.labels, self.start_ns, self.touched_ns, self.value, self.exemplar)
-            self.point = point = _number(Number, values)
-        return point
+        if self.point is None:
+            self.point = _number(Number, (self.labels, self.start_ns, self.touched_ns, self.value, self.exemplar))
+        return self.point
 
     def keep_exemplar(self, exemplar: Exemplar) -> None:
         """Keep the latest exemplar."""
@@ -101,7 +101,7 @@ class SumSeries:
 class GaugeSeries:
     """Series of a gauge: the value with the highest sequence."""
 
-    __slots__ = ("labels", "point", "reader", "sequence", "start_ns", "time_ns", "touched_ns", "value")
+    __slots__ = (*_COMMON, "sequence", "time_ns", "value")
 
     def __init__(self, labels: Labels, now_ns: int) -> None:
         self.labels = labels
@@ -120,10 +120,9 @@ class GaugeSeries:
 
     def freeze(self) -> Number:
         """Point of the series; the same object until the series changes."""
-        point = self.point
-        if point is None:
-            self.point = point = Number(self.labels, self.start_ns, self.time_ns, self.value)
-        return point
+        if self.point is None:
+            self.point = Number(self.labels, self.start_ns, self.time_ns, self.value)
+        return self.point
 
     def row(self) -> Row:
         """State as plain values."""
@@ -137,18 +136,7 @@ class GaugeSeries:
 class HistogramSeries:
     """Series of a histogram over explicit bounds; a value equal to a bound is in the bucket below it."""
 
-    __slots__ = (
-        "bounds",
-        "buckets",
-        "exemplars",
-        "labels",
-        "low",
-        "point",
-        "reader",
-        "start_ns",
-        "touched_ns",
-        "total",
-    )
+    __slots__ = (*_COMMON, "bounds", "buckets", "exemplars", "low", "total")
 
     def __init__(self, labels: Labels, now_ns: int, bounds: Sequence[float]) -> None:
         self.labels = labels
@@ -177,13 +165,11 @@ class HistogramSeries:
 
     def freeze(self) -> Distribution:
         """Point of the series; the same object until the series changes."""
-        point = self.point
-        if point is None:
-            buckets = tuple(self.buckets)
+        if self.point is None:
+            buckets, exemplars = tuple(self.buckets), tuple(self.exemplars)
             times = (self.start_ns, self.touched_ns)
-            point = Distribution(self.labels, *times, sum(buckets), self.total, buckets, tuple(self.exemplars))
-            self.point = point
-        return point
+            self.point = Distribution(self.labels, *times, sum(buckets), self.total, buckets, exemplars)
+        return self.point
 
     def keep_exemplar(self, exemplar: Exemplar) -> None:
         """Keep the latest exemplar of its bucket."""
@@ -291,10 +277,9 @@ class InstrumentTable:
 
     def freeze(self) -> Family:
         """Family of the snapshot; the same object until a series changes."""
-        family = self.frozen
-        if family is None:
+        if self.frozen is None:
             item = self.instrument
-            family = Family(
+            self.frozen = Family(
                 name=item.name,
                 kind=item.kind,
                 unit=item.unit,
@@ -302,8 +287,7 @@ class InstrumentTable:
                 bounds=item.bounds,
                 points=[series.freeze() for series in self.series.values()],
             )
-            self.frozen = family
-        return family
+        return self.frozen
 
     def before_change(self, series: Series) -> None:
         """Hand the row of a series that takes measurements next to the capture that may still want it."""

@@ -7,10 +7,10 @@ from typing import cast
 
 import pytest
 
-from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.ingest.maintenance import Maintenance
 from sidecar.ingest.service import IngestService
+from sidecar.telemetry.model import JournalPosition
 from sidecar.telemetry.settings import TelemetrySettings
 from tests.unit.sidecar.batches import batch, orders
 from tests.unit.sidecar.telemetry_core import TelemetryCore
@@ -26,9 +26,7 @@ class MaintainedCore:
     def __post_init__(self) -> None:
         core = self.core
         core.intake.settings = TelemetrySettings(socket=Path("s"), session_grace_s=60, idle_expiry_s=1)
-        checkpoints = CheckpointWriter(
-            core.journal, core.telemetry_state, Checkpoint(), instance_id="i", clock=core.tick
-        )
+        checkpoints = CheckpointWriter(core.journal, core.telemetry_state, JournalPosition(), core.tick)
         self.maintenance = Maintenance(core.intake, checkpoints, cast("IngestService", self), core.tick)
 
     def is_connected(self, producer_id: str, session_id: str) -> bool:
