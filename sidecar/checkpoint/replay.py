@@ -64,11 +64,7 @@ class ReplayResult:
 
 
 def restore(state: TelemetryState, journal: EventJournal, checkpoint: Checkpoint) -> ReplayResult:
-    """Fill an empty state from the checkpoint and the journal behind it.
-
-    Raises:
-        OSError: the journal cannot be read.
-    """
+    """Fill an empty state from the checkpoint and the journal behind it. An OSError of the journal passes through."""
     # Segments were lost: new records must stand behind the checkpoint, or the next replay would skip them.
     if checkpoint.position.segment >= journal.end.segment:
         journal.skip_to(checkpoint.position.segment + 1)

@@ -1,4 +1,7 @@
-"""Checkpoint writer: reads and writes the checkpoint's file, off the hot path."""
+"""Checkpoint writer: reads and writes the checkpoint's file, off the hot path.
+
+At the start an OSError of the volume passes through; later, the old file stands and the journal keeps what it needs.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_checkpoint(volume: Volume) -> Checkpoint:
-    """Checkpoint of a volume; an empty one if there is none. An unreadable one is set aside.
-
-    Raises:
-        OSError: the volume cannot be read or written.
-    """
+    """Checkpoint of a volume; an empty one if there is none. An unreadable one is set aside."""
     try:
         data = volume.read(FILE)
     except FileNotFoundError:
@@ -47,9 +46,6 @@ def set_aside(volume: Volume, error: Exception) -> None:
 
     The start goes on without it: the journal still holds every batch that was not exported, and counting resumes from
     those. To refuse the start would stop the producers too.
-
-    Raises:
-        OSError: the volume cannot be read or written.
     """
     volume.replace(f"{FILE}.damaged", volume.read(FILE))
     _log.error("checkpoint set aside", extra={"reason": f"{type(error).__name__}: {error}"})
@@ -73,7 +69,7 @@ class CheckpointWriter:
         """Reason why the last checkpoint could not be written; empty if it was."""
 
     async def write(self) -> None:
-        """Write the state of this moment. On failure the old file stands, and the journal keeps what it needs."""
+        """Write the state of this moment."""
         # Two writers could otherwise finish in the wrong order, and the older state would stand.
         async with self._lock:
             # Nothing has changed: an idle sidecar does not write the same file every few seconds.

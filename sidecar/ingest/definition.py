@@ -1,14 +1,11 @@
-"""Definition checks: every fault of an event type's definition at once, so that its author mends all in one go.
-
-Each rule is a row: true if the definition breaks it, the constant reason, a sentence for people.
-"""
+"""Definition checks: every fault of an event type's definition at once, so that its author mends all in one go."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 
-from sidecar.ingest.validate import FIELD_TYPES, MAX_EVENT_ID, MAX_TEXT_BYTES, NAME, ContractFault, is_ascending
+from sidecar.ingest.validate import FIELD_TYPES, MAX_EVENT_ID, MAX_TEXT_BYTES, NAME, ContractFault, Rule, is_ascending
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -24,8 +21,6 @@ _NUMBERS = frozenset({pb.FIELD_TYPE_DOUBLE, pb.FIELD_TYPE_INT64})
 _ROLES = frozenset({pb.FIELD_ROLE_LABEL, pb.FIELD_ROLE_MEASURE, pb.FIELD_ROLE_ATTRIBUTE})
 _PRESET_KINDS = frozenset({pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM})
 _KINDS = _PRESET_KINDS | {pb.INSTRUMENT_KIND_UP_DOWN_COUNTER, pb.INSTRUMENT_KIND_GAUGE}
-
-Rule = tuple[bool, str, str]
 
 
 def check_define(define: pb.Define, settings: TelemetrySettings) -> list[ContractFault]:

@@ -40,6 +40,10 @@ class ContractFault:
     message: str
 
 
+Rule = tuple[bool, str, str]
+"""A rule as applied to one message: true if the message breaks it, the constant reason, a sentence for people."""
+
+
 def is_ascending(values: Sequence[float]) -> bool:
     """True if each value is greater than the one before."""
     return all(map(lt, values, values[1:]))
@@ -47,28 +51,21 @@ def is_ascending(values: Sequence[float]) -> bool:
 
 def check_hello(hello: pb.Hello) -> ContractFault | None:
     """First rule of the stream that a Hello breaks."""
-    return next(_hello_faults(hello), None)
+    return next((ContractFault(reason, message) for broken, reason, message in _hello_rules(hello) if broken), None)
 
 
-def _hello_faults(hello: pb.Hello) -> Iterator[ContractFault]:
-    if hello.protocol_version != PROTOCOL_VERSION:
-        version = f"version {hello.protocol_version} is not supported: this sidecar speaks version {PROTOCOL_VERSION}"
-        yield ContractFault("protocol_version", version)
-    if not PRODUCER_ID.fullmatch(hello.producer_id):
-        yield ContractFault("producer_id", f"producer_id must be {PRODUCER_ID.pattern}")
-    if not SESSION_ID.fullmatch(hello.session_id):
-        yield ContractFault("session_id", f"session_id must be {SESSION_ID.pattern}")
-    if not 1 <= hello.first_sequence < MAX_SEQUENCE:
-        yield ContractFault("first_sequence", f"first_sequence is {hello.first_sequence}, must be at least 1")
-    if len(hello.resource) > MAX_RESOURCE:
-        yield ContractFault(
-            "resource", f"resource has {len(hello.resource)} attributes, at most {MAX_RESOURCE} are accepted"
-        )
-    for key, text in hello.resource.items():
-        if not 1 <= len(key.encode()) <= MAX_RESOURCE_KEY or len(text.encode()) > MAX_TEXT_BYTES:
-            yield ContractFault(
-                "resource", f"a resource key has 1 to {MAX_RESOURCE_KEY} bytes, its value at most {MAX_TEXT_BYTES}"
-            )
+def _hello_rules(hello: pb.Hello) -> Iterator[Rule]:
+    version, first, size = hello.protocol_version, hello.first_sequence, len(hello.resource)
+    text = f"version {version} is not supported: this sidecar speaks version {PROTOCOL_VERSION}"
+    yield version != PROTOCOL_VERSION, "protocol_version", text
+    yield not PRODUCER_ID.fullmatch(hello.producer_id), "producer_id", f"producer_id must be {PRODUCER_ID.pattern}"
+    yield not SESSION_ID.fullmatch(hello.session_id), "session_id", f"session_id must be {SESSION_ID.pattern}"
+    yield not 1 <= first < MAX_SEQUENCE, "first_sequence", f"first_sequence is {first}, must be at least 1"
+    yield size > MAX_RESOURCE, "resource", f"resource has {size} attributes, at most {MAX_RESOURCE} are accepted"
+    text = f"a resource key has 1 to {MAX_RESOURCE_KEY} bytes, its value at most {MAX_TEXT_BYTES}"
+    for key, value in hello.resource.items():
+        bad = not 1 <= len(key.encode()) <= MAX_RESOURCE_KEY or len(value.encode()) > MAX_TEXT_BYTES
+        yield bad, "resource", text
 
 
 def check_batch(batch: pb.Batch, settings: TelemetrySettings) -> ContractFault | None:
@@ -76,9 +73,8 @@ def check_batch(batch: pb.Batch, settings: TelemetrySettings) -> ContractFault |
     if not 1 <= batch.first_sequence < MAX_SEQUENCE:
         return ContractFault("first_sequence", f"first_sequence is {batch.first_sequence}, must be at least 1")
     if not 1 <= batch.count <= settings.max_batch_events:
-        return ContractFault(
-            "batch_events", f"a batch has {batch.count} events, must be 1 to {settings.max_batch_events}"
-        )
+        text = f"a batch has {batch.count} events, must be 1 to {settings.max_batch_events}"
+        return ContractFault("batch_events", text)
     return None
 
 
@@ -120,9 +116,8 @@ def check_group(group: pb.Group, kind: EventType) -> ContractFault | None:
         return ContractFault("time_range", f"a time of {kind.name} is outside 1970 to 2262")
     columns = group.columns
     if len(columns) != len(kind.fields):
-        return ContractFault(
-            "column_count", f"{len(columns)} columns for the {len(kind.fields)} fields of {kind.name}"
-        )
+        text = f"{len(columns)} columns for the {len(kind.fields)} fields of {kind.name}"
+        return ContractFault("column_count", text)
     for column, field in zip(columns, kind.fields, strict=True):
         fault = _column_fault(column, field.type, count) or _absent_fault(column, count)
         if fault is not None:
