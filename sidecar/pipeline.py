@@ -24,7 +24,7 @@ from sidecar.checkpoint.writer import UNREADABLE, CheckpointWriter, read_checkpo
 from sidecar.export.log_queue import LogQueue
 from sidecar.ingest.accept import Intake
 from sidecar.ingest.maintenance import Maintenance
-from sidecar.ingest.producers import Producers
+from sidecar.ingest.producers import Producers, SecretsListener
 from sidecar.ingest.server import AddServices
 from sidecar.ingest.server import build as build_server
 from sidecar.ingest.service import IngestCounts, IngestService
@@ -34,7 +34,6 @@ from sidecar.journal.journal import EventJournal, JournalStatus
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume, Volume
 from sidecar.metrics.aggregate import Aggregate, SeriesLimits
 from sidecar.metrics.ledger import LedgerCounts, SidecarLedger
-from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.telemetry.model import Snapshot
 from sidecar.telemetry.settings import TelemetrySettings
 
@@ -57,7 +56,7 @@ class TelemetryPipeline:
         services: Sequence[AddServices] = (),
         volume: Volume | None = None,
         keep_logs: bool = True,
-        secrets: Acknowledgements | None = None,
+        secrets: SecretsListener | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from sidecar.secrets.acknowledge import Acknowledgements
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_CONDITIONS = 64
@@ -81,13 +81,26 @@ class ProducerStatus:
         return self.connected and self.has_spoken and all(item.ok or item.advisory for item in self.conditions)
 
 
+class SecretsListener(Protocol):
+    """Hears at once of what secrets' readers report (`secrets.acknowledge`). Must not wait or raise."""
+
+    def connected(self, producer_id: str) -> None:
+        """Note a producer that may read secrets from now on."""
+
+    def applied(self, producer_id: str, generation: int) -> None:
+        """Note that a producer has proved a generation by using it."""
+
+    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
+        """Note that a producer could not use a generation."""
+
+    def goodbye(self, producer_id: str) -> None:
+        """Note that a producer has ended in order."""
+
+
 class Producers:
-    """Latest status of every producer. One event loop only.
+    """Latest status of every producer. One event loop only."""
 
-    `secrets` hears at once what secrets' readers report; its methods do not wait or raise.
-    """
-
-    def __init__(self, secrets: Acknowledgements | None = None) -> None:
+    def __init__(self, secrets: SecretsListener | None = None) -> None:
         self._all: dict[str, ProducerStatus] = {}
         self._secrets = secrets
 
