@@ -33,10 +33,7 @@ async def read_status(url: str) -> bytes:
         UnreachableError: there is no answer, or none with a document.
     """
     try:
-        async with (
-            aiohttp.ClientSession(timeout=DEADLINE) as session,
-            session.get(f"{url}/api/status") as answer,
-        ):
+        async with aiohttp.ClientSession(timeout=DEADLINE) as session, session.get(f"{url}/api/status") as answer:
             answer.raise_for_status()
             return await answer.read()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -105,10 +105,7 @@ def event_json(event: TailEvent) -> JsonObject:
 
 
 async def stream(
-    request: web.Request,
-    watchers: Watchers,
-    first: StatusDocument | None,
-    events: AsyncIterator[TailEvent] | None,
+    request: web.Request, watchers: Watchers, first: StatusDocument | None, events: AsyncIterator[TailEvent] | None
 ) -> web.StreamResponse:
     """Serve one watcher until it goes or the console closes; without `first` it gets no status at all.
 
