@@ -52,9 +52,8 @@ from sidecar.export.exporter import OtlpExporter
 from sidecar.export.rejected import RejectedRecords
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import HealthFacts
-from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import ChangeAges, HealthMonitor
-from sidecar.health.probes import probe_application
+from sidecar.health.probes import GrpcHealth, probe_application
 from sidecar.ingest.producers import ProducerStatus
 from sidecar.ingest.tail import TailEvent
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger

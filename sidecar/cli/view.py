@@ -135,7 +135,7 @@ def _producer_row(producer: ProducerSection) -> Row:
     age = producer.heartbeat_age_s
     heartbeat = "never heard" if age is None else f"heartbeat {age:.1f} s ago"
     secrets = f"secrets of generation {producer.applied_generation}"
-    return Row(mark=mark, cells=(producer.id, state, "", f"{heartbeat}, {secrets}"))
+    return Row(mark=mark, cells=(producer.producer_id, state, "", f"{heartbeat}, {secrets}"))
 
 
 def _flow_row(name: str, side: FlowSide, waiting: str) -> Row:
@@ -152,12 +152,14 @@ def secrets_view(status: StatusDocument) -> View:
         return View(well=True, title="No secret is configured", columns=(), rows=())
     rows = [_secret_row(item) for item in secrets.secrets]
     mark = "ok" if token.state == "valid" else "fault"
-    cells = ("token", token.method, token.state, _expiry(token), _error(token.mishap, token.state))
+    cells = ("token", token.method, token.state, _expiry(token), _error(token.last_error, token.state))
     rows.append(Row(mark=mark, cells=cells))
     rejection = secrets.rejection
     if rejection and rejection.generation == secrets.generation:
         said = f"{rejection.reason}: {rejection.message}"
-        rows.append(Row(mark="fault", cells=(rejection.secret or "the set", rejection.producer, "refused", "", said)))
+        rows.append(
+            Row(mark="fault", cells=(rejection.secret or "the set", rejection.producer_id, "refused", "", said))
+        )
     title = f"Generation {secrets.generation or 'none'}, acknowledged {secrets.acknowledged or 'none'}"
     well = all(row.mark == "ok" for row in rows)
     return View(well=well, title=title, columns=("secret", "source", "state", "life", "remark"), rows=rows)
@@ -165,7 +167,7 @@ def secrets_view(status: StatusDocument) -> View:
 
 def _secret_row(secret: SecretSection) -> Row:
     source = f"{secret.source} {secret.version}".strip()
-    remark = _error(secret.mishap, secret.state)
+    remark = _error(secret.last_error, secret.state)
     if not remark and secret.next_step and secret.next_in_s is not None:
         remark = f"{secret.next_step} in {period(secret.next_in_s)}"
     mark = "ok" if secret.state == "fresh" else "fault"

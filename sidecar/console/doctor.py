@@ -80,21 +80,21 @@ def _producers(status: StatusDocument) -> Iterator[Finding]:
             if told := [item for item in failing if item.advisory == advisory]:
                 said = "; ".join(f"{item.name}: {item.reason}: {item.message}" for item in told)
                 since = min(item.since or "" for item in told)
-                subject = f"{producer.id} from {since}"
-                yield Finding(fault=fault, evidence=f"{producer.id}: {said}", subject=subject)
+                subject = f"{producer.producer_id} from {since}"
+                yield Finding(fault=fault, evidence=f"{producer.producer_id}: {said}", subject=subject)
 
 
 def _vault(status: StatusDocument) -> Iterator[Finding]:
     secrets, token = status.secrets, status.secrets.token
-    if secrets.mishap:
-        yield _vault_finding("publication", secrets.mishap, secrets)
+    if secrets.last_error:
+        yield _vault_finding("publication", secrets.last_error, secrets)
     # The token first, and then nothing else: without it every secret fails for the same reason.
-    if token.state != "valid" and token.mishap:
-        yield _vault_finding("login" if token.state == "none" else "token", token.mishap, secrets)
+    if token.state != "valid" and token.last_error:
+        yield _vault_finding("login" if token.state == "none" else "token", token.last_error, secrets)
         return
     for secret in secrets.secrets:
-        if secret.mishap and secret.state in {"failing", "waiting"}:
-            yield _vault_finding(f"secret {secret.name}", secret.mishap, secrets)
+        if secret.last_error and secret.state in {"failing", "waiting"}:
+            yield _vault_finding(f"secret {secret.name}", secret.last_error, secrets)
 
 
 def _vault_finding(purpose: str, error: ErrorSection, secrets: SecretsSection) -> Finding:
@@ -130,7 +130,7 @@ def _secrets(status: StatusDocument) -> Iterator[Finding]:
     # An older generation that was refused is of no interest once another is published.
     if rejection and rejection.generation == secrets.generation:
         evidence = (
-            f"{rejection.producer} could not use {rejection.secret or 'the set'} of generation "
+            f"{rejection.producer_id} could not use {rejection.secret or 'the set'} of generation "
             f"{rejection.generation}: {rejection.reason}: {rejection.message}"
         )
         yield Finding(fault="secret_rejected", evidence=evidence, subject=rejection.secret or "--all")
@@ -186,7 +186,7 @@ def _ledger(status: StatusDocument) -> Iterator[Finding]:
     for producer in status.producers:
         if producer.ledger and producer.ledger.dropped:
             drops = ", ".join(f"{item.event} {item.count} ({item.reason})" for item in producer.ledger.dropped)
-            yield Finding(fault="producer_drops", evidence=f"{producer.id} dropped: {drops}")
+            yield Finding(fault="producer_drops", evidence=f"{producer.producer_id} dropped: {drops}")
     if not ledger.balanced or not logs.balanced:
         evidence = (
             f"received {ledger.received}, counted {ledger.counted}; logs accepted {logs.accepted}, "

@@ -19,13 +19,13 @@ from sidecar.health.conditions import (
     PROBES,
     HealthCondition,
     HealthFacts,
+    HealthSettings,
     ProbeVerdict,
     evaluate,
     stale_verdict,
     track,
     verdict,
 )
-from sidecar.health.settings import HealthSettings
 
 log = logging.getLogger(__name__)
 

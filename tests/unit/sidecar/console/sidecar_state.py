@@ -14,8 +14,7 @@ from sidecar.console.status.builder import ProcessIdentity, StatusInputs, status
 from sidecar.console.status.sampler import AuditTimeline
 from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import HealthFacts, evaluate, track
-from sidecar.health.settings import HealthSettings
+from sidecar.health.conditions import HealthFacts, HealthSettings, evaluate, track
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
 from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
