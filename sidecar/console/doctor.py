@@ -6,7 +6,7 @@ explains another hides it (`KnownFault.explains`): a sealed Vault is told, and n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from sidecar.console.document import ConditionSection, ErrorSection, SecretsSection, StatusDocument, period
 from sidecar.console.faults import FAULTS, Finding
@@ -19,31 +19,14 @@ EXPIRY_SOON_S = 60.0
 LONG_QUEUE = 10_000
 JOURNAL_SHARE = 0.8
 
-VAULT_FAULTS: Mapping[str, str] = {
-    "unreachable": "vault_unreachable",
-    "connection": "vault_unreachable",
-    "timeout": "vault_slow",
-    "tls": "vault_certificate",
-    "redirect": "vault_redirects",
-    "sealed": "vault_sealed",
-    "server": "vault_fails",
-    "rate_limited": "vault_rate_limited",
-    "denied": "vault_denies",
-    "invalid": "vault_refuses",
-    "not_found": "secret_missing",
-    "credential_unreadable": "login_file_unreadable",
-    "secret_id_spent": "secret_id_spent",
-    "unexpected_answer": "secret_unexpected",
-    "not_renderable": "secret_not_renderable",
-    "volume_unusable": "secret_volume",
-    "publication_failed": "publication_failed",
-}
+VAULT_FAULTS = {error: name for name, fault in FAULTS.items() for error in fault.errors}
 """Fault for each error that the secrets agent names; `secrets_failing` for any other."""
 
 
 def diagnose(status: StatusDocument) -> list[Finding]:
     """Return every fault that the document shows, causes before their consequences."""
-    found = [finding for check in CHECKS for finding in check(status)]
+    checks = (_sidecar, _producers, _vault, _secrets, _journal, _export, _ledger)
+    found = [finding for check in checks for finding in check(status)]
     explained = {name for finding in found for name in FAULTS[finding.fault].explains}
     return [finding for finding in found if finding.fault not in explained]
 
@@ -197,14 +180,3 @@ def _ledger(status: StatusDocument) -> Iterator[Finding]:
 
 def _counts(table: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(table.items()))
-
-
-CHECKS: tuple[Callable[[StatusDocument], Iterator[Finding]], ...] = (
-    _sidecar,
-    _producers,
-    _vault,
-    _secrets,
-    _journal,
-    _export,
-    _ledger,
-)

@@ -22,6 +22,8 @@ class KnownFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Remedy, for people."""
     command: str
     """Command that shows more of it, or mends it."""
+    errors: tuple[str, ...] = ()
+    """Names by which the secrets agent reports it."""
     explains: tuple[str, ...] = ()
     """Faults that follow from this one: they are not told beside it."""
 

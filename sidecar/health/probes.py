@@ -80,20 +80,19 @@ def _line(item: HealthCondition) -> str:
 
 
 def verdict_json(found: ProbeVerdict) -> dict[str, Any]:
-    """Convert a verdict to JSON values."""
-    return {"probe": found.probe, "ok": found.ok, "conditions": [condition_json(item) for item in found.conditions]}
-
-
-def condition_json(item: HealthCondition) -> dict[str, Any]:
-    """Convert a condition to JSON values; `since` is RFC 3339."""
-    return {
-        "name": item.name,
-        "ok": item.ok,
-        "reason": item.reason,
-        "message": item.message,
-        "since": time_text(item.since_ns) if item.since_ns else None,
-        "advisory": item.advisory,
-    }
+    """Convert a verdict to JSON values; the `since` of a condition is RFC 3339."""
+    conditions = [
+        {
+            "name": item.name,
+            "ok": item.ok,
+            "reason": item.reason,
+            "message": item.message,
+            "since": time_text(item.since_ns) if item.since_ns else None,
+            "advisory": item.advisory,
+        }
+        for item in found.conditions
+    ]
+    return {"probe": found.probe, "ok": found.ok, "conditions": conditions}
 
 
 def time_text(time_ns: int) -> str:
