@@ -70,12 +70,9 @@ def load(
     prefix: str,
     beneath: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
 ) -> C:
-    """Read `path` (if any) and the `PREFIX__…` variables of `environ` into a `kind`.
+    """Read `path` (if any) and the `PREFIX__…` variables of `environ` into a `kind`, or raise `ConfigError`.
 
     `beneath` holds settings by section, for keys that neither of the two has.
-
-    Raises:
-        ConfigError: with every fault.
     """
     tree, faults = _read_toml(path)
     _overlay(tree, environ, prefix)

@@ -59,11 +59,7 @@ def file_header(kind: bytes, version: int) -> bytes:
 
 
 def file_version(data: bytes, kind: bytes) -> int:
-    """Read the version in a file's header.
-
-    Raises:
-        FormatError: the header is cut or names another kind.
-    """
+    """Read the version in a file's header; `FormatError` if it is cut or names another kind."""
     if len(data) < HEADER_BYTES:
         raise FormatError(f"header of {len(data)} bytes, wanted {HEADER_BYTES}")
     found, version, _ = _HEADER.unpack_from(data)

@@ -14,11 +14,7 @@ class AddressError(Exception):
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Split `host:port`; an IPv6 host stands in brackets, an empty host is every interface.
-
-    Raises:
-        ValueError: the text is not such an address.
-    """
+    """Split `host:port`, or raise `ValueError`; an IPv6 host stands in brackets, an empty host is every interface."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits

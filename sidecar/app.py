@@ -248,7 +248,7 @@ class Sidecar:
             journal_fault=facts.journal_fault(self._pipeline.journal_status()) if self._opened else None,
             secrets=facts.secrets_facts(self._agent.status() if self._agent else None),
             producer=facts.producer_facts(wanted, producer, heartbeat_s, connection_s),
-            export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
+            export=facts.export_facts(self._export_status()),
         )
 
     def process_snapshot(self) -> ProcessSnapshot:

@@ -13,17 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.console.document import (
-    ConditionSection,
-    ErrorSection,
-    FlowSide,
-    JsonObject,
-    ProducerSection,
-    SecretSection,
-    StatusDocument,
-    TokenSection,
-    period,
-)
+from sidecar.console import document as doc
+from sidecar.console.document import JsonObject, StatusDocument, period
 from sidecar.console.faults import Finding
 
 ERROR, WARN = 17, 13
@@ -118,7 +109,7 @@ def status_view(status: StatusDocument) -> View:
     return View(well=health.state != "down", title=title, columns=("what", "state", "for", "why"), rows=rows)
 
 
-def _condition_row(item: ConditionSection, now: str) -> Row:
+def _condition_row(item: doc.ConditionSection, now: str) -> Row:
     mark = "ok" if item.ok else "advice" if item.advisory else "fault"
     return Row(mark=mark, cells=(item.name, item.reason, _age(item.since, now), item.message))
 
@@ -129,7 +120,7 @@ def _age(since: str | None, now: str) -> str:
     return period((datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds())
 
 
-def _producer_row(producer: ProducerSection) -> Row:
+def _producer_row(producer: doc.ProducerSection) -> Row:
     away = f"ended: {producer.goodbye}" if producer.goodbye else "away"
     mark, state = ("ok", "connected") if producer.connected else ("fault", away)
     age = producer.heartbeat_age_s
@@ -138,7 +129,7 @@ def _producer_row(producer: ProducerSection) -> Row:
     return Row(mark=mark, cells=(producer.producer_id, state, "", f"{heartbeat}, {secrets}"))
 
 
-def _flow_row(name: str, side: FlowSide, waiting: str) -> Row:
+def _flow_row(name: str, side: doc.FlowSide, waiting: str) -> Row:
     reasons = ", ".join(f"{reason} {count}" for reason, count in side.lost_by.items())
     lost = f"{side.lost} lost" + (f" ({reasons})" if side.lost else "")
     cells = (name, f"{side.rate:.1f}/s", "", f"{side.backlog} {waiting}, {lost}")
@@ -165,7 +156,7 @@ def secrets_view(status: StatusDocument) -> View:
     return View(well=well, title=title, columns=("secret", "source", "state", "life", "remark"), rows=rows)
 
 
-def _secret_row(secret: SecretSection) -> Row:
+def _secret_row(secret: doc.SecretSection) -> Row:
     source = f"{secret.source} {secret.version}".strip()
     remark = _error(secret.last_error, secret.state)
     if not remark and secret.next_step and secret.next_in_s is not None:
@@ -174,12 +165,12 @@ def _secret_row(secret: SecretSection) -> Row:
     return Row(mark=mark, cells=(secret.name, source, secret.state, _expiry(secret), remark))
 
 
-def _expiry(item: SecretSection | TokenSection) -> str:
+def _expiry(item: doc.SecretSection | doc.TokenSection) -> str:
     left = item.expires_in_s
     return "does not expire" if left is None else f"{period(left)} left"
 
 
-def _error(error: ErrorSection | None, state: str) -> str:
+def _error(error: doc.ErrorSection | None, state: str) -> str:
     return f"{error.name}: {error.message}" if error and state not in {"fresh", "valid"} else ""
 
 

@@ -278,11 +278,7 @@ def encode(document: StatusDocument) -> bytes:
 
 
 def decode(data: bytes) -> StatusDocument:
-    """Decode the answer of a sidecar.
-
-    Raises:
-        msgspec.DecodeError: the answer is no JSON, or no status document.
-    """
+    """Decode the answer of a sidecar; `msgspec.DecodeError` if it is no JSON, or no status document."""
     return msgspec.json.decode(data, type=StatusDocument)
 
 

@@ -55,11 +55,7 @@ class Watchers:
         return bool(self._all)
 
     def enter(self, *, wants_status: bool = True) -> Messages:
-        """Return the queue of one more watcher.
-
-        Raises:
-            TooManyWatchersError: there is no room, or the console closes.
-        """
+        """Return the queue of one more watcher; `TooManyWatchersError` if there is no room, or the console closes."""
         if self._closed or len(self._all) >= self._limit:
             raise TooManyWatchersError
         messages: Messages = asyncio.Queue(QUEUE)
@@ -107,10 +103,9 @@ def event_json(event: TailEvent) -> JsonObject:
 async def stream(
     request: web.Request, watchers: Watchers, first: StatusDocument | None, events: AsyncIterator[TailEvent] | None
 ) -> web.StreamResponse:
-    """Serve one watcher until it goes or the console closes; without `first` it gets no status at all.
+    """Serve one watcher, or raise `TooManyWatchersError`, until it goes or the console closes.
 
-    Raises:
-        TooManyWatchersError: there is no room for one more.
+    Without `first` it gets no status at all.
     """
     messages = watchers.enter(wants_status=first is not None)
     try:

@@ -184,7 +184,6 @@ class ExportFacts:
     enabled: bool = True
     fault: Fault | None = None
     """Reason and message while exports fail."""
-    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -42,22 +43,19 @@ def probe_application(health: HealthMonitor) -> web.Application:
     """Build the application of `health.address`."""
     application = web.Application()
     for path, probe in PATHS.items():
-        application.router.add_get(path, _handler(health, probe))
+        application.router.add_get(path, partial(_answer, health, probe))
     return application
 
 
-def _handler(health: HealthMonitor, probe: str) -> Callable[[web.Request], Any]:
-    async def answer(request: web.Request) -> web.Response:
-        found = health.verdict(probe)
-        # The kubelet counts any 2xx or 3xx as a pass; 503 says that asking again may help.
-        status = 200 if found.ok else 503
-        if "application/json" in request.headers.get("Accept", ""):
-            text, kind = json.dumps(verdict_json(found)), "application/json"
-        else:
-            text, kind = verdict_text(found, verbose="verbose" in request.query), "text/plain"
-        return web.Response(status=status, text=text, content_type=kind, headers=_NEVER_KEPT)
-
-    return answer
+async def _answer(health: HealthMonitor, probe: str, request: web.Request) -> web.Response:
+    found = health.verdict(probe)
+    # The kubelet counts any 2xx or 3xx as a pass; 503 says that asking again may help.
+    status = 200 if found.ok else 503
+    if "application/json" in request.headers.get("Accept", ""):
+        text, kind = json.dumps(verdict_json(found)), "application/json"
+    else:
+        text, kind = verdict_text(found, verbose="verbose" in request.query), "text/plain"
+    return web.Response(status=status, text=text, content_type=kind, headers=_NEVER_KEPT)
 
 
 def verdict_text(found: ProbeVerdict, *, verbose: bool) -> str:

@@ -104,7 +104,7 @@ def inputs(
             (NOW_NS - producer.last_heartbeat_ns) / NS if producer else None,
             (NOW_NS - producer.changed_ns) / NS if producer else None,
         ),
-        export=facts.export_facts(export, ledger.logs.queued),
+        export=facts.export_facts(export),
     )
     timeline = AuditTimeline()
     timeline.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=3))
