@@ -74,7 +74,7 @@ def holder(port: int) -> str | None:
         return None
     # Without privileges only our own processes show: that is most often the one that was forgotten.
     for item in connections:
-        if item.status == psutil.CONN_LISTEN and item.laddr.port == port and item.pid:
+        if item.status == psutil.CONN_LISTEN and item.pid and item.laddr and item.laddr.port == port:
             try:
                 return f"{item.pid} {psutil.Process(item.pid).name()}"
             except psutil.Error:

@@ -53,9 +53,7 @@ async def follow_events(url: str) -> AsyncIterator[JsonObject]:
 async def rotate(socket: Path, name: str | None) -> str:
     """Ask for a secret to be read again, or all of them, and return the answer of the sidecar.
 
-    Raises:
-        UnreachableError: nobody answers on the socket.
-        RotationRefusedError: there is no such secret.
+    It raises `UnreachableError` if nobody answers on the socket, `RotationRefusedError` if there is no such secret.
     """
     with _unreachable():
         async with (

@@ -115,13 +115,9 @@ async def stream(
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         async with asyncio.TaskGroup() as tasks:
-            following: list[asyncio.Task[None]] = []
-            if events is not None:
-                portion: list[JsonObject] = []
-                following = [
-                    tasks.create_task(_collect(events, portion)),
-                    tasks.create_task(_forward(portion, messages)),
-                ]
+            portion: list[JsonObject] = []
+            steps = () if events is None else (_collect(events, portion), _forward(portion, messages))
+            following = [tasks.create_task(step) for step in steps]
             await _send(response, messages)
             # A reader that is gone ends `_send` alone; without this its events would be collected for ever.
             for task in following:

@@ -49,10 +49,8 @@ class TimeSeries:
         """Return the mean rate of a total, per second, over the last `over_s`; 0 before there are two samples."""
         if len(self._samples) < 2:  # noqa: PLR2004 - a rate needs two
             return 0.0
-        last = self._samples[-1]
-        first = next(item for item in self._samples if item.time_s >= last.time_s - over_s or item is last)
-        if first is last:
-            first = self._samples[-2]
+        *earlier, last = self._samples
+        first = next((item for item in earlier if item.time_s >= last.time_s - over_s), earlier[-1])
         return _rate(first.time_s, first.totals.get(name, 0), last.time_s, last.totals.get(name, 0))
 
 
