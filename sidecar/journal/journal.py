@@ -78,22 +78,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalStatus:
-    """State of the journal at one moment, for health, console and metrics."""
+    """State of the journal at one moment, for health, console and metrics; the defaults are before it is open."""
 
-    bytes_used: int
-    bytes_limit: int
-    segments: int
-    damaged_bytes: int
-    damaged_segments: int
-    torn_bytes: int
-    error: str
+    bytes_used: int = 0
+    bytes_limit: int = 0
+    segments: int = 0
+    damaged_bytes: int = 0
+    damaged_segments: int = 0
+    torn_bytes: int = 0
+    error: str = ""
     """Reason why the volume rejects writes; empty while it accepts them."""
-    error_since_ns: int
-    checkpoint_ns: int
+    error_since_ns: int = 0
+    checkpoint_ns: int = 0
     """Time of the last checkpoint; 0 before the first."""
-    checkpoint_error: str
-    replayed_batches: int
-    unreadable_records: int
+    checkpoint_error: str = ""
+    replayed_batches: int = 0
+    unreadable_records: int = 0
     """Records of the journal that the replay could not decode or apply."""
 
 
