@@ -88,10 +88,7 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     """
     resource = {"service.name": "broker", "service.version": VERSION}
     emitter = Emitter(
-        config.telemetry,
-        catalogue=CATALOGUE,
-        resource=resource,
-        constant_labels=config.telemetry.constant_labels,
+        config.telemetry, catalogue=CATALOGUE, resource=resource, constant_labels=config.telemetry.constant_labels
     )
     conditions = Conditions(utc_now)
     # Filled below: the telemetry stream and the credentials exist before the accounts that they ask.

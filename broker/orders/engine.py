@@ -63,11 +63,7 @@ class OrderEngine:
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=emit, applied=0)
         self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
         self._resolver = UnknownOrderResolver(
-            self.store,
-            venue,
-            now_s=monotonic,
-            horizon_s=settings.absence_horizon_s,
-            scans=settings.absence_scans,
+            self.store, venue, now_s=monotonic, horizon_s=settings.absence_horizon_s, scans=settings.absence_scans
         )
         self.submission = Submission(dependencies, term, self.store, self.feed)
         self._checks = PreTradeChecks(dependencies, self.store, self.submission)

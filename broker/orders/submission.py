@@ -47,11 +47,7 @@ class Submission:
     """Sends the orders of one ownership term."""
 
     def __init__(
-        self,
-        dependencies: EngineDependencies,
-        term: OwnershipTerm,
-        store: OrderStore,
-        feed: TransactionFeed,
+        self, dependencies: EngineDependencies, term: OwnershipTerm, store: OrderStore, feed: TransactionFeed
     ) -> None:
         settings = dependencies.settings
         self._venue = dependencies.venue

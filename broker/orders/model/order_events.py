@@ -88,11 +88,7 @@ def _words(reason: str, message: str | None) -> str | None:
 
 
 def _filled(
-    order: Order,
-    fill: Fill,
-    instrument: Instrument | None,
-    decision_price: Decimal | None,
-    duration_s: float | None,
+    order: Order, fill: Fill, instrument: Instrument | None, decision_price: Decimal | None, duration_s: float | None
 ) -> OrderFilled:
     request = order.request
     slippage = None
