@@ -15,16 +15,15 @@ from broker.events.venue import (
     ThrottleSample,
     TransactionLag,
 )
-from broker.orders.checks.prices import PriceFeed
+from broker.orders.checks.context import CircuitState
+from broker.orders.checks.prices import PriceFeed, QuoteBook
 from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.model.trading_state import TradingState
 from broker.orders.store.index import IN_FLIGHT, UNRESOLVED
 from broker.orders.store.order_store import OrderStore
-from broker.venue.rest.circuit_breaker import CircuitState
 from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.quote_book import QuoteBook
 from broker.venue.streams.transaction_feed import TransactionFeed
 from producer.emitter import Emit
 

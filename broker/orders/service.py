@@ -8,18 +8,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from time import perf_counter
+from typing import Protocol
 
-from broker.domain import Account, Order, OrderRequest, OrderStatus, Position, Quote, Side
-from broker.events.orders import CancelAnswered
+from msgspec import Struct
+from msgspec.structs import replace
+
+from broker.domain import (
+    Account,
+    Order,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    Position,
+    PositionFill,
+    Quote,
+    Side,
+    TimeInForce,
+)
+from broker.events.orders import CancelAnswered, DuplicateRequest
 from broker.orders.checks.dry_run import DryRun, dry_run, market_now
-from broker.orders.closing import CloseCaller, PositionCloser
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
-from broker.orders.errors import UnknownOrderError
-from broker.orders.idempotency import Idempotency, LongMemory, Placed
-from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.errors import ClientIdConflictError, UnknownOrderError, UnknownPositionError
+from broker.orders.model.ids import close_client_order_id, random_bits
+from broker.orders.model.lifecycle import OrderAction, OrderRecord, is_same, is_same_close
 from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
@@ -28,6 +43,192 @@ from broker.orders.store.index import OPEN
 from broker.orders.store.tail import Change, changes
 from broker.orders.updates import Missed
 from producer.health import Condition
+
+
+class Placed(Struct, frozen=True):
+    """An order at its first settled status; `replayed` if its id was used before and nothing was sent now."""
+
+    order: Order
+    replayed: bool
+
+
+class LongMemory(Protocol):
+    """Knows client order ids that memory has forgotten; see `broker.history.recall`."""
+
+    async def first(self, client: str, client_order_id: str) -> Order | None:
+        """The order that has this id; None for a new id."""
+
+    def note(self, client: str, client_order_id: str) -> None:
+        """Remember that the id is used from now on."""
+
+
+class NoHistory:
+    """A long memory without a database."""
+
+    async def first(self, _client: str, _client_order_id: str) -> None:
+        """No order is known."""
+
+    def note(self, client: str, client_order_id: str) -> None:
+        """Remember nothing."""
+
+
+class Idempotency:
+    """Finds the first result of a request that came before."""
+
+    def __init__(self, dependencies: EngineDependencies, leadership: Leadership, memory: LongMemory) -> None:
+        self._leadership = leadership
+        self._emit = dependencies.emit
+        self._memory = memory
+
+    async def first_order(self, request: OrderRequest) -> Order | None:
+        """The result that the request's id had; None for a new one.
+
+        Raises:
+            ClientIdConflictError: it was used for another order.
+            NotReadyError: it is old, and the history cannot be asked.
+        """
+        record = await self._find(request.client, request.client_order_id)
+        if record is None:
+            return None
+        self._check(record, same=is_same(record, request))
+        engine = self._leadership.engine
+        if engine is not None and record.action is OrderAction.ADOPTED:
+            # Read back from the venue's log, which has only a digest of the id: now we know the whole request.
+            record = replace(record, action=OrderAction.CREATE, order=replace(record.order, request=request))
+            engine.store.put(record)
+        return await self._result(record)
+
+    async def first_close(
+        self,
+        client: str,
+        client_order_id: str | None,
+        units: Decimal | None,
+        *,
+        instrument: str | None = None,
+        trade_id: str | None = None,
+    ) -> Order | None:
+        """The same for a close, whose position may be gone by its own doing.
+
+        Raises:
+            ClientIdConflictError, NotReadyError: as for an order.
+        """
+        record = await self._find(client, client_order_id) if client_order_id is not None else None
+        if record is None:
+            return None
+        self._check(record, same=is_same_close(record, instrument=instrument, trade_id=trade_id, units=units))
+        return await self._result(record)
+
+    async def _find(self, client: str, client_order_id: str) -> OrderRecord | None:
+        engine = self._leadership.engine
+        if engine is None:
+            return None
+        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
+            return record
+        old = await self._memory.first(client, client_order_id)
+        # Asking takes time, in which the same request may have come again and be on its way.
+        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
+            return record
+        if old is None:
+            self._memory.note(client, client_order_id)
+            return None
+        return OrderRecord(order=old, client_id="", checkpoint=0)
+
+    def _check(self, record: OrderRecord, *, same: bool) -> None:
+        name = record.order.request.client_order_id
+        self._emit(DuplicateRequest(action="replayed" if same else "refused", client_order_id=name))
+        if not same:
+            raise ClientIdConflictError(f"client_order_id {name!r} was used for another order")
+
+    async def _result(self, record: OrderRecord) -> Order:
+        engine = self._leadership.engine
+        if engine is not None and (waiter := engine.store.waiter(record.id)) is not None:
+            return await engine.wait_settled(record, waiter)
+        return record.order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseCaller:
+    """The caller of a close: its API key, its id for the order if it gave one, and its trace."""
+
+    client: str
+    client_order_id: str | None
+    traceparent: str | None
+
+
+class PositionCloser:
+    """Closes positions and trades of one account."""
+
+    def __init__(self, dependencies: EngineDependencies, leadership: Leadership, idempotency: Idempotency) -> None:
+        self._dependencies = dependencies
+        self._leadership = leadership
+        self._idempotency = idempotency
+
+    async def position(
+        self, instrument: str, side: Side | None, units: Decimal | None, caller: CloseCaller
+    ) -> Placed:
+        """Close a position, or `units` of it; `side` is the position's and must agree if it is given.
+
+        Raises:
+            UnknownPositionError: there is none, or it is on the other side.
+        """
+        first = await self._idempotency.first_close(
+            caller.client, caller.client_order_id, units, instrument=instrument
+        )
+        if first is not None:
+            return Placed(first, replayed=True)
+        engine = self._leadership.trader()
+        held = engine.store.position(instrument)
+        if held == 0 or (side is not None and side.sign * held < 0):
+            raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
+        request = self._request(caller, instrument, held, units)
+        closed = await engine.place(request, action=OrderAction.CLOSE_POSITION, close_units=units)
+        return Placed(closed, replayed=False)
+
+    async def trade(self, trade_id: str, units: Decimal | None, caller: CloseCaller) -> Placed:
+        """Close a trade, or `units` of it.
+
+        Raises:
+            UnknownPositionError: no such trade is open.
+            VenueError: the venue could not be asked which trades are open.
+        """
+        if (first := await self._first(trade_id, units, caller)) is not None:
+            return Placed(first, replayed=True)
+        self._leadership.trader()
+        trades, _ = await self._dependencies.venue.trades()
+        trade = next((item for item in trades if item.id == trade_id), None)
+        if trade is None:
+            raise UnknownPositionError(f"no open trade {trade_id}")
+        request = self._request(caller, trade.instrument, trade.units, units, trade_id)
+        # The same close may have come again while the venue was asked, and is on its way now.
+        if (first := await self._first(trade_id, units, caller)) is not None:
+            return Placed(first, replayed=True)
+        engine = self._leadership.trader()
+        closed = await engine.place(request, action=OrderAction.CLOSE_TRADE, target=trade_id, close_units=units)
+        return Placed(closed, replayed=False)
+
+    async def _first(self, trade_id: str, units: Decimal | None, caller: CloseCaller) -> Order | None:
+        return await self._idempotency.first_close(caller.client, caller.client_order_id, units, trade_id=trade_id)
+
+    def _request(
+        self, caller: CloseCaller, instrument: str, held: Decimal, units: Decimal | None, trade_id: str | None = None
+    ) -> OrderRequest:
+        """A market order against `held` (signed), as much as `units` or all of it, and never beyond."""
+        dependencies = self._dependencies
+        name = caller.client_order_id or close_client_order_id(dependencies.clock(), random_bits(dependencies.chance))
+        return OrderRequest(
+            client_order_id=name,
+            client=caller.client,
+            account=dependencies.venue.settings.account,
+            instrument=instrument,
+            type=OrderType.MARKET,
+            side=Side.SELL if held > 0 else Side.BUY,
+            units=units if units is not None else abs(held),
+            time_in_force=TimeInForce.FOK,
+            # The position may shrink while the request is on its way: the rest must not open the other side.
+            position_fill=PositionFill.REDUCE_ONLY,
+            trade_id=trade_id,
+            traceparent=caller.traceparent,
+        )
 
 
 class OrderService:
@@ -212,7 +413,7 @@ class OrderService:
         """Order changes and transactions behind journal position `after`, for ever, from one term to the next."""
         while True:
             if (engine := self._engine) is not None:
-                async for change in changes(engine.journal, after):
+                async for change in changes(engine.store.journal, after):
                     after = change.position
                     yield change
             # The journal was closed with its term. Positions go on in the next one, on the same volume.
@@ -221,7 +422,7 @@ class OrderService:
     def release(self, position: int) -> None:
         """Let the journal remove the changes up to `position`: the history has them."""
         if self._engine is not None:
-            self._engine.journal.release(position)
+            self._engine.store.journal.release(position)
 
     @property
     def state(self) -> TradingState:

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
 from broker.events.orders import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
-from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.venue.v20.reasons import label
 
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})

@@ -129,7 +129,7 @@ class Leadership:
         engine = self.owner()
         if self.yielding:
             raise NotReadyError("NotOwner", KEEP_POLL_S)
-        if not engine.is_caught_up:
+        if not engine.catch_up.is_done:
             fault = self._conditions.fault()
             raise NotReadyError(fault.reason if fault is not None else "Starting")
         # Last: the lease is the one condition that can end between two lines, and is asked again before sending.

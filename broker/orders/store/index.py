@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from broker.domain import OrderStatus
 from broker.orders.model.ids import caller_digest, parse_tag
-from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.venue.v20.transactions import Transaction
 
 IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
@@ -19,7 +19,7 @@ OPEN = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNO
 class OrderIndex:
     """Order records by each of their keys. `forget` removes finished orders beyond a number or age, oldest first."""
 
-    def __init__(self, *, remember_orders: int, remember_s: float) -> None:
+    def __init__(self, remember_orders: int, remember_s: float) -> None:
         self._remember_orders = remember_orders
         self._remember = timedelta(seconds=remember_s)
         self._records: dict[str, OrderRecord] = {}
@@ -84,7 +84,7 @@ class OrderIndex:
         return self._records.get(self._by_venue_id.get(venue_order_id, ""))
 
     def about(self, transaction: Transaction) -> OrderRecord | None:
-        """The order that a transaction may be about; `transitions.concerns` decides."""
+        """The order that a transaction may be about; `lifecycle.concerns` decides."""
         found = self._by_client_id.get(transaction.client_id or "")
         found = found or self._by_venue_id.get(transaction.order_id or str(transaction.id))
         found = found or self._closing.get(transaction.closes_trade or "")

@@ -9,51 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
-from broker.domain import Instrument, Order, OrderStatus, Quote
+from broker.domain import Instrument, Order, OrderStatus
 from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
-from broker.orders.model import transitions
+from broker.orders.dependencies import EngineDependencies, OwnershipTerm
+from broker.orders.model import lifecycle
 from broker.orders.model.ids import parse_tag
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.order_events import events_of
-from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.model.trading_state import AccountControl, TradingState, handover_note, stricter
-from broker.orders.store import journal_format
+from broker.orders.store import journal
 from broker.orders.store.index import IN_FLIGHT, OrderIndex
 from broker.orders.store.journal import OrderJournal, OrderJournalError
-from broker.orders.updates import Updates
 from broker.venue.v20.parse import VenueOrder, parse_order
 from broker.venue.v20.transactions import Transaction, decimal
-from producer.emitter import Emit
 
 EXTERNAL = "external"
 """Client of orders that another program or a person placed at the venue."""
 log = logging.getLogger(__name__)
-
-
-class OwnershipTerm(Protocol):
-    """Rights of one ownership term; see `broker.orders.ownership.leadership`."""
-
-    @property
-    def epoch(self) -> int:
-        """Number of the term."""
-
-    def may_send(self) -> bool:
-        """True while we may write to the venue: asked before every send, after the last wait."""
-
-    def may_write(self) -> bool:
-        """True while we may write to our own journal."""
-
-    def hand_over(self, note: str) -> None:
-        """Leave a note for the next owner, with the lease."""
 
 
 @dataclass(slots=True)
@@ -70,20 +52,15 @@ class Waiter:
 class OrderStore:
     """Orders, positions and control state of one account, for one ownership term."""
 
-    def __init__(
-        self,
-        journal: OrderJournal,
-        index: OrderIndex,
-        *,
-        account: str,
-        owner: str,
-        term: OwnershipTerm,
-        updates: Updates[Order | Quote],
-        emit: Emit,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self.journal = journal
-        self.index = index
+    def __init__(self, dependencies: EngineDependencies, term: OwnershipTerm, account: str) -> None:
+        settings = dependencies.settings
+        self._dependencies = dependencies
+        self._emit = dependencies.emit
+        self._term = term
+        self._account = account
+        self._owner = settings.owner
+        self.journal = OrderJournal(settings.directory / account, settings, dependencies.emit)
+        self.index = OrderIndex(settings.remember_orders, settings.remember_s)
         self.control = AccountControl()
         self.instruments: dict[str, Instrument] = {}
         self.positions: defaultdict[str, Decimal] = defaultdict(Decimal)
@@ -98,12 +75,6 @@ class OrderStore:
         """Set when an order becomes UNKNOWN; the resolver waits for it."""
         self._anticipated: dict[int, Transaction] = {}
         """Fills that an answer reported before the stream did."""
-        self._account = account
-        self._owner = owner
-        self._term = term
-        self._updates = updates
-        self._emit = emit
-        self._clock = clock
         self._waiters: dict[str, Waiter] = {}
         self._created: dict[str, Transaction] = {}
         """Creations that the stream reported before the answer came."""
@@ -116,12 +87,12 @@ class OrderStore:
         """
         for payload in self.journal.open():
             self._restore(payload)
-        self.index.forget(self._clock())
+        self.index.forget(self.now())
         self.journal.rotate(self._snapshot())
 
     def _restore(self, payload: bytes) -> None:
         try:
-            kind, content = journal_format.decode_payload(payload)
+            kind, content = journal.decode_payload(payload)
         except ValueError as error:
             # One unreadable record must not keep the account from trading: the venue's log knows what it said.
             log.warning("journal record unreadable", extra={"fault": str(error)})
@@ -130,14 +101,14 @@ class OrderStore:
             self.index.put(content)
         elif isinstance(content, AccountControl):
             self.control = content
-        elif kind == journal_format.TRANSACTION and isinstance(content, dict):
+        elif kind == journal.TRANSACTION and isinstance(content, dict):
             self.control = replace(self.control, applied=int(content["id"]))
 
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
-            yield journal_format.encode_order(record, journal_format.SNAPSHOT_ORDER)
+            yield journal.encode_order(record, journal.SNAPSHOT_ORDER)
         # Last: its presence says that the snapshot is complete.
-        yield journal_format.encode_control(self.control, journal_format.SNAPSHOT_END)
+        yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 
     def rotate_if_due(self) -> None:
         """Begin the next segment if this one is full or failed.
@@ -146,7 +117,7 @@ class OrderStore:
             OrderJournalError: the volume still fails.
         """
         if self.journal.is_full or self.journal.failure is not None:
-            self.index.forget(self._clock())
+            self.index.forget(self.now())
             self.journal.rotate(self._snapshot())
 
     def add_waiter(self, order_id: str, received_s: float, decision_price: Decimal | None) -> Waiter:
@@ -165,7 +136,7 @@ class OrderStore:
 
     def now(self) -> datetime:
         """The time by the store's clock."""
-        return self._clock()
+        return self._dependencies.clock()
 
     def put_intent(self, record: OrderRecord) -> int:
         """Store an order that is to be sent; the journal position behind it.
@@ -173,7 +144,7 @@ class OrderStore:
         Raises:
             OrderJournalError: it is not in the journal; memory is as before.
         """
-        position = self._write(journal_format.encode_order(record))
+        position = self._write(journal.encode_order(record))
         self._apply_record(record)
         return position
 
@@ -182,7 +153,7 @@ class OrderStore:
         # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
         if record.status is not OrderStatus.RECEIVED:
             try:
-                self._write(journal_format.encode_order(record))
+                self._write(journal.encode_order(record))
             except OrderJournalError as error:
                 log.exception("order not in the journal", extra={"order_id": record.id, "fault": str(error)})
         self._apply_record(record)
@@ -208,7 +179,7 @@ class OrderStore:
                 waiter.resolved.set()
         if record.status is OrderStatus.UNKNOWN:
             self.unknown.set()
-        self._updates.publish(record.order)
+        self._dependencies.updates.publish(record.order)
 
     def _write(self, payload: bytes) -> int:
         # A paused owner that wakes up must not append to a segment that its successor has read.
@@ -222,14 +193,14 @@ class OrderStore:
         # The creation that the stream brought before the answer, see _apply_transaction.
         if (created := self._created.pop(order_id, None)) is not None:
             transactions = (created, *transactions)
-        moved = transitions.fold(record, transactions, self._clock())
+        moved = lifecycle.fold(record, transactions, self.now())
         if moved is not record:
             self.put(moved)
         return moved
 
     def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> OrderRecord:
         """The order at another status for a reason of our own."""
-        record = self._known(order_id).moved(status, self._clock(), reason=reason, message=message)
+        record = self._known(order_id).moved(status, self.now(), reason=reason, message=message)
         self.put(record)
         return record
 
@@ -241,7 +212,7 @@ class OrderStore:
 
     def deliver(self, transaction: Transaction) -> None:
         """Write the next transaction of the venue's log, then apply it to orders and positions."""
-        self._write(journal_format.encode_transaction(transaction.raw))
+        self._write(journal.encode_transaction(transaction.raw))
         self.control = replace(self.control, applied=transaction.id)
         try:
             self._apply_transaction(transaction)
@@ -252,7 +223,7 @@ class OrderStore:
     def _apply_transaction(self, transaction: Transaction) -> None:
         self._apply_to_account(transaction)
         record = self.index.about(transaction)
-        if record is not None and transitions.concerns(record, transaction):
+        if record is not None and lifecycle.concerns(record, transaction):
             # While an answer is awaited a creation alone says too little: the order may have traded with it.
             if record.status is OrderStatus.SUBMITTED and transaction.is_create:
                 self._created[record.id] = transaction
@@ -318,7 +289,7 @@ class OrderStore:
             status=OrderStatus.REJECTED,
             reason=transaction.reason,
             created_at=found.time,
-            updated_at=self._clock(),
+            updated_at=self.now(),
         )
         self.put(OrderRecord(order=order, client_id=str(tag), checkpoint=transaction.id, action=OrderAction.ADOPTED))
 
@@ -333,7 +304,7 @@ class OrderStore:
             status=OrderStatus.PENDING,
             venue_order_id=found.id,
             created_at=found.time,
-            updated_at=self._clock(),
+            updated_at=self.now(),
         )
         record = OrderRecord(
             order=order,
@@ -351,7 +322,7 @@ class OrderStore:
             OrderJournalError: they are not in the journal; memory is as before.
         """
         control = replace(self.control, **changed)
-        self._write(journal_format.encode_control(control))
+        self._write(journal.encode_control(control))
         self.control = control
 
     def adopt_handover(self, note: str) -> None:
@@ -371,6 +342,6 @@ class OrderStore:
         log.warning("trading state changed", extra={"state": str(state), "actor": actor, "reason": reason})
         # Last, and its failure is only logged: a halt must work while the disk does not.
         try:
-            self._write(journal_format.encode_control(self.control))
+            self._write(journal.encode_control(self.control))
         except OrderJournalError as error:
             log.exception("trading state not in the journal", extra={"fault": str(error)})

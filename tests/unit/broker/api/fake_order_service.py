@@ -24,10 +24,9 @@ from broker.domain import (
 from broker.orders.checks.dry_run import DryRun
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
-from broker.orders.idempotency import Placed
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.reconcile import Mismatch
-from broker.orders.service import OrderService
+from broker.orders.service import OrderService, Placed
 
 NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from lightkube.config.models import Cluster, User
 
 from broker.order_wiring import build_lease
 from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease, SeenLease, wait_s
-from broker.orders.ownership.file_lease import FileLease
+from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import ColourPolicy, acquire
 from broker.orders.settings import OrderSettings
 from tests.unit.broker.orders.boot_clock import BootClock

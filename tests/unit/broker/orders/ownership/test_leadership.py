@@ -9,7 +9,7 @@ from broker.orders.errors import (
     DrainingError,
     NotReadyError,
 )
-from broker.orders.ownership.file_lease import FileLease
+from broker.orders.ownership.lease import FileLease
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from broker.domain import OrderStatus
 from broker.orders.model.ids import ClientTag, caller_digest
-from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.store.index import OPEN, OrderIndex
 from tests.unit.broker.orders.samples import NOW, created, filled, make_record
 
@@ -16,7 +16,7 @@ FINAL = [status for status in OrderStatus if status.is_final]
 
 
 def make(**limits: float) -> OrderIndex:
-    return OrderIndex(remember_orders=int(limits.get("orders", 3)), remember_s=limits.get("seconds", 60.0))
+    return OrderIndex(int(limits.get("orders", 3)), limits.get("seconds", 60.0))
 
 
 def numbered(number: int, status: OrderStatus, age_s: float = 0.0) -> OrderRecord:
