@@ -25,7 +25,6 @@ from broker.orders.model.ids import RANDOM_BITS, auto_client_order_id
 from broker.orders.ownership.lease import MARGIN_SHARE
 from broker.venue.rest.client import VenueRest
 from broker.venue.rest.connection_pool import VenueConnections
-from pod_runtime.secret import Secret
 from pod_runtime.version import VERSION
 from producer.emitter import Emitter
 from producer.health import Condition
@@ -59,18 +58,6 @@ class BrokerComponents:
                 account.emitter.close()
 
 
-class EveryAccount:
-    """Verifies a token at the venue: it must work for each account."""
-
-    def __init__(self, venues: Sequence[VenueRest]) -> None:
-        self._venues = venues
-
-    async def prove(self, token: Secret) -> None:
-        """Use it once an account; raises VenueError if it does not work."""
-        for venue in self._venues:
-            await venue.prove(token)
-
-
 def health(own: Conditions, accounts: Sequence[AccountComponents]) -> list[Condition]:
     """The process's conditions with those of its accounts."""
     found = {item.name: item for item in own.all()}
@@ -102,7 +89,7 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     credentials = CredentialWatcher(
         config.credentials,
         CredentialNeeds(accounts=config.venue.accounts, needs_tls=tls is not None, asks_peers=forwards),
-        venue=EveryAccount(venues),
+        venues=venues,
         database=database,
         tls=tls,
         conditions=conditions,

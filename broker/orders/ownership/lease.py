@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pod_runtime.atomic_file import replace_file
 
@@ -29,17 +29,12 @@ MARGIN_SHARE = 0.2
 class Lease(Protocol):
     """Ownership of one account. The caller releases it."""
 
-    @property
-    def epoch(self) -> int:
-        """Number of our term; rises with every acquisition by anybody; 0 if we are not the owner."""
-
-    @property
-    def poll_every_s(self) -> float:
-        """Seconds between a standby's attempts to acquire it."""
-
-    @property
-    def renew_every_s(self) -> float:
-        """Seconds between renewals."""
+    epoch: int
+    """Number of our term; rises with every acquisition by anybody; 0 if we are not the owner."""
+    poll_every_s: float
+    """Seconds between a standby's attempts to acquire it."""
+    renew_every_s: float
+    """Seconds between renewals."""
 
     def holds(self) -> bool:
         """True while we may send orders. Cheap: asked before every send."""
@@ -84,6 +79,7 @@ def boot_time_s() -> float:
 KEPT_EPOCHS = 8
 """Files of former terms that stay: for a person who asks who traded, and for owners that are paused."""
 POLL_EVERY_S = 0.25
+"""Seconds between a standby's attempts: a file costs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +97,6 @@ class FileLeaseRecord:
     """`host:port` of the owner's order API."""
     note: str = ""
     """Handover note of the owner."""
-
-
-def _record_of(raw: dict[str, Any]) -> FileLeaseRecord:
-    """The record of a lease file; fields that a later version added are ignored."""
-    return FileLeaseRecord(**{field.name: raw[field.name] for field in fields(FileLeaseRecord) if field.name in raw})
 
 
 def wait_s(record: FileLeaseRecord | None, *, now_s: float, boot_id: str, holder_died: bool) -> float:
@@ -138,23 +129,13 @@ class FileLease:
         self._next = ""
         self._note = ""
         self.epoch = 0
-        """Number of our term; 0 if we are not the owner."""
-
-    @property
-    def poll_every_s(self) -> float:
-        """Seconds between a standby's attempts: a file costs nothing."""
-        return POLL_EVERY_S
-
-    @property
-    def renew_every_s(self) -> float:
-        """Seconds between renewals."""
-        return self._lease_s / 4
+        self.poll_every_s = POLL_EVERY_S
+        self.renew_every_s = lease_s / 4
 
     def holds(self) -> bool:
         """True while we may send orders: our time runs, and no later epoch exists."""
-        return self.is_unexpired() and not os.access(
-            self._next, os.F_OK
-        )  # costs half of Path.exists: every send asks
+        # os.access costs half of Path.exists: every send asks.
+        return self.is_unexpired() and not os.access(self._next, os.F_OK)
 
     def is_unexpired(self) -> bool:
         """True while our time runs."""
@@ -273,7 +254,10 @@ class FileLease:
 
     def _read(self, epoch: int) -> FileLeaseRecord | None:
         try:
-            return _record_of(json.loads(self._file("lease", epoch).read_bytes()))
+            raw = json.loads(self._file("lease", epoch).read_bytes())
+            # By our names: fields that a later version added are ignored.
+            known = {field.name: raw[field.name] for field in fields(FileLeaseRecord) if field.name in raw}
+            return FileLeaseRecord(**known)
         except (OSError, ValueError, TypeError):
             return None  # a file that cannot be read claims nothing; the lock alone decides
 
