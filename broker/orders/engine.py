@@ -28,9 +28,8 @@ from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
 from broker.orders.recovery.unknown_orders import UnknownOrderResolver
-from broker.orders.store.index import IN_FLIGHT
 from broker.orders.store.journal import OrderJournalError
-from broker.orders.store.order_store import OrderStore, Waiter
+from broker.orders.store.order_store import IN_FLIGHT, OrderStore, Waiter
 from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest.rate_limit import Precedence
@@ -322,13 +321,14 @@ class OrderEngine:
             with suppress(OrderJournalError):
                 self.store.rotate_if_due()
         record = self._receive(request, action, target, close_units)
-        waiter = self.store.add_waiter(record.id, received_s, self._decision_price(request))
+        waiter = Waiter(received_s, self._decision_price(request))
+        self.store.waiters[record.id] = waiter
         try:
             self._check_and_begin(record)
         # The order is in memory as RECEIVED: without this it would stay open for ever, and count against the limits.
         except Exception:
             self.store.move(record.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
-            self.store.remove_waiter(record.id)
+            self.store.waiters.pop(record.id, None)
             raise
         return await self.wait_settled(record, waiter)
 
@@ -394,7 +394,7 @@ class OrderEngine:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.answer_wait_s):
                     await waiter.resolved.wait()
-        self.store.remove_waiter(record.id)
+        self.store.waiters.pop(record.id, None)
         found = self.store.index.get(record.id)
         return (found or record).order
 

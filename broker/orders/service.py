@@ -42,7 +42,7 @@ from broker.orders.model.lifecycle import OrderAction, OrderRecord, is_same, is_
 from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
-from broker.orders.store.index import OPEN
+from broker.orders.store.order_store import OPEN
 from broker.orders.store.tail import Change, changes
 from broker.orders.updates import Missed
 from producer.health import Condition
@@ -136,7 +136,7 @@ class Idempotency:
 
     async def _result(self, record: OrderRecord) -> Placed:
         engine, order = self._leadership.engine, record.order
-        if engine is not None and (waiter := engine.store.waiter(record.id)) is not None:
+        if engine is not None and (waiter := engine.store.waiters.get(record.id)) is not None:
             order = await engine.wait_settled(record, waiter)
         return Placed(order, replayed=True)
 
@@ -225,7 +225,7 @@ class OrderService:
         engine = self.leadership.trader()
         record = _known(engine, order_id)
         # A cancel that overtakes its order waits: before the answer the venue's id of the order is not known.
-        if (waiter := engine.store.waiter(order_id)) is not None:
+        if (waiter := engine.store.waiters.get(order_id)) is not None:
             await engine.wait_settled(record, waiter)
         started = perf_counter()
         record = await engine.submission.cancel(_known(engine, order_id))

@@ -18,8 +18,7 @@ from broker.events.orders import OrderStage, RiskCheck, RiskPassed, RiskUtilisat
 from broker.orders.checks import risk
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.settings import RiskLimits
-from broker.orders.store.index import OPEN
-from broker.orders.store.order_store import OrderStore
+from broker.orders.store.order_store import OPEN, OrderStore
 from broker.venue.rest.rate_limit import Bucket
 
 ACCOUNT = ""

@@ -1,17 +1,18 @@
 """The account's orders, positions and trading state: journaled first, then applied in memory, then published.
 
 Every change goes this one way, synchronously on the event loop, so that no reader sees a change that a crash could
-take back and no lock is needed. There is no network here.
+take back and no lock is needed. There is no network here. `OrderIndex` is the memory: every order that we follow, by
+each of its keys. `OrderStore` is the way to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from time import perf_counter
 from typing import Any
@@ -23,19 +24,133 @@ from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
 from broker.orders.dependencies import EngineDependencies, OwnershipTerm
 from broker.orders.model import lifecycle
-from broker.orders.model.ids import parse_tag
+from broker.orders.model.ids import caller_digest, parse_tag
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.order_events import events_of
 from broker.orders.model.trading_state import AccountControl, TradingState, handover_note, stricter
 from broker.orders.store import journal
-from broker.orders.store.index import IN_FLIGHT, OrderIndex
 from broker.orders.store.journal import OrderJournal, OrderJournalError
 from broker.venue.v20.parse import VenueOrder, parse_order
 from broker.venue.v20.transactions import Transaction, decimal
 
+IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
+UNRESOLVED = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
+OPEN = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
 EXTERNAL = "external"
 """Client of orders that another program or a person placed at the venue."""
 log = logging.getLogger(__name__)
+
+
+class OrderIndex:
+    """Order records by each of their keys. `forget` removes finished orders beyond a number or age, oldest first."""
+
+    def __init__(self, remember_orders: int, remember_s: float) -> None:
+        self._remember_orders = remember_orders
+        self._remember = timedelta(seconds=remember_s)
+        self._records: dict[str, OrderRecord] = {}
+        self._finished: OrderedDict[str, None] = OrderedDict()
+        self._by_key: dict[tuple[str, str], str] = {}
+        self._by_client_id: dict[str, str] = {}
+        self._by_caller: dict[str, str] = {}
+        """Digest of caller and caller's id, of adopted orders that bear our mark: the venue keeps no more of them."""
+        self._by_venue_id: dict[str, str] = {}
+        self._closing: dict[str, str] = {}
+        """Trade id to the order that closes it, until its market order is known."""
+        # Ordered by entry into the status: counts and "oldest first" need no scan of all orders.
+        self._by_status: dict[OrderStatus, OrderedDict[str, None]] = {status: OrderedDict() for status in OrderStatus}
+        self._open_by_client: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[OrderRecord]:
+        return iter(self._records.values())
+
+    def __getitem__(self, order_id: str) -> OrderRecord:
+        return self._records[order_id]
+
+    def put(self, record: OrderRecord) -> None:
+        """Store a record in place of the one with its id."""
+        self._unindex(self._records.get(record.id))
+        self._records[record.id] = record
+        self._by_status[record.status][record.id] = None
+        self._open_by_client[record.order.request.client] += record.status in OPEN
+        self._by_key[record.key] = record.id
+        self._by_client_id[record.client_id] = record.id
+        if record.action is OrderAction.ADOPTED and (tag := parse_tag(record.client_id)) is not None:
+            self._by_caller[tag.caller] = record.id
+        if record.order.venue_order_id is not None:
+            self._by_venue_id[record.order.venue_order_id] = record.id
+        # Until the venue gives the order an id, its trade is all that leads to it.
+        if record.action is OrderAction.CLOSE_TRADE and record.target and record.order.venue_order_id is None:
+            self._closing[record.target] = record.id
+        if record.status.is_final:
+            self._finished[record.id] = None
+
+    def _unindex(self, record: OrderRecord | None) -> None:
+        if record is None:
+            return
+        del self._by_status[record.status][record.id]
+        self._open_by_client[record.order.request.client] -= record.status in OPEN
+        if record.target is not None and self._closing.get(record.target) == record.id:
+            del self._closing[record.target]
+
+    def get(self, order_id: str) -> OrderRecord | None:
+        """By our id."""
+        return self._records.get(order_id)
+
+    def by_key(self, client: str, client_order_id: str) -> OrderRecord | None:
+        """By the caller and its id, read back from the venue or not."""
+        found = self._by_key.get((client, client_order_id))
+        # The digest costs microseconds, and only a successor without a journal has such orders.
+        if found is None and self._by_caller:
+            found = self._by_caller.get(caller_digest(client, client_order_id))
+        return self._records.get(found or "")
+
+    def by_venue_id(self, venue_order_id: str) -> OrderRecord | None:
+        """By the venue's order id."""
+        return self._records.get(self._by_venue_id.get(venue_order_id, ""))
+
+    def about(self, transaction: Transaction) -> OrderRecord | None:
+        """The order that a transaction may be about; `lifecycle.concerns` decides."""
+        found = self._by_client_id.get(transaction.client_id or "")
+        found = found or self._by_venue_id.get(transaction.order_id or str(transaction.id))
+        found = found or self._closing.get(transaction.closes_trade or "")
+        return self._records.get(found or "")
+
+    def with_status(self, *statuses: OrderStatus) -> list[OrderRecord]:
+        """All orders at one of these, oldest first within each."""
+        return [self._records[key] for status in statuses for key in self._by_status[status]]
+
+    def count(self, statuses: frozenset[OrderStatus]) -> int:
+        """Number of orders at one of these."""
+        return sum(len(self._by_status[status]) for status in statuses)
+
+    def open_of(self, client: str) -> int:
+        """Number of a client's open orders."""
+        return self._open_by_client[client]
+
+    def forget(self, now: datetime) -> None:
+        """Remove the oldest finished orders that are too many or too old."""
+        while self._finished:
+            record = self._records[next(iter(self._finished))]
+            young = now - record.order.updated_at < self._remember
+            if young and len(self._finished) <= self._remember_orders:
+                return
+            self._remove(record)
+
+    def _remove(self, record: OrderRecord) -> None:
+        self._unindex(record)
+        del self._finished[record.id], self._records[record.id]
+        venue_id = record.order.venue_order_id or ""
+        # Only keys that still lead here: a later order can have taken over a caller's id.
+        for index, key in ((self._by_client_id, record.client_id), (self._by_venue_id, venue_id)):
+            if index.get(key) == record.id:
+                del index[key]
+        if self._by_key.get(record.key) == record.id:
+            del self._by_key[record.key]
+        if (tag := parse_tag(record.client_id)) is not None:
+            self._by_caller.pop(tag.caller, None)
 
 
 @dataclass(slots=True)
@@ -75,7 +190,8 @@ class OrderStore:
         """Set when an order becomes UNKNOWN; the resolver waits for it."""
         self._anticipated: dict[int, Transaction] = {}
         """Fills that an answer reported before the stream did."""
-        self._waiters: dict[str, Waiter] = {}
+        self.waiters: dict[str, Waiter] = {}
+        """By order id; the caller removes its own when it has its answer."""
         self._created: dict[str, Transaction] = {}
         """Creations that the stream reported before the answer came."""
 
@@ -120,20 +236,6 @@ class OrderStore:
             self.index.forget(self.now())
             self.journal.rotate(self._snapshot())
 
-    def add_waiter(self, order_id: str, received_s: float, decision_price: Decimal | None) -> Waiter:
-        """Register a caller that waits for this order; `remove_waiter` when it has its answer."""
-        waiter = Waiter(received_s=received_s, decision_price=decision_price)
-        self._waiters[order_id] = waiter
-        return waiter
-
-    def waiter(self, order_id: str) -> Waiter | None:
-        """The waiter of this order, if any."""
-        return self._waiters.get(order_id)
-
-    def remove_waiter(self, order_id: str) -> None:
-        """Forget the waiter of this order."""
-        self._waiters.pop(order_id, None)
-
     def now(self) -> datetime:
         """The time by the store's clock."""
         return self._dependencies.clock()
@@ -162,7 +264,7 @@ class OrderStore:
         # Journal, memory, events, waiters, listeners: each sees only what those before it have.
         before = self.index.get(record.id)
         self.index.put(record)
-        waiter = self._waiters.get(record.id)
+        waiter = self.waiters.get(record.id)
         # Timed to the first settled status: a later fill of a resting order is no latency of ours.
         answered = waiter is not None and not waiter.settled.is_set() and record.status not in IN_FLIGHT
         for event in events_of(
@@ -189,7 +291,7 @@ class OrderStore:
 
     def fold(self, order_id: str, transactions: tuple[Transaction, ...]) -> OrderRecord:
         """The order after the transactions of an answer or a scan."""
-        record = self._known(order_id)
+        record = self.index[order_id]
         # The creation that the stream brought before the answer, see _apply_transaction.
         if (created := self._created.pop(order_id, None)) is not None:
             transactions = (created, *transactions)
@@ -200,14 +302,8 @@ class OrderStore:
 
     def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> OrderRecord:
         """The order at another status for a reason of our own."""
-        record = self._known(order_id).moved(status, self.now(), reason=reason, message=message)
+        record = self.index[order_id].moved(status, self.now(), reason=reason, message=message)
         self.put(record)
-        return record
-
-    def _known(self, order_id: str) -> OrderRecord:
-        record = self.index.get(order_id)
-        if record is None:
-            raise KeyError(order_id)
         return record
 
     def deliver(self, transaction: Transaction) -> None:
@@ -283,35 +379,36 @@ class OrderStore:
         if tag is None or tag.owner != self._owner or self.index.get(tag.order_id) is not None:
             return
         found = parse_order(transaction.raw, self._account, EXTERNAL)
-        order = Order(
-            id=tag.order_id,
-            request=found.request,
-            status=OrderStatus.REJECTED,
-            reason=transaction.reason,
-            created_at=found.time,
-            updated_at=self.now(),
-        )
-        self.put(OrderRecord(order=order, client_id=str(tag), checkpoint=transaction.id, action=OrderAction.ADOPTED))
+        self._put_adopted(found, tag.order_id, OrderStatus.REJECTED, reason=transaction.reason)
 
     def adopt(self, found: VenueOrder) -> OrderRecord:
         """Store an order that rests at the venue and is not in our books."""
         tag = parse_tag(found.client_id)
         # A tag whose order we know already was copied by somebody: that order gets an id of its own.
         ours = tag is not None and tag.owner == self._owner and self.index.get(tag.order_id) is None
+        order_id = tag.order_id if tag is not None and ours else f"venue-{found.id}"
+        return self._put_adopted(found, order_id, OrderStatus.PENDING, venue_order_id=found.id)
+
+    def _put_adopted(
+        self,
+        found: VenueOrder,
+        order_id: str,
+        status: OrderStatus,
+        *,
+        reason: str | None = None,
+        venue_order_id: str | None = None,
+    ) -> OrderRecord:
         order = Order(
-            id=tag.order_id if tag is not None and ours else f"venue-{found.id}",
+            id=order_id,
             request=found.request,
-            status=OrderStatus.PENDING,
-            venue_order_id=found.id,
+            status=status,
+            reason=reason,
+            venue_order_id=venue_order_id,
             created_at=found.time,
             updated_at=self.now(),
         )
-        record = OrderRecord(
-            order=order,
-            client_id=found.client_id or f"venue:{found.id}",
-            checkpoint=int(found.id),
-            action=OrderAction.ADOPTED,
-        )
+        client_id = found.client_id or f"venue:{found.id}"
+        record = OrderRecord(order=order, client_id=client_id, checkpoint=int(found.id), action=OrderAction.ADOPTED)
         self.put(record)
         return record
 
