@@ -8,9 +8,9 @@ from functools import partial
 from broker.domain import Order, Quote
 from broker.orders.checks.prices import PriceFeed
 from broker.orders.conditions import Conditions
-from broker.orders.dependencies import EngineDependencies
+from broker.orders.dependencies import EngineDependencies, Lease
 from broker.orders.ownership.leadership import Leadership
-from broker.orders.ownership.lease import FileLease, Lease
+from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import AccountShare, ColourPolicy, OwnershipPolicy, SharePolicy
 from broker.orders.service import LongMemory, OrderService
 from broker.orders.settings import OrderSettings
@@ -36,8 +36,10 @@ def build_order_service(
     """
     # One broadcast for orders and quotes: a listener sees them in the order in which they came.
     updates: Updates[Order | Quote] = Updates()
+    account = venue.settings.account
     dependencies = EngineDependencies(
         settings=settings,
+        lease=build_lease(settings, account, address),
         venue=venue,
         prices=PriceFeed(venue, clock=utc_now, updates=updates),
         conditions=Conditions(utc_now),
@@ -46,9 +48,7 @@ def build_order_service(
         clock=utc_now,
         chance=venue.chance,
     )
-    account = venue.settings.account
-    lease, policies = build_lease(settings, account, address), _policies(settings, share, account)
-    leadership = Leadership(dependencies, lease, policies)
+    leadership = Leadership(dependencies, _policies(settings, share, account))
     return OrderService(dependencies, leadership, memory, address=address)
 
 

@@ -21,7 +21,7 @@ from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
 from broker.orders.checks.risk import is_reducing
-from broker.orders.dependencies import EngineDependencies, OwnershipTerm
+from broker.orders.dependencies import EngineDependencies
 from broker.orders.model.ids import ClientTag, caller_digest, milliseconds, order_id, random_bits
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.trading_state import TradingState
@@ -64,16 +64,11 @@ class Submission:
     """Sends the orders of one ownership term."""
 
     def __init__(
-        self,
-        dependencies: EngineDependencies,
-        term: OwnershipTerm,
-        store: OrderStore,
-        feed: TransactionFeed,
-        checks: PreTradeChecks,
+        self, dependencies: EngineDependencies, store: OrderStore, feed: TransactionFeed, checks: PreTradeChecks
     ) -> None:
         self._venue = dependencies.venue
         self._emit = dependencies.emit
-        self._term = term
+        self._lease = dependencies.lease
         self._store = store
         self._feed = feed
         self._checks = checks
@@ -110,7 +105,7 @@ class Submission:
     def _send_guard(self, *, opens: bool) -> str | None:
         """Reason not to send, asked when the request has its connection and its turn; None sends it."""
         # The checks were before the waits for the disk and the rate limit: ownership and the state may have changed.
-        if not self._term.may_send():
+        if not self._lease.holds():
             return "OWNERSHIP_LOST"
         state = self._store.control.state
         if state is TradingState.HALTED or (opens and state is TradingState.REDUCING):
@@ -220,17 +215,16 @@ class Submission:
 class OrderEngine:
     """Trades the account while the term may send. `open` it, then `run` it inside `async with`, which closes it."""
 
-    def __init__(self, dependencies: EngineDependencies, term: OwnershipTerm) -> None:
+    def __init__(self, dependencies: EngineDependencies) -> None:
         self._dependencies = dependencies
         self._settings = settings = dependencies.settings
-        self._term = term
         venue = dependencies.venue
-        self.store = OrderStore(dependencies, term, venue.settings.account)
+        self.store = OrderStore(dependencies, venue.settings.account)
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=dependencies.emit, applied=0)
         self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
         self._resolver = UnknownOrderResolver(self.store, venue, settings, now_s=monotonic)
         self._checks = PreTradeChecks(dependencies, self.store)
-        self.submission = Submission(dependencies, term, self.store, self.feed, self._checks)
+        self.submission = Submission(dependencies, self.store, self.feed, self._checks)
         self.reconciler = Reconciler(self.store, self.feed, venue)
         self.catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
         # A group of their own: a fault in `run` must not cancel orders on the wire before the drain had its time.
@@ -339,7 +333,9 @@ class OrderEngine:
         name = order_id(milliseconds(now), random_bits(self._dependencies.chance))
         order = Order(id=name, request=request, status=OrderStatus.RECEIVED, created_at=now, updated_at=now)
         caller = caller_digest(request.client, request.client_order_id)
-        tag = ClientTag(owner=self._settings.owner, epoch=self._term.epoch, order_id=name, caller=caller)
+        tag = ClientTag(
+            owner=self._settings.owner, epoch=self._dependencies.lease.epoch, order_id=name, caller=caller
+        )
         return OrderRecord(
             order=order,
             client_id=str(tag),

@@ -73,6 +73,7 @@ class ClusterLease:
         self._renewed_s = 0.0
         self._note: str | None = None
         """Our handover note; None before we have one, and the annotation stays as it is."""
+        self.note_changed = asyncio.Event()
         self.epoch = 0
         self.poll_every_s = POLL_EVERY_S
         self.renew_every_s = lease_s / 4
@@ -113,6 +114,7 @@ class ClusterLease:
     def hand_over(self, note: str) -> None:
         """Keep a note for the next owner; the next renewal writes it."""
         self._note = note
+        self.note_changed.set()
 
     async def acquire(self) -> float:
         """Try to become the owner: 0 on success, else seconds until the next attempt is worth it."""

@@ -1,6 +1,4 @@
-"""Lease that makes one process at a time the owner of an account, and its form for processes of one machine.
-
-`cluster_lease` is the same in a cluster. The rest is about files.
+"""File lease: ownership of an account among processes of one machine; `cluster_lease` is the same in a cluster.
 
 Each term has a number, the epoch, and a file `lease.<epoch>` that its owner renews. A process acquires the account by
 creating the next file exclusively (link(2)), so that two cannot win. An owner whose lease has run out, or that sees a
@@ -11,6 +9,7 @@ and waits a paused one out.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -18,68 +17,21 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
 
 from pod_runtime.atomic_file import replace_file
 
 MARGIN_SHARE = 0.2
 """Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""
-
-
-class Lease(Protocol):
-    """Ownership of one account. The caller releases it."""
-
-    epoch: int
-    """Number of our term; rises with every acquisition by anybody; 0 if we are not the owner."""
-    poll_every_s: float
-    """Seconds between a standby's attempts to acquire it."""
-    renew_every_s: float
-    """Seconds between renewals."""
-
-    def holds(self) -> bool:
-        """True while we may send orders. Cheap: asked before every send."""
-
-    def is_unexpired(self) -> bool:
-        """True while our time runs: enough for our own files, since a successor begins files of its own."""
-
-    async def acquire(self) -> float:
-        """Try to become the owner: 0 on success, else seconds until the next attempt is worth it."""
-
-    async def renew(self) -> bool:
-        """Extend the ownership; False if it is too late or another process has taken over."""
-
-    async def release(self) -> None:
-        """Give it up; the successor need not wait."""
-
-    async def refresh(self) -> None:
-        """Read the current owner, without trying to acquire."""
-
-    def is_free(self) -> bool:
-        """True if nobody owned it at the last refresh."""
-
-    def holder(self) -> str:
-        """The owner at the last refresh, in words."""
-
-    def address(self) -> str:
-        """`host:port` of the owner's order API; empty if there is no owner or it is not known."""
-
-    def note(self) -> str:
-        """Handover note of the previous owner, as of our acquisition; empty if there was none."""
-
-    def hand_over(self, note: str) -> None:
-        """Keep a note with the lease for the next owner; the next renewal writes it."""
+KEPT_EPOCHS = 8
+"""Files of former terms that stay: for a person who asks who traded, and for owners that are paused."""
+POLL_EVERY_S = 0.25
+"""Seconds between a standby's attempts: a file costs nothing."""
 
 
 def boot_time_s() -> float:
     """Seconds since boot, including time in which the machine or the process was suspended."""
     # CLOCK_BOOTTIME (clock_gettime(2)): CLOCK_MONOTONIC stops while a machine sleeps, and a lease must not.
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-KEPT_EPOCHS = 8
-"""Files of former terms that stay: for a person who asks who traded, and for owners that are paused."""
-POLL_EVERY_S = 0.25
-"""Seconds between a standby's attempts: a file costs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +80,7 @@ class FileLease:
         self._renewed_s = 0.0
         self._next = ""
         self._note = ""
+        self.note_changed = asyncio.Event()
         self.epoch = 0
         self.poll_every_s = POLL_EVERY_S
         self.renew_every_s = lease_s / 4
@@ -226,6 +179,7 @@ class FileLease:
     def hand_over(self, note: str) -> None:
         """Keep a note for the next owner; the next renewal writes it."""
         self._note = note
+        self.note_changed.set()
 
     def _last(self) -> FileLeaseRecord | None:
         epoch = self._latest()

@@ -74,18 +74,15 @@ class Reconciler:
         """
         # One at a time: two at once would each adopt the same order.
         async with self._running:
-            return await self._run()
-
-    async def _run(self) -> tuple[ReconcileMismatch, ...]:
-        try:
-            theirs = await self._read_still()
-        except VenueError:
-            self._venue.emit(ReconcileRun(result="failed", finished_at_s=time()))
-            raise
-        found = self._compare(theirs)
-        for item in found:
-            self._venue.emit(item)
-        self._adopt(theirs)
+            try:
+                theirs = await self._read_still()
+            except VenueError:
+                self._venue.emit(ReconcileRun(result="failed", finished_at_s=time()))
+                raise
+            found = self._compare(theirs)
+            for item in found:
+                self._venue.emit(item)
+            self._adopt(theirs)
         result = "moving" if theirs.at is None else "mismatch" if found else "ok"
         self._venue.emit(ReconcileRun(result=result, finished_at_s=time()))
         return tuple(found)

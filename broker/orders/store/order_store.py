@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from broker.domain import Instrument, Order, OrderStatus
 from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
-from broker.orders.dependencies import EngineDependencies, OwnershipTerm
+from broker.orders.dependencies import EngineDependencies
 from broker.orders.model import lifecycle
 from broker.orders.model.ids import caller_digest, parse_tag
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
@@ -167,11 +167,11 @@ class Waiter:
 class OrderStore:
     """Orders, positions and control state of one account, for one ownership term."""
 
-    def __init__(self, dependencies: EngineDependencies, term: OwnershipTerm, account: str) -> None:
+    def __init__(self, dependencies: EngineDependencies, account: str) -> None:
         settings = dependencies.settings
         self._dependencies = dependencies
         self._emit = dependencies.emit
-        self._term = term
+        self._lease = dependencies.lease
         self._account = account
         self._owner = settings.owner
         self.journal = OrderJournal(settings.directory / account, settings, dependencies.emit)
@@ -285,7 +285,7 @@ class OrderStore:
 
     def _write(self, payload: bytes) -> int:
         # A paused owner that wakes up must not append to a segment that its successor has read.
-        if not self._term.may_write():
+        if not self._lease.is_unexpired():
             raise OrderJournalError("another process trades this account now")
         return self.journal.append(payload)
 
@@ -361,7 +361,7 @@ class OrderStore:
     def _adopt_created(self, transaction: Transaction) -> None:
         """Adopt an order that is not in our books. One with our mark that we did not send halts trading."""
         tag = parse_tag(transaction.client_id)
-        stranger = tag is not None and (tag.owner, tag.epoch) != (self._owner, self._term.epoch)
+        stranger = tag is not None and (tag.owner, tag.epoch) != (self._owner, self._lease.epoch)
         if stranger and self.started_at is not None and transaction.id > self.started_at:
             self.set_state(TradingState.HALTED, "broker", f"order {transaction.id} by another owner: {tag}")
         adopted = self.adopt(parse_order(transaction.raw, self._account, EXTERNAL))
@@ -426,7 +426,7 @@ class OrderStore:
         """Take over the previous owner's trading state if it is the stricter one."""
         inherited = stricter(self.control, note)
         if inherited is self.control:
-            self._term.hand_over(handover_note(inherited))
+            self._lease.hand_over(handover_note(inherited))
         else:
             self.set_state(inherited.state, inherited.state_actor, inherited.state_reason)
 
@@ -434,7 +434,7 @@ class OrderStore:
         """Change the trading state at once, for later starts and later owners as well."""
         previous = self.control.state
         self.control = replace(self.control, state=state, state_actor=actor, state_reason=reason)
-        self._term.hand_over(handover_note(self.control))
+        self._lease.hand_over(handover_note(self.control))
         self._emit(TradingStateChanged(state=state, previous=previous, reason=reason, actor=actor))
         log.warning("trading state changed", extra={"state": str(state), "actor": actor, "reason": reason})
         # Last, and its failure is only logged: a halt must work while the disk does not.

@@ -20,17 +20,14 @@ NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 CLIENT_ID = "bk.broker.1.01ORDER.caller"
 
 
-class FakeTerm:
-    """An ownership term that lasts; keeps the handover notes."""
+class FakeLease:
+    """A lease that does not run out; keeps the handover notes."""
 
     def __init__(self, epoch: int = 1) -> None:
         self.epoch = epoch
         self.notes: list[str] = []
 
-    def may_send(self) -> bool:
-        return True
-
-    def may_write(self) -> bool:
+    def is_unexpired(self) -> bool:
         return True
 
     def hand_over(self, note: str) -> None:
@@ -45,8 +42,10 @@ def make_settings(directory: Path, **fields: Any) -> OrderSettings:
 def make_store(directory: Path) -> OrderStore:
     """A store on the journal `directory/101`, without a venue."""
     nothing: Any = None
+    lease: Any = FakeLease()
     dependencies = EngineDependencies(
         settings=make_settings(directory),
+        lease=lease,
         venue=nothing,
         prices=nothing,
         conditions=nothing,
@@ -55,7 +54,7 @@ def make_store(directory: Path) -> OrderStore:
         clock=lambda: NOW,
         chance=lambda: 0.5,
     )
-    return OrderStore(dependencies, FakeTerm(), "101")
+    return OrderStore(dependencies, "101")
 
 
 def opened_journal(directory: Path, **sizes: int) -> tuple[OrderJournal, list[bytes]]:

@@ -143,7 +143,9 @@ async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothin
             patch.setattr(os, "fdatasync", lambda _: goes_on.wait())
             placing = asyncio.create_task(service.place(make_request()))
             await wait_until(lambda: bool(service.open_orders()))
-            (harness.directory / "ownership" / ACCOUNT / f"lease.{service.leadership.epoch + 1}").write_text("{}")
+            (harness.directory / "ownership" / ACCOUNT / f"lease.{service.leadership.lease.epoch + 1}").write_text(
+                "{}"
+            )
             goes_on.set()
             order = (await placing).order
 
