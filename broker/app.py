@@ -137,25 +137,18 @@ async def _with_orders(broker: BrokerComponents, listening: socket.socket, stop:
         server = tasks.create_task(broker.server.serve(sockets=[listening]))
         tasks.create_task(_announce(broker, stop))
         _LOG.info("listening", extra={"api": name_of(listening), "tls": broker.shared.config.api.tls})
-        orders = tasks.create_task(_run_orders(broker, done))
+        orders = [tasks.create_task(account.orders.run(done)) for account in broker.accounts]
         await stop.wait()
         _LOG.info("draining")
         api.drain.set()
         broker.shared.conditions.set(BrokerCondition.SERVING, ok=False, reason="Draining")
         broker.shared.emitter.emit(Lifecycle(phase="draining", detail=None))
         done.set()
-        await orders
+        await asyncio.wait(orders)
         await api.in_flight.wait_idle(broker.shared.config.orders.drain_s)
         # Behind the last answer: from here on no connection is accepted.
         broker.server.should_exit = True
         await server
-
-
-async def _run_orders(broker: BrokerComponents, stop: asyncio.Event) -> None:
-    """Trade the accounts until `stop`; then drain all at once."""
-    async with asyncio.TaskGroup() as tasks:
-        for account in broker.accounts:
-            tasks.create_task(account.orders.run(stop))
 
 
 async def _announce(broker: BrokerComponents, stop: asyncio.Event) -> None:

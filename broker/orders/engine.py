@@ -273,8 +273,7 @@ class OrderEngine:
         streams, emit = [dependencies.prices.stream, self.transactions], dependencies.emit
         names = observe.sampled_instruments(dependencies.venue.settings, store)
         while True:
-            observe.sample_orders(store, emit)
-            observe.sample_circuit(self._checks.circuit.state(monotonic()), emit)
+            observe.sample_orders(store, self._checks.circuit.state(monotonic()), emit)
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
             observe.sample_instruments(store, book, names, emit)
             try:

@@ -39,8 +39,8 @@ def sampled_instruments(settings: VenueSettings, store: OrderStore) -> tuple[str
     return found or (settings.instruments or tuple(sorted(store.instruments)))[:SAMPLED_BY_DEFAULT]
 
 
-def sample_orders(store: OrderStore, emit: Emit) -> None:
-    """Emit the number of orders by status, and the trading state."""
+def sample_orders(store: OrderStore, circuit: CircuitState, emit: Emit) -> None:
+    """Emit the number of orders by status, the trading state, and the state of the circuit breaker."""
     index = store.index
     emit(
         OrderSample(
@@ -52,12 +52,8 @@ def sample_orders(store: OrderStore, emit: Emit) -> None:
     )
     for state in TradingState:
         emit(TradingStateSample(state=state, holds=int(state is store.control.state)))
-
-
-def sample_circuit(state: CircuitState, emit: Emit) -> None:
-    """Emit the state of the circuit breaker."""
     for item in CircuitState:
-        emit(CircuitSample(state=item, holds=int(item is state)))
+        emit(CircuitSample(state=item, holds=int(item is circuit)))
 
 
 def sample_account(account: Account, emit: Emit) -> None:

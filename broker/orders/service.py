@@ -83,13 +83,12 @@ class Idempotency:
         record = await self._find(request.client, request.client_order_id)
         if record is None:
             return None
-        self._check(record, same=is_same(record, request))
-        engine = self._leadership.engine
-        if engine is not None and record.action is OrderAction.ADOPTED:
+        same, engine = is_same(record, request), self._leadership.engine
+        if same and engine is not None and record.action is OrderAction.ADOPTED:
             # Read back from the venue's log, which has only a digest of the id: now we know the whole request.
             record = replace(record, action=OrderAction.CREATE, order=replace(record.order, request=request))
             engine.store.put(record)
-        return await self._result(record)
+        return await self._replay(record, same=same)
 
     async def first_close(
         self,
@@ -108,8 +107,8 @@ class Idempotency:
         record = await self._find(client, client_order_id) if client_order_id is not None else None
         if record is None:
             return None
-        self._check(record, same=is_same_close(record, instrument=instrument, trade_id=trade_id, units=units))
-        return await self._result(record)
+        same = is_same_close(record, instrument=instrument, trade_id=trade_id, units=units)
+        return await self._replay(record, same=same)
 
     async def _find(self, client: str, client_order_id: str) -> OrderRecord | None:
         engine = self._leadership.engine
@@ -128,13 +127,11 @@ class Idempotency:
             return None
         return OrderRecord(order=old, client_id="", checkpoint=0)
 
-    def _check(self, record: OrderRecord, *, same: bool) -> None:
+    async def _replay(self, record: OrderRecord, *, same: bool) -> Placed:
         name = record.order.request.client_order_id
         self._emit(DuplicateRequest(action="replayed" if same else "refused", client_order_id=name))
         if not same:
             raise ClientIdConflictError(f"client_order_id {name!r} was used for another order")
-
-    async def _result(self, record: OrderRecord) -> Placed:
         engine, order = self._leadership.engine, record.order
         if engine is not None and (waiter := engine.store.waiters.get(record.id)) is not None:
             order = await engine.wait_settled(record, waiter)

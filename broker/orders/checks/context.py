@@ -178,10 +178,7 @@ class PreTradeChecks:
         if control.day != today or control.day_nav is None:
             self._store.set_control(day=today, day_nav=account.nav)
         self.day_profit = account.nav - (self._store.control.day_nav or account.nav)
-        self._sample()
-
-    def _sample(self) -> None:
-        """Emit the used share of each of the account's limits."""
+        # The used share of each of the account's limits.
         limits, index = self._settings.account, self._store.index
         if limits.open_orders:
             self._emit(RiskUtilisation(limit="open_orders", ratio=index.count(OPEN) / limits.open_orders))

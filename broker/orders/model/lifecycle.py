@@ -187,7 +187,18 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
     # A partly filled order stays FILLED when its rest is cancelled; the first reason is kept, a repetition has none.
     if event is OrderEvent.CANCEL and status is OrderStatus.FILLED and order.reason is not None:
         return record
-    return replace(record, order=_order(order, status, transaction, now))
+    ended = transaction.is_cancel or transaction.is_reject
+    venue_order_id = str(transaction.id) if transaction.is_create else transaction.order_id
+    order = replace(
+        order,
+        status=status,
+        reason=transaction.reason if ended else None,
+        message=None,
+        venue_order_id=order.venue_order_id or venue_order_id,
+        fills=(*order.fills, _fill(transaction)) if transaction.is_fill else order.fills,
+        updated_at=now,
+    )
+    return replace(record, order=order)
 
 
 def fold(record: OrderRecord, transactions: Iterable[Transaction], now: datetime) -> OrderRecord:
@@ -205,21 +216,6 @@ def _event(transaction: Transaction) -> OrderEvent:
     if transaction.is_cancel:
         return OrderEvent.CANCEL
     return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT
-
-
-def _order(order: Order, status: OrderStatus, transaction: Transaction, now: datetime) -> Order:
-    venue_order_id = order.venue_order_id or (str(transaction.id) if transaction.is_create else transaction.order_id)
-    fills = (*order.fills, _fill(transaction)) if transaction.is_fill else order.fills
-    ended = transaction.is_cancel or transaction.is_reject
-    return replace(
-        order,
-        status=status,
-        reason=transaction.reason if ended else None,
-        message=None,
-        venue_order_id=venue_order_id,
-        fills=fills,
-        updated_at=now,
-    )
 
 
 def _fill(transaction: Transaction) -> Fill:

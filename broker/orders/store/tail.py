@@ -8,14 +8,7 @@ from typing import Any
 
 from broker.domain import Order
 from broker.orders.model.lifecycle import OrderRecord
-from broker.orders.store.journal import (
-    ORDER,
-    TRANSACTION,
-    OrderJournal,
-    OrderSegment,
-    decode_payload,
-    segments,
-)
+from broker.orders.store.journal import ORDER, TRANSACTION, OrderJournal, OrderSegment, decode_payload, segments
 from pod_runtime.framing import HEADER_BYTES, Record, records
 
 
@@ -49,7 +42,8 @@ async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
                 yield change
         if found:
             continue
-        if (following := _following(journal, segment)) is not None:
+        following = next((item for item in segments(journal.directory) if item.first > segment.first), None)
+        if following is not None:
             segment, offset, position = following, HEADER_BYTES, following.first
         elif journal.is_closed:
             return
@@ -62,10 +56,6 @@ def _place(journal: OrderJournal, after: int) -> tuple[OrderSegment, int, int]:
     # The last segment that begins at or before the position contains it.
     start = next((item for item in reversed(found) if item.first <= after), found[0])
     return start, HEADER_BYTES, start.first
-
-
-def _following(journal: OrderJournal, segment: OrderSegment) -> OrderSegment | None:
-    return next((item for item in segments(journal.directory) if item.first > segment.first), None)
 
 
 def _change(position: int, payload: bytes) -> Change | None:
