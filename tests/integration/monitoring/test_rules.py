@@ -83,7 +83,7 @@ def test_no_target_of_the_brokers_own_pages_pages_where_sidecars_are_known(
         "exp_labels": {"job": "broker-api", "severity": "page", "team": "platform"},
         "exp_annotations": {
             **alert["annotations"],
-            "summary": "Prometheus asks no broker how its process stands",
+            "summary": "Prometheus scrapes no broker process",
         },
     }
     case = {
