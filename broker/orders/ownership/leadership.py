@@ -36,7 +36,7 @@ Handover
 
     A crash at each step: before the acquisition is written, nobody owns the account and the next attempt decides;
     after it, the lease runs out and a successor waits 1.2 L, or less on one machine, where a lock dies with the
-    process (file_lease.py); during a drain, orders in flight are in the journal and the next start finds them out.
+    process (lease.py); during a drain, orders in flight are in the journal and the next start finds them out.
 
 Renewal has no thread of its own: an event loop that stands still cannot send either, and must lose the lease.
 """
