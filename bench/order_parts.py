@@ -20,13 +20,13 @@ from msgspec.structs import replace
 from bench.orders import RATE, request
 from broker.domain import Instrument, Order, OrderStatus, Quote
 from broker.orders.checks import risk
-from broker.orders.model import transitions
+from broker.orders.model import lifecycle
 from broker.orders.model.ids import ClientTag, caller_digest, order_id
+from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.model.order_events import events_of
-from broker.orders.model.order_record import OrderRecord
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings
-from broker.orders.store import journal_format
+from broker.orders.store import journal
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.parse import parse_answer
 
@@ -85,7 +85,7 @@ def steps() -> dict[str, Callable[[], object]]:
     submitted = record.moved(OrderStatus.SUBMITTED, NOW)
     body = answer_of(record)
     transactions = parse_answer(body).transactions
-    filled = transitions.fold(submitted, transactions, NOW)
+    filled = lifecycle.fold(submitted, transactions, NOW)
     assert filled.status is OrderStatus.FILLED
     assert risk.check(REQUEST, around, SETTINGS) is None
 
@@ -100,11 +100,11 @@ def steps() -> dict[str, Callable[[], object]]:
         "market": market,
         "checks": lambda: risk.check(REQUEST, around, SETTINGS),
         "submit": lambda: record.moved(OrderStatus.SUBMITTED, NOW),
-        "intent_record": lambda: journal_format.encode_order(submitted),
+        "intent_record": lambda: journal.encode_order(submitted),
         "request": lambda: json.dumps(order_call.create(replace(REQUEST), record.client_id).body).encode(),
         "parse": lambda: parse_answer(body),
-        "fold": lambda: transitions.fold(submitted, transactions, NOW),
-        "final_record": lambda: journal_format.encode_order(filled),
+        "fold": lambda: lifecycle.fold(submitted, transactions, NOW),
+        "final_record": lambda: journal.encode_order(filled),
         "tell_filled": lambda: tell(submitted, filled),
     }
 

@@ -17,9 +17,9 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+from broker.orders.checks.prices import QuoteBook
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.quote_book import QuoteBook
 from pod_runtime.secret import Secret
 from tests.venue_client import new_rest
 

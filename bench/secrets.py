@@ -303,7 +303,7 @@ async def applied_s(bao: OpenBao, place: Path) -> float:
     credentials = CredentialWatcher(
         CredentialSettings(directory=settings.directory),
         CredentialNeeds(accounts=(ACCOUNT,), needs_tls=False),
-        venue=AnyToken(),
+        venues=[AnyToken()],
         database=Database(HistorySettings(url=f"sqlite+aiosqlite:///{place / 'history.sqlite'}")),
         tls=None,
         conditions=Conditions(lambda: datetime.now(UTC)),

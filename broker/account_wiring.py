@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.config import BrokerConfig, BrokerTelemetrySettings
+from broker.config import BrokerConfig
 from broker.events.catalogue import CATALOGUE
 from broker.history.archive import Archive
 from broker.history.backfill import Backfill
@@ -78,15 +78,6 @@ def account_share(config: BrokerConfig) -> AccountShare | None:
     return AccountShare(share=even_share(len(accounts), config.orders.replicas), orphan_s=config.orders.orphan_s)
 
 
-def _own_telemetry(settings: BrokerTelemetrySettings, account: str) -> BrokerTelemetrySettings:
-    """Settings of the account's own producer: so its series and its ledger are its own."""
-    return replace(
-        settings,
-        producer_id=f"{settings.producer_id}.{account}"[:64].lower(),
-        spool_directory=settings.spool_directory / account,
-    )
-
-
 def build_account(shared: SharedComponents, account: str) -> AccountComponents:
     """The components of an account; nothing runs yet.
 
@@ -97,7 +88,11 @@ def build_account(shared: SharedComponents, account: str) -> AccountComponents:
     orders, several = config.orders, shared.share is not None
     stream: TelemetryStream | None = None
     if several:
-        conditions, settings = Conditions(utc_now), _own_telemetry(config.telemetry, account)
+        conditions = Conditions(utc_now)
+        # A producer of its own: so the account's series and its ledger are its own.
+        producer_id = f"{config.telemetry.producer_id}.{account}"[:64].lower()
+        spool = config.telemetry.spool_directory / account
+        settings = replace(config.telemetry, producer_id=producer_id, spool_directory=spool)
         emitter = Emitter(
             settings,
             catalogue=CATALOGUE,

@@ -24,7 +24,7 @@ from broker.account_wiring import AccountComponents
 from broker.api.http.server import advertised_address
 from broker.config import BrokerConfig, read_config
 from broker.events.process import Lifecycle
-from broker.orders.conditions import BrokerCondition, Conditions
+from broker.orders.conditions import BrokerCondition
 from broker.watchdog import Watchdog
 from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
@@ -98,12 +98,12 @@ async def _serve(config: BrokerConfig, stop: asyncio.Event) -> None:
 async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
     over = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        watchdog = tasks.create_task(Watchdog(broker.config.watchdog.stall_s).run())
+        watchdog = tasks.create_task(Watchdog(broker.shared.config.watchdog.stall_s).run())
         own = [account.stream for account in broker.accounts if account.stream is not None]
         streams = [tasks.create_task(stream.run(over)) for stream in (*own, broker.stream)]
-        broker.emitter.emit(Lifecycle(phase="started", detail=None))
+        broker.shared.emitter.emit(Lifecycle(phase="started", detail=None))
         await _with_history(broker, listening, stop)
-        broker.emitter.emit(Lifecycle(phase="drained", detail=None))
+        broker.shared.emitter.emit(Lifecycle(phase="drained", detail=None))
         over.set()
         await asyncio.wait(streams)
         # Last: a drain that blocks the loop is a stall as well.
@@ -111,17 +111,17 @@ async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, st
 
 
 async def _with_history(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
-    async with broker.connections, asyncio.TaskGroup() as tasks:
+    async with broker.shared.connections, asyncio.TaskGroup() as tasks:
         running: list[asyncio.Task[Any]] = [tasks.create_task(broker.credentials.run())]
         for account in broker.accounts:
             running += [tasks.create_task(account.writer.run()), tasks.create_task(account.recall.run())]
             running.append(tasks.create_task(account.backfill.run()))
         await _with_orders(broker, listening, stop)
         # The orders have ended: their last changes are in the journal, and the history may catch up.
-        await asyncio.gather(*(_flush(account, broker.config.history.drain_s) for account in broker.accounts))
+        await asyncio.gather(*(_flush(account, broker.shared.config.history.drain_s) for account in broker.accounts))
         for task in running:
             task.cancel()
-    await broker.database.close()
+    await broker.shared.database.close()
 
 
 async def _flush(account: AccountComponents, deadline_s: float) -> None:
@@ -136,35 +136,24 @@ async def _with_orders(broker: BrokerComponents, listening: socket.socket, stop:
     async with api.peer, api.in_flight, asyncio.TaskGroup() as tasks:
         server = tasks.create_task(broker.server.serve(sockets=[listening]))
         tasks.create_task(_announce(broker, stop))
-        _LOG.info("listening", extra={"api": name_of(listening), "tls": broker.config.api.tls})
-        orders = tasks.create_task(_run_orders(broker, done))
+        _LOG.info("listening", extra={"api": name_of(listening), "tls": broker.shared.config.api.tls})
+        orders = [tasks.create_task(account.orders.run(done)) for account in broker.accounts]
         await stop.wait()
         _LOG.info("draining")
         api.drain.set()
-        _set_serving(broker.conditions, reason="Draining")
-        broker.emitter.emit(Lifecycle(phase="draining", detail=None))
+        broker.shared.conditions.set(BrokerCondition.SERVING, ok=False, reason="Draining")
+        broker.shared.emitter.emit(Lifecycle(phase="draining", detail=None))
         done.set()
-        await orders
-        await api.in_flight.wait_idle(broker.config.orders.drain_s)
+        await asyncio.wait(orders)
+        await api.in_flight.wait_idle(broker.shared.config.orders.drain_s)
         # Behind the last answer: from here on no connection is accepted.
         broker.server.should_exit = True
         await server
 
 
-async def _run_orders(broker: BrokerComponents, stop: asyncio.Event) -> None:
-    """Trade the accounts until `stop`; then drain all at once."""
-    async with asyncio.TaskGroup() as tasks:
-        for account in broker.accounts:
-            tasks.create_task(account.orders.run(stop))
-
-
-def _set_serving(conditions: Conditions, *, reason: str) -> None:
-    conditions.set(BrokerCondition.SERVING, ok=reason == "Ready", reason=reason)
-
-
 async def _announce(broker: BrokerComponents, stop: asyncio.Event) -> None:
     """Report once that everything is ready."""
-    _set_serving(broker.conditions, reason="Ready")
+    broker.shared.conditions.set(BrokerCondition.SERVING, ok=True, reason="Ready")
     began = monotonic()
     while not all(item.ok or item.advisory for item in broker.health()):
         if stop.is_set():
@@ -173,5 +162,5 @@ async def _announce(broker: BrokerComponents, stop: asyncio.Event) -> None:
     broker.api.ready.set()
     gc.collect()
     gc.freeze()  # these objects live as long as the process: the collector need not look at them again
-    broker.emitter.emit(Lifecycle(phase="ready", detail=None))
+    broker.shared.emitter.emit(Lifecycle(phase="ready", detail=None))
     _LOG.info("ready", extra={"after_s": round(monotonic() - began, 3)})

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 from broker.domain import Order, Quote
 from broker.orders.checks.prices import PriceFeed
 from broker.orders.conditions import Conditions
-from broker.orders.dependencies import EngineDependencies
-from broker.orders.idempotency import LongMemory, NoHistory
-from broker.orders.ownership.file_lease import FileLease
+from broker.orders.dependencies import EngineDependencies, Lease
 from broker.orders.ownership.leadership import Leadership
-from broker.orders.ownership.lease import Lease
+from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import AccountShare, ColourPolicy, OwnershipPolicy, SharePolicy
-from broker.orders.service import OrderService
+from broker.orders.service import LongMemory, OrderService
 from broker.orders.settings import OrderSettings
 from broker.orders.updates import Updates
 from broker.venue.rest.client import VenueRest
 
-
-def utc_now() -> datetime:
-    """The time now."""
-    return datetime.now(UTC)
+utc_now = partial(datetime.now, UTC)
+"""Clock of the process: aware datetimes, UTC."""
 
 
 def build_order_service(
@@ -39,8 +36,10 @@ def build_order_service(
     """
     # One broadcast for orders and quotes: a listener sees them in the order in which they came.
     updates: Updates[Order | Quote] = Updates()
+    account = venue.settings.account
     dependencies = EngineDependencies(
         settings=settings,
+        lease=build_lease(settings, account, address),
         venue=venue,
         prices=PriceFeed(venue, clock=utc_now, updates=updates),
         conditions=Conditions(utc_now),
@@ -49,20 +48,20 @@ def build_order_service(
         clock=utc_now,
         chance=venue.chance,
     )
-    account = venue.settings.account
-    lease, policies = build_lease(settings, account, address), _policies(settings, share, account)
-    leadership = Leadership(dependencies, lease, policies)
-    return OrderService(dependencies, leadership, memory or NoHistory(), address=address)
+    leadership = Leadership(dependencies, _policies(settings, share, account))
+    return OrderService(dependencies, leadership, memory, address=address)
 
 
 def build_lease(settings: OrderSettings, account: str, address: str = "") -> Lease:
     """The ownership lease that the settings ask for."""
     if settings.ownership == "cluster":
         # Only a pod needs the client of the API server, and its import costs a tenth of a second.
-        from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease  # noqa: PLC0415
+        from lightkube import AsyncClient  # noqa: PLC0415
+
+        from broker.orders.ownership.cluster_lease import ClusterLease  # noqa: PLC0415
 
         name = f"{settings.owner}-{account}".lower()
-        return ClusterLease(ClusterApi(), name, lease_s=settings.lease_s, address=address)
+        return ClusterLease(AsyncClient, name, lease_s=settings.lease_s, address=address)
     place = settings.directory / "ownership" / account
     return FileLease(place, owner=settings.owner, lease_s=settings.lease_s, address=address)
 

@@ -25,7 +25,6 @@ from broker.orders.model.ids import RANDOM_BITS, auto_client_order_id
 from broker.orders.ownership.lease import MARGIN_SHARE
 from broker.venue.rest.client import VenueRest
 from broker.venue.rest.connection_pool import VenueConnections
-from pod_runtime.secret import Secret
 from pod_runtime.version import VERSION
 from producer.emitter import Emitter
 from producer.health import Condition
@@ -36,12 +35,8 @@ from producer.stream.client import TelemetryStream
 class BrokerComponents:
     """Everything that runs in the process; `app` starts and ends it."""
 
-    config: BrokerConfig
-    conditions: Conditions
-    emitter: Emitter
+    shared: SharedComponents
     stream: TelemetryStream
-    database: Database
-    connections: VenueConnections
     credentials: CredentialWatcher
     accounts: Sequence[AccountComponents]
     api: ApiContext
@@ -49,26 +44,14 @@ class BrokerComponents:
 
     def health(self) -> Sequence[Condition]:
         """Every condition of the process."""
-        return health(self.conditions, self.accounts)
+        return health(self.shared.conditions, self.accounts)
 
     def close(self) -> None:
         """Close the spools."""
-        self.emitter.close()
+        self.shared.emitter.close()
         for account in self.accounts:
             if account.stream is not None:
                 account.emitter.close()
-
-
-class EveryAccount:
-    """Verifies a token at the venue: it must work for each account."""
-
-    def __init__(self, venues: Sequence[VenueRest]) -> None:
-        self._venues = venues
-
-    async def prove(self, token: Secret) -> None:
-        """Use it once an account; raises VenueError if it does not work."""
-        for venue in self._venues:
-            await venue.prove(token)
 
 
 def health(own: Conditions, accounts: Sequence[AccountComponents]) -> list[Condition]:
@@ -88,10 +71,7 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     """
     resource = {"service.name": "broker", "service.version": VERSION}
     emitter = Emitter(
-        config.telemetry,
-        catalogue=CATALOGUE,
-        resource=resource,
-        constant_labels=config.telemetry.constant_labels,
+        config.telemetry, catalogue=CATALOGUE, resource=resource, constant_labels=config.telemetry.constant_labels
     )
     conditions = Conditions(utc_now)
     # Filled below: the telemetry stream and the credentials exist before the accounts that they ask.
@@ -105,7 +85,7 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     credentials = CredentialWatcher(
         config.credentials,
         CredentialNeeds(accounts=config.venue.accounts, needs_tls=tls is not None, asks_peers=forwards),
-        venue=EveryAccount(venues),
+        venues=venues,
         database=database,
         tls=tls,
         conditions=conditions,
@@ -129,17 +109,13 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     for account in config.venue.accounts:
         accounts.append(build_account(shared, account))
         venues.append(accounts[-1].venue)
-    api = _api(config, accounts, credentials, conditions=conditions, emitter=emitter)
+    api = _api(shared, accounts, credentials)
     application = build_application(api)
     own = [(account.emitter, account.stream) for account in accounts if account.stream is not None]
     application.include_router(metrics_route(ProcessMetrics(VERSION, [(emitter, stream), *own])))
     return BrokerComponents(
-        config=config,
-        conditions=conditions,
-        emitter=emitter,
+        shared=shared,
         stream=stream,
-        database=database,
-        connections=shared.connections,
         credentials=credentials,
         accounts=accounts,
         api=api,
@@ -148,13 +124,10 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
 
 
 def _api(
-    config: BrokerConfig,
-    accounts: Sequence[AccountComponents],
-    credentials: CredentialWatcher,
-    *,
-    conditions: Conditions,
-    emitter: Emitter,
+    shared: SharedComponents, accounts: Sequence[AccountComponents], credentials: CredentialWatcher
 ) -> ApiContext:
+    config, conditions = shared.config, shared.conditions
+
     def health_of(account: AccountComponents) -> list[Condition]:
         return [*conditions.all(), *account.own_health()] if account.name else health(conditions, [account])
 
@@ -170,6 +143,6 @@ def _api(
         peer=Peer(config.api, credentials),
         forwards_writes=config.orders.standby == "forward",
         export_rows=config.history.export_rows,
-        emit=emitter.emit,
+        emit=shared.emitter.emit,
         new_client_order_id=lambda: auto_client_order_id(utc_now(), secrets.randbits(RANDOM_BITS)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +21,7 @@ NO_AUTHORITY = (
 
 
 class TokenVerifier(Protocol):
-    """Tries a token at the venue."""
+    """Tries a token at the venue, for one account."""
 
     async def prove(self, token: Secret) -> None:
         """Use it once; raises VenueError if it does not work."""
@@ -52,11 +53,15 @@ class CredentialProver:
     """Uses the credentials of a generation once each."""
 
     def __init__(
-        self, settings: CredentialSettings, needs: CredentialNeeds, venue: TokenVerifier, database: Database
+        self,
+        settings: CredentialSettings,
+        needs: CredentialNeeds,
+        venues: Sequence[TokenVerifier],
+        database: Database,
     ) -> None:
         self._settings = settings
         self._needs = needs
-        self._venue = venue
+        self._venues = venues
         self._database = database
 
     async def prove(
@@ -95,7 +100,8 @@ class CredentialProver:
         try:
             # One deadline for all accounts, which are asked one after the other.
             async with asyncio.timeout(self._settings.prove_s):
-                await self._venue.prove(token)
+                for venue in self._venues:
+                    await venue.prove(token)
         except NotAuthorizedError as error:
             raise GenerationError(generation.number, name, "Unauthorized", "the venue refuses the token") from error
         except (VenueError, TimeoutError) as error:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -58,7 +58,7 @@ class CredentialWatcher:
         settings: CredentialSettings,
         needs: CredentialNeeds,
         *,
-        venue: TokenVerifier,
+        venues: Sequence[TokenVerifier],
         database: Database,
         tls: ssl.SSLContext | None,
         conditions: Conditions,
@@ -68,7 +68,7 @@ class CredentialWatcher:
     ) -> None:
         self._settings = settings
         self._needs = needs
-        self._prover = CredentialProver(settings, needs, venue, database)
+        self._prover = CredentialProver(settings, needs, venues, database)
         self._database = database
         self._tls = tls
         self._conditions = conditions

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-from broker.orders.store.journal import OrderSegment, read_from, segments
-from broker.orders.store.journal_format import ORDER, TRANSACTION
-from broker.orders.store.tail import Change
+from broker.orders.store.journal import ORDER, TRANSACTION, OrderSegment, segments
+from broker.orders.store.tail import Change, read_from
 from pod_runtime.atomic_file import replace_file
 from pod_runtime.framing import HEADER_BYTES
 

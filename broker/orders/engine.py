@@ -14,73 +14,222 @@ from decimal import Decimal
 from time import monotonic, perf_counter
 from typing import Self
 
+from msgspec.structs import replace
+
 from broker.domain import Order, OrderRequest, OrderStatus, Side
+from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
 from broker.orders.checks.risk import is_reducing
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.model.ids import ClientTag, caller_digest, milliseconds, order_id, random_bits
-from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
+from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
 from broker.orders.recovery.unknown_orders import UnknownOrderResolver
-from broker.orders.store.index import IN_FLIGHT, OrderIndex
-from broker.orders.store.journal import OrderJournal, OrderJournalError
-from broker.orders.store.order_store import OrderStore, OwnershipTerm, Waiter
-from broker.orders.submission import Submission
+from broker.orders.store.journal import OrderJournalError
+from broker.orders.store.order_store import IN_FLIGHT, OrderStore, Waiter
+from broker.venue import errors
 from broker.venue.errors import VenueError
+from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.line_stream import LineStream
 from broker.venue.streams.transaction_feed import TransactionFeed
+from broker.venue.v20 import order_requests as order_call
+from broker.venue.v20.order_requests import VenueCall
+from broker.venue.v20.parse import OrderAnswer, parse_answer
 
+CANCEL_TRIES = 3
 log = logging.getLogger(__name__)
+
+
+def call_of(record: OrderRecord) -> VenueCall:
+    """The request to the venue that an order stands for."""
+    request = record.order.request
+    match record.action:
+        case OrderAction.REPLACE:
+            return order_call.replace(request, record.client_id, record.target or "")
+        case OrderAction.CLOSE_POSITION:
+            long = request.side.sign < 0
+            return order_call.close_position(
+                request.instrument, record.client_id, long=long, units=record.close_units
+            )
+        case OrderAction.CLOSE_TRADE:
+            return order_call.close_trade(record.target or "", record.close_units)
+        case _:
+            return order_call.create(request, record.client_id)
+
+
+class Submission:
+    """Sends the orders of one ownership term."""
+
+    def __init__(
+        self, dependencies: EngineDependencies, store: OrderStore, feed: TransactionFeed, checks: PreTradeChecks
+    ) -> None:
+        self._venue = dependencies.venue
+        self._emit = dependencies.emit
+        self._lease = dependencies.lease
+        self._store = store
+        self._feed = feed
+        self._checks = checks
+
+    def begin(self, record: OrderRecord) -> int | None:
+        """Write the intent of a received order; the position to wait for, or None if the order is denied."""
+        try:
+            position = self._store.put_intent(record.moved(OrderStatus.SUBMITTED, self._store.now()))
+        except OrderJournalError as error:
+            self._deny_unjournaled(record, error)
+            return None
+        # The disk starts here, before the order's own task runs: each order saves a turn of the loop.
+        self._store.journal.begin_sync()
+        return position
+
+    async def run(self, record: OrderRecord, position: int, *, opens: bool) -> None:
+        """Take an order from its intent as far as the venue's answer goes. `opens`: it may add exposure.
+
+        Nothing is sent before the intent is on the disk, nor once the term has ended.
+        """
+        started = perf_counter()
+        try:
+            await self._store.journal.wait_synced(position)
+        except OrderJournalError as error:
+            self._deny_unjournaled(record, error)
+            return
+        self._emit(OrderStage(stage="journal", duration_s=perf_counter() - started))
+        await self._send(record, opens=opens)
+
+    def _deny_unjournaled(self, record: OrderRecord, error: OrderJournalError) -> None:
+        log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
+        self._store.move(record.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
+
+    def _send_guard(self, *, opens: bool) -> str | None:
+        """Reason not to send, asked when the request has its connection and its turn; None sends it."""
+        # The checks were before the waits for the disk and the rate limit: ownership and the state may have changed.
+        if not self._lease.holds():
+            return "OWNERSHIP_LOST"
+        state = self._store.control.state
+        if state is TradingState.HALTED or (opens and state is TradingState.REDUCING):
+            return f"TRADING_{state.name}"
+        return None
+
+    async def _send(self, record: OrderRecord, *, opens: bool) -> None:
+        started = perf_counter()
+        # Before the send: in the half-open state no second order may try beside this one.
+        self._checks.circuit = self._checks.circuit.sent(monotonic())
+        try:
+            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(opens=opens))
+        except errors.VenueRefusedError as error:
+            self._count(failed=False)
+            # A refusal is an answer of a venue that works.
+            self._apply_refusal(record, error)
+        except errors.WithheldError as error:
+            self._store.move(record.id, OrderStatus.DENIED, str(error))
+        except errors.RateLimitedError as error:
+            # Neither failure nor success of the venue for the circuit. Two whole scans confirm that nothing was done.
+            self._lose(record, error, refused_code=error.status)
+        except errors.VenueError as error:
+            self._count(failed=True)
+            if error.outcome_known:
+                self._deny_unsent(record, error)
+            else:
+                self._lose(record, error)
+        else:
+            self._count(failed=False)
+            order_type = record.order.request.type
+            self._emit(OrderAcknowledged(order_type=order_type, latency_s=perf_counter() - started))
+            self._apply_answer(record, answer)
+
+    def _count(self, *, failed: bool) -> None:
+        self._checks.circuit = self._checks.circuit.after(monotonic(), failed=failed)
+
+    def _apply_answer(self, record: OrderRecord, answer: OrderAnswer) -> None:
+        self._feed.note(answer.last_transaction_id)
+        # Before the fold, which wakes the caller: its next order must find this fill in the position.
+        self._store.anticipate(answer.transactions)
+        moved = self._store.fold(record.id, answer.transactions)
+        # The answer to a replacement also ends the order that it replaces.
+        for transaction in answer.transactions:
+            other = self._store.index.about(transaction)
+            if other is not None and other.id != record.id:
+                self._store.fold(other.id, answer.transactions)
+        if moved.status is OrderStatus.SUBMITTED:
+            words = f"2xx without a transaction of this order (request {answer.request_id})"
+            self._lose(record, errors.UnreadableAnswerError(words))
+
+    def _apply_refusal(self, record: OrderRecord, error: errors.VenueRefusedError) -> None:
+        try:
+            answer = parse_answer(error.body, error.request_id)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # A refusal whose body cannot be read is a refusal all the same.
+            answer = OrderAnswer(error_message=str(error))
+        self._feed.note(answer.last_transaction_id)
+        moved = self._store.fold(record.id, answer.transactions)
+        if moved.status is OrderStatus.SUBMITTED:
+            reason = answer.error_code or "REFUSED"
+            self._store.move(record.id, OrderStatus.REJECTED, reason, answer.error_message or str(error))
+
+    def _deny_unsent(self, record: OrderRecord, error: errors.VenueError) -> None:
+        held = self._store.index.get(record.id)
+        if held is None or held.status is not OrderStatus.SUBMITTED:
+            return
+        # The venue has answered, with a 401: the refusal is its own, not ours.
+        if isinstance(error, errors.NotAuthorizedError):
+            self._store.move(record.id, OrderStatus.REJECTED, "NOT_AUTHORIZED", str(error))
+        else:
+            self._store.move(record.id, OrderStatus.DENIED, "VENUE_UNREACHABLE", str(error))
+
+    def _lose(self, record: OrderRecord, error: errors.VenueError, refused_code: int | None = None) -> None:
+        # The stream may have reported the outcome meanwhile: then nothing is lost. If not, the log will tell.
+        held = self._store.fold(record.id, ())
+        if held.status is not OrderStatus.SUBMITTED:
+            return
+        log.warning("order outcome unknown", extra={"order_id": record.id, "fault": str(error)})
+        reason = error.error_type.upper()
+        moved = held.moved(OrderStatus.UNKNOWN, self._store.now(), reason=reason, message=str(error))
+        self._store.put(replace(moved, refused_code=refused_code))
+
+    async def cancel(self, record: OrderRecord) -> OrderRecord:
+        """Ask the venue to cancel a resting order; the order as it then stands: it may have been filled before.
+
+        Raises:
+            VenueError: no attempt was answered.
+        """
+        # Unlike an order a cancel is repeated: the second one finds the order gone, and does no harm.
+        for attempt in range(CANCEL_TRIES):
+            if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
+                return record
+            try:
+                answer = await self._venue.submit(order_call.cancel(record.order.venue_order_id), Precedence.CANCEL)
+                self._store.fold(record.id, answer.transactions)
+            except errors.VenueRefusedError as error:
+                self._feed.note(parse_answer(error.body).last_transaction_id)
+                await self._feed.fill()  # it ended before the cancel came: the log says how
+            except errors.VenueError:
+                if attempt == CANCEL_TRIES - 1:
+                    raise
+                await self._feed.fill()
+            record = self._store.index.get(record.id) or record
+        return record
 
 
 class OrderEngine:
     """Trades the account while the term may send. `open` it, then `run` it inside `async with`, which closes it."""
 
-    def __init__(self, dependencies: EngineDependencies, term: OwnershipTerm) -> None:
+    def __init__(self, dependencies: EngineDependencies) -> None:
         self._dependencies = dependencies
         self._settings = settings = dependencies.settings
-        self._term = term
-        venue, emit = dependencies.venue, dependencies.emit
-        account = venue.settings.account
-        self.journal = OrderJournal(
-            settings.directory / account,
-            segment_bytes=settings.segment_bytes,
-            keep_bytes=settings.keep_bytes,
-            emit=emit,
-        )
-        self.store = OrderStore(
-            self.journal,
-            OrderIndex(remember_orders=settings.remember_orders, remember_s=settings.remember_s),
-            account=account,
-            owner=settings.owner,
-            term=term,
-            updates=dependencies.updates,
-            emit=emit,
-            clock=dependencies.clock,
-        )
-        self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=emit, applied=0)
+        venue = dependencies.venue
+        self.store = OrderStore(dependencies, venue.settings.account)
+        self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=dependencies.emit, applied=0)
         self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
-        self._resolver = UnknownOrderResolver(
-            self.store,
-            venue,
-            now_s=monotonic,
-            horizon_s=settings.absence_horizon_s,
-            scans=settings.absence_scans,
-        )
-        self.submission = Submission(dependencies, term, self.store, self.feed)
-        self._checks = PreTradeChecks(dependencies, self.store, self.submission)
+        self._resolver = UnknownOrderResolver(self.store, venue, settings, now_s=monotonic)
+        self._checks = PreTradeChecks(dependencies, self.store)
+        self.submission = Submission(dependencies, self.store, self.feed, self._checks)
         self.reconciler = Reconciler(self.store, self.feed, venue)
-        self._catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
+        self.catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
         # A group of their own: a fault in `run` must not cancel orders on the wire before the drain had its time.
         self._flights = asyncio.TaskGroup()
         self._in_flight: set[asyncio.Task[None]] = set()
-
-    @property
-    def is_caught_up(self) -> bool:
-        """True once the venue has told what happened before this term."""
-        return self._catch_up.is_done
 
     def open(self, note: str) -> None:
         """Read the journal and take over `note`, the previous owner's handover note.
@@ -92,9 +241,8 @@ class OrderEngine:
         self.store.adopt_handover(note)
         # An order that was on its way when the process ended may be at the venue: nothing here can tell.
         for record in self.store.index.with_status(OrderStatus.SUBMITTED):
-            self.store.move(
-                record.id, OrderStatus.UNKNOWN, "RESTARTED", "the process ended before the venue's answer"
-            )
+            words = "the process ended before the venue's answer"
+            self.store.move(record.id, OrderStatus.UNKNOWN, "RESTARTED", words)
 
     async def __aenter__(self) -> Self:
         await self._flights.__aenter__()
@@ -106,11 +254,11 @@ class OrderEngine:
             task.cancel()
         # None: the fault of the term is no fault of the flights, and the journal must be closed behind them.
         await self._flights.__aexit__(None, None, None)
-        await self.journal.close()
+        await self.store.journal.close()
 
     async def run(self) -> None:
         """Catch up, then follow the account until cancelled."""
-        await self._catch_up.run()
+        await self.catch_up.run()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.transactions.run())
             # Only now: the settings may name no instruments, and the catch-up learns those of the account.
@@ -125,8 +273,7 @@ class OrderEngine:
         streams, emit = [dependencies.prices.stream, self.transactions], dependencies.emit
         names = observe.sampled_instruments(dependencies.venue.settings, store)
         while True:
-            observe.sample_orders(store, emit)
-            observe.sample_circuit(self.submission.circuit.state(monotonic()), emit)
+            observe.sample_orders(store, self._checks.circuit.state(monotonic()), emit)
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
             observe.sample_instruments(store, book, names, emit)
             try:
@@ -163,17 +310,18 @@ class OrderEngine:
         """Take an order to its first settled status; a caller that leaves does not stop it."""
         received_s = perf_counter()
         # A journal that failed is tried again by the next order, not by the next sample, seconds later.
-        if self.journal.failure is not None:
+        if self.store.journal.failure is not None:
             with suppress(OrderJournalError):
                 self.store.rotate_if_due()
         record = self._receive(request, action, target, close_units)
-        waiter = self.store.add_waiter(record.id, received_s, self._decision_price(request))
+        waiter = Waiter(received_s, self._decision_price(request))
+        self.store.waiters[record.id] = waiter
         try:
             self._check_and_begin(record)
         # The order is in memory as RECEIVED: without this it would stay open for ever, and count against the limits.
         except Exception:
             self.store.move(record.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
-            self.store.remove_waiter(record.id)
+            self.store.waiters.pop(record.id, None)
             raise
         return await self.wait_settled(record, waiter)
 
@@ -184,7 +332,9 @@ class OrderEngine:
         name = order_id(milliseconds(now), random_bits(self._dependencies.chance))
         order = Order(id=name, request=request, status=OrderStatus.RECEIVED, created_at=now, updated_at=now)
         caller = caller_digest(request.client, request.client_order_id)
-        tag = ClientTag(owner=self._settings.owner, epoch=self._term.epoch, order_id=name, caller=caller)
+        tag = ClientTag(
+            owner=self._settings.owner, epoch=self._dependencies.lease.epoch, order_id=name, caller=caller
+        )
         return OrderRecord(
             order=order,
             client_id=str(tag),
@@ -239,7 +389,7 @@ class OrderEngine:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.answer_wait_s):
                     await waiter.resolved.wait()
-        self.store.remove_waiter(record.id)
+        self.store.waiters.pop(record.id, None)
         found = self.store.index.get(record.id)
         return (found or record).order
 

@@ -15,16 +15,14 @@ from broker.events.venue import (
     ThrottleSample,
     TransactionLag,
 )
-from broker.orders.checks.prices import PriceFeed
+from broker.orders.checks.context import CircuitState
+from broker.orders.checks.prices import PriceFeed, QuoteBook
 from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.model.trading_state import TradingState
-from broker.orders.store.index import IN_FLIGHT, UNRESOLVED
-from broker.orders.store.order_store import OrderStore
-from broker.venue.rest.circuit_breaker import CircuitState
+from broker.orders.store.order_store import IN_FLIGHT, UNRESOLVED, OrderStore
 from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.quote_book import QuoteBook
 from broker.venue.streams.transaction_feed import TransactionFeed
 from producer.emitter import Emit
 
@@ -41,8 +39,8 @@ def sampled_instruments(settings: VenueSettings, store: OrderStore) -> tuple[str
     return found or (settings.instruments or tuple(sorted(store.instruments)))[:SAMPLED_BY_DEFAULT]
 
 
-def sample_orders(store: OrderStore, emit: Emit) -> None:
-    """Emit the number of orders by status, and the trading state."""
+def sample_orders(store: OrderStore, circuit: CircuitState, emit: Emit) -> None:
+    """Emit the number of orders by status, the trading state, and the state of the circuit breaker."""
     index = store.index
     emit(
         OrderSample(
@@ -54,12 +52,8 @@ def sample_orders(store: OrderStore, emit: Emit) -> None:
     )
     for state in TradingState:
         emit(TradingStateSample(state=state, holds=int(state is store.control.state)))
-
-
-def sample_circuit(state: CircuitState, emit: Emit) -> None:
-    """Emit the state of the circuit breaker."""
     for item in CircuitState:
-        emit(CircuitSample(state=item, holds=int(item is state)))
+        emit(CircuitSample(state=item, holds=int(item is circuit)))
 
 
 def sample_account(account: Account, emit: Emit) -> None:

@@ -1,7 +1,10 @@
 """Order service of one account: place, cancel, replace and close orders; query their state.
 
 It is all that the API calls. `Leadership` decides if this process may trade and holds the `OrderEngine` of the
-current ownership term; idempotency and closing are private parts of the service.
+current ownership term.
+
+A client order id that comes again gets its first result, from memory or the history. The venue does not deduplicate
+client order ids, so that `Idempotency` is the only thing that keeps a caller's retry from being a second order.
 """
 
 from __future__ import annotations
@@ -9,25 +12,130 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
+from functools import partial
 from time import perf_counter
+from typing import Protocol
 
-from broker.domain import Account, Order, OrderRequest, OrderStatus, Position, Quote, Side
-from broker.events.orders import CancelAnswered
+from msgspec import Struct
+from msgspec.structs import replace
+
+from broker.domain import (
+    Account,
+    Order,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    Position,
+    PositionFill,
+    Quote,
+    Side,
+    TimeInForce,
+)
+from broker.events.orders import CancelAnswered, DuplicateRequest
+from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun, dry_run, market_now
-from broker.orders.closing import CloseCaller, PositionCloser
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
-from broker.orders.errors import UnknownOrderError
-from broker.orders.idempotency import Idempotency, LongMemory, Placed
-from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.errors import ClientIdConflictError, UnknownOrderError, UnknownPositionError
+from broker.orders.model.ids import close_client_order_id, random_bits
+from broker.orders.model.lifecycle import OrderAction, OrderRecord, is_same, is_same_close
 from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
-from broker.orders.recovery.reconcile import Mismatch
-from broker.orders.store.index import OPEN
+from broker.orders.store.order_store import OPEN
 from broker.orders.store.tail import Change, changes
 from broker.orders.updates import Missed
 from producer.health import Condition
+
+
+class Placed(Struct, frozen=True):
+    """An order at its first settled status; `replayed` if its id was used before and nothing was sent now."""
+
+    order: Order
+    replayed: bool = False
+
+
+class LongMemory(Protocol):
+    """Knows client order ids that memory has forgotten; see `broker.history.recall`."""
+
+    async def first(self, client: str, client_order_id: str) -> Order | None:
+        """The order that has this id; None for a new id."""
+
+    def note(self, client: str, client_order_id: str) -> None:
+        """Remember that the id is used from now on."""
+
+
+class Idempotency:
+    """Finds the first result of a request that came before."""
+
+    def __init__(self, dependencies: EngineDependencies, leadership: Leadership, memory: LongMemory | None) -> None:
+        self._leadership = leadership
+        self._emit = dependencies.emit
+        self._memory = memory
+
+    async def first_order(self, request: OrderRequest) -> Placed | None:
+        """The result that the request's id had; None for a new one.
+
+        Raises:
+            ClientIdConflictError: it was used for another order.
+            NotReadyError: it is old, and the history cannot be asked.
+        """
+        record = await self._find(request.client, request.client_order_id)
+        if record is None:
+            return None
+        same, engine = is_same(record, request), self._leadership.engine
+        if same and engine is not None and record.action is OrderAction.ADOPTED:
+            # Read back from the venue's log, which has only a digest of the id: now we know the whole request.
+            record = replace(record, action=OrderAction.CREATE, order=replace(record.order, request=request))
+            engine.store.put(record)
+        return await self._replay(record, same=same)
+
+    async def first_close(
+        self,
+        client: str,
+        client_order_id: str | None,
+        units: Decimal | None,
+        *,
+        instrument: str | None = None,
+        trade_id: str | None = None,
+    ) -> Placed | None:
+        """The same for a close, whose position may be gone by its own doing.
+
+        Raises:
+            ClientIdConflictError, NotReadyError: as for an order.
+        """
+        record = await self._find(client, client_order_id) if client_order_id is not None else None
+        if record is None:
+            return None
+        same = is_same_close(record, instrument=instrument, trade_id=trade_id, units=units)
+        return await self._replay(record, same=same)
+
+    async def _find(self, client: str, client_order_id: str) -> OrderRecord | None:
+        engine = self._leadership.engine
+        if engine is None:
+            return None
+        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
+            return record
+        if self._memory is None:
+            return None
+        old = await self._memory.first(client, client_order_id)
+        # Asking takes time, in which the same request may have come again and be on its way.
+        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
+            return record
+        if old is None:
+            self._memory.note(client, client_order_id)
+            return None
+        return OrderRecord(order=old, client_id="", checkpoint=0)
+
+    async def _replay(self, record: OrderRecord, *, same: bool) -> Placed:
+        name = record.order.request.client_order_id
+        self._emit(DuplicateRequest(action="replayed" if same else "refused", client_order_id=name))
+        if not same:
+            raise ClientIdConflictError(f"client_order_id {name!r} was used for another order")
+        engine, order = self._leadership.engine, record.order
+        if engine is not None and (waiter := engine.store.waiters.get(record.id)) is not None:
+            order = await engine.wait_settled(record, waiter)
+        return Placed(order, replayed=True)
 
 
 class OrderService:
@@ -37,7 +145,12 @@ class OrderService:
     """
 
     def __init__(
-        self, dependencies: EngineDependencies, leadership: Leadership, memory: LongMemory, *, address: str = ""
+        self,
+        dependencies: EngineDependencies,
+        leadership: Leadership,
+        memory: LongMemory | None = None,
+        *,
+        address: str = "",
     ) -> None:
         self._dependencies = dependencies
         self._address = address
@@ -45,20 +158,10 @@ class OrderService:
         self._prices = dependencies.prices
         self.leadership = leadership
         self._idempotency = Idempotency(dependencies, leadership, memory)
-        self._closer = PositionCloser(dependencies, leadership, self._idempotency)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
         await self.leadership.run(stop)
-
-    @property
-    def _engine(self) -> OrderEngine | None:
-        return self.leadership.engine
-
-    @property
-    def epoch(self) -> int:
-        """Number of our ownership term; 0 if we are not the owner."""
-        return self.leadership.epoch
 
     def elsewhere(self) -> str | None:
         """`host:port` of the broker that trades the account, empty if it is not known; None if we do."""
@@ -75,10 +178,10 @@ class OrderService:
             NotReadyError, DrainingError: nothing was sent.
         """
         if (first := await self._idempotency.first_order(request)) is not None:
-            return Placed(first, replayed=True)
+            return first
         engine = self.leadership.trader()
         self._prices.require_prices(self.leadership.held_since_s)
-        return Placed(await engine.place(request), replayed=False)
+        return Placed(await engine.place(request))
 
     async def try_order(self, request: OrderRequest) -> DryRun:
         """Take an order through the checks without sending it; a replica that does not own the account may, too.
@@ -86,10 +189,9 @@ class OrderService:
         Raises:
             VenueError: the venue cannot be asked.
         """
+        dependencies, engine = self._dependencies, self.leadership.engine
         # The state is the owner's: without it the order is tried as if trading were active.
-        dependencies, state = self._dependencies, TradingState.ACTIVE
-        if self._engine is not None:
-            state = self._engine.store.control.state
+        state = engine.store.control.state if engine is not None else TradingState.ACTIVE
         market = await market_now(dependencies.venue, request, state=state, now=dependencies.clock())
         return dry_run(request, market, dependencies.settings)
 
@@ -102,13 +204,13 @@ class OrderService:
             UnknownOrderError: no such order rests.
         """
         if (first := await self._idempotency.first_order(request)) is not None:
-            return Placed(first, replayed=True)
+            return first
         engine = self.leadership.trader()
         record = _known(engine, order_id)
         if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
             raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
-        new = await engine.place(request, action=OrderAction.REPLACE, target=record.order.venue_order_id)
-        return Placed(new, replayed=False)
+        target = record.order.venue_order_id
+        return Placed(await engine.place(request, action=OrderAction.REPLACE, target=target))
 
     async def cancel(self, order_id: str) -> Order:
         """Cancel a resting order, in any trading state; the order as it then stands, which may be filled.
@@ -120,7 +222,7 @@ class OrderService:
         engine = self.leadership.trader()
         record = _known(engine, order_id)
         # A cancel that overtakes its order waits: before the answer the venue's id of the order is not known.
-        if (waiter := engine.store.waiter(order_id)) is not None:
+        if (waiter := engine.store.waiters.get(order_id)) is not None:
             await engine.wait_settled(record, waiter)
         started = perf_counter()
         record = await engine.submission.cancel(_known(engine, order_id))
@@ -138,9 +240,22 @@ class OrderService:
         client_order_id: str | None = None,
         traceparent: str | None = None,
     ) -> Placed:
-        """Close a position, or `units` of it; see `PositionCloser.position`."""
-        caller = CloseCaller(client=client, client_order_id=client_order_id, traceparent=traceparent)
-        return await self._closer.position(instrument, side, units, caller)
+        """Close a position, or `units` of it; `side` is the position's and must agree if it is given.
+
+        Raises:
+            UnknownPositionError: there is none, or it is on the other side.
+        """
+        first = await self._idempotency.first_close(client, client_order_id, units, instrument=instrument)
+        if first is not None:
+            return first
+        engine = self.leadership.trader()
+        held = engine.store.position(instrument)
+        if held == 0 or (side is not None and side.sign * held < 0):
+            raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
+        request = self._closing_order(
+            instrument, held, units, client=client, client_order_id=client_order_id, traceparent=traceparent
+        )
+        return Placed(await engine.place(request, action=OrderAction.CLOSE_POSITION, close_units=units))
 
     async def close_trade(
         self,
@@ -151,25 +266,78 @@ class OrderService:
         client_order_id: str | None = None,
         traceparent: str | None = None,
     ) -> Placed:
-        """Close a trade, or `units` of it; see `PositionCloser.trade`."""
-        caller = CloseCaller(client=client, client_order_id=client_order_id, traceparent=traceparent)
-        return await self._closer.trade(trade_id, units, caller)
+        """Close a trade, or `units` of it.
+
+        Raises:
+            UnknownPositionError: no such trade is open.
+            VenueError: the venue could not be asked which trades are open.
+        """
+        find_first = partial(self._idempotency.first_close, client, client_order_id, units, trade_id=trade_id)
+        if (first := await find_first()) is not None:
+            return first
+        self.leadership.trader()
+        trades, _ = await self._dependencies.venue.trades()
+        trade = next((item for item in trades if item.id == trade_id), None)
+        if trade is None:
+            raise UnknownPositionError(f"no open trade {trade_id}")
+        request = self._closing_order(
+            trade.instrument,
+            trade.units,
+            units,
+            client=client,
+            client_order_id=client_order_id,
+            traceparent=traceparent,
+        )
+        # The same close may have come again while the venue was asked, and is on its way now.
+        if (first := await find_first()) is not None:
+            return first
+        engine, request = self.leadership.trader(), replace(request, trade_id=trade_id)
+        placing = engine.place(request, action=OrderAction.CLOSE_TRADE, target=trade_id, close_units=units)
+        return Placed(await placing)
+
+    def _closing_order(
+        self,
+        instrument: str,
+        held: Decimal,
+        units: Decimal | None,
+        *,
+        client: str,
+        client_order_id: str | None,
+        traceparent: str | None,
+    ) -> OrderRequest:
+        """A market order against `held` (signed), as much as `units` or all of it, and never beyond."""
+        clock, chance = self._dependencies.clock, self._dependencies.chance
+        return OrderRequest(
+            client_order_id=client_order_id or close_client_order_id(clock(), random_bits(chance)),
+            client=client,
+            account=self._dependencies.venue.settings.account,
+            instrument=instrument,
+            type=OrderType.MARKET,
+            side=Side.SELL if held > 0 else Side.BUY,
+            units=units if units is not None else abs(held),
+            time_in_force=TimeInForce.FOK,
+            # The position may shrink while the request is on its way: the rest must not open the other side.
+            position_fill=PositionFill.REDUCE_ONLY,
+            traceparent=traceparent,
+        )
 
     def order(self, order_id: str) -> Order | None:
         """By our id; None if it is unknown or forgotten (the history has those)."""
-        record = self._engine.store.index.get(order_id) if self._engine is not None else None
+        engine = self.leadership.engine
+        record = engine.store.index.get(order_id) if engine is not None else None
         return record.order if record is not None else None
 
     def by_client_id(self, client: str, client_order_id: str) -> Order | None:
         """By the caller and its id."""
-        record = self._engine.store.index.by_key(client, client_order_id) if self._engine is not None else None
+        engine = self.leadership.engine
+        record = engine.store.index.by_key(client, client_order_id) if engine is not None else None
         return record.order if record is not None else None
 
     def open_orders(self) -> list[Order]:
         """Orders that are on their way, unknown, or resting; the oldest first."""
-        if self._engine is None:
+        if self.leadership.engine is None:
             return []
-        found = [record.order for record in self._engine.store.index.with_status(*OPEN)]
+        found = [record.order for record in self.leadership.engine.store.index.with_status(*OPEN)]
         return sorted(found, key=lambda order: order.created_at)
 
     async def positions(self) -> list[Position]:
@@ -195,7 +363,7 @@ class OrderService:
     def conditions(self) -> list[Condition]:
         """Health conditions of the order path."""
         # Read from the parts when somebody asks, not pushed by them: so no change can be missed.
-        held, engine = self._dependencies.conditions, self._engine
+        held, engine = self._dependencies.conditions, self.leadership.engine
         standby = self.leadership.following and self._dependencies.settings.serves_standby
         transactions = engine.transactions if engine is not None else None
         set_stream_conditions(held, self._prices, transactions, standby=standby)
@@ -203,16 +371,15 @@ class OrderService:
             set_term_conditions(held, engine.store)
         return held.all()
 
-    async def updates(self) -> AsyncIterator[Order | Quote | Missed]:
+    def updates(self) -> AsyncIterator[Order | Quote | Missed]:
         """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
-        async for item in self._dependencies.updates.listen():
-            yield item
+        return self._dependencies.updates.listen()
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Order changes and transactions behind journal position `after`, for ever, from one term to the next."""
         while True:
-            if (engine := self._engine) is not None:
-                async for change in changes(engine.journal, after):
+            if (engine := self.leadership.engine) is not None:
+                async for change in changes(engine.store.journal, after):
                     after = change.position
                     yield change
             # The journal was closed with its term. Positions go on in the next one, on the same volume.
@@ -220,13 +387,14 @@ class OrderService:
 
     def release(self, position: int) -> None:
         """Let the journal remove the changes up to `position`: the history has them."""
-        if self._engine is not None:
-            self._engine.journal.release(position)
+        if self.leadership.engine is not None:
+            self.leadership.engine.store.journal.release(position)
 
     @property
     def state(self) -> TradingState:
         """The trading state; halted if we do not own the account."""
-        return self._engine.store.control.state if self._engine is not None else TradingState.HALTED
+        engine = self.leadership.engine
+        return engine.store.control.state if engine is not None else TradingState.HALTED
 
     def set_state(self, state: TradingState, actor: str, reason: str) -> None:
         """Change the trading state, at once and over restarts.
@@ -236,7 +404,7 @@ class OrderService:
         """
         self.leadership.owner().store.set_state(state, actor, reason)
 
-    async def reconcile(self) -> tuple[Mismatch, ...]:
+    async def reconcile(self) -> tuple[ReconcileMismatch, ...]:
         """Compare with the venue now and adopt its view; the mismatches.
 
         Raises:

@@ -26,13 +26,6 @@ class _Listener(Generic[T]):
         self.missed = 0
         self.ready = asyncio.Event()
 
-    def put(self, item: T) -> None:
-        # Drop the oldest, never wait: the publisher is the order path.
-        if len(self.items) == self.items.maxlen:
-            self.missed += 1
-        self.items.append(item)
-        self.ready.set()
-
 
 class Updates(Generic[T]):
     """Passes each item to every listener that is iterating; without one it costs nothing."""
@@ -47,7 +40,10 @@ class Updates(Generic[T]):
     def publish(self, item: T) -> None:
         """Hand an item to the listeners; never waits."""
         for listener in self._listeners:
-            listener.put(item)
+            # Drop the oldest, never wait: the publisher is the order path.
+            listener.missed += len(listener.items) == listener.items.maxlen
+            listener.items.append(item)
+            listener.ready.set()
 
     async def listen(self) -> AsyncIterator[T | Missed]:
         """Items from now on, for ever; close the iterator to leave."""

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from lightkube import AsyncClient, KubeConfig
 
-from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease
+from broker.orders.ownership.cluster_lease import ClusterLease, Connect
 from tests.deployment.cluster import Cluster, custom_definitions, running_cluster
 from tests.deployment.rendering import OVERLAYS, ROOT, Manifest, only, pod_templates, rendered
 from tests.deployment.test_deploy import IMAGES
@@ -152,21 +152,21 @@ def test_a_token_is_good_for_its_audience_only(cluster: Cluster) -> None:
 
 
 @pytest.fixture
-def in_cluster(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], ClusterApi]:
+def in_cluster(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Connect]:
     """The API as a pod reaches it: token, authority and namespace from files, the address from the environment."""
     host, _, port = cluster.url.removeprefix("https://").partition(":")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
     for name, text in (("token", cluster.token("broker")), ("ca.crt", cluster.authority), ("namespace", "broker")):
         (tmp_path / name).write_text(text)
-    return lambda: ClusterApi(lambda: AsyncClient(KubeConfig.from_service_account(str(tmp_path))))
+    return lambda: lambda: AsyncClient(KubeConfig.from_service_account(str(tmp_path)))
 
 
-def lease(api: ClusterApi, me: str, name: str, lease_s: float = 1.0) -> ClusterLease:
+def lease(api: Connect, me: str, name: str, lease_s: float = 1.0) -> ClusterLease:
     return ClusterLease(api, name, lease_s=lease_s, me=me, address=f"{me}:8080")
 
 
-async def test_an_account_passes_from_pod_to_pod_through_the_lease(in_cluster: Callable[[], ClusterApi]) -> None:
+async def test_an_account_passes_from_pod_to_pod_through_the_lease(in_cluster: Callable[[], Connect]) -> None:
     blue, green = lease(in_cluster(), "blue", LEASE, 30.0), lease(in_cluster(), "green", LEASE, 30.0)
     assert await blue.acquire() == 0.0
     assert await green.acquire() > 0
@@ -178,7 +178,7 @@ async def test_an_account_passes_from_pod_to_pod_through_the_lease(in_cluster: C
     await green.release()
 
 
-async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_cluster: Callable[[], ClusterApi]) -> None:
+async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_cluster: Callable[[], Connect]) -> None:
     def times() -> tuple[str, str]:
         spec = json.loads(cluster.kubectl("get", "lease", "times", "-n", "broker", "-o", "json"))["spec"]
         return spec["acquireTime"], spec["renewTime"]
@@ -191,7 +191,7 @@ async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_clust
     assert (acquired, renewed > taken) == (taken, True)
 
 
-async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Callable[[], ClusterApi]) -> None:
+async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Callable[[], Connect]) -> None:
     blue, green = lease(in_cluster(), "blue", "gone"), lease(in_cluster(), "green", "gone")
     assert await blue.acquire() == 0.0
     while (left_s := await green.acquire()) > 0:
@@ -201,14 +201,14 @@ async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Call
     assert (green.epoch, green.holder()) == (2, "green@green:8080 (epoch 2)")
 
 
-async def test_of_many_that_take_at_once_one_owns(in_cluster: Callable[[], ClusterApi]) -> None:
+async def test_of_many_that_take_at_once_one_owns(in_cluster: Callable[[], Connect]) -> None:
     rivals = [lease(in_cluster(), f"pod-{number}", "race", 30.0) for number in range(8)]
     await asyncio.gather(*(rival.acquire() for rival in rivals))
     assert sum(rival.holds() for rival in rivals) == 1
 
 
 async def test_an_account_of_another_namespace_gets_nothing(
-    cluster: Cluster, in_cluster: Callable[[], ClusterApi], tmp_path: Path
+    cluster: Cluster, in_cluster: Callable[[], Connect], tmp_path: Path
 ) -> None:
     cluster.kubectl("create", "serviceaccount", "stranger", "-n", "default")
     (tmp_path / "token").write_text(cluster.token("stranger", "default"))

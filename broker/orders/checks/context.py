@@ -1,11 +1,16 @@
-"""Context of the pre-trade checks: gathers the facts that they need, runs them, and reports their findings."""
+"""Context of the pre-trade checks: gathers the facts that they need, runs them, and reports their findings.
+
+It keeps those facts that only the past tells: the circuit breaker, the rates, and the orders of the last seconds.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from time import monotonic, perf_counter
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.domain import Account, OrderRequest
@@ -13,23 +18,71 @@ from broker.events.orders import OrderStage, RiskCheck, RiskPassed, RiskUtilisat
 from broker.orders.checks import risk
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.settings import RiskLimits
-from broker.orders.store.index import OPEN
-from broker.orders.store.order_store import OrderStore
-from broker.orders.submission import Submission
+from broker.orders.store.order_store import OPEN, OrderStore
 from broker.venue.rest.rate_limit import Bucket
 
 ACCOUNT = ""
 """Key of the account's own bucket; no client has an empty id."""
 
 
+class CircuitState(StrEnum):
+    """State of the breaker."""
+
+    CLOSED = "closed"
+    """New orders go through."""
+    OPEN = "open"
+    """New orders are refused."""
+    HALF_OPEN = "half_open"
+    """One order may try."""
+
+
+class Circuit(Struct, frozen=True, kw_only=True):
+    """Circuit breaker for new orders: after failures in a row it leaves the venue alone for a while.
+
+    It holds back opens only, never a cancel, a close or a read: those reduce risk or tell the truth. Times are
+    seconds on the caller's clock.
+    """
+
+    failures_to_open: int
+    pause_s: float
+    failures: int = 0
+    opened_s: float | None = None
+    trying: bool = False
+
+    def state(self, now_s: float) -> CircuitState:
+        """State at `now_s`."""
+        if self.opened_s is None:
+            return CircuitState.CLOSED
+        return CircuitState.OPEN if now_s - self.opened_s < self.pause_s else CircuitState.HALF_OPEN
+
+    def allows(self, now_s: float) -> bool:
+        """True where a new order may go."""
+        state = self.state(now_s)
+        # One at a time while half open: a venue that is just coming back must not meet a burst.
+        return state is CircuitState.CLOSED or (state is CircuitState.HALF_OPEN and not self.trying)
+
+    def sent(self, now_s: float) -> Circuit:
+        """Breaker after an order was sent: in the half-open state that order is the one that tries."""
+        return replace(self, trying=self.state(now_s) is CircuitState.HALF_OPEN)
+
+    def after(self, now_s: float, *, failed: bool) -> Circuit:
+        """Breaker after an answer, or after none came. A refusal is no failure: the venue works."""
+        if not failed:
+            return replace(self, failures=0, opened_s=None, trying=False)
+        failures = self.failures + 1
+        # After a pause one failure opens it again: the order that tried has shown that nothing is mended.
+        opens = failures >= self.failures_to_open or self.opened_s is not None
+        return replace(self, failures=failures, opened_s=now_s if opens else None, trying=False)
+
+
 class PreTradeChecks:
     """The checks of one ownership term, with the rates and recent orders that they need."""
 
-    def __init__(self, dependencies: EngineDependencies, store: OrderStore, submission: Submission) -> None:
+    def __init__(self, dependencies: EngineDependencies, store: OrderStore) -> None:
         self._store = store
-        self._submission = submission
         self._prices = dependencies.prices
-        self._settings = dependencies.settings
+        self._settings = settings = dependencies.settings
+        self.circuit = Circuit(failures_to_open=settings.circuit_failures, pause_s=settings.circuit_pause_s)
         self._account = dependencies.venue.settings.account
         self._emit = dependencies.emit
         self._buckets: dict[str, Bucket] = {}
@@ -80,7 +133,7 @@ class PreTradeChecks:
             instrument=store.instruments.get(request.instrument),
             quote=self._prices.book.quote(request.instrument),
             prices_alive=self._prices.stream.is_alive,
-            circuit_allows=self._submission.circuit.allows(now_s),
+            circuit_allows=self.circuit.allows(now_s),
             conversion=self._prices.book.conversions.get(request.instrument),
             position=store.position(request.instrument),
             day_profit=self.day_profit,
@@ -125,10 +178,7 @@ class PreTradeChecks:
         if control.day != today or control.day_nav is None:
             self._store.set_control(day=today, day_nav=account.nav)
         self.day_profit = account.nav - (self._store.control.day_nav or account.nav)
-        self._sample()
-
-    def _sample(self) -> None:
-        """Emit the used share of each of the account's limits."""
+        # The used share of each of the account's limits.
         limits, index = self._settings.account, self._store.index
         if limits.open_orders:
             self._emit(RiskUtilisation(limit="open_orders", ratio=index.count(OPEN) / limits.open_orders))

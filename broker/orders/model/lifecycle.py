@@ -1,11 +1,23 @@
-"""Life cycle of an order: the one table of events and statuses. A move that is not in it cannot happen."""
+"""Life cycle of an order: the one table of events and statuses, the record of an order, and its moves. Pure.
+
+A move that is not in `TABLE` cannot happen. One fold serves the answer to a request, the scans of the log and the
+stream. The same transaction may come from all three, in any order, so that applying it twice or late must change
+nothing: the table has no move for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
-from broker.domain import OrderStatus as S
+from msgspec import Struct
+from msgspec.structs import replace
+
+from broker.domain import Fill, Order, OrderRequest, OrderStatus
+from broker.venue.v20.transactions import Transaction
 
 
 class OrderEvent(StrEnum):
@@ -31,7 +43,7 @@ class OrderEvent(StrEnum):
     """Scans up to the horizon did not find it."""
 
 
-E = OrderEvent
+S, E = OrderStatus, OrderEvent
 
 TABLE = MappingProxyType(
     {
@@ -61,6 +73,161 @@ TABLE = MappingProxyType(
 )
 
 
-def after(status: S, event: OrderEvent) -> S | None:
+def after(status: OrderStatus, event: OrderEvent) -> OrderStatus | None:
     """The status that follows, or None if the event does not apply: it is late, or a repetition."""
     return TABLE.get((status, event))
+
+
+class OrderAction(StrEnum):
+    """Request that makes the order at the venue."""
+
+    CREATE = "create"
+    REPLACE = "replace"
+    CLOSE_POSITION = "close_position"
+    CLOSE_TRADE = "close_trade"
+    ADOPTED = "adopted"
+    """None of ours: found at the venue."""
+
+
+CLOSES = frozenset({OrderAction.CLOSE_POSITION, OrderAction.CLOSE_TRADE})
+
+
+class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One order in the journal and in memory."""
+
+    order: Order
+    client_id: str
+    """At the venue: `clientExtensions.id`."""
+    checkpoint: int
+    """The venue's last transaction id that we knew before sending: the order can only be behind it."""
+    action: OrderAction = OrderAction.CREATE
+    target: str | None = None
+    """Venue order id that is replaced, or trade id that is closed."""
+    close_units: Decimal | None = None
+    """Units to close; None closes all."""
+    refused_code: int | None = None
+    """HTTP status of a refusal that scans of the log have yet to confirm (429)."""
+
+    @property
+    def id(self) -> str:
+        """Our order id."""
+        return self.order.id
+
+    @property
+    def status(self) -> OrderStatus:
+        """Status of the order."""
+        return self.order.status
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Caller and the caller's id."""
+        return (self.order.request.client, self.order.request.client_order_id)
+
+    def moved(
+        self, status: OrderStatus, now: datetime, *, reason: str | None = None, message: str | None = None
+    ) -> OrderRecord:
+        """The record at another status."""
+        order = replace(self.order, status=status, reason=reason, message=message, updated_at=now)
+        return replace(self, order=order)
+
+
+def is_same(record: OrderRecord, request: OrderRequest) -> bool:
+    """True if a request asks for the same as the record's did."""
+    held = record.order.request
+    if record.action is not OrderAction.ADOPTED:
+        return replace(held, traceparent=None) == replace(request, traceparent=None)
+    # Read back from the venue, which keeps neither the client nor the exact wording of a request.
+    parts = ("instrument", "type", "side", "units", "price")
+    return all(getattr(held, name) == getattr(request, name) for name in parts)
+
+
+def is_same_close(
+    record: OrderRecord, *, instrument: str | None, trade_id: str | None, units: Decimal | None
+) -> bool:
+    """True if a close asks for the same as the record's did, whatever the position is by now."""
+    request = record.order.request
+    is_of_target = trade_id in {request.trade_id, record.target} if trade_id else request.instrument == instrument
+    closed = record.close_units if record.action in CLOSES else None
+    return is_of_target and units in {closed, request.units if units is not None else closed}
+
+
+def concerns(record: OrderRecord, transaction: Transaction) -> bool:
+    """True if a transaction is about this order: by our client id, or by the venue's order id once it is known."""
+    order = record.order
+    if transaction.is_reject or transaction.is_create:
+        if transaction.client_id is not None and transaction.client_id == record.client_id:
+            return True
+        if order.venue_order_id is not None:
+            return transaction.is_create and str(transaction.id) == order.venue_order_id
+        # The venue takes no client id when a trade is closed (v20, PUT trades/{id}/close): its market order is known
+        # by the trade that it closes, and only behind the checkpoint, for the trade may have been reduced before.
+        return (
+            record.action is OrderAction.CLOSE_TRADE
+            and transaction.client_id is None
+            and transaction.closes_trade == record.target
+            and transaction.id > record.checkpoint
+        )
+    if not (transaction.is_fill or transaction.is_cancel):
+        return False
+    if order.venue_order_id is not None:
+        return transaction.order_id == order.venue_order_id
+    return transaction.client_id == record.client_id
+
+
+def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> OrderRecord:
+    """The record after one transaction about it; the same record if the transaction is not news."""
+    event = _event(transaction)
+    order = record.order
+    # The same fill comes from the answer and from the stream.
+    if transaction.is_fill and any(fill.transaction_id == str(transaction.id) for fill in order.fills):
+        return record
+    status = after(order.status, event)
+    if status is None:
+        return record
+    # A partly filled order stays FILLED when its rest is cancelled; the first reason is kept, a repetition has none.
+    if event is OrderEvent.CANCEL and status is OrderStatus.FILLED and order.reason is not None:
+        return record
+    ended = transaction.is_cancel or transaction.is_reject
+    venue_order_id = str(transaction.id) if transaction.is_create else transaction.order_id
+    order = replace(
+        order,
+        status=status,
+        reason=transaction.reason if ended else None,
+        message=None,
+        venue_order_id=order.venue_order_id or venue_order_id,
+        fills=(*order.fills, _fill(transaction)) if transaction.is_fill else order.fills,
+        updated_at=now,
+    )
+    return replace(record, order=order)
+
+
+def fold(record: OrderRecord, transactions: Iterable[Transaction], now: datetime) -> OrderRecord:
+    """The record after all transactions that concern it, by rising id."""
+    # By id, not by arrival: a fill must not come before the creation that gives the order its id.
+    for transaction in sorted(transactions, key=lambda item: item.id):
+        if concerns(record, transaction):
+            record = advance(record, transaction, now)
+    return record
+
+
+def _event(transaction: Transaction) -> OrderEvent:
+    if transaction.is_fill:
+        return OrderEvent.FILL
+    if transaction.is_cancel:
+        return OrderEvent.CANCEL
+    return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT
+
+
+def _fill(transaction: Transaction) -> Fill:
+    if transaction.price is None:
+        # Not skipped: a fill without a price would be a position without a cost.
+        raise ValueError(f"fill {transaction.id} has no price")
+    return Fill(
+        transaction_id=str(transaction.id),
+        units=abs(transaction.units),
+        price=transaction.price,
+        time=transaction.time,
+        profit=transaction.profit,
+        half_spread_cost=transaction.half_spread_cost,
+        trade_ids=transaction.trade_ids,
+    )

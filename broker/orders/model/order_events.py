@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
 from broker.events.orders import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
-from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.venue.v20.transactions import reason_label
 
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
@@ -88,11 +88,7 @@ def _words(reason: str, message: str | None) -> str | None:
 
 
 def _filled(
-    order: Order,
-    fill: Fill,
-    instrument: Instrument | None,
-    decision_price: Decimal | None,
-    duration_s: float | None,
+    order: Order, fill: Fill, instrument: Instrument | None, decision_price: Decimal | None, duration_s: float | None
 ) -> OrderFilled:
     request = order.request
     slippage = None

@@ -61,15 +61,12 @@ def stricter(control: AccountControl, note: str) -> AccountControl:
     """The stricter of the journal's state and the note's. An empty note changes nothing, an unreadable one halts."""
     if not note:
         return control
-    inherited = _read(control, note)
-    return inherited if _SEVERITY[inherited.state] > _SEVERITY[control.state] else control
-
-
-def _read(control: AccountControl, note: str) -> AccountControl:
     try:
         held: Any = json.loads(note)
         state, reason, actor = TradingState(held["state"]), str(held["reason"]), str(held["actor"])
     except (ValueError, KeyError, TypeError):
         # Anybody with access to the lease can have changed it. Trading on after a halt would be the worse error.
-        return replace(control, state=TradingState.HALTED, state_reason=UNREADABLE, state_actor="broker")
+        state, reason, actor = TradingState.HALTED, UNREADABLE, "broker"
+    if _SEVERITY[state] <= _SEVERITY[control.state]:
+        return control
     return replace(control, state=state, state_reason=reason, state_actor=actor)

@@ -11,9 +11,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
 
 from lightkube import AsyncClient, ConfigError
 from lightkube.models.coordination_v1 import LeaseSpec
@@ -27,7 +29,10 @@ NOTE = "broker.role/handed-on"
 """Annotation with the owner's handover note."""
 RETRY_S = 2.0
 POLL_EVERY_S = 1.0
+"""Seconds between a standby's attempts: each is a request to the API server, for each account."""
 log = logging.getLogger(__name__)
+Connect = Callable[[], AsyncClient]
+"""Makes the client of the API server; errors of an answer have its `response`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,39 +58,13 @@ def wait_s(seen: SeenLease, *, me: str, now_s: float) -> float:
     return max(0.0, seen.since_s + seen.lease_s * (1 + MARGIN_SHARE) - now_s)
 
 
-class ClusterApi:
-    """Leases of the pod's namespace at the API server; errors of an answer have its `response`."""
-
-    def __init__(self, connect: Callable[[], AsyncClient] = AsyncClient) -> None:
-        self._connect = connect
-        self._client: AsyncClient | None = None
-
-    def _connected(self) -> AsyncClient:
-        # At first use: the client reads the service account's files, which only a pod has.
-        if self._client is None:
-            self._client = self._connect()
-        return self._client
-
-    async def get(self, name: str) -> LeaseObject:
-        """Read a Lease."""
-        return await self._connected().get(LeaseObject, name)
-
-    async def create(self, lease: LeaseObject) -> LeaseObject:
-        """Create it; 409 if it exists."""
-        return await self._connected().create(lease)
-
-    async def replace(self, lease: LeaseObject) -> LeaseObject:
-        """Replace the version that the object names; 409 if it is another by now."""
-        return await self._connected().replace(lease)
-
-
 class ClusterLease:
     """Ownership of an account through a Lease object. The caller releases it."""
 
     def __init__(
-        self, api: ClusterApi, name: str, *, lease_s: float, me: str | None = None, address: str = ""
+        self, connect: Connect, name: str, *, lease_s: float, me: str | None = None, address: str = ""
     ) -> None:
-        self._api = api
+        self._connect = connect
         self._name = name
         self._lease_s = lease_s
         name_of_us = me or f"{socket.gethostname()}_{os.getpid()}"
@@ -94,17 +73,15 @@ class ClusterLease:
         self._renewed_s = 0.0
         self._note: str | None = None
         """Our handover note; None before we have one, and the annotation stays as it is."""
+        self.note_changed = asyncio.Event()
         self.epoch = 0
+        self.poll_every_s = POLL_EVERY_S
+        self.renew_every_s = lease_s / 4
 
-    @property
-    def poll_every_s(self) -> float:
-        """Seconds between a standby's attempts: each is a request to the API server, for each account."""
-        return POLL_EVERY_S
-
-    @property
-    def renew_every_s(self) -> float:
-        """Seconds between renewals."""
-        return self._lease_s / 4
+    @cached_property
+    def _client(self) -> AsyncClient:
+        # At first use: the client reads the service account's files, which only a pod has.
+        return self._connect()
 
     def holds(self) -> bool:
         """True while we may send orders: our own clock decides, since the API server is too far to ask."""
@@ -128,11 +105,7 @@ class ClusterLease:
 
     async def refresh(self) -> None:
         """Read the current owner; if the API server does not answer, what we knew stays."""
-        try:
-            async with asyncio.timeout(self._lease_s / 4):
-                await self._read()
-        except Exception as error:  # noqa: BLE001 - as below
-            self._warn("lease not read", error)
+        await self._ask("lease not read", self._read(), self._lease_s / 4)
 
     def note(self) -> str:
         """Handover note of the previous owner, or ours since."""
@@ -141,24 +114,26 @@ class ClusterLease:
     def hand_over(self, note: str) -> None:
         """Keep a note for the next owner; the next renewal writes it."""
         self._note = note
+        self.note_changed.set()
 
     async def acquire(self) -> float:
         """Try to become the owner: 0 on success, else seconds until the next attempt is worth it."""
         self.epoch = 0
         self._note = None
         started_s = boot_time_s()
-        try:
-            # Half of the lease, which runs from before the request: a later success would be too short to use.
-            async with asyncio.timeout(self._lease_s / 2):
-                await self._read()
-                if (left_s := wait_s(self._seen, me=self._me, now_s=boot_time_s())) > 0:
-                    return left_s
-                await self._write(self._me, self._seen.epoch + 1)
-        except Exception as error:  # noqa: BLE001 - whatever keeps us from the API server: we do not own, and try again
-            self._warn("lease not taken", error)
+        # Half of the lease, which runs from before the request: a later success would be too short to use.
+        if await self._ask("lease not taken", self._claim(), self._lease_s / 2) is not None:
             return RETRY_S
+        # Not by the time: another's lease may have run out since the claim left it alone.
+        if self._seen.holder != self._me:
+            return wait_s(self._seen, me=self._me, now_s=boot_time_s()) or POLL_EVERY_S
         self.epoch, self._renewed_s = self._seen.epoch, started_s
         return 0.0
+
+    async def _claim(self) -> None:
+        await self._read()
+        if wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0:
+            await self._write(self._me, self._seen.epoch + 1)
 
     async def renew(self) -> bool:
         """Extend the ownership; False if it is too late or another process has taken over.
@@ -168,23 +143,16 @@ class ClusterLease:
         started_s = boot_time_s()
         if not self.is_unexpired():
             return False
-        try:
-            async with asyncio.timeout(self._lease_s / 4):
-                await self._write(self._me, self.epoch)
-        except Exception as error:  # noqa: BLE001 - as above; the deadline decides
-            self._warn("lease not renewed", error)
-            return await self._is_still_ours(error)
+        fault = await self._ask("lease not renewed", self._write(self._me, self.epoch), self._lease_s / 4)
+        if fault is not None:
+            return await self._is_still_ours(fault)
         self._renewed_s = started_s
         return self.is_unexpired()
 
     async def _is_still_ours(self, error: Exception) -> bool:
         """After a conflict read the owner: somebody may only have changed a label."""
         if _status(error) == CONFLICT:
-            try:
-                async with asyncio.timeout(self._lease_s / 4):
-                    await self._read()
-            except Exception as second:  # noqa: BLE001 - as above
-                self._warn("lease not read", second)
+            await self.refresh()
             if (self._seen.holder, self._seen.epoch) != (self._me, self.epoch):
                 self.epoch = 0
         return self.is_unexpired()
@@ -195,15 +163,23 @@ class ClusterLease:
         if not self.epoch:
             return
         epoch, self.epoch = self.epoch, 0
+        await self._ask("lease not released", self._write("", epoch), self._lease_s / 4)
+
+    async def _ask(self, failure: str, request: Coroutine[Any, Any, None], deadline_s: float) -> Exception | None:
+        """Ask the API server; the fault as a value, once it was logged."""
         try:
-            async with asyncio.timeout(self._lease_s / 4):
-                await self._write("", epoch)
-        except Exception as error:  # noqa: BLE001 - it runs out by itself
-            self._warn("lease not released", error)
+            async with asyncio.timeout(deadline_s):
+                await request
+        except Exception as error:
+            known = _status(error) is not None or isinstance(error, (ConfigError, TimeoutError, OSError))
+            shown = {"lease": self._name, "fault": f"{type(error).__name__}: {error}"}
+            log.warning(failure, extra=shown, exc_info=not known)
+            return error
+        return None
 
     async def _read(self) -> None:
         try:
-            found = await self._api.get(self._name)
+            found = await self._client.get(LeaseObject, self._name)
         except Exception as error:
             if _status(error) != NOT_FOUND:
                 raise
@@ -222,7 +198,9 @@ class ClusterLease:
             leaseTransitions=epoch,
         )
         lease = LeaseObject(metadata=self._metadata(), spec=spec)
-        self._note_seen(await (self._api.create(lease) if self._seen.version is None else self._api.replace(lease)))
+        # Either is refused with 409 if another process was first: it made the Lease, or changed the version.
+        write = self._client.create if self._seen.version is None else self._client.replace
+        self._note_seen(await write(lease))
 
     def _metadata(self) -> ObjectMeta:
         # A replacement removes every label and annotation that it does not repeat, others' as well.
@@ -252,12 +230,6 @@ class ClusterLease:
         # Every renewal changes the version, so that an unchanged one means a holder that does not renew.
         same = (new.version, new.holder) == (self._seen.version, self._seen.holder)
         self._seen = replace(new, since_s=self._seen.since_s) if same else new
-
-    def _warn(self, what: str, error: Exception) -> None:
-        known = _status(error) is not None or isinstance(error, (ConfigError, TimeoutError, OSError))
-        log.warning(
-            what, extra={"lease": self._name, "fault": f"{type(error).__name__}: {error}"}, exc_info=not known
-        )
 
 
 def _status(error: Exception) -> int | None:

@@ -23,11 +23,11 @@ Margins
     in time has arrived or is dropped before the successor reads the venue's log.
 
 Fencing
-    - before every send, after the last wait, the engine asks `may_send`: a process that was stopped (SIGSTOP, a
+    - before every send, after the last wait, the engine asks `holds`: a process that was stopped (SIGSTOP, a
       paused virtual machine) wakes up beyond its own deadline and sends nothing;
-    - before every write to the journal it asks `may_write`: our own time is enough there, for a successor on the same
-      volume begins a new segment at once and never reads ours again;
-    - a pause between `may_send` and the write itself remains, microseconds long. Such an order bears the former
+    - before every write to the journal it asks `is_unexpired`: our own time is enough there, for a successor on the
+      same volume begins a new segment at once and never reads ours again;
+    - a pause between `holds` and the write itself remains, microseconds long. Such an order bears the former
       epoch: the successor sees it in the log, adopts it, and halts (OrderStore).
 
 Handover
@@ -36,7 +36,7 @@ Handover
 
     A crash at each step: before the acquisition is written, nobody owns the account and the next attempt decides;
     after it, the lease runs out and a successor waits 1.2 L, or less on one machine, where a lock dies with the
-    process (file_lease.py); during a drain, orders in flight are in the journal and the next start finds them out.
+    process (lease.py); during a drain, orders in flight are in the journal and the next start finds them out.
 
 Renewal has no thread of its own: an event loop that stands still cannot send either, and must lose the lease.
 """
@@ -54,7 +54,6 @@ from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import DrainingError, NotReadyError
-from broker.orders.ownership.lease import Lease
 from broker.orders.ownership.policies import OwnershipPolicy, acquire, release
 from broker.orders.store.journal import OrderJournalError
 from pod_runtime.framing import FormatError
@@ -69,17 +68,16 @@ log = logging.getLogger(__name__)
 class Leadership:
     """Ownership of one account, term after term. `run` it; `engine` is the current term's, or None."""
 
-    def __init__(self, dependencies: EngineDependencies, lease: Lease, policies: Sequence[OwnershipPolicy]) -> None:
+    def __init__(self, dependencies: EngineDependencies, policies: Sequence[OwnershipPolicy]) -> None:
         self._dependencies = dependencies
         self._conditions = dependencies.conditions
         self._settings = dependencies.settings
         self._policies = policies
-        self.lease = lease
+        self.lease = dependencies.lease
         self.engine: OrderEngine | None = None
         self.held = asyncio.Event()
         """Set while a term lasts."""
         self.held_since_s = 0.0
-        self._note_changed = asyncio.Event()
         self.draining = False
         self.following = False
         """True while another process owns the account and we wait for our turn."""
@@ -88,24 +86,6 @@ class Leadership:
         self._conditions.set(
             BrokerCondition.OWNERSHIP, ok=False, reason="Starting", message="the account is not taken yet"
         )
-
-    @property
-    def epoch(self) -> int:
-        """Number of our term; 0 if we are not the owner."""
-        return self.lease.epoch
-
-    def may_send(self) -> bool:
-        """True while we may write to the venue."""
-        return self.lease.holds()
-
-    def may_write(self) -> bool:
-        """True while we may write to our own journal."""
-        return self.lease.is_unexpired()
-
-    def hand_over(self, note: str) -> None:
-        """Leave a note for the next owner and have it written at once."""
-        self.lease.hand_over(note)
-        self._note_changed.set()
 
     def owner(self) -> OrderEngine:
         """The engine of the current term.
@@ -129,7 +109,7 @@ class Leadership:
         engine = self.owner()
         if self.yielding:
             raise NotReadyError("NotOwner", KEEP_POLL_S)
-        if not engine.is_caught_up:
+        if not engine.catch_up.is_done:
             fault = self._conditions.fault()
             raise NotReadyError(fault.reason if fault is not None else "Starting")
         # Last: the lease is the one condition that can end between two lines, and is asked again before sending.
@@ -162,7 +142,7 @@ class Leadership:
         return False
 
     async def _run_term(self, stop: asyncio.Event) -> None:
-        engine = OrderEngine(self._dependencies, self)
+        engine = OrderEngine(self._dependencies)
         try:
             engine.open(self.lease.note())
         except (OSError, OrderJournalError, FormatError) as error:
@@ -204,10 +184,10 @@ class Leadership:
         """Renew until the account is lost: at intervals, and at once if there is a new handover note."""
         while True:
             # Before the renewal: a note that comes during it is written by the next one, at once.
-            self._note_changed.clear()
+            self.lease.note_changed.clear()
             if not await self.lease.renew():
                 break
-            await _wait(self._note_changed, self.lease.renew_every_s)
+            await _wait(self.lease.note_changed, self.lease.renew_every_s)
         self._set_standby("Lost", f"taken by {self.lease.holder()}")
         log.error("ownership lost", extra={"holder": self.lease.holder()})
 

@@ -1,64 +1,239 @@
-"""Lease that makes one process at a time the owner of an account; `file_lease` and `cluster_lease` implement it."""
+"""File lease: ownership of an account among processes of one machine; `cluster_lease` is the same in a cluster.
+
+Each term has a number, the epoch, and a file `lease.<epoch>` that its owner renews. A process acquires the account by
+creating the next file exclusively (link(2)), so that two cannot win. An owner whose lease has run out, or that sees a
+later epoch, stops before it sends: after a SIGSTOP it wakes up fenced. A lock on `alive.<epoch>` (flock(2)), which
+the kernel drops when its process dies, tells a dead owner from a paused one: a successor follows a dead owner at once
+and waits a paused one out.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import json
+import os
 import time
-from typing import Protocol
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pod_runtime.atomic_file import replace_file
 
 MARGIN_SHARE = 0.2
 """Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""
-
-
-class Lease(Protocol):
-    """Ownership of one account. The caller releases it."""
-
-    @property
-    def epoch(self) -> int:
-        """Number of our term; rises with every acquisition by anybody; 0 if we are not the owner."""
-
-    @property
-    def poll_every_s(self) -> float:
-        """Seconds between a standby's attempts to acquire it."""
-
-    @property
-    def renew_every_s(self) -> float:
-        """Seconds between renewals."""
-
-    def holds(self) -> bool:
-        """True while we may send orders. Cheap: asked before every send."""
-
-    def is_unexpired(self) -> bool:
-        """True while our time runs: enough for our own files, since a successor begins files of its own."""
-
-    async def acquire(self) -> float:
-        """Try to become the owner: 0 on success, else seconds until the next attempt is worth it."""
-
-    async def renew(self) -> bool:
-        """Extend the ownership; False if it is too late or another process has taken over."""
-
-    async def release(self) -> None:
-        """Give it up; the successor need not wait."""
-
-    async def refresh(self) -> None:
-        """Read the current owner, without trying to acquire."""
-
-    def is_free(self) -> bool:
-        """True if nobody owned it at the last refresh."""
-
-    def holder(self) -> str:
-        """The owner at the last refresh, in words."""
-
-    def address(self) -> str:
-        """`host:port` of the owner's order API; empty if there is no owner or it is not known."""
-
-    def note(self) -> str:
-        """Handover note of the previous owner, as of our acquisition; empty if there was none."""
-
-    def hand_over(self, note: str) -> None:
-        """Keep a note with the lease for the next owner; the next renewal writes it."""
+KEPT_EPOCHS = 8
+"""Files of former terms that stay: for a person who asks who traded, and for owners that are paused."""
+POLL_EVERY_S = 0.25
+"""Seconds between a standby's attempts: a file costs nothing."""
 
 
 def boot_time_s() -> float:
     """Seconds since boot, including time in which the machine or the process was suspended."""
     # CLOCK_BOOTTIME (clock_gettime(2)): CLOCK_MONOTONIC stops while a machine sleeps, and a lease must not.
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileLeaseRecord:
+    """Content of a lease file."""
+
+    owner: str
+    epoch: int
+    pid: int
+    boot_id: str
+    renewed_s: float
+    """CLOCK_BOOTTIME, which also counts while the machine or the process is suspended."""
+    lease_s: float
+    address: str = ""
+    """`host:port` of the owner's order API."""
+    note: str = ""
+    """Handover note of the owner."""
+
+
+def wait_s(record: FileLeaseRecord | None, *, now_s: float, boot_id: str, holder_died: bool) -> float:
+    """Seconds that a successor must wait; 0 lets it acquire now."""
+    # Another boot: its owner died with the machine, and its clock began anew.
+    if record is None or holder_died or record.boot_id != boot_id:
+        return 0.0
+    return max(0.0, record.renewed_s + record.lease_s * (1 + MARGIN_SHARE) - now_s)
+
+
+def boot_id() -> str:
+    """Id of this boot of the machine; empty if the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+class FileLease:
+    """Ownership of an account through files in `directory`. The caller releases it."""
+
+    def __init__(self, directory: Path, *, owner: str, lease_s: float, address: str = "") -> None:
+        self._directory = directory
+        self._owner = owner
+        self._address = address
+        self._lease_s = lease_s
+        self._boot_id = boot_id()
+        self._alive = -1
+        self._renewed_s = 0.0
+        self._next = ""
+        self._note = ""
+        self.note_changed = asyncio.Event()
+        self.epoch = 0
+        self.poll_every_s = POLL_EVERY_S
+        self.renew_every_s = lease_s / 4
+
+    def holds(self) -> bool:
+        """True while we may send orders: our time runs, and no later epoch exists."""
+        # os.access costs half of Path.exists: every send asks.
+        return self.is_unexpired() and not os.access(self._next, os.F_OK)
+
+    def is_unexpired(self) -> bool:
+        """True while our time runs."""
+        return bool(self.epoch) and boot_time_s() < self._renewed_s + self._lease_s * (1 - MARGIN_SHARE)
+
+    async def acquire(self) -> float:
+        """Try to become the owner: 0 on success, else seconds until the next attempt is worth it.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Our own former lock would look like a live owner.
+        await self.release()
+        epoch, record = self._latest(), self._last()
+        if (left_s := self._left_s(epoch, record)) > 0:
+            return left_s
+        self._note = record.note if record else ""
+        return 0.0 if self._claim(epoch + 1) else self._lease_s / 4
+
+    def _left_s(self, epoch: int, record: FileLeaseRecord | None) -> float:
+        died = bool(epoch) and self._died(epoch)
+        return wait_s(record, now_s=boot_time_s(), boot_id=self._boot_id, holder_died=died)
+
+    def is_free(self) -> bool:
+        """True if a successor need not wait."""
+        return self._left_s(self._latest(), self._last()) == 0.0
+
+    def _claim(self, epoch: int) -> bool:
+        # The lock first: whoever sees the lease file must find its owner alive.
+        alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        scratch = self._directory / f".lease.{os.getpid()}"
+        try:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            renewed_s = boot_time_s()
+            replace_file(scratch, self._record(epoch, renewed_s))
+            # link(2), not O_EXCL: the file appears with its content, and fails if another process was first.
+            os.link(scratch, self._file("lease", epoch))
+        # Another process has the lock of this epoch, or has linked its file first.
+        except (BlockingIOError, FileExistsError):
+            os.close(alive)
+            return False
+        finally:
+            scratch.unlink(missing_ok=True)
+        self._alive, self.epoch, self._renewed_s = alive, epoch, renewed_s
+        self._next = str(self._file("lease", epoch + 1))
+        self._remove_old()
+        return True
+
+    async def renew(self) -> bool:
+        """Extend the ownership; False if it is too late or another process has taken over."""
+        if not self.holds():
+            return False
+        renewed_s = boot_time_s()
+        try:
+            # Not synced: a renewal that a loss of power takes back is worth nothing after the boot (boot_id).
+            replace_file(self._file("lease", self.epoch), self._record(self.epoch, renewed_s), durable=False)
+        except OSError:
+            return self.holds()  # a full disk changes nothing until our deadline
+        self._renewed_s = renewed_s
+        return self.holds()
+
+    async def release(self) -> None:
+        """Give it up; the successor need not wait."""
+        self.epoch = 0
+        if self._alive >= 0:
+            # Closing drops the lock: for a successor we are gone.
+            os.close(self._alive)
+            self._alive = -1
+
+    def holder(self) -> str:
+        """The owner, in words."""
+        record = self._last()
+        return f"{record.owner} (process {record.pid}, epoch {record.epoch})" if record else "nobody"
+
+    def address(self) -> str:
+        """`host:port` of the owner's order API."""
+        record = self._last()
+        return record.address if record else ""
+
+    async def refresh(self) -> None:
+        """Nothing to read: the files are read whenever they are asked."""
+
+    def note(self) -> str:
+        """Handover note of the previous owner, or ours since."""
+        return self._note
+
+    def hand_over(self, note: str) -> None:
+        """Keep a note for the next owner; the next renewal writes it."""
+        self._note = note
+        self.note_changed.set()
+
+    def _last(self) -> FileLeaseRecord | None:
+        epoch = self._latest()
+        return self._read(epoch) if epoch else None
+
+    def _record(self, epoch: int, renewed_s: float) -> bytes:
+        record = FileLeaseRecord(
+            owner=self._owner,
+            epoch=epoch,
+            pid=os.getpid(),
+            boot_id=self._boot_id,
+            renewed_s=renewed_s,
+            lease_s=self._lease_s,
+            address=self._address,
+            note=self._note,
+        )
+        return json.dumps(asdict(record)).encode()
+
+    def _file(self, kind: str, epoch: int) -> Path:
+        return self._directory / f"{kind}.{epoch}"
+
+    def _latest(self) -> int:
+        # The directory is the truth: names kept in memory would miss a rival's files.
+        names = (path.name.removeprefix("lease.") for path in self._directory.glob("lease.*"))
+        return max((int(name) for name in names if name.isdecimal()), default=0)
+
+    def _read(self, epoch: int) -> FileLeaseRecord | None:
+        try:
+            raw = json.loads(self._file("lease", epoch).read_bytes())
+            # By our names: fields that a later version added are ignored.
+            known = {field.name: raw[field.name] for field in fields(FileLeaseRecord) if field.name in raw}
+            return FileLeaseRecord(**known)
+        except (OSError, ValueError, TypeError):
+            return None  # a file that cannot be read claims nothing; the lock alone decides
+
+    def _died(self, epoch: int) -> bool:
+        try:
+            handle = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(handle)
+
+    def _remove_old(self) -> None:
+        for kind in ("lease", "alive"):
+            for path in self._directory.glob(f"{kind}.*"):
+                number = path.name.removeprefix(f"{kind}.")
+                # Not the newest ones: a paused owner of a late epoch still looks for the file of its successor.
+                if number.isdecimal() and int(number) <= self.epoch - KEPT_EPOCHS:
+                    with suppress(OSError):
+                        path.unlink()

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from broker.orders.ownership.lease import Lease, boot_time_s
+from broker.orders.dependencies import Lease
+from broker.orders.ownership.lease import boot_time_s
 
 DENIED_PAUSE_S = 0.5
 """Least seconds until a policy that said no is asked again."""

@@ -20,17 +20,6 @@ TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
-    """One difference between the venue's books and ours."""
-
-    kind: str
-    """`order`, `trade`, `position` or `balance`."""
-    subject: str
-    ours: str
-    theirs: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueBooks:
     """The venue's books at one transaction."""
 
@@ -42,18 +31,19 @@ class VenueBooks:
     balance: Decimal
 
 
-def order_mismatches(ours: set[str], theirs: set[str]) -> list[Mismatch]:
+def order_mismatches(ours: set[str], theirs: set[str]) -> list[ReconcileMismatch]:
     """Orders that rest on one side only, by venue order id."""
-    found = [Mismatch(kind="order", subject=key, ours="pending", theirs="absent") for key in sorted(ours - theirs)]
-    return found + [
-        Mismatch(kind="order", subject=key, ours="absent", theirs="pending") for key in sorted(theirs - ours)
+    words = {True: "pending", False: "absent"}
+    return [
+        ReconcileMismatch(kind="order", subject=key, ours=words[key in ours], theirs=words[key in theirs])
+        for key in (*sorted(ours - theirs), *sorted(theirs - ours))
     ]
 
 
-def unit_mismatches(kind: str, ours: dict[str, Decimal], theirs: dict[str, Decimal]) -> list[Mismatch]:
+def unit_mismatches(kind: str, ours: dict[str, Decimal], theirs: dict[str, Decimal]) -> list[ReconcileMismatch]:
     """Instruments whose net units differ."""
     return [
-        Mismatch(kind=kind, subject=name, ours=str(mine), theirs=str(other))
+        ReconcileMismatch(kind=kind, subject=name, ours=str(mine), theirs=str(other))
         for name in sorted(ours.keys() | theirs.keys())
         if (mine := ours.get(name, Decimal(0))) != (other := theirs.get(name, Decimal(0)))
     ]
@@ -76,7 +66,7 @@ class Reconciler:
         self._venue = venue
         self._running = asyncio.Lock()
 
-    async def run(self) -> tuple[Mismatch, ...]:
+    async def run(self) -> tuple[ReconcileMismatch, ...]:
         """Compare once, after a comparison that is running; the mismatches.
 
         Raises:
@@ -84,20 +74,15 @@ class Reconciler:
         """
         # One at a time: two at once would each adopt the same order.
         async with self._running:
-            return await self._run()
-
-    async def _run(self) -> tuple[Mismatch, ...]:
-        try:
-            theirs = await self._read_still()
-        except VenueError:
-            self._venue.emit(ReconcileRun(result="failed", finished_at_s=time()))
-            raise
-        found = self._compare(theirs)
-        for item in found:
-            self._venue.emit(
-                ReconcileMismatch(kind=item.kind, subject=item.subject, ours=item.ours, theirs=item.theirs)
-            )
-        self._adopt(theirs)
+            try:
+                theirs = await self._read_still()
+            except VenueError:
+                self._venue.emit(ReconcileRun(result="failed", finished_at_s=time()))
+                raise
+            found = self._compare(theirs)
+            for item in found:
+                self._venue.emit(item)
+            self._adopt(theirs)
         result = "moving" if theirs.at is None else "mismatch" if found else "ok"
         self._venue.emit(ReconcileRun(result=result, finished_at_s=time()))
         return tuple(found)
@@ -122,7 +107,7 @@ class Reconciler:
             balance=account.balance,
         )
 
-    def _compare(self, theirs: VenueBooks) -> list[Mismatch]:
+    def _compare(self, theirs: VenueBooks) -> list[ReconcileMismatch]:
         if theirs.at is None:
             return []
         ours = {record.order.venue_order_id or "" for record in self._store.index.with_status(OrderStatus.PENDING)}
@@ -132,7 +117,7 @@ class Reconciler:
         found += unit_mismatches("trade", held, trade_units(theirs.trades))
         balance = self._store.balance
         if balance is not None and balance != theirs.balance:
-            found.append(Mismatch(kind="balance", subject="account", ours=str(balance), theirs=str(theirs.balance)))
+            found.append(ReconcileMismatch("balance", "account", ours=str(balance), theirs=str(theirs.balance)))
         return found
 
     def _adopt(self, theirs: VenueBooks) -> None:

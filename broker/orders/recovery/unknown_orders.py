@@ -9,7 +9,7 @@ The problem
 The evidence
     Every order has a checkpoint: the last transaction id that the venue had told us before the request went out. The
     order's transactions can only be behind it. A scan reads `GET transactions/sinceid` from the checkpoint on and
-    folds what it finds into the order, by our client id (model/transitions.py). The stream feeds the same fold, so an
+    folds what it finds into the order, by our client id (model/lifecycle.py). The stream feeds the same fold, so an
     order that the stream reports first leaves UNKNOWN without a scan.
 
         found                            the order becomes what the log says: PENDING, FILLED, CANCELLED, REJECTED
@@ -52,6 +52,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from broker.domain import OrderStatus
+from broker.orders.settings import OrderSettings
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.streams.stream_state import last_without_gap
@@ -88,10 +89,11 @@ class AbsenceSearch:
         wait_s = min(LONGEST_WAIT_S, FAILURE_WAIT_S * 2 ** min(self.failures, MOST_DOUBLINGS))
         return replace(self, due_s=now_s + wait_s, failures=self.failures + 1)
 
-    def is_over(self, now_s: float, *, horizon_s: float, scans: int) -> bool:
+    def is_over(self, now_s: float, settings: OrderSettings) -> bool:
         """True if the order may be presumed absent."""
         # Both: scans alone end before a delayed request can arrive, time alone passes while the venue is down.
-        return self.empty_scans >= scans and now_s - self.started_s >= horizon_s
+        passed_s = now_s - self.started_s
+        return self.empty_scans >= settings.absence_scans and passed_s >= settings.absence_horizon_s
 
 
 def begin(now_s: float) -> AbsenceSearch:
@@ -103,19 +105,12 @@ class UnknownOrderResolver:
     """Scans the venue's log while there are unknown orders."""
 
     def __init__(
-        self,
-        store: OrderStore,
-        reader: TransactionSource,
-        *,
-        now_s: Callable[[], float],
-        horizon_s: float,
-        scans: int,
+        self, store: OrderStore, reader: TransactionSource, settings: OrderSettings, *, now_s: Callable[[], float]
     ) -> None:
         self._store = store
         self._reader = reader
         self._now_s = now_s
-        self._horizon_s = horizon_s
-        self._scans = scans
+        self._settings = settings
         self._searches: dict[str, AbsenceSearch] = {}
 
     async def run(self) -> None:
@@ -163,10 +158,9 @@ class UnknownOrderResolver:
         if record is None:
             return
         if record.refused_code is not None and search.empty_scans >= CONFIRMING_SCANS:
-            self._store.move(
-                order_id, OrderStatus.REJECTED, "RATE_LIMITED", "the venue answered 429 and has no such order"
-            )
-        elif search.is_over(self._now_s(), horizon_s=self._horizon_s, scans=self._scans):
+            message = "the venue answered 429 and has no such order"
+            self._store.move(order_id, OrderStatus.REJECTED, "RATE_LIMITED", message)
+        elif search.is_over(self._now_s(), self._settings):
             log.error("order presumed absent", extra={"order_id": order_id, "scans": search.empty_scans})
             message = f"not in the venue's log after {search.empty_scans} scans; never sent again"
             self._store.move(order_id, OrderStatus.PRESUMED_ABSENT, "NOT_FOUND", message)

@@ -6,7 +6,14 @@ Layout
     <directory>/<position>.new          segment that is not finished; a start ignores it
 
     segment = header "OJRN" version 1, then records (pod_runtime.framing: length, CRC-32, payload)
-            = snapshot (s…, z), then appended records (o, t, c; see journal_format)
+            = snapshot (s…, z), then appended records (o, t, c)
+    record  = one letter for the kind, then JSON; decimals are texts, and fields at their default are left out
+              o  an order at a new status            (a change: the history reads it)
+              t  a transaction of the venue's log    (a change)
+              c  the account's control state
+              s  an order of a snapshot              (at the head of a segment; no change)
+              z  end of a snapshot, with the control state
+              A later version may add kinds; a reader passes over those that it does not know.
 
     Positions count all records of all segments, snapshots included, and never repeat. `append` returns the position
     behind its record, so "wait until position p is on the disk" and "history has everything before p" are one number.
@@ -66,8 +73,9 @@ an index, a query or a second file that must be in step with the first. Old vers
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,12 +83,64 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from time import perf_counter
+from typing import Any
+
+import msgspec
 
 from broker.events.orders import JournalSync
-from broker.orders.store.journal_format import KIND, VERSION
+from broker.orders.model.lifecycle import OrderRecord
+from broker.orders.model.trading_state import AccountControl
+from broker.orders.settings import OrderSettings
 from pod_runtime.atomic_file import fsync_directory
-from pod_runtime.framing import HEADER_BYTES, FormatError, Record, file_header, file_version, frame, records
+from pod_runtime.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from producer.emitter import Emit
+
+KIND = b"OJRN"
+VERSION = 1
+ORDER, TRANSACTION, CONTROL, SNAPSHOT_ORDER, SNAPSHOT_END = b"o", b"t", b"c", b"s", b"z"
+
+_ENCODER = msgspec.json.Encoder()
+_ORDER = msgspec.json.Decoder(OrderRecord)
+_CONTROL = msgspec.json.Decoder(AccountControl)
+
+
+def encode_order(record: OrderRecord, kind: bytes = ORDER) -> bytes:
+    """Payload of an order."""
+    return kind + _ENCODER.encode(record)
+
+
+def encode_transaction(raw: Mapping[str, Any]) -> bytes:
+    """Payload of a transaction, as the venue sent it."""
+    return TRANSACTION + json.dumps(raw, separators=(",", ":")).encode()
+
+
+def encode_control(control: AccountControl, kind: bytes = CONTROL) -> bytes:
+    """Payload of the control state."""
+    return kind + _ENCODER.encode(control)
+
+
+Content = OrderRecord | AccountControl | dict[str, Any] | None
+
+
+def decode_payload(payload: bytes) -> tuple[bytes, Content]:
+    """Kind and content; the content of a kind that this version does not know is None.
+
+    Raises:
+        ValueError: the payload is not what its kind says. The message never quotes it.
+    """
+    kind, text = payload[:1], payload[1:]
+    try:
+        if kind in {ORDER, SNAPSHOT_ORDER}:
+            return kind, _ORDER.decode(text)
+        if kind in {CONTROL, SNAPSHOT_END}:
+            return kind, _CONTROL.decode(text)
+        if kind == TRANSACTION:
+            value = json.loads(text)
+            return kind, value if isinstance(value, dict) else None
+    except msgspec.DecodeError as error:
+        raise ValueError(f"journal record {kind!r} of {len(payload)} bytes: {error}") from error
+    return kind, None
+
 
 SUFFIX = ".journal"
 SyncDone = Callable[[OSError | None, float], None]
@@ -158,10 +218,9 @@ def _close(descriptor: int) -> None:
 class OrderJournal:
     """One process's journal in `directory`. The caller opens it, rotates it when it `is_full`, and closes it."""
 
-    def __init__(self, directory: Path, *, segment_bytes: int, keep_bytes: int, emit: Emit) -> None:
+    def __init__(self, directory: Path, settings: OrderSettings, emit: Emit) -> None:
         self.directory = directory
-        self._segment_bytes = segment_bytes
-        self._keep_bytes = keep_bytes
+        self._settings = settings
         self._emit = emit
         self._descriptor = -1
         self._size = 0
@@ -214,7 +273,7 @@ class OrderJournal:
     @property
     def is_full(self) -> bool:
         """True if the next segment is due."""
-        return self._descriptor < 0 or self._size >= self._segment_bytes
+        return self._descriptor < 0 or self._size >= self._settings.segment_bytes
 
     def append(self, payload: bytes) -> int:
         """Write a record; the position behind it.
@@ -326,7 +385,7 @@ class OrderJournal:
         for item, successor in pairwise(found):
             # Positions rise with the segments: the first one that must stay ends the search.
             free = successor.first <= self.released
-            if not free and total <= self._keep_bytes:
+            if not free and total <= self._settings.keep_bytes:
                 return
             total -= item.path.stat().st_size
             self.discarded += not free
@@ -343,17 +402,3 @@ class OrderJournal:
         self._syncer.close()
         self.is_closed = True
         self.grown.set()
-
-
-def read_from(segment: OrderSegment, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Record], int]:
-    """Whole records of a segment from byte `offset`, about `limit_bytes` of them, and the offset behind them."""
-    with segment.path.open("rb") as file:
-        size = limit_bytes
-        while True:
-            file.seek(offset)
-            data = file.read(size)
-            found = list(records(data, 0))
-            # No whole record in a full read: the record is larger than the read.
-            if found or len(data) < size:
-                return found, offset + (found[-1].end if found else 0)
-            size *= 2

@@ -1,59 +1,156 @@
 """The account's orders, positions and trading state: journaled first, then applied in memory, then published.
 
 Every change goes this one way, synchronously on the event loop, so that no reader sees a change that a crash could
-take back and no lock is needed. There is no network here.
+take back and no lock is needed. There is no network here. `OrderIndex` is the memory: every order that we follow, by
+each of its keys. `OrderStore` is the way to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
-from broker.domain import Instrument, Order, OrderStatus, Quote
+from broker.domain import Instrument, Order, OrderStatus
 from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
-from broker.orders.model import transitions
-from broker.orders.model.ids import parse_tag
+from broker.orders.dependencies import EngineDependencies
+from broker.orders.model import lifecycle
+from broker.orders.model.ids import caller_digest, parse_tag
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.order_events import events_of
-from broker.orders.model.order_record import OrderAction, OrderRecord
 from broker.orders.model.trading_state import AccountControl, TradingState, handover_note, stricter
-from broker.orders.store import journal_format
-from broker.orders.store.index import IN_FLIGHT, OrderIndex
+from broker.orders.store import journal
 from broker.orders.store.journal import OrderJournal, OrderJournalError
-from broker.orders.updates import Updates
 from broker.venue.v20.parse import VenueOrder, parse_order
 from broker.venue.v20.transactions import Transaction, decimal
-from producer.emitter import Emit
 
+IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
+UNRESOLVED = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
+OPEN = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
 EXTERNAL = "external"
 """Client of orders that another program or a person placed at the venue."""
 log = logging.getLogger(__name__)
 
 
-class OwnershipTerm(Protocol):
-    """Rights of one ownership term; see `broker.orders.ownership.leadership`."""
+class OrderIndex:
+    """Order records by each of their keys. `forget` removes finished orders beyond a number or age, oldest first."""
 
-    @property
-    def epoch(self) -> int:
-        """Number of the term."""
+    def __init__(self, remember_orders: int, remember_s: float) -> None:
+        self._remember_orders = remember_orders
+        self._remember = timedelta(seconds=remember_s)
+        self._records: dict[str, OrderRecord] = {}
+        self._finished: OrderedDict[str, None] = OrderedDict()
+        self._by_key: dict[tuple[str, str], str] = {}
+        self._by_client_id: dict[str, str] = {}
+        self._by_caller: dict[str, str] = {}
+        """Digest of caller and caller's id, of adopted orders that bear our mark: the venue keeps no more of them."""
+        self._by_venue_id: dict[str, str] = {}
+        self._closing: dict[str, str] = {}
+        """Trade id to the order that closes it, until its market order is known."""
+        # Ordered by entry into the status: counts and "oldest first" need no scan of all orders.
+        self._by_status: dict[OrderStatus, OrderedDict[str, None]] = {status: OrderedDict() for status in OrderStatus}
+        self._open_by_client: Counter[str] = Counter()
 
-    def may_send(self) -> bool:
-        """True while we may write to the venue: asked before every send, after the last wait."""
+    def __len__(self) -> int:
+        return len(self._records)
 
-    def may_write(self) -> bool:
-        """True while we may write to our own journal."""
+    def __iter__(self) -> Iterator[OrderRecord]:
+        return iter(self._records.values())
 
-    def hand_over(self, note: str) -> None:
-        """Leave a note for the next owner, with the lease."""
+    def __getitem__(self, order_id: str) -> OrderRecord:
+        return self._records[order_id]
+
+    def put(self, record: OrderRecord) -> None:
+        """Store a record in place of the one with its id."""
+        self._unindex(self._records.get(record.id))
+        self._records[record.id] = record
+        self._by_status[record.status][record.id] = None
+        self._open_by_client[record.order.request.client] += record.status in OPEN
+        self._by_key[record.key] = record.id
+        self._by_client_id[record.client_id] = record.id
+        if record.action is OrderAction.ADOPTED and (tag := parse_tag(record.client_id)) is not None:
+            self._by_caller[tag.caller] = record.id
+        if record.order.venue_order_id is not None:
+            self._by_venue_id[record.order.venue_order_id] = record.id
+        # Until the venue gives the order an id, its trade is all that leads to it.
+        if record.action is OrderAction.CLOSE_TRADE and record.target and record.order.venue_order_id is None:
+            self._closing[record.target] = record.id
+        if record.status.is_final:
+            self._finished[record.id] = None
+
+    def _unindex(self, record: OrderRecord | None) -> None:
+        if record is None:
+            return
+        del self._by_status[record.status][record.id]
+        self._open_by_client[record.order.request.client] -= record.status in OPEN
+        if record.target is not None and self._closing.get(record.target) == record.id:
+            del self._closing[record.target]
+
+    def get(self, order_id: str) -> OrderRecord | None:
+        """By our id."""
+        return self._records.get(order_id)
+
+    def by_key(self, client: str, client_order_id: str) -> OrderRecord | None:
+        """By the caller and its id, read back from the venue or not."""
+        found = self._by_key.get((client, client_order_id))
+        # The digest costs microseconds, and only a successor without a journal has such orders.
+        if found is None and self._by_caller:
+            found = self._by_caller.get(caller_digest(client, client_order_id))
+        return self._records.get(found or "")
+
+    def by_venue_id(self, venue_order_id: str) -> OrderRecord | None:
+        """By the venue's order id."""
+        return self._records.get(self._by_venue_id.get(venue_order_id, ""))
+
+    def about(self, transaction: Transaction) -> OrderRecord | None:
+        """The order that a transaction may be about; `lifecycle.concerns` decides."""
+        found = self._by_client_id.get(transaction.client_id or "")
+        found = found or self._by_venue_id.get(transaction.order_id or str(transaction.id))
+        found = found or self._closing.get(transaction.closes_trade or "")
+        return self._records.get(found or "")
+
+    def with_status(self, *statuses: OrderStatus) -> list[OrderRecord]:
+        """All orders at one of these, oldest first within each."""
+        return [self._records[key] for status in statuses for key in self._by_status[status]]
+
+    def count(self, statuses: frozenset[OrderStatus]) -> int:
+        """Number of orders at one of these."""
+        return sum(len(self._by_status[status]) for status in statuses)
+
+    def open_of(self, client: str) -> int:
+        """Number of a client's open orders."""
+        return self._open_by_client[client]
+
+    def forget(self, now: datetime) -> None:
+        """Remove the oldest finished orders that are too many or too old."""
+        while self._finished:
+            record = self._records[next(iter(self._finished))]
+            young = now - record.order.updated_at < self._remember
+            if young and len(self._finished) <= self._remember_orders:
+                return
+            self._remove(record)
+
+    def _remove(self, record: OrderRecord) -> None:
+        self._unindex(record)
+        del self._finished[record.id], self._records[record.id]
+        venue_id = record.order.venue_order_id or ""
+        # Only keys that still lead here: a later order can have taken over a caller's id.
+        for index, key in ((self._by_client_id, record.client_id), (self._by_venue_id, venue_id)):
+            if index.get(key) == record.id:
+                del index[key]
+        if self._by_key.get(record.key) == record.id:
+            del self._by_key[record.key]
+        if (tag := parse_tag(record.client_id)) is not None:
+            self._by_caller.pop(tag.caller, None)
 
 
 @dataclass(slots=True)
@@ -70,20 +167,15 @@ class Waiter:
 class OrderStore:
     """Orders, positions and control state of one account, for one ownership term."""
 
-    def __init__(
-        self,
-        journal: OrderJournal,
-        index: OrderIndex,
-        *,
-        account: str,
-        owner: str,
-        term: OwnershipTerm,
-        updates: Updates[Order | Quote],
-        emit: Emit,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self.journal = journal
-        self.index = index
+    def __init__(self, dependencies: EngineDependencies, account: str) -> None:
+        settings = dependencies.settings
+        self._dependencies = dependencies
+        self._emit = dependencies.emit
+        self._lease = dependencies.lease
+        self._account = account
+        self._owner = settings.owner
+        self.journal = OrderJournal(settings.directory / account, settings, dependencies.emit)
+        self.index = OrderIndex(settings.remember_orders, settings.remember_s)
         self.control = AccountControl()
         self.instruments: dict[str, Instrument] = {}
         self.positions: defaultdict[str, Decimal] = defaultdict(Decimal)
@@ -98,13 +190,8 @@ class OrderStore:
         """Set when an order becomes UNKNOWN; the resolver waits for it."""
         self._anticipated: dict[int, Transaction] = {}
         """Fills that an answer reported before the stream did."""
-        self._account = account
-        self._owner = owner
-        self._term = term
-        self._updates = updates
-        self._emit = emit
-        self._clock = clock
-        self._waiters: dict[str, Waiter] = {}
+        self.waiters: dict[str, Waiter] = {}
+        """By order id; the caller removes its own when it has its answer."""
         self._created: dict[str, Transaction] = {}
         """Creations that the stream reported before the answer came."""
 
@@ -116,12 +203,12 @@ class OrderStore:
         """
         for payload in self.journal.open():
             self._restore(payload)
-        self.index.forget(self._clock())
+        self.index.forget(self.now())
         self.journal.rotate(self._snapshot())
 
     def _restore(self, payload: bytes) -> None:
         try:
-            kind, content = journal_format.decode_payload(payload)
+            kind, content = journal.decode_payload(payload)
         except ValueError as error:
             # One unreadable record must not keep the account from trading: the venue's log knows what it said.
             log.warning("journal record unreadable", extra={"fault": str(error)})
@@ -130,14 +217,14 @@ class OrderStore:
             self.index.put(content)
         elif isinstance(content, AccountControl):
             self.control = content
-        elif kind == journal_format.TRANSACTION and isinstance(content, dict):
+        elif kind == journal.TRANSACTION and isinstance(content, dict):
             self.control = replace(self.control, applied=int(content["id"]))
 
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
-            yield journal_format.encode_order(record, journal_format.SNAPSHOT_ORDER)
+            yield journal.encode_order(record, journal.SNAPSHOT_ORDER)
         # Last: its presence says that the snapshot is complete.
-        yield journal_format.encode_control(self.control, journal_format.SNAPSHOT_END)
+        yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 
     def rotate_if_due(self) -> None:
         """Begin the next segment if this one is full or failed.
@@ -146,26 +233,12 @@ class OrderStore:
             OrderJournalError: the volume still fails.
         """
         if self.journal.is_full or self.journal.failure is not None:
-            self.index.forget(self._clock())
+            self.index.forget(self.now())
             self.journal.rotate(self._snapshot())
-
-    def add_waiter(self, order_id: str, received_s: float, decision_price: Decimal | None) -> Waiter:
-        """Register a caller that waits for this order; `remove_waiter` when it has its answer."""
-        waiter = Waiter(received_s=received_s, decision_price=decision_price)
-        self._waiters[order_id] = waiter
-        return waiter
-
-    def waiter(self, order_id: str) -> Waiter | None:
-        """The waiter of this order, if any."""
-        return self._waiters.get(order_id)
-
-    def remove_waiter(self, order_id: str) -> None:
-        """Forget the waiter of this order."""
-        self._waiters.pop(order_id, None)
 
     def now(self) -> datetime:
         """The time by the store's clock."""
-        return self._clock()
+        return self._dependencies.clock()
 
     def put_intent(self, record: OrderRecord) -> int:
         """Store an order that is to be sent; the journal position behind it.
@@ -173,7 +246,7 @@ class OrderStore:
         Raises:
             OrderJournalError: it is not in the journal; memory is as before.
         """
-        position = self._write(journal_format.encode_order(record))
+        position = self._write(journal.encode_order(record))
         self._apply_record(record)
         return position
 
@@ -182,7 +255,7 @@ class OrderStore:
         # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
         if record.status is not OrderStatus.RECEIVED:
             try:
-                self._write(journal_format.encode_order(record))
+                self._write(journal.encode_order(record))
             except OrderJournalError as error:
                 log.exception("order not in the journal", extra={"order_id": record.id, "fault": str(error)})
         self._apply_record(record)
@@ -191,7 +264,7 @@ class OrderStore:
         # Journal, memory, events, waiters, listeners: each sees only what those before it have.
         before = self.index.get(record.id)
         self.index.put(record)
-        waiter = self._waiters.get(record.id)
+        waiter = self.waiters.get(record.id)
         # Timed to the first settled status: a later fill of a resting order is no latency of ours.
         answered = waiter is not None and not waiter.settled.is_set() and record.status not in IN_FLIGHT
         for event in events_of(
@@ -208,40 +281,34 @@ class OrderStore:
                 waiter.resolved.set()
         if record.status is OrderStatus.UNKNOWN:
             self.unknown.set()
-        self._updates.publish(record.order)
+        self._dependencies.updates.publish(record.order)
 
     def _write(self, payload: bytes) -> int:
         # A paused owner that wakes up must not append to a segment that its successor has read.
-        if not self._term.may_write():
+        if not self._lease.is_unexpired():
             raise OrderJournalError("another process trades this account now")
         return self.journal.append(payload)
 
     def fold(self, order_id: str, transactions: tuple[Transaction, ...]) -> OrderRecord:
         """The order after the transactions of an answer or a scan."""
-        record = self._known(order_id)
+        record = self.index[order_id]
         # The creation that the stream brought before the answer, see _apply_transaction.
         if (created := self._created.pop(order_id, None)) is not None:
             transactions = (created, *transactions)
-        moved = transitions.fold(record, transactions, self._clock())
+        moved = lifecycle.fold(record, transactions, self.now())
         if moved is not record:
             self.put(moved)
         return moved
 
     def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> OrderRecord:
         """The order at another status for a reason of our own."""
-        record = self._known(order_id).moved(status, self._clock(), reason=reason, message=message)
+        record = self.index[order_id].moved(status, self.now(), reason=reason, message=message)
         self.put(record)
-        return record
-
-    def _known(self, order_id: str) -> OrderRecord:
-        record = self.index.get(order_id)
-        if record is None:
-            raise KeyError(order_id)
         return record
 
     def deliver(self, transaction: Transaction) -> None:
         """Write the next transaction of the venue's log, then apply it to orders and positions."""
-        self._write(journal_format.encode_transaction(transaction.raw))
+        self._write(journal.encode_transaction(transaction.raw))
         self.control = replace(self.control, applied=transaction.id)
         try:
             self._apply_transaction(transaction)
@@ -252,7 +319,7 @@ class OrderStore:
     def _apply_transaction(self, transaction: Transaction) -> None:
         self._apply_to_account(transaction)
         record = self.index.about(transaction)
-        if record is not None and transitions.concerns(record, transaction):
+        if record is not None and lifecycle.concerns(record, transaction):
             # While an answer is awaited a creation alone says too little: the order may have traded with it.
             if record.status is OrderStatus.SUBMITTED and transaction.is_create:
                 self._created[record.id] = transaction
@@ -294,7 +361,7 @@ class OrderStore:
     def _adopt_created(self, transaction: Transaction) -> None:
         """Adopt an order that is not in our books. One with our mark that we did not send halts trading."""
         tag = parse_tag(transaction.client_id)
-        stranger = tag is not None and (tag.owner, tag.epoch) != (self._owner, self._term.epoch)
+        stranger = tag is not None and (tag.owner, tag.epoch) != (self._owner, self._lease.epoch)
         if stranger and self.started_at is not None and transaction.id > self.started_at:
             self.set_state(TradingState.HALTED, "broker", f"order {transaction.id} by another owner: {tag}")
         adopted = self.adopt(parse_order(transaction.raw, self._account, EXTERNAL))
@@ -312,35 +379,36 @@ class OrderStore:
         if tag is None or tag.owner != self._owner or self.index.get(tag.order_id) is not None:
             return
         found = parse_order(transaction.raw, self._account, EXTERNAL)
-        order = Order(
-            id=tag.order_id,
-            request=found.request,
-            status=OrderStatus.REJECTED,
-            reason=transaction.reason,
-            created_at=found.time,
-            updated_at=self._clock(),
-        )
-        self.put(OrderRecord(order=order, client_id=str(tag), checkpoint=transaction.id, action=OrderAction.ADOPTED))
+        self._put_adopted(found, tag.order_id, OrderStatus.REJECTED, reason=transaction.reason)
 
     def adopt(self, found: VenueOrder) -> OrderRecord:
         """Store an order that rests at the venue and is not in our books."""
         tag = parse_tag(found.client_id)
         # A tag whose order we know already was copied by somebody: that order gets an id of its own.
         ours = tag is not None and tag.owner == self._owner and self.index.get(tag.order_id) is None
+        order_id = tag.order_id if tag is not None and ours else f"venue-{found.id}"
+        return self._put_adopted(found, order_id, OrderStatus.PENDING, venue_order_id=found.id)
+
+    def _put_adopted(
+        self,
+        found: VenueOrder,
+        order_id: str,
+        status: OrderStatus,
+        *,
+        reason: str | None = None,
+        venue_order_id: str | None = None,
+    ) -> OrderRecord:
         order = Order(
-            id=tag.order_id if tag is not None and ours else f"venue-{found.id}",
+            id=order_id,
             request=found.request,
-            status=OrderStatus.PENDING,
-            venue_order_id=found.id,
+            status=status,
+            reason=reason,
+            venue_order_id=venue_order_id,
             created_at=found.time,
-            updated_at=self._clock(),
+            updated_at=self.now(),
         )
-        record = OrderRecord(
-            order=order,
-            client_id=found.client_id or f"venue:{found.id}",
-            checkpoint=int(found.id),
-            action=OrderAction.ADOPTED,
-        )
+        client_id = found.client_id or f"venue:{found.id}"
+        record = OrderRecord(order=order, client_id=client_id, checkpoint=int(found.id), action=OrderAction.ADOPTED)
         self.put(record)
         return record
 
@@ -351,14 +419,14 @@ class OrderStore:
             OrderJournalError: they are not in the journal; memory is as before.
         """
         control = replace(self.control, **changed)
-        self._write(journal_format.encode_control(control))
+        self._write(journal.encode_control(control))
         self.control = control
 
     def adopt_handover(self, note: str) -> None:
         """Take over the previous owner's trading state if it is the stricter one."""
         inherited = stricter(self.control, note)
         if inherited is self.control:
-            self._term.hand_over(handover_note(inherited))
+            self._lease.hand_over(handover_note(inherited))
         else:
             self.set_state(inherited.state, inherited.state_actor, inherited.state_reason)
 
@@ -366,11 +434,11 @@ class OrderStore:
         """Change the trading state at once, for later starts and later owners as well."""
         previous = self.control.state
         self.control = replace(self.control, state=state, state_actor=actor, state_reason=reason)
-        self._term.hand_over(handover_note(self.control))
+        self._lease.hand_over(handover_note(self.control))
         self._emit(TradingStateChanged(state=state, previous=previous, reason=reason, actor=actor))
         log.warning("trading state changed", extra={"state": str(state), "actor": actor, "reason": reason})
         # Last, and its failure is only logged: a halt must work while the disk does not.
         try:
-            self._write(journal_format.encode_control(self.control))
+            self._write(journal.encode_control(self.control))
         except OrderJournalError as error:
             log.exception("trading state not in the journal", extra={"fault": str(error)})

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.domain import Order
-from broker.orders.model.order_record import OrderRecord
-from broker.orders.store.journal import OrderJournal, OrderSegment, read_from, segments
-from broker.orders.store.journal_format import ORDER, TRANSACTION, decode_payload
-from pod_runtime.framing import HEADER_BYTES
+from broker.orders.model.lifecycle import OrderRecord
+from broker.orders.store.journal import ORDER, TRANSACTION, OrderJournal, OrderSegment, decode_payload, segments
+from pod_runtime.framing import HEADER_BYTES, Record, records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,8 @@ async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
                 yield change
         if found:
             continue
-        if (following := _following(journal, segment)) is not None:
+        following = next((item for item in segments(journal.directory) if item.first > segment.first), None)
+        if following is not None:
             segment, offset, position = following, HEADER_BYTES, following.first
         elif journal.is_closed:
             return
@@ -58,10 +58,6 @@ def _place(journal: OrderJournal, after: int) -> tuple[OrderSegment, int, int]:
     return start, HEADER_BYTES, start.first
 
 
-def _following(journal: OrderJournal, segment: OrderSegment) -> OrderSegment | None:
-    return next((item for item in segments(journal.directory) if item.first > segment.first), None)
-
-
 def _change(position: int, payload: bytes) -> Change | None:
     kind, content = decode_payload(payload) if payload[:1] in {ORDER, TRANSACTION} else (b"", None)
     if kind == ORDER and isinstance(content, OrderRecord):
@@ -69,3 +65,17 @@ def _change(position: int, payload: bytes) -> Change | None:
     if kind == TRANSACTION and isinstance(content, dict):
         return Change(position=position, transaction=content)
     return None
+
+
+def read_from(segment: OrderSegment, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Record], int]:
+    """Whole records of a segment from byte `offset`, about `limit_bytes` of them, and the offset behind them."""
+    with segment.path.open("rb") as file:
+        size = limit_bytes
+        while True:
+            file.seek(offset)
+            data = file.read(size)
+            found = list(records(data, 0))
+            # No whole record in a full read: the record is larger than the read.
+            if found or len(data) < size:
+                return found, offset + (found[-1].end if found else 0)
+            size *= 2

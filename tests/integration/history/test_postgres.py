@@ -237,7 +237,7 @@ async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
     credentials = CredentialWatcher(
         CredentialSettings(directory=tmp_path, retry_s=1.0),
         CredentialNeeds(accounts=("101-004-1234567-001",), needs_tls=False),
-        venue=AgreeableVenue(),
+        venues=[AgreeableVenue()],
         database=history.database,
         tls=None,
         conditions=history.conditions,

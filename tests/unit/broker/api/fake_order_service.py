@@ -21,13 +21,12 @@ from broker.domain import (
     Quote,
     Side,
 )
+from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
-from broker.orders.idempotency import Placed
 from broker.orders.model.trading_state import TradingState
-from broker.orders.recovery.reconcile import Mismatch
-from broker.orders.service import OrderService
+from broker.orders.service import OrderService, Placed
 
 NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
 
@@ -213,5 +212,5 @@ class FakeOrderService(OrderService):
     def state(self) -> TradingState:
         return self.states[-1][0] if self.states else TradingState.ACTIVE
 
-    async def reconcile(self) -> tuple[Mismatch, ...]:
-        return (Mismatch(kind="position", subject="EUR_USD", ours="0", theirs="100"),)
+    async def reconcile(self) -> tuple[ReconcileMismatch, ...]:
+        return (ReconcileMismatch(kind="position", subject="EUR_USD", ours="0", theirs="100"),)

@@ -60,7 +60,7 @@ class WatcherHarness:
         self.credentials = CredentialWatcher(
             CredentialSettings(directory=directory, retry_s=5.0, poll_s=0.05),
             CredentialNeeds(accounts=("101-004-1234567-001",), needs_tls=needs_tls, asks_peers=asks_peers),
-            venue=self.venue,
+            venues=[self.venue],
             database=Database(HistorySettings(url=f"sqlite+aiosqlite:///{directory / 'history.sqlite'}")),
             tls=self.tls,
             conditions=self.conditions,

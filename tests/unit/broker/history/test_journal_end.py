@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from broker.history.journal_end import JournalEnd
-from broker.orders.model.order_record import OrderRecord
+from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.model.trading_state import AccountControl
-from broker.orders.store.journal import OrderJournal
-from broker.orders.store.journal_format import SNAPSHOT_ORDER, encode_control, encode_order, encode_transaction
+from broker.orders.settings import OrderSettings
+from broker.orders.store.journal import SNAPSHOT_ORDER, OrderJournal, encode_control, encode_order, encode_transaction
 from broker.orders.store.tail import changes
 from tests.unit.broker.history.fake_journal import make_order, make_transaction
 
@@ -20,7 +20,7 @@ def entry(number: int, kind: bytes = b"o") -> bytes:
 
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[OrderJournal]:
-    made = OrderJournal(tmp_path / "orders", segment_bytes=1 << 20, keep_bytes=1 << 30, emit=lambda _: None)
+    made = OrderJournal(tmp_path / "orders", OrderSettings(), lambda _: None)
     made.open()
     made.rotate([encode_control(AccountControl())])
     yield made

@@ -32,7 +32,7 @@ def make_request() -> MakeRequest:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> BootClock:
     made = BootClock()
-    for module in ("cluster_lease", "file_lease", "policies"):
+    for module in ("cluster_lease", "lease", "policies"):
         monkeypatch.setattr(f"broker.orders.ownership.{module}.boot_time_s", made)
     return made
 

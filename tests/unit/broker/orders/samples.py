@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.model.order_record import OrderAction, OrderRecord
-from broker.orders.store.index import OrderIndex
+from broker.orders.dependencies import EngineDependencies
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
+from broker.orders.settings import OrderSettings
 from broker.orders.store.journal import OrderJournal
 from broker.orders.store.order_store import OrderStore
 from broker.orders.updates import Updates
@@ -19,39 +20,45 @@ NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 CLIENT_ID = "bk.broker.1.01ORDER.caller"
 
 
-class FakeTerm:
-    """An ownership term that lasts; keeps the handover notes."""
+class FakeLease:
+    """A lease that does not run out; keeps the handover notes."""
 
     def __init__(self, epoch: int = 1) -> None:
         self.epoch = epoch
         self.notes: list[str] = []
 
-    def may_send(self) -> bool:
-        return True
-
-    def may_write(self) -> bool:
+    def is_unexpired(self) -> bool:
         return True
 
     def hand_over(self, note: str) -> None:
         self.notes.append(note)
 
 
-def make_store(journal: OrderJournal, index: OrderIndex) -> OrderStore:
-    return OrderStore(
-        journal,
-        index,
-        account="101",
-        owner="broker",
-        term=FakeTerm(),
+def make_settings(directory: Path, **fields: Any) -> OrderSettings:
+    plain: dict[str, Any] = {"segment_bytes": 1 << 20, "keep_bytes": 1 << 20, "remember_orders": 10, "remember_s": 60}
+    return OrderSettings(directory=directory, **(plain | fields))
+
+
+def make_store(directory: Path) -> OrderStore:
+    """A store on the journal `directory/101`, without a venue."""
+    nothing: Any = None
+    lease: Any = FakeLease()
+    dependencies = EngineDependencies(
+        settings=make_settings(directory),
+        lease=lease,
+        venue=nothing,
+        prices=nothing,
+        conditions=nothing,
         updates=Updates(),
         emit=lambda _: None,
         clock=lambda: NOW,
+        chance=lambda: 0.5,
     )
+    return OrderStore(dependencies, "101")
 
 
 def opened_journal(directory: Path, **sizes: int) -> tuple[OrderJournal, list[bytes]]:
-    plain = {"segment_bytes": 1 << 20, "keep_bytes": 1 << 20}
-    journal = OrderJournal(directory, emit=lambda _: None, **(plain | sizes))
+    journal = OrderJournal(directory, make_settings(directory, **sizes), lambda _: None)
     held = journal.open()
     if not held:
         journal.rotate([b"z"])

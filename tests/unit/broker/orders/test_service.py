@@ -5,13 +5,14 @@ from decimal import Decimal
 
 import pytest
 
-from broker.domain import Order, OrderStatus, OrderType, Quote
+from broker.domain import Order, OrderStatus, OrderType, Quote, Side
 from broker.orders.errors import (
     ClientIdConflictError,
     UnknownOrderError,
     UnknownPositionError,
 )
-from broker.orders.service import OrderService
+from broker.orders.service import OrderService, Placed
+from broker.orders.settings import RiskLimits
 from broker.orders.updates import Missed
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
@@ -204,3 +205,149 @@ async def test_what_is_not_there_is_said(harness: OrderServiceHarness) -> None:
         with pytest.raises(UnknownPositionError):
             await service.close_trade("1")
         assert service.order("nothing") is None
+
+
+class History:
+    """Orders that a service has forgotten."""
+
+    def __init__(self, *orders: Order) -> None:
+        self.orders = {(item.request.client, item.request.client_order_id): item for item in orders}
+        self.noted: list[str] = []
+
+    async def first(self, client: str, client_order_id: str) -> Order | None:
+        return self.orders.get((client, client_order_id))
+
+    def note(self, _: str, client_order_id: str) -> None:
+        self.noted.append(client_order_id)
+
+
+async def forgotten(harness: OrderServiceHarness, order: Order) -> None:
+    """A service on an empty journal whose history has the order; the venue's log is not read back."""
+    harness.directory /= "another"
+    harness.memory = History(order)
+    harness.settings["read_back_transactions"] = 0
+
+
+async def test_repeated_close_of_a_position_gives_its_first_result(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        first = await service.close_position("EUR_USD", client="flow", client_order_id="close-1")
+        again = await service.close_position("EUR_USD", client="flow", client_order_id="close-1")
+        with pytest.raises(ClientIdConflictError):
+            await service.close_position("EUR_USD", units=Decimal(7), client="flow", client_order_id="close-1")
+    assert (first.replayed, again) == (False, Placed(first.order, replayed=True))
+    assert len(venue.writes) == 2
+
+
+async def test_repeated_close_of_a_trade_gives_its_first_result(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        first = await service.close_trade("1", client="flow", client_order_id="close-1")
+        again = await service.close_trade("1", client="flow", client_order_id="close-1")
+        with pytest.raises(ClientIdConflictError):
+            await service.close_trade("2", client="flow", client_order_id="close-1")
+    assert (first.replayed, again) == (False, Placed(first.order, replayed=True))
+    assert len(venue.writes) == 2
+
+
+async def test_order_that_only_the_history_knows_gives_its_first_result(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        first = await service.place(make_request())
+    await forgotten(harness, first.order)
+    async with harness.service() as service:
+        again = await service.place(make_request())
+        with pytest.raises(ClientIdConflictError):
+            await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))
+    assert (first.replayed, again) == (False, Placed(first.order, replayed=True))
+    assert len(venue.writes) == 1
+
+
+async def test_close_that_only_the_history_knows_gives_its_first_result(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        first = await service.close_position("EUR_USD", client="flow", client_order_id="close-1")
+    await forgotten(harness, first.order)
+    async with harness.service() as service:
+        again = await service.close_position("EUR_USD", client="flow", client_order_id="close-1")
+    assert (first.replayed, again) == (False, Placed(first.order, replayed=True))
+    assert len(venue.writes) == 2
+
+
+async def test_new_id_is_noted_before_it_is_sent(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
+    harness.memory = history = History()
+    async with harness.service() as service:
+        await service.place(make_request("new"))
+    assert history.noted == ["new"]
+
+
+async def test_position_is_closed_at_once_though_the_stream_has_not_told_of_it(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(venue, "push", silent)
+    async with harness.service() as service:
+        await service.place(make_request())
+        order = (await service.close_position("EUR_USD")).order
+    assert order.filled_units == 100
+    assert venue.position == 0
+
+
+async def test_fill_counts_once_when_answer_and_stream_have_both_told_of_it(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(account=RiskLimits(position_units=Decimal(250))) as service:
+        for name in ("a", "b"):
+            await service.place(make_request(name))
+        await service.reconcile()
+        third = (await service.place(make_request("c"))).order
+        part = (await service.place(make_request("d", units=Decimal(50)))).order
+    assert (third.status, third.reason) == (OrderStatus.DENIED, "POSITION_LIMIT_EXCEEDED")
+    assert part.status is OrderStatus.FILLED
+
+
+async def test_position_limit_counts_the_fill_that_the_stream_has_not_told_of(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(venue, "push", silent)
+    async with harness.service(account=RiskLimits(position_units=Decimal(150))) as service:
+        await service.place(make_request("a"))
+        second = (await service.place(make_request("b"))).order
+    assert (second.status, second.reason) == (OrderStatus.DENIED, "POSITION_LIMIT_EXCEEDED")
+
+
+async def test_position_is_closed_by_the_venues_close(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        order = (await service.close_position("EUR_USD")).order
+
+    assert (order.status, order.request.side, order.filled_units) == (OrderStatus.FILLED, Side.SELL, Decimal(100))
+    assert venue.writes[1][2]["longUnits"] == "ALL"
+    assert venue.position == 0
+
+
+async def test_trade_is_closed_and_its_order_known_without_a_client_id(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        venue.faults.append("lose")
+        order = (await service.close_trade("1")).order
+
+    assert order.status is OrderStatus.FILLED
+    assert venue.writes[1][2] == {"units": "ALL"}
+    assert venue.position == 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker.domain import Order, OrderStatus
-from broker.orders.model.transitions import fold
+from broker.orders.model.lifecycle import fold
 from broker.venue import errors
 from broker.venue.rest.answer import read_answer
 from broker.venue.v20 import parse as wire

@@ -11,8 +11,8 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.config.models import Cluster, User
 
 from broker.order_wiring import build_lease
-from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease, SeenLease, wait_s
-from broker.orders.ownership.file_lease import FileLease
+from broker.orders.ownership.cluster_lease import ClusterLease, Connect, SeenLease, wait_s
+from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import ColourPolicy, acquire
 from broker.orders.settings import OrderSettings
 from tests.unit.broker.orders.boot_clock import BootClock
@@ -70,16 +70,16 @@ async def api(server: ApiServer) -> Any:
     where = Cluster(server=str(running.make_url("")).rstrip("/"))
     config = KubeConfig.from_one(cluster=where, user=User(token="t"), namespace="trading")
     client = AsyncClient(config=config)
-    yield ClusterApi(lambda: client)
+    yield lambda: client
     await client.close()
     await running.close()
 
 
-def lease(api: ClusterApi, me: str) -> ClusterLease:
+def lease(api: Connect, me: str) -> ClusterLease:
     return ClusterLease(api, "broker-101", lease_s=10.0, me=me)
 
 
-async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
+async def test_one_of_two_owns(api: Connect, server: ApiServer, clock: BootClock) -> None:
     first, second = lease(api, "a"), lease(api, "b")
     assert await first.acquire() == 0.0
     assert await second.acquire() == 12.0
@@ -88,7 +88,7 @@ async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: BootCl
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
 
 
-async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: BootClock) -> None:
+async def test_owner_s_address_is_read_without_taking(api: Connect, clock: BootClock) -> None:
     owner = ClusterLease(api, "broker-101", lease_s=10.0, me="a", address="10.0.0.1:8080")
     standby = lease(api, "b")
     await owner.acquire()
@@ -99,7 +99,7 @@ async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: Bo
     assert standby.address() == ""
 
 
-async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock: BootClock) -> None:
+async def test_note_is_handed_on_over_release_and_expiry(api: Connect, clock: BootClock) -> None:
     first, second, third = (lease(api, name) for name in "abc")
     await first.acquire()
     assert first.note() == ""
@@ -114,7 +114,7 @@ async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock:
     assert third.note() == "halted"
 
 
-async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
+async def test_what_others_wrote_on_the_lease_stays(api: Connect, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.acquire()
     metadata = server.leases["broker-101"]["metadata"]
@@ -127,14 +127,14 @@ async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: Api
     assert metadata["annotations"] == {"why": "audit", "broker.role/handed-on": "active"}
 
 
-async def test_two_that_take_at_once_are_told_apart_by_the_version(api: ClusterApi, clock: BootClock) -> None:
+async def test_two_that_take_at_once_are_told_apart_by_the_version(api: Connect, clock: BootClock) -> None:
     rivals = [lease(api, name) for name in "abcde"]
     waits = await asyncio.gather(*(rival.acquire() for rival in rivals))
     assert sorted(rival.holds() for rival in rivals) == [False, False, False, False, True]
     assert waits.count(0.0) == 1
 
 
-async def test_released_is_free_at_once_under_the_next_epoch(api: ClusterApi, clock: BootClock) -> None:
+async def test_released_is_free_at_once_under_the_next_epoch(api: Connect, clock: BootClock) -> None:
     first, second = lease(api, "a"), lease(api, "b")
     await first.acquire()
     await first.release()
@@ -143,7 +143,7 @@ async def test_released_is_free_at_once_under_the_next_epoch(api: ClusterApi, cl
     assert second.epoch == 2
 
 
-async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: BootClock) -> None:
+async def test_paused_owner_wakes_up_fenced(api: Connect, clock: BootClock) -> None:
     paused, successor = lease(api, "a"), lease(api, "b")
     await paused.acquire()
     assert await successor.acquire() == 12.0
@@ -154,7 +154,7 @@ async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: BootClock) -
     assert await successor.renew()
 
 
-async def test_a_lease_that_moves_is_waited_for_anew(api: ClusterApi, clock: BootClock) -> None:
+async def test_a_lease_that_moves_is_waited_for_anew(api: Connect, clock: BootClock) -> None:
     owner, other = lease(api, "a"), lease(api, "b")
     await owner.acquire()
     await other.acquire()
@@ -164,7 +164,7 @@ async def test_a_lease_that_moves_is_waited_for_anew(api: ClusterApi, clock: Boo
 
 
 async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
-    api: ClusterApi, server: ApiServer, clock: BootClock
+    api: Connect, server: ApiServer, clock: BootClock
 ) -> None:
     owner = lease(api, "a")
     await owner.acquire()
@@ -178,7 +178,7 @@ async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
     assert await owner.acquire() == 0.0
 
 
-async def test_touched_by_somebody_else_is_still_ours(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
+async def test_touched_by_somebody_else_is_still_ours(api: Connect, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.acquire()
     server.leases["broker-101"]["metadata"]["resourceVersion"] = "99"
@@ -202,6 +202,6 @@ def test_settings_choose_where_it_is_kept(tmp_path: Path) -> None:
 
 
 async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Path) -> None:
-    lease = ClusterLease(ClusterApi(), "lease", lease_s=15)
+    lease = ClusterLease(AsyncClient, "lease", lease_s=15)
     assert lease.poll_every_s == 1.0
     assert await acquire(lease, [ColourPolicy(tmp_path / "labels", "broker.role/colour")]) == 1.0

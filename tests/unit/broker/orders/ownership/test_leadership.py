@@ -9,7 +9,7 @@ from broker.orders.errors import (
     DrainingError,
     NotReadyError,
 )
-from broker.orders.ownership.file_lease import FileLease
+from broker.orders.ownership.lease import FileLease
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
 
@@ -85,7 +85,7 @@ async def test_account_that_was_lost_is_taken_again_and_changes_go_on(
         (harness.directory / "ownership" / ACCOUNT / "lease.2").write_text("{}")
         with pytest.raises(NotReadyError, match="NotOwner"):
             await service.place(make_request("fenced"))
-        await wait_until(lambda: not blocked(service) and service.epoch == 3)
+        await wait_until(lambda: not blocked(service) and service.leadership.lease.epoch == 3)
         second = (await service.place(make_request("second"))).order
         again = (await service.place(make_request())).order
         await wait_until(lambda: second.id in seen)
@@ -107,5 +107,5 @@ async def test_standby_knows_the_owner_and_is_ready_where_it_passes_orders_on(
         await wait_until(lambda: service.elsewhere() == "10.0.0.1:8080")
         assert (blocked(service) == []) is ready
         await lease.release()
-        await wait_until(lambda: not blocked(service) and service.epoch == 2)
+        await wait_until(lambda: not blocked(service) and service.leadership.lease.epoch == 2)
         assert service.elsewhere() is None

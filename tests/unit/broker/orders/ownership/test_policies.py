@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.orders.ownership.file_lease import FileLease
+from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import (
     AccountShare,
     ColourPolicy,

@@ -8,13 +8,11 @@ import pytest
 
 from broker.domain import OrderStatus
 from broker.orders.recovery.unknown_orders import LONGEST_WAIT_S, UnknownOrderResolver, begin
-from broker.orders.store.index import OrderIndex
-from broker.orders.store.journal import OrderJournal
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueFailedError
 from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction
-from tests.unit.broker.orders.samples import created, filled, make_record, make_store
+from tests.unit.broker.orders.samples import created, filled, make_record, make_settings, make_store
 
 
 class Log:
@@ -45,15 +43,14 @@ def page(*transactions: Transaction) -> TransactionPage:
 
 @pytest.fixture
 def store(tmp_path: Path) -> OrderStore:
-    journal = OrderJournal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=lambda _: None)
-    index = OrderIndex(remember_orders=10, remember_s=60)
-    made = make_store(journal, index)
+    made = make_store(tmp_path)
     made.open()
     return made
 
 
 async def resolved(store: OrderStore, log: Log, *, scans: int = 3, horizon_s: float = 60.0) -> OrderStatus:
-    resolver = UnknownOrderResolver(store, log, now_s=log.clock, horizon_s=horizon_s, scans=scans)
+    settings = make_settings(Path(), absence_horizon_s=horizon_s, absence_scans=scans)
+    resolver = UnknownOrderResolver(store, log, settings, now_s=log.clock)
     searching = asyncio.create_task(resolver.run())
     async with asyncio.timeout(120):
         while (record := store.index.get("01ORDER")) is not None and record.status is OrderStatus.UNKNOWN:

@@ -11,9 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.orders.store.journal import OrderJournal, OrderJournalError, segments
+from broker.domain import OrderStatus
+from broker.orders.model.trading_state import AccountControl, TradingState
+from broker.orders.store.journal import (
+    OrderJournal,
+    OrderJournalError,
+    decode_payload,
+    encode_control,
+    encode_order,
+    segments,
+)
 from pod_runtime.framing import FormatError
-from tests.unit.broker.orders.samples import opened_journal
+from tests.unit.broker.orders.samples import make_record, make_settings, opened_journal
 
 
 def test_appended_records_are_read_at_the_next_start_without_a_close(tmp_path: Path) -> None:
@@ -64,7 +73,7 @@ async def test_segment_that_is_followed_stays_open_until_its_sync_is_through(
 
 async def test_one_sync_covers_all_that_came_before(tmp_path: Path) -> None:
     events: list[object] = []
-    journal = OrderJournal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=events.append)
+    journal = OrderJournal(tmp_path, make_settings(tmp_path), events.append)
     journal.open()
     journal.rotate([b"z"])
     positions = [journal.append(b"o%d" % number) for number in range(50)]
@@ -129,3 +138,20 @@ def test_released_segments_go_and_others_stay_until_the_bound(tmp_path: Path) ->
     journal.rotate([b"z"])
     assert [item.first for item in segments(tmp_path)] == [5]
     assert journal.discarded == 2
+
+
+def test_entry_and_control_come_back_as_they_were() -> None:
+    record = make_record(OrderStatus.UNKNOWN)
+    control = AccountControl(state=TradingState.HALTED, applied=12)
+    assert decode_payload(encode_order(record)) == (b"o", record)
+    assert decode_payload(encode_control(control)) == (b"c", control)
+
+
+def test_kind_from_the_future_is_passed_over() -> None:
+    assert decode_payload(b"q{}") == (b"q", None)
+
+
+def test_damaged_record_says_what_it_is_not_what_it_holds() -> None:
+    with pytest.raises(ValueError, match=r"b'o' of \d+ bytes") as caught:
+        decode_payload(b'o{"secret": "value"}')
+    assert "secret" not in str(caught.value)

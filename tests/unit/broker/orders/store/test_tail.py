@@ -6,7 +6,7 @@ from pathlib import Path
 
 from broker.domain import OrderStatus
 from broker.orders.model.trading_state import AccountControl
-from broker.orders.store.journal_format import encode_control, encode_order, encode_transaction
+from broker.orders.store.journal import encode_control, encode_order, encode_transaction
 from broker.orders.store.tail import Change, changes
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
 from tests.unit.broker.orders.samples import make_record, opened_journal

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.orders import submission
+from broker.orders import engine
 from broker.orders.checks import risk
 from broker.venue.v20.transactions import KNOWN_REASONS, reason_label
 
@@ -21,7 +21,7 @@ def test_an_invented_reason_is_other() -> None:
     assert reason_label("INVENTED_YESTERDAY") == "OTHER"
 
 
-@pytest.mark.parametrize("module", [risk, submission])
+@pytest.mark.parametrize("module", [risk, engine])
 def test_every_reason_of_ours_is_known(module: object) -> None:
     text = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
     names = set(re.findall(r'return "([A-Z_]{4,})"', text)) | set(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from broker.orders.ownership.file_lease import FileLease, FileLeaseRecord, wait_s
+from broker.orders.ownership.lease import FileLease, FileLeaseRecord, wait_s
 from tests.unit.broker.orders.boot_clock import BootClock
 
 RECORD = FileLeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
