@@ -138,7 +138,7 @@ async def serve(directory: Path, endpoint: str) -> None:
         if endpoint:
             otlp = OtlpSettings(endpoint=endpoint, metrics=False, max_request_records=RECORDS)
             exporter = OtlpExporter(
-                otlp,
+                settings=otlp,
                 logs=pipeline.log_queue,
                 metrics=pipeline,
                 client=CollectorClient(otlp, clock=time_ns, chance=lambda: 0.5),

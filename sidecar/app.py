@@ -202,7 +202,7 @@ class Sidecar:
         otlp = self._config.otlp
         directory = self._config.telemetry.journal_directory.parent / REJECTED_DIRECTORY
         return OtlpExporter(
-            otlp,
+            settings=otlp,
             logs=self._pipeline.log_queue,
             metrics=self._pipeline,
             client=CollectorClient(otlp, clock=self._clock, chance=random.random, observer=own),

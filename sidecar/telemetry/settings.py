@@ -90,9 +90,7 @@ class TelemetrySettings:
         doc="most bytes of recent batches kept parsed for the exporter; it reads older ones from the journal",
     )
     drain_s: float = setting(
-        2.0,
-        minimum=0,
-        doc="seconds for producers to end their streams when the sidecar stops; otlp.drain_s follows",
+        2.0, minimum=0, doc="seconds for producers to end their streams when the sidecar stops; otlp.drain_s follows"
     )
     tcp_address: str = setting("", doc="host:port for producers on other machines, with mutual TLS; empty: none")
     tcp_certificate_file: Path | None = setting(None, doc="server certificate chain (PEM) for tcp_address")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.export.client import CollectorClient
-from sidecar.export.exporter import LogSource, OtlpExporter
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.log_queue import LogQueue
 from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, Session, Snapshot, StoredBatch
@@ -86,7 +87,7 @@ class MemoryJournal:
 
 
 def exporter_over(
-    logs: LogSource,
+    logs: LogQueue | MemoryJournal,
     otlp: OtlpSettings,
     *,
     resource: Mapping[str, str],
@@ -97,7 +98,7 @@ def exporter_over(
 ) -> OtlpExporter:
     """An exporter with its client; refused records are kept where a directory is given."""
     return OtlpExporter(
-        otlp,
+        settings=otlp,
         logs=logs,
         metrics=FakeMetrics(metrics),
         client=CollectorClient(otlp, clock=clock, chance=chance),
