@@ -21,7 +21,7 @@ from sidecar.export.verdict import ExportFailure, ExportVerdict, judge
 USER_AGENT = f"OTel-OTLP-Exporter-Broker-Sidecar/{VERSION}"
 # For calls that are under way when the channel closes: their records are sent again, so that none is worth a wait.
 CLOSE_S = 0.1
-_COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
+COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
 Stamp = tuple[tuple[int, int], ...]
 """Times and inodes of files: a changed file has another one."""
 Metadata = tuple[tuple[str, str], ...]
@@ -173,7 +173,7 @@ def open_channel(settings: OtlpSettings) -> grpc.aio.Channel:
         # `send` repeats requests, with our figures and pauses.
         ("grpc.enable_retries", 0),
     ]
-    compression = _COMPRESSION[settings.compression]
+    compression = COMPRESSION[settings.compression]
     if not endpoint.tls:
         return grpc.aio.insecure_channel(endpoint.target, options=options, compression=compression)
     return grpc.aio.secure_channel(endpoint.target, credentials(settings), options=options, compression=compression)
