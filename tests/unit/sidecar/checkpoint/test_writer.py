@@ -22,7 +22,7 @@ async def test_a_checkpoint_whose_rows_mean_nothing_is_set_aside_and_the_journal
     volume = MemoryVolume()
     first = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await first.open()
-    async with served(first), Client(first._settings.socket) as client:
+    async with served(first), Client(first.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(batch=batch(1, filled(2)))
