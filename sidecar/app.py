@@ -163,7 +163,11 @@ class Sidecar:
             tasks.create_task(serve_control(control_application(self.agent), place, producers_left), name="control")
             tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
             await self._pipeline.listening.wait()
-            self._set_listening()
+            self._listening = True
+            # At once, not at the next interval: kubelet asks `startupz`, and the broker waits for it to succeed.
+            self._health.refresh()
+            addresses = {server.name: server.address for server in self._servers}
+            log.info("listening", extra={**addresses, "socket": f"unix:{self.config.telemetry.socket}"})
             await stop.wait()
             await self._await_producers()
             producers_left.set()
@@ -172,13 +176,6 @@ class Sidecar:
             await exporting
             flushed.set()
         log.info("sidecar.drained", extra={"ledger": msgspec.to_builtins(ledger_section(self._ledger()))})
-
-    def _set_listening(self) -> None:
-        self._listening = True
-        # At once, not at the next interval: kubelet asks `startupz`, and the broker waits for it to succeed.
-        self._health.refresh()
-        addresses = {server.name: server.address for server in self._servers}
-        log.info("listening", extra={**addresses, "socket": f"unix:{self.config.telemetry.socket}"})
 
     async def _await_producers(self) -> None:
         """Wait until every producer has gone or said goodbye, at most `telemetry.drain_s`."""

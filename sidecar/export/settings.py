@@ -54,7 +54,7 @@ class OtlpSettings:
         512 << 10,
         minimum=16 << 10,
         maximum=4_000_000,
-        doc="most bytes of a request; collectors refuse more than 4 MiB",
+        doc="most bytes of a request; collectors refuse over 4 MiB",
     )
     max_request_points: int = setting(1000, minimum=1, maximum=20_000, doc="most metric points of one request")
     requests_in_flight: int = setting(4, minimum=1, maximum=64, doc="most requests with logs without an answer yet")
@@ -63,7 +63,7 @@ class OtlpSettings:
     backoff_cap_s: float = setting(
         10.0,
         minimum=0.001,
-        doc="longest pause in seconds between repeats, and before a collector that is back is noticed",
+        doc="longest pause in seconds between repeats; it delays the notice of a collector's return",
     )
     drain_s: float = setting(
         2.0,
