@@ -119,6 +119,7 @@ def _apply_again(
         case SessionMark.END, StreamContext() if new:
             aggregate.end(context.session)
         case SessionLost(), _ if new:
+            # By its name: the stream that it began on may stand in a segment that is gone.
             aggregate.end(Session(producer_id=entry.producer_id, session_id=entry.session_id))
         case SeriesExpiry(), _ if new:
             aggregate.expire(entry.now_ns, entry.idle_ns)

@@ -87,6 +87,7 @@ class CheckpointWriter:
         """Write the state of this moment. On failure the old file stands, and the journal keeps what it needs."""
         # Two writers could otherwise finish in the wrong order, and the older state would stand.
         async with self._lock:
+            # Nothing has changed: an idle sidecar does not write the same file every few seconds.
             if self.written_ns and (self._journal.end, self._state.log_queue.capture()) == (self._end, self._queue):
                 return
             state = self._state.checkpoint(self._journal.end, self._instance_id)

@@ -17,6 +17,7 @@ from sidecar.journal.retention import Retention
 from sidecar.telemetry.settings import TelemetrySettings
 
 NS = 1_000_000_000
+# Bounds by how much the journal grows beyond its limit: by a quarter of a second of ingest.
 TICK_S = 0.25
 EXPIRY_INTERVAL_S = 30.0
 

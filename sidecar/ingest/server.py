@@ -50,6 +50,7 @@ def prepare_socket(path: Path) -> None:
         raise SocketError(errno.EEXIST, f"{path} is in the way and is no socket: remove it")
     if _answers(path):
         raise SocketError(errno.EADDRINUSE, f"another process listens on {path}: only one sidecar serves a socket")
+    # Nobody listens: its sidecar was killed, and bind(2) refuses a name that exists.
     path.unlink()
 
 

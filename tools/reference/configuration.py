@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from broker.config import Config as BrokerConfig
+from broker.config import BrokerConfig
 from pod_runtime.config_text import Schema, schema
 from sidecar.config import SidecarConfig
 from tools.reference.markdown import code, made, table

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.api.process_metrics import Carriage, ProcessMetrics
+from broker.api.process_metrics import ProcessMetrics
 from producer.health import EmitterLedger
 from tools.reference.markdown import code, made, table
 
@@ -29,9 +31,19 @@ EXAMPLE = EmitterLedger(
 """One series of each label: the parser shows a label only if a series has it."""
 
 
+class _Example:
+    """An emitter and its stream."""
+
+    connected = False
+
+    def ledger(self) -> EmitterLedger:
+        """Counts of events that have each label."""
+        return EXAMPLE
+
+
 def page() -> str:
-    """Write the page."""
-    text, _ = ProcessMetrics("", lambda: [Carriage(ledger=EXAMPLE, connected=False)]).render("")
+    """The page."""
+    text, _ = ProcessMetrics("", [(cast("Any", _Example()), cast("Any", _Example()))]).render("")
     rows = [_row(family) for family in text_string_to_metric_families(text.decode())]
     head = ("on /metrics", "kind", "labels", "what it says")
     return HEAD.format(made=made("the page itself")) + "\n" + table(head, sorted(rows))
