@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import OtlpExporter
@@ -99,7 +100,7 @@ def exporter_over(
     """An exporter with its client; refused records are kept where a directory is given."""
     return OtlpExporter(
         settings=otlp,
-        logs=logs,
+        logs=cast("LogQueue", logs),
         metrics=FakeMetrics(metrics),
         client=CollectorClient(otlp, clock=clock, chance=chance),
         rejected=RejectedRecords(rejected_directory, otlp.rejected_bytes),
