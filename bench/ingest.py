@@ -129,7 +129,7 @@ async def serve(directory: Path, endpoint: str) -> None:
     settings = TelemetrySettings(
         socket=directory / "run" / "t.sock", journal_directory=directory / "journal", journal_bytes=2 << 30
     )
-    pipeline = TelemetryPipeline(settings, clock=time_ns)
+    pipeline = TelemetryPipeline(settings=settings, clock=time_ns)
     await pipeline.open()
     stop, asked = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_reader(0, asked.set)
@@ -138,8 +138,8 @@ async def serve(directory: Path, endpoint: str) -> None:
         if endpoint:
             otlp = OtlpSettings(endpoint=endpoint, metrics=False, max_request_records=RECORDS)
             exporter = OtlpExporter(
-                otlp,
-                logs=pipeline.log_queue,
+                settings=otlp,
+                logs=pipeline.state.log_queue,
                 metrics=pipeline,
                 client=CollectorClient(otlp, clock=time_ns, chance=lambda: 0.5),
                 rejected=RejectedRecords(None, otlp.rejected_bytes),
@@ -147,7 +147,7 @@ async def serve(directory: Path, endpoint: str) -> None:
                 clock=time_ns,
             )
             tasks.create_task(exporter.run(stop))
-        await pipeline.wait_listening()
+        await pipeline.listening.wait()
         began_s = cpu_s()
         print(json.dumps({"listening": True}), flush=True)
         await asked.wait()

@@ -125,7 +125,7 @@ class ClientPage:
 async def serve(directory: Path, writer: str) -> None:
     """The measured process: each line of input ends a window; the longest pause in it is the answer."""
     settings = TelemetrySettings(socket=directory / "run" / "t.sock", journal_directory=directory / "journal")
-    pipeline = TelemetryPipeline(settings, clock=time_ns)
+    pipeline = TelemetryPipeline(settings=settings, clock=time_ns)
     await pipeline.open()
     keep_short(asyncio.get_running_loop(), 0.0)
     application = web.Application()
@@ -152,7 +152,7 @@ async def serve(directory: Path, writer: str) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
         tasks.create_task(watch())
-        await pipeline.wait_listening()
+        await pipeline.listening.wait()
         print(json.dumps({"address": "http://{}:{}/metrics".format(*runner.addresses[0][:2])}), flush=True)
     await runner.cleanup()
 

@@ -26,15 +26,16 @@ import asyncio
 import logging
 import os
 import random
+import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
 from aiohttp import web
-from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
 from pod_runtime.version import VERSION
@@ -61,7 +62,6 @@ from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
 from sidecar.selfmetrics.self_metrics import SelfMetrics
 from sidecar.selfmetrics.table import NO_SECRETS, TABLE, WITHOUT_SECRETS, ProcessSnapshot, ProcessUsage
-from sidecar.sighup import rotate_on_hangup
 from sidecar.telemetry.resource import own_resource
 from sidecar.web import Server, bind, serve_control, serve_http
 
@@ -77,37 +77,30 @@ REJECTED_DIRECTORY = "rejected"
 _EMPTY_LEDGER = SidecarLedger(events=EventLedger(), logs=LogLedger())
 
 
+@dataclass(eq=False)
 class Sidecar:
     """All parts of the process. `bind` first, then `run` until `stop`.
 
-    Health, console and self-metrics read the other parts through it: `_facts`, `inputs`, `process_snapshot`.
+    Health, console and self-metrics read the other parts through it: `facts`, `inputs`, `process_snapshot`.
     """
 
-    def __init__(
-        self,
-        config: SidecarConfig,
-        environ: Mapping[str, str],
-        recent: RecentLog,
-        agent: SecretsAgent | None,
-        timeline: AuditTimeline,
-    ) -> None:
-        self._config = config
-        self._environ = environ
-        self._recent = recent
-        self._agent = agent
-        self._timeline = timeline
-        self._clock = time.time_ns
-        self._identity = ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
+    config: SidecarConfig
+    environ: Mapping[str, str]
+    recent: RecentLog
+    agent: SecretsAgent | None
+    timeline: AuditTimeline
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self._identity = ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=time.time_ns())
         self._grpc_health = GrpcHealth()
-        # The wait for producers is ours: the exporter's last request must lie between it and the last checkpoint.
-        telemetry = replace(config.telemetry, drain_s=0)
-        keep_logs = bool(config.otlp.endpoint) and config.otlp.logs
         self._pipeline = TelemetryPipeline(
-            telemetry,
-            clock=self._clock,
-            services=(self._add_health,),
-            keep_logs=keep_logs,
-            secrets=agent.acknowledgements if agent else None,
+            # The wait for producers is ours: the exporter's last request must lie between it and the last checkpoint.
+            settings=replace(config.telemetry, drain_s=0),
+            clock=time.time_ns,
+            services=(partial(health_pb2_grpc.add_HealthServicer_to_server, self._grpc_health.servicer),),
+            keep_logs=bool(config.otlp.endpoint) and config.otlp.logs,
+            secrets=self.agent.acknowledgements if self.agent else None,
         )
         self._exporter: OtlpExporter | None = None
         self._process = psutil.Process()
@@ -124,9 +117,11 @@ class Sidecar:
         Raises:
             AddressError: an address cannot be bound.
         """
-        config = self._config
+        config = self.config
         self._servers.append(bind("probes", probe_application(self._health), config.health.address))
-        self._servers.append(bind("metrics", self._metrics_application(), config.metrics.address))
+        metrics = web.Application()
+        metrics.router.add_get("/metrics", self._answer_metrics)
+        self._servers.append(bind("metrics", metrics, config.metrics.address))
         if config.console.address:
             hosts = frozenset(config.console.allowed_hosts)
             application = console_application(self, self._sampler.watchers, hosts)
@@ -152,35 +147,34 @@ class Sidecar:
         """Run secrets and telemetry beside each other; on `stop` end producers, then the export, then the rest."""
         producers_left, flushed = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            if self._agent is not None:
-                tasks.create_task(self._agent.run(producers_left), name="secrets")
-                tasks.create_task(rotate_on_hangup(self._agent, producers_left), name="hangup")
+            if self.agent is not None:
+                tasks.create_task(self.agent.run(producers_left), name="secrets")
+            hangup = tasks.create_task(_rotate_on_hangup(self.agent), name="hangup")
             await self._pipeline.open()
             self._opened = True
-            own = self._make_self_metrics()
-            self._exporter = self._make_exporter(own)
+            resource = own_resource(self.environ, version=VERSION, instance_id=self._pipeline.instance_id)
+            own = SelfMetrics(self, resource, self.config.otlp, TABLE if self.agent else WITHOUT_SECRETS)
+            self._page = MetricsPage(self._pipeline, own)
+            self._exporter = self._make_exporter(own, resource)
             exporting = tasks.create_task(self._exporter.run(producers_left), name="export")
             tasks.create_task(own.run(producers_left), name="self-metrics")
-            control = control_application(self._agent)
-            place = control_path(self._config.telemetry.journal_directory)
-            tasks.create_task(serve_control(control, place, producers_left), name="control")
+            place = control_path(self.config.telemetry.journal_directory)
+            tasks.create_task(serve_control(control_application(self.agent), place, producers_left), name="control")
             tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
-            await self._pipeline.wait_listening()
-            self._set_listening()
+            await self._pipeline.listening.wait()
+            self._listening = True
+            # At once, not at the next interval: kubelet asks `startupz`, and the broker waits for it to succeed.
+            self._health.refresh()
+            addresses = {server.name: server.address for server in self._servers}
+            log.info("listening", extra={**addresses, "socket": f"unix:{self.config.telemetry.socket}"})
             await stop.wait()
             await self._await_producers()
             producers_left.set()
+            hangup.cancel()
             # In this order: see "End" above.
             await exporting
             flushed.set()
         log.info("sidecar.drained", extra={"ledger": msgspec.to_builtins(ledger_section(self._ledger()))})
-
-    def _set_listening(self) -> None:
-        self._listening = True
-        # At once, not at the next interval: kubelet asks `startupz`, and the broker waits for it to succeed.
-        self._health.refresh()
-        addresses = {server.name: server.address for server in self._servers}
-        log.info("listening", extra={**addresses, "socket": f"unix:{self._config.telemetry.socket}"})
 
     async def _await_producers(self) -> None:
         """Wait until every producer has gone or said goodbye, at most `telemetry.drain_s`."""
@@ -188,38 +182,22 @@ class Sidecar:
         # At once: the pod should leave its Service before its producers leave it.
         self._health.refresh()
         log.info("sidecar.draining")
-        end = time.monotonic() + self._config.telemetry.drain_s
-        while time.monotonic() < end and any(map(_is_awaited, self._producers())):  # noqa: ASYNC110 - no event
+        end = time.monotonic() + self.config.telemetry.drain_s
+        while time.monotonic() < end and any(map(_is_awaited, self._pipeline.producers.all())):  # noqa: ASYNC110 - no event
             await asyncio.sleep(DRAIN_POLL_S)
 
-    def _make_self_metrics(self) -> SelfMetrics:
-        own = SelfMetrics(self, self._resource(), self._config.otlp, TABLE if self._agent else WITHOUT_SECRETS)
-        self._page = MetricsPage(self._pipeline, own)
-        return own
-
-    def _make_exporter(self, own: SelfMetrics) -> OtlpExporter:
-        otlp = self._config.otlp
-        directory = self._config.telemetry.journal_directory.parent / REJECTED_DIRECTORY
+    def _make_exporter(self, own: SelfMetrics, resource: Mapping[str, str]) -> OtlpExporter:
+        otlp = self.config.otlp
+        directory = self.config.telemetry.journal_directory.parent / REJECTED_DIRECTORY
         return OtlpExporter(
-            otlp,
-            logs=self._pipeline.log_queue,
+            settings=otlp,
+            logs=self._pipeline.state.log_queue,
             metrics=self._pipeline,
-            client=CollectorClient(otlp, clock=self._clock, chance=random.random, observer=own),
+            client=CollectorClient(otlp, clock=time.time_ns, chance=random.random, observer=own),
             rejected=RejectedRecords(directory, otlp.rejected_bytes),
-            resource=self._resource(),
-            clock=self._clock,
+            resource=resource,
+            clock=time.time_ns,
         )
-
-    def _resource(self) -> dict[str, str]:
-        return own_resource(self._environ, version=VERSION, instance_id=self._pipeline.instance_id)
-
-    def _add_health(self, server: aio.Server) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._grpc_health.servicer, server)
-
-    def _metrics_application(self) -> web.Application:
-        application = web.Application()
-        application.router.add_get("/metrics", self._answer_metrics)
-        return application
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         # The port is bound before there are figures. A page without them would show every counter as reset.
@@ -231,22 +209,22 @@ class Sidecar:
         """Take a sample of the running counts, once the journal is open."""
         if not self._opened:
             return None
-        panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
+        panels = panel_samples(self.config.console.panels, self._pipeline.snapshot())
         return StatusSample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
     def facts(self) -> HealthFacts:
         """Collect the facts by which health is judged."""
-        wanted = self._config.health.producer
+        wanted = self.config.health.producer
         producer = self._pipeline.producers.get(wanted)
         now_s = time.monotonic()
         heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns, now_s) if producer else None
         connection_s = self._connections.age_s(wanted, producer.changed_ns, now_s) if producer else None
         return HealthFacts(
-            now_ns=self._clock(),
+            now_ns=time.time_ns(),
             draining=self._draining,
             socket_open=self._listening,
             journal_fault=facts.journal_fault(self._pipeline.journal_status()) if self._opened else None,
-            secrets=facts.secrets_facts(self._agent.status() if self._agent else None),
+            secrets=facts.secrets_facts(self.agent.status() if self.agent else None),
             producer=facts.producer_facts(wanted, producer, heartbeat_s, connection_s),
             export=facts.export_facts(self._export_status()),
         )
@@ -255,46 +233,43 @@ class Sidecar:
         """All figures of this moment, for the self-metrics."""
         pipeline = self._pipeline
         return ProcessSnapshot(
-            now_ns=self._clock(),
+            now_ns=time.time_ns(),
             ledger=pipeline.ledger(),
-            producers=self._producers(),
+            producers=self._pipeline.producers.all(),
             journal=pipeline.journal_status(),
-            ingest=pipeline.ingest_counts(),
-            series=pipeline.aggregate.series_count(),
-            overflow=pipeline.aggregate.overflow,
-            refused=pipeline.aggregate.refused,
+            ingest=pipeline.ingest.counts,
+            series=pipeline.state.aggregate.series_count(),
+            overflow=pipeline.state.aggregate.overflow,
+            refused=pipeline.state.aggregate.refused,
             export=self._export_status(),
             conditions=self._health.conditions,
             process=ProcessUsage.of(self._process),
-            secrets=self._agent.status() if self._agent else NO_SECRETS,
+            secrets=self.agent.status() if self.agent else NO_SECRETS,
         )
 
     def inputs(self, series: TimeSeries) -> StatusInputs:
         """Collect what the parts report, for the status document."""
         return StatusInputs(
-            now_ns=self._clock(),
+            now_ns=time.time_ns(),
             identity=self._identity,
             conditions=self._health.conditions,
-            producers=self._producers(),
+            producers=self._pipeline.producers.all(),
             ledger=self._ledger(),
             export=self._export_status(),
-            secrets=self._agent.status() if self._agent else None,
-            actions=self._timeline.latest(),
+            secrets=self.agent.status() if self.agent else None,
+            actions=self.timeline.latest(),
             journal=self._pipeline.journal_status() if self._opened else None,
             series=series,
-            panels=self._config.console.panels,
-            interval_s=self._config.console.interval_s,
+            panels=self.config.console.panels,
+            interval_s=self.config.console.interval_s,
         )
-
-    def _producers(self) -> Sequence[ProducerStatus]:
-        return self._pipeline.producers.all()
 
     def _ledger(self) -> SidecarLedger:
         return self._pipeline.ledger() if self._opened else _EMPTY_LEDGER
 
     def _export_status(self) -> ExportStatus:
         if self._exporter is None:
-            return ExportStatus(endpoint=self._config.otlp.endpoint, logs=SignalStatus(), metrics=SignalStatus())
+            return ExportStatus(endpoint=self.config.otlp.endpoint, logs=SignalStatus(), metrics=SignalStatus())
         return self._exporter.status()
 
     def status(self) -> StatusDocument:
@@ -303,13 +278,30 @@ class Sidecar:
 
     def tail(self) -> AsyncIterator[TailEvent]:
         """Follow the producers' events from now on, for the console."""
-        return self._pipeline.tail()
+        return self._pipeline.tail.watch()
 
     async def bundle(self) -> dict[str, str]:
         """Collect the files of the diagnostics bundle, for the console."""
-        return await bundle_files(self._config, self.status(), self._recent, self._page)
+        return await bundle_files(self.config, self.status(), self.recent, self._page)
 
 
 def _is_awaited(producer: ProducerStatus) -> bool:
     """True while a drain waits for the producer."""
     return bool((producer.connected and not producer.goodbye) or producer.recovery_streams)
+
+
+async def _rotate_on_hangup(agent: SecretsAgent | None) -> None:
+    """Read and publish every secret again at each SIGHUP, as daemons by custom read their files again."""
+    if agent is None:
+        return
+    # By default SIGHUP ends the process; the handler takes only a note, for a rotation awaits Vault.
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    try:
+        while True:
+            await asked.wait()
+            asked.clear()
+            log.info("secrets.rotation_asked", extra={"by": "SIGHUP"})
+            await agent.rotate(None)
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)

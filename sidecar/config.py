@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pod_runtime.config import ConfigError, load, setting
 from pod_runtime.ports import parse_address
@@ -60,23 +59,16 @@ def read_config(path: Path | None, environ: Mapping[str, str]) -> SidecarConfig:
     """
     # Faults of both are collected: who starts a pod should not find them one restart at a time.
     faults: list[str] = []
-    beneath = {"otlp": _standard_otlp(environ, faults), "secrets": _standard_vault(environ)}
+    vault = {key: environ[name] for name, key in _VAULT.items() if environ.get(name)}
     try:
+        otlp = standard_settings(environ)
+    except ValueError as error:
+        otlp, faults = {}, [str(error)]
+    try:
+        beneath = {"otlp": otlp, "secrets": vault}
         config = load(SidecarConfig, path=path, environ=environ, prefix=PREFIX, beneath=beneath)
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from error
     if faults:
         raise ConfigError(faults)
     return config
-
-
-def _standard_otlp(environ: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
-    try:
-        return standard_settings(environ)
-    except ValueError as error:
-        faults.append(str(error))
-        return {}
-
-
-def _standard_vault(environ: Mapping[str, str]) -> dict[str, Any]:
-    return {key: environ[name] for name, key in _VAULT.items() if environ.get(name)}

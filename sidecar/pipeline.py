@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from grpc import aio
 
@@ -27,8 +28,8 @@ from sidecar.ingest.maintenance import Maintenance
 from sidecar.ingest.producers import Producers, SecretsListener
 from sidecar.ingest.server import AddServices
 from sidecar.ingest.server import build as build_server
-from sidecar.ingest.service import IngestCounts, IngestService
-from sidecar.ingest.tail import Tail, TailEvent
+from sidecar.ingest.service import IngestService
+from sidecar.ingest.tail import Tail
 from sidecar.journal.group_commit import GroupCommit
 from sidecar.journal.journal import EventJournal, JournalStatus
 from sidecar.journal.volume import DirectoryVolume, MemoryVolume, Volume
@@ -41,34 +42,29 @@ from sidecar.telemetry.settings import TelemetrySettings
 STOP_GRACE_S = 0.5
 
 
+@dataclass(eq=False, kw_only=True)
 class TelemetryPipeline:
     """Takes events and keeps them until they are exported. `open` first, then `serve` until `stop`, then `close`.
 
     `clock` gives nanoseconds since the epoch. `services` add themselves to the gRPC server. Without `keep_logs` no
-    exporter will take log records: they are counted as dropped, and not kept.
+    exporter will take log records: they are counted as dropped, and not kept. From `open` on it has its `state`,
+    `ingest` and `checkpoints`; `listening` is set once producers can connect.
     """
 
-    def __init__(
-        self,
-        settings: TelemetrySettings,
-        *,
-        clock: Callable[[], int],
-        services: Sequence[AddServices] = (),
-        volume: Volume | None = None,
-        keep_logs: bool = True,
-        secrets: SecretsListener | None = None,
-    ) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._services = services
-        self._volume = volume
-        self._keep_logs = keep_logs
-        self.producers = Producers(secrets)
-        self._tail = Tail()
+    settings: TelemetrySettings
+    clock: Callable[[], int]
+    services: Sequence[AddServices] = ()
+    volume: Volume | None = None
+    keep_logs: bool = True
+    secrets: SecretsListener | None = None
+
+    def __post_init__(self) -> None:
+        self.producers = Producers(self.secrets)
+        self.tail = Tail()
         self.instance_id = ""
         """`service.instance.id` of the resource, the same after a restart; empty before `open`."""
         self.tcp_address = ""
-        self._listening = asyncio.Event()
+        self.listening = asyncio.Event()
         self._replayed = ReplayResult()
 
     async def open(self) -> None:
@@ -78,44 +74,43 @@ class TelemetryPipeline:
             JournalInUseError: another process has the directory.
             OSError: the directory cannot be read or written.
         """
-        settings = self._settings
-        self._volume = volume = self._volume or self._open_volume()
+        settings = self.settings
+        self.volume = volume = self.volume or self._open_volume()
         disk = settings.durability == "disk"
         journal = self._journal = EventJournal(volume, segment_bytes=settings.segment_bytes, outlives_machine=disk)
         stored = self._restore(volume, journal)
-        self._intake = Intake(journal, self._state, settings, self._tail)
+        intake = Intake(journal, self.state, settings, self.tail)
         self._commit = GroupCommit(journal, enabled=disk)
-        self.instance_id = self._state.instance_id = stored.instance_id or str(uuid.uuid4())
-        self._checkpoints = CheckpointWriter(journal, self._state, stored.position, self._clock)
-        self._ingest = IngestService(self._intake, self.producers, self._commit, self._clock)
-        self._maintenance = Maintenance(self._intake, self._checkpoints, self._ingest, self._clock)
+        self.instance_id = self.state.instance_id = stored.instance_id or str(uuid.uuid4())
+        self.checkpoints = CheckpointWriter(journal, self.state, stored.position, self.clock)
+        self.ingest = IngestService(intake, self.producers, self._commit, self.clock)
+        self._maintenance = Maintenance(intake, self.checkpoints, self.ingest, self.clock)
         # At once: it keeps a new instance id, and the next start need not replay the same again.
-        await self.checkpoint()
+        await self.checkpoints.write()
 
     def _restore(self, volume: Volume, journal: EventJournal) -> Checkpoint:
         stored = read_checkpoint(volume)
         try:
-            self._state = self._empty_state(journal)
-            self._replayed = restore(self._state, journal, stored)
+            self._load(journal, stored)
         except UNREADABLE as error:
             # A state that took half of a checkpoint is of no use: set the file aside, and replay all of the journal.
             set_aside(volume, error)
             stored = Checkpoint()
-            self._state = self._empty_state(journal)
-            self._replayed = restore(self._state, journal, stored)
+            self._load(journal, stored)
         return stored
 
-    def _empty_state(self, journal: EventJournal) -> TelemetryState:
-        settings = self._settings
+    def _load(self, journal: EventJournal, stored: Checkpoint) -> None:
+        settings = self.settings
         counts = LedgerCounts()
         limits = SeriesLimits(settings.max_series, settings.max_producer_series, settings.max_instruments)
-        queue = LogQueue(journal, counts.logs, memory_bytes=settings.memory_bytes, exported=self._keep_logs)
-        return TelemetryState(Aggregate(limits), queue, counts)
+        queue = LogQueue(journal, counts.logs, memory_bytes=settings.memory_bytes, exported=self.keep_logs)
+        self.state = TelemetryState(Aggregate(limits), queue, counts)
+        self._replayed = restore(self.state, journal, stored)
 
     def _open_volume(self) -> Volume:
-        if self._settings.durability == "none":
+        if self.settings.durability == "none":
             return MemoryVolume()
-        directory = self._settings.journal_directory
+        directory = self.settings.journal_directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return DirectoryVolume(directory)
 
@@ -125,58 +120,40 @@ class TelemetryPipeline:
         Raises:
             OSError: the socket cannot be opened.
         """
-        server, self.tcp_address = build_server(self._settings, self._ingest.handler(), self._services)
+        server, self.tcp_address = build_server(self.settings, self.ingest.handler(), self.services)
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._maintenance.run()), tasks.create_task(self._commit.run())]
                 await server.start()
-                self._listening.set()
+                self.listening.set()
                 await stop.wait()
                 await self._drain(server)
                 for task in background:
                     task.cancel()  # neither ends by itself
         finally:
-            self._settings.socket.unlink(missing_ok=True)
-            await self.checkpoint()
-
-    async def wait_listening(self) -> None:
-        """Wait until producers can connect."""
-        await self._listening.wait()
+            self.settings.socket.unlink(missing_ok=True)
+            await self.checkpoints.write()
 
     async def _drain(self, server: aio.Server) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_s):
-                await self._ingest.idle.wait()
+            async with asyncio.timeout(self.settings.drain_s):
+                await self.ingest.idle.wait()
         # With a status of ours a producer knows that it should connect again; a cut connection tells it nothing.
-        self._ingest.end_streams()
+        self.ingest.end_streams()
         await server.stop(STOP_GRACE_S)
 
     async def close(self) -> None:
         """Write what the exporter has done since `serve` ended, and release the journal."""
-        await self.checkpoint()
+        await self.checkpoints.write()
         self._journal.close()
-
-    async def checkpoint(self) -> None:
-        """Write the state of this moment; `journal_status` has the error of one that failed."""
-        await self._checkpoints.write()
-
-    @property
-    def log_queue(self) -> LogQueue:
-        """Log records that wait for export; after `open`."""
-        return self._state.log_queue
-
-    @property
-    def aggregate(self) -> Aggregate:
-        """Series of the producers' metrics; after `open`."""
-        return self._state.aggregate
 
     def snapshot(self) -> Snapshot:
         """All metrics at this moment."""
-        return self._state.aggregate.snapshot(self._clock())
+        return self.state.aggregate.snapshot(self.clock())
 
     def ledger(self) -> SidecarLedger:
         """Events and log records by their fates."""
-        return self._state.counts.ledger(self._state.log_queue.queued)
+        return self.state.counts.ledger(self.state.log_queue.queued)
 
     def journal_status(self) -> JournalStatus:
         """Figures and errors of the journal and its checkpoint."""
@@ -184,23 +161,15 @@ class TelemetryPipeline:
         error = journal.health.error or journal.sync_error
         return JournalStatus(
             bytes_used=journal.size_bytes,
-            bytes_limit=self._settings.journal_bytes,
+            bytes_limit=self.settings.journal_bytes,
             segments=len(journal.segments),
             damaged_bytes=journal.damaged_bytes,
             damaged_segments=journal.damaged_segments,
             torn_bytes=journal.torn_bytes,
             error="" if error is None else str(error),
             error_since_ns=0 if journal.health.error is None else journal.health.since_ns,
-            checkpoint_ns=self._checkpoints.written_ns,
-            checkpoint_error=self._checkpoints.error,
+            checkpoint_ns=self.checkpoints.written_ns,
+            checkpoint_error=self.checkpoints.error,
             replayed_batches=self._replayed.batches,
             unreadable_records=self._replayed.unreadable,
         )
-
-    def ingest_counts(self) -> IngestCounts:
-        """Messages that were unknown, malformed or against a rule."""
-        return self._ingest.counts
-
-    def tail(self) -> AsyncIterator[TailEvent]:
-        """Events from now on, as they come, for the console."""
-        return self._tail.watch()

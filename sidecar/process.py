@@ -55,9 +55,8 @@ async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: Recen
     if environ.get("VAULT_TOKEN"):
         log.warning("config.vault_token_ignored", extra={"fix": "put the token into a file: secrets.auth.token_file"})
     if config.console.address and not _is_loopback(config.console.address):
-        log.warning(
-            "console.exposed", extra={"address": config.console.address, "fix": "it asks nobody who they are"}
-        )
+        extra = {"address": config.console.address, "fix": "it asks nobody who they are"}
+        log.warning("console.exposed", extra=extra)
     code = os.EX_OK
     try:
         timeline = AuditTimeline()

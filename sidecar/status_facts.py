@@ -66,10 +66,8 @@ def _last_error(status: SecretsStatus) -> LastError | None:
     # The earliest stage first, for it explains the others: without a token nothing is read, and nothing published.
     if status.token.state != "valid" and status.token.last_error is not None:
         return status.token.last_error
-    failing = (
-        item.last_error for item in status.secrets if item.failing_since is not None or item.state == "waiting"
-    )
-    return next((item for item in failing if item is not None), status.last_error)
+    faults = (item.last_error for item in status.secrets if item.failing_since is not None or item.state == "waiting")
+    return next((item for item in faults if item is not None), status.last_error)
 
 
 def export_facts(status: ExportStatus) -> ExportFacts:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import grpc
 
@@ -21,34 +21,21 @@ from sidecar.export.verdict import ExportFailure, ExportVerdict, judge
 USER_AGENT = f"OTel-OTLP-Exporter-Broker-Sidecar/{VERSION}"
 # For calls that are under way when the channel closes: their records are sent again, so that none is worth a wait.
 CLOSE_S = 0.1
-_COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
+COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
 Stamp = tuple[tuple[int, int], ...]
 """Times and inodes of files: a changed file has another one."""
 Metadata = tuple[tuple[str, str], ...]
 
 
 class SetupError(Exception):
-    """A file that a request needs cannot be used; the text never has a secret."""
+    """A request cannot be sent; the text never has a secret.
 
-    reason: ClassVar[str]
+    `reason` is `headers_file`, `certificate_file`, or `reopened`: its channel was closed under it, for a newer one.
+    """
 
-
-class HeadersError(SetupError):
-    """The file with secret headers cannot be used."""
-
-    reason = "headers_file"
-
-
-class CertificateError(SetupError):
-    """A certificate or key file cannot be used."""
-
-    reason = "certificate_file"
-
-
-class ReopenedError(SetupError):
-    """The channel was closed under a request, for a newer one."""
-
-    reason = "reopened"
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(slots=True)
@@ -68,30 +55,23 @@ class RequestObserver(Protocol):
         """Record a request: `outcome` is `ok` or the reason of its failure."""
 
 
+@dataclass(eq=False)
 class CollectorClient:
-    """Sends serialised requests. Logs and metrics share its channel; the owner calls `close`.
+    """Sends serialised requests. Logs and metrics share its `channel`, which the owner closes.
 
     `clock` gives nanoseconds since the epoch, `chance` a number in [0, 1) for the jitter of pauses.
     """
 
-    def __init__(
-        self,
-        settings: OtlpSettings,
-        *,
-        clock: Callable[[], int],
-        chance: Callable[[], float],
-        observer: RequestObserver | None = None,
-    ) -> None:
-        self._clock = clock
-        self._chance = chance
-        self._observer = observer
-        self._backoff = Backoff(base_s=settings.backoff_base_s, cap_s=settings.backoff_cap_s)
-        self._headers = Headers(settings)
-        self._channel = CollectorChannel(settings)
+    settings: OtlpSettings
+    _: KW_ONLY
+    clock: Callable[[], int]
+    chance: Callable[[], float]
+    observer: RequestObserver | None = None
 
-    async def close(self) -> None:
-        """End the channel, and the calls on it."""
-        await self._channel.close()
+    def __post_init__(self) -> None:
+        self._backoff = Backoff(base_s=self.settings.backoff_base_s, cap_s=self.settings.backoff_cap_s)
+        self._headers = Headers(self.settings)
+        self.channel = CollectorChannel(self.settings)
 
     async def send(self, signal: Signal, data: bytes) -> Any:
         """The response, or the ExportFailure of data that the collector refuses for good.
@@ -104,34 +84,28 @@ class CollectorClient:
             answer = await self._try(signal, data)
             if not isinstance(answer, ExportFailure) or answer.verdict is ExportVerdict.REFUSE:
                 return answer
-            delay_s = answer.retry_after_s
-            if delay_s is None:
-                delay_s = self._backoff.delay_s(attempt, self._chance())
-            attempt += 1
             signal.status.retries += 1
-            await asyncio.sleep(delay_s)
+            asked_s = answer.retry_after_s
+            await asyncio.sleep(self._backoff.delay_s(attempt, self.chance()) if asked_s is None else asked_s)
+            attempt += 1
 
     async def _try(self, signal: Signal, data: bytes) -> Any:
         signal.status.requests += 1
         began = perf_counter()
+        response, failure = None, None
         try:
-            response = await self._channel.call(signal.path, signal.response, data, self._headers.metadata())
+            response = await self.channel.call(signal.path, signal.response, data, self._headers.metadata())
         except grpc.aio.AioRpcError as error:
             failure = judge(error.code(), error.details() or "", error.trailing_metadata() or ())
         except SetupError as error:
             failure = ExportFailure(ExportVerdict.HOLD, error.reason, str(error))
-        else:
-            self._observe(signal, "ok", began)
-            signal.status.succeed(signal.name, self._clock())
-            return response
-        self._observe(signal, failure.reason, began)
-        signal.status.fail(signal.name, failure, self._clock())
-        await self._channel.reopen_if_changed()
-        return failure
-
-    def _observe(self, signal: Signal, outcome: str, began: float) -> None:
-        if self._observer is not None:
-            self._observer.observe_request(signal.name, outcome, perf_counter() - began)
+        if self.observer is not None:
+            outcome = "ok" if failure is None else failure.reason
+            self.observer.observe_request(signal.name, outcome, perf_counter() - began)
+        signal.status.record(signal.name, failure, self.clock())
+        if failure is not None:
+            await self.channel.reopen_if_changed()
+        return response if failure is None else failure
 
 
 @dataclass(slots=True)
@@ -161,7 +135,7 @@ class CollectorChannel:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise ReopenedError("the channel was opened anew, for a certificate file changed") from None
+            raise SetupError("reopened", "the channel was opened anew, for a certificate file changed") from None
 
     async def reopen_if_changed(self) -> None:
         """Close a channel whose certificate files have changed; the next call opens another.
@@ -184,11 +158,7 @@ class CollectorChannel:
 
 
 def open_channel(settings: OtlpSettings) -> grpc.aio.Channel:
-    """A channel to the collector; the caller closes it.
-
-    Raises:
-        CertificateError: a certificate or key file cannot be read.
-    """
+    """A channel to the collector; the caller closes it. Raises SetupError for a file that cannot be read."""
     endpoint = parse_endpoint(settings.endpoint)
     cap_ms = int(settings.backoff_cap_s * 1000)
     options = [
@@ -203,7 +173,7 @@ def open_channel(settings: OtlpSettings) -> grpc.aio.Channel:
         # `send` repeats requests, with our figures and pauses.
         ("grpc.enable_retries", 0),
     ]
-    compression = _COMPRESSION[settings.compression]
+    compression = COMPRESSION[settings.compression]
     if not endpoint.tls:
         return grpc.aio.insecure_channel(endpoint.target, options=options, compression=compression)
     return grpc.aio.secure_channel(endpoint.target, credentials(settings), options=options, compression=compression)
@@ -213,7 +183,7 @@ def credentials(settings: OtlpSettings) -> grpc.ChannelCredentials:
     """TLS credentials from the settings' files.
 
     Raises:
-        CertificateError: a file cannot be read.
+        SetupError: a file cannot be read.
     """
     return grpc.ssl_channel_credentials(
         root_certificates=_read(settings.certificate_file),
@@ -226,7 +196,7 @@ def _read(path: Path | None) -> bytes | None:
     try:
         return None if path is None else path.read_bytes()
     except OSError as error:
-        raise CertificateError(f"{path}: cannot be read ({error.strerror})") from error
+        raise SetupError("certificate_file", f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _stamp(paths: Iterable[Path]) -> Stamp:
@@ -246,7 +216,7 @@ class Headers:
         """Pairs of lower-case name and value.
 
         Raises:
-            HeadersError: the file is missing or has a line that is no header.
+            SetupError: the file is missing or has a line that is no header.
         """
         path = self.settings.headers_file
         plain = tuple((name.lower(), value) for name, value in self.settings.headers.items())
@@ -258,7 +228,7 @@ class Headers:
                 self._metadata = parse_headers(path.read_text(encoding="utf-8"), str(path))
                 self._known = stamp
         except OSError as error:
-            raise HeadersError(f"{path}: cannot be read ({error.strerror})") from error
+            raise SetupError("headers_file", f"{path}: cannot be read ({error.strerror})") from error
         return plain + self._metadata
 
 
@@ -266,7 +236,7 @@ def parse_headers(text: str, where: str) -> Metadata:
     """Read `name=value` lines; blank lines and lines that begin with # are skipped.
 
     Raises:
-        HeadersError: a line is no header that gRPC can send.
+        SetupError: a line is no header that gRPC can send.
     """
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -275,6 +245,6 @@ def parse_headers(text: str, where: str) -> Metadata:
         name, equals, value = (part.strip() for part in line.partition("="))
         fault = header_fault(name, value) if equals else "is not name=value"
         if fault:
-            raise HeadersError(f"{where}: line {number} {fault}")
+            raise SetupError("headers_file", f"{where}: line {number} {fault}")
         found.append((name.lower(), value))
     return tuple(found)

@@ -10,7 +10,8 @@ Logs
                 reader back while the collector is slow: memory has one read and the requests in flight, and all
                 other records wait in the journal.
     settling    Answers come in any order. The cursor goes on only over batches that are done from the oldest on, and
-                stops at ends of stored batches. It is persisted with the next checkpoint of the sidecar.
+                stops at ends of stored batches. It is persisted with the next checkpoint of the sidecar. While the
+                oldest waits, the reader stops after `_UNSETTLED` others for each request in flight.
 
 A request ends in one of these ways (`verdict`, by the OTLP specification):
 
@@ -49,15 +50,18 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar.export import metric_encoder
-from sidecar.export.batching import ExportBatch, Part, count, halves, pack
+from sidecar.export.batching import ExportBatch, count, halves, pack
 from sidecar.export.client import CollectorClient, Signal
 from sidecar.export.log_encoder import LogEncoder, request, resource_block, scope, unframed
+from sidecar.export.log_queue import LogQueue
 from sidecar.export.metric_encoder import SCOPE
 from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
@@ -74,56 +78,37 @@ _METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _IDLE_S, _LAST_IDLE_S = 0.2, 0.05
 # Resource blocks that are kept encoded. Each session of a producer may bring a new one.
 _RESOURCES = 256
+# Batches that may wait for an older one to settle, for each request in flight.
+_UNSETTLED = 16
 
 
-class LogSource(Protocol):
-    """The log queue as the exporter uses it."""
-
-    @property
-    def cursor(self) -> JournalPosition:
-        """Position before which all log records are exported, rejected or dropped."""
-
-    async def wait_batches(self, after: JournalPosition, max_records: int) -> Sequence[StoredBatch]:
-        """Batches from `after` on, waiting for one; may be fewer than asked for."""
-
-    def advance(self, to: JournalPosition, *, exported: int, rejected: Mapping[str, int]) -> None:
-        """Move the cursor: the collector has answered for all records before `to`."""
-
-
+@dataclass(eq=False, kw_only=True)
 class OtlpExporter:
     """Sends log records and metrics to a collector. `run` until `stop`; it closes the client.
 
     `resource` describes the sidecar; `clock` gives nanoseconds since the epoch.
     """
 
-    def __init__(
-        self,
-        settings: OtlpSettings,
-        *,
-        logs: LogSource,
-        metrics: MetricSource,
-        client: CollectorClient,
-        rejected: RejectedRecords,
-        resource: Mapping[str, str],
-        clock: Callable[[], int],
-    ) -> None:
-        self._settings = settings
-        self._queue = logs
-        self._source = metrics
-        self._client = client
-        self._rejected = rejected
-        self._resource = resource
-        self._clock = clock
+    settings: OtlpSettings
+    logs: LogQueue
+    metrics: MetricSource
+    client: CollectorClient
+    rejected: RejectedRecords
+    resource: Mapping[str, str]
+    clock: Callable[[], int]
+
+    def __post_init__(self) -> None:
+        on = bool(self.settings.endpoint)
+        logs = SignalStatus(enabled=on and self.settings.logs)
+        self._logs = Signal("logs", _LOGS, ExportLogsServiceResponse, logs)
+        metrics = SignalStatus(enabled=on and self.settings.metrics)
+        self._metrics = Signal("metrics", _METRICS, ExportMetricsServiceResponse, metrics)
         self._encoder = LogEncoder()
         self._scope = scope(SCOPE, "")
         self._blocks: dict[Session, bytes] = {}
-        on = bool(settings.endpoint)
-        self._logs = Signal("logs", _LOGS, ExportLogsServiceResponse, SignalStatus(enabled=on and settings.logs))
-        self._metrics = Signal(
-            "metrics", _METRICS, ExportMetricsServiceResponse, SignalStatus(enabled=on and settings.metrics)
-        )
         self._unsettled: deque[ExportBatch] = deque()
-        self._window = asyncio.Semaphore(settings.requests_in_flight)
+        self._has_room = asyncio.Event()
+        self._window = asyncio.Semaphore(self.settings.requests_in_flight)
         self._base: Snapshot | None = None
         """Snapshot that the next difference is made from; None where points are cumulative."""
         self._unsent: deque[tuple[bytes, int]] = deque()
@@ -131,22 +116,16 @@ class OtlpExporter:
     def status(self) -> ExportStatus:
         """Figures for health, console and metrics."""
         logs, metrics = self._logs.status.copy(), self._metrics.status.copy()
-        return ExportStatus(endpoint=self._settings.endpoint, logs=logs, metrics=metrics)
+        return ExportStatus(endpoint=self.settings.endpoint, logs=logs, metrics=metrics)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Export until `stop` is set, then for at most `drain_s` what is there."""
-        if not self._settings.endpoint:
+        if not self.settings.endpoint:
             await stop.wait()
             return
         # Differences begin here, not at zero: counters survive a restart, and what they had by then was sent before.
-        self._base = self._source.snapshot() if self._settings.temporality == "delta" else None
+        self._base = self.metrics.snapshot() if self.settings.temporality == "delta" else None
         try:
-            await self._run_until(stop)
-        finally:
-            await self._client.close()
-
-    async def _run_until(self, stop: asyncio.Event) -> None:
-        with suppress(TimeoutError):
             async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as group:
                 if self._logs.status.enabled:
                     group.create_task(self._read_logs(stop, group))
@@ -154,12 +133,21 @@ class OtlpExporter:
                     group.create_task(self._push_metrics(stop))
                 await stop.wait()
                 # One bound for all tasks of the group, the pauses before a dead collector included.
-                deadline.reschedule(asyncio.get_running_loop().time() + self._settings.drain_s)
+                deadline.reschedule(asyncio.get_running_loop().time() + self.settings.drain_s)
+        except TimeoutError:
+            pass  # `drain_s` is over; what was not sent waits in the journal
+        finally:
+            await self.client.channel.close()
 
     async def _read_logs(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         """Read the log queue in order, and begin a request for each export batch."""
-        after = self._queue.cursor
+        after = self.logs.cursor
         while True:
+            # While the oldest request is repeated, those behind it finish, and memory keeps each until it settles.
+            # Only before a read: all pieces of a cut batch have to go, for none of them settles alone.
+            while len(self._unsettled) >= _UNSETTLED * self.settings.requests_in_flight:
+                self._has_room.clear()
+                await self._has_room.wait()
             batches = await self._next(after, _LAST_IDLE_S if stop.is_set() else _IDLE_S)
             if not batches:
                 if stop.is_set():
@@ -168,20 +156,19 @@ class OtlpExporter:
             after = batches[-1].end
             for packed in await self._pack(batches):
                 await self._window.acquire()
-                # Here, not in its task: `_settled` needs them in the order of the journal.
+                # Here, not in its task: `_settle` needs them in the order of the journal.
                 self._unsettled.append(packed)
                 group.create_task(self._deliver(packed))
                 await asyncio.sleep(0)  # its request leaves before the next is made
             # A request that is not full waits for more records, for each costs the collector about the same.
-            if packed.count < self._settings.max_request_records and not stop.is_set():
-                await asyncio.sleep(self._settings.linger_s)
+            if packed.count < self.settings.max_request_records and not stop.is_set():
+                await asyncio.sleep(self.settings.linger_s)
 
     async def _next(self, after: JournalPosition, idle_s: float) -> Sequence[StoredBatch]:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(idle_s):
-                return await self._queue.wait_batches(after, self._settings.max_request_records)
-        except TimeoutError:
-            return ()
+                return await self.logs.wait_batches(after, self.settings.max_request_records)
+        return ()
 
     async def _pack(self, batches: Sequence[StoredBatch]) -> list[ExportBatch]:
         encoded = []
@@ -189,7 +176,7 @@ class OtlpExporter:
             encoded.append((batch.end, self._block(batch.session), self._encoder.encode(batch)))
             # A batch of 8192 events takes 16 ms to encode: ingest has its turn after each.
             await asyncio.sleep(0)
-        limits = self._settings
+        limits = self.settings
         return list(pack(encoded, max_records=limits.max_request_records, max_bytes=limits.max_request_bytes))
 
     def _block(self, session: Session) -> bytes:
@@ -197,9 +184,8 @@ class OtlpExporter:
         if block is None:
             if len(self._blocks) >= _RESOURCES:
                 self._blocks.clear()
-            attributes = producer_resource(
-                self._resource, session.producer_id, session.resource, self._settings.routing
-            )
+            routing = self.settings.routing
+            attributes = producer_resource(self.resource, session.producer_id, session.resource, routing)
             block = self._blocks[session] = resource_block(attributes)
         return block
 
@@ -211,11 +197,12 @@ class OtlpExporter:
             while waiting:
                 parts = waiting.pop()
                 number = count(parts)
-                answer = await self._client.send(self._logs, request(parts, self._scope))
+                answer = await self.client.send(self._logs, request(parts, self._scope))
                 if not isinstance(answer, ExportFailure):
                     self._accept(packed, number, answer.partial_success)
                 elif number == 1:
-                    self._reject(packed, parts, answer)
+                    packed.rejected[answer.reason] += 1
+                    self.rejected.keep(unframed(parts[0][1][0]), answer, self.clock())
                 else:
                     # The first half on top: records arrive in their order even where they are halved.
                     waiting.extend(reversed(halves(parts)))
@@ -237,42 +224,31 @@ class OtlpExporter:
         elif partial.error_message:
             _log.info("export_warning", extra={"error": partial.error_message[:300]})
 
-    def _reject(self, packed: ExportBatch, parts: Sequence[Part], failure: ExportFailure) -> None:
-        packed.rejected[failure.reason] += 1
-        self._rejected.keep(unframed(parts[0][1][0]), failure, self._clock())
-
     def _settle(self) -> None:
         """Move the cursor over the batches that are done, from the oldest on, and count them there."""
-        while number := self._settled():
-            settled = [self._unsettled.popleft() for _ in range(number)]
-            rejected: Counter[str] = Counter()
-            for packed in settled:
-                rejected.update(packed.rejected)
-            exported = sum(packed.exported for packed in settled)
-            self._logs.status.exported += exported
-            self._logs.status.rejected.update(rejected)
-            end = settled[-1].end
-            if end is not None:
-                self._queue.advance(end, exported=exported, rejected=dict(rejected))
-
-    def _settled(self) -> int:
-        """Number of batches, from the oldest on, that are done and end with a stored batch; 0 for none."""
-        for number, packed in enumerate(self._unsettled, start=1):
-            if not packed.done:
-                return 0
+        settled: list[ExportBatch] = []
+        for packed in takewhile(lambda each: each.done, tuple(self._unsettled)):
+            settled.append(packed)
             if packed.end is not None:
-                return number
-        return 0
+                exported = sum(each.exported for each in settled)
+                rejected = sum((each.rejected for each in settled), Counter[str]())
+                self._logs.status.exported += exported
+                self._logs.status.rejected.update(rejected)
+                self.logs.advance(packed.end, exported=exported, rejected=rejected)
+                for _ in settled:
+                    self._unsettled.popleft()
+                settled.clear()
+                self._has_room.set()
 
     async def _push_metrics(self, stop: asyncio.Event) -> None:
         """Send a snapshot each interval, and a last one after `stop`."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.metrics_interval_s):
+                async with asyncio.timeout(self.settings.metrics_interval_s):
                     await stop.wait()
             # At most until the next is due: points of a collector that is away are superseded, not piled up.
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.metrics_interval_s):
+                async with asyncio.timeout(self.settings.metrics_interval_s):
                     await self._send_snapshot()
             if stop.is_set():
                 return
@@ -282,7 +258,7 @@ class OtlpExporter:
             await self._encode_snapshot()
         while self._unsent:
             data, points = self._unsent[0]
-            answer = await self._client.send(self._metrics, data)
+            answer = await self.client.send(self._metrics, data)
             # Only now: the interval's end cancels the wait, and a difference must be there for the next try.
             self._unsent.popleft()
             if isinstance(answer, ExportFailure):
@@ -294,11 +270,11 @@ class OtlpExporter:
                 self._metrics.status.rejected["partial_success"] += rejected
 
     async def _encode_snapshot(self) -> None:
-        snapshot, base = self._source.snapshot(), self._base
+        snapshot, base = self.metrics.snapshot(), self._base
         shown = snapshot if base is None else metric_encoder.difference(snapshot, base)
         self._unsent.clear()
         for made, points in metric_encoder.requests(
-            shown, self._resource, max_points=self._settings.max_request_points, delta=base is not None
+            shown, self.resource, max_points=self.settings.max_request_points, delta=base is not None
         ):
             self._unsent.append((made.SerializeToString(), points))
             await asyncio.sleep(0)

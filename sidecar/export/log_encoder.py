@@ -25,7 +25,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from pod_runtime.framing import LENGTH_DELIMITED, delimited, varint
-from sidecar.telemetry.model import EventType, Field, StoredBatch
+from sidecar.telemetry.model import EventType, Field, LogTemplate, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 RECORD_ID = "log.record.uid"
@@ -163,7 +163,7 @@ class LogEncoder:
         if plan is None:
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
-            plan = self._plans[id(event_type)] = _make_plan(event_type)
+            plan = self._plans[id(event_type)] = _make_plan(event_type, event_type.log)
         return plan
 
     def _ids(self, prefix: bytes, first: int, places: Sequence[int]) -> list[Pieces]:
@@ -175,10 +175,7 @@ class LogEncoder:
         return [[self._uid[len(each)] for each in ids], ids, [self._document[len(each)] for each in ids], ids]
 
 
-def _make_plan(event_type: EventType) -> _Plan:
-    template = event_type.log
-    if template is None:
-        raise ValueError(f"{event_type.name} has no log template")
+def _make_plan(event_type: EventType, template: LogTemplate) -> _Plan:
     names = [item.name for item in event_type.fields]
     body = LogRecord(body=AnyValue(string_value=template.body)).SerializeToString() if template.body else b""
     severity = _severity(template.severity or pb.SEVERITY_INFO)

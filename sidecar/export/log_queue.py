@@ -57,14 +57,14 @@ class LogQueue:
     @property
     def queued(self) -> int:
         """Number of log records that wait for export."""
-        return sum(sum(events.values()) for events in self._waiting.values())
+        return sum(events.total() for events in self._waiting.values())
 
     def add(self, stored: StoredBatch, size_bytes: int) -> None:
         """Queue the log records of a batch that is in the journal."""
         events = log_events(stored.batch, stored.types)
         if not events:
             return
-        self._counts.accepted += sum(events.values())
+        self._counts.accepted += events.total()
         if not self._exported:
             self._counts.dropped.update({(NOT_EXPORTED, event): count for event, count in events.items()})
             return
@@ -80,7 +80,7 @@ class LogQueue:
         """Queue log records that were journaled anew; `segment`, where they stood before, will be dropped."""
         events = log_events(stored.batch, stored.types)
         self._settle(segment, events)
-        self._counts.accepted -= sum(events.values())
+        self._counts.accepted -= events.total()
         self.add(stored, size_bytes)
 
     def waits(self, end: JournalPosition) -> bool:
@@ -95,8 +95,7 @@ class LogQueue:
     async def wait_batches(self, after: JournalPosition, max_records: int) -> Sequence[StoredBatch]:
         """The next batches with log records behind `after`, at least one; about `max_records` records."""
         while True:
-            batches = self.batches(after, max_records)
-            if batches:
+            if batches := self.batches(after, max_records):
                 return batches
             self._arrived.clear()
             await self._arrived.wait()
@@ -105,35 +104,29 @@ class LogQueue:
         """The same without waiting: empty where there is none yet."""
         # Segments before the first that has records waiting may be deleted: none of them is opened.
         after = max(after, self.cursor, JournalPosition(self.settled_before()))
-        source = self._kept(after) if after >= self._recent_from else self._read(after)
+        kept = (stored for stored, _ in self._recent if stored.end > after)
         taken, records = [], 0
-        for stored in source:
+        for stored in kept if after >= self._recent_from else self._read(after):
             events = log_events(stored.batch, stored.types)
             taken.append(stored)
-            self._hand(stored.end, events)
-            records += sum(events.values())
+            # A batch that is read a second time is settled once.
+            if not self._handed or stored.end > self._handed[-1][0]:
+                self._handed.append((stored.end, events))
+            records += events.total()
             if records >= max_records:
                 break
         return taken
 
-    def _hand(self, end: JournalPosition, events: Counter[str]) -> None:
-        # A batch that is read a second time is settled once.
-        if not self._handed or end > self._handed[-1][0]:
-            self._handed.append((end, events))
-
-    def _kept(self, after: JournalPosition) -> Iterator[StoredBatch]:
-        return (stored for stored, _ in self._recent if stored.end > after)
-
     def _read(self, after: JournalPosition) -> Iterator[StoredBatch]:
         """Batches of the first segment behind `after` that has any; the next call goes on where this one stopped."""
+        reached = after
         for batches, is_whole in self._sources(after):
-            found = False
             for stored in batches:
                 if stored.end > after:
-                    self._reading = stored.end, batches, is_whole
-                    found = True
+                    reached = stored.end
+                    self._reading = reached, batches, is_whole
                     yield stored
-            if found:
+            if reached > after:
                 return
 
     def _sources(self, after: JournalPosition) -> Iterator[tuple[Iterator[StoredBatch], bool]]:
@@ -170,8 +163,7 @@ class LogQueue:
             self._evict()
 
     def _settle(self, segment: int, events: Counter[str]) -> None:
-        waiting = self._waiting.get(segment)
-        if waiting is not None:
+        if (waiting := self._waiting.get(segment)) is not None:
             waiting.subtract(events)
             if not any(waiting.values()):
                 del self._waiting[segment]
@@ -200,8 +192,7 @@ class LogQueue:
             if end.segment <= segment:
                 dropped.subtract(events)
                 self._waiting.setdefault(end.segment, Counter()).update(events)
-        for event, count in dropped.items():
-            self._counts.dropped[reason, event] += count
+        self._counts.dropped.update({(reason, event): count for event, count in dropped.items()})
         self.cursor = max(self.cursor, JournalPosition(segment + 1))
         while self._recent and self._recent[0][0].end <= self.cursor:
             self._evict()
@@ -221,9 +212,8 @@ class LogQueue:
         for segment, events in captured["waiting"].items():
             if int(segment) in held:
                 self._waiting[int(segment)] = Counter(events)
-                self._bytes[int(segment)] = Counter(
-                    captured.get("bytes", {}).get(segment)
-                )  # older checkpoints have none
+                # Older checkpoints have no bytes.
+                self._bytes[int(segment)] = Counter(captured.get("bytes", {}).get(segment))
             else:
                 self._counts.dropped.update({(JOURNAL_DAMAGED, event): count for event, count in events.items()})
 

@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from sidecar.telemetry.model import Distribution, Exemplar, Family, Labels, Number, ProducerMetrics, Snapshot
+from sidecar.telemetry.model import Distribution, Exemplar, Family, Number, ProducerMetrics, Snapshot
 from sidecar.telemetry.resource import producer_resource
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -125,56 +125,45 @@ def _exemplar(exemplar: Exemplar) -> otlp.Exemplar:
     )
 
 
-Earlier = Mapping[tuple[str, str, Labels], Point]
-
-
 def difference(snapshot: Snapshot, earlier: Snapshot) -> Snapshot:
     """Gains of counters and histograms since `earlier`; gauges and up-down counters stay as they are.
 
     A series that began anew since (another start time) gained all it has. A series without a gain is left out, as
     the data model allows: https://opentelemetry.io/docs/specs/otel/metrics/data-model/#temporality
     """
-    before = _by_series(earlier)
-    return replace(
-        snapshot, producers=tuple(_producer_gain(producer, before, earlier) for producer in snapshot.producers)
-    )
-
-
-def _by_series(snapshot: Snapshot) -> dict[tuple[str, str, Labels], Point]:
-    return {
+    before = {
         (producer.producer_id, family.name, point.labels): point
-        for producer in snapshot.producers
+        for producer in earlier.producers
         for family in producer.families
         if family.kind in _DIFFERENCES
         for point in family.points
     }
 
+    def gained(producer: ProducerMetrics, family: Family) -> Family:
+        if family.kind not in _DIFFERENCES:
+            return family
+        found = [(point, before.get((producer.producer_id, family.name, point.labels))) for point in family.points]
+        gains = (_gain(point, previous, earlier.time_ns) for point, previous in found)
+        return replace(family, points=[gain for gain in gains if gain is not None])
 
-def _producer_gain(producer: ProducerMetrics, before: Earlier, earlier: Snapshot) -> ProducerMetrics:
-    families = []
-    for family in producer.families:
-        points: list[Point] = list(family.points)
-        if family.kind in _DIFFERENCES:
-            gains = (
-                _gain(point, before.get((producer.producer_id, family.name, point.labels)), earlier)
-                for point in points
-            )
-            points = [gain for gain in gains if gain is not None]
-        families.append(replace(family, points=points))
-    return replace(producer, families=tuple(families))
+    producers = (
+        replace(producer, families=tuple(gained(producer, family) for family in producer.families))
+        for producer in snapshot.producers
+    )
+    return replace(snapshot, producers=tuple(producers))
 
 
-def _gain(point: Point, before: Point | None, earlier: Snapshot) -> Point | None:
+def _gain(point: Point, before: Point | None, since_ns: int) -> Point | None:
     if before is None or before.start_ns != point.start_ns:
         return point
     if isinstance(point, Number) and isinstance(before, Number):
         gained = point.value - before.value
         # An exemplar that the last request had belongs to its interval.
         exemplar = point.exemplar if point.exemplar != before.exemplar else None
-        return point._replace(value=gained, start_ns=earlier.time_ns, exemplar=exemplar) if gained else None
+        return point._replace(value=gained, start_ns=since_ns, exemplar=exemplar) if gained else None
     if isinstance(point, Distribution) and isinstance(before, Distribution) and point.count != before.count:
         return point._replace(
-            start_ns=earlier.time_ns,
+            start_ns=since_ns,
             count=point.count - before.count,
             sum=point.sum - before.sum,
             buckets=tuple(now - then for now, then in zip(point.buckets, before.buckets, strict=True)),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pod_runtime.config import setting
@@ -54,26 +54,22 @@ class OtlpSettings:
         512 << 10,
         minimum=16 << 10,
         maximum=4_000_000,
-        doc="most bytes of one request; collectors refuse more than 4 MiB",
+        doc="most bytes of a request; collectors refuse over 4 MiB",
     )
     max_request_points: int = setting(1000, minimum=1, maximum=20_000, doc="most metric points of one request")
-    requests_in_flight: int = setting(
-        4, minimum=1, maximum=64, doc="most requests with logs that wait for an answer at once"
-    )
+    requests_in_flight: int = setting(4, minimum=1, maximum=64, doc="most requests with logs without an answer yet")
     linger_s: float = setting(0.1, minimum=0, maximum=60, doc="seconds that log records wait for a request to fill")
-    backoff_base_s: float = setting(
-        0.5, minimum=0.001, doc="seconds before a failed request is repeated for the first time"
-    )
+    backoff_base_s: float = setting(0.5, minimum=0.001, doc="seconds before a failed request is first repeated")
     backoff_cap_s: float = setting(
         10.0,
         minimum=0.001,
-        doc="longest pause in seconds between repeats; a collector that is back is noticed so late at most",
+        doc="longest pause in seconds between repeats; it delays the notice of a collector's return",
     )
     drain_s: float = setting(
         2.0,
         minimum=0,
         maximum=60,
-        doc="seconds to send queued records when the sidecar stops; the journal keeps the rest",
+        doc="seconds to send queued records on a stop; the journal keeps the rest",
     )
     rejected_bytes: int = setting(
         8 << 20,
@@ -110,8 +106,7 @@ def header_fault(name: str, value: str) -> str:
     return "" if _HEADER_VALUE.fullmatch(value) else "has a value with characters that a header cannot have"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Target that gRPC connects to, with TLS or without."""
 
     target: str
@@ -151,28 +146,25 @@ def standard_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ValueError: a variable's number or header list cannot be read.
     """
-    found: dict[str, Any] = {
-        key: environ[_PREFIX + name] for name, key in _PLAIN.items() if environ.get(_PREFIX + name)
-    }
+    given = {key: environ.get(_PREFIX + name) for name, key in _PLAIN.items()}
+    found: dict[str, Any] = {key: text for key, text in given.items() if text}
     # OTLP over gRPC allows host:port without a scheme, and INSECURE only for that: TLS is the default.
     if "endpoint" in found and "://" not in found["endpoint"]:
         insecure = environ.get(_PREFIX + "INSECURE", "").lower() == "true"
         found["endpoint"] = f"{'http' if insecure else 'https'}://{found['endpoint']}"
     if headers := environ.get(_PREFIX + "HEADERS"):
         found["headers"] = parse_attributes(headers, _PREFIX + "HEADERS")
-    found.update(_number(environ, _PREFIX + "TIMEOUT", "timeout_s"))
-    found.update(_number(environ, "OTEL_METRIC_EXPORT_INTERVAL", "metrics_interval_s"))
+    for key, name in (("timeout_s", _PREFIX + "TIMEOUT"), ("metrics_interval_s", "OTEL_METRIC_EXPORT_INTERVAL")):
+        if text := environ.get(name):
+            found[key] = _seconds(name, text)
     if preference := environ.get(_PREFIX + "METRICS_TEMPORALITY_PREFERENCE"):
         found["temporality"] = preference.lower()
     return found
 
 
-def _number(environ: Mapping[str, str], name: str, key: str) -> dict[str, float]:
-    """A setting in seconds from a variable in milliseconds; empty where it is not set."""
-    text = environ.get(name)
-    if not text:
-        return {}
+def _seconds(name: str, milliseconds: str) -> float:
     try:
-        return {key: int(text) / 1000}
+        return int(milliseconds) / 1000
     except ValueError as error:
-        raise ValueError(f"{name}: must be whole milliseconds, is a text of {len(text)} characters") from error
+        shape = f"a text of {len(milliseconds)} characters"
+        raise ValueError(f"{name}: must be whole milliseconds, is {shape}") from error

@@ -31,17 +31,15 @@ class SignalStatus:
     """`<reason>: <message>`; kept after a success."""
     last_error_ns: int = 0
 
-    def succeed(self, signal: str, now_ns: int) -> None:
-        """Record a request that the collector accepted."""
-        self.last_success_ns = now_ns
-        if self.failing_since_ns:
-            _log.info("export_recovered", extra={"signal": signal})
-        self.failing_since_ns = 0
-
-    def fail(self, signal: str, failure: ExportFailure, now_ns: int) -> None:
-        """Record a request that failed."""
+    def record(self, signal: str, failure: ExportFailure | None, now_ns: int) -> None:
+        """Record the end of a request; `failure` is None for one that the collector accepted."""
+        # Only the first of a row is logged: repeats fail likewise, and a line for each would fill the log.
+        if failure is None:
+            if self.failing_since_ns:
+                _log.info("export_recovered", extra={"signal": signal})
+            self.last_success_ns, self.failing_since_ns = now_ns, 0
+            return
         self.last_error, self.last_error_ns = f"{failure.reason}: {failure.message}", now_ns
-        # Each repeat fails likewise: a line for each would fill the log while the collector is away.
         if not self.failing_since_ns:
             self.failing_since_ns = now_ns
             extra = {"signal": signal, "reason": failure.reason, "error": failure.message}

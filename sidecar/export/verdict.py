@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc import StatusCode as Code
 
 STATUS_DETAILS = "grpc-status-details-bin"
 # A collector may ask for a longer pause, but its mistake must not silence us for days.
@@ -38,33 +38,24 @@ class ExportFailure:
     retry_after_s: float | None = None
 
 
-_RETRYABLE = frozenset(
-    {
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.ABORTED,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-# By the specification a client drops the data on these, too. We keep it: a token that expired, or a collector that
-# was installed without a logs pipeline, says nothing about the data, and the journal has room for it meanwhile.
-_CONFIGURATION = frozenset(
-    {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED}
-)
-
-
-def judge(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]]) -> ExportFailure:
+def judge(code: Code, details: str, metadata: Iterable[tuple[str, str | bytes]]) -> ExportFailure:
     """The verdict on a failed request, from its status and trailing metadata."""
     retry_after_s = _retry_after_s(metadata)
-    verdict = ExportVerdict.REFUSE
-    # RESOURCE_EXHAUSTED is ambiguous: with RetryInfo the collector is busy, without it gRPC found the message too
-    # large, which a repeat would not change.
-    if code in _RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after_s is not None):
-        verdict = ExportVerdict.RETRY
-    elif code in _CONFIGURATION:
-        verdict = ExportVerdict.HOLD
+    match code:
+        case Code.CANCELLED | Code.DEADLINE_EXCEEDED | Code.ABORTED | Code.OUT_OF_RANGE:
+            verdict = ExportVerdict.RETRY
+        case Code.UNAVAILABLE | Code.DATA_LOSS:
+            verdict = ExportVerdict.RETRY
+        # RESOURCE_EXHAUSTED is ambiguous: with RetryInfo the collector is busy, without it gRPC found the message too
+        # large, which a repeat would not change.
+        case Code.RESOURCE_EXHAUSTED if retry_after_s is not None:
+            verdict = ExportVerdict.RETRY
+        # By the specification a client drops the data on these, too. We keep it: a token that expired, or a collector
+        # without a logs pipeline, says nothing about the data, and the journal has room for it meanwhile.
+        case Code.UNAUTHENTICATED | Code.PERMISSION_DENIED | Code.UNIMPLEMENTED:
+            verdict = ExportVerdict.HOLD
+        case _:
+            verdict = ExportVerdict.REFUSE
     return ExportFailure(verdict, code.name.lower(), details[:_MESSAGE_CHARACTERS], retry_after_s)
 
 

@@ -54,12 +54,10 @@ def unit_word(unit: str) -> str:
 def family_name(name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tuple[str, str]:
     """Name of the family, without `_total`, and its unit where the name ends with it."""
     clean = sanitised(name)
-    kind_name = TYPES[kind]
-    if kind_name == "counter":
+    if TYPES[kind] == "counter":
         clean = clean.removesuffix("_total") or clean  # the text of samples appends it
-    word = sanitised(unit_word(unit)) if unit_word(unit) else ""
-    if unit == "1" and kind == pb.INSTRUMENT_KIND_GAUGE:
-        word = "ratio"
+    is_ratio = unit == "1" and kind == pb.INSTRUMENT_KIND_GAUGE
+    word = "ratio" if is_ratio else unit_word(unit) and sanitised(unit_word(unit))
     if word and not clean.endswith(f"_{word}"):
         clean = f"{clean}_{word}"
     return clean, word
@@ -100,8 +98,7 @@ class MetricNames:
     def name(self, name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tuple[str, str]:
         """Family name and unit of an instrument; the unit is empty where the name does not end with it."""
         key = (name, int(kind), unit)
-        found = self.held.get(key)
-        if found is None:
+        if (found := self.held.get(key)) is None:
             wanted, word = family_name(name, kind, unit)
             chosen = self._claim(wanted, TYPES[kind])
             found = self.held[key] = (chosen, word if chosen.endswith(f"_{word}") else "")
@@ -119,10 +116,9 @@ class MetricNames:
 
     def _claim(self, wanted: str, kind: str) -> str:
         # A number, not the kind: promtool rejects a name that contains its type.
-        choices = [wanted, *(f"{wanted}_{number}" for number in range(2, len(self.taken) + 3))]
-        for choice in choices:
-            claims = {choice + suffix for suffix in _SUFFIXES[kind]}
-            if claims.isdisjoint(self.taken):
-                self.taken |= claims
-                return choice
-        raise AssertionError("more choices than names held")
+        number, choice = 1, wanted
+        while not self.taken.isdisjoint(claims := {choice + suffix for suffix in _SUFFIXES[kind]}):
+            number += 1
+            choice = f"{wanted}_{number}"
+        self.taken |= claims
+        return choice

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from types import SimpleNamespace
+from typing import Any
 
 from aiohttp import web
-from prometheus_client import Metric, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
 
 from sidecar.prometheus.names import MetricNames
 from sidecar.prometheus.render import Exposition, Format, negotiate
@@ -21,30 +21,13 @@ _EOF = b"# EOF\n"
 _GZIP_WINDOW = 31
 
 
-class OwnMetrics(Protocol):
-    """Source of the sidecar's own metrics, such as a registry of prometheus_client."""
-
-    def collect(self) -> Iterable[Metric]:
-        """All families at this moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Families:
-    """Registry of families that were collected already, for prometheus_client's generators."""
-
-    families: list[Metric]
-
-    def collect(self) -> Iterable[Metric]:
-        return self.families
-
-
 class MetricsPage:
     """Answers scrapes; `handle` is an aiohttp handler.
 
     A page is made in slices with the loop's other work in between, so that ingest goes on while it grows.
     """
 
-    def __init__(self, source: MetricSource, own: OwnMetrics | None = None) -> None:
+    def __init__(self, source: MetricSource, own: Collector | None = None) -> None:
         self._source = source
         self._own = own
         self._names = MetricNames()
@@ -66,16 +49,17 @@ class MetricsPage:
         # One page at a time: an exposition keeps what stands on it from page to page.
         async with self._turn:
             # Level 1: a higher one costs more of the loop's time than it saves of a local network's.
-            press = zlib.compressobj(1, wbits=_GZIP_WINDOW) if zipped else _Plain()
-            parts = [press.compress(self._own_page(format_))]
+            press = zlib.compressobj(1, wbits=_GZIP_WINDOW) if zipped else None
+            pressed = press.compress if press else bytes
+            parts = [pressed(self._own_page(format_))]
             await asyncio.sleep(0)
             snapshot = self._source.snapshot()
             await asyncio.sleep(0)
             for chunk in self._expositions[format_].chunks(snapshot):
-                parts.append(press.compress(chunk.encode()))
+                parts.append(pressed(chunk.encode()))
                 await asyncio.sleep(0)
-            parts.append(press.compress(_EOF if format_ is Format.OPENMETRICS else b""))
-            parts.append(press.flush())
+            parts.append(pressed(_EOF if format_ is Format.OPENMETRICS else b""))
+            parts.append(press.flush() if press else b"")
         return b"".join(parts)
 
     def _own_page(self, format_: Format) -> bytes:
@@ -83,21 +67,12 @@ class MetricsPage:
             return b""
         # Ours reserve their names first. One that a producer had before is left out: neither format allows two
         # families of one name on a page.
-        own: Any = _Families([each for each in self._own.collect() if self._names.reserve(each.name, each.type)])
+        families = [each for each in self._own.collect() if self._names.reserve(each.name, each.type)]
+        own: Any = SimpleNamespace(collect=lambda: families)  # a registry of what was collected already
         if format_ is Format.OPENMETRICS:
             page: bytes = generate_openmetrics(own)  # type: ignore[no-untyped-call] # prometheus_client leaves it so
             return page.removesuffix(_EOF)
         return generate_latest(own)
-
-
-class _Plain:
-    """A compressor that leaves data as it is."""
-
-    def compress(self, data: bytes) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
 
 
 def _takes_gzip(accept_encoding: str) -> bool:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
 
@@ -88,13 +88,8 @@ class _Series:
     template: str
 
 
-@dataclass(slots=True)
-class _Shown:
-    """A family on the page, from every producer that has it."""
-
-    name: str
-    unit: str
-    parts: list[tuple[str, Family]] = field(default_factory=list)
+_Parts = list[tuple[str, Family]]
+"""A family on the page, from every producer that has it."""
 
 
 class Exposition:
@@ -110,15 +105,14 @@ class Exposition:
         """The page in slices of about SLICE_LINES lines, without OpenMetrics' closing `# EOF`."""
         kept: dict[tuple[str, str], dict[Labels, _Series]] = {}
         self._forget()
-        for shown in self._shown(snapshot):
-            yield self._header(shown)
-            if self._open and any(bound < 0 for _, family in shown.parts for bound in family.bounds):
-                yield self._below_zero(shown)
+        for (name, unit), parts in self._shown(snapshot).items():
+            if self._open and any(bound < 0 for _, family in parts for bound in family.bounds):
+                yield self._below_zero(name, parts)
                 continue
-            for producer, family in shown.parts:
-                place = shown.name, producer
-                kept[place] = {}
-                yield from self._lines(shown.name, producer, family, kept[place])
+            yield self._header(name, unit, parts[0][1])
+            for producer, family in parts:
+                kept[name, producer] = {}
+                yield from self._lines(name, producer, family, kept[name, producer])
         # As a whole: with it, series that are gone are forgotten.
         self._kept = kept
 
@@ -129,25 +123,23 @@ class Exposition:
             self._seen.clear()
             self._kept = {}
 
-    def _shown(self, snapshot: Snapshot) -> list[_Shown]:
-        shown: dict[str, _Shown] = {}
+    def _shown(self, snapshot: Snapshot) -> dict[tuple[str, str], _Parts]:
+        """Families that have points, by name and unit."""
+        shown: dict[tuple[str, str], _Parts] = {}
         for producer in snapshot.producers:
             for family in producer.families:
                 if family.points:
-                    name, unit = self._names.name(family.name, family.kind, family.unit)
-                    shown.setdefault(name, _Shown(name, unit)).parts.append((producer.producer_id, family))
-        return list(shown.values())
+                    name_and_unit = self._names.name(family.name, family.kind, family.unit)
+                    shown.setdefault(name_and_unit, []).append((producer.producer_id, family))
+        return shown
 
-    def _header(self, shown: _Shown) -> str:
-        family = shown.parts[0][1]
+    def _header(self, name: str, unit: str, family: Family) -> str:
         kind = TYPES[family.kind]
-        if self._open and any(bound < 0 for _, part in shown.parts for bound in part.bounds):
-            return ""
         # 0.0.4 knows a counter by the name of its samples, OpenMetrics by that without `_total`.
-        name = shown.name if self._open or kind != "counter" else f"{shown.name}_total"
+        name += "" if self._open or kind != "counter" else "_total"
         help_ = _escape_help(family.description or family.name, quotes=self._open)
-        unit = f"# UNIT {name} {shown.unit}\n" if self._open and shown.unit else ""
-        return f"# HELP {name} {help_}\n# TYPE {name} {kind}\n{unit}"
+        unit_line = f"# UNIT {name} {unit}\n" if self._open and unit else ""
+        return f"# HELP {name} {help_}\n# TYPE {name} {kind}\n{unit_line}"
 
     def _lines(self, name: str, producer: str, family: Family, kept: dict[Labels, _Series]) -> Iterator[str]:
         before = self._kept.get((name, producer), {})
@@ -209,11 +201,11 @@ class Exposition:
         mixed = [item for pair in zip(totals, texts, strict=True) for item in pair]
         return template % (*mixed, *tail, _seconds(point.start_ns))
 
-    def _below_zero(self, shown: _Shown) -> str:
+    def _below_zero(self, name: str, parts: _Parts) -> str:
         """A histogram with bounds below zero, as three families: OpenMetrics allows it no sum."""
-        name, family = shown.name, shown.parts[0][1]
+        family = parts[0][1]
         buckets, sums, counts = [], [], []
-        for producer, part in shown.parts:
+        for producer, part in parts:
             bounds = [*map(number_text, part.bounds), "+Inf"]
             for point in part.points:
                 if not isinstance(point, Distribution):

@@ -10,9 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import grpc
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,7 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, Metric
 
-from sidecar.export.client import Headers, SetupError, credentials
+from sidecar.export.client import COMPRESSION, Headers, SetupError, credentials
 from sidecar.export.settings import OtlpSettings, parse_endpoint
 from sidecar.selfmetrics.table import TABLE, ProcessSnapshot, SelfMetric
 
@@ -107,10 +106,8 @@ class SelfMetrics:
 
     def _callback(self, row: SelfMetric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            snapshot = self._snapshot
-            return (
-                [] if snapshot is None else [Observation(value, dict(labels)) for labels, value in row.read(snapshot)]
-            )
+            readings = () if self._snapshot is None else row.read(self._snapshot)
+            return [Observation(value, dict(labels)) for labels, value in readings]
 
         return observe
 
@@ -153,13 +150,11 @@ def _exporter(otlp: OtlpSettings) -> OTLPMetricExporter:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - see above
 
     endpoint = parse_endpoint(otlp.endpoint)
-    options: dict[str, Any] = {"insecure": True}
-    if endpoint.tls:
-        options = {"insecure": False, "credentials": credentials(otlp)}
     return OTLPMetricExporter(
         endpoint=endpoint.target,
+        insecure=not endpoint.tls,
+        credentials=credentials(otlp) if endpoint.tls else None,
         headers=Headers(otlp).metadata(),
         timeout=PUSH_TIMEOUT_S,
-        compression=grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression,
-        **options,
+        compression=COMPRESSION[otlp.compression],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import psutil
@@ -22,14 +23,11 @@ from sidecar.secrets.status import SecretsStatus, TokenStatus
 
 _NS = 1_000_000_000
 
+_NO_TOKEN = TokenStatus(method="", state="none")
 NO_SECRETS = SecretsStatus(
-    generation_published=0,
-    generation_acknowledged=0,
-    published_at=None,
-    stage=None,
-    token=TokenStatus(method="", state="none"),
+    generation_published=0, generation_acknowledged=0, published_at=None, stage=None, token=_NO_TOKEN
 )
-"""Status of a process without a secrets agent; its rows are not registered (`rows`)."""
+"""Status of a process without a secrets agent; its rows are not registered (`WITHOUT_SECRETS`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +85,8 @@ Read = Callable[[ProcessSnapshot], Iterable[Reading]]
 class SelfMetric:
     """A row: a metric with its OpenTelemetry name and UCUM unit, and a reader of its series."""
 
-    name: str
     kind: Literal["counter", "gauge"]
+    name: str
     unit: str
     help: str
     read: Read
@@ -125,46 +123,9 @@ def _since_s(now: ProcessSnapshot, time_ns: int) -> float:
     return max(now.now_ns - time_ns, 0) / _NS
 
 
-def _rejected_events(now: ProcessSnapshot) -> list[Reading]:
-    halves = now.ledger.producers.items()
-    found = (((name, reason), number) for name, half in halves for reason, number in half.rejected.items())
-    return _across(("producer", "reason"), found)
+_counter, _gauge = partial(SelfMetric, "counter"), partial(SelfMetric, "gauge")
 
-
-def _producer_drops(now: ProcessSnapshot) -> list[Reading]:
-    drops = (((name, *drop[:2]), drop[2]) for name, half in _halves(now) for drop in half.dropped)
-    return _across(("producer", "event", "reason"), drops)
-
-
-def _heartbeat_ages_s(now: ProcessSnapshot) -> list[Reading]:
-    heard = (item for item in now.producers if item.last_heartbeat_ns)
-    return _by("producer", ((item.producer_id, _since_s(now, item.last_heartbeat_ns)) for item in heard))
-
-
-def _failing_s(now: ProcessSnapshot) -> list[Reading]:
-    began = ((name, signal.failing_since_ns) for name, signal in _signals(now))
-    return _by("signal", ((name, _since_s(now, since_ns) if since_ns else 0.0) for name, since_ns in began))
-
-
-def _last_successes(now: ProcessSnapshot) -> list[Reading]:
-    successes = ((item.name, item.last_success) for item in now.secrets.secrets)
-    return _by("secret", ((name, time.timestamp()) for name, time in successes if time is not None))
-
-
-def _secret_reads(now: ProcessSnapshot) -> list[Reading]:
-    reads = (((item.name, why), number) for item in now.secrets.secrets for why, number in item.reads.items())
-    return _across(("secret", "reason"), reads)
-
-
-def _counter(name: str, unit: str, help_: str, read: Read) -> SelfMetric:
-    return SelfMetric(name, "counter", unit, help_, read)
-
-
-def _gauge(name: str, unit: str, help_: str, read: Read) -> SelfMetric:
-    return SelfMetric(name, "gauge", unit, help_, read)
-
-
-# Two lines a row, which the formatter would make seven: a table is read as one.
+# One or two lines a row, which the formatter would make seven: a table is read as one.
 # fmt: off
 
 _LEDGER = (
@@ -175,7 +136,8 @@ _LEDGER = (
     _counter("telemetry.events.duplicate", "{event}", "Events that the sidecar had accepted before",
         lambda now: _by("producer", ((name, half.duplicate) for name, half in now.ledger.producers.items()))),
     _counter("telemetry.events.rejected", "{event}", "Events that broke a rule, by the rule's name",
-        _rejected_events),
+        lambda now: [({"producer": name, "reason": reason}, number)
+            for name, half in now.ledger.producers.items() for reason, number in half.rejected.items()]),
     _counter("telemetry.logs.accepted", "{record}", "Log records that the sidecar accepted for export",
         lambda now: _one(now.ledger.logs.accepted)),
     _counter("telemetry.logs.exported", "{record}", "Log records that the collector has accepted",
@@ -201,23 +163,23 @@ _PRODUCERS = (
         lambda now: _by("producer", ((name, half.held) for name, half in _halves(now)))),
     _counter("telemetry.dropped", "{event}",
         "Events that the producer dropped before the sidecar had them, by reason and event type",
-        _producer_drops),
+        lambda now: [({"producer": name, "event": event, "reason": reason}, number)
+            for name, half in _halves(now) for event, reason, number in half.dropped]),
     _gauge("telemetry.producer.spool.size", "By", "Bytes of the producer's spool",
         lambda now: _by("producer", ((name, half.spool_bytes) for name, half in _halves(now)))),
     _gauge("telemetry.producer.connected", "", "1 if the producer's stream is open",
         lambda now: _by("producer", ((item.producer_id, int(item.connected)) for item in now.producers))),
     _gauge("telemetry.producer.heartbeat.age", "s", "Seconds since the producer's last heartbeat",
-        _heartbeat_ages_s),
+        lambda now: [({"producer": item.producer_id}, _since_s(now, item.last_heartbeat_ns))
+            for item in now.producers if item.last_heartbeat_ns]),
 )
 """Each producer's half of the ledger of its session, as it last said: emitted = acknowledged + held + dropped."""
 
 _JOURNAL = (
-    _gauge("telemetry.journal.size", "By", "Bytes that the journal takes",
-        lambda now: _one(now.journal.bytes_used)),
+    _gauge("telemetry.journal.size", "By", "Bytes that the journal takes", lambda now: _one(now.journal.bytes_used)),
     _gauge("telemetry.journal.limit", "By", "Bytes that the journal may take",
         lambda now: _one(now.journal.bytes_limit)),
-    _gauge("telemetry.journal.segments", "{segment}", "Files of the journal",
-        lambda now: _one(now.journal.segments)),
+    _gauge("telemetry.journal.segments", "{segment}", "Files of the journal", lambda now: _one(now.journal.segments)),
     _gauge("telemetry.journal.failing", "", "1 if the journal volume rejects writes",
         lambda now: _one(int(bool(now.journal.error)))),
     _counter("telemetry.journal.damaged", "By", "Bytes of the journal that the sidecar set aside as damaged",
@@ -251,7 +213,8 @@ _EXPORT = (
     _gauge("telemetry.export.in_flight", "{record}", "Log records in requests that the collector has not answered",
         lambda now: _by("signal", ((name, signal.in_flight) for name, signal in _signals(now)))),
     _gauge("telemetry.export.failing", "s", "Seconds since exports of the signal began to fail; 0 while they succeed",
-        _failing_s),
+        lambda now: [({"signal": name}, _since_s(now, signal.failing_since_ns or now.now_ns))
+            for name, signal in _signals(now)]),
     _counter("telemetry.export.points", "{point}", "Metric points that the collector has accepted",
         lambda now: _one(now.export.metrics.exported)),
     _counter("telemetry.export.points.rejected", "{point}",
@@ -304,11 +267,13 @@ _SECRETS = (
         lambda now: _by("secret", ((item.name, item.ends_in_s) for item in now.secrets.secrets))),
     _gauge("sidecar.secrets.last_success", "s",
         "Last time that the sidecar read, renewed or polled a secret with success, seconds since the epoch",
-        _last_successes),
+        lambda now: [({"secret": item.name}, item.last_success.timestamp())
+            for item in now.secrets.secrets if item.last_success is not None]),
     _gauge("sidecar.secrets.failing", "", "1 if the sidecar cannot read or renew a secret",
         lambda now: _by("secret", ((item.name, int(bool(item.failing_since))) for item in now.secrets.secrets))),
     _counter("sidecar.secrets.reads", "{read}", "Reads of a secret, by the reason for reading it",
-        _secret_reads),
+        lambda now: [({"secret": item.name, "reason": reason}, number)
+            for item in now.secrets.secrets for reason, number in item.reads.items()]),
     _gauge("sidecar.secrets.token.seconds_to_expiry", "", "Seconds until the sidecar's Vault token expires",
         lambda now: _one(now.secrets.token.expires_in_s)),
     _gauge("sidecar.secrets.token.seconds_to_max_ttl", "",

@@ -27,22 +27,17 @@ _FROM_ENVIRONMENT = {
 _OF_ONE_PROCESS = ("service.name", "service.version", "telemetry.", "process.")
 
 
-class ResourceError(ValueError):
-    """OTEL_RESOURCE_ATTRIBUTES is not a list of key=value pairs."""
-
-
 def own_resource(environ: Mapping[str, str], *, version: str, instance_id: str) -> dict[str, str]:
     """The sidecar's resource. OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME override what is found.
 
     `instance_id` is the checkpoint's, so that a restart is the same instance.
 
     Raises:
-        ResourceError: OTEL_RESOURCE_ATTRIBUTES cannot be read.
+        ValueError: OTEL_RESOURCE_ATTRIBUTES cannot be read.
     """
     found = {"service.name": SERVICE_NAME, "service.version": version}
     for attribute, names in _FROM_ENVIRONMENT.items():
-        value = next((environ[name] for name in names if environ.get(name)), "")
-        if value:
+        if value := next((environ[name] for name in names if environ.get(name)), ""):
             found[attribute] = value
     if "k8s.namespace.name" in found:
         found["service.namespace"] = found["k8s.namespace.name"]
@@ -58,13 +53,13 @@ def parse_attributes(text: str, variable: str = "OTEL_RESOURCE_ATTRIBUTES") -> d
     """Read comma-separated key=value, percent-encoded (W3C baggage), as OpenTelemetry's variables have it.
 
     Raises:
-        ResourceError: an entry has no key or no `=`.
+        ValueError: an entry has no key or no `=`.
     """
     found = {}
     for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), start=1):
         key, equals, value = entry.partition("=")
         if not equals or not key.strip():
-            raise ResourceError(f"{variable}: entry {number} is not key=value")
+            raise ValueError(f"{variable}: entry {number} is not key=value")
         found[key.strip()] = unquote(value.strip())
     return found
 

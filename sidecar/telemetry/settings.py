@@ -50,9 +50,7 @@ class TelemetrySettings:
     max_series: int = setting(
         2000, minimum=1, doc="most series of one instrument of one producer (OpenTelemetry's default); more overflow"
     )
-    max_producer_series: int = setting(
-        50_000, minimum=1, doc="most series of all instruments of one producer; more overflow"
-    )
+    max_producer_series: int = setting(50_000, minimum=1, doc="most series of one producer; more overflow")
     max_instruments: int = setting(1000, minimum=1, doc="most instruments of one producer; more are refused")
     idle_expiry_s: float = setting(
         86_400.0, minimum=0, doc="seconds without a measurement after which a series is forgotten; 0 disables this"
@@ -63,14 +61,10 @@ class TelemetrySettings:
     session_grace_s: float = setting(
         60.0,
         minimum=1,
-        doc="seconds that gauges of a producer stay after its stream broke; a Goodbye ends them at once",
+        doc="seconds that gauges of a producer stay once its stream broke; Goodbye ends them at once",
     )
-    max_sessions: int = setting(
-        10_000, minimum=1, doc="most sessions remembered; the longest idle ones are forgotten first"
-    )
-    max_producers: int = setting(
-        16, minimum=1, doc="most producers connected at once; one more gets RESOURCE_EXHAUSTED"
-    )
+    max_sessions: int = setting(10_000, minimum=1, doc="most sessions remembered; the longest idle go first")
+    max_producers: int = setting(16, minimum=1, doc="most producers at once; one more gets RESOURCE_EXHAUSTED")
     allowed_producers: tuple[str, ...] = setting((), doc="producer ids that may connect; empty: any")
     window_bytes: int = setting(4 << 20, minimum=64 << 10, doc="most bytes of unacknowledged batches of a producer")
     heartbeat_interval_ms: int = setting(1000, minimum=50, doc="milliseconds between heartbeats of a producer")
@@ -87,12 +81,10 @@ class TelemetrySettings:
     memory_bytes: int = setting(
         8 << 20,
         minimum=0,
-        doc="most bytes of recent batches kept parsed for the exporter; it reads older ones from the journal",
+        doc="most bytes of recent batches kept parsed for export; it reads older ones again",
     )
     drain_s: float = setting(
-        2.0,
-        minimum=0,
-        doc="seconds for producers to end their streams when the sidecar stops; otlp.drain_s follows",
+        2.0, minimum=0, doc="seconds for producers to end their streams when the sidecar stops; otlp.drain_s follows"
     )
     tcp_address: str = setting("", doc="host:port for producers on other machines, with mutual TLS; empty: none")
     tcp_certificate_file: Path | None = setting(None, doc="server certificate chain (PEM) for tcp_address")

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from sidecar.export.client import CollectorClient
-from sidecar.export.exporter import LogSource, OtlpExporter
+from sidecar.export.exporter import OtlpExporter
+from sidecar.export.log_queue import LogQueue
 from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, Session, Snapshot, StoredBatch
@@ -86,7 +88,7 @@ class MemoryJournal:
 
 
 def exporter_over(
-    logs: LogSource,
+    logs: LogQueue | MemoryJournal,
     otlp: OtlpSettings,
     *,
     resource: Mapping[str, str],
@@ -97,8 +99,8 @@ def exporter_over(
 ) -> OtlpExporter:
     """An exporter with its client; refused records are kept where a directory is given."""
     return OtlpExporter(
-        otlp,
-        logs=logs,
+        settings=otlp,
+        logs=cast("LogQueue", logs),
         metrics=FakeMetrics(metrics),
         client=CollectorClient(otlp, clock=clock, chance=chance),
         rejected=RejectedRecords(rejected_directory, otlp.rejected_bytes),

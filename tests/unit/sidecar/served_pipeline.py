@@ -26,6 +26,6 @@ async def served(pipeline: TelemetryPipeline) -> AsyncIterator[None]:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
-        await pipeline.wait_listening()
+        await pipeline.listening.wait()
         yield
         stop.set()

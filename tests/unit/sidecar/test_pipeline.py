@@ -44,12 +44,12 @@ def settings(place: Path, **changes: Any) -> TelemetrySettings:
 async def running(
     place: Path, *, secrets: SecretsReports | None = None, **changes: Any
 ) -> AsyncIterator[TelemetryPipeline]:
-    pipeline = TelemetryPipeline(settings(place, **changes), clock=lambda: TIME_NS, secrets=secrets)
+    pipeline = TelemetryPipeline(settings=settings(place, **changes), clock=lambda: TIME_NS, secrets=secrets)
     await pipeline.open()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
-        await pipeline.wait_listening()
+        await pipeline.listening.wait()
         yield pipeline
         stop.set()
     await pipeline.close()
@@ -67,7 +67,7 @@ def values(pipeline: TelemetryPipeline, name: str) -> dict[tuple[str, ...], floa
 
 
 async def test_events_are_acknowledged_counted_and_queued_as_log_records(tmp_path: Path) -> None:
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path) as pipeline, Client(pipeline.settings.socket) as client:
         welcome = await client.open()
         assert (welcome.durable_through, welcome.window_bytes) == (0, 4 << 20)
         client.send(define=order_define())
@@ -80,13 +80,13 @@ async def test_events_are_acknowledged_counted_and_queued_as_log_records(tmp_pat
 
 
 async def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path) as pipeline, Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(batch=batch(1, filled(3)))
         await client.acknowledged(3)
         instance = pipeline.instance_id
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path) as pipeline, Client(pipeline.settings.socket) as client:
         assert pipeline.instance_id == instance
         assert (await client.open()).durable_through == 3
         client.send(define=order_define())
@@ -97,16 +97,16 @@ async def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 async def test_log_records_come_in_order_and_leave_when_exported(tmp_path: Path) -> None:
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path) as pipeline, Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         for first in (1, 3, 5):
             client.send(batch=batch(first, filled(2, first)))
         await client.acknowledged(6)
-        taken = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 4)
+        taken = await pipeline.state.log_queue.wait_batches(pipeline.state.log_queue.cursor, 4)
         assert [stored.batch.first_sequence for stored in taken] == [1, 3]
-        pipeline.log_queue.advance(taken[-1].end, exported=3, rejected={"too_old": 1})
-        rest = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 4)
+        pipeline.state.log_queue.advance(taken[-1].end, exported=3, rejected={"too_old": 1})
+        rest = await pipeline.state.log_queue.wait_batches(pipeline.state.log_queue.cursor, 4)
         assert [stored.batch.first_sequence for stored in rest] == [5]
         logs = pipeline.ledger().logs
         assert (logs.exported, dict(logs.rejected), logs.queued) == (3, {"too_old": 1}, 2)
@@ -114,16 +114,16 @@ async def test_log_records_come_in_order_and_leave_when_exported(tmp_path: Path)
 
 
 async def test_what_was_not_exported_is_read_from_the_journal_after_a_restart(tmp_path: Path) -> None:
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path) as pipeline, Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(batch=batch(1, filled(2)))
         client.send(batch=batch(3, filled(2)))
         await client.acknowledged(4)
-        taken = await pipeline.log_queue.wait_batches(JournalPosition(), 1)
-        pipeline.log_queue.advance(taken[-1].end, exported=2, rejected={})
+        taken = await pipeline.state.log_queue.wait_batches(JournalPosition(), 1)
+        pipeline.state.log_queue.advance(taken[-1].end, exported=2, rejected={})
     async with running(tmp_path, memory_bytes=0) as pipeline:
-        taken = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 100)
+        taken = await pipeline.state.log_queue.wait_batches(pipeline.state.log_queue.cursor, 100)
         assert [stored.batch.first_sequence for stored in taken] == [3]
         assert taken[0].types[1].name == "order.transition"
         assert pipeline.ledger().logs.queued == 2
@@ -132,7 +132,7 @@ async def test_what_was_not_exported_is_read_from_the_journal_after_a_restart(tm
 
 async def test_goodbye_ends_the_gauges_and_not_the_counters(tmp_path: Path) -> None:
     heard = SecretsReports()
-    async with running(tmp_path, secrets=heard) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path, secrets=heard) as pipeline, Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(define=sample_define())
@@ -194,13 +194,13 @@ async def test_a_producer_that_is_not_allowed_is_turned_away(tmp_path: Path) -> 
 async def test_a_broken_rule_ends_the_stream_by_its_name(
     tmp_path: Path, messages: list[dict[str, Any]], status: grpc.StatusCode, rule: str
 ) -> None:
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path) as pipeline, Client(pipeline.settings.socket) as client:
         for message in messages:
             client.send(**message)
         found, text = await client.status()
         assert found is status
         assert text.startswith(rule + ": ")
-        assert pipeline.ingest_counts().broken_rules == {rule: 1}
+        assert pipeline.ingest.counts.broken_rules == {rule: 1}
 
 
 async def test_a_stream_of_another_producer_is_unaffected_by_garbage(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ async def test_mutated_messages_on_the_wire_end_their_own_stream_only(tmp_path: 
 
 async def test_heartbeats_and_secrets_reach_the_registry(tmp_path: Path) -> None:
     heard = SecretsReports()
-    async with running(tmp_path, secrets=heard) as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path, secrets=heard) as pipeline, Client(pipeline.settings.socket) as client:
         await client.open()
         conditions = [pb.Condition(name="VenueReachable", ok=False, reason="TokenRefused")]
         client.send(heartbeat=pb.Heartbeat(conditions=conditions, ledger=pb.ProducerLedger(emitted=7)))
@@ -261,8 +261,8 @@ async def test_heartbeats_and_secrets_reach_the_registry(tmp_path: Path) -> None
 
 
 async def test_the_tail_shows_events_as_they_come(tmp_path: Path) -> None:
-    async with running(tmp_path) as pipeline, Client(pipeline._settings.socket) as client:
-        tail = pipeline.tail()
+    async with running(tmp_path) as pipeline, Client(pipeline.settings.socket) as client:
+        tail = pipeline.tail.watch()
         assert isinstance(tail, AsyncGenerator)
         first = asyncio.ensure_future(anext(tail))
         await client.open()
@@ -275,25 +275,27 @@ async def test_the_tail_shows_events_as_they_come(tmp_path: Path) -> None:
 
 async def test_two_sidecars_never_share_a_journal(tmp_path: Path) -> None:
     async with running(tmp_path):
-        second = TelemetryPipeline(settings(tmp_path), clock=lambda: TIME_NS)
+        second = TelemetryPipeline(settings=settings(tmp_path), clock=lambda: TIME_NS)
         with pytest.raises(JournalInUseError, match="in use by another process"):
             await second.open()
 
 
 async def test_a_socket_that_somebody_answers_on_is_left_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as pipeline:
-        second = TelemetryPipeline(settings(tmp_path, journal_directory=tmp_path / "other"), clock=lambda: TIME_NS)
+        second = TelemetryPipeline(
+            settings=settings(tmp_path, journal_directory=tmp_path / "other"), clock=lambda: TIME_NS
+        )
         await second.open()
         with pytest.raises(SocketError, match="another process listens"):
             await second.serve(asyncio.Event())
         await second.close()
-        async with Client(pipeline._settings.socket) as client:
+        async with Client(pipeline.settings.socket) as client:
             await client.open()
 
 
 async def test_a_socket_directory_that_is_open_to_all_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir(mode=0o755)
-    pipeline = TelemetryPipeline(settings(tmp_path), clock=lambda: TIME_NS)
+    pipeline = TelemetryPipeline(settings=settings(tmp_path), clock=lambda: TIME_NS)
     await pipeline.open()
     with pytest.raises(SocketError, match="make it 0700"):
         await pipeline.serve(asyncio.Event())
@@ -307,22 +309,22 @@ async def serving(pipeline: TelemetryPipeline) -> AsyncIterator[asyncio.Event]:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
-        await pipeline.wait_listening()
+        await pipeline.listening.wait()
         yield stop
     await pipeline.close()
 
 
 async def test_a_drain_ends_the_streams_that_stay_and_says_so(tmp_path: Path) -> None:
-    pipeline = TelemetryPipeline(settings(tmp_path, drain_s=0.05), clock=lambda: TIME_NS)
-    async with serving(pipeline) as stop, Client(pipeline._settings.socket) as client:
+    pipeline = TelemetryPipeline(settings=settings(tmp_path, drain_s=0.05), clock=lambda: TIME_NS)
+    async with serving(pipeline) as stop, Client(pipeline.settings.socket) as client:
         await client.open()
         stop.set()
         assert await client.status() == (grpc.StatusCode.UNAVAILABLE, "the sidecar is draining: connect again")
 
 
 async def test_a_drain_waits_for_a_stream_that_ends_by_itself(tmp_path: Path) -> None:
-    pipeline = TelemetryPipeline(settings(tmp_path, drain_s=5.0), clock=lambda: TIME_NS)
-    async with serving(pipeline) as stop, Client(pipeline._settings.socket) as client:
+    pipeline = TelemetryPipeline(settings=settings(tmp_path, drain_s=5.0), clock=lambda: TIME_NS)
+    async with serving(pipeline) as stop, Client(pipeline.settings.socket) as client:
         await client.open()
         stop.set()
         await asyncio.sleep(0.05)
@@ -332,18 +334,18 @@ async def test_a_drain_waits_for_a_stream_that_ends_by_itself(tmp_path: Path) ->
 
 
 async def test_what_nobody_will_export_is_not_kept(tmp_path: Path) -> None:
-    pipeline = TelemetryPipeline(settings(tmp_path), clock=lambda: TIME_NS, keep_logs=False)
+    pipeline = TelemetryPipeline(settings=settings(tmp_path), clock=lambda: TIME_NS, keep_logs=False)
     await pipeline.open()
-    stream = pipeline._intake.open_stream(hello(), TIME_NS)
-    pipeline._intake.define(stream, order_define())
-    pipeline._intake.batch(stream, batch(1, filled(3)).SerializeToString(), TIME_NS)
+    stream = pipeline.ingest._intake.open_stream(hello(), TIME_NS)
+    pipeline.ingest._intake.define(stream, order_define())
+    pipeline.ingest._intake.batch(stream, batch(1, filled(3)).SerializeToString(), TIME_NS)
     logs = pipeline.ledger().logs
     assert (logs.queued, dict(logs.dropped)) == (0, {("not_exported", "order.transition"): 3})
     await pipeline.close()
 
 
 async def test_durability_none_keeps_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path, durability="none") as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path, durability="none") as pipeline, Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(batch=batch(1, filled(1)))
@@ -352,7 +354,7 @@ async def test_durability_none_keeps_nothing(tmp_path: Path) -> None:
 
 
 async def test_durability_disk_acknowledges_after_the_sync(tmp_path: Path) -> None:
-    async with running(tmp_path, durability="disk") as pipeline, Client(pipeline._settings.socket) as client:
+    async with running(tmp_path, durability="disk") as pipeline, Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(batch=batch(1, filled(1)))
@@ -362,7 +364,7 @@ async def test_durability_disk_acknowledges_after_the_sync(tmp_path: Path) -> No
 async def test_the_service_is_reached_by_its_official_stub(tmp_path: Path) -> None:
     from telemetry_contract.v1 import telemetry_pb2_grpc  # noqa: PLC0415 - the one test that needs it
 
-    async with running(tmp_path) as pipeline, aio.insecure_channel(f"unix:{pipeline._settings.socket}") as channel:
+    async with running(tmp_path) as pipeline, aio.insecure_channel(f"unix:{pipeline.settings.socket}") as channel:
         call = telemetry_pb2_grpc.TelemetryServiceStub(channel).Publish()
         await call.write(pb.PublishRequest(hello=hello()))
         welcomed = await call.read()

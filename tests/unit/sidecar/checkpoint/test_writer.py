@@ -13,7 +13,7 @@ from tests.unit.sidecar.telemetry_core import encoded
 async def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path) -> None:
     volume = MemoryVolume()
     volume.files["checkpoint"] = bytearray(b"TELC\x63\x00\x00\x00")
-    pipeline = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     assert bytes(volume.files["checkpoint.damaged"]) == b"TELC\x63\x00\x00\x00"
     assert pipeline.instance_id != ""
@@ -21,15 +21,15 @@ async def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path) -> None:
 
 async def test_a_checkpoint_whose_rows_mean_nothing_is_set_aside_and_the_journal_replayed(tmp_path: Path) -> None:
     volume = MemoryVolume()
-    first = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    first = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await first.open()
-    async with served(first), Client(first._settings.socket) as client:
+    async with served(first), Client(first.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(batch=batch(1, filled(2)))
         await client.acknowledged(2)
     volume.files["checkpoint"] = bytearray(encoded(Checkpoint(aggregate=[["table", "nobody"]])))
-    again = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    again = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await again.open()
     assert "checkpoint.damaged" in volume.files
     assert again.ledger().events.counted == 2

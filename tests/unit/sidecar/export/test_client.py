@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from sidecar.export.client import CollectorChannel, Headers, HeadersError, SetupError, parse_headers
+from sidecar.export.client import CollectorChannel, Headers, SetupError, parse_headers
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
 from tests.otlp_receiver import Fault, OtlpReceiver
@@ -207,8 +207,9 @@ def test_headers_are_lines_of_name_and_value(text: str, wanted: tuple[Any, ...])
 
 @pytest.mark.parametrize("text", ["a=b\nsecret value", "=secret", "sp ace=secret", "a=sec\tret", "über=secret"])
 def test_a_line_that_is_no_header_is_named_by_number_only(text: str) -> None:
-    with pytest.raises(HeadersError, match=r"f: line [12] ") as caught:
+    with pytest.raises(SetupError, match=r"f: line [12] ") as caught:
         parse_headers(text, "f")
+    assert caught.value.reason == "headers_file"
     assert "sec" not in str(caught.value)
 
 

@@ -22,7 +22,7 @@ from tests.unit.sidecar.test_pipeline import running as journal_running
 def exporter(pipeline: TelemetryPipeline, endpoint: str, **changes: Any) -> OtlpExporter:
     quick = {"backoff_base_s": 0.001, "backoff_cap_s": 0.01, "linger_s": 0.0, "metrics": False, "drain_s": 5.0}
     return exporter_over(
-        pipeline.log_queue,
+        pipeline.state.log_queue,
         OtlpSettings(endpoint=endpoint, **{**quick, **changes}),
         resource={"service.name": "sidecar"},
         clock=lambda: 1,
@@ -31,7 +31,7 @@ def exporter(pipeline: TelemetryPipeline, endpoint: str, **changes: Any) -> Otlp
 
 
 async def fill(pipeline: TelemetryPipeline, batches: int, each: int, first: int = 1) -> None:
-    async with Client(pipeline._settings.socket) as client:
+    async with Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         for number in range(batches):

@@ -227,6 +227,32 @@ async def test_the_cursor_waits_for_earlier_requests() -> None:
     assert journal.advances == [JournalPosition(1, 10), JournalPosition(1, 20)]
 
 
+async def test_one_request_that_is_repeated_for_ever_bounds_what_finishes_behind_it() -> None:
+    journal = MemoryJournal([orders(at, 1, end=10 * at) for at in range(1, 101)])
+    async with OtlpReceiver() as receiver:
+        receiver.decide = lambda request: (
+            Fault(code=grpc.StatusCode.UNAVAILABLE) if first_order(request) == "1" else None
+        )
+        it = exporter(journal, settings(receiver.endpoint, max_request_records=1, requests_in_flight=2))
+        async with running(it):
+            await receiver.wait_records(31)
+            await asyncio.sleep(0.1)
+            assert len(receiver.records) == 31
+            assert len(it._unsettled) == 32
+            receiver.decide = lambda _: None
+            await receiver.wait_records(100)
+    assert journal.advances == [JournalPosition(1, 10 * at) for at in range(1, 101)]
+    assert len(it._unsettled) == 0
+
+
+async def test_a_batch_cut_into_more_pieces_than_may_wait_is_sent_whole() -> None:
+    journal = MemoryJournal([orders(1, 50, end=10)])
+    async with OtlpReceiver() as receiver:
+        await drained(exporter(journal, settings(receiver.endpoint, max_request_records=1, requests_in_flight=1)))
+    assert len(receiver.calls) == 50
+    assert journal.advances == [JournalPosition(1, 10)]
+
+
 async def test_a_batch_cut_into_several_requests_moves_the_cursor_once() -> None:
     journal = MemoryJournal([orders(1, 10, end=10)])
     async with OtlpReceiver() as receiver:

@@ -64,12 +64,12 @@ async def test_over_tcp_only_a_producer_with_a_certificate_is_let_in(tmp_path: P
         tcp_key_file=tmp_path / "key",
         tcp_client_ca_file=tmp_path / "client_ca",
     )
-    pipeline = TelemetryPipeline(settings, clock=lambda: TIME_NS)
+    pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS)
     await pipeline.open()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
-        await pipeline.wait_listening()
+        await pipeline.listening.wait()
         known = grpc.ssl_channel_credentials(certificate_pem, client_key, client_pem)
         assert (await say_hello(pipeline.tcp_address, known)).protocol_version == 1
         for credentials in (
@@ -94,12 +94,12 @@ async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
 
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(settings.socket))
-    pipeline = TelemetryPipeline(settings, clock=lambda: TIME_NS)
+    pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS)
     await pipeline.open()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
-        await pipeline.wait_listening()
+        await pipeline.listening.wait()
         assert settings.socket.stat().st_mode & 0o777 == 0o660
         stop.set()
     assert not settings.socket.exists()

@@ -22,9 +22,9 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
     tmp_path: Path, code: int
 ) -> None:
     volume = SickVolume()
-    pipeline = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
-    async with served(pipeline), Client(pipeline._settings.socket) as client:
+    async with served(pipeline), Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(batch=batch(1, filled(2)))
@@ -43,7 +43,7 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
 async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path) -> None:
     volume = SickVolume()
     settings = pipeline_settings(tmp_path, durability="disk", checkpoint_interval_s=60.0)
-    pipeline = TelemetryPipeline(settings, clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     async with served(pipeline), Client(settings.socket) as client:
         await client.open()
@@ -65,9 +65,9 @@ async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path
 async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric(tmp_path: Path) -> None:
     volume = MemoryVolume()
     limits = {"segment_bytes": 64 << 10, "journal_bytes": 1 << 20, "memory_bytes": 0}
-    pipeline = TelemetryPipeline(pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(settings=pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
-    async with served(pipeline), Client(pipeline._settings.socket) as client:
+    async with served(pipeline), Client(pipeline.settings.socket) as client:
         await client.open()
         client.send(define=order_define())
         client.send(define=sample_define())
@@ -82,9 +82,9 @@ async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric
         assert ledger.balanced
         assert set(ledger.logs.dropped) == {("journal_full", "order.transition")}
         assert ledger.events.counted == sent
-        (taken, *_) = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 1)
+        (taken, *_) = await pipeline.state.log_queue.wait_batches(pipeline.state.log_queue.cursor, 1)
         assert taken.batch.first_sequence > 1
-    again = TelemetryPipeline(pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
+    again = TelemetryPipeline(settings=pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
     await again.open()
     assert again.ledger() == pipeline.ledger()
     assert again.snapshot() == pipeline.snapshot()
@@ -92,12 +92,12 @@ async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric
 
 async def test_a_journal_whose_segments_are_lost_never_goes_back(tmp_path: Path) -> None:
     volume = MemoryVolume()
-    pipeline = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     pipeline._journal.append([b"-"])
-    await pipeline.checkpoint()
+    await pipeline.checkpoints.write()
     for name in [name for name in volume.files if name.endswith(".journal")]:
         del volume.files[name]
-    again = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    again = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await again.open()
     assert again._journal.end == JournalPosition(2, HEADER_BYTES)
