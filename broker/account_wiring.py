@@ -134,6 +134,6 @@ def build_account(shared: SharedComponents, account: str) -> AccountComponents:
             emit=emitter.emit,
             chance=random.random,
         ),
-        backfill=Backfill(shared.database, venue, account=account, chance=random.random),
+        backfill=Backfill(shared.database, venue, account=account),
     )
     return built

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -196,15 +195,12 @@ class Database:
             # Tables of a user that Vault made would be gone with it; a role that all users share owns them.
             found["server_settings"]["role"] = settings.role
         if settings.ca_file is not None:
-            found["ssl"] = _trust(settings.ca_file)
+            try:
+                found["ssl"] = ssl.create_default_context(cafile=str(settings.ca_file))
+            except OSError as error:  # SSLError is one
+                fault = f"history.ca_file {settings.ca_file}: {error.strerror or error}"
+                raise DatabaseUnavailableError(fault) from error
         return found
-
-
-def _trust(ca_file: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise DatabaseUnavailableError(f"history.ca_file {ca_file}: {error.strerror or error}") from error
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:

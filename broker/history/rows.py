@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
+from msgspec.structs import asdict
 
 from broker.domain import Order, average_price
+from broker.history import tables
 from broker.orders.store.tail import Change
 
 Row = dict[str, Any]
@@ -44,44 +48,26 @@ def rows_of(changes: Iterable[Change], account: str) -> HistoryRows:
 
 def order_row(order: Order) -> Row:
     """An order's row; `document` has all of it."""
-    request = order.request
-    return {
-        "id": order.id,
-        "account": request.account,
-        "client": request.client,
-        "client_order_id": request.client_order_id,
-        "instrument": request.instrument,
-        "type": request.type.value,
-        "side": request.side.value,
-        "status": order.status.value,
+    derived = {
         "reason": order.reason[:_REASON] if order.reason else None,
-        "units": request.units,
         "filled_units": order.filled_units,
         "average_price": average_price(order.fills),
-        "venue_order_id": order.venue_order_id,
-        "created_at": order.created_at,
-        "updated_at": order.updated_at,
         "document": _ENCODER.encode(order).decode(),
     }
+    return _row(tables.orders, {**asdict(order.request), **asdict(order), **derived})
 
 
 def fill_rows(order: Order) -> list[Row]:
     """A row for each fill of an order."""
-    return [
-        {
-            "account": order.request.account,
-            "transaction_id": fill.transaction_id,
-            "order_id": order.id,
-            "instrument": order.request.instrument,
-            "side": order.request.side.value,
-            "units": fill.units,
-            "price": fill.price,
-            "profit": fill.profit,
-            "half_spread_cost": fill.half_spread_cost,
-            "time": fill.time,
-        }
-        for fill in order.fills
-    ]
+    # The fill comes last: it has units and a price of its own.
+    shared = {**asdict(order.request), "order_id": order.id}
+    return [_row(tables.fills, {**shared, **asdict(fill)}) for fill in order.fills]
+
+
+def _row(table: sa.Table, fields: Mapping[str, Any]) -> Row:
+    """Those of `fields` that are columns of `table`; an enumeration as its text."""
+    found = ((name, fields[name]) for name in table.columns.keys())  # noqa: SIM118 - iteration yields columns
+    return {name: value.value if isinstance(value, Enum) else value for name, value in found}
 
 
 def transaction_row(raw: dict[str, Any], account: str) -> Row:

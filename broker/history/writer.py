@@ -104,7 +104,13 @@ class HistoryWriter:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
             while True:
-                reason, fault = await self._follow_until_fault()
+                reason, fault = "Ended", "the journal ended"
+                try:
+                    await self._follow()
+                except* DatabaseUnavailableError as group:
+                    reason, fault = "DatabaseUnavailable", _words(group)
+                except* (OSError, ValueError) as group:
+                    reason, fault = "JournalUnreadable", _words(group)
                 await self._wait_after(reason, fault)
 
     async def flush(self, deadline_s: float) -> bool:
@@ -118,16 +124,6 @@ class HistoryWriter:
         except TimeoutError:
             return False
         return True
-
-    async def _follow_until_fault(self) -> tuple[str, str]:
-        fault: tuple[str, str] = ("Ended", "the journal ended")
-        try:
-            await self._follow()
-        except* DatabaseUnavailableError as group:
-            fault = ("DatabaseUnavailable", _words(group))
-        except* (OSError, ValueError) as group:
-            fault = ("JournalUnreadable", _words(group))
-        return fault
 
     async def _follow(self) -> None:
         await ensure_schema(self._database)

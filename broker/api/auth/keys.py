@@ -82,9 +82,8 @@ def _parse_entry(raw: Any, where: str) -> tuple[str, ApiClient]:
 def _member(raw: Any, name: str, kind: type[Any], where: str = "") -> Any:
     label = f"{where}.{name}" if where else name
     if not isinstance(raw, dict) or not isinstance(raw.get(name), kind):
-        raise ValueError(  # noqa: TRY004 - one kind of error for a file that is wrong
-            f"{label} is missing or is not {'an array' if kind is list else 'a text'}"
-        )
+        wanted = "an array" if kind is list else "a text"
+        raise ValueError(f"{label} is missing or is not {wanted}")  # noqa: TRY004 - one kind of error for a wrong file
     return raw[name]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
+from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce, average_price
 from broker.orders.checks.dry_run import DryRun
 
 # A URN and not an address: each installation has other addresses, and clients compare the type as a text.
@@ -205,37 +205,26 @@ class ConditionList(BaseModel):
 
 
 View = TypeVar("View", bound=BaseModel)
+_OF_REQUEST = OrderView.model_fields.keys() & set(OrderRequest.__struct_fields__)
 
 
-def view(model: type[View], source: object) -> View:
-    """The fields of `model`, read from the attributes of `source` that have their names."""
+def view(model: type[View], source: object, **given: Any) -> View:
+    """The fields of `model`: `given`, or read from the attributes of `source` that have their names."""
     # Not validated: they come from our own types, and validation takes longer than all the rest.
-    return model.model_construct(**{name: getattr(source, name) for name in model.model_fields})
+    read = {name: getattr(source, name) for name in model.model_fields if name not in given}
+    return model.model_construct(**given, **read)
+
+
+def views(model: type[View], sources: Iterable[object]) -> list[View]:
+    """A view of each source."""
+    return [view(model, source) for source in sources]
 
 
 def order_view(order: Order) -> OrderView:
     """An order as callers see it."""
-    request = order.request
-    return OrderView.model_construct(
-        id=order.id,
-        client_order_id=request.client_order_id,
-        client=request.client,
-        status=order.status,
-        reason=order.reason,
-        message=order.message,
-        instrument=request.instrument,
-        side=request.side,
-        type=request.type,
-        time_in_force=request.time_in_force,
-        units=request.units,
-        filled_units=order.filled_units,
-        average_price=average_price(order.fills),
-        price=request.price,
-        venue_order_id=order.venue_order_id,
-        fills=[view(FillView, fill) for fill in order.fills],
-        created_at=order.created_at,
-        updated_at=order.updated_at,
-    )
+    asked = {name: getattr(order.request, name) for name in _OF_REQUEST}
+    fills = views(FillView, order.fills)
+    return view(OrderView, order, **asked, average_price=average_price(order.fills), fills=fills)
 
 
 def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:
@@ -270,6 +259,6 @@ def problems(*statuses: int) -> Responses:
 
 
 COMMON_PROBLEMS = problems(401, 403, 422, 429, 503, 504)
-"""Errors that any operation may answer with."""
-BODY_PROBLEMS = problems(400, 413)
-"""Errors of an operation with a body, which may be unreadable or too large."""
+"""Errors that any operation may answer with; each router declares them."""
+BODY_ERRORS = (400, 413)
+"""Statuses of an operation with a body, which may be unreadable or too large."""
