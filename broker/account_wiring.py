@@ -125,8 +125,8 @@ def build_account(shared: SharedComponents, account: str) -> AccountComponents:
         archive=archive,
         recall=recall,
         writer=HistoryWriter(
-            config.history,
-            shared.database,
+            settings=config.history,
+            database=shared.database,
             journal=JournalEnd(orders.directory / account),
             changes=service,
             account=account,

@@ -65,11 +65,7 @@ class ApiCall:
 
 
 async def ask(call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
-    """The answer's JSON.
-
-    Raises:
-        ApiAnswerError: there is none, or it is a problem; the text is for people.
-    """
+    """The answer's JSON; raises ApiAnswerError, with a text for people, if there is none or it is a problem."""
     trust = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
     timeout = aiohttp.ClientTimeout(total=DEADLINE_S)
     try:

@@ -58,17 +58,14 @@ class JournalEnd:
     def last(self) -> int:
         """Position of the newest change; reads on from where the last call ended."""
         # From the files, not from the owner: a standby, which does not own the account, has a backlog too.
-        for segment in self._unread():
+        found, known = segments(self._directory), self._segment
+        # Of the last two at first: the newest may hold nothing but its snapshot yet.
+        unread = found[-2:] if known is None else [item for item in found if item.first >= known.first]
+        for segment in unread:
             if segment != self._segment:
                 self._segment, self._offset, self._position = segment, HEADER_BYTES, segment.first
             self._read_on(segment)
         return self._last
-
-    def _unread(self) -> list[OrderSegment]:
-        found = segments(self._directory)
-        if self._segment is None:
-            return found[-2:]  # the newest may hold nothing but its snapshot yet
-        return [segment for segment in found if segment.first >= self._segment.first]
 
     def _read_on(self, segment: OrderSegment) -> None:
         while True:

@@ -10,7 +10,6 @@ from enum import Enum
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 from msgspec.structs import asdict
 
 from broker.domain import Order, average_price
@@ -19,6 +18,7 @@ from broker.orders.store.tail import Change
 
 Row = dict[str, Any]
 _ENCODER = msgspec.json.Encoder()
+_ORDERS, _FILLS = tuple(tables.orders.columns.keys()), tuple(tables.fills.columns.keys())
 _REASON = 200  # the column is that wide; `document` has the whole reason
 
 
@@ -54,19 +54,19 @@ def order_row(order: Order) -> Row:
         "average_price": average_price(order.fills),
         "document": _ENCODER.encode(order).decode(),
     }
-    return _row(tables.orders, {**asdict(order.request), **asdict(order), **derived})
+    return _row(_ORDERS, {**asdict(order.request), **asdict(order), **derived})
 
 
 def fill_rows(order: Order) -> list[Row]:
     """A row for each fill of an order."""
     # The fill comes last: it has units and a price of its own.
     shared = {**asdict(order.request), "order_id": order.id}
-    return [_row(tables.fills, {**shared, **asdict(fill)}) for fill in order.fills]
+    return [_row(_FILLS, {**shared, **asdict(fill)}) for fill in order.fills]
 
 
-def _row(table: sa.Table, fields: Mapping[str, Any]) -> Row:
-    """Those of `fields` that are columns of `table`; an enumeration as its text."""
-    found = ((name, fields[name]) for name in table.columns.keys())  # noqa: SIM118 - iteration yields columns
+def _row(columns: Iterable[str], fields: Mapping[str, Any]) -> Row:
+    """Those of `fields` that are columns; an enumeration as its text."""
+    found = ((name, fields[name]) for name in columns)
     return {name: value.value if isinstance(value, Enum) else value for name, value in found}
 
 

@@ -52,11 +52,7 @@ class ApiKeySource(Protocol):
 
 
 def parse_api_keys(text: str) -> ApiKeys:
-    """Parse `{"keys": [{"id", "sha256", "scopes"}]}`.
-
-    Raises:
-        ValueError: names the entry and the field that is wrong, never its value.
-    """
+    """Parse `{"keys": [{"id", "sha256", "scopes"}]}`; a ValueError names the wrong field, never its value."""
     keys = _member(json.loads(text), "keys", list)
     found = tuple(_parse_entry(raw, f"keys[{index}]") for index, raw in enumerate(keys))
     # Two keys of one holder are a rotation with overlap; two sets of scopes are a mistake.

@@ -108,11 +108,7 @@ class Peer:
                 return Response(await answer.read(), answer.status, _answer_headers(answer))
 
     async def follow(self, owner: str, request: ForwardedRequest, end: asyncio.Event) -> Response:
-        """The owner's stream of events, until it ends or `end` is set; or its refusal.
-
-        Raises:
-            Problem: as `forward`.
-        """
+        """The owner's stream of events, until it ends or `end` is set; or its refusal. Raises as `forward`."""
         quiet = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         with _faults_as_problems(owner, request):
             answer = await self._send(owner, request, quiet)

@@ -17,14 +17,7 @@ from broker.api.http.problem import Problem, invalid
 from broker.api.schemas.requests import FIELDS
 from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError, ExportsBusyError
-from broker.orders.errors import (
-    ClientIdConflictError,
-    DrainingError,
-    NotReadyError,
-    OrderServiceError,
-    UnknownOrderError,
-    UnknownPositionError,
-)
+from broker.orders import errors
 from broker.orders.store.journal import OrderJournalError
 from broker.venue.errors import NotAuthorizedError, RateLimitedError, VenueError
 
@@ -49,12 +42,12 @@ _NO_TOKEN = "The venue refuses the broker's token; a new one is awaited."  # noq
 _NO_VENUE = "The venue could not be asked ({error.error_type})."
 _NO_HISTORY = "The history database is away; orders are taken as usual and will be in it later."
 _PROBLEMS: Mapping[type[Exception], _Row] = {
-    ClientIdConflictError: _Row("client-order-id-conflict", status=HTTPStatus.CONFLICT),
-    UnknownOrderError: _Row("unknown-order", status=HTTPStatus.NOT_FOUND),
-    UnknownPositionError: _Row("unknown-position", status=HTTPStatus.NOT_FOUND),
-    DrainingError: _Row("draining", _DRAINING, reason="{error.reason}"),
-    NotReadyError: _Row("not-ready", _NOT_READY, reason="{error.reason}"),
-    OrderServiceError: _Row("not-ready"),
+    errors.ClientIdConflictError: _Row("client-order-id-conflict", status=HTTPStatus.CONFLICT),
+    errors.UnknownOrderError: _Row("unknown-order", status=HTTPStatus.NOT_FOUND),
+    errors.UnknownPositionError: _Row("unknown-position", status=HTTPStatus.NOT_FOUND),
+    errors.DrainingError: _Row("draining", _DRAINING, reason="{error.reason}"),
+    errors.NotReadyError: _Row("not-ready", _NOT_READY, reason="{error.reason}"),
+    errors.OrderServiceError: _Row("not-ready"),
     OrderJournalError: _Row("not-ready", _NO_JOURNAL, 5, "JournalFailed"),
     NotAuthorizedError: _Row("not-ready", _NO_TOKEN, 2, "VenueUnauthorized"),
     RateLimitedError: _Row("venue-busy", "The venue's rate limit is used up.", 1),
@@ -83,7 +76,7 @@ def add_error_handlers(application: FastAPI) -> None:
 async def _answer(request: Request, error: Exception) -> Response:
     if isinstance(error, OwnerAnswered):
         return error.response
-    if isinstance(error, NotReadyError) and error.reason == NOT_OWNER:
+    if isinstance(error, errors.NotReadyError) and error.reason == NOT_OWNER:
         api, account = request.app.state.context, request.state.account
         if not api.forwards_writes:
             return refusal(api, account, account.orders.elsewhere() or "", error.retry_after_s).response()
@@ -107,7 +100,7 @@ def problem_of(error: Exception) -> Problem:
         case CursorError():
             return invalid("cursor", str(error), detail=str(error))
     row = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
-    retry_after_s = error.retry_after_s if isinstance(error, NotReadyError) else row.retry_after_s
+    retry_after_s = error.retry_after_s if isinstance(error, errors.NotReadyError) else row.retry_after_s
     reason = row.reason.format(error=error) if row.reason else None
     return Problem(row.status, row.name, row.detail.format(error=error), retry_after_s=retry_after_s, reason=reason)
 

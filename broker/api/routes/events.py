@@ -30,7 +30,7 @@ _STREAM: Responses = {
         "description": "`event: order` with an order, `event: price` with a price, `event: missed` with the number "
         "of updates dropped because the reader was slow. A comment each 10 s shows that it lives.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    },
+    }
 }
 
 

@@ -100,11 +100,7 @@ class OrderCaller:
     traceparent: str | None
 
     def origin(self, in_body: str | None = None) -> dict[str, Any]:
-        """Client, client order id and trace of the order; `in_body` is the id in the body, and a new one is made.
-
-        Raises:
-            Problem: body and header name different ones.
-        """
+        """Client, id and trace of the order; raises Problem if the body's id differs from the header's."""
         in_header = self.idempotency_key
         if in_body is not None and in_header is not None and in_body != in_header:
             message = "differs from the Idempotency-Key header; send one of the two, or the same"
@@ -113,11 +109,7 @@ class OrderCaller:
         return {"client": self.client.id, "client_order_id": name, "traceparent": self.traceparent}
 
     async def answer(self, placing: Coroutine[Any, Any, Placed]) -> Response:
-        """201 with an order that the venue has, 202 with one whose outcome is not known.
-
-        Raises:
-            Problem: 422 with one that was denied or rejected.
-        """
+        """201 with an order that the venue has, 202 with an unsettled one; raises Problem 422 for a refusal."""
         placed = await self.api.in_flight.run(placing)
         order, shown = placed.order, order_view(placed.order)
         headers = {"Location": f"/v1/orders/{order.id}", "Idempotent-Replayed": str(placed.replayed).lower()}

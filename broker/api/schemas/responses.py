@@ -9,9 +9,10 @@ from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi.responses import Response
+from msgspec.structs import asdict
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce, average_price
+from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
 from broker.orders.checks.dry_run import DryRun
 
 # A URN and not an address: each installation has other addresses, and clients compare the type as a text.
@@ -205,14 +206,12 @@ class ConditionList(BaseModel):
 
 
 View = TypeVar("View", bound=BaseModel)
-_OF_REQUEST = OrderView.model_fields.keys() & set(OrderRequest.__struct_fields__)
 
 
-def view(model: type[View], source: object, **given: Any) -> View:
-    """The fields of `model`: `given`, or read from the attributes of `source` that have their names."""
+def view(model: type[View], source: object) -> View:
+    """The fields of `model`, read from the attributes of `source` that have their names."""
     # Not validated: they come from our own types, and validation takes longer than all the rest.
-    read = {name: getattr(source, name) for name in model.model_fields if name not in given}
-    return model.model_construct(**given, **read)
+    return model.model_construct(**{name: getattr(source, name) for name in model.model_fields})
 
 
 def views(model: type[View], sources: Iterable[object]) -> list[View]:
@@ -222,25 +221,18 @@ def views(model: type[View], sources: Iterable[object]) -> list[View]:
 
 def order_view(order: Order) -> OrderView:
     """An order as callers see it."""
-    asked = {name: getattr(order.request, name) for name in _OF_REQUEST}
-    fills = views(FillView, order.fills)
-    return view(OrderView, order, **asked, average_price=average_price(order.fills), fills=fills)
+    derived = {"filled_units": order.filled_units, "average_price": average_price(order.fills)}
+    fields = {**asdict(order.request), **asdict(order), **derived, "fills": views(FillView, order.fills)}
+    return OrderView.model_construct(**fields)  # it takes what it has fields for
 
 
 def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:
     """A trial as callers see it."""
     denial, quote = found.denial, found.quote
-    return TrialView.model_construct(
-        would_be_sent=denial is None,
-        check=denial.check if denial else None,
-        reason=denial.reason if denial else None,
-        message=denial.message if denial else None,
-        checks=list(found.checks),
-        not_made=list(found.not_made),
-        trades_account=trades_account,
-        bid=quote.bid if quote else None,
-        ask=quote.ask if quote else None,
-    )
+    denied = {name: getattr(denial, name, None) for name in ("check", "reason", "message")}
+    prices = {name: getattr(quote, name, None) for name in ("bid", "ask")}
+    facts: dict[str, Any] = {"checks": list(found.checks), "not_made": list(found.not_made), **denied, **prices}
+    return TrialView.model_construct(would_be_sent=denial is None, trades_account=trades_account, **facts)
 
 
 def json_response(
