@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -49,25 +48,24 @@ def rows_of(changes: Iterable[Change], account: str) -> HistoryRows:
 def order_row(order: Order) -> Row:
     """An order's row; `document` has all of it."""
     derived = {
+        "type": order.request.type.value,
+        "side": order.request.side.value,
+        "status": order.status.value,
         "reason": order.reason[:_REASON] if order.reason else None,
         "filled_units": order.filled_units,
         "average_price": average_price(order.fills),
         "document": _ENCODER.encode(order).decode(),
     }
-    return _row(_ORDERS, {**asdict(order.request), **asdict(order), **derived})
+    fields = {**asdict(order.request), **asdict(order), **derived}
+    return {name: fields[name] for name in _ORDERS}
 
 
 def fill_rows(order: Order) -> list[Row]:
     """A row for each fill of an order."""
     # The fill comes last: it has units and a price of its own.
-    shared = {**asdict(order.request), "order_id": order.id}
-    return [_row(_FILLS, {**shared, **asdict(fill)}) for fill in order.fills]
-
-
-def _row(columns: Iterable[str], fields: Mapping[str, Any]) -> Row:
-    """Those of `fields` that are columns; an enumeration as its text."""
-    found = ((name, fields[name]) for name in columns)
-    return {name: value.value if isinstance(value, Enum) else value for name, value in found}
+    shared = {**asdict(order.request), "side": order.request.side.value, "order_id": order.id}
+    every = ({**shared, **asdict(fill)} for fill in order.fills)
+    return [{name: fields[name] for name in _FILLS} for fields in every]
 
 
 def transaction_row(raw: dict[str, Any], account: str) -> Row:

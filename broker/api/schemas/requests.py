@@ -137,10 +137,10 @@ class OrderBody(Body):
     def request(self, *, client: str, client_order_id: str, account: str, traceparent: str | None) -> OrderRequest:
         """The same in the domain."""
         usual = TimeInForce.FOK if self.type is OrderType.MARKET else TimeInForce.GTC
-        fields: dict[str, Any] = dict(self)
+        fields: dict[str, Any] = {**vars(self)}
         for name in ("take_profit", "stop_loss", "trailing_stop"):
             if fields[name] is not None:
-                fields[name] = Protection(**dict(fields[name]))
+                fields[name] = Protection(**vars(fields[name]))
         fields["time_in_force"] = self.time_in_force or usual
         fields["client_order_id"] = client_order_id
         return OrderRequest(**fields, client=client, account=account, traceparent=traceparent)
