@@ -21,7 +21,7 @@ from tests.deployment.test_deploy import IMAGES
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 LEASE = "broker-101-004-1234567-001"

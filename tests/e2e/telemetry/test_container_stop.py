@@ -16,7 +16,7 @@ from tests.e2e.telemetry.emitter_and_sidecar import TelemetryProcesses
 from tests.e2e.telemetry.test_kills import check, settled
 from tests.otlp_receiver import OtlpReceiver
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 OUT_S = 5.0
 """The promise of the sidecar's drain, not a figure."""
 

@@ -89,7 +89,7 @@ async def fault_of_journal(processes: TelemetryProcesses) -> str:
 
 async def told_at(receiver: OtlpReceiver, step_s: int) -> None:
     """Waits for a record of a clock that is `step_s` off."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not any(abs(int(item["time"]) / 1e9 - time.time() - step_s) < 60 for item in receiver.by_id.values()):
             await asyncio.sleep(0.05)
 
@@ -137,7 +137,7 @@ async def test_a_journal_that_turns_read_only_costs_no_event(
     await asyncio.sleep(0.2)
     journal_volume.fail()
     processes.sidecar.process.send_signal(signal.SIGCONT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not await fault_of_journal(processes):
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)

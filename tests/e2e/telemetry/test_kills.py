@@ -28,7 +28,7 @@ async def processes(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[Tel
         yield made
 
 
-async def settled(processes: TelemetryProcesses, receiver: OtlpReceiver, deadline_s: float = 60.0) -> LoadNotes:
+async def settled(processes: TelemetryProcesses, receiver: OtlpReceiver, deadline_s: float = 120.0) -> LoadNotes:
     """Ends the load in order and waits until the sidecar has exported every record."""
     assert processes.load is not None
     assert await processes.load.stop(30) == 0, processes.load.last_lines()

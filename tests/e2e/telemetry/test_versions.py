@@ -100,7 +100,7 @@ async def test_a_broker_of_the_release_is_served_by_the_sidecar_of_today(tmp_pat
                 call: Any = channel.stream_stream(PUBLISH, response_deserializer=response.FromString)()
                 for record in records(GOLDEN.read_bytes()):
                     await call.write(record.payload)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(120):
                     welcome, ack = await call.read(), await call.read()
                 assert (welcome.welcome.protocol_version, welcome.welcome.durable_through) == (1, 7)
                 assert (ack.ack.durable_through, list(ack.ack.rejected)) == (10, [])

@@ -98,7 +98,7 @@ async def test_orders_venue_and_history_agree_after_kills(stand: Stand) -> None:
     await asyncio.gather(*callers)
 
     fills = await venue_fills(stand)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(rows := await all_rows(stand, "orders")) < len(answers) or {row["status"] for row in rows} & {
             "submitted",
             "unknown",

@@ -68,7 +68,7 @@ async def send(batches: Sequence[StoredBatch], endpoint: str, namespace: str) ->
     return journal
 
 
-async def found(search: Engine, namespace: str, count: int, deadline_s: float = 60) -> list[dict[str, Any]]:
+async def found(search: Engine, namespace: str, count: int, deadline_s: float = 120.0) -> list[dict[str, Any]]:
     """The documents of a namespace, once there are `count`."""
 
     def look() -> list[dict[str, Any]]:

@@ -6,13 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 
 
-def pipeline_settings(place: Path, **changes: object) -> TelemetrySettings:
-    values = {"socket": place / "run" / "t.sock", "journal_directory": place / "journal", "ack_delay_ms": 0.0}
+def pipeline_settings(place: Path, **changes: Any) -> TelemetrySettings:
+    values: dict[str, Any] = {
+        "socket": place / "run" / "t.sock",
+        "journal_directory": place / "journal",
+        "ack_delay_ms": 0.0,
+    }
     return TelemetrySettings(**{**values, "checkpoint_interval_s": 0.05, "drain_s": 0.0, **changes})
 
 

@@ -146,7 +146,7 @@ def test_a_closed_market_is_no_fault_of_a_preview(broker: FakeBroker, run: Run, 
 
 def test_smoke_goes_on_for_its_rounds(broker: FakeBroker, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(commands.time, "sleep", pauses.append)
+    monkeypatch.setattr("broker.cli.commands.time.sleep", pauses.append)
     broker.answer = {"would_be_sent": True, "check": None}
     assert run("smoke", "--preview", "--rounds", "3").exit_code == 0
     assert (pauses, len(broker.calls)) == ([1.0, 1.0], 9)
@@ -162,7 +162,7 @@ def test_a_watch_asks_again_until_it_is_interrupted(
         if len(slept) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.time, "sleep", sleep)
+    monkeypatch.setattr("broker.cli.commands.time.sleep", sleep)
     broker.answer = {"orders": []}
     result = run("orders", "--watch")
     assert (result.exit_code, result.output) == (0, "no open orders\n" * 2)
@@ -173,6 +173,6 @@ def test_a_watch_in_json_is_a_document_a_line(broker: FakeBroker, run: Run, monk
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.time, "sleep", interrupt)
+    monkeypatch.setattr("broker.cli.commands.time.sleep", interrupt)
     broker.answer = {"positions": [{"instrument": "EUR_USD"}]}
     assert json.loads(run("positions", "--watch", "--json").output) == broker.answer

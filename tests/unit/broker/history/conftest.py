@@ -61,7 +61,7 @@ class HistoryParts:
 
     async def until(self, reason: str) -> None:
         """Waits until the condition has this reason."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while self.condition().reason != reason:
                 await asyncio.sleep(0.01)
 

@@ -17,7 +17,7 @@ async def test_migrations_make_the_tables_that_the_code_declares(history: Histor
     await history.database.ensure_open()
 
     def differences(connection: sa.Connection) -> list[Any]:
-        return compare_metadata(MigrationContext.configure(connection), tables.metadata)
+        return list(compare_metadata(MigrationContext.configure(connection), tables.metadata))
 
     async with history.database.transaction() as connection:
         await migrate(connection)

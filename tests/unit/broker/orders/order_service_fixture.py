@@ -70,7 +70,7 @@ def blocked(service: OrderService) -> list[str]:
     return [item.name for item in service.conditions() if not item.ok and not item.advisory]
 
 
-async def wait_until(is_so: Callable[[], bool], deadline_s: float = 30.0) -> None:
+async def wait_until(is_so: Callable[[], bool], deadline_s: float = 120.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not is_so():
             await asyncio.sleep(0.005)

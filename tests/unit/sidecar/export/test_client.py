@@ -163,7 +163,7 @@ async def told(channel: CollectorChannel) -> str:
 
 
 async def failing(it: OtlpExporter, error: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not it.status().logs.last_error.startswith(error):
             await asyncio.sleep(0.01)
 

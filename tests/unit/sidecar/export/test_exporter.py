@@ -65,7 +65,7 @@ async def running(it: OtlpExporter) -> AsyncIterator[asyncio.Event]:
 
 async def drained(it: OtlpExporter) -> None:
     """Runs an exporter that is told to stop at once: it sends what is there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async with running(it):
             pass
 

@@ -44,7 +44,7 @@ async def test_events_that_come_with_the_end_of_the_stream_are_acknowledged_whil
         clock=core.tick,
     )
     context, stream = SlowContext(), ServedStream(accepted=core.stream("a", "s"))
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(service._acknowledge(stream, cast("Any", context)))
         core.send("a", "s", 2, 1)
         stream.schedule_ack()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 from sidecar.ingest.tail import MAX_BATCHES, Tail, TailEvent, events
 from sidecar.journal.segment import event_type
@@ -40,6 +41,7 @@ async def test_a_slow_watcher_loses_the_oldest_batches_and_they_are_counted() ->
         )
     assert (await first).sequence == 4
     assert tail.lost_batches == 3
+    assert isinstance(watching, AsyncGenerator)
     await watching.aclose()
 
 

@@ -26,7 +26,7 @@ class CountingVolume(SickVolume):
 async def test_one_sync_serves_all_who_wait() -> None:
     volume = CountingVolume()
     commit = GroupCommit(EventJournal(volume, segment_bytes=1 << 20), enabled=True)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(commit.wait()) for _ in range(5)]
         await asyncio.sleep(0)
         running = tasks.create_task(commit.run())
@@ -40,7 +40,7 @@ async def test_who_waits_is_served_by_the_first_sync_that_succeeds(monkeypatch: 
     volume = CountingVolume()
     volume.sync_error = errno.EIO
     commit = GroupCommit(EventJournal(volume, segment_bytes=1 << 20), enabled=True)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(commit.wait())
         running = tasks.create_task(commit.run())
         while volume.syncs < 2:

@@ -5,7 +5,7 @@ import pytest
 from sidecar.ingest.definition import check_define
 from sidecar.journal.segment import event_type
 from sidecar.metrics.aggregate import Aggregate, SeriesLimits
-from sidecar.telemetry.model import Session
+from sidecar.telemetry.model import Number, Session
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -32,7 +32,8 @@ def batch(*reasons: str) -> pb.Batch:
 
 def counted(aggregate: Aggregate) -> dict[str, float]:
     (producer,) = aggregate.snapshot(10).producers
-    return {point.labels[0][1]: point.value for family in producer.families for point in family.points}  # type: ignore[union-attr] - counters
+    points = [point for family in producer.families for point in family.points]
+    return {point.labels[0][1]: point.value for point in points if isinstance(point, Number)}
 
 
 def taken(message: pb.Define, *reasons: str, limit: SeriesLimits | None = None) -> Aggregate:

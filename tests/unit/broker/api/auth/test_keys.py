@@ -13,7 +13,7 @@ def test_key_is_found_by_its_hash_alone() -> None:
 
     found = keys.find("secret")
     assert found is not None
-    assert (found.id, found.scopes) == ("a", {"read", "trade"})
+    assert (found.id, found.scopes) == ("a", frozenset({"read", "trade"}))
     assert keys.find(digest) is None
     assert ApiKeys().find("secret") is None
 

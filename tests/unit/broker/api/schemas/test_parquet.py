@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -131,7 +131,8 @@ async def test_a_reader_that_leaves_ends_the_encoder() -> None:
     made = parquet(tables.fills, COLUMNS, [row(1)], blocks([row(2)], [row(3)]))
     await anext(made)
     (encoding,) = [item for item in threading.enumerate() if item.name == "parquet"]
+    assert isinstance(made, AsyncGenerator)
     await made.aclose()
-    encoding.join(10)
+    encoding.join(60)
 
     assert not encoding.is_alive()

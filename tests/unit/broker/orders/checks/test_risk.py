@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Protection, Quote, Side, TimeInForce
-from broker.events import presets
 from broker.events.catalogue import CATALOGUE
+from broker.events.orders import CHECK_NAMES
 from broker.orders.checks.risk import CHECKS, Denial, MarketView, Usage, check, is_reducing, outcomes
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits
@@ -154,7 +154,7 @@ def test_checks_behind_a_denial_were_not_made() -> None:
 
 def test_every_check_counts_from_zero_and_with_an_order_that_passes() -> None:
     (passed,) = (event for event in CATALOGUE.events if event.name == "broker.risk.passed")
-    assert {name for name, _ in presets.CHECKS} == set(CHECKS)
+    assert set(CHECK_NAMES) == set(CHECKS)
     assert [item.constant for item in passed.instruments if item.name == "broker.risk.checks"] == [
         {"check": name, "result": "passed"} for name in CHECKS
     ]

@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> OrderStore:
 async def resolved(store: OrderStore, log: Log, *, scans: int = 3, horizon_s: float = 60.0) -> OrderStatus:
     resolver = UnknownOrderResolver(store, log, now_s=log.clock, horizon_s=horizon_s, scans=scans)
     searching = asyncio.create_task(resolver.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (record := store.index.get("01ORDER")) is not None and record.status is OrderStatus.UNKNOWN:
             await asyncio.sleep(0)
     searching.cancel()

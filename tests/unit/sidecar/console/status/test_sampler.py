@@ -49,7 +49,7 @@ async def test_it_samples_tells_who_watches_and_ends_their_streams() -> None:
 async def test_a_sample_that_cannot_be_taken_does_not_end_it() -> None:
     source = FakeSource("broken")
     sampler = StatusSampler(SETTINGS, source)
-    await asyncio.wait_for(sampler.run(source.stop), 10)
+    await asyncio.wait_for(sampler.run(source.stop), 120)
     assert source.calls == 3
     assert sampler.status().panels == []
 
