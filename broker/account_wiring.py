@@ -120,8 +120,8 @@ def build_account(shared: SharedComponents, account: str) -> AccountComponents:
         archive=archive,
         recall=recall,
         writer=HistoryWriter(
-            config.history,
-            shared.database,
+            settings=config.history,
+            database=shared.database,
             journal=JournalEnd(orders.directory / account),
             changes=service,
             account=account,
@@ -129,6 +129,6 @@ def build_account(shared: SharedComponents, account: str) -> AccountComponents:
             emit=emitter.emit,
             chance=random.random,
         ),
-        backfill=Backfill(shared.database, venue, account=account, chance=random.random),
+        backfill=Backfill(shared.database, venue, account=account),
     )
     return built

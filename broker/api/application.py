@@ -29,13 +29,7 @@ API_VERSION = "1.0.0"
 
 
 # Our own events tell about each request: they cost less, and survive a kill.
-_NO_TELEMETRY: TelemetryConfig = {
-    "tracing": False,
-    "metrics": False,
-    "logs": False,
-    "operation_spans": False,
-    "auto_configure": False,
-}
+_NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
 
 
 def _operation_id(route: APIRoute) -> str:

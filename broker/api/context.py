@@ -74,11 +74,7 @@ AccountId = Annotated[
 
 
 async def _account_of(request: Request, api: Api, account: AccountId = None) -> AccountApi:
-    """The account that a request names, or the only one.
-
-    Raises:
-        Problem: 422 if the request names none of several accounts, or an unknown one.
-    """
+    """The account that a request names, or the only one; raises Problem for none of several or an unknown one."""
     if account is None and len(api.accounts) == 1:
         account = next(iter(api.accounts))
     # Never a default among several: an order on the wrong account cannot be taken back.

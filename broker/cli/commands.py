@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import click
 
-from broker.cli.client import ApiAnswerError, ApiCall, ask
 from broker.cli.table import table_writer
 from broker.orders.checks.dry_run import MARKET_CLOSED
 
 PAUSE_S = 1.0
+DEADLINE_S = 35.0
+"""Longer than the API's own deadline, so that its answer is seen."""
 EX_REFUSED = 1  # sysexits.h has no number for it
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -40,6 +44,40 @@ _CONNECTION = (
     click.Option(["--json", "as_json"], is_flag=True, help="Print the answer's JSON."),
 )
 _WATCH = click.option("--watch", is_flag=True, help="Again each second until Ctrl-C; on a terminal, in place.")
+
+
+class ApiAnswerError(Exception):
+    """The broker refused, or did not answer (`status` 0)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """A request."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+
+
+async def ask(call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
+    """The answer's JSON; raises ApiAnswerError, with a text for people, if there is none or it is a problem."""
+    trust = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
+    timeout = aiohttp.ClientTimeout(total=DEADLINE_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout, headers={"X-API-Key": key}) as session:
+            address = url.rstrip("/") + call.path
+            async with session.request(call.method, address, params=call.params, json=call.body, ssl=trust) as answer:
+                found: dict[str, Any] = await answer.json(content_type=None)
+                if answer.status >= HTTPStatus.BAD_REQUEST:
+                    raise ApiAnswerError(answer.status, f"{answer.status} {found.get('detail', answer.reason)}")
+                return found
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise ApiAnswerError(0, f"no answer from {url}: {error or 'no answer in time'}") from error
 
 
 class BrokerCommand(click.Command):
@@ -73,52 +111,37 @@ class _Listing:
 
     call: ApiCall
     key: str
-    columns: tuple[str, ...]
+    columns: str
+    """Their names with blanks between them."""
     none: str
 
 
-_ORDER_COLUMNS = (
-    "id",
-    "instrument",
-    "side",
-    "type",
-    "units",
-    "price",
-    "status",
-    "filled_units",
-    "client",
-    "client_order_id",
-    "created_at",
-)
-_POSITION_COLUMNS = ("instrument", "units", "average_price", "unrealized_profit", "realized_profit")
+_ORDER_COLUMNS = "id instrument side type units price status filled_units client client_order_id created_at"
+_POSITION_COLUMNS = "instrument units average_price unrealized_profit realized_profit"
 _POSITIONS = _Listing(ApiCall("GET", "/v1/positions"), "positions", _POSITION_COLUMNS, "no open positions")
-_MISMATCHES = _Listing(
-    ApiCall("POST", "/v1/admin/reconcile"),
-    "mismatches",
-    ("kind", "subject", "ours", "theirs"),
-    "the venue and the broker agree",
-)
+_COMPARE = ApiCall("POST", "/v1/admin/reconcile")
+_MISMATCHES = _Listing(_COMPARE, "mismatches", "kind subject ours theirs", "the venue and the broker agree")
 
 
-@click.command(cls=BrokerCommand, help="Orders that are open.")
+@click.command(cls=BrokerCommand)
 @_WATCH
 @click.option("--instrument", help="Of this instrument only.")
 def orders(*, as_json: bool, watch: bool, instrument: str | None, **broker: Any) -> None:
-    """Print open orders."""
+    """Orders that are open."""
     call = ApiCall("GET", "/v1/orders", params={"instrument": instrument} if instrument else {})
     _show(_Listing(call, "orders", _ORDER_COLUMNS, "no open orders"), as_json=as_json, watch=watch, **broker)
 
 
-@click.command(cls=BrokerCommand, help="Open positions.")
+@click.command(cls=BrokerCommand)
 @_WATCH
 def positions(*, as_json: bool, watch: bool, **broker: Any) -> None:
-    """Print open positions."""
+    """Open positions."""
     _show(_POSITIONS, as_json=as_json, watch=watch, **broker)
 
 
-@click.command(cls=BrokerCommand, help="Compare with the venue now, and adopt what it has.")
+@click.command(cls=BrokerCommand)
 def reconcile(*, as_json: bool, **broker: Any) -> None:
-    """Print the differences that the comparison found."""
+    """Compare with the venue now, and adopt what it has."""
     _show(_MISMATCHES, as_json=as_json, **broker)
 
 
@@ -129,7 +152,7 @@ def _show(listing: _Listing, *, as_json: bool, watch: bool = False, **broker: An
             if as_json:
                 click.echo(json.dumps(answer, indent=None if watch else 2))
             else:
-                write(answer[listing.key], listing.columns, listing.none)
+                write(answer[listing.key], listing.columns.split(), listing.none)
             if not watch:
                 return
             time.sleep(PAUSE_S)
@@ -145,17 +168,14 @@ def _state_command(name: str, state: str, summary: str) -> click.Command:
     return change
 
 
-@click.command(
-    cls=BrokerCommand,
-    help="Place a small order and its opposite, or with --preview only try them; for a check before a promotion.",
-)
+@click.command(cls=BrokerCommand)
 @click.option(
     "--preview", is_flag=True, help="Send nothing: a preview would pass orders on to who trades the account."
 )
 @click.option("--instrument", default="EUR_USD", show_default=True)
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="How often, a second apart.")
 def smoke(*, as_json: bool, preview: bool, instrument: str, rounds: int, **broker: Any) -> None:
-    """End with 0 if the broker does what its role demands."""
+    """Place a small order and its opposite, or with --preview only try them; for a check before a promotion."""
     for number in range(rounds):
         if number:
             time.sleep(PAUSE_S)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
-
-
 Rows = Sequence[Mapping[str, Any]]
 Write = Callable[[Rows, Sequence[str], str], None]
 """Print rows by their columns, or the text if there are no rows."""
@@ -51,16 +49,13 @@ def _table(rows: Rows, columns: Sequence[str], none: str) -> Any:
         return none
     table = Table(header_style="bold", box=None)
     for name in columns:
-        numeric = _is_numeric(row.get(name) for row in rows)
+        # The API writes numbers as texts.
+        values = [str(row[name]) for row in rows if row.get(name) is not None]
+        numeric = all(map(_NUMBER.fullmatch, values))
         table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
     return table
-
-
-def _is_numeric(values: Iterable[Any]) -> bool:
-    # The API writes numbers as texts.
-    return all(_NUMBER.fullmatch(str(value)) for value in values if value is not None)
 
 
 def _cell(value: Any) -> str:

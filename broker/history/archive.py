@@ -106,11 +106,7 @@ class Archive:
     async def page(
         self, table: HistoryTable, wanted: HistoryFilter, *, limit: int, cursor: str | None = None
     ) -> HistoryPage:
-        """At most `limit` rows behind `cursor`.
-
-        Raises:
-            CursorError: the cursor is not one of ours.
-        """
+        """At most `limit` rows behind `cursor`; raises CursorError if it is not one of ours."""
         columns = table.table.c
         moment, tie = columns[table.moment], columns[table.tie]
         query = sa.select(table.table).where(columns.account == self._account)
@@ -126,20 +122,15 @@ class Archive:
         query = query.order_by(moment.desc(), tie.desc()).limit(limit + 1)  # one more tells if another page follows
         async with self._database.transaction() as connection:
             rows = [dict(row) for row in (await connection.execute(query)).mappings()]
-        kept = rows[:limit]
-        more = len(rows) > limit
+        kept, more = rows[:limit], len(rows) > limit
         return HistoryPage(kept, make_cursor(kept[-1][table.moment], kept[-1][table.tie]) if more else None)
 
     async def export(
         self, table: HistoryTable, wanted: HistoryFilter, *, limit: int
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """All rows in blocks, at most `limit` of them.
-
-        Raises:
-            ExportsBusyError: too many exports run; at the first block.
-        """
+        """All rows in blocks, at most `limit` of them. The first raises ExportsBusyError if too many exports run."""
         cursor: str | None = None
-        with self._database.export_slot():
+        async with self._database.export_slot():
             # A transaction for each block: one over the whole export would hold a connection at its reader's pace.
             while limit > 0:
                 page = await self.page(table, wanted, limit=min(EXPORT_PAGE, limit), cursor=cursor)
@@ -155,11 +146,7 @@ def make_cursor(moment: datetime, tie: str | int) -> str:
 
 
 def parse_cursor(text: str, *, number: bool) -> tuple[datetime, str | int]:
-    """The place of a row; `number`: the column that breaks ties is a number, else a text.
-
-    Raises:
-        CursorError: the text is no cursor of this table.
-    """
+    """The place of a row, whose tie is a `number` or a text; raises CursorError for a text of another table."""
     try:
         moment, tie = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         at = datetime.fromisoformat(moment)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,14 +47,13 @@ class TransactionGap:
 class Backfill:
     """Fills the gaps that a start finds. An empty history is not filled: it begins with the journal."""
 
-    def __init__(self, database: Database, log: TransactionLog, *, account: str, chance: Callable[[], float]) -> None:
+    def __init__(self, database: Database, log: TransactionLog, *, account: str) -> None:
         self._database = database
         self._log = log
         self._account = account
-        self._chance = chance
         self._backoff = Backoff(base_s=1.0, cap_s=60.0)
 
-    async def run(self) -> int:
+    async def run(self, chance: Callable[[], float] = random.random) -> int:
         """Fill all gaps, trying again as long as it takes; the number of transactions written."""
         # Once a start is enough: from then on the journal brings each transaction.
         attempt = 0
@@ -63,7 +63,7 @@ class Backfill:
             except (VenueError, DatabaseUnavailableError, ValueError, KeyError) as error:
                 level = logging.WARNING if attempt else logging.DEBUG  # a start has no token and no login yet
                 _LOG.log(level, "history not filled yet", extra={"fault": str(error)})
-            await asyncio.sleep(self._backoff.delay_s(attempt, self._chance()))
+            await asyncio.sleep(self._backoff.delay_s(attempt, chance()))
             attempt += 1
 
     async def _fill_all(self) -> int:

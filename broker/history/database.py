@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -60,7 +59,7 @@ class Database:
         self._settings = settings
         self._pool: _Pool | None = None
         self._faults = _faults(settings.url)
-        self._exports_left = settings.exports
+        self._exports = asyncio.Semaphore(settings.exports)
         self.schema_lock = asyncio.Lock()
         self.changed = asyncio.Event()
         """Set when a new pool is in use; the history writer clears it."""
@@ -93,11 +92,7 @@ class Database:
             await self._dispose(old)
 
     async def ensure_open(self) -> None:
-        """Open a database that needs no login, unless it is open; an SQLite file is created.
-
-        Raises:
-            DatabaseUnavailableError: it cannot be opened.
-        """
+        """Open a database that needs no login, or raise DatabaseUnavailableError; an SQLite file is created."""
         if self._pool is not None or self.needs_login:
             return
         engine = self.engine(None)
@@ -130,20 +125,11 @@ class Database:
             if not pool.transactions and pool is not self._pool:
                 await self._dispose(pool)
 
-    @contextmanager
-    def export_slot(self) -> Iterator[None]:
-        """A place among the exports that may run at once.
-
-        Raises:
-            ExportsBusyError: all are taken.
-        """
-        if not self._exports_left:
+    def export_slot(self) -> asyncio.Semaphore:
+        """A place among the exports that may run at once, to enter; raises ExportsBusyError if all are taken."""
+        if self._exports.locked():
             raise ExportsBusyError(f"{self._settings.exports} exports are being read")
-        self._exports_left -= 1
-        try:
-            yield
-        finally:
-            self._exports_left += 1
+        return self._exports
 
     async def close(self) -> None:
         """Close the pool; transactions that run have the deadline to end."""
@@ -165,16 +151,11 @@ class Database:
             pool.closed.set()
 
     def engine(self, login: DatabaseLogin | None) -> AsyncEngine:
-        """An engine for a login, not connected yet; the caller adopts or disposes of it.
-
-        Raises:
-            DatabaseUnavailableError: `ca_file` cannot be read.
-        """
+        """An engine, not connected yet, to adopt or dispose of; DatabaseUnavailableError without its `ca_file`."""
         url = make_url(self._settings.url)
-        # Without it, errors and the log would repeat the values of a statement.
-        options: dict[str, Any] = {"hide_parameters": True}
+        # `hide_parameters`: errors and the log would repeat the values of a statement.
         if url.drivername.startswith("sqlite"):
-            engine = create_async_engine(url, **options)
+            engine = create_async_engine(url, hide_parameters=True)
             sa.event.listen(engine.sync_engine, "connect", _tune_sqlite)
             return engine
         if login is not None:
@@ -186,7 +167,7 @@ class Database:
             pool_timeout=self._settings.deadline_s,
             pool_pre_ping=True,  # a server that restarted has closed connections that the pool still holds
             connect_args=self._connect_arguments(),
-            **options,
+            hide_parameters=True,
         )
 
     def _connect_arguments(self) -> dict[str, Any]:
@@ -196,15 +177,12 @@ class Database:
             # Tables of a user that Vault made would be gone with it; a role that all users share owns them.
             found["server_settings"]["role"] = settings.role
         if settings.ca_file is not None:
-            found["ssl"] = _trust(settings.ca_file)
+            try:
+                found["ssl"] = ssl.create_default_context(cafile=str(settings.ca_file))
+            except OSError as error:  # SSLError is one
+                fault = f"history.ca_file {settings.ca_file}: {error.strerror or error}"
+                raise DatabaseUnavailableError(fault) from error
         return found
-
-
-def _trust(ca_file: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise DatabaseUnavailableError(f"history.ca_file {ca_file}: {error.strerror or error}") from error
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -30,37 +31,40 @@ class JournalEnd:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._name = ""
         self._segment: OrderSegment | None = None
         self._offset = HEADER_BYTES
         self._position = 0
         self._last = 0
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The journal's identity, made once and kept beside it: positions of another volume mean nothing here.
 
         Raises:
             OSError: the directory cannot be used.
         """
-        if not self._name:
-            self._name = _journal_name(self._directory)
-        return self._name
+        path = self._directory / NAME_FILE
+        # Random, and kept on the volume: a fresh one gets another name, and its positions are not taken for the old
+        # ones.
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            name = secrets.token_hex(16)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(path, name.encode())
+            return name
 
     def last(self) -> int:
         """Position of the newest change; reads on from where the last call ended."""
         # From the files, not from the owner: a standby, which does not own the account, has a backlog too.
-        for segment in self._unread():
+        found, known = segments(self._directory), self._segment
+        # Of the last two at first: the newest may hold nothing but its snapshot yet.
+        unread = found[-2:] if known is None else [item for item in found if item.first >= known.first]
+        for segment in unread:
             if segment != self._segment:
                 self._segment, self._offset, self._position = segment, HEADER_BYTES, segment.first
             self._read_on(segment)
         return self._last
-
-    def _unread(self) -> list[OrderSegment]:
-        found = segments(self._directory)
-        if self._segment is None:
-            return found[-2:]  # the newest may hold nothing but its snapshot yet
-        return [segment for segment in found if segment.first >= self._segment.first]
 
     def _read_on(self, segment: OrderSegment) -> None:
         while True:
@@ -74,15 +78,3 @@ class JournalEnd:
                 self._position += 1
                 if record.payload[:1] in {ORDER, TRANSACTION}:
                     self._last = self._position
-
-
-def _journal_name(directory: Path) -> str:
-    path = directory / NAME_FILE
-    # Random, and kept on the volume: a fresh one gets another name, and its positions are not taken for the old ones.
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        name = secrets.token_hex(16)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(path, name.encode())
-        return name

@@ -9,12 +9,15 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from broker.domain import Order, average_price
+from broker.history import tables
 from broker.orders.store.tail import Change
 
 Row = dict[str, Any]
 _ENCODER = msgspec.json.Encoder()
+_ORDERS, _FILLS = tuple(tables.orders.columns.keys()), tuple(tables.fills.columns.keys())
 _REASON = 200  # the column is that wide; `document` has the whole reason
 
 
@@ -44,44 +47,25 @@ def rows_of(changes: Iterable[Change], account: str) -> HistoryRows:
 
 def order_row(order: Order) -> Row:
     """An order's row; `document` has all of it."""
-    request = order.request
-    return {
-        "id": order.id,
-        "account": request.account,
-        "client": request.client,
-        "client_order_id": request.client_order_id,
-        "instrument": request.instrument,
-        "type": request.type.value,
-        "side": request.side.value,
+    derived = {
+        "type": order.request.type.value,
+        "side": order.request.side.value,
         "status": order.status.value,
         "reason": order.reason[:_REASON] if order.reason else None,
-        "units": request.units,
         "filled_units": order.filled_units,
         "average_price": average_price(order.fills),
-        "venue_order_id": order.venue_order_id,
-        "created_at": order.created_at,
-        "updated_at": order.updated_at,
         "document": _ENCODER.encode(order).decode(),
     }
+    fields = {**asdict(order.request), **asdict(order), **derived}
+    return {name: fields[name] for name in _ORDERS}
 
 
 def fill_rows(order: Order) -> list[Row]:
     """A row for each fill of an order."""
-    return [
-        {
-            "account": order.request.account,
-            "transaction_id": fill.transaction_id,
-            "order_id": order.id,
-            "instrument": order.request.instrument,
-            "side": order.request.side.value,
-            "units": fill.units,
-            "price": fill.price,
-            "profit": fill.profit,
-            "half_spread_cost": fill.half_spread_cost,
-            "time": fill.time,
-        }
-        for fill in order.fills
-    ]
+    # The fill comes last: it has units and a price of its own.
+    shared = {**asdict(order.request), "side": order.request.side.value, "order_id": order.id}
+    every = ({**shared, **asdict(fill)} for fill in order.fills)
+    return [{name: fields[name] for name in _FILLS} for fields in every]
 
 
 def transaction_row(raw: dict[str, Any], account: str) -> Row:

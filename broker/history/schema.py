@@ -16,11 +16,7 @@ LOCK = 0x62726F6B  # any number that nothing else in the database locks
 
 
 async def ensure_schema(database: Database) -> None:
-    """Open a database that needs no login, and bring its schema up to date; one task of the process at a time.
-
-    Raises:
-        DatabaseUnavailableError: it cannot be used.
-    """
+    """Open a database that needs no login, and migrate it; raises DatabaseUnavailableError if it cannot be used."""
     # The writers of all accounts and their backfills start together; one of them migrates.
     async with database.schema_lock:
         await database.ensure_open()

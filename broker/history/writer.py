@@ -44,6 +44,7 @@ import importlib
 import logging
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -63,53 +64,50 @@ from pod_runtime.backoff import Backoff
 _LOG = logging.getLogger(__name__)
 READ_AHEAD = 2000
 SAMPLE_S = 5.0
+BACKOFF = Backoff(base_s=0.5, cap_s=15.0)
 
 
+@dataclass(slots=True, kw_only=True)
 class HistoryWriter:
     """Writes one account's changes: one task, one transaction at a time."""
 
-    def __init__(
-        self,
-        settings: HistorySettings,
-        database: Database,
-        *,
-        journal: JournalEnd,
-        changes: ChangeLog,
-        account: str,
-        conditions: Conditions,
-        emit: Callable[[tuple[Any, ...]], None],
-        chance: Callable[[], float],
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._journal = journal
-        self._changes = changes
-        self._account = account
-        self._conditions = conditions
-        self._emit = emit
-        self._chance = chance
-        self._backoff = Backoff(base_s=0.5, cap_s=15.0)
-        self._failures = 0
-        self._moved = asyncio.Event()
-        self.position = 0
-        """Changes before it are in the database."""
+    settings: HistorySettings
+    database: Database
+    journal: JournalEnd
+    changes: ChangeLog
+    account: str
+    conditions: Conditions
+    emit: Callable[[tuple[Any, ...]], None]
+    chance: Callable[[], float]
+    position: int = field(default=0, init=False)
+    """Changes before it are in the database."""
+    _failures: int = field(default=0, init=False)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def __post_init__(self) -> None:
         self._set_condition(ok=False, reason="Starting", message="the history database is being opened")
 
     def backlog(self) -> int:
         """Number of journal records that are not in the database."""
-        return max(0, self._journal.last() - self.position)
+        return max(0, self.journal.last() - self.position)
 
     async def run(self) -> None:
         """Write until cancelled; a fault is logged, shown as a condition, and tried again."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
             while True:
-                reason, fault = await self._follow_until_fault()
+                reason, fault = "Ended", "the journal ended"
+                try:
+                    await self._follow()
+                except* DatabaseUnavailableError as group:
+                    reason, fault = "DatabaseUnavailable", _words(group)
+                except* (OSError, ValueError) as group:
+                    reason, fault = "JournalUnreadable", _words(group)
                 await self._wait_after(reason, fault)
 
     async def flush(self, deadline_s: float) -> bool:
         """Wait until the changes that the journal has now are written; False if the deadline passes first."""
-        target = self._journal.last()
+        target = self.journal.last()
         try:
             async with asyncio.timeout(deadline_s):
                 while self.position < target:
@@ -119,20 +117,10 @@ class HistoryWriter:
             return False
         return True
 
-    async def _follow_until_fault(self) -> tuple[str, str]:
-        fault: tuple[str, str] = ("Ended", "the journal ended")
-        try:
-            await self._follow()
-        except* DatabaseUnavailableError as group:
-            fault = ("DatabaseUnavailable", _words(group))
-        except* (OSError, ValueError) as group:
-            fault = ("JournalUnreadable", _words(group))
-        return fault
-
     async def _follow(self) -> None:
-        await ensure_schema(self._database)
-        query = sa.select(tables.progress.c.position).where(tables.progress.c.source == self._journal.name)
-        async with self._database.transaction() as connection:
+        await ensure_schema(self.database)
+        query = sa.select(tables.progress.c.position).where(tables.progress.c.source == self.journal.name)
+        async with self.database.transaction() as connection:
             self.position = int((await connection.execute(query)).scalar() or 0)
         self._note_success()
         # Two tasks: the journal is read while a transaction waits for the database.
@@ -142,27 +130,27 @@ class HistoryWriter:
             await self._write_all(ahead)
 
     async def _read(self, ahead: asyncio.Queue[Change], after: int) -> None:
-        async with aclosing(self._changes.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
+        async with aclosing(self.changes.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
             async for change in changes:
                 await ahead.put(change)
 
     async def _write_all(self, ahead: asyncio.Queue[Change]) -> None:
         while True:
             batch = [await ahead.get()]
-            while not ahead.empty() and len(batch) < self._settings.batch_rows:
+            while not ahead.empty() and len(batch) < self.settings.batch_rows:
                 batch.append(ahead.get_nowait())
             await self._write(batch)
             # A pause in which changes gather: a transaction costs the database nearly the same for one as for many.
-            await asyncio.sleep(self._settings.batch_delay_s)
+            await asyncio.sleep(self.settings.batch_delay_s)
 
     async def _write(self, batch: list[Change]) -> None:
         position = batch[-1].position
-        async with self._database.transaction() as connection:
-            await write_rows(connection, rows_of(batch, self._account))
-            await _upsert(connection, tables.progress, [{"source": self._journal.name, "position": position}])
+        async with self.database.transaction() as connection:
+            await write_rows(connection, rows_of(batch, self.account))
+            await _upsert(connection, tables.progress, [{"source": self.journal.name, "position": position}])
         self.position = position
         self._moved.set()
-        self._changes.release(position)
+        self.changes.release(position)
         self._note_success()
 
     def _note_success(self) -> None:
@@ -174,19 +162,19 @@ class HistoryWriter:
         if not self._failures:  # once an outage, not once an attempt
             _LOG.warning("history not written", extra={"reason": reason, "fault": fault, "backlog": self.backlog()})
         # A new login ends the wait at once: it is the most likely cure.
-        self._database.changed.clear()
+        self.database.changed.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._backoff.delay_s(self._failures, self._chance())):
-                await self._database.changed.wait()
+            async with asyncio.timeout(BACKOFF.delay_s(self._failures, self.chance())):
+                await self.database.changed.wait()
         self._failures += 1
 
     def _set_condition(self, *, ok: bool, reason: str, message: str) -> None:
         # Advisory: a broker without history trades, so it stays ready.
-        self._conditions.set(BrokerCondition.HISTORY, ok=ok, reason=reason, message=message, advisory=True)
+        self.conditions.set(BrokerCondition.HISTORY, ok=ok, reason=reason, message=message, advisory=True)
 
     async def _sample(self) -> None:
         while True:
-            self._emit(HistorySample(backlog=self.backlog()))
+            self.emit(HistorySample(backlog=self.backlog()))
             await asyncio.sleep(SAMPLE_S)
 
 

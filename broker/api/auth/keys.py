@@ -52,11 +52,7 @@ class ApiKeySource(Protocol):
 
 
 def parse_api_keys(text: str) -> ApiKeys:
-    """Parse `{"keys": [{"id", "sha256", "scopes"}]}`.
-
-    Raises:
-        ValueError: names the entry and the field that is wrong, never its value.
-    """
+    """Parse `{"keys": [{"id", "sha256", "scopes"}]}`; a ValueError names the wrong field, never its value."""
     keys = _member(json.loads(text), "keys", list)
     found = tuple(_parse_entry(raw, f"keys[{index}]") for index, raw in enumerate(keys))
     # Two keys of one holder are a rotation with overlap; two sets of scopes are a mistake.
@@ -82,9 +78,8 @@ def _parse_entry(raw: Any, where: str) -> tuple[str, ApiClient]:
 def _member(raw: Any, name: str, kind: type[Any], where: str = "") -> Any:
     label = f"{where}.{name}" if where else name
     if not isinstance(raw, dict) or not isinstance(raw.get(name), kind):
-        raise ValueError(  # noqa: TRY004 - one kind of error for a file that is wrong
-            f"{label} is missing or is not {'an array' if kind is list else 'a text'}"
-        )
+        wanted = "an array" if kind is list else "a text"
+        raise ValueError(f"{label} is missing or is not {wanted}")  # noqa: TRY004 - one kind of error for a wrong file
     return raw[name]
 
 

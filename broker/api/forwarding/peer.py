@@ -108,11 +108,7 @@ class Peer:
                 return Response(await answer.read(), answer.status, _answer_headers(answer))
 
     async def follow(self, owner: str, request: ForwardedRequest, end: asyncio.Event) -> Response:
-        """The owner's stream of events, until it ends or `end` is set; or its refusal.
-
-        Raises:
-            Problem: as `forward`.
-        """
+        """The owner's stream of events, until it ends or `end` is set; or its refusal. Raises as `forward`."""
         quiet = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         with _faults_as_problems(owner, request):
             answer = await self._send(owner, request, quiet)
@@ -163,23 +159,15 @@ def _faults_as_problems(owner: str, request: ForwardedRequest) -> Iterator[None]
         yield
     except (aiohttp.ClientError, TimeoutError) as error:
         # Without a connection nothing was sent. After that, nobody here knows how far the owner got.
-        lost = not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
-        words = "owner's answer lost" if lost else "owner not reached"
+        unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+        words = "owner not reached" if unsent else "owner's answer lost"
         _LOG.warning(words, extra={"owner": owner, "fault": f"{type(error).__name__}: {error}"})
-        raise (_answer_lost(owner, request) if lost else _unreachable(owner)) from error
-
-
-def _unreachable(owner: str) -> Problem:
-    detail = f"The broker that trades the account ({owner}) cannot be reached. Nothing was sent. Try again."
-    return unavailable("not-ready", detail, retry_after_s=1, reason="OwnerUnreachable")
-
-
-def _answer_lost(owner: str, request: ForwardedRequest) -> Problem:
-    detail = (
-        f"The answer of the broker that trades the account ({owner}) was lost; it may have taken the request. "
-        "Send it again with the same Idempotency-Key: it is then done once."
-    )
-    key = request.headers.get("idempotency-key")
-    return Problem(
-        HTTPStatus.GATEWAY_TIMEOUT, "owner-answer-lost", detail, retry_after_s=1, idempotency_key=key, owner=owner
-    )
+        if unsent:
+            detail = f"The broker that trades the account ({owner}) cannot be reached. Nothing was sent. Try again."
+            raise unavailable("not-ready", detail, retry_after_s=1, reason="OwnerUnreachable") from error
+        detail = (
+            f"The answer of the broker that trades the account ({owner}) was lost; it may have taken the request. "
+            "Send it again with the same Idempotency-Key: it is then done once."
+        )
+        name, status, key = "owner-answer-lost", HTTPStatus.GATEWAY_TIMEOUT, request.headers.get("idempotency-key")
+        raise Problem(status, name, detail, retry_after_s=1, idempotency_key=key, owner=owner) from error

@@ -32,7 +32,7 @@ class OwnerAnswered(Exception):  # noqa: N818 - no error: ends the route early w
         self.response = response
 
 
-async def _forward_write(request: Request, api: ApiContext, account: AccountApi, client: ApiClient) -> None:
+async def _forward_trade(request: Request, api: Api, account: Account, client: Trader) -> None:
     if (owner := account.orders.elsewhere()) is None:
         return
     # Not even forwarded: the answer might come after this process has ended.
@@ -43,12 +43,8 @@ async def _forward_write(request: Request, api: ApiContext, account: AccountApi,
     await _forward(request, api, client, owner)
 
 
-async def _forward_trade(request: Request, api: Api, account: Account, client: Trader) -> None:
-    await _forward_write(request, api, account, client)
-
-
 async def _forward_admin(request: Request, api: Api, account: Account, client: Admin) -> None:
-    await _forward_write(request, api, account, client)
+    await _forward_trade(request, api, account, client)
 
 
 async def _forward_read(request: Request, api: Api, account: Account, client: Reader) -> None:
@@ -79,11 +75,6 @@ async def _forward(request: Request, api: ApiContext, client: ApiClient, owner: 
 
 
 async def _forwarded_request(request: Request, api: ApiContext, owner: str) -> ForwardedRequest:
-    """The request as the owner gets it.
-
-    Raises:
-        NotReadyError: the owner is not known, or a broker that took us for it forwarded the request.
-    """
     # Two brokers that each take the other for the owner, as during a handover, would forward in a circle.
     if not owner or was_forwarded(request.headers):
         raise NotReadyError("NoOwner", RETRY_AFTER_S)
@@ -123,12 +114,6 @@ def refusal(api: ApiContext, account: AccountApi, owner: str, retry_after_s: flo
     known = (item.message for item in account.conditions() if item.reason == NOT_OWNER)
     words = next(known, "another one does")
     url = api.settings.url_of(owner) if owner else None
-    advice = f" Ask {url}." if url else ""
-    return Problem(
-        HTTPStatus.CONFLICT,
-        "not-owner-of-account",
-        f"This broker does not trade the account: {words}. Nothing was sent.{advice}",
-        reason=NOT_OWNER,
-        retry_after_s=retry_after_s,
-        owner=url,
-    )
+    detail = f"This broker does not trade the account: {words}. Nothing was sent.{f' Ask {url}.' if url else ''}"
+    name, status = "not-owner-of-account", HTTPStatus.CONFLICT
+    return Problem(status, name, detail, reason=NOT_OWNER, retry_after_s=retry_after_s, owner=url)

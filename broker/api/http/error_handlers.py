@@ -17,14 +17,7 @@ from broker.api.http.problem import Problem, invalid
 from broker.api.schemas.requests import FIELDS
 from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError, ExportsBusyError
-from broker.orders.errors import (
-    ClientIdConflictError,
-    DrainingError,
-    NotReadyError,
-    OrderServiceError,
-    UnknownOrderError,
-    UnknownPositionError,
-)
+from broker.orders import errors
 from broker.orders.store.journal import OrderJournalError
 from broker.venue.errors import NotAuthorizedError, RateLimitedError, VenueError
 
@@ -35,56 +28,32 @@ _SHOWN = 200
 class _Row:
     """The problem of an exception; `detail` and `reason` are formatted with it."""
 
-    status: HTTPStatus
     name: str
-    detail: str
+    detail: str = "{error}"
     retry_after_s: float | None = None
     reason: str | None = None
+    status: HTTPStatus = HTTPStatus.SERVICE_UNAVAILABLE
 
 
-_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+_DRAINING = "The broker is ending and takes no new orders. Nothing was sent. Try again at its successor."
+_NOT_READY = "The broker cannot trade now ({error.reason}). Nothing was sent. Try again."
+_NO_JOURNAL = "The order journal cannot be written, so no order is taken."
+_NO_TOKEN = "The venue refuses the broker's token; a new one is awaited."  # noqa: S105 - no secret
+_NO_VENUE = "The venue could not be asked ({error.error_type})."
+_NO_HISTORY = "The history database is away; orders are taken as usual and will be in it later."
 _PROBLEMS: Mapping[type[Exception], _Row] = {
-    ClientIdConflictError: _Row(HTTPStatus.CONFLICT, "client-order-id-conflict", "{error}"),
-    UnknownOrderError: _Row(HTTPStatus.NOT_FOUND, "unknown-order", "{error}"),
-    UnknownPositionError: _Row(HTTPStatus.NOT_FOUND, "unknown-position", "{error}"),
-    DrainingError: _Row(
-        _UNAVAILABLE,
-        "draining",
-        "The broker is ending and takes no new orders. Nothing was sent. Try again at its successor.",
-        reason="{error.reason}",
-    ),
-    NotReadyError: _Row(
-        _UNAVAILABLE,
-        "not-ready",
-        "The broker cannot trade now ({error.reason}). Nothing was sent. Try again.",
-        reason="{error.reason}",
-    ),
-    OrderServiceError: _Row(_UNAVAILABLE, "not-ready", "{error}"),
-    OrderJournalError: _Row(
-        _UNAVAILABLE, "not-ready", "The order journal cannot be written, so no order is taken.", 5, "JournalFailed"
-    ),
-    NotAuthorizedError: _Row(
-        _UNAVAILABLE,
-        "not-ready",
-        "The venue refuses the broker's token; a new one is awaited.",
-        2,
-        "VenueUnauthorized",
-    ),
-    RateLimitedError: _Row(_UNAVAILABLE, "venue-busy", "The venue's rate limit is used up.", 1),
-    VenueError: _Row(
-        HTTPStatus.BAD_GATEWAY,
-        "venue-unavailable",
-        "The venue could not be asked ({error.error_type}).",
-        1,
-        "{error.error_type}",
-    ),
-    DatabaseUnavailableError: _Row(
-        _UNAVAILABLE,
-        "history-unavailable",
-        "The history database is away; orders are taken as usual and will be in it later.",
-        5,
-    ),
-    ExportsBusyError: _Row(_UNAVAILABLE, "too-many-exports", "{error}; one of them has to end first.", 5),
+    errors.ClientIdConflictError: _Row("client-order-id-conflict", status=HTTPStatus.CONFLICT),
+    errors.UnknownOrderError: _Row("unknown-order", status=HTTPStatus.NOT_FOUND),
+    errors.UnknownPositionError: _Row("unknown-position", status=HTTPStatus.NOT_FOUND),
+    errors.DrainingError: _Row("draining", _DRAINING, reason="{error.reason}"),
+    errors.NotReadyError: _Row("not-ready", _NOT_READY, reason="{error.reason}"),
+    errors.OrderServiceError: _Row("not-ready"),
+    OrderJournalError: _Row("not-ready", _NO_JOURNAL, 5, "JournalFailed"),
+    NotAuthorizedError: _Row("not-ready", _NO_TOKEN, 2, "VenueUnauthorized"),
+    RateLimitedError: _Row("venue-busy", "The venue's rate limit is used up.", 1),
+    VenueError: _Row("venue-unavailable", _NO_VENUE, 1, "{error.error_type}", HTTPStatus.BAD_GATEWAY),
+    DatabaseUnavailableError: _Row("history-unavailable", _NO_HISTORY, 5),
+    ExportsBusyError: _Row("too-many-exports", "{error}; one of them has to end first.", 5),
 }
 """The row of an exception's own class, else that of its nearest base."""
 _HTTP_ERRORS = {
@@ -107,7 +76,7 @@ def add_error_handlers(application: FastAPI) -> None:
 async def _answer(request: Request, error: Exception) -> Response:
     if isinstance(error, OwnerAnswered):
         return error.response
-    if isinstance(error, NotReadyError) and error.reason == NOT_OWNER:
+    if isinstance(error, errors.NotReadyError) and error.reason == NOT_OWNER:
         api, account = request.app.state.context, request.state.account
         if not api.forwards_writes:
             return refusal(api, account, account.orders.elsewhere() or "", error.retry_after_s).response()
@@ -120,34 +89,29 @@ def problem_of(error: Exception) -> Problem:
         case Problem():
             return error
         case RequestValidationError():
-            return _of_validation(error)
+            faults = [fault for item in error.errors() for fault in _field_faults(item)]
+            names = ", ".join(dict.fromkeys(fault["field"] for fault in faults))
+            detail = f"The request is not valid: {names[:_SHOWN]}."
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, errors=faults)
         case HTTPException():
             status = HTTPStatus(error.status_code)
-            name, detail = _HTTP_ERRORS.get(status, (status.phrase.lower().replace(" ", "-"), None))
-            return Problem(status, name, detail or str(error.detail), headers=error.headers)
+            name, words = _HTTP_ERRORS.get(status, (status.phrase.lower().replace(" ", "-"), None))
+            return Problem(status, name, words or str(error.detail), headers=error.headers)
         case CursorError():
             return invalid("cursor", str(error), detail=str(error))
     row = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
-    retry_after_s = error.retry_after_s if isinstance(error, NotReadyError) else row.retry_after_s
+    retry_after_s = error.retry_after_s if isinstance(error, errors.NotReadyError) else row.retry_after_s
     reason = row.reason.format(error=error) if row.reason else None
     return Problem(row.status, row.name, row.detail.format(error=error), retry_after_s=retry_after_s, reason=reason)
 
 
-def _of_validation(error: RequestValidationError) -> Problem:
-    faults = [fault for item in error.errors() for fault in _field_faults(item)]
-    names = ", ".join(dict.fromkeys(fault["field"] for fault in faults))
-    detail = f"The request is not valid: {names[:_SHOWN]}."
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, errors=faults)
-
-
 def _field_faults(item: Mapping[str, Any]) -> list[dict[str, str]]:
-    place = item["loc"]
+    place, message = item["loc"], str(item["msg"])
     if item["type"] == FIELDS:
         return [{"field": _path([*place, field]), "message": words} for field, words in item["ctx"]["faults"]]
     if item["type"] == "json_invalid":
         message = f"is not JSON: {item.get('ctx', {}).get('error', 'cannot be read')}"
-        return [{"field": _path(place), "message": message}]
-    return [{"field": _path(place), "message": str(item["msg"])}]
+    return [{"field": _path(place), "message": message}]
 
 
 def _path(place: Sequence[Any]) -> str:

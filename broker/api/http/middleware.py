@@ -107,18 +107,13 @@ class _Channels:
         self.deadline: asyncio.Timeout | None = None
 
     async def receive(self) -> Message:
-        """The next message.
-
-        Raises:
-            HTTPException: the body is too large.
-        """
+        """The next message; raises HTTPException if the body is too large."""
         message = await self._receive()
         # Counted as it comes: Content-Length may be missing, and is only what the caller says.
         self._received += len(message.get("body", b""))
         if self._received > self._request_bytes:
-            raise HTTPException(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._request_bytes} bytes."
-            )
+            detail = f"The body is larger than {self._request_bytes} bytes."
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         return message
 
     async def send(self, message: Message) -> None:

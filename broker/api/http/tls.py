@@ -33,11 +33,7 @@ def new_server_context() -> ssl.SSLContext:
 
 
 def check_pair(certificate: Path, key: Path) -> None:
-    """Check that a certificate and a key can be read and belong together.
-
-    Raises:
-        ValueError: they cannot, or do not.
-    """
+    """Check that a certificate and a key can be read and belong together; raises ValueError if not."""
     try:
         new_server_context().load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError) as error:
@@ -45,11 +41,7 @@ def check_pair(certificate: Path, key: Path) -> None:
 
 
 def check_authority(path: Path) -> None:
-    """Check that a file has certificates of authorities.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """Check that a file has certificates of authorities; raises ValueError if it has none."""
     try:
         new_server_context().load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:

@@ -19,32 +19,27 @@ from broker.api.schemas.responses import (
     json_response,
     problems,
     view,
+    views,
 )
 
-routes = APIRouter(prefix="/v1", tags=["account"])
-_ASKED = {**COMMON_PROBLEMS, **problems(502)}
+routes = APIRouter(prefix="/v1", tags=["account"], responses=COMMON_PROBLEMS)
 
 
-@routes.get("/account", response_model=AccountView, responses=_ASKED, summary="The account's summary")
+@routes.get("/account", response_model=AccountView, responses=problems(502), summary="The account's summary")
 async def get_account(account: Account, _: Reader) -> Response:
     """Balance, margin and counts, as the venue says now."""
     return json_response(view(AccountView, await account.orders.account()))
 
 
-@routes.get("/positions", response_model=PositionList, responses=_ASKED, summary="Open positions")
+@routes.get("/positions", response_model=PositionList, responses=problems(502), summary="Open positions")
 async def list_positions(account: Account, _: Reader) -> Response:
     """Net holdings, as the venue says now."""
-    positions = await account.orders.positions()
-    return json_response(PositionList.model_construct(positions=[view(PositionView, item) for item in positions]))
+    return json_response(
+        PositionList.model_construct(positions=views(PositionView, await account.orders.positions()))
+    )
 
 
-@routes.get(
-    "/prices",
-    response_model=PriceList,
-    responses=COMMON_PROBLEMS,
-    summary="Latest prices",
-    dependencies=[OwnerReads],
-)
+@routes.get("/prices", response_model=PriceList, summary="Latest prices", dependencies=[OwnerReads])
 async def list_prices(
     account: Account,
     _: Reader,
@@ -60,4 +55,4 @@ async def list_prices(
 ) -> Response:
     """The latest price of each instrument, from memory. One without a price yet is left out."""
     quotes = account.orders.quotes(instruments.split(",") if instruments else [])
-    return json_response(PriceList.model_construct(prices=[view(PriceView, quote) for quote in quotes]))
+    return json_response(PriceList.model_construct(prices=views(PriceView, quotes)))

@@ -9,7 +9,7 @@ from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerAdministers, OwnerReads
 from broker.api.schemas.requests import StateBody
 from broker.api.schemas.responses import (
-    BODY_PROBLEMS,
+    BODY_ERRORS,
     COMMON_PROBLEMS,
     ConditionList,
     ConditionView,
@@ -18,20 +18,14 @@ from broker.api.schemas.responses import (
     StateView,
     json_response,
     problems,
-    view,
+    views,
 )
 from broker.orders.model.trading_state import TradingState
 
-routes = APIRouter(prefix="/v1/admin", tags=["admin"])
+routes = APIRouter(prefix="/v1/admin", tags=["admin"], responses=COMMON_PROBLEMS)
 
 
-@routes.get(
-    "/state",
-    response_model=StateView,
-    responses=COMMON_PROBLEMS,
-    summary="What may be traded",
-    dependencies=[OwnerReads],
-)
+@routes.get("/state", response_model=StateView, summary="What may be traded", dependencies=[OwnerReads])
 async def get_state(account: Account, _: Reader) -> Response:
     """`active` trades, `reducing` takes only what makes a position smaller, `halted` takes cancels only."""
     return json_response(StateView.model_construct(state=str(account.orders.state)))
@@ -40,7 +34,7 @@ async def get_state(account: Account, _: Reader) -> Response:
 @routes.put(
     "/state",
     response_model=StateView,
-    responses={**COMMON_PROBLEMS, **BODY_PROBLEMS, **problems(409)},
+    responses=problems(*BODY_ERRORS, 409),
     summary="Halt, reduce or resume",
     dependencies=[OwnerAdministers],
 )
@@ -53,7 +47,7 @@ async def put_state(body: StateBody, account: Account, client: Admin) -> Respons
 @routes.post(
     "/reconcile",
     response_model=ReconcileView,
-    responses={**COMMON_PROBLEMS, **problems(409, 502)},
+    responses=problems(409, 502),
     summary="Compare with the venue",
     dependencies=[OwnerAdministers],
 )
@@ -61,11 +55,10 @@ async def reconcile(api: Api, account: Account, _: Admin) -> Response:
     """Compares orders, trades, positions and balance with the venue now, and adopts what the venue has."""
     # In flight like an order: half a comparison adopted would be worse than none.
     mismatches = await api.in_flight.run(account.orders.reconcile())
-    return json_response(ReconcileView.model_construct(mismatches=[view(MismatchView, item) for item in mismatches]))
+    return json_response(ReconcileView.model_construct(mismatches=views(MismatchView, mismatches)))
 
 
-@routes.get("/conditions", response_model=ConditionList, responses=COMMON_PROBLEMS, summary="The broker's own health")
+@routes.get("/conditions", response_model=ConditionList, summary="The broker's own health")
 async def list_conditions(account: Account, _: Reader) -> Response:
     """Each named condition, with its reason and since when. Probes are the sidecar's."""
-    found = [view(ConditionView, item) for item in account.conditions()]
-    return json_response(ConditionList.model_construct(conditions=found))
+    return json_response(ConditionList.model_construct(conditions=views(ConditionView, account.conditions())))

@@ -15,31 +15,27 @@ from broker.api.auth.access import Reader
 from broker.api.context import Account, AccountApi, Api
 from broker.api.forwarding.standby import OwnerStreams
 from broker.api.http.problem import unavailable
-from broker.api.schemas.responses import COMMON_PROBLEMS, PriceView, order_view, view
+from broker.api.schemas.responses import COMMON_PROBLEMS, PriceView, Responses, order_view, view
 from broker.domain import Order, Quote
 from broker.orders.updates import Missed
 
-routes = APIRouter(prefix="/v1", tags=["events"])
+routes = APIRouter(prefix="/v1", tags=["events"], responses=COMMON_PROBLEMS)
 
 Update = Order | Quote | Missed
 KEEPALIVE_S = 10.0
 RETRY_MS = 1000  # a client that reconnects; the default is up to the browser
 _HEADERS = {"X-Accel-Buffering": "no"}  # nginx would collect events before it passes them on
-_STREAM = {
-    **COMMON_PROBLEMS,
+_STREAM: Responses = {
     200: {
         "description": "`event: order` with an order, `event: price` with a price, `event: missed` with the number "
         "of updates dropped because the reader was slow. A comment each 10 s shows that it lives.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    },
+    }
 }
 
 
 @routes.get(
-    "/events",
-    responses=_STREAM,
-    summary="Order and price updates as they happen",
-    dependencies=[OwnerStreams],
+    "/events", responses=_STREAM, summary="Order and price updates as they happen", dependencies=[OwnerStreams]
 )
 async def stream_events(
     api: Api,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
 from typing import Annotated, Any
@@ -23,7 +25,7 @@ from broker.api.schemas.requests import (
     VenueId,
 )
 from broker.api.schemas.responses import (
-    BODY_PROBLEMS,
+    BODY_ERRORS,
     COMMON_PROBLEMS,
     OrderList,
     OrderView,
@@ -40,13 +42,14 @@ from broker.events.orders import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.service import Placed
 
-routes = APIRouter(prefix="/v1", tags=["orders"])
+routes = APIRouter(prefix="/v1", tags=["orders"], responses=COMMON_PROBLEMS)
 
 OrderId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,40}$", description="The broker's id of the order.")]
 TraceParent = Annotated[str | None, Header(description="W3C trace context of the caller.", max_length=200)]
 IdempotencyKey = Annotated[
     ClientOrderId | None, Header(description="The same key is the same order, however often it is sent.")
 ]
+_INVALID = HTTPStatus.UNPROCESSABLE_ENTITY
 _REFUSED = frozenset({OrderStatus.DENIED, OrderStatus.REJECTED})
 _UNSETTLED = frozenset(
     {OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT}
@@ -54,9 +57,7 @@ _UNSETTLED = frozenset(
 
 
 _PLACED: Responses = {
-    **COMMON_PROBLEMS,
-    **BODY_PROBLEMS,
-    **problems(404, 409),
+    **problems(*BODY_ERRORS, 404, 409),
     201: {"model": OrderView, "description": "The venue has it: `status` says pending, filled or cancelled."},
     202: {
         "model": OrderView,
@@ -88,31 +89,69 @@ NotDraining = Depends(_refuse_while_draining)
 Ready = Depends(_refuse_before_ready)
 
 
-@routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING)
-async def place_order(
-    *,
-    body: OrderBody,
-    request: Request,
+@dataclass(frozen=True, slots=True)
+class OrderCaller:
+    """The caller of a route that places an order."""
+
+    api: ApiContext
+    account: AccountApi
+    client: ApiClient
+    idempotency_key: str | None
+    traceparent: str | None
+
+    def origin(self, in_body: str | None = None) -> dict[str, Any]:
+        """Client, id and trace of the order; raises Problem if the body's id differs from the header's."""
+        in_header = self.idempotency_key
+        if in_body is not None and in_header is not None and in_body != in_header:
+            message = "differs from the Idempotency-Key header; send one of the two, or the same"
+            raise invalid("client_order_id", message, detail="The request has two different ids.")
+        name = in_body or in_header or self.api.new_client_order_id()
+        return {"client": self.client.id, "client_order_id": name, "traceparent": self.traceparent}
+
+    async def answer(self, placing: Coroutine[Any, Any, Placed]) -> Response:
+        """201 with an order that the venue has, 202 with an unsettled one; raises Problem 422 for a refusal."""
+        placed = await self.api.in_flight.run(placing)
+        order, shown = placed.order, order_view(placed.order)
+        headers = {"Location": f"/v1/orders/{order.id}", "Idempotent-Replayed": str(placed.replayed).lower()}
+        if order.status in _REFUSED:
+            by = "venue" if order.status is OrderStatus.REJECTED else "broker"
+            detail = f"The {by} refused the order: {order.message or order.reason}. Nothing was traded."
+            name, content = f"order-{order.status}", shown.model_dump(mode="json")
+            raise Problem(_INVALID, name, detail, headers=headers, reason=order.reason, order=content)
+        if order.status in _UNSETTLED:
+            return json_response(shown, HTTPStatus.ACCEPTED, {**headers, "Retry-After": "1"})
+        return json_response(shown, HTTPStatus.CREATED, headers)
+
+
+# Not the class itself: FastAPI would construct it in a thread, as it does with whatever is no coroutine.
+async def _caller_of(
     api: Api,
     account: Account,
     client: Trader,
     idempotency_key: IdempotencyKey = None,
     traceparent: TraceParent = None,
-) -> Response:
+) -> OrderCaller:
+    return OrderCaller(api, account, client, idempotency_key, traceparent)
+
+
+Caller = Annotated[OrderCaller, Depends(_caller_of)]
+
+
+@routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING)
+async def place_order(body: OrderBody, request: Request, caller: Caller) -> Response:
     """Sends an order to the venue, once for its Idempotency-Key or client_order_id, and waits for its first result.
 
     Sending it again with the same id gives the same order; with another body it is a 409.
     """
-    api.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
-    name = client_order_id(body.client_order_id, idempotency_key, api)
-    order = body.request(client=client.id, client_order_id=name, account=account.id, traceparent=traceparent)
-    return placed_response(await api.in_flight.run(account.orders.place(order)))
+    caller.api.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
+    order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
+    return await caller.answer(caller.account.orders.place(order))
 
 
 @routes.post(
     "/orders/test",
     response_model=TrialView,
-    responses={**COMMON_PROBLEMS, **BODY_PROBLEMS, **problems(502)},
+    responses=problems(*BODY_ERRORS, 502),
     summary="Try an order without sending it",
     dependencies=[NotDraining, Ready],
 )
@@ -134,30 +173,14 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
     dependencies=[NotDraining, OwnerTrades, Ready],
     **_PLACING,
 )
-async def replace_order(
-    *,
-    order_id: OrderId,
-    body: OrderBody,
-    api: Api,
-    account: Account,
-    client: Trader,
-    idempotency_key: IdempotencyKey = None,
-    traceparent: TraceParent = None,
-) -> Response:
+async def replace_order(order_id: OrderId, body: OrderBody, caller: Caller) -> Response:
     """Cancels a resting order and places another in its stead, in one step of the venue's."""
-    _check_owner(await _find(account, order_id), client)
-    name = client_order_id(body.client_order_id, idempotency_key, api)
-    order = body.request(client=client.id, client_order_id=name, account=account.id, traceparent=traceparent)
-    return placed_response(await api.in_flight.run(account.orders.replace(order_id, order)))
+    _check_owner(await _find(caller.account, order_id), caller.client)
+    order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
+    return await caller.answer(caller.account.orders.replace(order_id, order))
 
 
-@routes.get(
-    "/orders",
-    response_model=OrderList,
-    responses=COMMON_PROBLEMS,
-    summary="Orders that are open",
-    dependencies=[OwnerReads],
-)
+@routes.get("/orders", response_model=OrderList, summary="Orders that are open", dependencies=[OwnerReads])
 async def list_orders(
     *,
     account: Account,
@@ -171,8 +194,8 @@ async def list_orders(
     """Orders that rest, are on their way, or are unknown, the oldest first. `/v1/history/orders` has the others."""
     if client_order_id is not None:
         # Memory first, and only then the database: between the two an order moves from the one to the other.
-        known = account.orders.by_client_id(client.id, client_order_id)
-        found = known or await account.archive.by_client_id(client.id, client_order_id)
+        named = client.id, client_order_id
+        found = account.orders.by_client_id(*named) or await account.archive.by_client_id(*named)
         orders = [found] if found is not None else []
     else:
         orders = account.orders.open_orders()
@@ -187,7 +210,7 @@ async def list_orders(
 @routes.get(
     "/orders/{order_id}",
     response_model=OrderView,
-    responses={**COMMON_PROBLEMS, **problems(404)},
+    responses=problems(404),
     summary="One order",
     dependencies=[OwnerReads],
 )
@@ -199,7 +222,7 @@ async def get_order(order_id: OrderId, account: Account, _: Reader) -> Response:
 @routes.delete(
     "/orders/{order_id}",
     response_model=OrderView,
-    responses={**COMMON_PROBLEMS, **problems(404, 409, 502)},
+    responses=problems(404, 409, 502),
     summary="Cancel an order",
     dependencies=[OwnerTrades],
 )
@@ -212,92 +235,30 @@ async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Tr
         order = await api.in_flight.run(account.orders.cancel(order_id))
     if order.status is OrderStatus.CANCELLED:
         return json_response(order_view(order))
-    detail = f"The order is {order.status} and was not cancelled."
-    raise Problem(
-        HTTPStatus.CONFLICT,
-        "not-cancelled",
-        detail,
-        reason=order.reason,
-        order=order_view(order).model_dump(mode="json"),
-    )
+    detail, shown = f"The order is {order.status} and was not cancelled.", order_view(order).model_dump(mode="json")
+    raise Problem(HTTPStatus.CONFLICT, "not-cancelled", detail, reason=order.reason, order=shown)
 
 
 @routes.post(
     "/positions/{instrument}/close", summary="Close a position", dependencies=[NotDraining, OwnerTrades], **_PLACING
 )
 async def close_position(
-    *,
-    instrument: Annotated[InstrumentName, Path()],
-    api: Api,
-    account: Account,
-    client: Trader,
-    body: ClosePositionBody | None = None,
-    idempotency_key: IdempotencyKey = None,
-    traceparent: TraceParent = None,
+    instrument: Annotated[InstrumentName, Path()], caller: Caller, body: ClosePositionBody | None = None
 ) -> Response:
     """Closes all of a position, or some units of it. Answers with the order that does."""
     body = body or ClosePositionBody()
-    name = idempotency_key or api.new_client_order_id()
     # Without `Ready`, as it needs no price: closing is what a caller may want most while prices are missing.
-    closing = account.orders.close_position(
-        instrument, body.side, body.units, client=client.id, client_order_id=name, traceparent=traceparent
-    )
-    return placed_response(await api.in_flight.run(closing))
+    orders = caller.account.orders
+    return await caller.answer(orders.close_position(instrument, body.side, body.units, **caller.origin()))
 
 
 @routes.post("/trades/{trade_id}/close", summary="Close a trade", dependencies=[NotDraining, OwnerTrades], **_PLACING)
 async def close_trade(
-    *,
-    trade_id: Annotated[VenueId, Path()],
-    api: Api,
-    account: Account,
-    client: Trader,
-    body: CloseTradeBody | None = None,
-    idempotency_key: IdempotencyKey = None,
-    traceparent: TraceParent = None,
+    trade_id: Annotated[VenueId, Path()], caller: Caller, body: CloseTradeBody | None = None
 ) -> Response:
     """Closes all of a trade, or some units of it. Answers with the order that does."""
-    body = body or CloseTradeBody()
-    name = idempotency_key or api.new_client_order_id()
-    closing = account.orders.close_trade(
-        trade_id, body.units, client=client.id, client_order_id=name, traceparent=traceparent
-    )
-    return placed_response(await api.in_flight.run(closing))
-
-
-def client_order_id(in_body: str | None, in_header: str | None, api: ApiContext) -> str:
-    """The caller's id of the order, or a new one.
-
-    Raises:
-        Problem: body and header name different ones.
-    """
-    if in_body is not None and in_header is not None and in_body != in_header:
-        message = "differs from the Idempotency-Key header; send one of the two, or the same"
-        raise invalid("client_order_id", message, detail="The request has two different ids.")
-    return in_body or in_header or api.new_client_order_id()
-
-
-def placed_response(placed: Placed) -> Response:
-    """201 with an order that the venue has, 202 with one whose outcome is not known.
-
-    Raises:
-        Problem: 422 with one that was denied or rejected.
-    """
-    order, shown = placed.order, order_view(placed.order)
-    headers = {"Location": f"/v1/orders/{order.id}", "Idempotent-Replayed": str(placed.replayed).lower()}
-    if order.status in _REFUSED:
-        by = "venue" if order.status is OrderStatus.REJECTED else "broker"
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"order-{order.status}",
-            f"The {by} refused the order: {order.message or order.reason}. Nothing was traded.",
-            headers=headers,
-            reason=order.reason,
-            order=shown.model_dump(mode="json"),
-        )
-    if order.status in _UNSETTLED:
-        return json_response(shown, HTTPStatus.ACCEPTED, {**headers, "Retry-After": "1"})
-    return json_response(shown, HTTPStatus.CREATED, headers)
+    units = body.units if body else None
+    return await caller.answer(caller.account.orders.close_trade(trade_id, units, **caller.origin()))
 
 
 async def _find(account: AccountApi, order_id: str) -> Order:

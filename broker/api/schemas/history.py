@@ -7,7 +7,7 @@ import csv
 import importlib
 import io
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -125,7 +125,7 @@ async def export(table: HistoryTable, format_: Format, blocks: AsyncIterator[Blo
 
 
 async def _csv(table: HistoryTable, first: Block, rest: AsyncIterator[Block]) -> AsyncIterator[str]:
-    yield _csv_lines([columns_of(table)])
+    yield ",".join(columns_of(table)) + "\r\n"
     # In a thread: formatting a block on the event loop would hold up orders.
     yield await asyncio.to_thread(_csv_block, table, first)
     async for block in rest:
@@ -133,12 +133,8 @@ async def _csv(table: HistoryTable, first: Block, rest: AsyncIterator[Block]) ->
 
 
 def _csv_block(table: HistoryTable, block: Block) -> str:
-    return _csv_lines(row_view(table, row).values() for row in block)
-
-
-def _csv_lines(rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows([_csv_cell(value) for value in row] for row in rows)
+    csv.writer(text).writerows(map(_csv_cell, row_view(table, row).values()) for row in block)
     return text.getvalue()
 
 

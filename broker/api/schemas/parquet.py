@@ -151,21 +151,13 @@ class _Source(io.RawIOBase):
         return bytes(found)
 
 
-class _Sink(io.RawIOBase):
+class _Sink(io.BytesIO):
     """The bytes that the library has written and nobody has taken yet."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, part: Any) -> int:
-        self._parts.append(bytes(part))
-        return len(part)
-
     def take(self) -> bytes:
-        made, self._parts = b"".join(self._parts), []
+        made = self.getvalue()
+        self.seek(0)
+        self.truncate()
         return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -58,10 +58,6 @@ class ProtectionBody(Body):
             raise ValueError("give price or distance, and only one of them")
         return self
 
-    def protection(self) -> Protection:
-        """The same in the domain."""
-        return Protection(price=self.price, distance=self.distance, guaranteed=self.guaranteed)
-
 
 class OrderBody(Body):
     """An order to place. Numbers may be JSON numbers or, better, texts: a text is taken digit for digit."""
@@ -81,7 +77,7 @@ class OrderBody(Body):
                     "take_profit": {"price": "1.08500"},
                 },
             ]
-        },
+        }
     )
 
     client_order_id: ClientOrderId | None = Field(
@@ -141,28 +137,13 @@ class OrderBody(Body):
     def request(self, *, client: str, client_order_id: str, account: str, traceparent: str | None) -> OrderRequest:
         """The same in the domain."""
         usual = TimeInForce.FOK if self.type is OrderType.MARKET else TimeInForce.GTC
-        return OrderRequest(
-            client_order_id=client_order_id,
-            client=client,
-            account=account,
-            instrument=self.instrument,
-            type=self.type,
-            side=self.side,
-            units=self.units,
-            price=self.price,
-            price_bound=self.price_bound,
-            distance=self.distance,
-            time_in_force=self.time_in_force or usual,
-            expires_at=self.expires_at,
-            position_fill=self.position_fill,
-            trade_id=self.trade_id,
-            take_profit=self.take_profit.protection() if self.take_profit else None,
-            stop_loss=self.stop_loss.protection() if self.stop_loss else None,
-            trailing_stop=self.trailing_stop.protection() if self.trailing_stop else None,
-            tag=self.tag,
-            comment=self.comment,
-            traceparent=traceparent,
-        )
+        fields: dict[str, Any] = {**vars(self)}
+        for name in ("take_profit", "stop_loss", "trailing_stop"):
+            if fields[name] is not None:
+                fields[name] = Protection(**vars(fields[name]))
+        fields["time_in_force"] = self.time_in_force or usual
+        fields["client_order_id"] = client_order_id
+        return OrderRequest(**fields, client=client, account=account, traceparent=traceparent)
 
 
 class ClosePositionBody(Body):

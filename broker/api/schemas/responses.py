@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi.responses import Response
+from msgspec.structs import asdict
 from pydantic import BaseModel, Field, PlainSerializer
 
 from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
@@ -213,45 +214,25 @@ def view(model: type[View], source: object) -> View:
     return model.model_construct(**{name: getattr(source, name) for name in model.model_fields})
 
 
+def views(model: type[View], sources: Iterable[object]) -> list[View]:
+    """A view of each source."""
+    return [view(model, source) for source in sources]
+
+
 def order_view(order: Order) -> OrderView:
     """An order as callers see it."""
-    request = order.request
-    return OrderView.model_construct(
-        id=order.id,
-        client_order_id=request.client_order_id,
-        client=request.client,
-        status=order.status,
-        reason=order.reason,
-        message=order.message,
-        instrument=request.instrument,
-        side=request.side,
-        type=request.type,
-        time_in_force=request.time_in_force,
-        units=request.units,
-        filled_units=order.filled_units,
-        average_price=average_price(order.fills),
-        price=request.price,
-        venue_order_id=order.venue_order_id,
-        fills=[view(FillView, fill) for fill in order.fills],
-        created_at=order.created_at,
-        updated_at=order.updated_at,
-    )
+    derived = {"filled_units": order.filled_units, "average_price": average_price(order.fills)}
+    fields = {**asdict(order.request), **asdict(order), **derived, "fills": views(FillView, order.fills)}
+    return OrderView.model_construct(**fields)  # it takes what it has fields for
 
 
 def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:
     """A trial as callers see it."""
     denial, quote = found.denial, found.quote
-    return TrialView.model_construct(
-        would_be_sent=denial is None,
-        check=denial.check if denial else None,
-        reason=denial.reason if denial else None,
-        message=denial.message if denial else None,
-        checks=list(found.checks),
-        not_made=list(found.not_made),
-        trades_account=trades_account,
-        bid=quote.bid if quote else None,
-        ask=quote.ask if quote else None,
-    )
+    denied = {name: getattr(denial, name, None) for name in ("check", "reason", "message")}
+    prices = {name: getattr(quote, name, None) for name in ("bid", "ask")}
+    facts: dict[str, Any] = {"checks": list(found.checks), "not_made": list(found.not_made), **denied, **prices}
+    return TrialView.model_construct(would_be_sent=denial is None, trades_account=trades_account, **facts)
 
 
 def json_response(
@@ -270,6 +251,6 @@ def problems(*statuses: int) -> Responses:
 
 
 COMMON_PROBLEMS = problems(401, 403, 422, 429, 503, 504)
-"""Errors that any operation may answer with."""
-BODY_PROBLEMS = problems(400, 413)
-"""Errors of an operation with a body, which may be unreadable or too large."""
+"""Errors that any operation may answer with; each router declares them."""
+BODY_ERRORS = (400, 413)
+"""Statuses of an operation with a body, which may be unreadable or too large."""

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from broker.cli import commands
-from broker.cli.client import ApiAnswerError, ApiCall
+from broker.cli.commands import ApiAnswerError, ApiCall
 
 ORDER = {"id": "01J", "instrument": "EUR_USD", "side": "buy", "units": "100", "price": None, "status": "pending"}
 Run = Callable[..., Result]

@@ -37,8 +37,8 @@ class HistoryParts:
 
     def new_writer(self) -> HistoryWriter:
         return HistoryWriter(
-            self.settings,
-            self.database,
+            settings=self.settings,
+            database=self.database,
             journal=self.journal,
             changes=self.journal,
             account=ACCOUNT,

@@ -39,7 +39,7 @@ async def written(history: HistoryParts, *numbers: int) -> None:
 
 
 def backfill(history: HistoryParts, log: Log) -> Backfill:
-    return Backfill(history.database, log, account=ACCOUNT, chance=lambda: 0.0)
+    return Backfill(history.database, log, account=ACCOUNT)
 
 
 async def test_gaps_and_the_end_are_found(history: HistoryParts) -> None:

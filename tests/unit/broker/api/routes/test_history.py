@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -89,9 +89,9 @@ async def test_database_that_is_away_is_503_and_orders_are_taken(api: Client) ->
 
 
 async def test_exports_beyond_the_limit_wait_for_one_that_ends(api: Client) -> None:
-    with ExitStack() as exports:
+    async with AsyncExitStack() as exports:
         for _ in range(4):
-            exports.enter_context(api.database.export_slot())
+            await exports.enter_async_context(api.database.export_slot())
         refused = await api("GET", "/v1/history/fills?format=parquet")
         page = await api("GET", "/v1/history/fills")
 
