@@ -147,11 +147,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A named tuple with its name, metrics and log record.
-
-    Raises:
-        DeclarationError: with every fault.
-    """
+    """A named tuple with its name, metrics and log record. Raises DeclarationError with every fault."""
 
     type: type[tuple[Any, ...]]
     name: str
@@ -258,8 +254,7 @@ def sound_bounds(bounds: tuple[float, ...]) -> bool:
 class Catalogue:
     """Event types of a producer, in the order of their ids on the stream, which count from 1.
 
-    Raises:
-        DeclarationError: a name or type stands twice, or two events disagree about an instrument.
+    Raises DeclarationError if a name or type stands twice, or two events disagree about an instrument.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:

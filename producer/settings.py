@@ -15,8 +15,7 @@ _PRODUCER_ID = re.compile(r"[a-z0-9._-]{1,64}")
 class ProducerSettings:
     """Way of events to the sidecar, and the spool that holds them until then.
 
-    Raises:
-        ValueError: a value contradicts another, or `producer_id` is no such name.
+    Raises ValueError if a value contradicts another, or `producer_id` is no such name.
     """
 
     socket: Path = setting(Path("/run/telemetry/telemetry.sock"), doc="Unix socket of the sidecar")

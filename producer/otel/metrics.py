@@ -94,8 +94,7 @@ class EventMeterProvider(api.MeterProvider):
     def bounds(self, name: str, advised: Sequence[float] | None) -> tuple[float, ...]:
         """The buckets of a histogram: the owner's, or those that the code advises, or OpenTelemetry's default.
 
-        Raises:
-            DeclarationError: the owner's are not ascending, or too many. Code that advises such must not fail.
+        Raises DeclarationError if the owner's are not ascending, or too many. Code that advises such must not fail.
         """
         chosen = tuple(map(float, self._buckets.get(name) or advised or DEFAULT_BUCKETS))
         if sound_bounds(chosen):

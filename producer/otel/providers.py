@@ -97,11 +97,8 @@ def install(
     """Sets OpenTelemetry's meter and logger providers and a handler of the root logger; call it once, after any fork.
 
     `producer_id` is the same over restarts: counters belong to it. The resource is that of `OTEL_RESOURCE_ATTRIBUTES`
-    and `OTEL_SERVICE_NAME`, under `resource`. `buckets` bound histograms by name.
-
-    Raises:
-        ProvidersSetError: other providers are set: take their line out.
-        ValueError: `producer_id` is no such name.
+    and `OTEL_SERVICE_NAME`, under `resource`. `buckets` bound histograms by name. Raises ProvidersSetError if other
+    providers are set: take their line out; ValueError if `producer_id` is no such name.
     """
     settings = ProducerSettings(socket=socket, spool_directory=spool_directory, producer_id=producer_id)
     about = {"service.name": producer_id, **resource_of(os.environ), **(resource or {})}

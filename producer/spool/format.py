@@ -64,11 +64,7 @@ class SessionMeta:
 
 
 def write_session(directory: Path, meta: SessionMeta) -> None:
-    """Writes the session file.
-
-    Raises:
-        OSError: the volume is full, read-only or broken.
-    """
+    """Writes the session file. Raises OSError if the volume is full, read-only or broken."""
     # Not durable: after a loss of power the segments, which nobody syncs, would be missing as well.
     replace_file(directory / SESSION_FILE, _session_bytes(meta), durable=False)
 
@@ -77,10 +73,8 @@ def extend_session(directory: Path, meta: SessionMeta) -> None:
     """Writes the definitions that `meta` has beyond the session file; the file keeps its inode, for its lock is held.
 
     The old content is written over itself with the same bytes, so that a kill at any byte leaves a file that can be
-    read: the old definitions, and behind them a record that is cut.
-
-    Raises:
-        OSError: the volume is full, read-only or broken.
+    read: the old definitions, and behind them a record that is cut. Raises OSError if the volume is full, read-only
+    or broken.
     """
     with (directory / SESSION_FILE).open("r+b", buffering=0) as file:
         data = memoryview(_session_bytes(meta))
@@ -103,9 +97,8 @@ def _session_bytes(meta: SessionMeta) -> bytes:
 def read_session(directory: Path) -> SessionMeta:
     """Reads the session file.
 
-    Raises:
-        FormatError: it is cut, damaged, or of a version that this program does not read.
-        OSError: it is not there or cannot be read.
+    Raises FormatError if it is cut, damaged, or of a version that this program does not read; OSError if it is not
+    there or cannot be read.
     """
     data = (directory / SESSION_FILE).read_bytes()
     _known_version(data, SESSION_KIND)
@@ -132,8 +125,7 @@ def _known_version(data: bytes, kind: bytes) -> None:
 def lock_session(directory: Path) -> int | None:
     """Takes the session's lock: a handle to close, or None where a living process has it.
 
-    Raises:
-        OSError: there is no session file, or it cannot be opened.
+    Raises OSError if there is no session file, or it cannot be opened.
     """
     handle = os.open(directory / SESSION_FILE, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -159,11 +151,7 @@ def segment_paths(directory: Path) -> list[tuple[int, Path]]:
 
 
 def encode_row(row: Row) -> bytes:
-    """The record of a row.
-
-    Raises:
-        ValueError: a field is not text, number, boolean or None.
-    """
+    """The record of a row. Raises ValueError if a field is not text, number, boolean or None."""
     return frame(marshal.dumps(row, MARSHAL_VERSION))
 
 

@@ -55,11 +55,7 @@ TRANSITIONS: Mapping[WriterState, frozenset[WriterState]] = {
 
 
 def no_room(_: bytes) -> int:
-    """Stands in for a mapping that takes nothing more, and fails as a full one does.
-
-    Raises:
-        ValueError: always.
-    """
+    """Stands in for a mapping that takes nothing more, and fails as a full one does. Raises ValueError always."""
     raise ValueError
 
 

@@ -131,9 +131,8 @@ class PublishSession:
     async def run(self, channel: grpc.aio.Channel, done: Callable[[], bool]) -> None:
         """Opens a stream and delivers until `done()` holds; then ends it in order.
 
-        Raises:
-            StreamEndedError: the stream broke or fell silent.
-            grpc.aio.AioRpcError: the sidecar refused or ended it, or is not there.
+        Raises StreamEndedError if the stream broke or fell silent. grpc.aio.AioRpcError: the sidecar refused or ended
+        it, or is not there.
         """
         call: PublishCall = channel.stream_stream(PUBLISH, response_deserializer=pb.PublishResponse.FromString)()
         try:

@@ -68,25 +68,17 @@ from sidecar.secrets.audit import AuditSink, AuditTrail
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.errors import PublishError, VaultError
 from sidecar.secrets.lease.record import LeaseJournal
-from sidecar.secrets.lease.renew import LeaseRenewer
 from sidecar.secrets.lease.revoke import LeaseRevoker
 from sidecar.secrets.lease.schedule import Failures
 from sidecar.secrets.lease.session import VaultSessions
-from sidecar.secrets.messages import (
-    AgentContext,
-    LeasesInUseChanged,
-    Messages,
-    SecretVersionChanged,
-    SupersededLease,
-    TokenChanged,
-)
+from sidecar.secrets.messages import AgentContext, Change, Messages, SupersededLease
 from sidecar.secrets.publish.files import check_memory_backed
 from sidecar.secrets.publish.generation import GenerationPublisher, SecretVersion, sessions_of
 from sidecar.secrets.refresh import SecretRefresher
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.status import LastError, SecretsStatus
 from sidecar.secrets.token.refresh import TokenRefresher
-from sidecar.secrets.vault.client import VaultCaller, VaultClient
+from sidecar.secrets.vault.client import VaultClient
 
 # Longest wait of a publication for secrets that are being read. After a new token all leases are read anew: readers
 # should get one generation, not one for each.
@@ -104,25 +96,29 @@ class SecretsAgent:
         settings: SecretsSettings,
         *,
         audit: AuditSink | None = None,
-        caller: VaultCaller | None = None,
+        caller: VaultClient | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock or Clock()
         self._trail = AuditTrail(self._clock, audit)
         self._messages = Messages()
-        context = AgentContext(settings=settings, clock=self._clock, trail=self._trail, messages=self._messages)
         self._client = VaultClient(settings)
-        self._journal = journal = LeaseJournal(settings.lease_journal)
-        self._sessions = sessions = VaultSessions(caller or self._client, journal, self._clock)
-        renewer = LeaseRenewer(sessions, self._clock)
+        self._journal = LeaseJournal(settings.lease_journal)
+        self._sessions = VaultSessions(caller or self._client, self._journal, self._clock)
+        context = AgentContext(
+            settings=settings,
+            clock=self._clock,
+            trail=self._trail,
+            messages=self._messages,
+            journal=self._journal,
+            sessions=self._sessions,
+        )
         self.acknowledgements = Acknowledgements(context)
-        self._tokens = TokenRefresher(context, sessions, renewer, journal)
+        self._tokens = TokenRefresher(context)
         self._publisher = GenerationPublisher(context, self.acknowledgements)
-        self._revoker = LeaseRevoker(context, sessions, renewer, journal, self.acknowledgements)
-        self._refreshers = {
-            secret.name: SecretRefresher(secret, context, sessions, renewer, journal) for secret in settings.secrets
-        }
+        self._revoker = LeaseRevoker(context, self.acknowledgements)
+        self._refreshers = {secret.name: SecretRefresher(secret, context) for secret in settings.secrets}
         self._publish_due, self._tend_due = asyncio.Event(), asyncio.Event()
         self._last_error: LastError | None = None
 
@@ -154,16 +150,16 @@ class SecretsAgent:
     async def _loop(self) -> None:
         while True:
             match await self._messages.get():
-                case SecretVersionChanged():
+                case Change.VERSION:
                     self._publish_due.set()
                 case SupersededLease() as lease:
                     self._revoker.supersede(lease)
                     self._tend_due.set()
-                case TokenChanged():
+                case Change.SESSION:
                     for refresher in self._refreshers.values():
                         refresher.wake()
                     self._tend_due.set()
-                case LeasesInUseChanged():
+                case Change.LEASES_IN_USE:
                     self._tend_due.set()
 
     async def _open(self) -> None:
@@ -213,12 +209,11 @@ class SecretsAgent:
             await asyncio.sleep(0)
 
     async def _publish(self, failures: Failures) -> bool:
-        """Publish if every secret has a version and was tried. Returns False if the volume refused."""
+        """Publish if every secret has a version and was tried; False if the volume refused."""
         versions = self._versions()
         # After a restart each secret has its carried version at once. Without the wait for first attempts the readers
         # would get a generation for each secret.
-        whole = len(versions) == len(self._refreshers) and all(item.tried for item in self._refreshers.values())
-        if not whole:
+        if len(versions) < len(self._refreshers) or not all(item.tried for item in self._refreshers.values()):
             return True
         try:
             await self._publisher.publish(versions)
@@ -252,19 +247,14 @@ class SecretsAgent:
             self._trail.record("secrets.end")
 
     async def rotate(self, name: str | None) -> None:
-        """Read a secret again now; None: all of them.
-
-        Raises:
-            KeyError: there is no secret of that name.
-        """
+        """Read a secret again now, or all of them for None; raises KeyError if there is none of that name."""
         for refresher in list(self._refreshers.values()) if name is None else [self._refreshers[name]]:
             self._trail.record("secrets.rotate", secret=refresher.secret.name)
             refresher.force("requested")
 
     def status(self) -> SecretsStatus:
         """Return the status of all parts, without a secret."""
-        manifest, holdings = self._publisher.manifest, self._journal.holdings
-        acknowledgements = self.acknowledgements
+        manifest, holdings, acknowledgements = self._publisher.manifest, self._journal.holdings, self.acknowledgements
         return SecretsStatus(
             generation_published=self._publisher.generation,
             generation_acknowledged=acknowledgements.acknowledged,

@@ -31,18 +31,21 @@ import secrets
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pod_runtime.atomic_file import fsync_directory
 from sidecar.secrets.errors import PublishError
-from sidecar.secrets.publish.manifest import Manifest
 from sidecar.secrets.settings import MANIFEST
 
 DATA = "..data"
 _SWAP = "..data_"
 DIRECTORY_MODE = 0o750
 MANIFEST_MODE = 0o440
+MANIFEST_VERSION = 1
+NO_MANIFEST = (ValueError, KeyError, TypeError, AttributeError)
 # Replaced generations kept at most, whatever their grace: the volume is small and in memory.
 KEPT = 16
 
@@ -55,19 +58,66 @@ class FileContent:
     mode: int = 0o440
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestEntry:
+    """A secret of a generation. `expires_at` is as known at publication: a renewal makes no new generation."""
+
+    source: str
+    version: str
+    expires_at: str | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Content of `manifest.json`: number and time of a generation, and its secrets by name, without their values."""
+
+    generation: int
+    published_at: str
+    secrets: Mapping[str, ManifestEntry] = field(default_factory=dict)
+
+    def tree(self) -> dict[str, Any]:
+        """Return it as JSON values; a version that is a number is one there, too."""
+        tree = {"version": MANIFEST_VERSION, **asdict(self)}
+        for entry in tree["secrets"].values():
+            entry["version"] = int(entry["version"]) if entry["version"].isdigit() else entry["version"] or None
+        return tree
+
+    @staticmethod
+    def parse(data: bytes) -> Manifest:
+        """Parse `manifest.json`; raises one of `NO_MANIFEST` if it is none, or of another version."""
+        tree = json.loads(data)
+        if tree["version"] != MANIFEST_VERSION:
+            raise ValueError(f"manifest of version {tree['version']}")
+        entries = {
+            name: ManifestEntry(
+                source=item["source"],
+                version="" if item["version"] is None else str(item["version"]),
+                expires_at=_moment(item["expires_at"]),
+                files=tuple(str(file) for file in item["files"]),
+            )
+            for name, item in tree["secrets"].items()
+        }
+        published_at = _moment(str(tree["published_at"])) or ""
+        return Manifest(generation=int(tree["generation"]), published_at=published_at, secrets=entries)
+
+
+def _moment(text: str | None) -> str | None:
+    if text is not None:
+        datetime.fromisoformat(text)
+    return text
+
+
 class GenerationDirectory:
     """The shared directory of published generations. Its calls block; one caller at a time."""
 
     def __init__(self, directory: Path, *, owner: tuple[int, int] = (-1, -1), require_tmpfs: bool = True) -> None:
-        self._directory = directory
-        self._owner = owner
-        self._require_tmpfs = require_tmpfs
+        self._directory, self._owner, self._require_tmpfs = directory, owner, require_tmpfs
 
     def open(self) -> Manifest | None:
         """Make the directory, repair a killed predecessor's half-done work, and return the published manifest.
 
-        Raises:
-            PublishError: the directory is not memory-backed, or cannot be written.
+        Raises PublishError if the directory is not memory-backed, or cannot be written.
         """
         try:
             self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -85,7 +135,7 @@ class GenerationDirectory:
         """Return the published manifest; None if there is none that can be read."""
         try:
             return Manifest.parse((self._directory / DATA / MANIFEST).read_bytes())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, *NO_MANIFEST):
             return None
 
     def contents(self) -> dict[str, FileContent]:
@@ -100,11 +150,7 @@ class GenerationDirectory:
             return {}
 
     def publish(self, manifest: Manifest, files: Mapping[str, FileContent]) -> None:
-        """Make a generation visible as a whole.
-
-        Raises:
-            PublishError: the volume is full or not writable; the generation before stays.
-        """
+        """Make a generation visible as a whole, or raise PublishError and leave the generation before."""
         # The random part keeps the name apart from a half-written directory of a predecessor with the same number.
         place = self._directory / f"..{manifest.generation}-{secrets.token_hex(4)}"
         try:
@@ -162,20 +208,20 @@ class GenerationDirectory:
             os.close(handle)
 
     def _swap(self, target: str) -> None:
+        self._replace_link(self._directory / DATA, target)
+        fsync_directory(self._directory)
+
+    def _replace_link(self, link: Path, target: str) -> None:
         scratch = self._directory / f"{_SWAP}{secrets.token_hex(4)}"
         scratch.symlink_to(target)
-        scratch.replace(self._directory / DATA)
-        fsync_directory(self._directory)
+        scratch.replace(link)
 
     def _link(self, names: Mapping[str, object]) -> None:
         """Make `name` → `..data/name` for every file, and remove links that lead to none."""
         for name in [*names, MANIFEST]:
             link, target = self._directory / name, f"{DATA}/{name}"
-            if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115 - the text of the link
-                continue
-            scratch = self._directory / f"{_SWAP}{secrets.token_hex(4)}"
-            scratch.symlink_to(target)
-            scratch.replace(link)
+            if not link.is_symlink() or os.readlink(link) != target:  # noqa: PTH115 - the text of the link
+                self._replace_link(link, target)
         for entry in list(os.scandir(self._directory)):
             stale = entry.is_symlink() and not entry.name.startswith("..") and entry.name not in {*names, MANIFEST}
             if stale and os.readlink(entry.path).startswith(DATA + "/"):  # noqa: PTH115 - the text of the link
@@ -214,11 +260,7 @@ _MEMORY_FILESYSTEMS = {"tmpfs", "ramfs"}
 
 
 def check_memory_backed(path: Path) -> None:
-    """Refuse a directory whose files would reach a disk.
-
-    Raises:
-        PublishError: it is not on tmpfs or ramfs.
-    """
+    """Refuse a directory whose files would reach a disk. Raises PublishError if it is not on tmpfs or ramfs."""
     kind = filesystem_of(path)
     if kind not in _MEMORY_FILESYSTEMS:
         raise PublishError(

@@ -16,8 +16,7 @@ from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.errors import PublishError
 from sidecar.secrets.lease.schedule import NEVER, Life
 from sidecar.secrets.messages import AgentContext
-from sidecar.secrets.publish.files import KEPT, FileContent, GenerationDirectory
-from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
+from sidecar.secrets.publish.files import KEPT, FileContent, GenerationDirectory, Manifest, ManifestEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +69,7 @@ class GenerationPublisher:
         return self.manifest.generation if self.manifest else 0
 
     def open(self, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
-        """Take over a predecessor's generation; any of the `sessions` and `leases` it held may be part of it.
-
-        Raises:
-            PublishError: the directory cannot be used.
-        """
+        """Take over a predecessor's generation; any of the `sessions` and `leases` it held may be part of it."""
         self.manifest = self._directory.open()
         # The times of a predecessor's swaps are unknown, so each replaced generation gets a whole grace.
         self._grace = dict.fromkeys(self._directory.replaced(), self._clock.boot() + self._grace_s)
@@ -98,11 +93,7 @@ class GenerationPublisher:
         )
 
     async def publish(self, versions: SecretVersions) -> None:
-        """Make a generation visible, unless it equals the visible one.
-
-        Raises:
-            PublishError: the volume is full or not writable.
-        """
+        """Make a generation visible unless it equals the visible one, or raise PublishError."""
         files = {name: content for item in versions.values() for name, content in item.files.items()}
         sessions = sessions_of(versions)
         leases = frozenset(item.lease_id for item in versions.values() if item.lease_id)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from pod_runtime.secret import Secret
@@ -55,22 +55,8 @@ class VaultAnswer:
     renewable: bool = False
 
 
-class VaultCaller(Protocol):
-    """Maker of requests: the client, or a test's fake."""
-
-    async def call(
-        self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
-    ) -> VaultAnswer:
-        """Make one request of the HTTP API; `path` goes without /v1/.
-
-        Raises:
-            VaultError: the request failed.
-        """
-        ...
-
-
 class VaultClient:
-    """Caller over HTTP. Its owner calls `close`."""
+    """Maker of requests over HTTP. Its owner calls `close`."""
 
     def __init__(self, settings: SecretsSettings) -> None:
         self._settings = settings
@@ -82,7 +68,8 @@ class VaultClient:
     async def call(
         self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
     ) -> VaultAnswer:
-        """See `VaultCaller`. The deadline holds although the thread may need a moment longer to notice it."""
+        """Make one request of the HTTP API, or raise VaultError; `path` goes without /v1/."""
+        # The deadline holds although the thread may need a moment longer to notice it.
         work = asyncio.get_running_loop().run_in_executor(self._pool, self._request, method, path, token, body)
         limit = self._settings.connect_timeout_s + self._settings.request_timeout_s
         try:
@@ -106,11 +93,7 @@ class VaultClient:
 
 
 def read_answer(operation: str, status: int, headers: Mapping[str, str], body: bytes) -> VaultAnswer:
-    """Parse an answer.
-
-    Raises:
-        VaultError: the status is not a success, or the body is not Vault's JSON.
-    """
+    """Parse an answer. Raises VaultError if the status is not a success, or the body is not Vault's JSON."""
     if status >= 300:  # noqa: PLR2004 - every status above is no success
         raise _failure(operation, status, headers)
     if not body:
