@@ -43,8 +43,7 @@ class OtelFront:
     """The installed front. `close`, leaving a `with` block, or the end of the program delivers what is left."""
 
     def __init__(self, producer: Producer, meters: EventMeterProvider, observe_s: float) -> None:
-        self._producer = producer
-        self._meters = meters
+        self._producer, self._meters = producer, meters
         self._handler = EmittingHandler(producer.emit)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, args=(observe_s,), name="observe", daemon=True)

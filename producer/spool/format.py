@@ -70,12 +70,9 @@ def write_session(directory: Path, meta: SessionMeta) -> None:
 
 
 def extend_session(directory: Path, meta: SessionMeta) -> None:
-    """Writes the definitions that `meta` has beyond the session file; the file keeps its inode, for its lock is held.
-
-    The old content is written over itself with the same bytes, so that a kill at any byte leaves a file that can be
-    read: the old definitions, and behind them a record that is cut. Raises OSError if the volume is full, read-only
-    or broken.
-    """
+    """Writes the definitions that `meta` has beyond the session file, or raises OSError as `write_session` does."""
+    # The file keeps its inode, for its lock is held. The old content is written over itself with the same bytes, so a
+    # kill at any byte leaves a file that can be read: the old definitions, and behind them a record that is cut.
     with (directory / SESSION_FILE).open("r+b", buffering=0) as file:
         data = memoryview(_session_bytes(meta))
         while data:
@@ -95,11 +92,7 @@ def _session_bytes(meta: SessionMeta) -> bytes:
 
 
 def read_session(directory: Path) -> SessionMeta:
-    """Reads the session file.
-
-    Raises FormatError if it is cut, damaged, or of a version that this program does not read; OSError if it is not
-    there or cannot be read.
-    """
+    """Reads the session file; OSError if that fails, FormatError if it is cut, damaged or of another version."""
     data = (directory / SESSION_FILE).read_bytes()
     _known_version(data, SESSION_KIND)
     payloads = [record.payload for record in records(data)]
@@ -123,18 +116,14 @@ def _known_version(data: bytes, kind: bytes) -> None:
 
 
 def lock_session(directory: Path) -> int | None:
-    """Takes the session's lock: a handle to close, or None where a living process has it.
-
-    Raises OSError if there is no session file, or it cannot be opened.
-    """
+    """Takes the session's lock: a handle to close, or None where a living process has it. May raise OSError."""
     handle = os.open(directory / SESSION_FILE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(handle)
-        return None
-    except OSError:
-        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            return None
         raise
     return handle
 
@@ -146,8 +135,7 @@ def segment_path(directory: Path, first: int) -> Path:
 
 def segment_paths(directory: Path) -> list[tuple[int, Path]]:
     """The segments of a session by their first sequences, ascending."""
-    found = [(int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal()]
-    return sorted(found)
+    return sorted((int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal())
 
 
 def encode_row(row: Row) -> bytes:
@@ -191,12 +179,8 @@ def read_checked_rows(data: bytes, start: int, limit: int) -> tuple[list[Row], i
     for record in islice(records(data, start), limit):
         try:
             rows.append(marshal.loads(record.payload))  # noqa: S302 - our own volume's file, its sum was right
-        except (
-            ValueError,
-            EOFError,
-            TypeError,
-        ):  # whole by its checksum, and still no row: a bug of the writer's version
-            break
+        except (ValueError, EOFError, TypeError):
+            break  # whole by its checksum, and still no row: a bug of the writer's version
         start = record.end
     return rows, start
 

@@ -19,8 +19,7 @@ class OrphanedSession:
     """The session of a dead process, locked for us. Its files are read up to the first torn record; see `release`."""
 
     def __init__(self, directory: Path, lock_handle: int) -> None:
-        self.directory = directory
-        self.lock_handle = lock_handle
+        self.directory, self.lock_handle = directory, lock_handle
         segments = [
             SpoolSegment(first, path, count=count)
             for first, path in segment_paths(directory)
@@ -52,7 +51,12 @@ def _claim(directory: Path) -> OrphanedSession | None:
     try:
         lock_handle = lock_session(directory)
     except OSError as error:
-        _without_session_file(directory, error)
+        # The session file is written first and removed last: without it and without segments, a process was killed
+        # while it made or removed the directory, and no event can be lost with it.
+        if isinstance(error, FileNotFoundError) and not any(directory.glob("*.spool")):
+            remove_session(directory)
+        else:
+            set_aside(directory, str(error))
         return None
     if lock_handle is None:
         return None
@@ -62,15 +66,6 @@ def _claim(directory: Path) -> OrphanedSession | None:
         os.close(lock_handle)
         set_aside(directory, str(error))
         return None
-
-
-def _without_session_file(directory: Path, error: OSError) -> None:
-    # The session file is written first and removed last: without it and without segments, a process was killed while
-    # it made or removed the directory, and no event can be lost with it.
-    if isinstance(error, FileNotFoundError) and not any(directory.glob("*.spool")):
-        remove_session(directory)
-        return
-    set_aside(directory, str(error))
 
 
 def set_aside(directory: Path, reason: str) -> None:

@@ -200,9 +200,7 @@ class UnackedQueue:
             limit = min(limit, segment.last - first + 1)
         try:
             rows, cursor.place = _read_mapped(cursor, first, limit)
-        except (
-            ValueError
-        ):  # the segment is in its file only, or the thread that rolled on closed the mapping just now
+        except ValueError:  # in its file only, or the thread that rolled on closed the mapping just now
             rows, cursor.place = _read_file(cursor, first, min(limit, segment.last - first + 1))
         cursor.next = first + len(rows)
         with self.lock:

@@ -114,7 +114,6 @@ class TelemetryStream:
         return grpc.aio.insecure_channel(f"unix:{self._settings.socket}", options=CHANNEL_OPTIONS)
 
     async def _recover(self) -> None:
-        """Delivers the sessions of dead predecessors, one after the other."""
         spool = self._emitter.spool
         own = spool.queue.meta.session_id
         # In a thread: whole segments are read and their checksums compared, up to the size of the spool.

@@ -45,7 +45,7 @@ import grpc.aio
 from pod_runtime.protobuf_wire import delimited
 from producer.settings import ProducerSettings
 from producer.spool.unacked_queue import EventRun, UnackedQueue
-from producer.stream.columns import encode_batch, event_schemas
+from producer.stream.columns import Coerced, encode_batch, event_schemas
 from producer.stream.control import ControlMessages
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -110,16 +110,12 @@ class PublishSession:
         settings: ProducerSettings,
         *,
         control: ControlMessages | None = None,
-        coerced: Counter[tuple[str, str]],
+        coerced: Coerced,
         rejected: Counter[str],
     ) -> None:
-        self.opened = False
-        self._closing = False
-        self._queue = queue
-        self._settings = settings
-        self._control = control
-        self._coerced = coerced
-        self._rejected = rejected
+        self.opened = self._closing = False
+        self._queue, self._settings, self._control = queue, settings, control
+        self._coerced, self._rejected = coerced, rejected
         self._schemas = event_schemas(queue.meta.defines)
         self._defined = 0
         """Event types that were defined on the open stream."""
@@ -131,8 +127,8 @@ class PublishSession:
     async def run(self, channel: grpc.aio.Channel, done: Callable[[], bool]) -> None:
         """Opens a stream and delivers until `done()` holds; then ends it in order.
 
-        Raises StreamEndedError if the stream broke or fell silent. grpc.aio.AioRpcError: the sidecar refused or ended
-        it, or is not there.
+        Raises StreamEndedError if the stream broke or fell silent, and grpc.aio.AioRpcError if the sidecar refused or
+        ended it, or is not there.
         """
         call: PublishCall = channel.stream_stream(PUBLISH, response_deserializer=pb.PublishResponse.FromString)()
         try:
@@ -195,7 +191,6 @@ class PublishSession:
             self._control.begin(welcome)
 
     async def _define_types(self, call: PublishCall) -> None:
-        """Defines the event types that were declared since the last call."""
         defines = self._queue.meta.defines
         await self._put(call, (pb.PublishRequest(define=define) for define in defines[self._defined :]))
         self._defined = len(defines)
@@ -272,7 +267,6 @@ class PublishSession:
         return None
 
     def _largest_batch(self, run: EventRun) -> tuple[int, bytes]:
-        """The largest batch from the run's start that the sidecar takes."""
         rows = run.rows
         defines = self._queue.meta.defines  # read after the rows: a type is declared before its first event
         if len(defines) > len(self._schemas):
