@@ -226,15 +226,15 @@ class PublishSession:
         self._queue.acknowledge(ack.durable_through)
 
     async def _write(self, call: PublishCall, done: Callable[[], bool]) -> None:
-        idle = 0
-        rest_s = self._settings.batch_age_ms / 1000
+        idle, window, rest_s = 0, self._window, self._settings.batch_age_ms / 1000
         while not done():
             if self._control is not None:
                 await self._put(call, self._control.due())
             sent = await self._send(call)
             idle = 0 if sent else idle + 1
             if sent < self._settings.batch_events:
-                self._check_silence()
+                if window.batches and time.monotonic() - window.heard_at_s > self._settings.ack_deadline_s:
+                    raise StreamEndedError("unacknowledged")
                 await asyncio.sleep(rest_s * pace(sent, idle))
 
     async def _send(self, call: PublishCall) -> int:
@@ -278,11 +278,6 @@ class PublishSession:
             if len(data) <= most or len(rows) == 1:
                 return run.first + len(rows) - 1, data
             rows = rows[: len(rows) // 2]
-
-    def _check_silence(self) -> None:
-        window = self._window
-        if window.batches and time.monotonic() - window.heard_at_s > self._settings.ack_deadline_s:
-            raise StreamEndedError("unacknowledged")
 
 
 def pace(sent: int, idle: int) -> float:

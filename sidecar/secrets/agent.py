@@ -139,13 +139,10 @@ class SecretsAgent:
 
     async def _work(self) -> None:
         await self._open()
+        reading = [refresher.run() for refresher in self._refreshers.values()]
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tokens.run())
-            group.create_task(self._loop())
-            group.create_task(self._publish_changes())
-            group.create_task(self._tend())
-            for refresher in self._refreshers.values():
-                group.create_task(refresher.run())
+            for work in (self._tokens.run(), self._loop(), self._publish_changes(), self._tend(), *reading):
+                group.create_task(work)
 
     async def _loop(self) -> None:
         while True:

@@ -196,7 +196,6 @@ class SecretRefresher:
             self._messages.put_nowait(Change.VERSION)
 
     def _version_of(self, reading: SecretReading, session: VaultSession) -> SecretVersion:
-        """Return the version that was read, without its files."""
         now, wall, chance = self._clock.boot(), self._clock.wall(), self._clock.chance()
         leased = bool(reading.lease_id)
         last = now + self.secret.max_ttl_s if self.secret.max_ttl_s and leased else NEVER

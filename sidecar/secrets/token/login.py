@@ -47,7 +47,7 @@ async def log_in(sessions: VaultSessions, auth: AuthSettings, secret_ids: Secret
     """
     match auth.method:
         case "token_file":
-            return await _adopt(sessions, read_credential(auth.token_file, "secrets.auth.token_file"))
+            return await adopt(sessions, read_credential(auth.token_file, "secrets.auth.token_file"), owned=False)
         case "approle":
             return await _by_approle(sessions, auth, secret_ids)
         case _:
@@ -65,7 +65,7 @@ async def _by_approle(sessions: VaultSessions, auth: AuthSettings, secret_ids: S
     except VaultError as error:
         # A refusal of a secret id that worked before means that it is used up: asking again cannot help.
         if again and error.fault is VaultFault.INVALID:
-            raise spent(auth) from None
+            raise _spent(auth) from None
         if not again and not error.ambiguous:
             secret_ids.unused()
         raise
@@ -84,30 +84,19 @@ def read_login(answer: VaultAnswer) -> VaultLogin:
     )
 
 
-async def resume(sessions: VaultSessions, token: Secret) -> VaultLogin:
-    """Look up a token that a predecessor left to us; VaultError if it is dead or the server did not answer."""
-    return replace(await _adopt(sessions, token), owned=True)
-
-
-async def _adopt(sessions: VaultSessions, token: Secret) -> VaultLogin:
+async def adopt(sessions: VaultSessions, token: Secret, *, owned: bool) -> VaultLogin:
+    """Look up a token that was given or left to us; VaultError if it is dead or the server did not answer."""
     answer = await sessions.call("GET", "auth/token/lookup-self", token=token)
+    made = answer.data.get("creation_time")  # by the server's clock, so the server's Date is what it is compared with
     return VaultLogin(
         token=token,
         accessor=str(answer.data.get("accessor", "")),
         ttl_s=float(answer.data.get("ttl") or 0),
         renewable=bool(answer.data.get("renewable")),
-        owned=False,
+        owned=owned,
         request_id=answer.request_id,
-        age_s=_age_s(answer),
+        age_s=max(0.0, answer.server_time.timestamp() - float(made)) if answer.server_time and made else 0.0,
     )
-
-
-def _age_s(answer: VaultAnswer) -> float:
-    # creation_time is by the server's clock, so the server's Date is what it is compared with.
-    made = answer.data.get("creation_time")
-    if answer.server_time is None or not made:
-        return 0.0
-    return max(0.0, answer.server_time.timestamp() - float(made))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +163,7 @@ class SecretIds:
             return _LastSecretId()
 
 
-def spent(auth: AuthSettings) -> SpentError:
-    """Return the error of a secret id that worked and is refused now."""
+def _spent(auth: AuthSettings) -> SpentError:
     what = "a new wrapping token" if auth.secret_id_wrapped else "a new one"
     return SpentError(
         f"{KEY}: the secret id of {auth.secret_id_file} was used before and is refused now: it is used up "

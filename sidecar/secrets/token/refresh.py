@@ -18,7 +18,7 @@ from sidecar.secrets.lease.schedule import NEVER, Act, Failures, Life, Step, tok
 from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change
 from sidecar.secrets.status import LastError, TokenStatus
-from sidecar.secrets.token.login import SecretIds, VaultLogin, log_in, resume
+from sidecar.secrets.token.login import SecretIds, VaultLogin, adopt, log_in
 from sidecar.secrets.vault.credential import fingerprint
 
 CREDENTIALS_POLL_S = 1.0
@@ -239,7 +239,7 @@ class TokenRefresher:
             return None
         number, token = kept
         try:
-            login = await resume(self._sessions, token)
+            login = await adopt(self._sessions, token, owned=True)
         except VaultError as error:
             if error.fault is not VaultFault.DENIED:
                 raise
