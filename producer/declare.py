@@ -89,28 +89,24 @@ class MetricInstrument:
 class Counter(MetricInstrument):
     """Adds `measure`; 1 for each event if no measure is named."""
 
-    __slots__ = ()
     kind = pb.INSTRUMENT_KIND_COUNTER
 
 
 class UpDownCounter(MetricInstrument):
     """Adds `measure`, which may be negative; ends with the process."""
 
-    __slots__ = ()
     kind = pb.INSTRUMENT_KIND_UP_DOWN_COUNTER
 
 
 class Gauge(MetricInstrument):
     """Holds the last `measure`; ends with the process."""
 
-    __slots__ = ()
     kind = pb.INSTRUMENT_KIND_GAUGE
 
 
 class Histogram(MetricInstrument):
     """Counts `measure` into `buckets`."""
 
-    __slots__ = ()
     kind = pb.INSTRUMENT_KIND_HISTOGRAM
 
 
@@ -184,9 +180,8 @@ class Event:
     def _completed(self, item: MetricInstrument) -> MetricInstrument:
         """The instrument with the labels and the measure that its declaration left to the event."""
         only = self.measures[0] if len(self.measures) == 1 and not isinstance(item, Counter) else ""
-        return replace(
-            item, labels=self.labels if item.labels == ALL_LABELS else item.labels, measure=item.measure or only
-        )
+        labels = self.labels if item.labels == ALL_LABELS else item.labels
+        return replace(item, labels=labels, measure=item.measure or only)
 
 
 def _column(name: str, hint: Any) -> Column:

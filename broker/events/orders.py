@@ -18,15 +18,13 @@ LATENCY_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5,
 STAGE_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 SETTLING_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 SLIPPAGE_PIPS = (-10.0, -5.0, -2.0, -1.0, -0.5, -0.2, -0.1, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-SIDES, FALSE_TRUE = ("buy", "sell"), ("false", "true")
+SIDES, BOOLEANS = ("buy", "sell"), ("false", "true")
 CHECK_NAMES = (
     "account", "state", "instrument", "form", "precision", "size", "position", "tradeable", "stale_price",
     "collar", "notional", "open_orders", "order_rate", "duplicate", "daily_loss", "circuit",
 )  # fmt: skip
 CANCEL_REASONS = ("OTHER", "CLIENT_REQUEST", "INSUFFICIENT_MARGIN", "MARKET_HALTED", "TIME_IN_FORCE_EXPIRED")
-STAGE_TIME = Histogram(
-    "broker.order.stage.duration", "s", "Time that one stage of the order path took.", buckets=STAGE_S
-)
+STAGE = Histogram("broker.order.stage.duration", "s", "Time that one stage of the order path took.", buckets=STAGE_S)
 RISK_CHECKS = Counter("broker.risk.checks", "{check}", "Pre-trade checks made; those behind a denial are not.")
 
 
@@ -68,7 +66,7 @@ class OrderTransition(NamedTuple):
 
 
 @ORDERS.event("broker.order.stage")
-@STAGE_TIME
+@STAGE
 class OrderStage(NamedTuple):
     """A stage of the order path ended: validate, risk, journal, throttle, http, parse."""
 
@@ -86,9 +84,7 @@ class OrderAcknowledged(NamedTuple):
 
 
 @ORDERS.event("broker.order.filled", log=Log(pb.SEVERITY_INFO, "Order traded"), reserved=True)
-@Counter(
-    "broker.fills", "{fill}", "Trades made.", labels=("side", "partial"), presets=combinations(SIDES, FALSE_TRUE)
-)
+@Counter("broker.fills", "{fill}", "Trades made.", labels=("side", "partial"), presets=combinations(SIDES, BOOLEANS))
 @Counter(
     "broker.filled.units",
     "{unit}",
@@ -232,7 +228,7 @@ def _every_check_passed(kind: type[T]) -> type[T]:
 
 # One event for all checks: most orders pass, and an event for each check would be two thirds of theirs.
 @ORDERS.event("broker.risk.passed")
-@replace(STAGE_TIME, constant={"stage": "risk"})
+@replace(STAGE, constant={"stage": "risk"})
 @_every_check_passed
 class RiskPassed(NamedTuple):
     """Every pre-trade check was made and let an order pass."""

@@ -127,11 +127,7 @@ class EventMeterProvider(api.MeterProvider):
         self._observed: list[ObservedInstrument] = []
 
     def get_meter(
-        self,
-        name: str,
-        version: str | None = None,
-        schema_url: str | None = None,
-        attributes: Attributes = None,  # noqa: ARG002 - the API's signature
+        self, name: str, version: str | None = None, schema_url: str | None = None, *_: Any, **__: Any
     ) -> api.Meter:
         """A meter. An instrument's name means the same in all of them, as it does on a page of metrics."""
         return _EventMeter(self, name, version=version, schema_url=schema_url)
@@ -146,14 +142,11 @@ class EventMeterProvider(api.MeterProvider):
         return None
 
     def bounds(self, name: str, advised: Sequence[float] | None) -> tuple[float, ...]:
-        """The buckets of a histogram: the owner's, or those that the code advises, or OpenTelemetry's default.
-
-        Raises DeclarationError if the owner's are not ascending, or too many. Code that advises such must not fail.
-        """
+        """The buckets of a histogram: the owner's, or those that the code advises, or OpenTelemetry's default."""
         chosen = tuple(map(float, self._buckets.get(name) or advised or DEFAULT_BUCKETS))
         if sound_bounds(chosen):
             return chosen
-        if name in self._buckets:
+        if name in self._buckets:  # the owner hears of a mistake; code that advises such must not fail
             raise DeclarationError([f"buckets of {name!r} must be 1 to 64, finite and ascending"])
         return DEFAULT_BUCKETS
 
@@ -178,8 +171,7 @@ class _EventMeter(api.NoOpMeter):
         self._provider = provider
 
     def _emitting(self, kind: type[_EventInstrument], wanted: MetricInstrument) -> Any:
-        types = self._provider.types_of(wanted)
-        return kind(types) if types is not None else None
+        return kind(types) if (types := self._provider.types_of(wanted)) is not None else None
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
         found = self._emitting(_EventCounter, Counter(**_about(name, unit, description)))

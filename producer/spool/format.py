@@ -27,15 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pod_runtime.atomic_file import replace_file
-from pod_runtime.framing import (
-    HEADER_BYTES,
-    RECORD_HEADER_BYTES,
-    FormatError,
-    file_header,
-    file_version,
-    frame,
-    records,
-)
+from pod_runtime.framing import RECORD_HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 # An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields.
@@ -152,9 +144,8 @@ def count_mapped_rows(data: mmap.mmap, start: int) -> tuple[int, int]:
     return count, start
 
 
-def skip_mapped_rows(data: mmap.mmap, count: int) -> int:
-    """Place in a mapping behind its first `count` rows."""
-    start = HEADER_BYTES
+def skip_rows(data: mmap.mmap, start: int, count: int) -> int:
+    """Place in a mapping behind `count` rows from `start` on."""
     for _ in range(count):
         start += RECORD_HEADER_BYTES + _length(data, start)[0]
     return start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from pod_runtime.framing import FormatError
@@ -34,17 +33,20 @@ class OrphanedSession:
         os.close(self.lock_handle)
 
 
-def orphaned_sessions(spool: Path, own: str) -> Iterator[OrphanedSession]:
+def orphaned_sessions(spool: Path, own: str) -> list[OrphanedSession]:
     """Every session of a dead process below `spool` but our own, locked for us; the caller releases each.
 
     Sessions of living processes are passed over: their locks are held. A session that cannot be read is set aside.
     """
-    if not spool.is_dir():
-        return
-    # A session's name begins with its start, so the oldest is delivered first.
-    for directory in sorted(item for item in spool.iterdir() if item.is_dir() and not item.name.endswith(ASIDE)):
-        if directory.name != own and (session := _claim(directory)) is not None:
-            yield session
+    try:
+        # A session's name begins with its start, so the oldest is delivered first.
+        found = sorted(item for item in spool.iterdir() if item.is_dir() and not item.name.endswith(ASIDE))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        log.error("spool cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it
+        return []
+    return [session for item in found if item.name != own and (session := _claim(item)) is not None]
 
 
 def _claim(directory: Path) -> OrphanedSession | None:

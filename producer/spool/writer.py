@@ -162,7 +162,8 @@ class SegmentWriter:
         # Sealing counts the old segment, and only then the name of the new one, its first sequence, is known.
         self._seal()
         try:
-            segment.rename(segment_path(self._directory, self._queue.next_locked))
+            if segment.path is not None:
+                segment.path = segment.path.rename(segment_path(self._directory, self._queue.next_locked))
         except OSError:
             segment.discard()
             raise

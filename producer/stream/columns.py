@@ -117,7 +117,7 @@ def _column(column_type: int, values: Sequence[Any], schema: EventSchema, coerce
         return _column_with_gaps(codec, values, schema, coerced)
 
 
-def _column_with_gaps(codec: ColumnCodec, values: Sequence[Any], schema: EventSchema, coerced: Coerced) -> bytes:
+def _column_with_gaps(codec: Codec, values: Sequence[Any], schema: EventSchema, coerced: Coerced) -> bytes:
     if values.count(None) == len(values):
         return codec.encode([codec.filler] * len(values)) + pb.Column(absent=range(len(values))).SerializeToString()
     try:
@@ -188,7 +188,7 @@ def _coerce_integer(value: Any) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnCodec:
+class Codec:
     """Encoder of a type's values, coercion of one that does not fit, and the filler for an absent one."""
 
     encode: Callable[[Sequence[Any]], bytes]
@@ -196,13 +196,11 @@ class ColumnCodec:
     filler: Any
 
 
-_CODECS: Mapping[int, ColumnCodec] = {
-    pb.FIELD_TYPE_STRING: ColumnCodec(_strings, _coerce_string, ""),
-    pb.FIELD_TYPE_DOUBLE: ColumnCodec(_doubles, _coerce_double, 0.0),
-    pb.FIELD_TYPE_INT64: ColumnCodec(
-        lambda values: pb.Column(integers=values).SerializeToString(), _coerce_integer, 0
-    ),
-    pb.FIELD_TYPE_BOOL: ColumnCodec(
+_CODECS: Mapping[int, Codec] = {
+    pb.FIELD_TYPE_STRING: Codec(_strings, _coerce_string, ""),
+    pb.FIELD_TYPE_DOUBLE: Codec(_doubles, _coerce_double, 0.0),
+    pb.FIELD_TYPE_INT64: Codec(lambda values: pb.Column(integers=values).SerializeToString(), _coerce_integer, 0),
+    pb.FIELD_TYPE_BOOL: Codec(
         lambda values: pb.Column(booleans=values).SerializeToString(),
         lambda value: value if isinstance(value, bool) else None,
         False,

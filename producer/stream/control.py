@@ -24,8 +24,7 @@ class ControlMessages:
     """
 
     def __init__(self, emitter: Emitter, conditions: Conditions) -> None:
-        self._emitter = emitter
-        self._conditions = conditions
+        self._emitter, self._conditions = emitter, conditions
         self._secrets: dict[str, pb.PublishRequest] = {}
         self._unsent: dict[str, pb.PublishRequest] = {}
         self._interval_s = MIN_INTERVAL_S

@@ -38,7 +38,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc.aio
 
@@ -149,20 +148,17 @@ class PublishSession:
                 reading = tasks.create_task(self._read_acks(call))
                 await self._write(call, done)
                 await self._put(call, self._control.closing() if self._control is not None else ())
-                await self._finish(call, reading)
+                self._closing = True
+                async with asyncio.timeout(self._settings.connect_deadline_s):
+                    await call.done_writing()
+                await asyncio.wait([reading], timeout=self._settings.connect_deadline_s)
+                call.cancel()
         except ExceptionGroup as group:
             # Not `except*`: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
             error: Exception = group
             while isinstance(error, ExceptionGroup):
                 error = error.exceptions[0]
             raise error from group
-
-    async def _finish(self, call: PublishCall, reading: asyncio.Task[None]) -> None:
-        self._closing = True
-        async with asyncio.timeout(self._settings.connect_deadline_s):
-            await call.done_writing()
-        await asyncio.wait([reading], timeout=self._settings.connect_deadline_s)
-        call.cancel()
 
     async def _open(self, call: PublishCall) -> None:
         meta = self._queue.meta
@@ -204,10 +200,7 @@ class PublishSession:
             await call.write(data)
 
     async def _read_acks(self, call: PublishCall) -> None:
-        while True:
-            answer: Any = await call.read()
-            if not isinstance(answer, pb.PublishResponse):
-                break
+        while isinstance(answer := await call.read(), pb.PublishResponse):
             if answer.HasField("ack"):
                 self._take(answer.ack)
         if not self._closing:

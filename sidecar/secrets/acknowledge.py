@@ -82,12 +82,10 @@ class Acknowledgements:
     """
 
     def __init__(self, context: AgentContext) -> None:
-        self._required = frozenset(context.settings.acknowledged_by)
-        self._timeout_s = context.settings.acknowledge_timeout_s
+        self._settings, self._required = context.settings, frozenset(context.settings.acknowledged_by)
         self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
         self._generations: dict[int, Acknowledgement] = {}
-        self.readers: set[str] = set()
-        self._ended: set[str] = set()
+        self.readers, self._ended = set[str](), set[str]()
         self.acknowledged = 0
         self.rejection: Rejection | None = None
         self.counters: Counter[str] = Counter()
@@ -185,7 +183,7 @@ class Acknowledgements:
     def time_out(self) -> None:
         """Mark generations that nobody has acknowledged in time."""
         # A mark for health and console only. Taking the generation back would help nobody: its readers may be late.
-        limit = self._clock.boot() - self._timeout_s
+        limit = self._clock.boot() - self._settings.acknowledge_timeout_s
         for generation, item in self._generations.items():
             if item.stage is Stage.PUBLISHED and item.published < limit:
                 self._generations[generation] = item.moved(Stage.TIMED_OUT)
@@ -197,8 +195,7 @@ class ProducerListener:
     """Passes on to the acknowledgements what producers report: proofs at once, connections at each `poll`."""
 
     def __init__(self, acknowledgements: Acknowledgements, producers: Producers) -> None:
-        self._acknowledgements = acknowledgements
-        self._producers = producers
+        self._acknowledgements, self._producers = acknowledgements, producers
         self._present: dict[str, int] = {}
         producers.on_secrets_applied(acknowledgements.applied)
         producers.on_secrets_rejected(self._rejected)

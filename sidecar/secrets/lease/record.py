@@ -133,10 +133,9 @@ class LeaseJournal:
     def name_lease(self, secret: str, session: int, lease_id: str) -> None:
         """Write the id of the lease that was read; without one the intent is dropped."""
         # A secret has one read at a time: its earlier intents under this session came to nothing.
-        kept = [
-            item for item in self.holdings.leases if item.lease_id or (item.secret, item.session) != (secret, session)
-        ]
-        intents = [item for item in self.holdings.leases if item not in kept]
+        leases = self.holdings.leases
+        kept = [item for item in leases if item.lease_id or (item.secret, item.session) != (secret, session)]
+        intents = [item for item in leases if item not in kept]
         named = [replace(intents[-1], lease_id=lease_id)] if lease_id and intents else []
         self._store(replace(self.holdings, leases=(*kept, *named)))
 

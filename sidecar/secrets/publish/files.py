@@ -115,10 +115,7 @@ class GenerationDirectory:
         self._directory, self._owner, self._require_tmpfs = directory, owner, require_tmpfs
 
     def open(self) -> Manifest | None:
-        """Make the directory, repair a killed predecessor's half-done work, and return the published manifest.
-
-        Raises PublishError if the directory is not memory-backed, or cannot be written.
-        """
+        """Make the directory, repair a killed predecessor's work, and return the manifest; may raise PublishError."""
         try:
             self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             if self._require_tmpfs:

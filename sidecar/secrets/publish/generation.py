@@ -97,7 +97,8 @@ class GenerationPublisher:
         files = {name: content for item in versions.values() for name, content in item.files.items()}
         sessions = sessions_of(versions)
         leases = frozenset(item.lease_id for item in versions.values() if item.lease_id)
-        if self._is_visible(versions, files):
+        visible = {name: entry.version for name, entry in self.manifest.secrets.items()} if self.manifest else None
+        if files == self._files and visible == {name: item.version for name, item in versions.items()}:
             self._acknowledgements.composed(self.generation, sessions=sessions, leases=leases)
             return
         manifest = self._manifest_of(versions)
@@ -129,12 +130,6 @@ class GenerationPublisher:
         kept = frozenset(names[:KEPT])
         self._directory.sweep(kept)
         self._grace = {name: due for name, due in self._grace.items() if name in kept}
-
-    def _is_visible(self, versions: SecretVersions, files: Mapping[str, FileContent]) -> bool:
-        if self.manifest is None or files != self._files:
-            return False
-        visible = {name: entry.version for name, entry in self.manifest.secrets.items()}
-        return visible == {name: item.version for name, item in versions.items()}
 
     def _manifest_of(self, versions: SecretVersions) -> Manifest:
         entries = {

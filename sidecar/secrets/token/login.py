@@ -40,11 +40,7 @@ class VaultLogin:
 
 
 async def log_in(sessions: VaultSessions, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
-    """Log in with the credentials that the files hold now.
-
-    Raises LoginError if a file is missing or empty, SpentError if the secret id or its wrapping token was used up
-    before, VaultError if the server refused or did not answer.
-    """
+    """Log in with the credentials that the files hold now; a secret id that was used up raises SpentError."""
     match auth.method:
         case "token_file":
             return await adopt(sessions, read_credential(auth.token_file, "secrets.auth.token_file"), owned=False)
@@ -116,11 +112,7 @@ class SecretIds:
         self._known: _LastSecretId | None = None
 
     async def plain(self, sessions: VaultSessions, auth: AuthSettings) -> Secret:
-        """Return the secret id to log in with.
-
-        Raises LoginError if the file is missing, empty or wraps something else, SpentError if the wrapping token has
-        expired or was opened before, VaultError if the server did not unwrap it.
-        """
+        """Return the secret id to log in with; a wrapping token that was opened before raises SpentError."""
         given = read_credential(auth.secret_id_file, KEY)
         if self._known is None:
             self._known = self._read()
