@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ORDERS_PER_S ?= 5
 FOR ?=
-# Most tests of real servers wait: two files at a time halve the time, and each file keeps its servers to itself.
+# Most tests of real servers wait, so two files at a time halve the time; each file keeps its servers to itself.
 PYTEST_ARGS ?= -n 2 --dist loadfile --cov --cov-report=term
 
 .PHONY: help
@@ -39,11 +39,11 @@ run: env ## start everything on this machine (ORDERS_PER_S=5 FOR=30s)
 	@exec $(BIN)/python -m devstack --orders-per-s $(ORDERS_PER_S) $(if $(FOR),--for $(FOR))
 
 .PHONY: drill
-drill: env ## cause a fault, see its alert fire (NAME=VenueDisconnected; without one, list them)
+drill: env ## cause a fault and see its alert fire (NAME=VenueDisconnected; without NAME, list the drills)
 	@exec $(BIN)/python -m devstack.drill $(NAME)
 
 .PHONY: test
-test: check unit ## check, then every test that this machine can run
+test: check unit ## run check, then every test that this machine can run
 
 .PHONY: unit
 unit: $(VENV)/test.done
@@ -54,7 +54,7 @@ test-deps: ## install the real servers that the tests use
 	@bash tests/install-servers.sh
 
 .PHONY: check
-check: $(VENV)/test.done ## lint, types, import contracts, contract lint and drift
+check: $(VENV)/test.done ## check lint, types, import contracts, the gRPC contract and generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -72,16 +72,16 @@ proto: $(VENV)/test.done ## generate the stubs from the contract
 	@bash proto/generate.sh
 
 .PHONY: bench
-bench: $(VENV)/test.done ## measure, beside baselines, into bench/results.json
+bench: $(VENV)/test.done ## measure against baselines, and write bench/results.json
 	@$(BIN)/python -m bench
 
 .PHONY: soak
-soak: $(VENV)/test.done ## the sweeps at full size (hours): kills, ambiguous answers, hostile input, rotations
+soak: $(VENV)/test.done ## run the sweeps at full size (hours): kills, ambiguous answers, hostile input, rotations
 	@SEED=$${SEED:-$$RANDOM} TELEMETRY_KILLS=200 TELEMETRY_OUTAGE_S=600 TELEMETRY_STALL_S=60 KILLS=500 BROKER_KILLS=50 DAY_KILLS=144 AMBIGUOUS=500 ROTATIONS=1000 KILL_STEPS=84 OUTAGES_S="25 75" \
 	 FRESH_CONTAINER=1 CONSOLE_STATES=all CRASH_EXAMPLES=2000 HOSTILE_MESSAGES=100000 HOSTILE_BODIES=100000 SIDECAR_ABSENT_S=180 REQUIRE_ALL=1 MONTH_STEP_MIN=1 DRILLS=all \
 	 $(BIN)/python -m pytest -v -o timeout=14400 \
 	 tests/documents tests/e2e/test_console.py tests/e2e/telemetry tests/e2e/test_sidecar_absent.py tests/integration/orders tests/integration/api tests/integration/secrets \
-	 tests/unit/sidecar/checkpoint/test_crash.py tests/unit/sidecar/ingest/test_hostile.py tests/unit/broker/api/routes/test_prices_and_account.py \
+	 tests/unit/sidecar/checkpoint/test_crash.py tests/unit/sidecar/ingest/test_hostile.py tests/unit/broker/api/test_hostile.py \
 	 tests/integration/monitoring/test_month.py tests/e2e/test_drills.py tests/unit/broker/api/test_schemathesis.py
 
 .PHONY: otelcol
@@ -89,7 +89,7 @@ otelcol: ## build the collector distributions, once (.cache/otelcol, .cache/otel
 	@bash otel-collector/build.sh
 
 .PHONY: lock
-lock: $(VENV)/test.done ## resolve the requirements anew
+lock: $(VENV)/test.done ## resolve and lock the requirements again
 	@compile="$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11"; \
 	$$compile requirements/run.in -o requirements/run.txt; \
 	for set in broker sidecar dev test; do $$compile -c requirements/run.txt requirements/$$set.in -o requirements/$$set.txt; done
@@ -103,8 +103,8 @@ images: ## build the images and print their sizes (CONTAINER_TOOL=docker TAG=dev
 	@tools/images.sh
 
 .PHONY: docs
-docs: $(VENV)/test.done ## build the documentation site into build/site, links checked
-	@# Not -q: it hides warnings from the count that `strict` goes by.
+docs: $(VENV)/test.done ## build the documentation site into build/site and check its links
+	@# Not -q: it hides warnings from the count that `strict` uses.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build 2>&1 | { grep -v '^INFO' || true; }
 
 .PHONY: check-docs
@@ -114,9 +114,9 @@ check-docs: docs
 	@$(BIN)/codespell
 
 .PHONY: scan
-scan: $(VENV)/test.done ## bills of materials and scans; what could not run is listed as NOT RUN (STRICT=1)
+scan: $(VENV)/test.done ## make bills of materials and scans; list scans that could not run as NOT RUN (STRICT=1)
 	@tools/scan.sh
 
 .PHONY: deploy
-deploy: $(VENV)/test.done ## show what a deployment would change, ask, apply (ENV=dev|staging|production)
+deploy: $(VENV)/test.done ## show the changes of a deployment, ask, apply (ENV=dev|staging|production)
 	@tools/deploy.sh $(ENV)

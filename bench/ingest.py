@@ -25,9 +25,11 @@ from grpc import aio
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
 from pod_runtime.protobuf_wire import delimited
+from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import OtlpExporter
+from sidecar.export.rejected import RejectedRecords
 from sidecar.export.settings import OtlpSettings
-from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -134,13 +136,15 @@ async def serve(directory: Path, endpoint: str) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pipeline.serve(stop))
         if endpoint:
+            otlp = OtlpSettings(endpoint=endpoint, metrics=False, max_request_records=RECORDS)
             exporter = OtlpExporter(
-                OtlpSettings(endpoint=endpoint, metrics=False, max_request_records=RECORDS),
-                logs=pipeline,
-                snapshot=pipeline.snapshot,
+                otlp,
+                logs=pipeline.log_queue,
+                metrics=pipeline,
+                client=CollectorClient(otlp, clock=time_ns, chance=lambda: 0.5),
+                rejected=RejectedRecords(None, otlp.rejected_bytes),
                 resource={},
                 clock=time_ns,
-                chance=lambda: 0.5,
             )
             tasks.create_task(exporter.run(stop))
         await pipeline.wait_listening()

@@ -19,14 +19,14 @@ from msgspec.structs import replace
 
 from bench.orders import RATE, request
 from broker.domain import Instrument, Order, OrderStatus, Quote
-from broker.orders import observe as narrative
 from broker.orders.checks import risk
-from broker.orders.model import transitions as outcome
+from broker.orders.model import transitions
 from broker.orders.model.ids import ClientTag, caller_digest, order_id
-from broker.orders.model.order_record import Entry
+from broker.orders.model.order_events import events_of
+from broker.orders.model.order_record import OrderRecord
+from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings
-from broker.orders.store import journal_format as record
-from broker.orders.store.journal_format import TradingState
+from broker.orders.store import journal_format
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.parse import parse_answer
 
@@ -36,17 +36,17 @@ REQUEST = request(1)
 SETTINGS = OrderSettings(directory=Path("orders"))
 
 
-def received() -> Entry:
+def received() -> OrderRecord:
     """An order gets its names."""
     name = order_id(1_795_000_000_000, 1 << 70)
     tag = ClientTag(owner="bench", epoch=1, order_id=name, caller=caller_digest("bench", "bench-1"))
     order = Order(id=name, request=REQUEST, status=OrderStatus.RECEIVED, created_at=NOW, updated_at=NOW)
-    return Entry(order=order, client_id=str(tag), checkpoint=1)
+    return OrderRecord(order=order, client_id=str(tag), checkpoint=1)
 
 
-def market() -> risk.Market:
+def market() -> risk.MarketView:
     """What the checks look at."""
-    return risk.Market(
+    return risk.MarketView(
         now=NOW,
         state=TradingState.ACTIVE,
         account=REQUEST.account,
@@ -67,12 +67,12 @@ def market() -> risk.Market:
     )
 
 
-def answer_of(entry: Entry) -> dict[str, Any]:
+def answer_of(record: OrderRecord) -> dict[str, Any]:
     """What the venue says of an order that it filled."""
     common = {"time": "2026-11-24T12:00:00.000000000Z", "accountID": REQUEST.account, "instrument": "EUR_USD"}
-    create = {"id": "2", "type": "MARKET_ORDER", "units": "100", "clientExtensions": {"id": entry.client_id}}
+    create = {"id": "2", "type": "MARKET_ORDER", "units": "100", "clientExtensions": {"id": record.client_id}}
     fill = {
-        "id": "3", "type": "ORDER_FILL", "orderID": "2", "clientOrderID": entry.client_id, "units": "100",
+        "id": "3", "type": "ORDER_FILL", "orderID": "2", "clientOrderID": record.client_id, "units": "100",
         "price": "1.1001", "pl": "0", "tradeOpened": {"tradeID": "3", "units": "100"},
     }  # fmt: skip
     transactions = {"orderCreateTransaction": create | common, "orderFillTransaction": fill | common}
@@ -81,30 +81,30 @@ def answer_of(entry: Entry) -> dict[str, Any]:
 
 def steps() -> dict[str, Callable[[], object]]:
     """The steps in the order in which an order takes them."""
-    entry, around = received(), market()
-    submitted = entry.moved(OrderStatus.SUBMITTED, NOW)
-    body = answer_of(entry)
+    record, around = received(), market()
+    submitted = record.moved(OrderStatus.SUBMITTED, NOW)
+    body = answer_of(record)
     transactions = parse_answer(body).transactions
-    filled = outcome.fold(submitted, transactions, NOW)
+    filled = transitions.fold(submitted, transactions, NOW)
     assert filled.status is OrderStatus.FILLED
     assert risk.check(REQUEST, around, SETTINGS) is None
 
-    def tell(before: Entry | None, after: Entry) -> list[tuple[Any, ...]]:
+    def tell(before: OrderRecord | None, after: OrderRecord) -> list[tuple[Any, ...]]:
         price = Decimal("1.1")
-        events = narrative.step(before, after, instrument=around.instrument, decision_price=price, duration_s=0.02)
+        events = events_of(before, after, instrument=around.instrument, decision_price=price, duration_s=0.02)
         return list(events)
 
     return {
         "receive": received,
-        "tell_received": lambda: tell(None, entry),
+        "tell_received": lambda: tell(None, record),
         "market": market,
         "checks": lambda: risk.check(REQUEST, around, SETTINGS),
-        "submit": lambda: entry.moved(OrderStatus.SUBMITTED, NOW),
-        "intent_record": lambda: record.entry_record(submitted),
-        "request": lambda: json.dumps(order_call.create(replace(REQUEST), entry.client_id).body).encode(),
+        "submit": lambda: record.moved(OrderStatus.SUBMITTED, NOW),
+        "intent_record": lambda: journal_format.encode_order(submitted),
+        "request": lambda: json.dumps(order_call.create(replace(REQUEST), record.client_id).body).encode(),
         "parse": lambda: parse_answer(body),
-        "fold": lambda: outcome.fold(submitted, transactions, NOW),
-        "final_record": lambda: record.entry_record(filled),
+        "fold": lambda: transitions.fold(submitted, transactions, NOW),
+        "final_record": lambda: journal_format.encode_order(filled),
         "tell_filled": lambda: tell(submitted, filled),
     }
 

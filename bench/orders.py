@@ -1,7 +1,7 @@
 """Cost of the order path over the venue's own latency: `python -m bench.orders [seconds]`.
 
-50 orders a second, open loop, against the simulator in a process of its own. Overhead is the time that `Desk.place`
-takes beyond the HTTP exchange that it makes. The disk's own fdatasync is measured in the same run, on the same
+50 orders a second, open loop, against the simulator in a process of its own. Overhead is the time that placing an
+order takes beyond the HTTP exchange that it makes. The disk's own fdatasync is measured in the same run, on the same
 volume. The baseline is a plain aiohttp client that posts the same orders and keeps nothing.
 """
 
@@ -12,13 +12,11 @@ import contextvars
 import gc
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter, process_time, sleep
@@ -28,7 +26,8 @@ import aiohttp
 import uvloop
 
 from broker.domain import OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.service import Desk
+from broker.order_wiring import build_order_service
+from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
@@ -98,25 +97,18 @@ async def paced(count: int, act: Callable[[int], Coroutine[Any, Any, None]]) -> 
 
 
 @asynccontextmanager
-async def ready_desk(url: str, directory: Path) -> AsyncIterator[Desk]:
-    """A desk that may trade."""
+async def ready_service(url: str, directory: Path) -> AsyncIterator[OrderService]:
+    """An order service that may trade."""
     secret = Secret(TOKEN)
     venue_settings = VenueSettings(account=ACCOUNT, rest_url=url, stream_url=url, connections_per_s=50)
     settings = OrderSettings(directory=directory / "orders")
     async with open_rest(venue_settings, lambda: secret, emit=note) as rest:
-        desk = Desk(
-            settings,
-            venue_settings,
-            venue=rest,
-            emit=note,
-            clock=lambda: datetime.now(UTC),
-            chance=random.random,
-        )
+        service = build_order_service(settings, rest)
         stop = asyncio.Event()
-        running = asyncio.create_task(desk.run(stop))
-        while any(not item.ok for item in desk.conditions() if not item.advisory):  # noqa: ASYNC110 - a state, no event
+        running = asyncio.create_task(service.run(stop))
+        while any(not item.ok for item in service.conditions() if not item.advisory):  # noqa: ASYNC110 - a state, no event
             await asyncio.sleep(0.01)
-        yield desk
+        yield service
         stop.set()
         await running
 
@@ -133,25 +125,25 @@ async def start_with_open_orders(url: str, directory: Path, count: int = OPEN_OR
             for answer in await asyncio.gather(*posts):
                 assert answer.status == HTTP_CREATED, await answer.text()
                 answer.release()
-    async with ready_desk(url, directory) as desk:
-        assert len(desk.open_orders()) == count
+    async with ready_service(url, directory) as service:
+        assert len(service.open_orders()) == count
     started = perf_counter()
-    async with ready_desk(url, directory) as desk:
-        assert len(desk.open_orders()) == count
+    async with ready_service(url, directory) as service:
+        assert len(service.open_orders()) == count
         return perf_counter() - started
 
 
-async def through_desk(url: str, directory: Path, count: int) -> tuple[list[float], list[float], float]:
+async def through_service(url: str, directory: Path, count: int) -> tuple[list[float], list[float], float]:
     """Seconds of each `place`, and of it beyond its HTTP exchange; CPU seconds of each."""
     whole: list[float] = []
     beyond: list[float] = []
-    async with ready_desk(url, directory) as desk:
+    async with ready_service(url, directory) as service:
 
         async def act(index: int) -> None:
             times: list[float] = []
             _exchange.set(times)
             started = perf_counter()
-            order = (await desk.place(request(index))).order
+            order = (await service.place(request(index))).order
             duration = perf_counter() - started
             assert order.status is OrderStatus.FILLED, (order.status, order.reason, order.message)
             if index >= RATE:  # the first second opens connections
@@ -227,7 +219,7 @@ async def measure(seconds: float) -> list[dict[str, Any]]:
         async with simulator(directory) as url:
             base, base_cpu_s = await plain(url, count)
             syncs = await asyncio.to_thread(disk_syncs, directory, count // 2)
-            whole, beyond, cpu_s = await through_desk(url, directory, count)
+            whole, beyond, cpu_s = await through_service(url, directory, count)
             syncs += await asyncio.to_thread(disk_syncs, directory, count // 2)
             start_s = await start_with_open_orders(url, directory)
     rows = [row("order_cpu", cpu_s * 1000, unit="ms", baseline=base_cpu_s * 1000)]

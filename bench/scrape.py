@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from time import perf_counter, thread_time, time_ns
@@ -32,9 +32,9 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pod_runtime.garbage import keep_short
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
-from sidecar.telemetry.model import Distribution, Number, Snapshot
-from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.telemetry.model import Distribution, MetricSource, Number
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -94,12 +94,12 @@ def batch(first: int) -> pb.Batch:
 class ClientPage:
     """The baseline: the page as prometheus_client writes it, at once and compressed."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        self._snapshot = snapshot
+    def __init__(self, source: MetricSource) -> None:
+        self._source = source
 
     def collect(self) -> Iterator[Metric]:
         """The snapshot's families as prometheus_client has them."""
-        for producer in self._snapshot().producers:
+        for producer in self._source.snapshot().producers:
             for family in producer.families:
                 labels = [*(name for name, _ in family.points[0].labels), "producer"]
                 name = family.name.replace(".", "_")
@@ -129,7 +129,7 @@ async def serve(directory: Path, writer: str) -> None:
     await pipeline.open()
     keep_short(asyncio.get_running_loop(), 0.0)
     application = web.Application()
-    page = {"ours": MetricsPage, "prometheus_client": ClientPage}[writer](pipeline.snapshot)
+    page = {"ours": MetricsPage, "prometheus_client": ClientPage}[writer](pipeline)
     application.router.add_get("/metrics", page.handle)
     runner = web.AppRunner(application)
     await runner.setup()

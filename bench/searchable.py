@@ -19,11 +19,9 @@ from typing import Any
 
 import uvloop
 
-from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
-from sidecar.telemetry.model import Snapshot
 from tests.integration.telemetry.servers import Engine, collector, engine, fetch
-from tests.unit.sidecar.fake_journal import MemoryJournal, orders
+from tests.unit.sidecar.fake_journal import MemoryJournal, exporter_over, orders
 
 RECORDS_PER_S = 200
 GOAL_S = 2.5
@@ -52,13 +50,9 @@ async def measure(samples: int, place: Path) -> list[float]:
     with engine(place) as search, collector(place, search.url) as pipe:
         search.install_templates()
         journal, stop = _Journal(), asyncio.Event()
-        exporter = OtlpExporter(
-            OtlpSettings(endpoint=pipe.endpoint, namespace="bench", metrics=False),
-            logs=journal,
-            snapshot=lambda: Snapshot(time_ns=0),
-            resource={"service.name": "bench"},
-            clock=time_ns,
-            chance=random.random,
+        otlp = OtlpSettings(endpoint=pipe.endpoint, namespace="bench", metrics=False)
+        exporter = exporter_over(
+            journal, otlp, resource={"service.name": "bench"}, clock=time_ns, chance=random.random
         )
         last = 0
 

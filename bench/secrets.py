@@ -27,7 +27,8 @@ import psutil
 import tomli_w
 
 from broker.config import CredentialSettings
-from broker.credentials.watcher import Credentials
+from broker.credentials.proof import CredentialNeeds
+from broker.credentials.watcher import CredentialWatcher
 from broker.history.database import Database
 from broker.history.settings import HistorySettings
 from broker.orders.conditions import Conditions
@@ -299,10 +300,9 @@ async def applied_s(bao: OpenBao, place: Path) -> float:
     first = {"token": "0", "account_id": ACCOUNT}
     bao.write_kv("applied", **first)
     agent, stop = SecretsAgent(settings, audit=Silent()), asyncio.Event()
-    credentials = Credentials(
+    credentials = CredentialWatcher(
         CredentialSettings(directory=settings.directory),
-        accounts=(ACCOUNT,),
-        needs_tls=False,
+        CredentialNeeds(accounts=(ACCOUNT,), needs_tls=False),
         venue=AnyToken(),
         database=Database(HistorySettings(url=f"sqlite+aiosqlite:///{place / 'history.sqlite'}")),
         tls=None,
@@ -320,7 +320,7 @@ async def applied_s(bao: OpenBao, place: Path) -> float:
             begun = time.monotonic()
             if number:
                 await asyncio.to_thread(bao.write_kv, "applied", token=str(number), account_id=ACCOUNT)
-            while (held := credentials.venue_token()) is None or held.reveal() != str(number):  # noqa: ASYNC110 - it has no event
+            while (held := credentials.token()) is None or held.reveal() != str(number):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.001)
             times.append(time.monotonic() - begun)
         following.cancel()

@@ -1,59 +1,33 @@
-"""The command `broker`: without a subcommand it runs the process, with one it asks a running one."""
+"""The command `broker`: runs the process, or with a subcommand asks a running one."""
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import click
 
 from broker.cli.commands import COMMANDS
-from pod_runtime.command import Command
-
-if TYPE_CHECKING:
-    from broker.config import Config
+from pod_runtime.version import VERSION
 
 
-def _kind() -> type[Config]:
-    from broker.config import Config  # noqa: PLC0415 - `--help` and the questions need not load the parts
+@click.group(invoke_without_command=True, commands=COMMANDS)
+@click.option("--config", "path", envvar="BROKER_CONFIG", type=click.Path(path_type=Path), help="TOML file.")
+@click.option("--check-config", is_flag=True, help="Print every fault, or the effective configuration; then end.")
+@click.option("--config-schema", is_flag=True, help="Print the JSON Schema of the file; then end.")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context, path: Path | None, check_config: bool, config_schema: bool) -> None:
+    """Places FX and CFD orders at OANDA, each once.
 
-    return Config
+    Exit codes: 0 after a drain, 69 an address or directory that cannot be used, 70 a bug, 78 a configuration with
+    faults.
+    """
+    context.obj = path
+    if config_schema or context.invoked_subcommand is None:
+        from broker import app  # noqa: PLC0415 - subcommands and `--help` are quick without the parts of the process
 
+        context.exit(app.print_schema() if config_schema else app.start(path, check_config=check_config))
 
-def _read(path: Path | None) -> Config:
-    from broker.config import read_config  # noqa: PLC0415 - see _kind
-
-    return read_config(path, os.environ)
-
-
-def _text(config: Config) -> str:
-    from pod_runtime.config_text import to_toml  # noqa: PLC0415 - see _kind
-
-    return to_toml(config)
-
-
-def _run(config: Config) -> int:
-    from broker.app import serve  # noqa: PLC0415 - see _kind
-    from pod_runtime import log as logs  # noqa: PLC0415 - see _kind
-    from pod_runtime.run import run  # noqa: PLC0415 - see _kind
-    from producer.trace import trace_fields  # noqa: PLC0415 - see _kind
-
-    logs.configure("broker", config.log.level, context=trace_fields)
-    for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return run(lambda stop: serve(config, stop))
-
-
-COMMAND = Command(
-    name="broker",
-    does="Places FX and CFD orders at OANDA, each once.",
-    kind=_kind,
-    read=_read,
-    text=_text,
-    run=_run,
-    subcommands=COMMANDS,
-)
-main = COMMAND.group()
 
 if __name__ == "__main__":
     main(prog_name="broker")

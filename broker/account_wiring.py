@@ -1,92 +1,85 @@
-"""One account's share of the process: its venue, order path, history and surface, built by hand."""
+"""Builds the components of one account: its venue, order service, history and, of several accounts, its telemetry."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
-from broker.config import BrokerTelemetrySettings, Config
+from broker.config import BrokerConfig, BrokerTelemetrySettings
 from broker.events.catalogue import CATALOGUE
 from broker.history.archive import Archive
 from broker.history.backfill import Backfill
 from broker.history.database import Database
+from broker.history.journal_end import JournalEnd
 from broker.history.recall import Recall
-from broker.history.source import JournalSource
-from broker.history.writer import Writer
+from broker.history.writer import HistoryWriter
+from broker.order_wiring import build_order_service, utc_now
 from broker.orders.conditions import Conditions
-from broker.orders.ownership.spread import Spread, share_of
-from broker.orders.service import Desk
-from broker.orders.settings import OrderSettings
-from broker.venue.rest.client import VenueRest
+from broker.orders.ownership.policies import AccountShare, even_share
+from broker.orders.service import OrderService
+from broker.venue.rest.client import VenueRest, VenueTokens
 from broker.venue.rest.connection_pool import VenueConnections
-from broker.venue.settings import VenueSettings
-from pod_runtime.secret import Secret
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
 
 
-def utc_now() -> datetime:
-    """The time now."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """What accounts share of the way to the venue."""
+class SharedComponents:
+    """Components of the process that its accounts share."""
 
-    token: Callable[[], Secret | None]
-    on_unauthorized: Callable[[Secret], None]
+    config: BrokerConfig
+    conditions: Conditions
+    emitter: Emitter
+    resource: dict[str, str]
+    database: Database
+    connections: VenueConnections
+    tokens: VenueTokens
+    share: AccountShare | None
+    """None if the process trades one account only."""
     address: str
-    """Where the account's other brokers reach the order API."""
+    """`host:port` where other brokers reach our order API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """An account's parts. `name` is empty where the process trades one account only."""
+class AccountComponents:
+    """Components of one account. `name` is empty if the process trades one account only."""
 
     account: str
     name: str
     conditions: Conditions
     emitter: Emitter
     stream: TelemetryStream | None
-    """Of the account's own producer; None where it is the process's."""
+    """Of the account's own producer; None if it uses the process's."""
     venue: VenueRest
-    desk: Desk
+    orders: OrderService
     archive: Archive
     recall: Recall
-    writer: Writer
+    writer: HistoryWriter
     backfill: Backfill
 
     def own_health(self) -> list[Condition]:
-        """The account's conditions, as its own producer and its surface tell them."""
-        return [*self.conditions.all(), *self.desk.conditions()]
+        """The account's conditions under their plain names, for its own producer and its part of the API."""
+        return [*self.conditions.all(), *self.orders.conditions()]
 
     def health(self) -> Sequence[Condition]:
-        """The account's conditions among those of the process: with the account, where there are several."""
+        """The account's conditions among those of the process: with the account's id, if there are several."""
         if not self.name:
             return self.own_health()
         return [replace(item, name=f"{item.name}:{self.name}") for item in self.own_health()]
 
 
-def order_settings(config: Config) -> OrderSettings:
-    """Of several accounts some are the other processes': not owning one is no fault."""
-    return replace(config.orders, standby_ready=True) if config.venue.further_accounts else config.orders
-
-
-def spread_of(config: Config) -> Spread | None:
-    """How the accounts are spread over the processes; none for one account."""
+def account_share(config: BrokerConfig) -> AccountShare | None:
+    """The share of the accounts that this process owns; None for one account."""
     accounts = config.venue.accounts
     if len(accounts) == 1:
         return None
-    return Spread(share=share_of(len(accounts), config.orders.replicas), orphan_s=config.orders.orphan_s)
+    return AccountShare(share=even_share(len(accounts), config.orders.replicas), orphan_s=config.orders.orphan_s)
 
 
-def own_telemetry(settings: BrokerTelemetrySettings, account: str) -> BrokerTelemetrySettings:
-    """A producer for the account: its series and its ledger are its own."""
+def _own_telemetry(settings: BrokerTelemetrySettings, account: str) -> BrokerTelemetrySettings:
+    """Settings of the account's own producer: so its series and its ledger are its own."""
     return replace(
         settings,
         producer_id=f"{settings.producer_id}.{account}"[:64].lower(),
@@ -94,98 +87,53 @@ def own_telemetry(settings: BrokerTelemetrySettings, account: str) -> BrokerTele
     )
 
 
-def build_shard(
-    config: Config,
-    account: str,
-    *,
-    access: Access,
-    database: Database,
-    connections: VenueConnections,
-    spread: Spread | None,
-    common: tuple[Conditions, Emitter, dict[str, str]],
-) -> Shard:
-    """An account's parts; nothing runs yet. `common` are the process's conditions, emitter and resource.
+def build_account(shared: SharedComponents, account: str) -> AccountComponents:
+    """The components of an account; nothing runs yet.
 
     Raises:
         OSError: the spool's directory cannot be used.
     """
-    conditions, emitter, resource = common
+    config, conditions, emitter = shared.config, shared.conditions, shared.emitter
+    orders, several = config.orders, shared.share is not None
     stream: TelemetryStream | None = None
-    if spread is not None:
-        conditions, settings = Conditions(utc_now), own_telemetry(config.telemetry, account)
+    if several:
+        conditions, settings = Conditions(utc_now), _own_telemetry(config.telemetry, account)
         emitter = Emitter(
             settings,
             catalogue=CATALOGUE,
-            resource={**resource, "broker.account": account},
+            resource={**shared.resource, "broker.account": account},
             constant_labels=settings.constant_labels,
         )
-        stream = TelemetryStream(emitter, settings, lambda: shard.own_health())  # noqa: PLW0108 - it does not exist yet
-    venue_settings, orders = replace(config.venue, account=account, further_accounts=()), order_settings(config)
-    venue = VenueRest(venue_settings, connections, tokens=access, emit=emitter.emit, chance=random.random)
-    archive = Archive(database, account)
+        stream = TelemetryStream(emitter, settings, lambda: built.own_health())  # noqa: PLW0108 - it does not exist yet
+        # Some of several accounts are the other processes': a process is ready without them.
+        orders = replace(orders, standby_ready=True)
+    venue_settings = replace(config.venue, account=account, further_accounts=())
+    venue = VenueRest(
+        venue_settings, shared.connections, tokens=shared.tokens, emit=emitter.emit, chance=random.random
+    )
+    archive = Archive(shared.database, account)
     recall = Recall(archive)
-    desk = _desk(orders, venue_settings, venue, access, emitter=emitter, spread=spread, recall=recall)
-    shard = Shard(
+    service = build_order_service(orders, venue, address=shared.address, share=shared.share, memory=recall)
+    built = AccountComponents(
         account=account,
-        name=account if spread is not None else "",
+        name=account if several else "",
         conditions=conditions,
         emitter=emitter,
         stream=stream,
         venue=venue,
-        desk=desk,
+        orders=service,
         archive=archive,
         recall=recall,
-        writer=Writer(
+        writer=HistoryWriter(
             config.history,
-            database,
-            JournalSource(desk, orders.directory / account),
+            shared.database,
+            journal=JournalEnd(orders.directory / account),
+            changes=service,
             account=account,
             conditions=conditions,
             emit=emitter.emit,
             chance=random.random,
         ),
-        backfill=Backfill(database, venue, account=account, chance=random.random),
+        backfill=Backfill(shared.database, venue, account=account, chance=random.random),
     )
-    return shard
-
-
-def _desk(
-    settings: OrderSettings,
-    venue_settings: VenueSettings,
-    venue: VenueRest,
-    access: Access,
-    *,
-    emitter: Emitter,
-    spread: Spread | None,
-    recall: Recall,
-) -> Desk:
-    return Desk(
-        settings,
-        venue_settings,
-        venue=venue,
-        emit=emitter.emit,
-        clock=utc_now,
-        chance=random.random,
-        address=access.address,
-        spread=spread,
-        memory=recall,
-    )
-
-
-class EveryAccount:
-    """Where a token is proved: it must work for each account."""
-
-    def __init__(self, venues: Callable[[], Sequence[VenueRest]]) -> None:
-        self._venues = venues
-
-    async def prove(self, token: Secret) -> None:
-        """Uses it once an account; raises VenueError where it does not work."""
-        for venue in self._venues():
-            await venue.prove(token)
-
-
-async def run_desks(shards: Sequence[Shard], stop: asyncio.Event) -> None:
-    """Trades the accounts until `stop`; then drains all at once."""
-    async with asyncio.TaskGroup() as tasks:
-        for shard in shards:
-            tasks.create_task(shard.desk.run(stop))
+    return built

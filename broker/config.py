@@ -18,15 +18,15 @@ PREFIX = "BROKER"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialSettings:
-    """The volume where secrets appear."""
+    """Settings of the volume where secrets appear."""
 
     directory: Path = setting(
         Path("/run/secrets/broker"), doc="directory with the link `..data` to the current generation of secrets"
     )
     poll_s: float = setting(
-        2.0, minimum=0.05, doc="seconds between looks at the directory, besides its notifications"
+        2.0, minimum=0.05, doc="seconds between polls of the directory, besides its notifications"
     )
-    prove_s: float = setting(10.0, minimum=0.1, doc="seconds in which a new credential must have worked once")
+    prove_s: float = setting(10.0, minimum=0.1, doc="seconds in which a new credential must work once")
     retry_s: float = setting(
         5.0, minimum=0.1, doc="seconds before a generation that failed for a passing reason is tried again"
     )
@@ -34,16 +34,16 @@ class CredentialSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchdogSettings:
-    """When a process whose event loop stands still ends itself."""
+    """Settings of the watchdog, which ends a process whose event loop has stalled."""
 
     stall_s: float = setting(30.0, minimum=0, doc="seconds without a turn of the event loop; 0 is no watchdog")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
-    """The process's own log on standard output."""
+class BrokerLogSettings:
+    """Settings of the process's own log on standard output."""
 
-    level: str = setting("INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), doc="least severity that is written")
+    level: str = setting("INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), doc="lowest severity that is written")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,23 +65,23 @@ class BrokerTelemetrySettings(ProducerSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class BrokerConfig:
     """Configuration of the broker."""
 
-    venue: VenueSettings = setting(doc="where the venue is, and which account is traded")
+    venue: VenueSettings = setting(doc="the venue and the account that is traded")
     api: ApiSettings = setting(doc="the order API")
     orders: OrderSettings = setting(doc="the order path and its limits")
     telemetry: BrokerTelemetrySettings = setting(doc="the way to the sidecar")
     history: HistorySettings = setting(doc="the database of orders, fills and transactions")
-    credentials: CredentialSettings = setting(doc="where secrets appear")
-    watchdog: WatchdogSettings = setting(doc="when a stalled process ends itself")
-    log: LogSettings = setting(doc="the process's own log")
+    credentials: CredentialSettings = setting(doc="the volume where secrets appear")
+    watchdog: WatchdogSettings = setting(doc="the watchdog of the event loop")
+    log: BrokerLogSettings = setting(doc="the process's own log")
 
 
-def read_config(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration of this process; without a file, of the environment alone.
+def read_config(path: Path | None, environ: Mapping[str, str]) -> BrokerConfig:
+    """Read the configuration of this process; without a file, from the environment alone.
 
     Raises:
-        pod_runtime.config.ConfigError: with every fault.
+        pod_runtime.config.ConfigError: names every fault, not the first alone.
     """
-    return load(Config, path=path, environ=environ, prefix=PREFIX)
+    return load(BrokerConfig, path=path, environ=environ, prefix=PREFIX)

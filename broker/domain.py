@@ -8,9 +8,11 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+AVERAGE_PLACES = Decimal("1e-10")
+
 
 class OrderType(StrEnum):
-    """What makes an order trade (OANDA v20, order-definitions)."""
+    """Kind of an order: the event that makes it trade (OANDA v20, order-definitions)."""
 
     MARKET = "market"
     LIMIT = "limit"
@@ -35,7 +37,7 @@ class Side(StrEnum):
 
 
 class TimeInForce(StrEnum):
-    """How long an order stays in force. Market orders take FOK or IOC only."""
+    """Time for which an order stays in force. Market orders take FOK or IOC only."""
 
     GTC = "gtc"
     GTD = "gtd"
@@ -45,7 +47,7 @@ class TimeInForce(StrEnum):
 
 
 class PositionFill(StrEnum):
-    """What a fill may do to the position."""
+    """Effect that a fill may have on the position."""
 
     DEFAULT = "default"
     OPEN_ONLY = "open_only"
@@ -54,10 +56,10 @@ class PositionFill(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands. `orders/lifecycle.py` has the table of moves between them."""
+    """Status of an order. `orders/model/lifecycle.py` has the table of moves."""
 
     RECEIVED = "received"
-    """Taken from the caller, nothing sent."""
+    """Received from the caller; nothing was sent."""
     DENIED = "denied"
     """Refused before the venue saw it: risk, limits, a halt. Final."""
     SUBMITTED = "submitted"
@@ -71,13 +73,13 @@ class OrderStatus(StrEnum):
     REJECTED = "rejected"
     """Refused by the venue. Final."""
     UNKNOWN = "unknown"
-    """The answer was lost; scans of the venue's log are to tell."""
+    """The answer was lost; scans of the venue's log find the outcome."""
     PRESUMED_ABSENT = "presumed_absent"
-    """Not found up to the horizon of the scans; alarmed, never re-sent, adopted if it appears."""
+    """Not found up to the horizon of the scans; alerted, never sent again, adopted if it appears."""
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can follow."""
+        """True if no other status can follow."""
         return self in _FINAL
 
 
@@ -93,12 +95,12 @@ class Protection(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OrderRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a caller asks for."""
+    """Order that a caller asks for."""
 
     client_order_id: str
     """The caller's id, or its Idempotency-Key: the same id is the same order. 1 to 64 characters."""
     client: str
-    """Id of the API key that asks."""
+    """Id of the caller's API key."""
     account: str
     instrument: str
     type: OrderType
@@ -142,14 +144,14 @@ class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An order as we know it: what was asked, where it stands, what it did."""
+    """An order as we know it: the request, its status and its fills."""
 
     id: str
     """Ours: time-ordered, unique, 26 characters."""
     request: OrderRequest
     status: OrderStatus
     reason: str | None = None
-    """Why it is denied, cancelled, rejected or unknown: a constant name, the venue's where it is the venue's."""
+    """Constant name of the reason if denied, cancelled, rejected or unknown; the venue's own if it decided."""
     message: str | None = None
     """One sentence for people."""
     venue_order_id: str | None = None
@@ -163,8 +165,19 @@ class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return sum((fill.units for fill in self.fills), Decimal(0))
 
 
+def average_price(fills: tuple[Fill, ...]) -> Decimal | None:
+    """Price over the fills, weighted by units, to ten places; a single fill's own digits; None without fills."""
+    if len(fills) == 1:
+        return fills[0].price
+    units = sum((fill.units for fill in fills), Decimal(0))
+    if not units:
+        return None
+    worth = sum((fill.units * fill.price for fill in fills), Decimal(0))
+    return (worth / units).quantize(AVERAGE_PLACES).normalize()
+
+
 class Instrument(Struct, frozen=True, kw_only=True):
-    """What the venue says of an instrument."""
+    """The venue's facts about an instrument."""
 
     name: str
     display_precision: int

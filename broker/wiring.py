@@ -1,86 +1,87 @@
-"""The broker's parts, built by hand from a configuration."""
+"""Builds the components of the broker, by hand, from its configuration."""
 
 from __future__ import annotations
 
 import secrets
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from broker.account_wiring import Access, EveryAccount, Shard, build_shard, spread_of, utc_now
-from broker.api.application import VERSION, build_application
-from broker.api.context import Surface
+from broker.account_wiring import AccountComponents, SharedComponents, account_share, build_account
+from broker.api.application import build_application
+from broker.api.context import AccountApi, ApiContext
 from broker.api.forwarding.peer import Peer
 from broker.api.http.server import ApiServer, build_server
-from broker.api.http.tls import new_context
-from broker.api.in_flight import InFlight
-from broker.api.process_metrics import Carriage, ProcessMetrics, metrics_route
-from broker.config import Config
-from broker.credentials.watcher import Credentials
+from broker.api.http.tls import new_server_context
+from broker.api.process_metrics import ProcessMetrics, metrics_route
+from broker.config import BrokerConfig
+from broker.credentials.proof import CredentialNeeds
+from broker.credentials.watcher import CredentialWatcher
 from broker.events.catalogue import CATALOGUE
 from broker.history.database import Database
+from broker.order_wiring import utc_now
 from broker.orders.conditions import Conditions
-from broker.orders.model.ids import order_id
+from broker.orders.model.ids import RANDOM_BITS, auto_client_order_id
 from broker.orders.ownership.lease import MARGIN_SHARE
+from broker.venue.rest.client import VenueRest
 from broker.venue.rest.connection_pool import VenueConnections
+from pod_runtime.secret import Secret
+from pod_runtime.version import VERSION
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
 
-SERVING = "Serving"
-
 
 @dataclass(slots=True, kw_only=True)
-class Parts:
+class BrokerComponents:
     """Everything that runs in the process; `app` starts and ends it."""
 
-    config: Config
+    config: BrokerConfig
     conditions: Conditions
     emitter: Emitter
     stream: TelemetryStream
     database: Database
-    credentials: Credentials
     connections: VenueConnections
-    shards: Sequence[Shard]
-    surfaces: Sequence[Surface]
-    """Of the shards, in their order; callers, quotas, what is in flight and the end are common to them."""
+    credentials: CredentialWatcher
+    accounts: Sequence[AccountComponents]
+    api: ApiContext
     server: ApiServer
-
-    @property
-    def surface(self) -> Surface:
-        """The first account's, for what is common."""
-        return self.surfaces[0]
 
     def health(self) -> Sequence[Condition]:
         """Every condition of the process."""
-        return health(self.conditions, self.shards)
+        return health(self.conditions, self.accounts)
 
     def close(self) -> None:
-        """Closes the spools."""
+        """Close the spools."""
         self.emitter.close()
-        for shard in self.shards:
-            if shard.stream is not None:
-                shard.emitter.close()
+        for account in self.accounts:
+            if account.stream is not None:
+                account.emitter.close()
 
 
-def health(own: Conditions, shards: Sequence[Shard]) -> list[Condition]:
+class EveryAccount:
+    """Verifies a token at the venue: it must work for each account."""
+
+    def __init__(self, venues: Sequence[VenueRest]) -> None:
+        self._venues = venues
+
+    async def prove(self, token: Secret) -> None:
+        """Use it once an account; raises VenueError if it does not work."""
+        for venue in self._venues:
+            await venue.prove(token)
+
+
+def health(own: Conditions, accounts: Sequence[AccountComponents]) -> list[Condition]:
     """The process's conditions with those of its accounts."""
     found = {item.name: item for item in own.all()}
-    found |= {item.name: item for shard in shards for item in shard.health()}
+    found |= {item.name: item for account in accounts for item in account.health()}
     return list(found.values())
 
 
-def carriages(emitter: Emitter, stream: TelemetryStream, shards: Sequence[Shard]) -> list[Carriage]:
-    """How each emitter of the process stands: its own, and those of accounts that have theirs."""
-    own = [(shard.emitter, shard.stream) for shard in shards if shard.stream is not None]
-    return [Carriage(ledger=item.ledger(), connected=way.connected) for item, way in ((emitter, stream), *own)]
+def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
+    """The components; nothing runs yet, but the telemetry spools are open: close them.
 
-
-def build(config: Config, address: str = "") -> Parts:
-    """The parts; nothing runs yet, but the telemetry spools are open. `close` them.
-
-    `address` is where the accounts' other brokers reach the order API.
+    `address` is where other brokers reach our order API.
 
     Raises:
         OSError: a spool's directory cannot be used.
@@ -93,104 +94,82 @@ def build(config: Config, address: str = "") -> Parts:
         constant_labels=config.telemetry.constant_labels,
     )
     conditions = Conditions(utc_now)
-    shards: list[Shard] = []
-    stream = TelemetryStream(emitter, config.telemetry, lambda: health(conditions, shards))
-    tls = new_context() if config.api.tls == "required" else None
+    # Filled below: the telemetry stream and the credentials exist before the accounts that they ask.
+    accounts: list[AccountComponents] = []
+    venues: list[VenueRest] = []
+    stream = TelemetryStream(emitter, config.telemetry, lambda: health(conditions, accounts))
+    # Without a certificate yet: the first generation of secrets brings it, before the process is ready.
+    tls = new_server_context() if config.api.tls == "required" else None
     database = Database(config.history)
-    credentials = _credentials(
-        config, shards, database, tls=tls, conditions=conditions, emitter=emitter, stream=stream
-    )
-    access = Access(token=credentials.venue_token, on_unauthorized=credentials.refused, address=address)
-    # A request is delivered within the gap between two owners of the account, or not at all.
-    delivery_s = 2 * MARGIN_SHARE * config.orders.lease_s
-    connections = VenueConnections(config.venue, emitter.emit, delivery_s=delivery_s)
-    spread = spread_of(config)
-    for account in config.venue.accounts:
-        common = (conditions, emitter, resource)
-        shards.append(
-            build_shard(
-                config,
-                account,
-                access=access,
-                database=database,
-                connections=connections,
-                spread=spread,
-                common=common,
-            )
-        )
-    surfaces = _surfaces(config, shards, credentials, conditions=conditions, emitter=emitter)
-    application = build_application(*surfaces)
-    application.include_router(metrics_route(ProcessMetrics(VERSION, lambda: carriages(emitter, stream, shards))))
-    return Parts(
-        config=config,
-        conditions=conditions,
-        emitter=emitter,
-        stream=stream,
-        database=database,
-        credentials=credentials,
-        connections=connections,
-        shards=shards,
-        surfaces=surfaces,
-        server=build_server(application, config.api, tls),
-    )
-
-
-def _surfaces(
-    config: Config,
-    shards: Sequence[Shard],
-    credentials: Credentials,
-    *,
-    conditions: Conditions,
-    emitter: Emitter,
-) -> list[Surface]:
-    def told(shard: Shard) -> list[Condition]:
-        return [*conditions.all(), *shard.own_health()] if shard.name else health(conditions, [shard])
-
-    first, *others = shards
-    surface = Surface(
-        settings=config.api,
-        history_rows=config.history.export_rows,
-        account=first.account,
-        desk=first.desk,
-        archive=first.archive,
-        keys=credentials.api_keys,
-        in_flight=InFlight(),
-        emit=emitter.emit,
-        new_id=new_id,
-        conditions=lambda: told(first),
-        peer=Peer(config.api, credentials.certificate),
-        forwards=config.orders.standby == "forward",
-    )
-    return [surface] + [
-        surface.sibling(item.account, item.desk, item.archive, partial(told, item)) for item in others
-    ]
-
-
-def _credentials(
-    config: Config,
-    shards: Sequence[Shard],
-    database: Database,
-    *,
-    tls: ssl.SSLContext | None,
-    conditions: Conditions,
-    emitter: Emitter,
-    stream: TelemetryStream,
-) -> Credentials:
-    return Credentials(
+    forwards = config.orders.standby == "forward"
+    credentials = CredentialWatcher(
         config.credentials,
-        accounts=config.venue.accounts,
-        needs_tls=tls is not None,
-        venue=EveryAccount(lambda: [shard.venue for shard in shards]),
+        CredentialNeeds(accounts=config.venue.accounts, needs_tls=tls is not None, asks_peers=forwards),
+        venue=EveryAccount(venues),
         database=database,
         tls=tls,
-        asks_peers=config.orders.standby == "forward",
         conditions=conditions,
         emit=emitter.emit,
         announce=stream.control,
         clock=utc_now,
     )
+    # A request is delivered within the gap between two owners of the account, or not at all.
+    delivery_s = 2 * MARGIN_SHARE * config.orders.lease_s
+    shared = SharedComponents(
+        config=config,
+        conditions=conditions,
+        emitter=emitter,
+        resource=resource,
+        database=database,
+        connections=VenueConnections(config.venue, emitter.emit, delivery_s=delivery_s),
+        tokens=credentials,
+        share=account_share(config),
+        address=address,
+    )
+    for account in config.venue.accounts:
+        accounts.append(build_account(shared, account))
+        venues.append(accounts[-1].venue)
+    api = _api(config, accounts, credentials, conditions=conditions, emitter=emitter)
+    application = build_application(api)
+    own = [(account.emitter, account.stream) for account in accounts if account.stream is not None]
+    application.include_router(metrics_route(ProcessMetrics(VERSION, [(emitter, stream), *own])))
+    return BrokerComponents(
+        config=config,
+        conditions=conditions,
+        emitter=emitter,
+        stream=stream,
+        database=database,
+        connections=shared.connections,
+        credentials=credentials,
+        accounts=accounts,
+        api=api,
+        server=build_server(application, config.api, tls),
+    )
 
 
-def new_id() -> str:
-    """A client order id for a caller that gives none."""
-    return "auto-" + order_id(int(utc_now().timestamp() * 1000), secrets.randbits(80))
+def _api(
+    config: BrokerConfig,
+    accounts: Sequence[AccountComponents],
+    credentials: CredentialWatcher,
+    *,
+    conditions: Conditions,
+    emitter: Emitter,
+) -> ApiContext:
+    def health_of(account: AccountComponents) -> list[Condition]:
+        return [*conditions.all(), *account.own_health()] if account.name else health(conditions, [account])
+
+    return ApiContext(
+        settings=config.api,
+        accounts={
+            item.account: AccountApi(
+                id=item.account, orders=item.orders, archive=item.archive, conditions=partial(health_of, item)
+            )
+            for item in accounts
+        },
+        keys=credentials,
+        peer=Peer(config.api, credentials),
+        forwards_writes=config.orders.standby == "forward",
+        export_rows=config.history.export_rows,
+        emit=emitter.emit,
+        new_client_order_id=lambda: auto_client_order_id(utc_now(), secrets.randbits(RANDOM_BITS)),
+    )

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Once a start: the development server keeps nothing. Makes the venue's token and an API key, unless the volume has them.
+# Runs at each start, because the development server keeps nothing. Makes the venue's token and an API key, unless the volume has them.
 set -eu
 umask 0077
 export BAO_ADDR=https://openbao:8200 BAO_CACERT=/run/vault/vault-ca.pem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import sys
@@ -22,7 +23,6 @@ from devstack.stack import Stack
 from devstack.status import Reading, is_balanced, line, read, settle
 from pod_runtime.run import complain, run
 
-EX_SOFTWARE = 70
 PLAIN_LINE_EVERY_S = 5.0
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -49,7 +49,7 @@ def main(orders_per_s: float, for_s: float | None, seed: int) -> None:
             run(lambda stop: _session(stack, console, orders_per_s, for_s, stop))
     except ProcessError as error:
         complain(f"{error}\nlogs are kept in {place.state}")
-        sys.exit(EX_SOFTWARE)
+        sys.exit(os.EX_SOFTWARE)
 
 
 async def _session(

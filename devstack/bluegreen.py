@@ -9,6 +9,7 @@ them, the former colour hands the account over and is scaled down.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -37,7 +38,6 @@ IN_FLIGHT = 1000
 """Orders that may wait for an answer: twice what a hand-over at 60/s holds back."""
 LEAST_SHARE = 0.99
 """Of the rate asked for that must have been sent."""
-EX_SOFTWARE = 70
 
 
 @dataclass(slots=True)
@@ -224,7 +224,7 @@ def main(swaps: int, orders_per_s: float) -> None:
         complain(f"{group.exceptions[0]}\nlogs are kept in {place.state}")
         failed = True
     if failed:
-        sys.exit(EX_SOFTWARE)
+        sys.exit(os.EX_SOFTWARE)
 
 
 async def _session(place: Place, swaps: int, orders_per_s: float, stop: asyncio.Event) -> int:

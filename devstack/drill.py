@@ -6,6 +6,7 @@ Rules and thresholds are those that ship; `for` is two seconds, so that a drill 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
 import shutil
@@ -33,7 +34,6 @@ LABELS = {"namespace": "broker", "pod": "broker-1"}
 JOBS = {"metrics": "broker/broker-sidecar", "api": "broker-api"}
 """As the cluster's Prometheus calls them: the sidecar's page, and that of the broker's own process."""
 HIDDEN = {*LABELS, "__name__", "instance"}
-EX_SOFTWARE = 70
 
 
 def rules() -> dict[str, Any]:
@@ -198,7 +198,7 @@ def main(name: str | None) -> None:
             run(lambda stop: _session(stack, name, stop))
     except ProcessError as error:
         complain(str(error))
-        raise SystemExit(EX_SOFTWARE) from None
+        raise SystemExit(os.EX_SOFTWARE) from None
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Run loop, configuration, logging and file framing, imported by broker, sidecar and producer alike."""
+"""Run loop, configuration, logging and file framing, for broker, sidecar and producer alike."""

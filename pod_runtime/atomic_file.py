@@ -1,4 +1,15 @@
-"""Replacing a file in one step."""
+"""Replacement of a file in one step, for leases, tokens and other small state that must never be read half written.
+
+The new content goes to a file of its own in the same directory, and rename(2) puts it in the old one's place. A crash
+leaves, by the step that it comes after:
+
+    open, write      the old file, and beside it `.NAME.new`, which the next replacement truncates
+    fsync of data    the same; from here on the content is safe
+    rename           the new file, or after a loss of power either of the two, each of them whole
+    fsync of names   the new file
+
+Without the first fsync a file system may write the rename before the data, and a loss of power leaves an empty file.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +18,7 @@ from pathlib import Path
 
 
 def fsync_directory(path: Path) -> None:
-    """Makes the names in a directory durable (fsync(2): the entry needs its own sync)."""
+    """Make the names in a directory durable: fsync(2) of a file does not cover the entry that names it."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -16,9 +27,10 @@ def fsync_directory(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
-    """Writes `data` beside `path` and renames it over: a reader sees the old file or the new one.
+    """Replace the content of `path` by `data`: a reader sees the old file or the new one.
 
-    With `durable` the data and the name survive a loss of power. `mode` holds whatever the umask is.
+    With `durable` the data and the name survive a loss of power; without it only a crash of the process.
+    The file has exactly `mode`, because `open` would let the umask take bits away.
 
     Raises:
         OSError: the volume is full or read-only; the old file is untouched.
@@ -33,7 +45,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         if durable:
             os.fsync(handle)
     except OSError:
-        os.unlink(scratch)  # noqa: PTH108 - the handle's own name
+        os.unlink(scratch)  # noqa: PTH108 - beside `os.open`
         raise
     finally:
         os.close(handle)

@@ -1,8 +1,14 @@
-"""Configuration: one TOML file, overridden by the environment, into frozen dataclasses.
+"""Configuration: one TOML file, overridden by the environment, read into frozen dataclasses.
 
-A section is a frozen dataclass whose fields are made by `setting`. Every fault of a configuration is
-found before any is reported, each with the key, what is wrong and how to mend it; values of settings
-marked `secret` are never repeated. A key of the environment is PREFIX__SECTION__KEY, case ignored.
+A section is a frozen dataclass whose fields are made by `setting`. Every fault of a configuration is found before any
+is reported, each with the key, the fault and the remedy. A key of the environment is PREFIX__SECTION__KEY, case
+ignored. Three sources lie over each other, the first that has a key wins: environment, file, and `beneath` for what
+standard variables such as VAULT_ADDR say; the defaults of the dataclass are last.
+
+Texts of the environment become the type that their setting wants; values of the file must have it already, so that
+`port = "80"` is a fault there. No fault repeats a value that has the wrong type: it may be a secret that was put in
+the wrong place. Not pydantic-settings, which takes 7 MiB of memory; and not msgspec, which the producer library,
+whose settings these are too, should not make its users install.
 """
 
 from __future__ import annotations
@@ -32,8 +38,8 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What a setting must satisfy, and what it means, with its unit and the reason for its default."""
+class SettingRule:
+    """Meaning of a setting, with its unit, and the limits that its value must keep."""
 
     doc: str
     minimum: float | None = None
@@ -49,8 +55,9 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field of a section. Without a default it is required."""
-    rule = Rule(doc=doc, minimum=minimum, maximum=maximum, choices=choices)
+    """Declare a field of a section. Without a default it is required."""
+    rule = SettingRule(doc=doc, minimum=minimum, maximum=maximum, choices=choices)
+    # Every section gets a copy of its own: dataclasses refuse a list or a dict as a default for that reason.
     if isinstance(default, (list, dict)):
         return field(default_factory=default.copy, metadata={"rule": rule})
     return field(default=default, metadata={"rule": rule})
@@ -64,9 +71,9 @@ def load(
     prefix: str,
     beneath: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
 ) -> C:
-    """Reads `path` (if any), lays `PREFIX__…` variables over it and makes a `kind`.
+    """Read `path` (if any) and the `PREFIX__…` variables of `environ` into a `kind`.
 
-    `beneath` holds settings by section that fill what is then still open: what standard variables say, as VAULT_ADDR.
+    `beneath` holds settings by section, for keys that neither of the two has.
 
     Raises:
         ConfigError: with every fault.
@@ -84,6 +91,7 @@ def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
     if path is None:
         return {}, []
     try:
+        # Decimal keeps an amount to its last digit; a setting that is a float converts it.
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal), []
     except OSError as error:
         return {}, [f"{path}: cannot be read ({error.strerror}); give a file that exists"]
@@ -93,6 +101,7 @@ def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
 
 def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
     start = prefix + "__"
+    # Sorted, so that PREFIX__A before PREFIX__A__B gives the same result on every machine.
     for name in sorted(environ):
         if not name.upper().startswith(start):
             continue
@@ -100,6 +109,7 @@ def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
         place = tree
         for section in sections:
             inner = place.get(section)
+            # A variable of a section goes before a plain value of that name in the file.
             place[section] = inner if isinstance(inner, dict) else {}
             place = place[section]
         place[key] = _Text(environ[name])
@@ -113,7 +123,7 @@ def _fill(tree: Tree, beneath: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 class _Text(str):
-    """A value from the environment: text that becomes the type its setting wants."""
+    """Text of the environment, still to be converted."""
 
     __slots__ = ()
 
@@ -123,9 +133,11 @@ def _section(kind: type[Any], tree: Tree, where: str, faults: list[str]) -> Any:
     known = {item.name: item for item in fields(kind)}
     faults.extend(_unknown(where + key, key, known) for key in tree if key not in known)
     values: Tree = {}
+    # A section is made only if all of its settings are sound: its own checks may rely on their types.
     before = len(faults)
     for name, item in known.items():
         open_ = item.default is MISSING and item.default_factory is MISSING
+        # A section that is absent is made from its own defaults, unless the field has a default for the whole.
         if name in tree or (open_ and is_dataclass(hints[name])):
             raw = tree.get(name, {})
             values[name] = _value(hints[name], raw, where + name, item.metadata.get("rule"), faults)
@@ -145,7 +157,7 @@ def _unknown(where: str, key: str, known: Mapping[str, object]) -> str:
     return f"{where}: is not a setting" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _value(hint: Any, raw: Any, where: str, rule: Rule | None, faults: list[str]) -> Any:
+def _value(hint: Any, raw: Any, where: str, rule: SettingRule | None, faults: list[str]) -> Any:
     try:
         value = _convert(hint, raw, where, faults)
     except (TypeError, ValueError) as error:
@@ -156,7 +168,7 @@ def _value(hint: Any, raw: Any, where: str, rule: Rule | None, faults: list[str]
     return value
 
 
-def _broken(rule: Rule, value: Any) -> list[str]:
+def _broken(rule: SettingRule, value: Any) -> list[str]:
     found = []
     if rule.choices and value not in rule.choices:
         found.append(f"must be one of {', '.join(rule.choices)}")
@@ -172,6 +184,7 @@ def _convert(hint: Any, raw: Any, where: str, faults: list[str]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         inner = next(item for item in arguments if item is not type(None))
+        # An environment cannot hold "nothing": an empty variable is it.
         return None if isinstance(raw, _Text) and not raw else _convert(inner, raw, where, faults)
     if is_dataclass(hint):
         return _section(typing.cast("type[Any]", hint), _table(raw), where + ".", faults)
@@ -208,6 +221,7 @@ def _scalar(hint: Any, raw: Any) -> Any:
         return Path(raw)
     if hint in _NUMBERS and isinstance(raw, (int, float, Decimal)) and not isinstance(raw, bool):
         return _from_text(hint, str(raw))
+    # `True` is an int to Python, and no whole number to the person who wrote it.
     if not isinstance(raw, hint) or (hint is int and isinstance(raw, bool)):
         raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is {_shape(raw)}")
     return raw
@@ -218,6 +232,7 @@ def _from_text(hint: Any, text: str) -> Any:
         if text.lower() not in _BOOLEANS:
             raise TypeError("must be true or false")
         return _BOOLEANS[text.lower()]
+    # The messages of `int` and `float` repeat the text, which may be a secret; so they are replaced.
     try:
         value = hint(text)
         is_finite = hint not in _NUMBERS or math.isfinite(value)
@@ -240,7 +255,7 @@ _WORDS = {
 
 
 def _shape(raw: Any) -> str:
-    """What a value is, without saying it: it may be a secret that was put in the wrong place."""
+    """Describe a value without repeating it."""
     if isinstance(raw, str):
         return f"a text of {len(raw)} characters"
     if isinstance(raw, (list, dict)):
@@ -249,7 +264,7 @@ def _shape(raw: Any) -> str:
 
 
 def effective(config: Any) -> Tree:
-    """The configuration as a tree of plain values, defaults included."""
+    """Return the configuration as a tree of plain values, defaults included."""
     return {
         item.name: effective(value) if is_dataclass(value := getattr(config, item.name)) else plain(value)
         for item in dataclasses.fields(config)
@@ -257,7 +272,7 @@ def effective(config: Any) -> Tree:
 
 
 def plain(value: Any) -> Any:
-    """A setting's value as TOML and JSON have it."""
+    """Convert a setting's value to the types of TOML and JSON."""
     if is_dataclass(value):
         return effective(value)
     if isinstance(value, tuple):

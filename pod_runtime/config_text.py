@@ -1,17 +1,36 @@
-"""A configuration as text: the effective one, defaults included, in the form that it is read from."""
+"""Configuration as text: the effective one as TOML, and the JSON Schema with which an editor completes and checks."""
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+import json
+import types
+import typing
+from dataclasses import MISSING, Field, fields, is_dataclass
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from pod_runtime.config import effective
+from pod_runtime.config import SettingRule, effective, plain
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SCALARS: dict[Any, str] = {
+    str: "string",
+    Path: "string",
+    int: "integer",
+    float: "number",
+    Decimal: "number",
+    bool: "boolean",
+}
+Schema = dict[str, Any]
 
 
 def to_toml(config: Any) -> str:
-    """The effective configuration (or its tree) as TOML. A setting that is not set is left out: TOML has no null."""
+    """Write the effective configuration, or its tree, as TOML; settings without a value are left out.
+
+    TOML has no null (https://toml.io/en/v1.0.0), and an absent key reads back as the same.
+    """
     return tomli_w.dumps(_without_none(effective(config) if is_dataclass(config) else config))
 
 
@@ -19,3 +38,59 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     return [_without_none(item) for item in value] if isinstance(value, list) else value
+
+
+def schema(kind: type[Any], *, title: str) -> Schema:
+    """Build the JSON Schema (draft 2020-12) of the TOML file that `pod_runtime.config.load` reads into a `kind`."""
+    return {"$schema": DIALECT, "title": title, **_table(kind)}
+
+
+def _table(kind: type[Any]) -> Schema:
+    hints = typing.get_type_hints(kind)
+    doc = (kind.__doc__ or "").strip()
+    found: Schema = {
+        "type": "object",
+        **({"description": doc.splitlines()[0]} if doc else {}),
+        "properties": {item.name: _property(hints[item.name], item) for item in fields(kind)},
+        # An editor marks a misspelt key, as `load` refuses it.
+        "additionalProperties": False,
+    }
+    if required := [item.name for item in fields(kind) if _is_required(hints[item.name], item)]:
+        found["required"] = required
+    return found
+
+
+def _is_required(hint: Any, item: Field[Any]) -> bool:
+    """Decide if a key must be given: a section is, if one of its settings is; else it is made from defaults."""
+    if is_dataclass(hint):
+        return bool(_table(typing.cast("type[Any]", hint)).get("required"))
+    # As `load` decides it: a field with neither a default nor a factory.
+    return item.default is MISSING and item.default_factory is MISSING
+
+
+def _property(hint: Any, item: Field[Any]) -> Schema:
+    found = _type(hint)
+    rule: SettingRule | None = item.metadata.get("rule")
+    if rule is not None:
+        found["description"] = rule.doc
+        found.update({"minimum": rule.minimum} if rule.minimum is not None else {})
+        found.update({"maximum": rule.maximum} if rule.maximum is not None else {})
+        found.update({"enum": list(rule.choices)} if rule.choices else {})
+    default = item.default_factory() if item.default_factory is not MISSING else item.default
+    if default is not MISSING and default is not None:
+        found["default"] = json.loads(json.dumps(plain(default), default=float))  # Decimal to float
+    return found
+
+
+def _type(hint: Any) -> Schema:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        # Only `X | None` occurs, and TOML has no null: the key is left out instead.
+        return _type(next(item for item in arguments if item is not type(None)))
+    if is_dataclass(hint):
+        return _table(typing.cast("type[Any]", hint))
+    if origin is tuple:
+        return {"type": "array", "items": _type(arguments[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _type(arguments[1])}
+    return {"type": _SCALARS[hint]}

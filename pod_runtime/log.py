@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+# The fields that every record has; the others came with `extra=`.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON: timestamp, severity, event name, logger, what is going on, then the record's extra fields.
+    """Formats a record as one line of JSON: timestamp, severity, event, logger, context, then the extra fields.
 
-    `context` says what is going on where a record is made: the ids of its trace, for one.
+    `context` gives fields of the place where a record is made, such as the ids of its trace.
     """
 
     def __init__(self, service: str, context: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -24,7 +25,7 @@ class JsonFormatter(logging.Formatter):
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
+        """Format a record."""
         line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "severity": record.levelname,
@@ -36,6 +37,7 @@ class JsonFormatter(logging.Formatter):
         line.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        # `default=str`: a value that is no JSON must not lose the line that names the fault.
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
@@ -45,7 +47,8 @@ def configure(
     stream: TextIO | None = None,
     context: Callable[[], Mapping[str, str]] = dict,
 ) -> None:
-    """Sends every log record of the process to `stream` (standard output). Only `__main__` calls it."""
+    """Send every log record of the process to `stream` (standard output). A program calls it once, at its start."""
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter(service, context))
+    # `force` also removes handlers that a library added at import, whose lines would not be JSON.
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""Addresses to listen on, and who holds one that is taken."""
+"""Listening addresses: parsed, bound before anything else starts, and with the holder named if one is taken."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+# Connections that the kernel keeps while the event loop is busy (listen(2)).
 BACKLOG = 128
 
 
 class AddressError(Exception):
-    """An address cannot be listened on; the text says which, why, and who holds it."""
+    """An address cannot be bound; the text says which, why, and which process holds it."""
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of `host:port`; an IPv6 host stands in brackets, an empty host is every interface.
+    """Split `host:port`; an IPv6 host stands in brackets, an empty host is every interface.
 
     Raises:
         ValueError: the text is not such an address.
@@ -30,10 +31,12 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket, for a server that takes one ready-made; the caller closes it. Port 0 is a free port.
+    """Return a listening TCP socket, for a server that accepts one ready-made; the caller closes it.
+
+    Port 0 takes a free one, and so avoids the race of choosing a port first and binding it later.
 
     Raises:
-        AddressError: the address is in use (and by whom), not ours, or not allowed.
+        AddressError: the address is in use, not of this machine, or not allowed.
     """
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -42,6 +45,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise AddressError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     try:
+        # Or a restart could not bind while connections of the process before it are in TIME_WAIT (socket(7)).
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(place)
         taken.listen(BACKLOG)
@@ -53,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def name_of(taken: socket.socket) -> str:
-    """The address of a listening socket as `host:port`, brackets around an IPv6 host."""
+    """Write the address of a listening socket as `host:port`, with brackets around an IPv6 host."""
     host, port = taken.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -67,9 +71,10 @@ def _fault(host: str, port: int, error: OSError) -> str:
 
 
 def holder(port: int) -> str | None:
-    """`PID name` of the process that listens on a TCP port of this machine, where it can be seen."""
+    """Return `PID name` of the process that listens on a TCP port of this machine, or None if we may not see it."""
     import psutil  # noqa: PLC0415 - 30 ms that only a fault pays for
 
+    # Without privileges only our own processes show: that is most often the one that was forgotten.
     for connection in _listeners():
         if connection.laddr.port == port and connection.pid:
             try:

@@ -1,4 +1,11 @@
-"""A secret value that cannot be printed by accident."""
+"""Secret texts that cannot be printed by accident.
+
+Not a subclass of `str`: every function that takes a text would take it too, and a format, a join or a JSON encoder
+would write its value without a word about it. A type checker finds each place that forgets `reveal`.
+
+It protects from logs, tracebacks and debuggers' views of variables, not from somebody who reads the process's memory:
+Python copies texts at will and cannot erase them. That is why `run` allows no core file.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +13,9 @@ import hmac
 
 
 class Secret:
-    """Holds a secret text; every representation of it is ``***``.
+    """Secret text; every representation of it is ``***``.
 
-    `reveal` is the one way to the value, so that a search for it finds every use. Two secrets compare in
-    constant time. It does not pickle.
+    `reveal` is the one way to the value, so that a search for it finds every use. It does not pickle.
     """
 
     __slots__ = ("_value",)
@@ -18,7 +24,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself, for the wire or the file that needs it."""
+        """Return the value itself, for the wire or the file that needs it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -35,6 +41,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        # In constant time: a comparison that ends at the first difference tells a caller how much it guessed right.
         return hmac.compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:

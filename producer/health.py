@@ -7,11 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pod_runtime.condition import ConditionName
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_NAME = 64
 # Characters of a name or reason, and of a message, that the sidecar accepts.
 MAX_MESSAGE = 1000
+
+
+class EmitterCondition(ConditionName):
+    """Conditions that the producer library itself adds to its program's."""
+
+    TELEMETRY_SPOOL = (
+        "TelemetrySpool",
+        "events are kept in the spool, and there is room for all of them (advice)",
+        *("SpoolFull", "VolumeFailing"),
+    )
 
 
 def camel_case(name: str) -> str:

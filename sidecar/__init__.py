@@ -1,3 +1,1 @@
 """The process beside the broker: telemetry, secrets, health and console. It knows nothing of trading."""
-
-VERSION = "0.1.0"

@@ -1,61 +1,33 @@
-"""The command `sidecar`: without a subcommand it runs the process, with one it asks a running one."""
+"""The command `sidecar`: runs the process, or with a subcommand asks a running one."""
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pod_runtime.command import Command
-from sidecar.console.cli.commands import add_commands
+import click
 
-if TYPE_CHECKING:
-    from sidecar.config import Config
+from pod_runtime.version import VERSION
+from sidecar.cli.commands import COMMANDS
 
 
-def _kind() -> type[Config]:
-    from sidecar.config import Config  # noqa: PLC0415 - `--help` need not load the parts
+@click.group(invoke_without_command=True, commands=COMMANDS)
+@click.option("--config", "path", envvar="SIDECAR_CONFIG", type=click.Path(path_type=Path), help="TOML file.")
+@click.option("--check-config", is_flag=True, help="Print every fault, or the effective configuration; then end.")
+@click.option("--config-schema", is_flag=True, help="Print the JSON Schema of the file; then end.")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context, path: Path | None, check_config: bool, config_schema: bool) -> None:
+    """Carries the telemetry, the secrets and the probes of the process beside it.
 
-    return Config
+    Exit codes: 0 after a drain, 69 an address or directory that cannot be used, 70 a bug, 78 a configuration with
+    faults.
+    """
+    context.obj = path
+    if config_schema or context.invoked_subcommand is None:
+        from sidecar import process  # noqa: PLC0415 - subcommands and `--help` are quick without the process's parts
 
+        context.exit(process.print_schema() if config_schema else process.start(path, check_config=check_config))
 
-def _read(path: Path | None) -> Config:
-    from sidecar.config import read_config  # noqa: PLC0415 - see _kind
-
-    return read_config(path, os.environ)
-
-
-def _text(config: Config) -> str:
-    from pod_runtime.config import effective  # noqa: PLC0415 - see _kind
-    from pod_runtime.config_text import to_toml  # noqa: PLC0415 - see _kind
-    from sidecar.console.bundle.bundle import redacted  # noqa: PLC0415 - see _kind
-
-    return to_toml(redacted(effective(config)))
-
-
-def _run(config: Config) -> int:
-    from pod_runtime import log as logs  # noqa: PLC0415 - see _kind
-    from pod_runtime.run import run  # noqa: PLC0415 - see _kind
-    from sidecar.console.bundle.recent import RecentLog  # noqa: PLC0415 - see _kind
-    from sidecar.process import serve  # noqa: PLC0415 - see _kind
-
-    logs.configure("sidecar", config.log.level)
-    recent = RecentLog("sidecar")
-    logging.getLogger().addHandler(recent)
-    return run(lambda stop: serve(config, os.environ, recent, stop))
-
-
-COMMAND = Command(
-    name="sidecar",
-    does="Carries the telemetry, the secrets and the probes of the process beside it.",
-    kind=_kind,
-    read=_read,
-    text=_text,
-    run=_run,
-)
-main = COMMAND.group()
-add_commands(main)
 
 if __name__ == "__main__":
     main(prog_name="sidecar")

@@ -1,4 +1,24 @@
-"""The sidecar, built by hand: what starts when, what is told of what, and in which order all ends."""
+"""The sidecar: all parts of the process, built here, started and ended in order.
+
+Start
+    bind        TCP addresses first, before anything is read: a taken port is a clear fault. `Sidecar.__init__` has
+                built all parts that need nothing of the journal.
+    serving     Probes and console answer at once: "not ready" is an answer, silence looks like a crash.
+    secrets     The agent logs in and publishes while the journal is still read: the broker waits for both.
+    telemetry   `pipeline.open` locks the journal, reads the checkpoint and replays. Only then are there figures, an
+                instance id for the resource, and so self-metrics and exporter. /metrics answers 503 before that.
+    socket      Producers can connect last, when everything behind the socket runs.
+
+End, on `stop`
+    1. Producers have `telemetry.drain_s` to say goodbye; meanwhile they are acknowledged as before.
+    2. `producers_left`: secrets, self-metrics and control socket end; the exporter has `otlp.drain_s` for what is
+       queued.
+    3. `flushed`: the gRPC server ends, and the last checkpoint is written: after the exporter's last request, so that
+       the next start does not export the same records again.
+    4. `ended`: probes, console and health, which told of the drain until here.
+
+Every part is a task of one of two groups. One that fails ends the others through its group, and then the process.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +27,42 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import psutil
 from aiohttp import web
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
-from sidecar import VERSION
+from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
-from sidecar.config import Config
-from sidecar.console.bundle.diagnosis import bundle
-from sidecar.console.bundle.recent import RecentLog
+from sidecar.config import SidecarConfig
+from sidecar.console.bundle import RecentLog, bundle_files
 from sidecar.console.control import control_application, control_path
-from sidecar.console.server import Sources, console_application
-from sidecar.console.status.audit_timeline import Deeds
-from sidecar.console.status.document import Identity, Parts, event_totals, ledger_json
-from sidecar.console.status.sampler import Picture
-from sidecar.console.status.secrets import secrets_json
-from sidecar.console.status.time_series import History, Sample, panel_samples
+from sidecar.console.document import StatusDocument
+from sidecar.console.server import console_application
+from sidecar.console.status.builder import ProcessIdentity, StatusInputs, event_totals, ledger_section
+from sidecar.console.status.sampler import AuditTimeline, StatusSampler
+from sidecar.console.status.time_series import StatusSample, TimeSeries, panel_samples
+from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import OtlpExporter
+from sidecar.export.rejected import RejectedRecords
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.ages import Ages
-from sidecar.health.conditions import Facts
+from sidecar.health.conditions import HealthFacts
 from sidecar.health.grpc_health import GrpcHealth
-from sidecar.health.health import Health
+from sidecar.health.health import ChangeAges, HealthMonitor
 from sidecar.health.probes import probe_application
 from sidecar.ingest.producers import ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.ingest.tail import TailEvent
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
-from sidecar.secrets.acknowledge import ProducerListener
-from sidecar.selfmetrics.export import export_measures
-from sidecar.selfmetrics.health_and_secrets import health_measures, secrets_measures
-from sidecar.selfmetrics.journal import journal_measures
-from sidecar.selfmetrics.ledger import ledger_measures, producer_measures
-from sidecar.selfmetrics.process import process_measures
 from sidecar.selfmetrics.self_metrics import SelfMetrics
+from sidecar.selfmetrics.table import NO_SECRETS, TABLE, WITHOUT_SECRETS, ProcessSnapshot, ProcessUsage
 from sidecar.sighup import rotate_on_hangup
-from sidecar.telemetry.pipeline import TelemetryPipeline
 from sidecar.telemetry.resource import own_resource
 from sidecar.web import Server, bind, serve_control, serve_http
 
@@ -54,63 +70,74 @@ if TYPE_CHECKING:
     from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
-PARTING_POLL_S = 0.05
+DRAIN_POLL_S = 0.05
 REJECTED_DIRECTORY = "rejected"
-"""Beside the journal: records that the collector refused for good."""
+"""Directory beside the journal's, for records that the collector refused for good."""
 
-_NOTHING = Ledger(events=EventLedger(), logs=LogLedger())
+# The ledger before the journal is open.
+_EMPTY_LEDGER = SidecarLedger(events=EventLedger(), logs=LogLedger())
 
 
 class Sidecar:
-    """Every part of the process. `bind` first, then `run` until told to stop."""
+    """All parts of the process. `bind` first, then `run` until `stop`.
+
+    Health, console and self-metrics read the other parts through it: `_facts`, `inputs`, `process_snapshot`.
+    """
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], recent: RecentLog, agent: SecretsAgent | None, deeds: Deeds
+        self,
+        config: SidecarConfig,
+        environ: Mapping[str, str],
+        recent: RecentLog,
+        agent: SecretsAgent | None,
+        timeline: AuditTimeline,
     ) -> None:
         self._config = config
         self._environ = environ
         self._recent = recent
         self._agent = agent
-        self._deeds = deeds
+        self._timeline = timeline
         self._clock = time.time_ns
-        self._identity = Identity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
+        self._identity = ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=self._clock())
         self._grpc_health = GrpcHealth()
-        # The wait for producers to leave is ours (`_part`): the exporter's last flush lies between it and the
-        # last checkpoint, so that what is exported then is not exported again by the next start.
+        # The wait for producers is ours: the exporter's last request must lie between it and the last checkpoint.
         telemetry = replace(config.telemetry, drain_s=0)
         keep_logs = bool(config.otlp.endpoint) and config.otlp.logs
         self._pipeline = TelemetryPipeline(
-            telemetry, clock=self._clock, services=(self._add_health,), keep_logs=keep_logs
+            telemetry,
+            clock=self._clock,
+            services=(self._add_health,),
+            keep_logs=keep_logs,
+            secrets=agent.acknowledgements if agent else None,
         )
         self._exporter: OtlpExporter | None = None
-        self._heartbeats, self._connections = Ages(), Ages()
-        self._health = Health(config.health, self._facts, on_verdicts=self._grpc_health.tell)
-        self._picture = Picture(config.console, sample=self._sample, gather=self._gather)
+        self._process = psutil.Process()
+        self._heartbeats, self._connections = ChangeAges(), ChangeAges()
+        self._health = HealthMonitor(config.health, self, listener=self._grpc_health)
+        self._sampler = StatusSampler(config.console, self)
         self._page: MetricsPage | None = None
         self._servers: list[Server] = []
         self._opened = self._listening = self._draining = False
-        self._listener = ProducerListener(agent.acknowledgements, self._pipeline.producers) if agent else None
 
     def bind(self) -> None:
-        """Takes every TCP address.
+        """Bind every TCP address.
 
         Raises:
-            AddressError: one cannot be had.
+            AddressError: an address cannot be bound.
         """
         config = self._config
         self._servers.append(bind("probes", probe_application(self._health), config.health.address))
         self._servers.append(bind("metrics", self._metrics_application(), config.metrics.address))
         if config.console.address:
-            sources = Sources(status=self._picture.status, tail=self._pipeline.tail, bundle=self._bundle)
             hosts = frozenset(config.console.allowed_hosts)
-            application = console_application(sources, self._picture.watchers, hosts)
+            application = console_application(self, self._sampler.watchers, hosts)
             self._servers.append(bind("console", application, config.console.address))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serves until `stop`, then drains; probes and console answer until all else has ended.
+        """Serve until `stop`, then drain; probes and console answer until all else has ended.
 
         Raises:
-            ExceptionGroup: of what made a part fail; OSError where a directory, socket or file is not to be had.
+            ExceptionGroup: the errors of a part; OSError where a directory, socket or file cannot be used.
         """
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -118,74 +145,70 @@ class Sidecar:
                 tasks.create_task(serve_http(server, ended), name=server.name)
             tasks.create_task(self._health.run(ended), name="health")
             tasks.create_task(self._grpc_health.run(ended), name="grpc-health")
-            tasks.create_task(self._picture.run(ended), name="picture")
-            await self._carry(stop)
+            tasks.create_task(self._sampler.run(ended), name="status-sampler")
+            await self._run_parts(stop)
             ended.set()
 
-    async def _carry(self, stop: asyncio.Event) -> None:
-        """Secrets and telemetry beside each other; on `stop` producers part first, then the export, then the rest."""
-        parted, flushed = asyncio.Event(), asyncio.Event()
+    async def _run_parts(self, stop: asyncio.Event) -> None:
+        """Run secrets and telemetry beside each other; on `stop` end producers, then the export, then the rest."""
+        producers_left, flushed = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             if self._agent is not None:
-                tasks.create_task(self._agent.run(parted), name="secrets")
-                tasks.create_task(rotate_on_hangup(self._agent, parted), name="hangup")
+                tasks.create_task(self._agent.run(producers_left), name="secrets")
+                tasks.create_task(rotate_on_hangup(self._agent, producers_left), name="hangup")
             await self._pipeline.open()
             self._opened = True
-            own = self._measure_ourselves()
+            own = self._make_self_metrics()
             self._exporter = self._make_exporter(own)
-            exporting = tasks.create_task(self._exporter.run(parted), name="export")
-            tasks.create_task(own.run(parted), name="self-metrics")
-            control = control_application(self._agent.rotate if self._agent else None)
+            exporting = tasks.create_task(self._exporter.run(producers_left), name="export")
+            tasks.create_task(own.run(producers_left), name="self-metrics")
+            control = control_application(self._agent)
             place = control_path(self._config.telemetry.journal_directory)
-            tasks.create_task(serve_control(control, place, parted), name="control")
+            tasks.create_task(serve_control(control, place, producers_left), name="control")
             tasks.create_task(self._pipeline.serve(flushed), name="telemetry")
             await self._pipeline.wait_listening()
-            self._say_listening()
+            self._set_listening()
             await stop.wait()
-            await self._part()
-            parted.set()
+            await self._await_producers()
+            producers_left.set()
+            # In this order: see "End" above.
             await exporting
             flushed.set()
-        log.info("sidecar.drained", extra={"ledger": ledger_json(self._ledger())})
+        log.info("sidecar.drained", extra={"ledger": msgspec.to_builtins(ledger_section(self._ledger()))})
 
-    def _say_listening(self) -> None:
+    def _set_listening(self) -> None:
         self._listening = True
+        # At once, not at the next interval: kubelet asks `startupz`, and the broker waits for it to succeed.
         self._health.refresh()
         addresses = {server.name: server.address for server in self._servers}
         log.info("listening", extra={**addresses, "socket": f"unix:{self._config.telemetry.socket}"})
 
-    async def _part(self) -> None:
-        """Waits until every producer has gone or said goodbye, at most `telemetry.drain_s`."""
+    async def _await_producers(self) -> None:
+        """Wait until every producer has gone or said goodbye, at most `telemetry.drain_s`."""
         self._draining = True
+        # At once: the pod should leave its Service before its producers leave it.
         self._health.refresh()
         log.info("sidecar.draining")
         end = time.monotonic() + self._config.telemetry.drain_s
-        while time.monotonic() < end and any(map(_stays, self._producers())):  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(PARTING_POLL_S)
+        while time.monotonic() < end and any(map(_is_awaited, self._producers())):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(DRAIN_POLL_S)
 
-    def _measure_ourselves(self) -> SelfMetrics:
-        own = SelfMetrics(self._resource(), self._config.otlp)
-        own.add(ledger_measures(self._pipeline))
-        own.add(producer_measures(self._pipeline, self._clock))
-        own.add(journal_measures(self._pipeline))
-        own.add(export_measures(self._export_status, self._clock))
-        own.add(process_measures(psutil.Process()))
-        own.add(health_measures(lambda: self._health.conditions))
-        if self._agent is not None:
-            own.add(secrets_measures(self._agent.status))
-        self._page = MetricsPage(self._pipeline.snapshot, own.registry)
+    def _make_self_metrics(self) -> SelfMetrics:
+        own = SelfMetrics(self, self._resource(), self._config.otlp, TABLE if self._agent else WITHOUT_SECRETS)
+        self._page = MetricsPage(self._pipeline, own)
         return own
 
     def _make_exporter(self, own: SelfMetrics) -> OtlpExporter:
+        otlp = self._config.otlp
+        directory = self._config.telemetry.journal_directory.parent / REJECTED_DIRECTORY
         return OtlpExporter(
-            self._config.otlp,
-            logs=self._pipeline,
-            snapshot=self._pipeline.snapshot,
+            otlp,
+            logs=self._pipeline.log_queue,
+            metrics=self._pipeline,
+            client=CollectorClient(otlp, clock=self._clock, chance=random.random, observer=own),
+            rejected=RejectedRecords(directory, otlp.rejected_bytes),
             resource=self._resource(),
             clock=self._clock,
-            chance=random.random,
-            rejected_directory=self._config.telemetry.journal_directory.parent / REJECTED_DIRECTORY,
-            observe=own.observe_request,
         )
 
     def _resource(self) -> dict[str, str]:
@@ -200,24 +223,26 @@ class Sidecar:
         return application
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
+        # The port is bound before there are figures. A page without them would show every counter as reset.
         if self._page is None:
             return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
         return await self._page.handle(request)
 
-    def _sample(self) -> Sample | None:
+    def sample(self) -> StatusSample | None:
+        """Take a sample of the running counts, once the journal is open."""
         if not self._opened:
             return None
         panels = panel_samples(self._config.console.panels, self._pipeline.snapshot())
-        return Sample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
+        return StatusSample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
 
-    def _facts(self) -> Facts:
-        if self._listener is not None:
-            self._listener.poll()
+    def facts(self) -> HealthFacts:
+        """Collect the facts by which health is judged."""
         wanted = self._config.health.producer
         producer = self._pipeline.producers.get(wanted)
-        heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns) if producer else None
-        connection_s = self._connections.age_s(wanted, producer.changed_ns) if producer else None
-        return Facts(
+        now_s = time.monotonic()
+        heartbeat_s = self._heartbeats.age_s(wanted, producer.last_heartbeat_ns, now_s) if producer else None
+        connection_s = self._connections.age_s(wanted, producer.changed_ns, now_s) if producer else None
+        return HealthFacts(
             now_ns=self._clock(),
             draining=self._draining,
             socket_open=self._listening,
@@ -227,17 +252,37 @@ class Sidecar:
             export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
         )
 
-    def _gather(self, history: History) -> Parts:
-        return Parts(
+    def process_snapshot(self) -> ProcessSnapshot:
+        """All figures of this moment, for the self-metrics."""
+        pipeline = self._pipeline
+        return ProcessSnapshot(
+            now_ns=self._clock(),
+            ledger=pipeline.ledger(),
+            producers=self._producers(),
+            journal=pipeline.journal_status(),
+            ingest=pipeline.ingest_counts(),
+            series=pipeline.aggregate.series_count(),
+            overflow=pipeline.aggregate.overflow,
+            refused=pipeline.aggregate.refused,
+            export=self._export_status(),
+            conditions=self._health.conditions,
+            process=ProcessUsage.of(self._process),
+            secrets=self._agent.status() if self._agent else NO_SECRETS,
+        )
+
+    def inputs(self, series: TimeSeries) -> StatusInputs:
+        """Collect what the parts report, for the status document."""
+        return StatusInputs(
             now_ns=self._clock(),
             identity=self._identity,
             conditions=self._health.conditions,
             producers=self._producers(),
             ledger=self._ledger(),
             export=self._export_status(),
-            secrets=secrets_json(self._agent.status() if self._agent else None, self._deeds.document()),
-            journal=asdict(self._pipeline.journal_status()) if self._opened else {},
-            history=history,
+            secrets=self._agent.status() if self._agent else None,
+            actions=self._timeline.latest(),
+            journal=self._pipeline.journal_status() if self._opened else None,
+            series=series,
             panels=self._config.console.panels,
             interval_s=self._config.console.interval_s,
         )
@@ -245,18 +290,27 @@ class Sidecar:
     def _producers(self) -> Sequence[ProducerStatus]:
         return self._pipeline.producers.all()
 
-    def _ledger(self) -> Ledger:
-        return self._pipeline.ledger() if self._opened else _NOTHING
+    def _ledger(self) -> SidecarLedger:
+        return self._pipeline.ledger() if self._opened else _EMPTY_LEDGER
 
     def _export_status(self) -> ExportStatus:
         if self._exporter is None:
             return ExportStatus(endpoint=self._config.otlp.endpoint, logs=SignalStatus(), metrics=SignalStatus())
         return self._exporter.status()
 
-    async def _bundle(self) -> dict[str, str]:
-        return await bundle(self._config, self._picture.status(), self._recent, self._page)
+    def status(self) -> StatusDocument:
+        """Build the status document of this moment, for the console."""
+        return self._sampler.status()
+
+    def tail(self) -> AsyncIterator[TailEvent]:
+        """Follow the producers' events from now on, for the console."""
+        return self._pipeline.tail()
+
+    async def bundle(self) -> dict[str, str]:
+        """Collect the files of the diagnostics bundle, for the console."""
+        return await bundle_files(self._config, self.status(), self._recent, self._page)
 
 
-def _stays(producer: ProducerStatus) -> bool:
-    """Whether a producer's stream is still to be waited for."""
+def _is_awaited(producer: ProducerStatus) -> bool:
+    """True while a drain waits for the producer."""
     return bool((producer.connected and not producer.goodbye) or producer.recovery_streams)

@@ -33,35 +33,36 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
+class SidecarLogSettings:
     """Section `log`: the sidecar's own log, JSON lines on standard output."""
 
-    level: str = setting("INFO", choices=LEVELS, doc="least severity that is written")
+    level: str = setting("INFO", choices=LEVELS, doc="lowest severity that is written")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class SidecarConfig:
     """The sidecar's configuration."""
 
-    telemetry: TelemetrySettings = setting(doc="what is taken from producers, and how it is kept")
-    otlp: OtlpSettings = setting(doc="where metrics and logs go")
-    secrets: SecretsSettings = setting(doc="where secrets come from, and where they are published")
+    telemetry: TelemetrySettings = setting(doc="intake of events from producers, and their journal")
+    otlp: OtlpSettings = setting(doc="export of metrics and logs to a collector")
+    secrets: SecretsSettings = setting(doc="source of the secrets, and their publication")
     health: HealthSettings = setting(doc="probes")
     metrics: MetricsSettings = setting(doc="the page that Prometheus scrapes")
     console: ConsoleSettings = setting(doc="the status page")
-    log: LogSettings = setting(doc="the sidecar's own log")
+    log: SidecarLogSettings = setting(doc="the sidecar's own log")
 
 
-def read_config(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration of this process.
+def read_config(path: Path | None, environ: Mapping[str, str]) -> SidecarConfig:
+    """Read the configuration of this process.
 
     Raises:
-        ConfigError: with every fault of file and environment.
+        ConfigError: faults of file and environment, all at once.
     """
+    # Faults of both are collected: who starts a pod should not find them one restart at a time.
     faults: list[str] = []
     beneath = {"otlp": _standard_otlp(environ, faults), "secrets": _standard_vault(environ)}
     try:
-        config = load(Config, path=path, environ=environ, prefix=PREFIX, beneath=beneath)
+        config = load(SidecarConfig, path=path, environ=environ, prefix=PREFIX, beneath=beneath)
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from error
     if faults:

@@ -1,4 +1,4 @@
-"""SIGHUP, by the custom of daemons: read again what you hold. Here: rotate every secret."""
+"""SIGHUP handler: rotates every secret, as daemons by custom read their files again."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ log = logging.getLogger(__name__)
 
 
 async def rotate_on_hangup(agent: SecretsAgent, stop: asyncio.Event) -> None:
-    """Has every secret read again and published at each SIGHUP, until `stop`."""
+    """Read and publish every secret again at each SIGHUP, until `stop`."""
+    # By default SIGHUP ends the process; the handler takes only a note, for a rotation awaits Vault.
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, asked.set)
     try:
         async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(_serve(agent, asked))
+            serving = tasks.create_task(_rotate_when_asked(agent, asked))
             await stop.wait()
             serving.cancel()
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-async def _serve(agent: SecretsAgent, asked: asyncio.Event) -> None:
+async def _rotate_when_asked(agent: SecretsAgent, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()

@@ -1,11 +1,11 @@
-"""What the parts say of themselves, as the facts that health is judged by: pure translations."""
+"""Translation of the parts' status to the facts that health is judged by. Pure."""
 
 from __future__ import annotations
 
 from sidecar.export.status import ExportStatus
-from sidecar.health.conditions import Condition, ExportFacts, ProducerFacts, SecretFacts, SecretsFacts
+from sidecar.health.conditions import ExportFacts, HealthCondition, ProducerFacts, SecretFacts, SecretsFacts
 from sidecar.ingest.producers import ProducerStatus
-from sidecar.journal.status import JournalStatus
+from sidecar.journal.journal import JournalStatus
 from sidecar.secrets.acknowledge import Stage
 from sidecar.secrets.status import LastError, SecretsStatus
 
@@ -13,9 +13,9 @@ from sidecar.secrets.status import LastError, SecretsStatus
 def producer_facts(
     producer_id: str, status: ProducerStatus | None, heartbeat_age_s: float | None, connection_age_s: float | None
 ) -> ProducerFacts:
-    """What is known of the producer; `status` is None while it has never connected.
+    """Facts of the producer; `status` is None before it has ever connected.
 
-    `connection_age_s`: seconds since it connected or went.
+    `connection_age_s`: seconds since it connected or left.
     """
     if status is None:
         return ProducerFacts(producer_id=producer_id)
@@ -27,14 +27,16 @@ def producer_facts(
         goodbye=status.goodbye,
         has_spoken=status.has_spoken,
         conditions=tuple(
-            Condition(name=item.name, ok=item.ok, reason=item.reason, message=item.message, advisory=item.advisory)
+            HealthCondition(
+                name=item.name, ok=item.ok, reason=item.reason, message=item.message, advisory=item.advisory
+            )
             for item in status.conditions
         ),
     )
 
 
 def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
-    """What the agent knows; None where there is no agent, for no secret is configured."""
+    """Facts of the secrets; `status` is None without an agent, where no secret is configured."""
     if status is None:
         return SecretsFacts(configured=False)
     last_error = _last_error(status)
@@ -47,8 +49,9 @@ def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
 
 
 def _unproved(status: SecretsStatus) -> tuple[str, str] | None:
-    """Why the published set is not in use: refused, or nobody has proved it in time."""
+    """Reason and message where no producer uses the published set: one refused it, or none proved it in time."""
     rejection, generation = status.rejection, status.generation_published
+    # A rejection of an older generation was answered by publishing a newer one.
     if rejection is not None and rejection.generation == generation:
         message = f"{rejection.producer_id}: {rejection.secret or 'the set'} of generation {generation}: "
         return _camel(rejection.reason), message + rejection.message
@@ -59,7 +62,8 @@ def _unproved(status: SecretsStatus) -> tuple[str, str] | None:
 
 
 def _last_error(status: SecretsStatus) -> LastError | None:
-    """What is wrong now, the earliest stage first: without a token nothing is read, and then nothing published."""
+    """The fault to tell of, None where there is none."""
+    # The earliest stage first, for it explains the others: without a token nothing is read, and nothing published.
     if status.token.state != "valid" and status.token.last_error is not None:
         return status.token.last_error
     failing = (
@@ -69,7 +73,8 @@ def _last_error(status: SecretsStatus) -> LastError | None:
 
 
 def export_facts(status: ExportStatus, queued: int) -> ExportFacts:
-    """Whether the collector takes what is sent; logs speak first, for they are kept until it does."""
+    """Facts of the export: its fault, while the collector does not accept what is sent."""
+    # Logs first: they wait in the journal until the collector accepts them, and metrics do not.
     failing = next((item for item in (status.logs, status.metrics) if item.failing_since_ns), None)
     fault = None
     if failing is not None:
@@ -79,14 +84,14 @@ def export_facts(status: ExportStatus, queued: int) -> ExportFacts:
 
 
 def journal_fault(status: JournalStatus) -> tuple[str, str] | None:
-    """Why the journal takes nothing, or its checkpoint cannot be written; None while both go well."""
+    """Reason and message while the journal rejects events or the checkpoint cannot be written."""
     if status.error:
         return "JournalRefuses", status.error
     return ("CheckpointFailed", status.checkpoint_error) if status.checkpoint_error else None
 
 
 def _camel(reason: str) -> str:
-    """A reason in snake_case or UPPER_CASE as conditions have it: CamelCase; one that is so already stays."""
+    """A reason in snake_case or UPPER_CASE in the CamelCase of conditions; a CamelCase one stays."""
     if reason and reason.isalnum() and reason != reason.lower() and reason != reason.upper():
         return reason
     return "".join(word.capitalize() for word in reason.lower().split("_")) or "Unavailable"

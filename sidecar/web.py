@@ -1,4 +1,4 @@
-"""The sidecar's HTTP servers: bound first, so that a taken port is a clear fault, then served together."""
+"""HTTP servers of the sidecar: TCP ones are bound before they serve, and the control socket is private."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from aiohttp import web
 from pod_runtime.ports import listen, name_of, parse_address
 
 log = logging.getLogger(__name__)
-PARTING_S = 1.0
-"""Seconds that open requests have when the server ends."""
+CLOSE_S = 1.0
+"""Seconds for open requests when a server ends."""
 MODE = 0o600
+"""Mode of the control socket: only the sidecar's own user may open it."""
 
 
 @dataclass(slots=True)
@@ -30,22 +31,22 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where it listens, as `host:port`."""
+        """Its own address, as `host:port`."""
         return name_of(self.socket)
 
 
 def bind(name: str, application: web.Application, address: str) -> Server:
-    """A server that listens and does not answer yet.
+    """A server that listens and does not answer yet: the kernel queues connections until it does.
 
     Raises:
-        AddressError: the address cannot be had; the text says who holds it.
+        AddressError: the address cannot be bound; the text names its holder.
     """
     return Server(name, application, listen(*parse_address(address)))
 
 
 async def serve_http(server: Server, stop: asyncio.Event) -> None:
-    """Answers until `stop`, then closes the socket."""
-    runner = _runner(server.application)
+    """Answer until `stop`, then close the socket."""
+    runner = web.AppRunner(server.application, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
         await web.SockSite(runner, server.socket).start()
@@ -55,25 +56,21 @@ async def serve_http(server: Server, stop: asyncio.Event) -> None:
 
 
 async def serve_control(application: web.Application, path: Path, stop: asyncio.Event) -> None:
-    """Answers on a Unix socket that only our user may open. Where it cannot be had, the sidecar works without it."""
+    """Answer on the control socket until `stop`. A socket that cannot be bound is logged, and done without."""
     try:
         listening = _listen_privately(path)
     except OSError as error:
         log.warning("control.unavailable", extra={"path": str(path), "reason": str(error)})
         return
-    runner = _runner(application)
-    await runner.setup()
     try:
-        await web.SockSite(runner, listening).start()
-        await stop.wait()
+        await serve_http(Server("control", application, listening), stop)
     finally:
-        await runner.cleanup()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108 - pathlib in a coroutine is refused, and this is one call
 
 
 def _listen_privately(path: Path) -> socket.socket:
-    # The journal's lock is ours: a socket that lies here is what a killed predecessor left.
+    # We hold the journal's lock, so no other process serves this path: a killed predecessor left it.
     path.unlink(missing_ok=True)
     taken = socket.socket(socket.AF_UNIX)
     try:
@@ -85,7 +82,3 @@ def _listen_privately(path: Path) -> socket.socket:
         raise
     taken.setblocking(False)
     return taken
-
-
-def _runner(application: web.Application) -> web.AppRunner:
-    return web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=PARTING_S)

@@ -98,7 +98,7 @@ class Page:
             raise PageError(str(found["exceptionDetails"]))
         return found["result"].get("value")
 
-    async def wait(self, script: str, deadline_s: float = 10.0) -> None:
+    async def wait(self, script: str, deadline_s: float = 120.0) -> None:
         """Waits until an expression is true.
 
         Raises:

@@ -120,7 +120,7 @@ def running_openbao(*options: str, tls: Path | None = None) -> Iterator[OpenBao]
 
 
 def _wait(bao: OpenBao) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and bao.process.poll() is None:
         try:
             bao.call("GET", "secret/config")  # 400 while the engine turns itself into version 2

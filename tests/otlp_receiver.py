@@ -126,7 +126,7 @@ class OtlpReceiver:
                         found.update(plain_points(metric, attributes))
         return found
 
-    async def wait_records(self, count: int, *, deadline_s: float = 10.0) -> None:
+    async def wait_records(self, count: int, *, deadline_s: float = 120.0) -> None:
         """Waits until `count` records with distinct ids are here.
 
         Raises:
@@ -134,11 +134,11 @@ class OtlpReceiver:
         """
         await self._wait(lambda: len(self.by_id) >= count, deadline_s)
 
-    async def wait_calls(self, count: int, *, deadline_s: float = 10.0) -> None:
+    async def wait_calls(self, count: int, *, deadline_s: float = 120.0) -> None:
         """Waits until the logs service was called `count` times."""
         await self._wait(lambda: len(self.calls) >= count, deadline_s)
 
-    async def wait_metrics(self, count: int = 1, *, deadline_s: float = 10.0) -> None:
+    async def wait_metrics(self, count: int = 1, *, deadline_s: float = 120.0) -> None:
         """Waits until `count` requests with metrics are here."""
         await self._wait(lambda: len(self.metric_requests) >= count, deadline_s)
 

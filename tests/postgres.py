@@ -102,7 +102,7 @@ def _free_port() -> int:
 def _wait(server: subprocess.Popen[bytes], place: Path, port: int) -> None:
     """Until the server has written `ready` into its own status line (postmaster.pid, line 8; miscinit.h)."""
     status = place / "data" / "postmaster.pid"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if server.poll() is not None:
             break

@@ -1,20 +1,20 @@
-"""The order API as an ASGI application."""
+"""The order API as an ASGI application.
+
+The walk of an order: `http.middleware` (deadline, size) -> `auth.access` (key, scope, quota) -> `forwarding.standby`
+(the owner, if that is another broker) -> `routes.orders` -> `broker.orders.service`. An exception on the way becomes
+an answer in `http.error_handlers`.
+"""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
-from starlette.exceptions import HTTPException
 
-from broker.api.context import Surface
-from broker.api.forwarding.standby import Answered, answer_answered
+from broker.api.context import ApiContext
 from broker.api.http import documentation
-from broker.api.http.error_handlers import KINDS, answer_part
-from broker.api.http.middleware import Envelope
-from broker.api.http.openapi import Described
-from broker.api.http.problem import Problem, answer_http, answer_problem, answer_validation
+from broker.api.http.error_handlers import add_error_handlers
+from broker.api.http.middleware import ApiMiddleware
 from broker.api.routes import account, admin, events, history, orders
 
 DESCRIPTION = """Places FX and CFD orders at OANDA, each once.
@@ -24,10 +24,11 @@ safe.
 Numbers are decimal texts, times are RFC 3339 in UTC. Errors are `application/problem+json` (RFC 9457); a 503 says in
 `Retry-After` when to try again, and nothing was sent to the venue.
 """
-VERSION = "1.0.0"
+API_VERSION = "1.0.0"
+"""Of the contract with callers: it changes with routes and fields, not with releases of the program."""
 
 
-# What a request did is told by our own events, which cost less and survive a kill.
+# Our own events tell about each request: they cost less, and survive a kill.
 _NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
@@ -42,32 +43,22 @@ def _operation_id(route: APIRoute) -> str:
     return route.name if "history" not in route.tags else route.name.replace("list_", "list_past_")
 
 
-def build_application(surface: Surface, *further: Surface) -> FastAPI:
-    """The application on its parts, of one account or of several."""
-    application = Described(
+def build_application(context: ApiContext) -> FastAPI:
+    """The application on its context, which handlers find as `app.state.context`."""
+    application = documentation.DocumentedApi(
         title="Broker order API",
-        version=VERSION,
+        version=API_VERSION,
         description=DESCRIPTION,
-        docs_url=None,
+        docs_url=None,  # FastAPI's page loads its scripts from another host
         redoc_url=None,
         redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         generate_unique_id_function=_operation_id,
         telemetry=_NO_TELEMETRY,
     )
-    application.state.surfaces = {item.account: item for item in (surface, *further)}
-    for part in (orders, account, events, history, admin, documentation):
-        application.include_router(part.routes)
-    application.add_exception_handler(Problem, answer_problem)
-    application.add_exception_handler(Answered, answer_answered)
-    application.add_exception_handler(RequestValidationError, answer_validation)
-    application.add_exception_handler(HTTPException, answer_http)
-    for kind in KINDS:
-        application.add_exception_handler(kind, answer_part)
-    application.add_middleware(
-        Envelope,
-        request_bytes=surface.settings.request_bytes,
-        deadline_s=surface.settings.deadline_s,
-        emit=surface.emit,
-    )
+    application.state.context = context
+    for module in (orders, account, events, history, admin, documentation):
+        application.include_router(module.routes)
+    add_error_handlers(application)
+    application.add_middleware(ApiMiddleware, context=context)
     return application

@@ -1,10 +1,10 @@
-"""Writes that are under way: they end even where the caller does not wait for them."""
+"""Writes in flight: each runs to its end, also if its caller disconnects or its request's deadline passes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Self, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -23,19 +23,20 @@ class InFlight:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        # Not the error itself: a task group would cancel its tasks on it, and orders would end half done.
         await self._tasks.__aexit__(None, None, None)
 
     def __len__(self) -> int:
         return self._count
 
-    async def run(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, write: Coroutine[Any, Any, T]) -> T:
         """The result of `write`. A caller that is cancelled leaves it running."""
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._tasks.create_task(self._settle(write, outcome))
         return await asyncio.shield(outcome)
 
     async def wait_idle(self, deadline_s: float) -> bool:
-        """Whether every write ended in time."""
+        """Wait until no write runs; False if the deadline passes first."""
         try:
             async with asyncio.timeout(deadline_s):
                 await self._idle.wait()
@@ -43,14 +44,14 @@ class InFlight:
             return False
         return True
 
-    async def _settle(self, write: Callable[[], Awaitable[T]], outcome: asyncio.Future[T]) -> None:
+    async def _settle(self, write: Coroutine[Any, Any, T], outcome: asyncio.Future[T]) -> None:
         self._count += 1
         self._idle.clear()
         try:
-            outcome.set_result(await write())
-        except Exception as error:  # noqa: BLE001 - it is the caller's, whatever it is
+            outcome.set_result(await write)
+        except Exception as error:  # noqa: BLE001 - the caller's to handle; raised here it would cancel all other writes
             outcome.set_exception(error)
-            outcome.exception()  # a caller that left does not make it a warning
+            outcome.exception()  # marks it as retrieved: asyncio would log it if the caller has left
         except BaseException:
             outcome.cancel()
             raise

@@ -9,7 +9,7 @@ from pod_runtime.config import setting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """Where the order API listens, and what one caller may ask of it."""
+    """Address of the order API, and the limits on its callers."""
 
     host: str = setting("0.0.0.0", doc="address to listen on")
     port: int = setting(8080, minimum=0, maximum=65535, doc="port to listen on; 0 takes a free one")
@@ -21,11 +21,9 @@ class ApiSettings:
     address: str = setting(
         "",
         doc="host at which the account's other brokers reach this one; empty is the host that it listens on, or the "
-        "machine's name where that is every interface",
+        "machine's name if it listens on every interface",
     )
-    peer_name: str = setting(
-        "", doc="name that the other brokers' certificates are for; empty is the host that is asked"
-    )
+    peer_name: str = setting("", doc="name in the certificates of the other brokers; empty is the host that is asked")
     request_bytes: int = setting(65536, minimum=1024, doc="largest body of a request; an order takes about 300 bytes")
     deadline_s: float = setting(
         30.0, minimum=0.1, doc="seconds until a request without an answer gets 504; longer than the venue's deadline"
@@ -33,6 +31,13 @@ class ApiSettings:
     requests_per_s: float = setting(100.0, minimum=0.1, doc="sustained requests a second of one API key")
     request_burst: int = setting(200, minimum=1, doc="requests that one API key may send at once")
     event_streams: int = setting(64, minimum=1, doc="event streams that may be open at once")
+    # Longer than the 60 s for which load balancers usually keep theirs: one that sends a request on a connection
+    # which we are closing answers 502, and the caller does not know if the order was taken.
     keep_alive_s: int = setting(75, minimum=1, doc="seconds that an idle connection is kept")
-    connections: int = setting(1000, minimum=1, doc="connections and requests in hand before a 503")
-    drain_s: float = setting(5.0, minimum=0.1, doc="seconds for answers that are on their way when the server ends")
+    connections: int = setting(1000, minimum=1, doc="open connections and requests; the next ones get 503")
+    drain_s: float = setting(5.0, minimum=0.1, doc="seconds for the answers under way when the server ends")
+
+    def url_of(self, broker: str) -> str:
+        """Base URL of another broker at `host:port`."""
+        # By our own setting and not by theirs: a broker with TLS must never send a caller's key in plain text.
+        return f"{'https' if self.tls == 'required' else 'http'}://{broker}"

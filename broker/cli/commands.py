@@ -1,28 +1,83 @@
-"""Questions and orders to a running broker, over its API."""
+"""Subcommands of `broker`: each asks a running broker over its API."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from broker.cli.client import AnswerError, Call, ask
-from broker.cli.table import writer
+from broker.cli.client import ApiAnswerError, ApiCall, ask
+from broker.cli.table import table_writer
 from broker.orders.checks.dry_run import MARKET_CLOSED
 
-ROUND_S = 1.0
-WATCH_S = 1.0
-EX_OK, EX_REFUSED, EX_UNAVAILABLE, EX_NOPERM = 0, 1, 69, 77
+PAUSE_S = 1.0
+EX_REFUSED = 1  # sysexits.h has no number for it
 
-_ORDERS = (
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_CONNECTION = (
+    click.Option(
+        ["--url"], envvar="BROKER_URL", default="http://127.0.0.1:8080", show_default=True, help="Also BROKER_URL."
+    ),
+    click.Option(
+        ["--account"], envvar="BROKER_ACCOUNT", help="Where the broker trades several. Also BROKER_ACCOUNT."
+    ),
+    click.Option(["--ca-file"], type=_FILE, help="Certificates to check an https broker with."),
+    click.Option(
+        ["--key-file"],
+        type=_FILE,
+        envvar="BROKER_API_KEY_FILE",
+        required=True,
+        help="File that holds an API key; a key is never an argument. Also BROKER_API_KEY_FILE.",
+    ),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print the answer's JSON."),
+)
+_WATCH = click.option("--watch", is_flag=True, help="Again each second until Ctrl-C; on a terminal, in place.")
+
+
+class BrokerCommand(click.Command):
+    """A command with the options to reach a broker, which ends with an exit code if the broker refuses."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params[:0] = _CONNECTION
+
+    def invoke(self, context: click.Context) -> None:
+        """Run the command. An error is printed here, that is after a live table has given the screen back."""
+        try:
+            super().invoke(context)
+        except ApiAnswerError as error:
+            click.echo(str(error), err=True)
+            is_forbidden = error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+            context.exit(os.EX_NOPERM if is_forbidden else EX_REFUSED if error.status else os.EX_UNAVAILABLE)
+
+
+def _ask(
+    call: ApiCall, *, url: str, key_file: Path, ca_file: Path | None, account: str | None = None
+) -> dict[str, Any]:
+    if account is not None:
+        call = replace(call, params={**call.params, "account": account})
+    return asyncio.run(ask(call, url=url, key=key_file.read_text().strip(), ca_file=ca_file))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A request whose answer has rows under `key`; `none` is printed if there are none."""
+
+    call: ApiCall
+    key: str
+    columns: tuple[str, ...]
+    none: str
+
+
+_ORDER_COLUMNS = (
     "id",
     "instrument",
     "side",
@@ -35,146 +90,76 @@ _ORDERS = (
     "client_order_id",
     "created_at",
 )
-_POSITIONS = ("instrument", "units", "average_price", "unrealized_profit", "realized_profit")
-_MISMATCHES = ("kind", "subject", "ours", "theirs")
+_POSITION_COLUMNS = ("instrument", "units", "average_price", "unrealized_profit", "realized_profit")
+_POSITIONS = _Listing(ApiCall("GET", "/v1/positions"), "positions", _POSITION_COLUMNS, "no open positions")
+_MISMATCHES = _Listing(
+    ApiCall("POST", "/v1/admin/reconcile"),
+    "mismatches",
+    ("kind", "subject", "ours", "theirs"),
+    "the venue and the broker agree",
+)
 
 
-def _options(command: Any) -> Any:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the answer's JSON."),
-        click.option(
-            "--key-file",
-            type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            envvar="BROKER_API_KEY_FILE",
-            required=True,
-            help="File that holds an API key; a key is never an argument. Also BROKER_API_KEY_FILE.",
-        ),
-        click.option(
-            "--ca-file",
-            type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="Certificates to check an https broker with.",
-        ),
-        click.option(
-            "--account", envvar="BROKER_ACCOUNT", help="Where the broker trades several. Also BROKER_ACCOUNT."
-        ),
-        click.option(
-            "--url", envvar="BROKER_URL", default="http://127.0.0.1:8080", show_default=True, help="Also BROKER_URL."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _ask(call: Call, **where: Any) -> dict[str, Any]:
-    try:
-        return _call(call, **where)
-    except AnswerError as error:
-        _fail(error)
-
-
-def _call(
-    call: Call, *, url: str, key_file: Path, ca_file: Path | None, account: str | None = None
-) -> dict[str, Any]:
-    if account is not None:
-        call = replace(call, params={**call.params, "account": account})
-    return asyncio.run(ask(call, url=url, key=key_file.read_text().strip(), ca_file=ca_file))
-
-
-def _fail(error: AnswerError) -> NoReturn:
-    click.echo(str(error), err=True)
-    sys.exit(EX_NOPERM if error.status in {401, 403} else EX_REFUSED if error.status else EX_UNAVAILABLE)
-
-
-_WATCH = click.option("--watch", is_flag=True, help="Again each second until Ctrl-C; on a terminal, in place.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """A question whose answer is rows: under which key, and what to say where there are none."""
-
-    call: Call
-    key: str
-    columns: tuple[str, ...]
-    none: str
-
-
-@click.command(help="Orders that are open.")
-@_options
+@click.command(cls=BrokerCommand, help="Orders that are open.")
 @_WATCH
 @click.option("--instrument", help="Of this instrument only.")
-def orders(*, as_json: bool, watch: bool, instrument: str | None, **where: Any) -> None:
-    """Prints open orders."""
-    params = {"instrument": instrument} if instrument else {}
-    call = Call("GET", "/v1/orders", params=params)
-    _show(_Listing(call, "orders", _ORDERS, "no open orders"), as_json=as_json, watch=watch, **where)
+def orders(*, as_json: bool, watch: bool, instrument: str | None, **broker: Any) -> None:
+    """Print open orders."""
+    call = ApiCall("GET", "/v1/orders", params={"instrument": instrument} if instrument else {})
+    _show(_Listing(call, "orders", _ORDER_COLUMNS, "no open orders"), as_json=as_json, watch=watch, **broker)
 
 
-@click.command(help="Open positions.")
-@_options
+@click.command(cls=BrokerCommand, help="Open positions.")
 @_WATCH
-def positions(*, as_json: bool, watch: bool, **where: Any) -> None:
-    """Prints open positions."""
-    listing = _Listing(Call("GET", "/v1/positions"), "positions", _POSITIONS, "no open positions")
-    _show(listing, as_json=as_json, watch=watch, **where)
+def positions(*, as_json: bool, watch: bool, **broker: Any) -> None:
+    """Print open positions."""
+    _show(_POSITIONS, as_json=as_json, watch=watch, **broker)
 
 
-@click.command(help="Compare with the venue now, and adopt what it has.")
-@_options
-def reconcile(*, as_json: bool, **where: Any) -> None:
-    """Prints what the comparison found."""
-    call = Call("POST", "/v1/admin/reconcile")
-    _show(_Listing(call, "mismatches", _MISMATCHES, "the venue and the broker agree"), as_json=as_json, **where)
+@click.command(cls=BrokerCommand, help="Compare with the venue now, and adopt what it has.")
+def reconcile(*, as_json: bool, **broker: Any) -> None:
+    """Print the differences that the comparison found."""
+    _show(_MISMATCHES, as_json=as_json, **broker)
 
 
-def _show(listing: _Listing, *, as_json: bool, watch: bool = False, **where: Any) -> None:
-    try:
-        _repeat(listing, as_json=as_json, watch=watch, **where)
-    except AnswerError as error:  # told after a live view has given the screen back
-        _fail(error)
-
-
-def _repeat(listing: _Listing, *, as_json: bool, watch: bool, **where: Any) -> None:
-    with suppress(KeyboardInterrupt), writer(live=watch and not as_json) as write:
+def _show(listing: _Listing, *, as_json: bool, watch: bool = False, **broker: Any) -> None:
+    with suppress(KeyboardInterrupt), table_writer(live=watch and not as_json) as write:
         while True:
-            answer = _call(listing.call, **where)
+            answer = _ask(listing.call, **broker)
             if as_json:
                 click.echo(json.dumps(answer, indent=None if watch else 2))
             else:
                 write(answer[listing.key], listing.columns, listing.none)
             if not watch:
                 return
-            time.sleep(WATCH_S)
+            time.sleep(PAUSE_S)
 
 
-def _state_command(name: str, state: str, text: str) -> click.Command:
-    @click.command(name, help=text)
-    @_options
+def _state_command(name: str, state: str, summary: str) -> click.Command:
+    @click.command(name, cls=BrokerCommand, help=summary)
     @click.option("--reason", required=True, help="Why; it goes into the log.")
-    def change(*, as_json: bool, reason: str, **where: Any) -> None:
-        answer = _ask(Call("PUT", "/v1/admin/state", body={"state": state, "reason": reason}), **where)
+    def change(*, as_json: bool, reason: str, **broker: Any) -> None:
+        answer = _ask(ApiCall("PUT", "/v1/admin/state", body={"state": state, "reason": reason}), **broker)
         click.echo(json.dumps(answer) if as_json else f"the broker is {answer['state']}")
 
     return change
 
 
 @click.command(
-    help="Place a small order and its opposite, or with --preview only try them; for a check before a promotion."
+    cls=BrokerCommand,
+    help="Place a small order and its opposite, or with --preview only try them; for a check before a promotion.",
 )
-@_options
 @click.option(
     "--preview", is_flag=True, help="Send nothing: a preview would pass orders on to who trades the account."
 )
 @click.option("--instrument", default="EUR_USD", show_default=True)
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="How often, a second apart.")
-def smoke(*, as_json: bool, preview: bool, instrument: str, rounds: int, **where: Any) -> None:
-    """Ends with 0 where the broker does what its role asks."""
+def smoke(*, as_json: bool, preview: bool, instrument: str, rounds: int, **broker: Any) -> None:
+    """End with 0 if the broker does what its role demands."""
     for number in range(rounds):
         if number:
-            time.sleep(ROUND_S)
-        try:
-            answers = _try_orders(instrument, where) if preview else _place_orders(instrument, where)
-        except AnswerError as error:
-            _fail(error)
+            time.sleep(PAUSE_S)
+        answers = _try_orders(instrument, broker) if preview else _place_orders(instrument, broker)
     if as_json:
         click.echo(json.dumps(answers))
     elif preview:
@@ -183,25 +168,26 @@ def smoke(*, as_json: bool, preview: bool, instrument: str, rounds: int, **where
         click.echo("two orders of one unit were filled, and cancel each other out")
 
 
-def _both_sides(instrument: str) -> list[dict[str, str]]:
-    return [{"instrument": instrument, "side": side, "type": "market", "units": "1"} for side in ("buy", "sell")]
+def _send_both_sides(path: str, instrument: str, broker: dict[str, Any]) -> list[dict[str, Any]]:
+    order = {"instrument": instrument, "type": "market", "units": "1"}
+    return [_ask(ApiCall("POST", path, body={**order, "side": side}), **broker) for side in ("buy", "sell")]
 
 
-def _place_orders(instrument: str, where: dict[str, Any]) -> list[dict[str, Any]]:
-    answers = [_call(Call("POST", "/v1/orders", body=body), **where) for body in _both_sides(instrument)]
+def _place_orders(instrument: str, broker: dict[str, Any]) -> list[dict[str, Any]]:
+    answers = _send_both_sides("/v1/orders", instrument, broker)
     if any(answer["status"] != "filled" for answer in answers):
-        raise AnswerError(HTTPStatus.CONFLICT, f"not as expected: {[answer['status'] for answer in answers]}")
+        raise ApiAnswerError(HTTPStatus.CONFLICT, f"not as expected: {[answer['status'] for answer in answers]}")
     return answers
 
 
-def _try_orders(instrument: str, where: dict[str, Any]) -> list[dict[str, Any]]:
-    """Tries both, and reads what only the owner has: the way to it is the way that orders take."""
-    answers = [_call(Call("POST", "/v1/orders/test", body=body), **where) for body in _both_sides(instrument)]
+def _try_orders(instrument: str, broker: dict[str, Any]) -> list[dict[str, Any]]:
+    answers = _send_both_sides("/v1/orders/test", instrument, broker)
     for answer in answers:
         # A closed market is no fault of the preview.
         if not answer["would_be_sent"] and answer["check"] != MARKET_CLOSED:
-            raise AnswerError(HTTPStatus.CONFLICT, f"would be denied: {answer['reason']} ({answer['message']})")
-    _call(Call("GET", "/v1/orders"), **where)
+            raise ApiAnswerError(HTTPStatus.CONFLICT, f"would be denied: {answer['reason']} ({answer['message']})")
+    # Only the owner has the open orders: the preview reaches it on the way that orders would take.
+    _ask(ApiCall("GET", "/v1/orders"), **broker)
     return answers
 
 

@@ -1,4 +1,4 @@
-"""Rows for people: a table on a terminal, lines with tabs elsewhere."""
+"""Rows as a table on a terminal, and as lines with tabs elsewhere."""
 
 from __future__ import annotations
 
@@ -15,27 +15,24 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 Rows = Sequence[Mapping[str, Any]]
 Write = Callable[[Rows, Sequence[str], str], None]
-"""Shows rows by their columns; the text where there are none."""
+"""Print rows by their columns, or the text if there are no rows."""
 
 
 @contextmanager
-def writer(*, live: bool = False) -> Iterator[Write]:
-    """Shows rows: as a table on a terminal (`live`: one that changes in place), as lines with tabs elsewhere.
-
-    `rich` honours NO_COLOR and the terminal's width.
-    """
+def table_writer(*, live: bool = False) -> Iterator[Write]:
+    """A function that prints rows; `live`: on a terminal each table takes the place of the one before."""
     if not sys.stdout.isatty():
         yield _print_lines
         return
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.live import Live  # noqa: PLC0415 - as above
 
-    console = Console()
+    console = Console()  # honours NO_COLOR and the width of the terminal
     if not live:
-        yield lambda rows, columns, none: console.print(_drawn(rows, columns, none))
+        yield lambda rows, columns, none: console.print(_table(rows, columns, none))
         return
     with Live(console=console, screen=True, auto_refresh=False) as screen:
-        yield lambda rows, columns, none: screen.update(_drawn(rows, columns, none), refresh=True)
+        yield lambda rows, columns, none: screen.update(_table(rows, columns, none), refresh=True)
 
 
 def _print_lines(rows: Rows, columns: Sequence[str], none: str) -> None:
@@ -47,7 +44,7 @@ def _print_lines(rows: Rows, columns: Sequence[str], none: str) -> None:
         click.echo("\t".join(_cell(row.get(name)) for name in columns))
 
 
-def _drawn(rows: Rows, columns: Sequence[str], none: str) -> Any:
+def _table(rows: Rows, columns: Sequence[str], none: str) -> Any:
     from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
 
     if not rows:
@@ -62,7 +59,7 @@ def _drawn(rows: Rows, columns: Sequence[str], none: str) -> Any:
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:
-    """Whether a column holds numbers, which the API writes as texts."""
+    # The API writes numbers as texts.
     return all(_NUMBER.fullmatch(str(value)) for value in values if value is not None)
 
 

@@ -1,4 +1,4 @@
-"""One generation of secrets, read whole from the shared volume."""
+"""Reader of one generation of secrets in the shared volume: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.api.auth.keys import ApiKeys, parse_api_keys
-from broker.api.http.tls import check_authority, check_pair
+from broker.api.http.tls import CertificatePair, check_authority, check_pair
 from broker.history.database import DatabaseLogin
 from pod_runtime.secret import Secret
 
@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 class GenerationError(Exception):
-    """A generation cannot be used; names the secret and what is wrong with it, never a value."""
+    """A generation cannot be used; names the secret and its fault, never a value."""
 
     def __init__(self, generation: int, secret: str, reason: str, message: str) -> None:
         super().__init__(f"{secret}: {message}")
@@ -30,18 +30,8 @@ class GenerationError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertificatePair:
-    """Files of the API's certificate; they stay for as long as the volume keeps the generation."""
-
-    certificate: Path
-    key: Path
-    authority: Path | None = None
-    """ca.crt, where it is there: signs the certificates of the account's other brokers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What the volume held at one moment. What no secret brought is None."""
+    """Credentials of the volume at one moment; None for those that no secret brought."""
 
     number: int
     venue_token: Secret | None = None
@@ -50,18 +40,16 @@ class Generation:
     database: DatabaseLogin | None = None
     certificate: CertificatePair | None = None
     secret_of: Mapping[str, str]
-    """File name to the name of the secret that it belongs to."""
+    """File name to the name of its secret."""
 
     def name_of(self, file: str) -> str:
-        """The secret that a file belongs to."""
+        """Name of the secret of a file."""
         return self.secret_of.get(file, file)
 
 
 def current(directory: Path) -> Path | None:
-    """The directory that `..data` points to now; None before the first publication.
-
-    All of a generation is read below it, so that a swap meanwhile does not mix two.
-    """
+    """The directory that `..data` points to now; None before the first publication."""
+    # Resolved once, and all of a generation is read below it: a swap in the middle of reading cannot mix two.
     try:
         return directory / (directory / LINK).readlink()
     except OSError:
@@ -69,11 +57,11 @@ def current(directory: Path) -> Path | None:
 
 
 def read_generation(folder: Path) -> Generation:
-    """Reads and checks every secret of a generation.
+    """Read and check every secret of a generation.
 
     Raises:
-        GenerationError: one of them is not what it should be.
-        OSError: the folder went while it was read; read the next.
+        GenerationError: one of them is missing or malformed.
+        OSError: the folder was removed while it was read; read the next one.
     """
     number, secret_of = _read_manifest(folder)
     reading = _Reading(folder, number, secret_of)
@@ -92,6 +80,7 @@ def read_generation(folder: Path) -> Generation:
 def _read_manifest(folder: Path) -> tuple[int, dict[str, str]]:
     try:
         raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        # Not guessed at: a later format may give the same file another meaning.
         if raw["version"] != FORMAT:
             raise GenerationError(
                 0, MANIFEST, "UnknownFormat", f"version {raw['version']}; this program reads {FORMAT}"
@@ -112,7 +101,7 @@ class _Reading:
         self._secret_of = secret_of
 
     def venue(self) -> tuple[Secret | None, str | None]:
-        """Token, and account id where it is said."""
+        """Token, and account id if the file names one."""
         if (raw := self._json("venue.json")) is None:
             return None, None
         token = raw.get("token")
@@ -169,6 +158,7 @@ class _Reading:
         try:
             return (self._folder / name).read_text(encoding="utf-8")
         except FileNotFoundError:
+            # A file that is missing because its folder went is no statement about the secret.
             if not self._folder.exists():
                 raise
             return None
@@ -191,7 +181,7 @@ class _Reading:
 
 
 def _without_content(error: ValueError) -> str:
-    """JSON's errors carry the document; their message has only the place."""
+    # The error carries the document, which is a secret: only its place may reach a log.
     if isinstance(error, json.JSONDecodeError):
         return f"is not JSON: line {error.lineno} column {error.colno}"
     return str(error)

@@ -1,4 +1,12 @@
-"""Credentials from the shared volume: read whole, proved by use, then applied all at once."""
+"""Watcher of the secret volume: reads each generation whole, proves it by use, then applies all of it at once.
+
+Rotation is make-before-break (docs/decisions/0005): the sidecar revokes the old credentials only after
+`secrets_applied`, so that a generation that does not work is rejected and the one in use stays.
+
+    refused or malformed       rejected, and reported once; a refusal is tried again, for it may pass
+    cannot be asked            the generation in use stays, if it works; else the new one is used on trust
+    proved                     applied
+"""
 
 from __future__ import annotations
 
@@ -6,46 +14,34 @@ import asyncio
 import logging
 import math
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
-
-from sqlalchemy.ext.asyncio import AsyncEngine
+from typing import Protocol
 
 from broker.api.auth.keys import ApiKeys
-from broker.api.http.tls import load
+from broker.api.http.tls import CertificatePair, load_certificate
 from broker.config import CredentialSettings
-from broker.credentials.generation import CertificatePair, Generation, GenerationError, current, read_generation
-from broker.credentials.volume import looks_at
+from broker.credentials.generation import Generation, GenerationError, current, read_generation
+from broker.credentials.proof import CredentialNeeds, CredentialProof, CredentialProver, TokenVerifier
 from broker.events.process import CredentialReload, CredentialSample
-from broker.history.database import Database, DatabaseUnavailableError, LoginRefusedError
-from broker.orders.conditions import Conditions
-from broker.venue.errors import NotAuthorizedError, VenueError
+from broker.history.database import Database
+from broker.orders.conditions import BrokerCondition, Conditions
 from pod_runtime.secret import Secret
+from producer.emitter import Emit
 
 _LOG = logging.getLogger(__name__)
 SAMPLE_S = 15.0
 ASK_AGAIN_S = 30.0
-"""Seconds between questions whether a refused token is taken again: no storm."""
-CONDITION, VENUE = "Credentials", "VenueToken"
+"""Seconds between attempts with a token that the venue refused: it is asked rarely while it says no."""
 EVERY = "all"
-NO_AUTHORITY = (
-    'orders.standby is forward and ca.crt is missing: publish it beside tls.crt, or set orders.standby = "refuse"'
-)
+PASSING = frozenset({"Unauthorized"})
+"""Reasons that may pass: a fresh credential can take a moment to be known where it is used."""
 
 
-class Venue(Protocol):
-    """Where a token is proved."""
-
-    async def prove(self, token: Secret) -> None:
-        """Uses it once; raises VenueError where it does not work."""
-
-
-class Announce(Protocol):
-    """Who is told what became of a generation: the stream to the sidecar."""
+class GenerationAnnouncer(Protocol):
+    """Reports the fate of a generation to the sidecar; see `producer.stream.client`."""
 
     def secrets_applied(self, generation: int) -> None:
         """The generation is in use."""
@@ -54,42 +50,27 @@ class Announce(Protocol):
         """The generation is not used because of this secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """What using a generation's credentials showed."""
-
-    generation: Generation
-    engine: AsyncEngine | None
-    doubt: GenerationError | None
-    """What could not be asked: neither proved nor refused."""
-
-
-class Credentials:
-    """The credentials in use. `run` follows the volume until it is cancelled; the environment is never read."""
+class CredentialWatcher:
+    """Holds the credentials in use. `run` follows the volume until cancelled; the environment is never read."""
 
     def __init__(
         self,
         settings: CredentialSettings,
+        needs: CredentialNeeds,
         *,
-        accounts: tuple[str, ...],
-        needs_tls: bool,
-        venue: Venue,
+        venue: TokenVerifier,
         database: Database,
         tls: ssl.SSLContext | None,
-        asks_peers: bool = False,
         conditions: Conditions,
-        emit: Callable[[tuple[Any, ...]], None],
-        announce: Announce,
+        emit: Emit,
+        announce: GenerationAnnouncer,
         clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings
-        self._accounts = accounts
-        self._needs_tls = needs_tls
-        self._venue = venue
+        self._needs = needs
+        self._prover = CredentialProver(settings, needs, venue, database)
         self._database = database
         self._tls = tls
-        self._asks_peers = asks_peers
-        """Whether clients that are brokers show a certificate."""
         self._conditions = conditions
         self._emit = emit
         self._announce = announce
@@ -103,74 +84,84 @@ class Credentials:
         self._again_s = 0.0
         self._ask_at_s = 0.0
         self._rejected: tuple[Path, str] | None = None
-        """Generation and reason that was last told: a retry does not tell it again."""
+        """Generation and reason of the last report: a retry does not report it again."""
         self._conditions.set(
-            CONDITION, ok=False, reason="WaitingForSecrets", message=f"no secrets in {settings.directory} yet"
+            BrokerCondition.CREDENTIALS,
+            ok=False,
+            reason="WaitingForSecrets",
+            message=f"no secrets in {settings.directory} yet",
         )
 
-    def venue_token(self) -> Secret | None:
-        """The token to use, or None before there is one."""
+    def token(self) -> Secret | None:
+        """The token to use, or None before the first generation."""
         return self._held.venue_token if self._held is not None else None
 
     def api_keys(self) -> ApiKeys | None:
-        """The keys of the API's callers, or None before there are any."""
+        """The keys of the API's callers, or None before the first generation."""
         return self._held.api_keys if self._held is not None else None
 
     def certificate(self) -> CertificatePair | None:
-        """The certificate in use, or None before there is one."""
+        """The certificate in use, or None before the first generation."""
         return self._held.certificate if self._held is not None else None
 
-    def refused(self, token: Secret) -> None:
-        """The venue answered 401 to `token`: not ready until another one works, or this one again."""
+    def on_unauthorized(self, token: Secret, /) -> None:
+        """Note that the venue answered 401 to `token`: not ready until another one works, or this one again."""
+        # A late answer about a token that was replaced meanwhile says nothing of the one in use.
         if self._held is None or self._held.venue_token != token or self._refused == token:
             return
         self._refused = token
         _LOG.error("venue refuses the token", extra={"generation": self._held.number})
         message = f"the venue refuses the token of generation {self._held.number}; the next one is awaited"
-        self._conditions.set(VENUE, ok=False, reason="Unauthorized", message=message)
+        self._conditions.set(BrokerCondition.VENUE_TOKEN, ok=False, reason="Unauthorized", message=message)
 
     async def run(self) -> None:
-        """Applies each generation that appears, and the one that is there now."""
+        """Apply the generation that is there now, and each that appears."""
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
-            async with aclosing(looks_at(self._settings.directory, self._settings.poll_s)) as looks:
-                async for _ in looks:
-                    await self.look(loop.time())
+            async with aclosing(poll_times(self._settings.directory, self._settings.poll_s)) as times:
+                async for _ in times:
+                    await self.poll(loop.time())
 
-    async def look(self, now_s: float) -> None:
-        """Takes the generation that is there now, unless it is settled or was tried less than `retry_s` ago."""
+    async def poll(self, now_s: float) -> None:
+        """Try the generation that is there now, unless it is settled or was tried less than `retry_s` ago."""
         folder = current(self._settings.directory)
         if folder is None:
             return
         if folder == self._tried and now_s < self._again_s:
             await self._ask_again(now_s)
             return
+        # Settled: never read again until the link moves. Unsettled: again after retry_s.
         settled = await self._take(folder)
         self._tried, self._again_s = folder, math.inf if settled else now_s + self._settings.retry_s
 
     async def _ask_again(self, now_s: float) -> None:
-        """Whether a refused token is taken again: the 401 may have been the venue's own trouble."""
+        """Try a refused token again: the 401 may have been the venue's own trouble."""
         held = self._held
         if self._refused is None or held is None or held.venue_token is None or now_s < self._ask_at_s:
             return
         self._ask_at_s = now_s + ASK_AGAIN_S
         try:
-            doubt = await self._prove_token(held, held.venue_token)
+            doubt = await self._prover.prove_token(held, held.venue_token)
         except GenerationError:
             return
         if doubt is None:
             self._refused = None
             _LOG.warning("venue takes the token again", extra={"generation": held.number})
-            self._conditions.set(VENUE, ok=True, reason="Ready", message=f"generation {held.number} is in use")
+            self._conditions.set(
+                BrokerCondition.VENUE_TOKEN, ok=True, reason="Ready", message=f"generation {held.number} is in use"
+            )
 
     async def _take(self, folder: Path) -> bool:
-        """Whether the generation is settled: applied and proved, or wrong for good."""
+        """Try a generation; True if it is settled: applied and proved, or wrong for good."""
         try:
-            proof = await self._prove(await asyncio.to_thread(read_generation, folder))
+            generation = await asyncio.to_thread(read_generation, folder)
+            # Only a generation that was proved vouches for what it has in common with the new one.
+            proved = self._held if self._is_proved else None
+            proof = await self._prover.prove(generation, proved=proved, refused=self._refused)
         except GenerationError as error:
             self._reject(folder, error)
-            return error.reason not in _PASSING
+            return error.reason not in PASSING
         except OSError as error:
             _LOG.warning("generation not readable", extra={"fault": str(error)})
             return False
@@ -180,82 +171,37 @@ class Credentials:
         await self._take_on_trust(proof, proof.doubt)
         return False
 
-    async def _take_on_trust(self, proof: _Proof, doubt: GenerationError) -> None:
-        """What cannot be asked delays a rotation only while the held generation works."""
+    async def _take_on_trust(self, proof: CredentialProof, doubt: GenerationError) -> None:
+        """Use a generation that could not be proved, but only if the one in use does not work."""
         generation = proof.generation
+        # A generation that works is worth more than one that might.
         needs = self._held is None or self._refused is not None
         if needs and (self._held is None or self._held.number != generation.number):
             await self._use(proof)
         elif proof.engine is not None:
             await proof.engine.dispose()
         message = f"generation {generation.number} is not proved yet: {doubt}"
-        self._conditions.set(CONDITION, ok=self._is_proved, reason=doubt.reason, message=message)
+        self._conditions.set(BrokerCondition.CREDENTIALS, ok=self._is_proved, reason=doubt.reason, message=message)
 
-    async def _prove(self, generation: Generation) -> _Proof:
-        if generation.venue_token is None:
-            raise GenerationError(generation.number, "venue", "Missing", "venue.json is not in the generation")
-        if generation.venue_account not in {None, *self._accounts}:
-            says = ", ".join(self._accounts)
-            message = f"the token is for account {generation.venue_account}, the configuration says {says}"
-            raise GenerationError(generation.number, generation.name_of("venue.json"), "WrongAccount", message)
-        if self._needs_tls and generation.certificate is None:
-            raise GenerationError(generation.number, "tls", "Missing", "api.tls is required and tls.crt is missing")
-        if self._needs_tls and self._asks_peers and generation.certificate and not generation.certificate.authority:
-            raise GenerationError(generation.number, "tls", "Missing", NO_AUTHORITY)
-        token_doubt = await self._prove_token(generation, generation.venue_token)
-        engine, login_doubt = await self._prove_database(generation)
-        return _Proof(generation, engine, token_doubt or login_doubt)
-
-    async def _prove_token(self, generation: Generation, token: Secret) -> GenerationError | None:
-        if self._is_proved and token == self.venue_token() and token != self._refused:
-            return None
-        name = generation.name_of("venue.json")
-        try:
-            async with asyncio.timeout(self._settings.prove_s):
-                await self._venue.prove(token)
-        except NotAuthorizedError as error:
-            raise GenerationError(generation.number, name, "Unauthorized", "the venue refuses the token") from error
-        except (VenueError, TimeoutError) as error:
-            message = f"the venue cannot be asked: {error or 'no answer in time'}"
-            return GenerationError(generation.number, name, "VenueUnavailable", message)
-        return None
-
-    async def _prove_database(self, generation: Generation) -> tuple[AsyncEngine | None, GenerationError | None]:
-        login = generation.database
-        if login is None or not self._database.needs_login:
-            return None, None
-        if self._is_proved and self._held is not None and self._held.database == login:
-            return None, None
-        name = generation.name_of("database.json")
-        engine: AsyncEngine | None = None
-        try:
-            engine = self._database.engine(login)
-            await self._database.prove(engine)
-        except LoginRefusedError as error:
-            if engine is not None:
-                await engine.dispose()
-            raise GenerationError(generation.number, name, "Unauthorized", str(error)) from error
-        except DatabaseUnavailableError as error:
-            return engine, GenerationError(generation.number, name, "DatabaseUnavailable", str(error))
-        return engine, None
-
-    async def _use(self, proof: _Proof) -> None:
+    async def _use(self, proof: CredentialProof) -> None:
         generation = proof.generation
         if proof.engine is not None:
             await self._database.adopt(proof.engine)
         if self._tls is not None and generation.certificate is not None:
             pair = generation.certificate
-            load(self._tls, pair.certificate, pair.key, pair.authority if self._asks_peers else None)
+            load_certificate(
+                self._tls, pair.certificate, pair.key, pair.authority if self._needs.asks_peers else None
+            )
         self._note_ages(generation)
         self._held, self._is_proved = generation, proof.doubt is None
 
-    async def _apply(self, proof: _Proof) -> None:
+    async def _apply(self, proof: CredentialProof) -> None:
         number = proof.generation.number
         await self._use(proof)
         self._refused = self._rejected = None
         words = f"generation {number} is in use"
-        self._conditions.set(CONDITION, ok=True, reason="Ready", message=words)
-        self._conditions.set(VENUE, ok=True, reason="Ready", message=words)
+        self._conditions.set(BrokerCondition.CREDENTIALS, ok=True, reason="Ready", message=words)
+        self._conditions.set(BrokerCondition.VENUE_TOKEN, ok=True, reason="Ready", message=words)
         self._emit(CredentialReload(secret=EVERY, result="applied", generation=number, reason=None))
         self._announce.secrets_applied(number)
         _LOG.info("secrets applied", extra={"generation": number})
@@ -264,7 +210,10 @@ class Credentials:
         held = self._held
         kept = f"generation {held.number} stays in use" if held is not None else "there are none in use"
         message = f"generation {error.generation} was rejected ({error}); {kept}"
-        self._conditions.set(CONDITION, ok=self._is_proved, reason=f"Rejected{error.reason}", message=message)
+        self._conditions.set(
+            BrokerCondition.CREDENTIALS, ok=self._is_proved, reason=f"Rejected{error.reason}", message=message
+        )
+        # The sidecar counts rejections: a retry of the same generation is not another one.
         if self._rejected == (folder, error.reason):
             return
         self._rejected = (folder, error.reason)
@@ -295,5 +244,34 @@ class Credentials:
             await asyncio.sleep(SAMPLE_S)
 
 
-_PASSING = frozenset({"Unauthorized"})
-"""A refusal that may pass: a fresh credential can take a moment to be known where it is used."""
+async def poll_times(directory: Path, poll_s: float) -> AsyncGenerator[None, None]:
+    """Yield at each notification of the directory, and at least every `poll_s`."""
+    while True:
+        yield None
+        try:
+            if directory.is_dir():  # noqa: ASYNC240 - one stat of a file system in memory
+                async for _ in _notifications(directory, poll_s):
+                    yield None
+        except (OSError, RuntimeError) as error:  # no inotify instance left, or the directory is gone
+            _LOG.warning("directory not watched, only polled", extra={"fault": str(error)})
+        await asyncio.sleep(poll_s)
+
+
+async def _notifications(directory: Path, poll_s: float) -> AsyncGenerator[None, None]:
+    from watchfiles import awatch  # noqa: PLC0415 - its import takes 50 ms that the start need not wait for
+
+    # Not recursive: the sidecar swaps one link, `..data`, and everything below it belongs to one generation.
+    stream = awatch(
+        directory,
+        watch_filter=None,
+        recursive=False,
+        debounce=50,
+        step=20,
+        rust_timeout=int(poll_s * 1000),
+        yield_on_timeout=True,
+    )
+    async with aclosing(stream):
+        async for _ in stream:
+            yield None
+            if not directory.is_dir():  # noqa: ASYNC240 - as above
+                return

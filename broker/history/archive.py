@@ -1,4 +1,4 @@
-"""Questions to the history: one order, or pages of orders, fills and transactions."""
+"""Queries to the history: one order, or pages of orders, fills and transactions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from broker.history import tables
 from broker.history.database import Database
 
 _ORDER = msgspec.json.Decoder(Order)
+# SQLAlchemy makes the rows on the event loop, where orders wait meanwhile.
 EXPORT_PAGE = 200
-"""Rows are made on the event loop, where orders wait meanwhile: a thousand would hold it five times as long."""
 
 
 class CursorError(ValueError):
-    """A cursor is not one that a page gave."""
+    """A cursor that no page gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """What to find; an absent part finds all. `equal` maps columns to values."""
+class HistoryFilter:
+    """Conditions that rows must meet; an absent one leaves all rows. `equal` maps columns to values."""
 
     equal: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
@@ -38,50 +38,54 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Rows, newest first, and the cursor of the next page; none at the end."""
+class HistoryPage:
+    """Rows, newest first, and the cursor of the next page; None at the end."""
 
     rows: list[dict[str, Any]]
     cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A table with the two columns that order it."""
+class HistoryTable:
+    """A table with the two columns that order it: a time, and a column that breaks ties."""
 
     table: sa.Table
     moment: str
     tie: str
 
+    @property
+    def name(self) -> str:
+        """The table's name, which is also the resource's."""
+        return self.table.name
 
-ORDERS = Kind(tables.orders, "created_at", "id")
-FILLS = Kind(tables.fills, "time", "transaction_id")
-TRANSACTIONS = Kind(tables.transactions, "time", "id")
+
+ORDERS = HistoryTable(tables.orders, "created_at", "id")
+FILLS = HistoryTable(tables.fills, "time", "transaction_id")
+TRANSACTIONS = HistoryTable(tables.transactions, "time", "id")
 
 
 class Archive:
-    """Reads the history. Every method raises `DatabaseUnavailableError` where the database is away."""
+    """Reads the history of one account. Every method raises DatabaseUnavailableError if the database is away."""
 
     def __init__(self, database: Database, account: str) -> None:
         self._database = database
         self._account = account
 
     async def order(self, order_id: str) -> Order | None:
-        """By our id."""
+        """The order of our id."""
         return await self._one(tables.orders.c.id == order_id)
 
     async def by_client_id(self, client: str, client_order_id: str) -> Order | None:
-        """By the caller's id."""
+        """The order of a caller's id."""
         columns = tables.orders.c
         return await self._one(columns.client == client, columns.client_order_id == client_order_id)
 
     async def names(self, since: datetime | None) -> AsyncIterator[list[tuple[datetime, str, str]]]:
-        """When, by whom and under which id of theirs orders were made, from a time on; in blocks, oldest first."""
+        """Creation time, client and client order id of all orders from a time on; in blocks, oldest first."""
         columns = tables.orders.c
         query = sa.select(columns.created_at, columns.client, columns.client_order_id, columns.id)
-        query = (
-            query.where(columns.account == self._account).order_by(columns.created_at, columns.id).limit(EXPORT_PAGE)
-        )
+        query = query.where(columns.account == self._account)
+        query = query.order_by(columns.created_at, columns.id).limit(EXPORT_PAGE)
         behind = columns.created_at >= since if since is not None else sa.true()
         while True:
             async with self._database.transaction() as connection:
@@ -99,60 +103,62 @@ class Archive:
             document = (await connection.execute(query)).scalar()
         return _ORDER.decode(document) if document is not None else None
 
-    async def page(self, kind: Kind, wanted: Filter, *, limit: int, cursor: str | None = None) -> Page:
+    async def page(
+        self, table: HistoryTable, wanted: HistoryFilter, *, limit: int, cursor: str | None = None
+    ) -> HistoryPage:
         """At most `limit` rows behind `cursor`.
 
         Raises:
             CursorError: the cursor is not one of ours.
         """
-        moment, tie = kind.table.c[kind.moment], kind.table.c[kind.tie]
-        query = sa.select(kind.table).where(kind.table.c.account == self._account, *_conditions(kind, wanted))
+        columns = table.table.c
+        moment, tie = columns[table.moment], columns[table.tie]
+        query = sa.select(table.table).where(columns.account == self._account)
+        query = query.where(*(columns[name] == value for name, value in wanted.equal.items()))
+        if wanted.since is not None:
+            query = query.where(moment >= wanted.since)
+        if wanted.until is not None:
+            query = query.where(moment < wanted.until)
         if cursor is not None:
-            at, last = parse_cursor(cursor, number=kind is TRANSACTIONS)
+            # By value and not by OFFSET: rows that come meanwhile shift no page, and the index finds the place.
+            at, last = parse_cursor(cursor, number=table is TRANSACTIONS)
             query = query.where(sa.or_(moment < at, sa.and_(moment == at, tie < last)))
-        query = query.order_by(moment.desc(), tie.desc()).limit(limit + 1)
+        query = query.order_by(moment.desc(), tie.desc()).limit(limit + 1)  # one more tells if another page follows
         async with self._database.transaction() as connection:
             rows = [dict(row) for row in (await connection.execute(query)).mappings()]
         kept = rows[:limit]
         more = len(rows) > limit
-        return Page(kept, make_cursor(kept[-1][kind.moment], kept[-1][kind.tie]) if more else None)
+        return HistoryPage(kept, make_cursor(kept[-1][table.moment], kept[-1][table.tie]) if more else None)
 
-    async def export(self, kind: Kind, wanted: Filter, *, limit: int) -> AsyncIterator[list[dict[str, Any]]]:
+    async def export(
+        self, table: HistoryTable, wanted: HistoryFilter, *, limit: int
+    ) -> AsyncIterator[list[dict[str, Any]]]:
         """All rows in blocks, at most `limit` of them.
 
         Raises:
-            ExportsBusyError: too many are being read; at the first block.
+            ExportsBusyError: too many exports run; at the first block.
         """
         cursor: str | None = None
         with self._database.export_slot():
+            # A transaction for each block: one over the whole export would hold a connection at its reader's pace.
             while limit > 0:
-                page = await self.page(kind, wanted, limit=min(EXPORT_PAGE, limit), cursor=cursor)
+                page = await self.page(table, wanted, limit=min(EXPORT_PAGE, limit), cursor=cursor)
                 yield page.rows
                 limit -= len(page.rows)
                 if (cursor := page.cursor) is None:
                     return
 
 
-def _conditions(kind: Kind, wanted: Filter) -> list[sa.ColumnElement[bool]]:
-    found = [kind.table.c[name] == value for name, value in wanted.equal.items()]
-    moment = kind.table.c[kind.moment]
-    if wanted.since is not None:
-        found.append(moment >= wanted.since)
-    if wanted.until is not None:
-        found.append(moment < wanted.until)
-    return found
-
-
 def make_cursor(moment: datetime, tie: str | int) -> str:
-    """Text that names a row's place."""
+    """The place of a row, as a text."""
     return base64.urlsafe_b64encode(json.dumps([moment.isoformat(), tie]).encode()).decode().rstrip("=")
 
 
 def parse_cursor(text: str, *, number: bool) -> tuple[datetime, str | int]:
-    """The place that a cursor names; `number` says which kind the second part is.
+    """The place of a row; `number`: the column that breaks ties is a number, else a text.
 
     Raises:
-        CursorError: it is not one.
+        CursorError: the text is no cursor of this table.
     """
     try:
         moment, tie = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))

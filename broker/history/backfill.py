@@ -1,4 +1,7 @@
-"""Transactions that no journal brought: a volume was lost, or the process was away. Read from the venue's own log."""
+"""Backfill of transactions that no journal has, from the venue's own log.
+
+They are missing after a volume was lost or the process was away.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
-from broker.history.rows import Rows, transaction_row
+from broker.history.rows import HistoryRows, transaction_row
 from broker.history.schema import ensure_schema
 from broker.history.writer import write_rows
 from broker.venue.errors import VenueError
@@ -21,29 +24,29 @@ from broker.venue.v20.parse import TransactionPage
 from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
-MOST_GAPS = 1000
-"""The venue may skip an id; each start asks again for so many at most."""
+# The venue may skip ids. Such a gap stays, and each start asks the venue for it again: so many at most.
+MAX_GAPS = 1000
 
 
-class LogReader(Protocol):
-    """Who can read the account's log."""
+class TransactionLog(Protocol):
+    """The venue's log of the account; see `broker.venue.rest`."""
 
     async def transactions_since(self, after: int) -> TransactionPage:
-        """The log behind `after`."""
+        """A page of transactions whose ids are above `after`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """Missing ids: those behind `after` and before `before`; None is up to the log's end."""
+class TransactionGap:
+    """Missing ids: those above `after` and below `before`; None is up to the end of the log."""
 
     after: int
     before: int | None
 
 
 class Backfill:
-    """Fills the gaps that a start finds. An empty history begins with the journal and is not filled."""
+    """Fills the gaps that a start finds. An empty history is not filled: it begins with the journal."""
 
-    def __init__(self, database: Database, log: LogReader, *, account: str, chance: Callable[[], float]) -> None:
+    def __init__(self, database: Database, log: TransactionLog, *, account: str, chance: Callable[[], float]) -> None:
         self._database = database
         self._log = log
         self._account = account
@@ -51,7 +54,8 @@ class Backfill:
         self._backoff = Backoff(base_s=1.0, cap_s=60.0)
 
     async def run(self) -> int:
-        """Returns when the gaps are filled, with the number of transactions; tries again as long as it takes."""
+        """Fill all gaps, trying again as long as it takes; the number of transactions written."""
+        # Once a start is enough: from then on the journal brings each transaction.
         attempt = 0
         while True:
             try:
@@ -73,7 +77,7 @@ class Backfill:
             _LOG.info("history filled from the venue's log", extra={"transactions": filled})
         return filled
 
-    async def _fill(self, gap: Gap) -> int:
+    async def _fill(self, gap: TransactionGap) -> int:
         after, filled = gap.after, 0
         while True:
             page = await self._log.transactions_since(after)
@@ -82,21 +86,23 @@ class Backfill:
             ]
             if not found:
                 return filled
+            # A page at a time, each in its own transaction: after a fault the next attempt finds a smaller gap.
             rows = [transaction_row(dict(item.raw), self._account) for item in found]
             async with self._database.transaction() as connection:
-                await write_rows(connection, Rows(transactions={row["id"]: row for row in rows}))
+                await write_rows(connection, HistoryRows(transactions={row["id"]: row for row in rows}))
             filled += len(found)
             after = found[-1].id
 
 
-async def find_gaps(connection: AsyncConnection, account: str) -> list[Gap]:
-    """Missing stretches of an account's log, oldest first, and what is behind its newest."""
+async def find_gaps(connection: AsyncConnection, account: str) -> list[TransactionGap]:
+    """Gaps in an account's log, oldest first; the last one is the open end behind the newest id."""
     number = tables.transactions.c.id
     mine = tables.transactions.c.account == account
+    # The database compares neighbours: a history may have millions of ids, and none of them is sent to us.
     pairs = sa.select(number.label("id"), sa.func.lag(number).over(order_by=number).label("before")).where(mine)
     inner = pairs.subquery()
     query = sa.select(inner.c.before, inner.c.id).where(inner.c.id - inner.c.before > 1).order_by(inner.c.id.desc())
-    found = (await connection.execute(query.limit(MOST_GAPS))).all()
-    gaps = [Gap(after, before) for after, before in reversed(found)]
+    found = (await connection.execute(query.limit(MAX_GAPS))).all()
+    gaps = [TransactionGap(after, before) for after, before in reversed(found)]
     last = (await connection.execute(sa.select(sa.func.max(number)).where(mine))).scalar()
-    return gaps if last is None else [*gaps, Gap(last, None)]
+    return gaps if last is None else [*gaps, TransactionGap(last, None)]

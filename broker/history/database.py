@@ -1,4 +1,4 @@
-"""The connection pool of the history, replaced whole when its credentials are."""
+"""Connection pool of the history database, replaced as a whole when the credentials change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ class DatabaseUnavailableError(Exception):
 
 
 class ExportsBusyError(Exception):
-    """As many exports are being read as may be at once."""
+    """As many exports run as may at once."""
 
 
 class LoginRefusedError(DatabaseUnavailableError):
-    """The server does not take the user or the password."""
+    """The server refuses the user or the password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +44,56 @@ class DatabaseLogin:
 @dataclass(slots=True)
 class _Pool:
     engine: AsyncEngine
-    users: int = 0
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    transactions: int = 0
+    """Running now."""
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Database:
-    """Gives connections. `adopt` proves a login before it is used; the old pool ends when its last user has."""
+    """Gives connections in transactions. `close` it.
+
+    New credentials make a new engine: `engine` builds it, `prove` tries it, `adopt` uses it. Queries that run end on
+    the old pool, and the last of them closes it.
+    """
 
     def __init__(self, settings: HistorySettings) -> None:
         self._settings = settings
         self._pool: _Pool | None = None
         self._faults = _faults(settings.url)
-        self._ended: set[asyncio.Task[None]] = set()
         self._exports_left = settings.exports
         self.schema_lock = asyncio.Lock()
         self.changed = asyncio.Event()
-        """Set when a new pool is in use; the writer clears it."""
+        """Set when a new pool is in use; the history writer clears it."""
 
     @property
     def needs_login(self) -> bool:
-        """Whether the database asks for a user and password."""
+        """True if the database asks for a user and password."""
         return self._settings.url.startswith("postgresql")
 
     async def prove(self, engine: AsyncEngine) -> None:
-        """Shows that a query works; on a failure the caller still owns the engine.
+        """Run a query on `engine`, which stays the caller's.
 
         Raises:
-            LoginRefusedError: the server does not take the login.
+            LoginRefusedError: the server refuses the login.
             DatabaseUnavailableError: it cannot be asked.
         """
         try:
             async with asyncio.timeout(self._settings.deadline_s), engine.connect() as connection:
                 await connection.execute(sa.text("SELECT 1"))
+        # Apart from all else: a refused login needs a new secret, a database that is away only time.
         except self._faults as error:
             kind = LoginRefusedError if _is_refusal(error) else DatabaseUnavailableError
             raise kind(describe(error)) from error
 
     async def adopt(self, engine: AsyncEngine) -> None:
-        """Uses an engine from now on; queries that run end on the old one."""
+        """Use `engine` from now on; queries that run end on the old one."""
         old, self._pool = self._pool, _Pool(engine)
         self.changed.set()
-        if old is not None:
-            task = asyncio.create_task(self._retire(old))
-            self._ended.add(task)
-            task.add_done_callback(self._ended.discard)
+        if old is not None and not old.transactions:
+            await self._dispose(old)
 
     async def ensure_open(self) -> None:
-        """Opens a database that needs no login, where it is not open; an SQLite file is made.
+        """Open a database that needs no login, unless it is open; an SQLite file is created.
 
         Raises:
             DatabaseUnavailableError: it cannot be opened.
@@ -107,32 +110,32 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that commits at the end.
+        """A connection in a transaction that commits at the end, within the deadline.
 
         Raises:
-            DatabaseUnavailableError: there is none, or the database failed.
+            DatabaseUnavailableError: there is no login yet, or the database failed.
         """
         pool = self._pool
         if pool is None:
             raise DatabaseUnavailableError("no database login yet: the secret volume has none that works")
-        pool.users += 1
-        pool.idle.clear()
+        pool.transactions += 1
         try:
             async with asyncio.timeout(self._settings.deadline_s), pool.engine.begin() as connection:
                 yield connection
         except self._faults as error:
             raise DatabaseUnavailableError(describe(error)) from error
         finally:
-            pool.users -= 1
-            if not pool.users:
-                pool.idle.set()
+            pool.transactions -= 1
+            # The last one on a replaced pool closes it: its login is about to be revoked, and no task has to watch.
+            if not pool.transactions and pool is not self._pool:
+                await self._dispose(pool)
 
     @contextmanager
     def export_slot(self) -> Iterator[None]:
-        """One of the exports that may be read at once.
+        """A place among the exports that may run at once.
 
         Raises:
-            ExportsBusyError: none is left.
+            ExportsBusyError: all are taken.
         """
         if not self._exports_left:
             raise ExportsBusyError(f"{self._settings.exports} exports are being read")
@@ -143,28 +146,32 @@ class Database:
             self._exports_left += 1
 
     async def close(self) -> None:
-        """Ends the pool; transactions that run have the deadline to end."""
+        """Close the pool; transactions that run have the deadline to end."""
         pool, self._pool = self._pool, None
-        if pool is not None:
-            await self._retire(pool)
-        await asyncio.gather(*self._ended)
+        if pool is not None and not pool.transactions:
+            await self._dispose(pool)
+        elif pool is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.deadline_s):
+                    await pool.closed.wait()
 
-    async def _retire(self, pool: _Pool) -> None:
+    async def _dispose(self, pool: _Pool) -> None:
         try:
             async with asyncio.timeout(self._settings.deadline_s):
-                if pool.users:
-                    await pool.idle.wait()
                 await pool.engine.dispose()
         except (TimeoutError, sa.exc.SQLAlchemyError, OSError) as error:
             _LOG.warning("database pool not closed in order", extra={"fault": describe(error)})
+        finally:
+            pool.closed.set()
 
     def engine(self, login: DatabaseLogin | None) -> AsyncEngine:
-        """An engine for a login, not connected yet; the caller adopts or disposes it.
+        """An engine for a login, not connected yet; the caller adopts or disposes of it.
 
         Raises:
             DatabaseUnavailableError: `ca_file` cannot be read.
         """
         url = make_url(self._settings.url)
+        # Without it, errors and the log would repeat the values of a statement.
         options: dict[str, Any] = {"hide_parameters": True}
         if url.drivername.startswith("sqlite"):
             engine = create_async_engine(url, **options)
@@ -177,7 +184,7 @@ class Database:
             pool_size=self._settings.pool_size,
             max_overflow=0,
             pool_timeout=self._settings.deadline_s,
-            pool_pre_ping=True,
+            pool_pre_ping=True,  # a server that restarted has closed connections that the pool still holds
             connect_args=self._connect_arguments(),
             **options,
         )
@@ -186,6 +193,7 @@ class Database:
         settings = self._settings
         found: dict[str, Any] = {"timeout": settings.deadline_s, "server_settings": {"application_name": "broker"}}
         if settings.role:
+            # Tables of a user that Vault made would be gone with it; a role that all users share owns them.
             found["server_settings"]["role"] = settings.role
         if settings.ca_file is not None:
             found["ssl"] = _trust(settings.ca_file)
@@ -200,7 +208,9 @@ def _trust(ca_file: Path) -> ssl.SSLContext:
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:
-    """Readers beside the writer; a commit is safe against a kill, and against a loss of power behind the journal."""
+    # WAL: readers work beside the writer. NORMAL: a commit survives a kill of the process. A loss of power may undo
+    # the last commits; `broker.history.writer` says what that costs.
+    # https://www.sqlite.org/pragma.html#pragma_synchronous
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -208,7 +218,7 @@ def _tune_sqlite(connection: Any, _: object) -> None:
 
 
 def _faults(url: str) -> tuple[type[Exception], ...]:
-    """What a database that fails raises; a connection of asyncpg fails with its own errors."""
+    """Errors that a failing database raises; a connection of asyncpg fails with its own."""
     general = (sa.exc.SQLAlchemyError, OSError, TimeoutError)
     if not url.startswith("postgresql"):
         return general
@@ -218,7 +228,7 @@ def _faults(url: str) -> tuple[type[Exception], ...]:
 
 
 _REFUSALS = frozenset({"28000", "28P01"})
-"""SQLSTATE of a login that the server does not take (PostgreSQL, appendix A)."""
+"""SQLSTATE of a refused login (PostgreSQL, appendix A)."""
 
 
 def _is_refusal(error: BaseException | None) -> bool:

@@ -10,27 +10,27 @@ from typing import Any
 
 import msgspec
 
-from broker.average_price import average_price
-from broker.domain import Order
+from broker.domain import Order, average_price
 from broker.orders.store.tail import Change
 
 Row = dict[str, Any]
 _ENCODER = msgspec.json.Encoder()
-_REASON = 200
+_REASON = 200  # the column is that wide; `document` has the whole reason
 
 
 @dataclass(slots=True)
-class Rows:
-    """Rows of one transaction; of an order only the last state."""
+class HistoryRows:
+    """Rows of one database transaction, by their ids: of an order only the last state."""
 
     orders: dict[str, Row] = field(default_factory=dict)
     fills: dict[tuple[str, str], Row] = field(default_factory=dict)
     transactions: dict[int, Row] = field(default_factory=dict)
 
 
-def rows_of(changes: Iterable[Change], account: str) -> Rows:
-    """The rows for changes in their order."""
-    found = Rows()
+def rows_of(changes: Iterable[Change], account: str) -> HistoryRows:
+    """The rows of changes, which are in their order."""
+    # By id: a batch has several states of an order, and the last one replaces the others.
+    found = HistoryRows()
     for change in changes:
         if change.order is not None:
             found.orders[change.order.id] = order_row(change.order)
@@ -85,7 +85,7 @@ def fill_rows(order: Order) -> list[Row]:
 
 
 def transaction_row(raw: dict[str, Any], account: str) -> Row:
-    """The row of a transaction of the venue's log, whose whole object is its `document`."""
+    """The row of a transaction of the venue's log; `document` has the venue's whole object."""
     return {
         "account": account,
         "id": int(raw["id"]),
@@ -97,7 +97,7 @@ def transaction_row(raw: dict[str, Any], account: str) -> Row:
 
 
 def _time(text: object) -> datetime | None:
-    """RFC 3339 with nanoseconds, to the microsecond; none where the venue's text is something else."""
+    """A time in RFC 3339, cut to microseconds; None for any other text."""
     try:
         return datetime.fromisoformat(str(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Bringing the history's schema up to date."""
+"""Migration of the history's schema."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from broker.history.database import Database
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 NEWEST = "0001"
-"""Revision of the last step."""
+"""Revision of the last migration."""
 LOCK = 0x62726F6B  # any number that nothing else in the database locks
 
 
 async def ensure_schema(database: Database) -> None:
-    """Opens a database that needs no login, and brings its schema up to date; one task of the process at a time.
+    """Open a database that needs no login, and bring its schema up to date; one task of the process at a time.
 
     Raises:
         DatabaseUnavailableError: it cannot be used.
     """
+    # The writers of all accounts and their backfills start together; one of them migrates.
     async with database.schema_lock:
         await database.ensure_open()
         async with database.transaction() as connection:
@@ -28,16 +29,17 @@ async def ensure_schema(database: Database) -> None:
 
 
 async def migrate(connection: AsyncConnection) -> None:
-    """Runs the missing steps; of several processes that start at once, one does and the others wait."""
+    """Run the missing migrations."""
     if await connection.run_sync(_version) == NEWEST:
         return
+    # Of several processes that start at once, one migrates and the others wait; then they find nothing to do.
     if connection.dialect.name == "postgresql":
         await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
     await connection.run_sync(_upgrade)
 
 
 def _version(connection: sa.Connection) -> str | None:
-    """The last step that ran; without Alembic, whose import holds the event loop for 0.1 s."""
+    # Without Alembic, whose import holds up the event loop for 0.1 s.
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()

@@ -13,7 +13,7 @@ DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistorySettings:
-    """Where orders, fills and transactions are kept for queries."""
+    """The database that keeps orders, fills and transactions for queries."""
 
     url: str = setting(
         "sqlite+aiosqlite:////var/lib/broker/history.sqlite",
@@ -30,11 +30,11 @@ class HistorySettings:
     deadline_s: float = setting(5.0, minimum=0.1, doc="seconds until a statement or a connection is given up")
     batch_rows: int = setting(500, minimum=1, maximum=10_000, doc="changes in one transaction")
     batch_delay_s: float = setting(
-        0.1, minimum=0, doc="seconds between transactions: history is behind by so much, and an order waits for none"
+        0.1, minimum=0, doc="seconds between transactions; the history lags behind the orders by that much"
     )
-    drain_s: float = setting(5.0, minimum=0, doc="seconds for what is left at the end; the journal keeps the rest")
+    drain_s: float = setting(5.0, minimum=0, doc="seconds to write the backlog at exit; the journal keeps the rest")
     export_rows: int = setting(1_000_000, minimum=1, doc="rows of one export")
-    exports: int = setting(4, minimum=1, doc="exports at once; one as Parquet holds some megabytes until it is read")
+    exports: int = setting(4, minimum=1, doc="exports at once; one as Parquet takes some megabytes until its end")
 
     def __post_init__(self) -> None:
         url = urlsplit(self.url)  # SQLAlchemy's own reading takes 0.4 s of import that `--check-config` need not pay

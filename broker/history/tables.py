@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class Amount(TypeDecorator[Decimal]):
-    """A decimal digit for digit: NUMERIC in PostgreSQL, text in SQLite, whose numbers are floats."""
+    """A decimal, digit for digit: NUMERIC in PostgreSQL, text in SQLite, whose numbers are floats."""
 
     impl = sa.Numeric
     cache_ok = True
@@ -21,11 +21,11 @@ class Amount(TypeDecorator[Decimal]):
         return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.Numeric())
 
     def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Any:
-        """To the database."""
+        """The value that goes to the database."""
         return format(value, "f") if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """From the database."""
+        """The value that came from the database."""
         return None if value is None else Decimal(value)
 
 
@@ -36,20 +36,23 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """To the database."""
+        """The value that goes to the database."""
         if value is None:
             return None
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - as above
-        """From the database."""
+        """The value that came from the database."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 metadata = sa.MetaData()
+
+# `document` has the whole object: a new field of an order or of the venue's needs no migration. The other columns are
+# those that queries select by. There are no foreign keys, as backfill and journals bring their rows in any order.
 
 orders = sa.Table(
     "orders",
@@ -108,4 +111,4 @@ progress = sa.Table(
     sa.Column("source", sa.String(64), primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
 )
-"""How far each journal (one a volume) has been read."""
+"""Position up to which each journal (one a volume) is in the history."""

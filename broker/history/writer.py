@@ -1,60 +1,80 @@
-"""Writes the history behind the order journal: what is not written yet waits there."""
+"""Writes the history behind the order journal.
+
+An order is done when it is in the journal; the history database has it some tenths of a second later. One task reads
+the journal from behind and writes what it finds:
+
+    order -> journal -> venue                 the order path; it knows nothing of this module
+                   |
+                   v
+             _read ahead (2000)  ->  batch (500)  ->  one transaction: rows + progress  ->  release(position)
+
+Why never in front of an order: a database is the slowest and the most fragile part of the system. A fail-over takes
+it away for a minute, a full disk for hours. An order that had to wait for it would be late or refused for the sake of
+a report. So the order path awaits nothing of this, and every fault ends in a new attempt, never in an exception.
+
+Order of steps, and what a crash leaves after each:
+
+1. Rows and the journal's position (table `progress`) are written in one transaction. A crash before the commit leaves
+   the old rows with the old position; the next start reads the same changes again.
+2. `release` tells the journal that it may delete segments before the position. A crash between commit and release
+   costs disk space until the next commit.
+
+Rows are upserted by their ids and an order only goes to a newer state, so that a change which is read twice changes
+nothing. Positions belong to one journal, that is to one volume: `progress` has a row for the name of each, and a
+broker on a fresh volume begins at its start.
+
+What can be lost, and when:
+
+- The process is killed: nothing.
+- The database is away: nothing while the journal has room. Beyond `orders.keep_bytes` it deletes segments that were
+  not released, and counts them. The finished orders of those segments never reach the history. Their transactions do:
+  `broker.history.backfill` finds the gap at the next start and reads it from the venue's log.
+- The volume is lost: the changes that were not written yet; the same backfill.
+- SQLite's machine loses power: SQLite may have lost its last commits, with their position. They are read again,
+  unless the journal has begun a new segment in between and deleted the released ones.
+
+Bounds: `_read` waits while 2000 changes are ahead, a transaction has at most `history.batch_rows` changes and at most
+`history.deadline_s` of time, and attempts are at most 15 s apart. The backlog is a gauge.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.channel import Channel
 from broker.events.process import HistorySample
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
-from broker.history.rows import Rows, rows_of
+from broker.history.journal_end import ChangeLog, JournalEnd
+from broker.history.rows import HistoryRows, rows_of
 from broker.history.schema import ensure_schema
 from broker.history.settings import HistorySettings
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.store.tail import Change
 from pod_runtime.backoff import Backoff
 
 _LOG = logging.getLogger(__name__)
-CONDITION = "History"
 READ_AHEAD = 2000
 SAMPLE_S = 5.0
 
 
-class Source(Protocol):
-    """Where changes come from: the order journal."""
-
-    @property
-    def name(self) -> str:
-        """Which journal it is, the same over restarts; another volume's is another."""
-
-    def last(self) -> int:
-        """Position of the newest change."""
-
-    def changes(self, after: int) -> AsyncIterator[Change]:
-        """Changes behind a position, for ever."""
-
-    def release(self, position: int) -> None:
-        """Changes before `position` are in the history."""
-
-
-class Writer:
-    """One task, one transaction at a time. A database that is away is asked again with growing delays."""
+class HistoryWriter:
+    """Writes one account's changes: one task, one transaction at a time."""
 
     def __init__(
         self,
         settings: HistorySettings,
         database: Database,
-        source: Source,
         *,
+        journal: JournalEnd,
+        changes: ChangeLog,
         account: str,
         conditions: Conditions,
         emit: Callable[[tuple[Any, ...]], None],
@@ -62,7 +82,8 @@ class Writer:
     ) -> None:
         self._settings = settings
         self._database = database
-        self._source = source
+        self._journal = journal
+        self._changes = changes
         self._account = account
         self._conditions = conditions
         self._emit = emit
@@ -72,19 +93,31 @@ class Writer:
         self._moved = asyncio.Event()
         self.position = 0
         """Changes before it are in the database."""
-        self._say(ok=False, reason="Starting", message="the history database is being opened")
+        self._set_condition(ok=False, reason="Starting", message="the history database is being opened")
 
     def backlog(self) -> int:
-        """Journal records that are not in the database."""
-        return max(0, self._source.last() - self.position)
+        """Number of journal records that are not in the database."""
+        return max(0, self._journal.last() - self.position)
 
     async def run(self) -> None:
-        """Writes until it is cancelled."""
+        """Write until cancelled; a fault is logged, shown as a condition, and tried again."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
             while True:
                 reason, fault = await self._follow_until_fault()
                 await self._wait_after(reason, fault)
+
+    async def flush(self, deadline_s: float) -> bool:
+        """Wait until the changes that the journal has now are written; False if the deadline passes first."""
+        target = self._journal.last()
+        try:
+            async with asyncio.timeout(deadline_s):
+                while self.position < target:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _follow_until_fault(self) -> tuple[str, str]:
         fault: tuple[str, str] = ("Ended", "the journal ended")
@@ -96,74 +129,60 @@ class Writer:
             fault = ("JournalUnreadable", _words(group))
         return fault
 
-    async def flush(self, deadline_s: float) -> bool:
-        """Whether everything that the journal has now got written in time."""
-        target = self._source.last()
-        try:
-            async with asyncio.timeout(deadline_s):
-                while self.position < target:
-                    self._moved.clear()
-                    await self._moved.wait()
-        except TimeoutError:
-            return False
-        return True
-
     async def _follow(self) -> None:
         await ensure_schema(self._database)
+        query = sa.select(tables.progress.c.position).where(tables.progress.c.source == self._journal.name)
         async with self._database.transaction() as connection:
-            self.position = await self._read_position(connection)
-        self._recovered()
-        ahead: Channel[Change] = Channel(READ_AHEAD)
+            self.position = int((await connection.execute(query)).scalar() or 0)
+        self._note_success()
+        # Two tasks: the journal is read while a transaction waits for the database.
+        ahead: asyncio.Queue[Change] = asyncio.Queue(READ_AHEAD)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(ahead, self.position))
             await self._write_all(ahead)
 
-    async def _read_position(self, connection: AsyncConnection) -> int:
-        query = sa.select(tables.progress.c.position).where(tables.progress.c.source == self._source.name)
-        return int((await connection.execute(query)).scalar() or 0)
-
-    async def _read(self, ahead: Channel[Change], after: int) -> None:
-        async with aclosing(self._source.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
+    async def _read(self, ahead: asyncio.Queue[Change], after: int) -> None:
+        async with aclosing(self._changes.changes(after)) as changes:  # type: ignore[type-var] # a generator in fact
             async for change in changes:
-                await ahead.send(change)
+                await ahead.put(change)
 
-    async def _write_all(self, ahead: Channel[Change]) -> None:
+    async def _write_all(self, ahead: asyncio.Queue[Change]) -> None:
         while True:
-            batch = [await ahead.receive()]
-            while len(ahead) and len(batch) < self._settings.batch_rows:
-                batch.append(await ahead.receive())
+            batch = [await ahead.get()]
+            while not ahead.empty() and len(batch) < self._settings.batch_rows:
+                batch.append(ahead.get_nowait())
             await self._write(batch)
+            # A pause in which changes gather: a transaction costs the database nearly the same for one as for many.
             await asyncio.sleep(self._settings.batch_delay_s)
 
     async def _write(self, batch: list[Change]) -> None:
         position = batch[-1].position
         async with self._database.transaction() as connection:
             await write_rows(connection, rows_of(batch, self._account))
-            await _upsert(connection, tables.progress, [{"source": self._source.name, "position": position}])
+            await _upsert(connection, tables.progress, [{"source": self._journal.name, "position": position}])
         self.position = position
         self._moved.set()
-        self._source.release(position)
-        self._recovered()
+        self._changes.release(position)
+        self._note_success()
 
-    def _recovered(self) -> None:
+    def _note_success(self) -> None:
         self._failures = 0
-        self._say(ok=True, reason="Ready", message="")
+        self._set_condition(ok=True, reason="Ready", message="")
 
     async def _wait_after(self, reason: str, fault: str) -> None:
-        """An order never depends on the history: whatever is wrong with it, it is tried again."""
-        self._say(ok=False, reason=reason, message=fault)
-        if not self._failures:
+        self._set_condition(ok=False, reason=reason, message=fault)
+        if not self._failures:  # once an outage, not once an attempt
             _LOG.warning("history not written", extra={"reason": reason, "fault": fault, "backlog": self.backlog()})
+        # A new login ends the wait at once: it is the most likely cure.
         self._database.changed.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._backoff.delay_s(self._failures, self._chance())):
                 await self._database.changed.wait()
-        except TimeoutError:
-            pass
         self._failures += 1
 
-    def _say(self, *, ok: bool, reason: str, message: str) -> None:
-        self._conditions.set(CONDITION, ok=ok, reason=reason, message=message, advisory=True)
+    def _set_condition(self, *, ok: bool, reason: str, message: str) -> None:
+        # Advisory: a broker without history trades, so it stays ready.
+        self._conditions.set(BrokerCondition.HISTORY, ok=ok, reason=reason, message=message, advisory=True)
 
     async def _sample(self) -> None:
         while True:
@@ -178,8 +197,8 @@ def _words(group: BaseExceptionGroup[Exception]) -> str:
     return str(error) if isinstance(error, DatabaseUnavailableError) else f"{type(error).__name__}: {error}"
 
 
-async def write_rows(connection: AsyncConnection, rows: Rows) -> None:
-    """Writes rows; what is there already stays as it is, an order goes to its newer state."""
+async def write_rows(connection: AsyncConnection, rows: HistoryRows) -> None:
+    """Upsert rows; an order goes to a newer state only."""
     await _upsert(connection, tables.orders, list(rows.orders.values()), newer="updated_at")
     await _upsert(connection, tables.fills, list(rows.fills.values()))
     await _upsert(connection, tables.transactions, list(rows.transactions.values()))
@@ -190,13 +209,9 @@ async def _upsert(
 ) -> None:
     if not rows:
         return
-    insert = _insert_of(connection.dialect.name)(table)
+    # ON CONFLICT is in the dialect's own INSERT only. Imported by name: the other dialect need not be loaded.
+    insert = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
     keys = [column.name for column in table.primary_key]
     changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
     where = insert.excluded[newer] >= table.c[newer] if newer else None
     await connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed, where=where), rows)
-
-
-def _insert_of(dialect: str) -> Any:
-    """The dialect's own INSERT, which knows ON CONFLICT; the other dialect is not imported."""
-    return importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert

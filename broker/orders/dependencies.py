@@ -1,4 +1,4 @@
-"""What the order path of an account works with and does not own."""
+"""Dependencies shared by every ownership term of an account; see `broker.order_wiring`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from broker.domain import Order
+from broker.domain import Order, Quote
+from broker.orders.checks.prices import PriceFeed
 from broker.orders.conditions import Conditions
 from broker.orders.settings import OrderSettings
+from broker.orders.updates import Updates
 from broker.venue.rest.client import VenueRest
-from broker.venue.settings import VenueSettings
-from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.quote_book import QuoteBook
 from producer.emitter import Emit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The same over all takings of the account."""
+class EngineDependencies:
+    """The outside of one account's order path."""
 
     settings: OrderSettings
-    venue_settings: VenueSettings
     venue: VenueRest
-    book: QuoteBook
-    prices: LineStream
+    """Of this account, with its settings and token."""
+    prices: PriceFeed
     conditions: Conditions
+    updates: Updates[Order | Quote]
+    """Receives every change of an order."""
     emit: Emit
     clock: Callable[[], datetime]
+    """Aware datetimes, UTC."""
     chance: Callable[[], float]
-    on_change: Callable[[Order], None]
+    """Random numbers in [0, 1), for ids and back-off."""

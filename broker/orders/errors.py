@@ -1,18 +1,18 @@
-"""What the desk cannot do for a caller, and what the caller may do about it."""
+"""Errors of the order service: requests that it does not take, and the advice to their callers."""
 
 from __future__ import annotations
 
 
-class DeskError(Exception):
-    """The desk did not take a request; nothing was sent to the venue."""
+class OrderServiceError(Exception):
+    """The service did not take a request; nothing was sent to the venue."""
 
 
-class ClientIdConflictError(DeskError):
+class ClientIdConflictError(OrderServiceError):
     """The client order id was used for another order. Use a new id."""
 
 
-class NotReadyError(DeskError):
-    """The desk cannot trade now. Try again after `retry_after_s`."""
+class NotReadyError(OrderServiceError):
+    """The service cannot trade now. Try again after `retry_after_s`."""
 
     def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
         super().__init__(reason)
@@ -27,9 +27,9 @@ class DrainingError(NotReadyError):
         super().__init__("draining", retry_after_s)
 
 
-class UnknownOrderError(DeskError):
+class UnknownOrderError(OrderServiceError):
     """No order of this id is known here."""
 
 
-class UnknownPositionError(DeskError):
+class UnknownPositionError(OrderServiceError):
     """There is no position or trade to close."""

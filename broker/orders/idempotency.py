@@ -1,77 +1,79 @@
-"""Requests that come again: the caller's id gives the first result, from memory or, if it is old, the history."""
+"""Idempotency: a client order id that comes again gets its first result, from memory or the history.
+
+The venue does not deduplicate client order ids, so that this is the only thing that keeps a caller's retry from being
+a second order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.domain import Order, OrderRequest
 from broker.events.orders import DuplicateRequest
-from broker.orders.engine import Tenure
+from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import ClientIdConflictError
-from broker.orders.model.order_record import Action, Entry, is_same
-from producer.emitter import Emit
+from broker.orders.model.order_record import OrderAction, OrderRecord, is_same, is_same_close
+from broker.orders.ownership.leadership import Leadership
 
-CLOSES = frozenset({Action.CLOSE_POSITION, Action.CLOSE_TRADE})
+
+class Placed(Struct, frozen=True):
+    """An order at its first settled status; `replayed` if its id was used before and nothing was sent now."""
+
+    order: Order
+    replayed: bool
 
 
 class LongMemory(Protocol):
-    """Who knows callers' ids that are forgotten here; see `broker.history.recall`."""
+    """Knows client order ids that memory has forgotten; see `broker.history.recall`."""
 
     async def first(self, client: str, client_order_id: str) -> Order | None:
         """The order that has this id; None for a new id."""
 
     def note(self, client: str, client_order_id: str) -> None:
-        """The id is used from now on."""
+        """Remember that the id is used from now on."""
 
 
 class NoHistory:
-    """Knows nothing."""
+    """A long memory without a database."""
 
     async def first(self, _client: str, _client_order_id: str) -> None:
-        """There is no history."""
+        """No order is known."""
 
     def note(self, client: str, client_order_id: str) -> None:
-        """There is no history."""
+        """Remember nothing."""
 
 
-def is_same_close(entry: Entry, *, instrument: str | None, trade_id: str | None, units: Decimal | None) -> bool:
-    """Whether a close asks for what the entry did, whatever the position is by now."""
-    request = entry.order.request
-    is_of_target = trade_id in {request.trade_id, entry.target} if trade_id else request.instrument == instrument
-    closed = entry.close_units if entry.action in CLOSES else None
-    return is_of_target and units in {closed, request.units if units is not None else closed}
+class Idempotency:
+    """Finds the first result of a request that came before."""
 
-
-class Replays:
-    """Answers for what is known already."""
-
-    def __init__(self, tenure: Callable[[], Tenure | None], emit: Emit, memory: LongMemory) -> None:
-        self._tenure = tenure
-        self._emit = emit
+    def __init__(self, dependencies: EngineDependencies, leadership: Leadership, memory: LongMemory) -> None:
+        self._leadership = leadership
+        self._emit = dependencies.emit
         self._memory = memory
 
-    async def of_order(self, request: OrderRequest) -> Order | None:
+    async def first_order(self, request: OrderRequest) -> Order | None:
         """The result that the request's id had; None for a new one.
 
         Raises:
             ClientIdConflictError: it was used for another order.
             NotReadyError: it is old, and the history cannot be asked.
         """
-        entry = await self._find(request.client, request.client_order_id)
-        if entry is None:
+        record = await self._find(request.client, request.client_order_id)
+        if record is None:
             return None
-        self._judge(entry, same=is_same(entry, request))
-        tenure = self._tenure()
-        if tenure is not None and entry.action is Action.ADOPTED:
-            entry = replace(entry, action=Action.CREATE, order=replace(entry.order, request=request))
-            tenure.keeper.put(entry)
-        return await self._result(entry)
+        self._check(record, same=is_same(record, request))
+        engine = self._leadership.engine
+        if engine is not None and record.action is OrderAction.ADOPTED:
+            # Read back from the venue's log, which has only a digest of the id: now we know the whole request.
+            record = replace(record, action=OrderAction.CREATE, order=replace(record.order, request=request))
+            engine.store.put(record)
+        return await self._result(record)
 
-    async def of_close(
+    async def first_close(
         self,
         client: str,
         client_order_id: str | None,
@@ -80,40 +82,40 @@ class Replays:
         instrument: str | None = None,
         trade_id: str | None = None,
     ) -> Order | None:
-        """The same for a close, which may find its position gone: by itself.
+        """The same for a close, whose position may be gone by its own doing.
 
         Raises:
-            ClientIdConflictError, NotReadyError: as above.
+            ClientIdConflictError, NotReadyError: as for an order.
         """
-        entry = await self._find(client, client_order_id) if client_order_id is not None else None
-        if entry is None:
+        record = await self._find(client, client_order_id) if client_order_id is not None else None
+        if record is None:
             return None
-        self._judge(entry, same=is_same_close(entry, instrument=instrument, trade_id=trade_id, units=units))
-        return await self._result(entry)
+        self._check(record, same=is_same_close(record, instrument=instrument, trade_id=trade_id, units=units))
+        return await self._result(record)
 
-    async def _find(self, client: str, client_order_id: str) -> Entry | None:
-        tenure = self._tenure()
-        if tenure is None:
+    async def _find(self, client: str, client_order_id: str) -> OrderRecord | None:
+        engine = self._leadership.engine
+        if engine is None:
             return None
-        if (entry := tenure.keeper.register.by_key(client, client_order_id)) is not None:
-            return entry
+        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
+            return record
         old = await self._memory.first(client, client_order_id)
-        # Asking takes time, in which the same request may have come again.
-        if (entry := tenure.keeper.register.by_key(client, client_order_id)) is not None:
-            return entry
+        # Asking takes time, in which the same request may have come again and be on its way.
+        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
+            return record
         if old is None:
             self._memory.note(client, client_order_id)
             return None
-        return Entry(order=old, client_id="", checkpoint=0)
+        return OrderRecord(order=old, client_id="", checkpoint=0)
 
-    def _judge(self, entry: Entry, *, same: bool) -> None:
-        name = entry.order.request.client_order_id
+    def _check(self, record: OrderRecord, *, same: bool) -> None:
+        name = record.order.request.client_order_id
         self._emit(DuplicateRequest(action="replayed" if same else "refused", client_order_id=name))
         if not same:
             raise ClientIdConflictError(f"client_order_id {name!r} was used for another order")
 
-    async def _result(self, entry: Entry) -> Order:
-        tenure = self._tenure()
-        if tenure is not None and (waiter := tenure.keeper.waiter(entry.id)) is not None:
-            return await tenure.wait_settled(entry, waiter)
-        return entry.order
+    async def _result(self, record: OrderRecord) -> Order:
+        engine = self._leadership.engine
+        if engine is not None and (waiter := engine.store.waiter(record.id)) is not None:
+            return await engine.wait_settled(record, waiter)
+        return record.order

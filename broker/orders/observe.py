@@ -1,115 +1,125 @@
-"""The events that an order's step from one state to another amounts to."""
+"""Gauges and health conditions of the order path, read from the engine's parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from decimal import Decimal
-from typing import Any
+from datetime import UTC, datetime
 
-from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
-from broker.events.orders import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
-from broker.orders.model.order_record import Action, Entry
-from broker.venue.v20.reasons import label
+from broker.domain import Account, OrderStatus
+from broker.events.orders import OrderSample, PositionSample, TradingStateSample
+from broker.events.process import QueueSample
+from broker.events.venue import (
+    AccountSample,
+    CircuitSample,
+    PriceSample,
+    StreamSample,
+    ThrottleSample,
+    TransactionLag,
+)
+from broker.orders.checks.prices import PriceFeed
+from broker.orders.conditions import BrokerCondition, Conditions
+from broker.orders.model.trading_state import TradingState
+from broker.orders.store.index import IN_FLIGHT, UNRESOLVED
+from broker.orders.store.order_store import OrderStore
+from broker.venue.rest.circuit_breaker import CircuitState
+from broker.venue.rest.client import VenueRest
+from broker.venue.settings import VenueSettings
+from broker.venue.streams.line_stream import LineStream
+from broker.venue.streams.quote_book import QuoteBook
+from broker.venue.streams.transaction_feed import TransactionFeed
+from producer.emitter import Emit
 
+SAMPLED_BY_DEFAULT = 20
+"""Instruments with gauges of their own if the settings name none: each is a series in every back end."""
+TRADING_REASONS = {TradingState.ACTIVE: "Ready", TradingState.REDUCING: "Reducing", TradingState.HALTED: "Halted"}
+"""Reasons of the condition `Trading`."""
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
 
 
-def transition(order: Order, duration_s: float | None) -> OrderTransition:
-    """That an order is at its status."""
-    request = order.request
-    return OrderTransition(
-        status=str(order.status),  # plain text takes the emitter's short way, a member of an enumeration does not
-        order_type=str(request.type),
-        side=str(request.side),
-        instrument=request.instrument,
-        units=str(request.units),
-        price=str(request.price) if request.price is not None else None,
-        order_id=order.id,
-        client_order_id=request.client_order_id,
-        venue_order_id=order.venue_order_id,
-        reason=order.reason,
-        duration_s=duration_s,
+def sampled_instruments(settings: VenueSettings, store: OrderStore) -> tuple[str, ...]:
+    """Names of the instruments that have gauges of their own."""
+    found = settings.sampled_instruments
+    return found or (settings.instruments or tuple(sorted(store.instruments)))[:SAMPLED_BY_DEFAULT]
+
+
+def sample_orders(store: OrderStore, emit: Emit) -> None:
+    """Emit the number of orders by status, and the trading state."""
+    index = store.index
+    emit(
+        OrderSample(
+            in_flight=index.count(IN_FLIGHT),
+            unknown=index.count(frozenset({OrderStatus.UNKNOWN})),
+            unresolved=index.count(UNRESOLVED),
+            open_orders=index.count(frozenset({OrderStatus.PENDING})),
+        )
+    )
+    for state in TradingState:
+        emit(TradingStateSample(state=state, holds=int(state is store.control.state)))
+
+
+def sample_circuit(state: CircuitState, emit: Emit) -> None:
+    """Emit the state of the circuit breaker."""
+    for item in CircuitState:
+        emit(CircuitSample(state=item, holds=int(item is state)))
+
+
+def sample_account(account: Account, emit: Emit) -> None:
+    """Emit the venue's summary of the account."""
+    emit(
+        AccountSample(
+            currency=account.currency,
+            balance=float(account.balance),
+            nav=float(account.nav),
+            margin_used=float(account.margin_used),
+            margin_available=float(account.margin_available),
+            margin_closeout_ratio=float(account.margin_closeout_ratio),
+            open_positions=account.open_positions,
+        )
     )
 
 
-def step(
-    before: Entry | None,
-    entry: Entry,
-    *,
-    instrument: Instrument | None,
-    decision_price: Decimal | None,
-    duration_s: float | None,
-) -> Iterator[tuple[Any, ...]]:
-    """Everything to tell about a step; `duration_s` since the API's receipt, where a caller waits."""
-    order = entry.order
-    old_status = before.status if before is not None else None
-    if order.status is not old_status and entry.action is not Action.ADOPTED:  # the counts are of our own orders
-        yield transition(order, duration_s)
-    known = len(before.order.fills) if before is not None else 0
-    for fill in order.fills[known:]:
-        yield _filled(order, fill, instrument, decision_price, duration_s)
-    if before is not None or entry.action is not Action.ADOPTED:  # a refusal read back was told by its own process
-        yield from _ended(before, order)
-    if before is not None and old_status in LOST and order.status not in LOST:
-        lost_s = (order.updated_at - before.order.updated_at).total_seconds()
-        result = "adopted" if old_status is OrderStatus.PRESUMED_ABSENT else str(order.status)
-        yield UnknownResolved(result=result, order_id=order.id, duration_s=lost_s)
-    elif old_status is OrderStatus.UNKNOWN and order.status is OrderStatus.PRESUMED_ABSENT and before is not None:
-        lost_s = (order.updated_at - before.order.updated_at).total_seconds()
-        yield UnknownResolved(result="presumed_absent", order_id=order.id, duration_s=lost_s)
+def sample_venue(venue: VenueRest, feed: TransactionFeed, streams: list[LineStream], emit: Emit) -> None:
+    """Emit rate limits, queues and streams."""
+    for throttle in (venue.connections.requests, venue.connections.openings):
+        emit(ThrottleSample(bucket=throttle.name, tokens=throttle.tokens))
+        emit(QueueSample(queue=throttle.name, depth=throttle.depth))
+    for stream in streams:
+        emit(StreamSample(stream=stream.name, last_message_age_s=stream.silence_s))
+    emit(TransactionLag(transactions=feed.lag))
 
 
-def _ended(before: Entry | None, order: Order) -> Iterator[tuple[Any, ...]]:
-    request = order.request
-    known = (before.status, before.order.reason) if before is not None else (None, None)
-    if order.reason is None or (order.status, order.reason) == known:
-        return
-    if order.status in {OrderStatus.DENIED, OrderStatus.REJECTED}:
-        yield OrderRefused(
-            reason=label(order.reason),
-            source="risk" if order.status is OrderStatus.DENIED else "venue",
-            order_id=order.id,
-            client_order_id=request.client_order_id,
-            instrument=request.instrument,
-            message=_words(order.reason, order.message),
-        )
-    elif order.status in {OrderStatus.CANCELLED, OrderStatus.FILLED}:
-        yield OrderCancelled(
-            reason=label(order.reason),
-            order_id=order.id,
-            client_order_id=request.client_order_id,
-            instrument=request.instrument,
-        )
+def sample_instruments(store: OrderStore, book: QuoteBook, names: tuple[str, ...], emit: Emit) -> None:
+    """PriceFeed and positions of the instruments that have gauges of their own."""
+    now = datetime.now(UTC)
+    for name in names:
+        emit(PositionSample(instrument=name, units=float(store.positions.get(name, 0))))
+        if (quote := book.quote(name)) is not None:
+            age_s = (now - quote.received_at).total_seconds()
+            emit(PriceSample(instrument=name, age_s=age_s, tradeable=int(quote.tradeable)))
 
 
-def _words(reason: str, message: str | None) -> str | None:
-    return message if label(reason) == reason else f"{reason}: {message or ''}"
+def set_term_conditions(conditions: Conditions, store: OrderStore) -> None:
+    """Set the conditions of the trading state, of orders with an unknown outcome, and of the journal."""
+    control, lost, failure = store.control, store.index.count(LOST), store.journal.failure
+    reason, active = TRADING_REASONS[control.state], control.state is TradingState.ACTIVE
+    # Advisory: a halted broker is as ready as an active one; it answers, cancels and reports.
+    conditions.set(BrokerCondition.TRADING, ok=active, reason=reason, message=control.state_reason, advisory=True)
+    words = f"{lost} orders whose outcome is not known" if lost else ""
+    reason = "OutcomeUnknown" if lost else "Ready"
+    conditions.set(BrokerCondition.OUTCOMES, ok=not lost, reason=reason, message=words, advisory=True)
+    reason = "JournalFailed" if failure else "Ready"
+    conditions.set(BrokerCondition.JOURNAL, ok=failure is None, reason=reason, message=failure or "")
 
 
-def _filled(
-    order: Order,
-    fill: Fill,
-    instrument: Instrument | None,
-    decision_price: Decimal | None,
-    duration_s: float | None,
-) -> OrderFilled:
-    request = order.request
-    slippage = None
-    if decision_price is not None and instrument is not None and request.type is OrderType.MARKET:
-        slippage = float((fill.price - decision_price) * request.side.sign * Decimal(10) ** -instrument.pip_location)
-    return OrderFilled(
-        side=request.side,
-        order_type=request.type,
-        asset_class=instrument.kind if instrument is not None else "UNKNOWN",
-        partial="true" if order.filled_units < request.units else "false",
-        order_id=order.id,
-        client_order_id=request.client_order_id,
-        instrument=request.instrument,
-        transaction_id=fill.transaction_id,
-        price=str(fill.price),
-        units=float(fill.units),
-        profit=str(fill.profit),
-        half_spread_cost=float(fill.half_spread_cost),
-        slippage_pips=slippage,
-        latency_s=duration_s,
-    )
+def set_stream_conditions(
+    conditions: Conditions, prices: PriceFeed, transactions: LineStream | None, *, standby: bool
+) -> None:
+    """Set a condition for each stream. Of a `standby` their absence is no fault."""
+    for name, stream in ((BrokerCondition.PRICES, prices.stream), (BrokerCondition.TRANSACTIONS, transactions)):
+        if stream is not None:
+            alive = stream.is_alive
+            words = "" if alive else f"the {stream.name} stream is down: {stream.reason}"
+            reason = "Ready" if alive else "StreamDown"
+            conditions.set(name, ok=alive, reason=reason, message=words, advisory=standby)
+    if prices.stream.is_alive and not prices.book.names():
+        words = "the stream is open, no price has come yet"
+        conditions.set(BrokerCondition.PRICES, ok=False, reason="NoPrices", message=words)

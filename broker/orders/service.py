@@ -1,209 +1,132 @@
-"""What the API calls: places, cancels, replaces and closes orders of one account, and says what is so."""
+"""Order service of one account: place, cancel, replace and close orders; query their state.
+
+It is all that the API calls. `Leadership` decides if this process may trade and holds the `OrderEngine` of the
+current ownership term; idempotency and closing are private parts of the service.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from time import perf_counter
 
 from broker.domain import Account, Order, OrderRequest, OrderStatus, Position, Quote, Side
 from broker.events.orders import CancelAnswered
-from broker.orders.cancel import cancel
-from broker.orders.checks.dry_run import Trial, market_now, trial
-from broker.orders.checks.prices import Prices
-from broker.orders.close import Closer
-from broker.orders.conditions import Conditions
-from broker.orders.dependencies import Surroundings
-from broker.orders.diagnosis import say_streams, say_tenure
-from broker.orders.engine import Tenure
-from broker.orders.errors import (
-    DrainingError,
-    NotReadyError,
-    UnknownOrderError,
-)
-from broker.orders.idempotency import LongMemory, NoHistory, Replays
-from broker.orders.model.ids import order_id
-from broker.orders.model.order_record import Action, Entry
-from broker.orders.ownership.acquisition import lease_of
-from broker.orders.ownership.leadership import TAKE_PAUSE_S, Tenancy
-from broker.orders.ownership.spread import Spread
-from broker.orders.placed import Placed
+from broker.orders.checks.dry_run import DryRun, dry_run, market_now
+from broker.orders.closing import CloseCaller, PositionCloser
+from broker.orders.dependencies import EngineDependencies
+from broker.orders.engine import OrderEngine
+from broker.orders.errors import UnknownOrderError
+from broker.orders.idempotency import Idempotency, LongMemory, Placed
+from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.model.trading_state import TradingState
+from broker.orders.observe import set_stream_conditions, set_term_conditions
+from broker.orders.ownership.leadership import Leadership
 from broker.orders.recovery.reconcile import Mismatch
-from broker.orders.settings import OrderSettings
 from broker.orders.store.index import OPEN
-from broker.orders.store.journal_format import TradingState
 from broker.orders.store.tail import Change, changes
-from broker.orders.updates import Missed, Updates
-from broker.venue.rest.client import VenueRest
-from broker.venue.settings import VenueSettings
-from producer.emitter import Emit
+from broker.orders.updates import Missed
 from producer.health import Condition
 
 
-class Desk:
+class OrderService:
     """The order path of one account. `run` it in a task; the other methods answer while it runs.
 
-    Methods that trade raise NotReadyError or DrainingError where they cannot, before anything was sent.
+    Methods that trade raise NotReadyError or DrainingError if they cannot, before anything was sent.
     """
 
     def __init__(
-        self,
-        settings: OrderSettings,
-        venue_settings: VenueSettings,
-        *,
-        venue: VenueRest,
-        emit: Emit,
-        clock: Callable[[], datetime],
-        chance: Callable[[], float],
-        address: str = "",
-        spread: Spread | None = None,
-        memory: LongMemory | None = None,
+        self, dependencies: EngineDependencies, leadership: Leadership, memory: LongMemory, *, address: str = ""
     ) -> None:
-        self._settings = settings
+        self._dependencies = dependencies
         self._address = address
-        self._venue_settings = venue_settings
-        self._venue = venue
-        self._emit = emit
-        self._clock = clock
-        self._chance = chance
-        self._updates: Updates[Order | Quote] = Updates()
-        self._conditions = Conditions(clock)
-        self._prices = self._new_prices()
-        self._replays = Replays(lambda: self._tenure, emit, memory or NoHistory())
-        self._closer = Closer(
-            venue, venue_settings.account, trader=self._trader, replays=self._replays, new_name=self._close_name
-        )
-        lease = lease_of(settings, venue_settings.account, address, spread)
-        self._tenancy = Tenancy(self._surroundings(), lease)
-
-    def _new_prices(self) -> Prices:
-        return Prices(
-            self._venue_settings,
-            venue=self._venue,
-            emit=self._emit,
-            clock=self._clock,
-            updates=self._updates,
-            known=lambda: list(self._tenure.keeper.instruments) if self._tenure is not None else [],
-        )
-
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(
-            settings=self._settings,
-            venue_settings=self._venue_settings,
-            venue=self._venue,
-            book=self._prices.book,
-            prices=self._prices.stream,
-            conditions=self._conditions,
-            emit=self._emit,
-            clock=self._clock,
-            chance=self._chance,
-            on_change=self._updates.publish,
-        )
+        """Our own, as the lease has it."""
+        self._prices = dependencies.prices
+        self.leadership = leadership
+        self._idempotency = Idempotency(dependencies, leadership, memory)
+        self._closer = PositionCloser(dependencies, leadership, self._idempotency)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
-        await self._tenancy.run(stop)
+        """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
+        await self.leadership.run(stop)
 
     @property
-    def _tenure(self) -> Tenure | None:
-        return self._tenancy.tenure
+    def _engine(self) -> OrderEngine | None:
+        return self.leadership.engine
 
     @property
     def epoch(self) -> int:
-        """Which taking of the account holds; 0 is none."""
-        return self._tenancy.lease.epoch
+        """Number of our ownership term; 0 if we are not the owner."""
+        return self.leadership.epoch
 
     def elsewhere(self) -> str | None:
-        """`host:port` of the broker that trades the account, empty where it is not known; None where we do."""
-        if self._tenancy.draining or not self._tenancy.following:
+        """`host:port` of the broker that trades the account, empty if it is not known; None if we do."""
+        if self.leadership.draining or not self.leadership.following:
             return None
-        address = self._tenancy.lease.address()
+        address = self.leadership.lease.address()
         return "" if address == self._address else address
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether the end has begun."""
-        return self._tenancy.draining
-
-    def _holder(self) -> Tenure:
-        if self._tenancy.draining:
-            raise DrainingError
-        if self._tenure is None:
-            fault = self._conditions.fault()
-            raise NotReadyError(fault.reason if fault is not None else "NotOwner", TAKE_PAUSE_S)
-        return self._tenure
-
-    def _trader(self) -> Tenure:
-        tenure = self._holder()
-        if self._tenancy.yielding:
-            raise NotReadyError("NotOwner", TAKE_PAUSE_S)
-        if not tenure.is_in_contact:
-            fault = self._conditions.fault()
-            raise NotReadyError(fault.reason if fault is not None else "Starting")
-        if not self._tenancy.lease.holds():
-            raise NotReadyError("NotOwner", self._tenancy.lease.renew_every_s)
-        return tenure
-
     async def place(self, request: OrderRequest) -> Placed:
-        """Places an order, once for its client order id; the order at its first settled status.
+        """Place an order, once for its client order id; the order at its first settled status.
 
         Raises:
             ClientIdConflictError: the id was used for another order.
             NotReadyError, DrainingError: nothing was sent.
         """
-        if (first := await self._replays.of_order(request)) is not None:
+        if (first := await self._idempotency.first_order(request)) is not None:
             return Placed(first, replayed=True)
-        tenure = self._trader()
-        self._prices.expect(self._tenancy.held_since_s)
-        return Placed(await tenure.place(request), replayed=False)
+        engine = self.leadership.trader()
+        self._prices.require_prices(self.leadership.held_since_s)
+        return Placed(await engine.place(request), replayed=False)
 
-    async def try_order(self, request: OrderRequest) -> Trial:
-        """Takes an order through the checks and does not send it; any replica may, whoever owns the account.
+    async def try_order(self, request: OrderRequest) -> DryRun:
+        """Take an order through the checks without sending it; a replica that does not own the account may, too.
 
         Raises:
             VenueError: the venue cannot be asked.
         """
-        state = self._tenure.keeper.control.state if self._tenure is not None else TradingState.ACTIVE
-        market = await market_now(self._venue, request, state=state, now=self._clock())
-        return trial(request, market, self._settings)
+        # The state is the owner's: without it the order is tried as if trading were active.
+        dependencies, state = self._dependencies, TradingState.ACTIVE
+        if self._engine is not None:
+            state = self._engine.store.control.state
+        market = await market_now(dependencies.venue, request, state=state, now=dependencies.clock())
+        return dry_run(request, market, dependencies.settings)
 
     async def replace(self, order_id: str, request: OrderRequest) -> Placed:
-        """Replaces a resting order in one step of the venue's; the new order, or the refusal of it.
+        """Replace a resting order in one step at the venue; the new order, or its refusal.
 
         The old one ends with CLIENT_REQUEST_REPLACED if and only if the venue says so.
 
         Raises:
             UnknownOrderError: no such order rests.
         """
-        if (first := await self._replays.of_order(request)) is not None:
+        if (first := await self._idempotency.first_order(request)) is not None:
             return Placed(first, replayed=True)
-        tenure = self._trader()
-        entry = self._entry(tenure, order_id)
-        if entry.status is not OrderStatus.PENDING or entry.order.venue_order_id is None:
-            raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {entry.status}")
-        new = await tenure.place(request, action=Action.REPLACE, target=entry.order.venue_order_id)
+        engine = self.leadership.trader()
+        record = _known(engine, order_id)
+        if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
+            raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
+        new = await engine.place(request, action=OrderAction.REPLACE, target=record.order.venue_order_id)
         return Placed(new, replayed=False)
 
     async def cancel(self, order_id: str) -> Order:
-        """Cancels a resting order; the order as it then stands, which may be filled.
-
-        Cancels are taken whatever the trading state. A cancel whose answer is lost is asked again: twice is once.
+        """Cancel a resting order, in any trading state; the order as it then stands, which may be filled.
 
         Raises:
             UnknownOrderError: no such order.
             VenueError: the venue could not be asked; the order stands as it did.
         """
-        tenure = self._trader()
-        entry = self._entry(tenure, order_id)
-        if (waiter := tenure.keeper.waiter(order_id)) is not None:
-            await tenure.wait_settled(entry, waiter)
+        engine = self.leadership.trader()
+        record = _known(engine, order_id)
+        # A cancel that overtakes its order waits: before the answer the venue's id of the order is not known.
+        if (waiter := engine.store.waiter(order_id)) is not None:
+            await engine.wait_settled(record, waiter)
         started = perf_counter()
-        entry = await cancel(self._entry(tenure, order_id), tenure.keeper, tenure.feed, self._venue)
-        outcome = str(entry.status) if entry.status.is_final else "failed"
-        self._emit(CancelAnswered(outcome=outcome, duration_s=perf_counter() - started))
-        return entry.order
+        record = await engine.submission.cancel(_known(engine, order_id))
+        outcome = str(record.status) if record.status.is_final else "failed"
+        self._dependencies.emit(CancelAnswered(outcome=outcome, duration_s=perf_counter() - started))
+        return record.order
 
     async def close_position(
         self,
@@ -215,10 +138,9 @@ class Desk:
         client_order_id: str | None = None,
         traceparent: str | None = None,
     ) -> Placed:
-        """Closes a position, or `units` of it; see `Closer.position`."""
-        return await self._closer.position(
-            instrument, side, units, client=client, client_order_id=client_order_id, traceparent=traceparent
-        )
+        """Close a position, or `units` of it; see `PositionCloser.position`."""
+        caller = CloseCaller(client=client, client_order_id=client_order_id, traceparent=traceparent)
+        return await self._closer.position(instrument, side, units, caller)
 
     async def close_trade(
         self,
@@ -229,35 +151,25 @@ class Desk:
         client_order_id: str | None = None,
         traceparent: str | None = None,
     ) -> Placed:
-        """Closes a trade, or `units` of it; see `Closer.trade`."""
-        return await self._closer.trade(
-            trade_id, units, client=client, client_order_id=client_order_id, traceparent=traceparent
-        )
-
-    def _close_name(self) -> str:
-        return f"close-{order_id(int(self._clock().timestamp() * 1000), int(self._chance() * (1 << 80)))}"
-
-    def _entry(self, tenure: Tenure, order_id: str) -> Entry:
-        entry = tenure.keeper.register.get(order_id)
-        if entry is None:
-            raise UnknownOrderError(f"no order {order_id} here")
-        return entry
+        """Close a trade, or `units` of it; see `PositionCloser.trade`."""
+        caller = CloseCaller(client=client, client_order_id=client_order_id, traceparent=traceparent)
+        return await self._closer.trade(trade_id, units, caller)
 
     def order(self, order_id: str) -> Order | None:
-        """By our id; None where it is unknown or forgotten (the history has those)."""
-        entry = self._tenure.keeper.register.get(order_id) if self._tenure is not None else None
-        return entry.order if entry is not None else None
+        """By our id; None if it is unknown or forgotten (the history has those)."""
+        record = self._engine.store.index.get(order_id) if self._engine is not None else None
+        return record.order if record is not None else None
 
     def by_client_id(self, client: str, client_order_id: str) -> Order | None:
         """By the caller and its id."""
-        entry = self._tenure.keeper.register.by_key(client, client_order_id) if self._tenure is not None else None
-        return entry.order if entry is not None else None
+        record = self._engine.store.index.by_key(client, client_order_id) if self._engine is not None else None
+        return record.order if record is not None else None
 
     def open_orders(self) -> list[Order]:
         """Orders that are on their way, unknown, or resting; the oldest first."""
-        if self._tenure is None:
+        if self._engine is None:
             return []
-        found = [entry.order for entry in self._tenure.keeper.register.with_status(*OPEN)]
+        found = [record.order for record in self._engine.store.index.with_status(*OPEN)]
         return sorted(found, key=lambda order: order.created_at)
 
     async def positions(self) -> list[Position]:
@@ -266,7 +178,7 @@ class Desk:
         Raises:
             VenueError: it cannot be asked.
         """
-        return (await self._venue.positions())[0]
+        return (await self._dependencies.venue.positions())[0]
 
     async def account(self) -> Account:
         """The account's summary, from the venue.
@@ -274,58 +186,68 @@ class Desk:
         Raises:
             VenueError: it cannot be asked.
         """
-        return await self._venue.summary()
+        return await self._dependencies.venue.summary()
 
     def quotes(self, instruments: Sequence[str] = ()) -> list[Quote]:
-        """Latest quotes from memory; of all instruments where none is named. Unknown ones are left out."""
+        """Latest quotes from memory; of all instruments if none is named. Unknown ones are left out."""
         return self._prices.quotes(instruments)
 
     def conditions(self) -> list[Condition]:
-        """How the order path is."""
-        waits = self._tenancy.following and self._settings.serves_standby
-        transactions = self._tenure.transactions if self._tenure is not None else None
-        say_streams(self._conditions, self._prices, transactions, waits=waits)
-        if self._tenure is not None:
-            say_tenure(self._conditions, self._tenure)
-        return self._conditions.all()
+        """Health conditions of the order path."""
+        # Read from the parts when somebody asks, not pushed by them: so no change can be missed.
+        held, engine = self._dependencies.conditions, self._engine
+        standby = self.leadership.following and self._dependencies.settings.serves_standby
+        transactions = engine.transactions if engine is not None else None
+        set_stream_conditions(held, self._prices, transactions, standby=standby)
+        if engine is not None:
+            set_term_conditions(held, engine.store)
+        return held.all()
 
     async def updates(self) -> AsyncIterator[Order | Quote | Missed]:
         """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
-        async for item in self._updates.listen():
+        async for item in self._dependencies.updates.listen():
             yield item
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
-        """Order changes and transactions behind journal position `after`, for ever, from one taking to the next."""
+        """Order changes and transactions behind journal position `after`, for ever, from one term to the next."""
         while True:
-            if (tenure := self._tenure) is not None:
-                async for change in changes(tenure.journal, after):
+            if (engine := self._engine) is not None:
+                async for change in changes(engine.journal, after):
                     after = change.position
                     yield change
-            await self._tenancy.held.wait()
+            # The journal was closed with its term. Positions go on in the next one, on the same volume.
+            await self.leadership.held.wait()
 
     def release(self, position: int) -> None:
-        """The changes up to `position` are kept elsewhere: the journal may let them go."""
-        if self._tenure is not None:
-            self._tenure.journal.release(position)
+        """Let the journal remove the changes up to `position`: the history has them."""
+        if self._engine is not None:
+            self._engine.journal.release(position)
 
     @property
     def state(self) -> TradingState:
-        """What may be traded."""
-        return self._tenure.keeper.control.state if self._tenure is not None else TradingState.HALTED
+        """The trading state; halted if we do not own the account."""
+        return self._engine.store.control.state if self._engine is not None else TradingState.HALTED
 
     def set_state(self, state: TradingState, actor: str, reason: str) -> None:
-        """Changes what may be traded, at once and over restarts.
+        """Change the trading state, at once and over restarts.
 
         Raises:
-            NotReadyError: the account is not ours.
+            NotReadyError: we do not own the account.
         """
-        self._holder().keeper.set_state(state, actor, reason)
+        self.leadership.owner().store.set_state(state, actor, reason)
 
     async def reconcile(self) -> tuple[Mismatch, ...]:
-        """Compares with the venue now and adopts what it finds; the mismatches.
+        """Compare with the venue now and adopt its view; the mismatches.
 
         Raises:
-            NotReadyError: the account is not ours.
+            NotReadyError: we do not own the account.
             VenueError: the venue cannot be asked.
         """
-        return (await self._trader().reconciler.run()).mismatches
+        return await self.leadership.trader().reconciler.run()
+
+
+def _known(engine: OrderEngine, order_id: str) -> OrderRecord:
+    record = engine.store.index.get(order_id)
+    if record is None:
+        raise UnknownOrderError(f"no order {order_id} here")
+    return record

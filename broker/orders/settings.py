@@ -11,7 +11,7 @@ from pod_runtime.config import setting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskLimits:
-    """Pre-trade limits; 0 is no limit. The account's hold over all clients, a client's over its own orders."""
+    """Pre-trade limits; 0 is no limit. The account's limits count all clients, a client's only its own orders."""
 
     units: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in units")
     notional: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in the account's currency")
@@ -23,65 +23,76 @@ class RiskLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSettings:
-    """How orders are taken, kept and followed."""
+    """Settings of the order path of every account."""
 
     directory: Path = setting(
         Path("/var/lib/broker/orders"), doc="directory of the order journal and the ownership lease"
     )
-    owner: str = setting("broker", doc="who trades the account: one name a deployment; part of the ids at the venue")
+    owner: str = setting(
+        "broker", doc="name of the deployment that trades the account; part of the client ids at the venue"
+    )
     account: RiskLimits = setting(RiskLimits(), doc="limits over all clients")
     clients: dict[str, RiskLimits] = setting({}, doc="limits by API key id, besides the account's")
     price_collar_ratio: Decimal = setting(
         Decimal("0.05"),
         minimum=0,
         maximum=1,
-        doc="how far a limit, stop or bound may be from the market; 0 is no collar",
+        doc="largest distance of a limit, stop or bound from the market, as a ratio; 0 disables the check",
     )
     price_age_s: float = setting(
         60.0,
         minimum=0,
-        doc="age of a price beyond which it is stale, even on a live stream; 0 is no check: quiet is not stale",
+        doc="age of a price beyond which a market order is refused, even on a live stream; 0 disables the check; "
+        "a quiet market is not a stale price",
     )
     daily_loss: Decimal = setting(
-        Decimal(0), minimum=0, doc="loss of a UTC day, in account currency, beyond which only reducing; 0 is none"
+        Decimal(0),
+        minimum=0,
+        doc="loss of a UTC day, in account currency, beyond which only reducing orders are sent; 0 is no limit",
     )
     duplicate_window_s: float = setting(
-        0.0, minimum=0, doc="seconds in which a client's second order of the same content is refused; 0 is no check"
+        0.0,
+        minimum=0,
+        doc="seconds in which a client's second order of the same content is refused; 0 disables the check",
     )
     answer_wait_s: float = setting(
-        2.0, minimum=0, doc="seconds that a caller waits for the first scans when the venue's answer was lost"
+        2.0, minimum=0, doc="seconds that a caller waits for the first scans of the venue's log after a lost answer"
     )
     absence_horizon_s: float = setting(
         60.0, minimum=0.1, doc="seconds of scans after which an order that is not found is presumed absent"
     )
-    absence_scans: int = setting(4, minimum=2, doc="whole scans without a find that are needed besides the horizon")
-    circuit_failures: int = setting(
-        5, minimum=1, doc="submissions in a row without an answer after which new exposure is held back"
+    absence_scans: int = setting(
+        4,
+        minimum=2,
+        doc="whole scans that must not find the order, besides the horizon, before it is presumed absent",
     )
-    circuit_pause_s: float = setting(5.0, minimum=0, doc="seconds that it is held back before one order tries")
+    circuit_failures: int = setting(
+        5, minimum=1, doc="submissions in a row without an answer after which orders that add exposure are denied"
+    )
+    circuit_pause_s: float = setting(5.0, minimum=0, doc="seconds that they are denied before one order may try")
     drain_s: float = setting(
-        20.0, minimum=0, doc="seconds for orders in flight at the end; inside the pod's grace period"
+        20.0, minimum=0, doc="seconds to wait for orders in flight at the end; shorter than the pod's grace period"
     )
     sample_s: float = setting(5.0, minimum=0.1, doc="seconds between samples of the gauges and reads of the account")
     reconcile_s: float = setting(300.0, minimum=1, doc="seconds between comparisons with the venue")
     ownership: str = setting(
         "file",
         choices=("file", "cluster"),
-        doc="where the taking of the account is kept: file on one machine, cluster for a Lease of the namespace",
+        doc="place of the ownership lease: file on one machine, cluster for a Lease object of the namespace",
     )
     colour_file: Path | None = setting(
-        None, doc="downwardAPI file of the pod's labels: only the active colour takes the account; none: any may"
+        None, doc="downwardAPI file of the pod's labels: only the active colour may own the account; none: any may"
     )
     colour_label: str = setting("broker.role/colour", doc="label in that file whose value `active` lets us trade")
     standby: str = setting(
         "refuse",
         choices=("refuse", "forward"),
-        doc="what a broker that does not own the account does with an order: refuse answers 409 with the owner's "
-        "address, forward passes it to the owner",
+        doc="answer to an order at a broker that does not own the account: refuse answers 409 with the owner's "
+        "address, forward passes the order to the owner",
     )
     standby_ready: bool = setting(
         False,
-        doc="whether a broker that does not own the account is ready though it refuses; one that forwards is",
+        doc="true: a broker that does not own the account is ready although it refuses orders; one that forwards is",
     )
     replicas: int = setting(
         1,
@@ -89,20 +100,24 @@ class OrderSettings:
         doc="processes that share the accounts: each takes accounts over replicas, rounded up, and no more at first",
     )
     orphan_s: float = setting(
-        30.0, minimum=0, doc="seconds that an account is nobody's until a process with its share takes it, too"
+        30.0,
+        minimum=0,
+        doc="seconds an account may be without an owner before a process that already has its share takes it as well",
     )
-    lease_s: float = setting(10.0, minimum=0.5, doc="seconds that a taking of the account lasts without renewal")
+    lease_s: float = setting(10.0, minimum=0.5, doc="seconds that the ownership lease lasts without renewal")
     read_back_transactions: int = setting(
-        5000, minimum=0, doc="how much of the venue's log a journal that knows nothing of the account begins with"
+        5000, minimum=0, doc="transactions read back from the venue's log when the journal is empty"
     )
-    segment_bytes: int = setting(64 << 20, minimum=1 << 12, doc="size at which the journal begins another segment")
+    segment_bytes: int = setting(64 << 20, minimum=1 << 12, doc="size at which the journal begins the next segment")
     keep_bytes: int = setting(
         2 << 30,
         minimum=1 << 16,
-        doc="size of all segments of one account that history has not taken yet: a volume needs it for each",
+        doc="largest size of one account's segments that the history has not read yet: the volume needs it for each",
     )
     remember_s: float = setting(
-        86400.0, minimum=60, doc="seconds that a finished order is kept in memory for its client id"
+        86400.0,
+        minimum=60,
+        doc="seconds that a finished order is kept in memory, so that its client order id is recognised",
     )
     remember_orders: int = setting(
         50_000, minimum=1, doc="finished orders kept in memory; older ones are in the history"
@@ -110,7 +125,7 @@ class OrderSettings:
 
     @property
     def serves_standby(self) -> bool:
-        """Whether not owning the account is no fault."""
+        """True if a process without the account is ready all the same."""
         return self.standby_ready or self.standby == "forward"
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Orders and quotes as they change, for those who listen. A slow listener loses the oldest, and is told."""
+"""Broadcast of orders and quotes as they change. A slow listener loses the oldest and is told how many."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 DEPTH = 1000
+"""Updates that a listener may be behind; more would only be older prices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """So many updates were dropped before the next one, because the listener was too slow."""
+    """Number of updates dropped before the next one, because the listener was too slow."""
 
     count: int
 
@@ -26,6 +27,7 @@ class _Listener(Generic[T]):
         self.ready = asyncio.Event()
 
     def put(self, item: T) -> None:
+        # Drop the oldest, never wait: the publisher is the order path.
         if len(self.items) == self.items.maxlen:
             self.missed += 1
         self.items.append(item)
@@ -43,7 +45,7 @@ class Updates(Generic[T]):
         return bool(self._listeners)
 
     def publish(self, item: T) -> None:
-        """Hands an item to the listeners; never waits."""
+        """Hand an item to the listeners; never waits."""
         for listener in self._listeners:
             listener.put(item)
 
@@ -54,6 +56,7 @@ class Updates(Generic[T]):
         try:
             while True:
                 await listener.ready.wait()
+                # Before the items are read: one that is published meanwhile sets it again.
                 listener.ready.clear()
                 if listener.missed:
                     missed, listener.missed = listener.missed, 0

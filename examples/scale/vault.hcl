@@ -1,5 +1,5 @@
-# One of five servers with integrated storage (Raft); any three are a majority. Sidecars ask the service that names the
-# active one: they follow no redirect.
+# One of five servers with integrated storage (Raft); any three are a majority. Sidecars use the service that points to
+# the active server, because they follow no redirect.
 ui            = false
 cluster_addr  = "https://NODE.vault-internal:8201"
 api_addr      = "https://NODE.vault-internal:8200"

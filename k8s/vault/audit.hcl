@@ -1,4 +1,4 @@
-# OpenBao declares audit devices in its server's configuration. Standard output is what a cluster collects.
+# OpenBao declares audit devices in its server's configuration. A cluster collects standard output.
 audit "file" "file" {
   options {
     file_path = "stdout"

@@ -4,16 +4,16 @@
 #   break-glass.sh grant --reason TEXT [--for 30m]   a grantor; prints a wrapping token for the other person, and
 #                                                    the accessor that ends it early
 #   break-glass.sh open WRAPPING_TOKEN               the other person; prints the token once
-#   break-glass.sh end ACCESSOR                      the grantor; it ends by itself at its time
-#   break-glass.sh uses AUDIT_LOG                    what was done with such tokens, from the server's audit log
-#   break-glass.sh report AUDIT_LOG                  raises an alert for each token that was used; run it each minute
+#   break-glass.sh end ACCESSOR                      the grantor; else the token ends by itself
+#   break-glass.sh uses AUDIT_LOG                    the uses of such tokens, from the server's audit log
+#   break-glass.sh report AUDIT_LOG                  raises an alert for each used token; run it each minute
 #
-# The reason stands in the token's metadata, which the audit log shows with every use. With ALERTMANAGER_URL set a
-# grant raises the alert BreakGlassUsed before it hands out anything, and hands out nothing where that fails.
+# The token's metadata has the reason, and the audit log shows it with every use. With ALERTMANAGER_URL set, a grant
+# raises the alert BreakGlassUsed before it issues the token, and issues none if the alert fails.
 set -euo pipefail
 cli=${CLI:-$(command -v vault || command -v bao)}
 
-# Alertmanager's API v2; `keep` is how long an alert that nobody repeats stays.
+# Alertmanager's API v2; `keep` is the life of an alert that nobody repeats.
 raise_alert() {
   local reason=$1 what=$2 subject=$3
   jq -n --arg reason "$reason" --arg what "$what" --arg subject "$subject" '[{
@@ -31,7 +31,7 @@ uses() {
        request: .request.id, from: .request.remote_address}' "$1"
 }
 
-# One alert for each reason: a token that is used again and again is one page, not many.
+# One alert for each reason, so that many uses of a token make one page.
 report() {
   uses "$1" | jq -r '.reason' | sort -u | while IFS= read -r reason; do
     raise_alert "$reason" 'a token is in use' "$reason"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Rotates what people hold: the venue's token, and the API keys of the order API's callers.
+# Rotates the secrets that people hold: the venue's token, and the API keys of the order API's callers.
 #
 #   rotate.sh venue TOKEN_FILE             a new token of the venue, made on its own site
 #   rotate.sh add-key ID SCOPES KEY_FILE   a new API key for a caller (scopes: read,trade,admin), written to KEY_FILE
-#   rotate.sh drop-key ID                  ends a caller's key
+#   rotate.sh drop-key ID                  removes a caller's key
 #
 # Order: write the new one; wait until `sidecar secrets` shows its generation acknowledged; only then end the old one
 # at the venue (or with drop-key). A concurrent change fails (check-and-set); run it again.

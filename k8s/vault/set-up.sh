@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Sets a Vault or OpenBao server up for the broker. Running it again changes nothing that is already so.
+# Sets a Vault or OpenBao server up for the broker. A second run changes only what differs.
 #
 # Needs the `vault` or `bao` command, logged in with the right to write policies, mounts and roles.
-#   NAMESPACE, SERVICE_ACCOUNT  who may log in                       (broker, broker)
+#   NAMESPACE, SERVICE_ACCOUNT  the account that may log in          (broker, broker)
 #   KUBERNETES_HOST             API server that checks their tokens  (https://kubernetes.default.svc)
-#   KUBERNETES_CA_FILE          its authority, where the server runs outside that cluster (none: the pod's own)
-#   KUBERNETES_REVIEWER_TOKEN_FILE  token of an account that may review tokens (system:auth-delegator); needed out there: a
-#                               pod's own token has the audience vault, and the API server takes no other's
+#   KUBERNETES_CA_FILE          its authority, if the server runs outside that cluster (none: the pod's own)
+#   KUBERNETES_REVIEWER_TOKEN_FILE  token of an account that may review tokens (system:auth-delegator); needed outside the cluster: a
+#                               pod's own token has the audience vault, which the API server does not accept
 #   DATABASE_HOST               host:port of PostgreSQL              (none: no database engine)
 #   DATABASE_NAME               database of the order history        (broker)
 #   DATABASE_ADMIN              role that makes roles                (vault)
-#   DATABASE_ADMIN_PASSWORD_FILE  file with its password; it is changed to one that only the server knows
+#   DATABASE_ADMIN_PASSWORD_FILE  file with its password; the server replaces it by one that only it knows
 #   DATABASE_SSLMODE            (verify-full)
 #   PKI_DOMAIN                  domain of certificates               (NAMESPACE.svc)
 set -euo pipefail
@@ -33,8 +33,8 @@ for file in "$here"/policies/*.hcl; do
   "$cli" policy write "$(basename "$file" .hcl)" "$file"
 done
 
-# A token whose login was cut off by a crash is known to nobody: it lives two minutes. The sidecar renews a token
-# that it has written down for as long as its `auth.ttl_s` says.
+# If a crash interrupts a login, nobody knows the token: it lives two minutes. The sidecar renews each token in its lease
+# journal to its `auth.ttl_s`.
 token=(token_no_default_policy=true token_ttl=2m token_max_ttl=24h token_type=service)
 
 step 2 "login of pods"
@@ -75,11 +75,11 @@ if [[ -n ${DATABASE_HOST:-} ]]; then
 fi
 
 step 6 "break-glass and audit"
-# Break-glass: a token role, so that a grantor can give exactly this and nothing else.
+# Break-glass: a token role, so that a grantor can give exactly these rights and no others.
 "$cli" write auth/token/roles/break-glass allowed_policies=break-glass orphan=true renewable=false \
   token_no_default_policy=true token_explicit_max_ttl=1h token_type=service
 
-# Vault takes audit devices by its API; OpenBao by its configuration (see audit.hcl).
+# Vault configures audit devices by its API, OpenBao by its configuration file (see audit.hcl).
 if ! "$cli" audit list 2>/dev/null | grep "^file/ " >/dev/null; then
   "$cli" audit enable file file_path=stdout 2>/dev/null ||
     echo "audit: declare the device in the server's configuration, as in $here/audit.hcl" >&2

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the templates: components first, then the index template that is composed of them. Running it again is an update.
-# ELASTICSEARCH_URL, and what curl needs to get in as CURL_OPTIONS (for example: --cacert /ca.crt --netrc-file /netrc).
+# Installs the templates: components first, then the index template that is composed of them. A second run updates them.
+# ELASTICSEARCH_URL, and curl's options for the login as CURL_OPTIONS (for example: --cacert /ca.crt --netrc-file /netrc).
 set -eu
 cd "$(dirname "$0")"
 put() {

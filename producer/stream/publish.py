@@ -42,6 +42,7 @@ from dataclasses import dataclass, field
 import grpc.aio
 
 from pod_runtime.protobuf_wire import delimited
+from pod_runtime.run import leaves
 from producer.settings import ProducerSettings
 from producer.spool.unacked_queue import EventRun, UnackedQueue
 from producer.stream.columns import Coerced, encode_batch, event_schemas
@@ -155,10 +156,7 @@ class PublishSession:
                 call.cancel()
         except ExceptionGroup as group:
             # Not `except*`: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
-            error: Exception = group
-            while isinstance(error, ExceptionGroup):
-                error = error.exceptions[0]
-            raise error from group
+            raise next(leaves(group)) from group
 
     async def _open(self, call: PublishCall) -> None:
         meta = self._queue.meta

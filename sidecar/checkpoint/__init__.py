@@ -1,1 +1,1 @@
-"""Checkpoint and replay: the state that counting resumes from after a restart."""
+"""Checkpoint room: the state that counting resumes from after a restart. `replay.py` has the theory."""

@@ -1,19 +1,19 @@
-"""The checkpoint: everything that a replay of the journal starts from, in one file that is replaced in one step.
+"""Format of the checkpoint: one framed file, replaced in one step.
 
-A file of version 1 is framed; each record is a JSON array. The first is the head, the others are the rows of
-the aggregate. JSON keeps every double and every integer exactly.
+Each record of version 1 is JSON: first the head, an object; then the rows of the aggregate, an array each. JSON
+keeps every double and every integer exactly, and an operator can read it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pod_runtime.framing import FormatError, file_header, file_version, frame, records
-from sidecar.metrics.capture import Capture
-from sidecar.telemetry.model import Position
+from sidecar.metrics.series import SeriesCapture
+from sidecar.telemetry.model import JournalPosition
 
 KIND = b"TELC"
 VERSION = 1
@@ -21,56 +21,46 @@ FILE = "checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRow:
-    """How far a session of a producer has been taken."""
-
-    producer_id: str
-    session_id: str
-    durable_through: int
-    touched_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The state up to `position`, with the log cursor and the ledger of the same moment."""
+    """State up to `position`, with the log cursor and the ledger of the same moment."""
 
-    position: Position = Position()
+    position: JournalPosition = JournalPosition()
     instance_id: str = ""
     next_stream: int = 1
-    sessions: Sequence[SessionRow] = ()
+    sessions: Sequence[tuple[str, str, int, int]] = ()
+    """Producer id, session id, last sequence taken, and time of the last event in nanoseconds."""
     counts: dict[str, Any] | None = None
-    backlog: dict[str, Any] | None = None
-    aggregate: Sequence[Sequence[Any]] = field(default=())
+    log_queue: dict[str, Any] | None = None
+    aggregate: Sequence[Sequence[Any]] = ()
 
 
 def slices(checkpoint: Checkpoint) -> Iterator[bytes]:
-    """The file, in parts small enough to be made between other work."""
+    """Yield the file in parts, each small enough to be made between other work."""
     head = {
         "position": [checkpoint.position.segment, checkpoint.position.offset],
         "instance_id": checkpoint.instance_id,
         "next_stream": checkpoint.next_stream,
-        "sessions": [
-            [row.producer_id, row.session_id, row.durable_through, row.touched_ns] for row in checkpoint.sessions
-        ],
+        "sessions": checkpoint.sessions,
         "counts": checkpoint.counts,
-        "backlog": checkpoint.backlog,
+        "backlog": checkpoint.log_queue,
+        # A file that lost its end on a frame's border would pass as a smaller checkpoint.
         "rows": len(checkpoint.aggregate),
     }
-    yield file_header(KIND, VERSION) + _frame(head)
+    yield file_header(KIND, VERSION) + frame(_json(head).encode())
     for row in checkpoint.aggregate:
         yield from _row(row)
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """The whole file."""
+    """Whole file."""
     return b"".join(slices(checkpoint))
 
 
 def _row(row: Sequence[Any]) -> Iterator[bytes]:
-    """The record of a row of the aggregate, behind as many empty parts as it takes turns."""
+    """Yield the record of a row of the aggregate, after as many empty parts as it takes turns."""
     texts: list[str] = []
     for value in row:
-        if isinstance(value, Capture):
+        if isinstance(value, SeriesCapture):
             rows: list[str] = []
             for part in value.parts():
                 rows.append(_json(part)[1:-1])
@@ -81,19 +71,15 @@ def _row(row: Sequence[Any]) -> Iterator[bytes]:
     yield frame(f"[{','.join(texts)}]".encode())
 
 
-def _frame(value: Any) -> bytes:
-    return frame(_json(value).encode())
-
-
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
 def decode(data: bytes) -> Checkpoint:
-    """The checkpoint of a file.
+    """Checkpoint of a file.
 
     Raises:
-        FormatError: the file is damaged, of another kind, or of a version that is not read here.
+        FormatError: the file is damaged, of another kind, or of a version that this program does not read.
     """
     version = file_version(data, KIND)
     if version != VERSION:
@@ -102,14 +88,11 @@ def decode(data: bytes) -> Checkpoint:
     if len(rows) != head.get("rows"):
         raise FormatError(f"checkpoint with {len(rows)} rows, its head says {head.get('rows')}")
     return Checkpoint(
-        position=Position(*head["position"]),
+        position=JournalPosition(*head["position"]),
         instance_id=head["instance_id"],
         next_stream=head["next_stream"],
-        sessions=[
-            SessionRow(producer_id=row[0], session_id=row[1], durable_through=row[2], touched_ns=row[3])
-            for row in head["sessions"]
-        ],
+        sessions=[tuple(row) for row in head["sessions"]],
         counts=head["counts"],
-        backlog=head["backlog"],
+        log_queue=head["backlog"],
         aggregate=rows,
     )

@@ -1,4 +1,44 @@
-"""Bringing the state back: a checkpoint, and what the journal holds behind it done once more."""
+"""Replay: brings the state back from the checkpoint, and from the journal behind it.
+
+Purpose. After a restart the sidecar has the very state of a process that never stopped: each event counted once,
+each log record queued once, the last sequence of each session known to the producer that asks for it.
+
+One file, one moment. A checkpoint holds the series, the ledger, the last sequence of every session, the log cursor
+with the counts of what waits, and the journal position that all of them belong to (`format.Checkpoint`). They are
+useless apart. With series newer than the sequences, a producer's repeat would be counted twice; with sequences
+newer than the series, events would be missing and nobody would send them again. With a log cursor of another moment
+the ledger would not balance. So they are taken in one turn of the event loop, which is the only one that changes
+them, and stand in one file that is replaced in one step.
+
+Writing (`writer.py`). The state is captured at a position; the rows of the series are encoded in slices of a
+millisecond while ingest goes on, and a series that changes hands over its old row first (`metrics.series`). A
+thread then syncs the journal and replaces the file. Only afterwards the segments go that the checkpoint makes
+superfluous: those below its position without a waiting log record.
+
+Replaying. Segments are read from the checkpoint's on, from their start: declarations (S, D) of the part before the
+position are needed to read the batches behind it, and reading them twice changes nothing. Every other record behind
+the position is done once more, through the same methods that the streams use (`TelemetryState.take`,
+`Aggregate.begin`, `expire`, …), with the times and the rejections that stand in it.
+
+A crash at each step leaves:
+
+    while the state is captured    the old file and all segments since: the replay is longer
+    while the file is replaced     the old file or the new one, never a mixture (write beside, sync, rename)
+    before segments are released   the new file; the next checkpoint releases them
+    while segments are released    some of them; the cursor lies behind them all
+    during a replay                what was before it: a replay writes nothing but repairs
+
+Exactness. A batch is journaled as it was accepted: without duplicates, without rejected groups, with its rejections
+beside it. So a replay checks nothing anew: a later program with other rules takes the old batches as the old one
+did. Duplicates alone are not journaled; after a crash those since the checkpoint are not in the ledger, on neither
+side of its sum.
+
+Losses. A record that cannot be decoded or applied is counted and left out, because a start that fails on it would
+fail for ever. A checkpoint that cannot be used is set aside, and the journal alone is replayed. Log records that
+wait in segments that are gone count as dropped, `journal_damaged`. If the journal ends before the checkpoint's
+position (its volume was lost), appending begins in a segment above it, so that no new record is taken for an old
+one.
+"""
 
 from __future__ import annotations
 
@@ -6,92 +46,105 @@ import logging
 from dataclasses import dataclass
 
 from sidecar.checkpoint.format import Checkpoint
-from sidecar.checkpoint.state import State
-from sidecar.journal.journal import Journal
-from sidecar.journal.segment import Begin, End, Entry, Expire, Lost, Stored, StreamContext
-from sidecar.telemetry.model import Position, Session, StoredBatch
+from sidecar.checkpoint.state import TelemetryState
+from sidecar.journal.journal import EventJournal
+from sidecar.journal.segment import BatchEntry, SegmentEntry, SeriesExpiry, SessionLost, SessionMark, StreamContext
+from sidecar.telemetry.model import JournalPosition, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay found: batches, and records that nothing could be made of."""
+class ReplayResult:
+    """Batches replayed, and records that could not be decoded or applied."""
 
     batches: int = 0
     unreadable: int = 0
 
 
-def restore(state: State, journal: Journal, checkpoint: Checkpoint) -> Replayed:
-    """Fills an empty state.
+def restore(state: TelemetryState, journal: EventJournal, checkpoint: Checkpoint) -> ReplayResult:
+    """Fill an empty state from the checkpoint and the journal behind it.
 
     Raises:
         OSError: the journal cannot be read.
     """
+    # Segments were lost: new records must stand behind the checkpoint, or the next replay would skip them.
     if checkpoint.position.segment >= journal.end.segment:
-        # Segments were lost: what is written next must lie behind the checkpoint.
         journal.skip_to(checkpoint.position.segment + 1)
     state.restore(checkpoint)
-    found = [_replay(state, journal, segment, checkpoint.position) for segment in journal.segments]
-    return Replayed(sum(each.batches for each in found), sum(each.unreadable for each in found))
+    found = [_replay_segment(state, journal, segment, checkpoint.position) for segment in journal.segments]
+    return ReplayResult(sum(each.batches for each in found), sum(each.unreadable for each in found))
 
 
-def _replay(state: State, journal: Journal, segment: int, start: Position) -> Replayed:
+def _replay_segment(
+    state: TelemetryState, journal: EventJournal, segment: int, start: JournalPosition
+) -> ReplayResult:
     reader = journal.read(segment) if segment >= start.segment else None
     if reader is None:
-        return Replayed()
+        return ReplayResult()
     batches = faults = 0
-    for record, stream, said in reader:
-        new = Position(segment, record.start) >= start
-        context, end = reader.streams.get(stream), Position(segment, record.end)
+    for record, stream, entry in reader:
+        new = JournalPosition(segment, record.start) >= start
+        context, end = reader.streams.get(stream), JournalPosition(segment, record.end)
         try:
-            batches += _again(state, stream, said, context, end, new=new)
+            batches += _apply_again(state, stream, entry, context, end, new=new)
         except Exception:  # noqa: BLE001 - a record that ends every start would be worse than one that is left out
             _log.exception("journal record left out", extra={"segment": segment, "offset": record.start})
             faults += 1
-    return Replayed(batches, reader.unreadable + faults)
+    return ReplayResult(batches, reader.unreadable + faults)
 
 
-def _again(
-    state: State, stream: int, said: Entry, context: StreamContext | None, end: Position, *, new: bool
+def _apply_again(
+    state: TelemetryState,
+    stream: int,
+    entry: SegmentEntry,
+    context: StreamContext | None,
+    end: JournalPosition,
+    *,
+    new: bool,
 ) -> bool:
-    """Does once more what a record says; declarations also where they are not `new`. Whether it was a batch."""
+    """Apply a record, declarations also where they are not `new`. True if it was a batch."""
     aggregate = state.aggregate
     state.next_stream = max(state.next_stream, stream + 1)
-    match said, context:
+    match entry, context:
         case pb.Define(), StreamContext():
-            kind = context.types[said.event_id]
+            kind = context.types[entry.event_id]
             aggregate.define(stream, context.session, kind, recovery=context.hello.recovery)
         case pb.Hello(), StreamContext() if new:
-            state.session(context.session, said.first_sequence, 0)
-        case Begin(), StreamContext() if new:
+            # No time in the record: a session without an event is the first to be forgotten.
+            state.session(context.session, entry.first_sequence, 0)
+        case SessionMark.BEGIN, StreamContext() if new:
             aggregate.begin(context.session)
-        case End(), StreamContext() if new:
+        case SessionMark.END, StreamContext() if new:
             aggregate.end(context.session)
-        case Lost(), _ if new:
-            aggregate.end(Session(producer_id=said.producer_id, session_id=said.session_id))
-        case Expire(), _ if new:
-            aggregate.expire(said.now_ns, said.idle_ns)
-        case Stored(), StreamContext() if new:
-            _batch_again(state, stream, said, context, end)
+        case SessionLost(), _ if new:
+            # By its name: the stream that it began on may stand in a segment that is gone.
+            aggregate.end(Session(producer_id=entry.producer_id, session_id=entry.session_id))
+        case SeriesExpiry(), _ if new:
+            aggregate.expire(entry.now_ns, entry.idle_ns)
+        case BatchEntry(), StreamContext() if new:
+            _apply_batch(state, stream, entry, context, end)
             return True
         case _, None if new:
             raise ValueError(f"record of stream {stream}, which its segment does not name")
     return False
 
 
-def _batch_again(state: State, stream: int, said: Stored, context: StreamContext, end: Position) -> None:
+def _apply_batch(
+    state: TelemetryState, stream: int, entry: BatchEntry, context: StreamContext, end: JournalPosition
+) -> None:
     stored = StoredBatch(
         end=end,
         session=context.session,
-        batch=pb.Batch.FromString(said.raw),
+        batch=pb.Batch.FromString(entry.raw),
         types=context.types,
-        received_ns=said.received_ns,
+        received_ns=entry.received_ns,
     )
-    if said.kept:
-        state.backlog.add(stored, len(said.raw))
+    if entry.kept:
+        # Counted when its first copy was applied; only the log records wait, in this place now.
+        state.log_queue.add(stored, len(entry.raw))
         return
-    session = state.session(context.session, context.hello.first_sequence, said.received_ns)
-    rejections = list(pb.Ack.FromString(said.refused).rejected)
-    state.take(stream, stored, session, rejections, len(said.raw))
+    session = state.session(context.session, context.hello.first_sequence, entry.received_ns)
+    rejections = list(pb.Ack.FromString(entry.refused).rejected)
+    state.take(stream, stored, session, rejections, len(entry.raw))

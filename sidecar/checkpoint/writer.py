@@ -1,4 +1,4 @@
-"""Reading and writing the checkpoint's file, off the hot path."""
+"""Checkpoint writer: reads and writes the checkpoint's file, off the hot path."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Any
 
 from pod_runtime.framing import FormatError
 from sidecar.checkpoint.format import FILE, Checkpoint, decode, slices
-from sidecar.checkpoint.state import State
-from sidecar.journal.journal import Journal
+from sidecar.checkpoint.state import TelemetryState
+from sidecar.journal.journal import EventJournal
 from sidecar.journal.volume import Volume
+from sidecar.telemetry.model import JournalPosition
 
 SLICE_S = 0.001
-"""How long a checkpoint is encoded before other work has its turn."""
+"""Time for which a checkpoint is encoded before other tasks have their turn."""
 
 UNREADABLE = (FormatError, ValueError, KeyError, TypeError, IndexError)
-"""What reading a file raises that this program did not write, or not in this version."""
+"""Errors of decoding a file that this program did not write, or not in this version."""
 
 _log = logging.getLogger(__name__)
 
 
 def read_checkpoint(volume: Volume) -> Checkpoint:
-    """The checkpoint of a volume; an empty one where there is none. One that cannot be read is set aside.
+    """Checkpoint of a volume; an empty one if there is none. An unreadable one is set aside.
 
     Raises:
         OSError: the volume cannot be read or written.
@@ -42,7 +43,10 @@ def read_checkpoint(volume: Volume) -> Checkpoint:
 
 
 def set_aside(volume: Volume, error: Exception) -> None:
-    """Keeps a checkpoint that cannot be used, and says why: the journal still holds what was not exported.
+    """Keep an unusable checkpoint for inspection, and log the reason.
+
+    The start goes on without it: the journal still holds every batch that was not exported, and counting resumes from
+    those. To refuse the start would stop the producers too.
 
     Raises:
         OSError: the volume cannot be read or written.
@@ -51,46 +55,60 @@ def set_aside(volume: Volume, error: Exception) -> None:
     _log.error("checkpoint set aside", extra={"reason": f"{type(error).__name__}: {error}"})
 
 
-class Saving:
+class CheckpointWriter:
     """Keeps the checkpoint up to date, and frees the segments that it makes superfluous."""
 
     def __init__(
-        self, journal: Journal, state: State, stored: Checkpoint, *, instance_id: str, clock: Callable[[], int]
+        self,
+        journal: EventJournal,
+        state: TelemetryState,
+        stored: Checkpoint,
+        *,
+        instance_id: str,
+        clock: Callable[[], int],
     ) -> None:
         self._journal = journal
         self._state = state
         self._clock = clock
         self._instance_id = instance_id
         self._lock = asyncio.Lock()
-        self._backlog: dict[str, Any] | None = None
-        self.end = stored.position
-        """Up to here the journal's metrics are in the checkpoint."""
+        self._queue: dict[str, Any] | None = None
+        self._end = stored.position
         self.written_ns = 0
         self.error = ""
-        """Why the last checkpoint could not be written; empty where it was."""
+        """Reason why the last checkpoint could not be written; empty if it was."""
+
+    @property
+    def end(self) -> JournalPosition:
+        """Position up to which the journal's metrics are in the checkpoint."""
+        return self._end
 
     async def write(self) -> None:
-        """Writes the state of this moment; on failure the one before stands, and the journal keeps what it needs."""
+        """Write the state of this moment. On failure the old file stands, and the journal keeps what it needs."""
+        # Two writers could otherwise finish in the wrong order, and the older state would stand.
         async with self._lock:
-            if self.written_ns and (self._journal.end, self._state.backlog.capture()) == (self.end, self._backlog):
+            # Nothing has changed: an idle sidecar does not write the same file every few seconds.
+            if self.written_ns and (self._journal.end, self._state.log_queue.capture()) == (self._end, self._queue):
                 return
             state = self._state.checkpoint(self._journal.end, self._instance_id)
-            settled = self._state.backlog.settled_before()
+            # Of the same moment: the cursor in this file must not lie before a segment that goes with it.
+            settled = self._state.log_queue.settled_before()
             data = await _encode_in_slices(state)
             try:
                 await asyncio.to_thread(self._journal.write_beside, FILE, data)
             except OSError as error:
                 self.error = str(error)
-                # Room for the next try: what is exported, though after a crash it would count as dropped.
-                self.release(min(self.end.segment, settled))
+                # Make room for the next try: exported segments go, though after a crash their records count as
+                # dropped (`journal_damaged`), because the old checkpoint believes that they wait.
+                self.release(min(self._end.segment, settled))
                 return
             self.error = ""
             self.written_ns = self._clock()
-            self.end, self._backlog = state.position, state.backlog
+            self._end, self._queue = state.position, state.log_queue
             self.release(min(state.position.segment, settled))
 
     def release(self, before: int) -> None:
-        """Frees the segments below `before`; one that the volume does not let go of is tried again the next time."""
+        """Remove the segments below `before`; one that the volume cannot remove is tried again the next time."""
         with contextlib.suppress(OSError):
             self._journal.release(before)
 

@@ -1,4 +1,10 @@
-"""Server-sent events: what the console's page and `sidecar events` follow.
+"""Server-sent events: the stream that the console's page and `sidecar events` follow.
+
+A watcher is one open stream. It has a queue of messages ready for the wire, which the status sampler fills with a
+document at each interval (`tell`), and the stream's own tasks with the producers' events. A slow reader holds up
+neither: a full queue misses that status, because the next one says it all; and while a reader is behind, events stay
+in the tail, which drops its oldest batches. A reader that accepts nothing for `WRITE_DEADLINE_S` is disconnected. So
+watchers cost bounded memory, and never delay the event path.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -7,35 +13,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
 
+import msgspec
 from aiohttp import web
 
+from sidecar.console.document import JsonObject, StatusDocument, encode
 from sidecar.health.probes import time_text
 from sidecar.ingest.tail import TailEvent
 
+# TCP hides a reader that is gone, or suspended, until the buffers of both sides are full.
 WRITE_DEADLINE_S = 10.0
-"""A reader that takes nothing for so long is let go."""
+# A minute of statuses at the default interval, or six seconds of events.
 QUEUE = 64
+# Events are for eyes: more than a thousand a second would only take CPU from the event path.
 PACE_S = 0.1
 EVENTS_A_PACE = 100
-"""Events are for eyes: more than a thousand a second only cost the event path its processor."""
 
-JsonObject = dict[str, Any]
+# nginx, an ingress or a development proxy, would otherwise collect events until its buffer is full.
+HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+
+Messages = asyncio.Queue[bytes | None]
+"""Messages that one watcher has not been sent yet; None ends its stream."""
 
 
 class TooManyWatchersError(Exception):
-    """The console has as many watchers as it may."""
-
-
-Messages = asyncio.Queue[bytes | None]
-"""What one watcher is yet to be sent; None ends its stream."""
+    """The console has as many watchers as `console.max_watchers` allows, or it closes."""
 
 
 class Watchers:
-    """Who follows the status; each tick's document is encoded once for all of them."""
+    """Open streams; each status document is encoded once for all of them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -44,11 +51,11 @@ class Watchers:
 
     @property
     def any(self) -> bool:
-        """Whether somebody watches."""
+        """True while at least one stream is open."""
         return bool(self._all)
 
     def enter(self, *, wants_status: bool = True) -> Messages:
-        """The messages of one more watcher.
+        """Return the queue of one more watcher.
 
         Raises:
             TooManyWatchersError: there is no room, or the console closes.
@@ -60,62 +67,71 @@ class Watchers:
         return messages
 
     def leave(self, messages: Messages) -> None:
-        """The watcher is gone."""
+        """Forget a watcher that is gone."""
         self._all.pop(messages, None)
 
-    def tell(self, document: JsonObject) -> None:
-        """Sends a status to every watcher; one that is too far behind misses it, the next one says it all."""
-        data = message("status", document)
+    def tell(self, document: StatusDocument) -> None:
+        """Send a status to every watcher that has room for it."""
+        data = status_message(document)
         for messages, wants_status in self._all.items():
             if wants_status and not messages.full():
                 messages.put_nowait(data)
 
     def close(self) -> None:
-        """Ends every stream, what waits in it included."""
+        """End every stream, with the messages that wait in it."""
         self._closed = True
         for messages in self._all:
+            # The queue may be full, and the end must fit in; what waits is of no use to a page that is closed.
             while not messages.empty():
                 messages.get_nowait()
             messages.put_nowait(None)
 
 
-def message(kind: str, value: Any) -> bytes:
-    """One message on the wire."""
-    return f"event: {kind}\ndata: {json.dumps(value, separators=(',', ':'), default=str)}\n\n".encode()
+def status_message(document: StatusDocument) -> bytes:
+    """Encode a status as it goes over the wire."""
+    return b"event: status\ndata: " + encode(document) + b"\n\n"
 
 
 def event_json(event: TailEvent) -> JsonObject:
-    """A telemetry event as the page shows it."""
+    """Convert a telemetry event to the JSON that the page shows."""
     return {
         "time": time_text(event.time_ns),
         "producer": event.producer_id,
         "sequence": event.sequence,
         "name": event.name,
         "severity": event.severity,
-        "attributes": dict(event.attributes),
+        "attributes": event.attributes,
     }
 
 
 async def stream(
     request: web.Request,
     watchers: Watchers,
-    first: JsonObject | None,
-    tail: Callable[[], AsyncIterator[TailEvent]] | None,
+    first: StatusDocument | None,
+    events: AsyncIterator[TailEvent] | None,
 ) -> web.StreamResponse:
-    """Serves one watcher until it goes or the console closes. `first` is what it is told at once.
+    """Serve one watcher until it goes or the console closes; without `first` it gets no status at all.
 
     Raises:
         TooManyWatchersError: there is no room for one more.
     """
     messages = watchers.enter(wants_status=first is not None)
     try:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        await response.prepare(request)
+        # Through the queue, like every later message: so the first write has a deadline too.
         if first is not None:
-            await response.write(message("status", first))
+            messages.put_nowait(status_message(first))
+        response = web.StreamResponse(headers=HEADERS)
+        await response.prepare(request)
         async with asyncio.TaskGroup() as tasks:
-            following = [tasks.create_task(item) for item in _following(tail, messages)]
+            following: list[asyncio.Task[None]] = []
+            if events is not None:
+                portion: list[JsonObject] = []
+                following = [
+                    tasks.create_task(_collect(events, portion)),
+                    tasks.create_task(_forward(portion, messages)),
+                ]
             await _send(response, messages)
+            # A reader that is gone ends `_send` alone; without this its events would be collected for ever.
             for task in following:
                 task.cancel()
     finally:
@@ -130,26 +146,17 @@ async def _send(response: web.StreamResponse, messages: Messages) -> None:
                 await response.write(data)
 
 
-def _following(
-    tail: Callable[[], AsyncIterator[TailEvent]] | None, messages: Messages
-) -> Iterator[Coroutine[Any, Any, None]]:
-    if tail is not None:
-        portion: list[JsonObject] = []
-        yield _collect(tail(), portion)
-        yield _hand_on(portion, messages)
-
-
 async def _collect(events: AsyncIterator[TailEvent], portion: list[JsonObject]) -> None:
-    """Fills the portion; while it is full nothing is read, and the tail drops the oldest of what comes."""
+    """Fill the portion; while it is full nothing is read, and the tail drops its oldest batches."""
     async for event in events:
-        while len(portion) >= EVENTS_A_PACE:  # noqa: ASYNC110 - the pace is what the sleep is for
+        while len(portion) >= EVENTS_A_PACE:  # noqa: ASYNC110 - the pace is the purpose of the sleep
             await asyncio.sleep(PACE_S)
         portion.append(event_json(event))
 
 
-async def _hand_on(portion: list[JsonObject], messages: Messages) -> None:
+async def _forward(portion: list[JsonObject], messages: Messages) -> None:
     while True:
         await asyncio.sleep(PACE_S)
         if portion:
-            await messages.put(message("events", portion))
+            await messages.put(b"event: events\ndata: " + msgspec.json.encode(portion) + b"\n\n")
             portion.clear()

@@ -1,4 +1,4 @@
-"""Log records packed into requests: what goes together, where it may be cut, how it is halved."""
+"""Export batches: log records packed into requests, cut where they are too large, halved where they are refused."""
 
 from __future__ import annotations
 
@@ -6,56 +6,60 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 
 Part = tuple[bytes, list[bytes]]
-"""A resource block and framed records that have it."""
+"""A resource block and the framed records of that resource."""
 
 
 @dataclass(slots=True)
-class Parcel:
-    """Log records of one request.
+class ExportBatch:
+    """Log records of one request, and the answers that they met.
 
-    `end` is where the cursor goes once this and all earlier ones are done; None inside a batch.
+    `end` is the cursor's place once this and all earlier ones are done; None where it ends within a stored batch.
     """
 
     parts: list[Part] = field(default_factory=list)
     count: int = 0
     size: int = 0
-    end: Position | None = None
+    end: JournalPosition | None = None
     exported: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     done: bool = False
 
 
 def pack(
-    batches: Iterable[tuple[Position, bytes, Sequence[bytes]]], *, max_records: int, max_bytes: int
-) -> Iterator[Parcel]:
-    """Batches (end, resource block, framed records) as parcels in order; a batch that is too large is cut."""
-    parcel = Parcel()
+    batches: Iterable[tuple[JournalPosition, bytes, Sequence[bytes]]], *, max_records: int, max_bytes: int
+) -> Iterator[ExportBatch]:
+    """Pack stored batches (end, resource block, framed records) in order; one that is too large is cut.
+
+    A record larger than `max_bytes` goes alone: the collector decides on it.
+    """
+    packed = ExportBatch()
     for end, resource, records in batches:
         left: Sequence[bytes] = records
         while left:
-            room = _fitting(left, max_records - parcel.count, max_bytes - parcel.size - len(resource))
-            if room == 0 and parcel.count:
-                yield parcel
-                parcel = Parcel()
+            room = _fitting(left, max_records - packed.count, max_bytes - packed.size - len(resource))
+            if room == 0 and packed.count:
+                yield packed
+                packed = ExportBatch()
                 continue
             taken = list(left[: room or 1])
-            _add(parcel, resource, taken)
+            _add(packed, resource, taken)
             left = left[len(taken) :]
             if left:
-                # What is counted when it is settled ends with a whole batch: whole ones before it wait for its rest.
-                parcel.end = None
-                yield parcel
-                parcel = Parcel()
-        parcel.end = end
-    if parcel.count or parcel.end is not None:
-        yield parcel
+                # The queue's cursor knows only ends of stored batches. So whole ones before a cut one settle
+                # together with the last piece of it, never before.
+                packed.end = None
+                yield packed
+                packed = ExportBatch()
+        packed.end = end
+    if packed.count or packed.end is not None:
+        yield packed
 
 
 def _fitting(records: Sequence[bytes], most: int, size: int) -> int:
-    """How many records from the first on fit into `size` bytes, `most` at most."""
+    """Number of records, from the first on, that fit into `size` bytes; `most` at most."""
     for number, record in enumerate(records[: max(most, 0)]):
         size -= len(record)
         if size < 0:
@@ -63,23 +67,23 @@ def _fitting(records: Sequence[bytes], most: int, size: int) -> int:
     return min(len(records), max(most, 0))
 
 
-def _add(parcel: Parcel, resource: bytes, records: list[bytes]) -> None:
-    if parcel.parts and parcel.parts[-1][0] == resource:
-        parcel.parts[-1][1].extend(records)
+def _add(packed: ExportBatch, resource: bytes, records: list[bytes]) -> None:
+    if packed.parts and packed.parts[-1][0] == resource:
+        packed.parts[-1][1].extend(records)
     else:
-        parcel.parts.append((resource, records))
-        parcel.size += len(resource)
-    parcel.count += len(records)
-    parcel.size += sum(map(len, records))
+        packed.parts.append((resource, records))
+        packed.size += len(resource)
+    packed.count += len(records)
+    packed.size += sum(map(len, records))
 
 
 def count(parts: Sequence[Part]) -> int:
-    """Records in all parts."""
+    """Number of records in all parts."""
     return sum(len(records) for _, records in parts)
 
 
 def halves(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
-    """The first and the second half of the records, order and resources kept."""
+    """The first and the second half of the records, in order and with their resources."""
     left = count(parts) // 2
     first: list[Part] = []
     second: list[Part] = []

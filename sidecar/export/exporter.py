@@ -1,4 +1,46 @@
-"""The one sender of metrics and logs: OTLP over gRPC, for as long as the journal holds what is to be sent."""
+"""Exporter of logs and metrics: OTLP over gRPC, from the journal and the aggregate to one collector.
+
+Logs and metrics differ in what a lost request costs. A metric point is cumulative: the next one says all that it
+said. A log record is said once. So logs go through a queue with a cursor, in the journal, and metrics do not.
+
+Logs
+    reader      One task reads stored batches from the log queue in order, encodes them and packs them into export
+                batches (`batching`) of at most `max_request_records` and `max_request_bytes`.
+    senders     Each export batch is sent by a task of its own, `requests_in_flight` at a time. A semaphore holds the
+                reader back while the collector is slow: memory has one read and the requests in flight, and all
+                other records wait in the journal.
+    settling    Answers come in any order. The cursor goes on only over batches that are done from the oldest on, and
+                stops at ends of stored batches. It is persisted with the next checkpoint of the sidecar.
+
+A request ends in one of these ways (`verdict`, by the OTLP specification):
+
+    taken               exported += its records.
+    partial_success     the collector dropped some: counted as rejected, never sent again, as the specification asks.
+    retry, hold         sent again after a pause (`client`), for as long as it takes: nothing is given up here. The
+                        journal gives up its oldest segments when it is full (`journal/retention`), and counts them.
+    refused             the collector rejects the data: the request is halved, and each half sent by itself, until the
+                        record that it rejects stands alone. Only that one is lost: it is counted by reason and kept
+                        aside (`rejected`). A poisoned batch of n records costs about 2·log2(n) requests for each
+                        poisoned record, in place of n records.
+
+What a crash leaves
+    before the request          the records are in the journal, and are read again from the cursor.
+    after it, before the answer,
+    or before the checkpoint    they are sent again. Each has an id made of producer, session and sequence
+                                (`log_encoder`), which Elasticsearch takes as the document's id: no document twice.
+    a batch cut in pieces       settles with its last piece: a crash before that sends all pieces again.
+
+Metrics
+    Every `metrics_interval_s` a snapshot is encoded and sent. Cumulative points that are unsent by the next are
+    superseded. A difference (`temporality = "delta"`) that is lost is lost for ever: it is sent to its end, and the
+    next one covers the time since.
+
+Stop
+    `run` has `drain_s` for what is queued, metrics included; then it cancels its tasks. A cancelled request has moved
+    no cursor, and what it carried is sent again by the next start.
+
+Not chosen: the SDK's exporter. It drops `partial_success`, gives up after seconds, and takes objects (decision 9).
+"""
 
 from __future__ import annotations
 
@@ -7,52 +49,51 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from sidecar.export import metric_encoder as otlp_metrics
-from sidecar.export.batching import Parcel, Part, count, halves, pack
+from sidecar.export import metric_encoder
+from sidecar.export.batching import ExportBatch, Part, count, halves, pack
+from sidecar.export.client import CollectorClient, Signal
 from sidecar.export.log_encoder import LogEncoder, request, resource_block, scope, unframed
 from sidecar.export.metric_encoder import SCOPE
 from sidecar.export.rejected import RejectedRecords
-from sidecar.export.sender import Observe, Sender
 from sidecar.export.settings import OtlpSettings
-from sidecar.export.status import ExportStatus, Signal
-from sidecar.export.verdict import Failure
-from sidecar.telemetry.model import Position, Session, Snapshot, StoredBatch
+from sidecar.export.status import ExportStatus, SignalStatus
+from sidecar.export.verdict import ExportFailure
+from sidecar.telemetry.model import JournalPosition, MetricSource, Session, Snapshot, StoredBatch
 from sidecar.telemetry.resource import producer_resource
 
 _log = logging.getLogger(__name__)
 _LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 _METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-_IDLE_S = 0.2
-"""How long the journal is asked to wait at a time: how late a stop is noticed while nothing comes."""
-_LAST_IDLE_S = 0.05
+# Longest single wait for a stored batch: a stop is noticed so late while none comes. After a stop, queued batches
+# are found at once, so that a short wait tells that there is none.
+_IDLE_S, _LAST_IDLE_S = 0.2, 0.05
+# Resource blocks that are kept encoded. Each session of a producer may bring a new one.
 _RESOURCES = 256
 
 
 class LogSource(Protocol):
-    """Where log records come from: the journal, from a position on."""
+    """The log queue as the exporter uses it."""
 
     @property
-    def log_cursor(self) -> Position:
-        """Where the first batch begins that is not exported."""
+    def cursor(self) -> JournalPosition:
+        """Position before which all log records are exported, rejected or dropped."""
 
-    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
+    async def wait_batches(self, after: JournalPosition, max_records: int) -> Sequence[StoredBatch]:
         """Batches from `after` on, waiting for one; may be fewer than asked for."""
 
-    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
-        """The collector has what lies before `to`, but for the rejected records."""
+    def advance(self, to: JournalPosition, *, exported: int, rejected: Mapping[str, int]) -> None:
+        """Move the cursor: the collector has answered for all records before `to`."""
 
 
 class OtlpExporter:
-    """Sends the journal's log records and the snapshots' metrics to a collector until it is told to stop.
+    """Sends log records and metrics to a collector. `run` until `stop`; it closes the client.
 
-    Logs are sent again, with pauses, until the collector takes them or refuses the data itself; the cursor follows
-    in order. Stopping takes at most `drain_s`: what is not sent by then stays in the journal.
+    `resource` describes the sidecar; `clock` gives nanoseconds since the epoch.
     """
 
     def __init__(
@@ -60,61 +101,64 @@ class OtlpExporter:
         settings: OtlpSettings,
         *,
         logs: LogSource,
-        snapshot: Callable[[], Snapshot],
+        metrics: MetricSource,
+        client: CollectorClient,
+        rejected: RejectedRecords,
         resource: Mapping[str, str],
         clock: Callable[[], int],
-        chance: Callable[[], float],
-        rejected_directory: Path | None = None,
-        observe: Observe | None = None,
     ) -> None:
         self._settings = settings
-        self._source = logs
-        self._snapshot = snapshot
+        self._queue = logs
+        self._source = metrics
+        self._client = client
+        self._rejected = rejected
         self._resource = resource
         self._clock = clock
-        self._sender = Sender(settings, chance=chance, observe=observe)
-        self._rejects = RejectedRecords(rejected_directory, settings.rejected_bytes)
         self._encoder = LogEncoder()
         self._scope = scope(SCOPE, "")
         self._blocks: dict[Session, bytes] = {}
         on = bool(settings.endpoint)
-        self._logs = Signal("logs", _LOGS, ExportLogsServiceResponse, clock, on and settings.logs)
-        self._metrics = Signal("metrics", _METRICS, ExportMetricsServiceResponse, clock, on and settings.metrics)
-        self._parcels: deque[Parcel] = deque()
+        self._logs = Signal("logs", _LOGS, ExportLogsServiceResponse, SignalStatus(enabled=on and settings.logs))
+        self._metrics = Signal(
+            "metrics", _METRICS, ExportMetricsServiceResponse, SignalStatus(enabled=on and settings.metrics)
+        )
+        self._unsettled: deque[ExportBatch] = deque()
         self._window = asyncio.Semaphore(settings.requests_in_flight)
         self._base: Snapshot | None = None
+        """Snapshot that the next difference is made from; None where points are cumulative."""
         self._unsent: deque[tuple[bytes, int]] = deque()
 
     def status(self) -> ExportStatus:
-        """Figures for health, console and ledger."""
-        return ExportStatus(
-            endpoint=self._settings.endpoint, logs=self._logs.status(), metrics=self._metrics.status()
-        )
+        """Figures for health, console and metrics."""
+        logs, metrics = self._logs.status.copy(), self._metrics.status.copy()
+        return ExportStatus(endpoint=self._settings.endpoint, logs=logs, metrics=metrics)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Exports until `stop` is set, then for at most `drain_s` what is there."""
+        """Export until `stop` is set, then for at most `drain_s` what is there."""
         if not self._settings.endpoint:
             await stop.wait()
             return
-        self._base = self._snapshot() if self._settings.temporality == "delta" else None
+        # Differences begin here, not at zero: counters survive a restart, and what they had by then was sent before.
+        self._base = self._source.snapshot() if self._settings.temporality == "delta" else None
         try:
             await self._run_until(stop)
         finally:
-            await self._sender.close()
+            await self._client.close()
 
     async def _run_until(self, stop: asyncio.Event) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as group:
-                if self._logs.enabled:
+                if self._logs.status.enabled:
                     group.create_task(self._read_logs(stop, group))
-                if self._metrics.enabled:
+                if self._metrics.status.enabled:
                     group.create_task(self._push_metrics(stop))
                 await stop.wait()
+                # One bound for all tasks of the group, the pauses before a dead collector included.
                 deadline.reschedule(asyncio.get_running_loop().time() + self._settings.drain_s)
 
     async def _read_logs(self, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
-        """Reads the journal in order; parcels are sent several at a time and settled in order."""
-        after = self._source.log_cursor
+        """Read the log queue in order, and begin a request for each export batch."""
+        after = self._queue.cursor
         while True:
             batches = await self._next(after, _LAST_IDLE_S if stop.is_set() else _IDLE_S)
             if not batches:
@@ -122,26 +166,29 @@ class OtlpExporter:
                     return
                 continue
             after = batches[-1].end
-            for parcel in await self._pack(batches):
+            for packed in await self._pack(batches):
                 await self._window.acquire()
-                self._parcels.append(parcel)
-                group.create_task(self._deliver(parcel))
-                await asyncio.sleep(0)
-            if parcel.count < self._settings.max_request_records and not stop.is_set():
+                # Here, not in its task: `_settled` needs them in the order of the journal.
+                self._unsettled.append(packed)
+                group.create_task(self._deliver(packed))
+                await asyncio.sleep(0)  # its request leaves before the next is made
+            # A request that is not full waits for more records, for each costs the collector about the same.
+            if packed.count < self._settings.max_request_records and not stop.is_set():
                 await asyncio.sleep(self._settings.linger_s)
 
-    async def _next(self, after: Position, idle_s: float) -> Sequence[StoredBatch]:
+    async def _next(self, after: JournalPosition, idle_s: float) -> Sequence[StoredBatch]:
         try:
             async with asyncio.timeout(idle_s):
-                return await self._source.wait_batches(after, self._settings.max_request_records)
+                return await self._queue.wait_batches(after, self._settings.max_request_records)
         except TimeoutError:
             return ()
 
-    async def _pack(self, batches: Sequence[StoredBatch]) -> list[Parcel]:
+    async def _pack(self, batches: Sequence[StoredBatch]) -> list[ExportBatch]:
         encoded = []
         for batch in batches:
             encoded.append((batch.end, self._block(batch.session), self._encoder.encode(batch)))
-            await asyncio.sleep(0)  # ingest has its turn
+            # A batch of 8192 events takes 16 ms to encode: ingest has its turn after each.
+            await asyncio.sleep(0)
         limits = self._settings
         return list(pack(encoded, max_records=limits.max_request_records, max_bytes=limits.max_request_bytes))
 
@@ -156,71 +203,74 @@ class OtlpExporter:
             block = self._blocks[session] = resource_block(attributes)
         return block
 
-    async def _deliver(self, parcel: Parcel) -> None:
-        self._logs.in_flight += parcel.count
+    async def _deliver(self, packed: ExportBatch) -> None:
+        """Send a batch until each of its records is exported or rejected, then settle what can be settled."""
+        self._logs.status.in_flight += packed.count
         try:
-            waiting = [parcel.parts] if parcel.count else []
+            waiting = [packed.parts] if packed.count else []
             while waiting:
                 parts = waiting.pop()
                 number = count(parts)
-                answer = await self._sender.send(self._logs, request(parts, self._scope))
-                if not isinstance(answer, Failure):
-                    self._taken(parcel, number, answer.partial_success)
+                answer = await self._client.send(self._logs, request(parts, self._scope))
+                if not isinstance(answer, ExportFailure):
+                    self._accept(packed, number, answer.partial_success)
                 elif number == 1:
-                    self._refused(parcel, parts, answer)
+                    self._reject(packed, parts, answer)
                 else:
+                    # The first half on top: records arrive in their order even where they are halved.
                     waiting.extend(reversed(halves(parts)))
-            parcel.done = True
+            packed.done = True
+            # It may wait long for an older one; by then only its counts are needed.
+            packed.parts.clear()
         finally:
-            self._logs.in_flight -= parcel.count
+            self._logs.status.in_flight -= packed.count
             self._window.release()
         self._settle()
 
-    def _taken(self, parcel: Parcel, number: int, partial: Any) -> None:
+    def _accept(self, packed: ExportBatch, number: int, partial: Any) -> None:
+        # A collector that says more, or less than none, would unbalance the ledger.
         rejected = min(max(partial.rejected_log_records, 0), number)
-        parcel.exported += number - rejected
+        packed.exported += number - rejected
         if rejected:
-            parcel.rejected["partial_success"] += rejected
+            packed.rejected["partial_success"] += rejected
             _log.warning("export_partly_rejected", extra={"records": rejected, "error": partial.error_message[:300]})
         elif partial.error_message:
             _log.info("export_warning", extra={"error": partial.error_message[:300]})
 
-    def _refused(self, parcel: Parcel, parts: Sequence[Part], failure: Failure) -> None:
-        parcel.rejected[failure.reason] += 1
-        self._rejects.keep(unframed(parts[0][1][0]), failure, self._clock())
+    def _reject(self, packed: ExportBatch, parts: Sequence[Part], failure: ExportFailure) -> None:
+        packed.rejected[failure.reason] += 1
+        self._rejected.keep(unframed(parts[0][1][0]), failure, self._clock())
 
     def _settle(self) -> None:
-        """Moves the cursor over what is done from the oldest parcel on, and counts it there."""
+        """Move the cursor over the batches that are done, from the oldest on, and count them there."""
         while number := self._settled():
-            parcels = [self._parcels.popleft() for _ in range(number)]
+            settled = [self._unsettled.popleft() for _ in range(number)]
             rejected: Counter[str] = Counter()
-            for parcel in parcels:
-                rejected.update(parcel.rejected)
-            exported = sum(parcel.exported for parcel in parcels)
-            self._logs.exported += exported
-            self._logs.rejected.update(rejected)
-            end = parcels[-1].end
+            for packed in settled:
+                rejected.update(packed.rejected)
+            exported = sum(packed.exported for packed in settled)
+            self._logs.status.exported += exported
+            self._logs.status.rejected.update(rejected)
+            end = settled[-1].end
             if end is not None:
-                self._source.advance(end, exported=exported, rejected=dict(rejected))
+                self._queue.advance(end, exported=exported, rejected=dict(rejected))
 
     def _settled(self) -> int:
-        """How many parcels, from the oldest on, end with a whole batch and are done.
-
-        A batch that was cut is settled with its last parcel: a crash before that sends and counts it again.
-        """
-        for number, parcel in enumerate(self._parcels, start=1):
-            if not parcel.done:
+        """Number of batches, from the oldest on, that are done and end with a stored batch; 0 for none."""
+        for number, packed in enumerate(self._unsettled, start=1):
+            if not packed.done:
                 return 0
-            if parcel.end is not None:
+            if packed.end is not None:
                 return number
         return 0
 
     async def _push_metrics(self, stop: asyncio.Event) -> None:
-        """Sends a snapshot each interval; what is unsent by the next is superseded, unless it is a difference."""
+        """Send a snapshot each interval, and a last one after `stop`."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.metrics_interval_s):
                     await stop.wait()
+            # At most until the next is due: points of a collector that is away are superseded, not piled up.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.metrics_interval_s):
                     await self._send_snapshot()
@@ -232,21 +282,22 @@ class OtlpExporter:
             await self._encode_snapshot()
         while self._unsent:
             data, points = self._unsent[0]
-            answer = await self._sender.send(self._metrics, data)
+            answer = await self._client.send(self._metrics, data)
+            # Only now: the interval's end cancels the wait, and a difference must be there for the next try.
             self._unsent.popleft()
-            if isinstance(answer, Failure):
-                self._metrics.rejected[answer.reason] += points
+            if isinstance(answer, ExportFailure):
+                self._metrics.status.rejected[answer.reason] += points
                 continue
             rejected = min(max(answer.partial_success.rejected_data_points, 0), points)
-            self._metrics.exported += points - rejected
+            self._metrics.status.exported += points - rejected
             if rejected:
-                self._metrics.rejected["partial_success"] += rejected
+                self._metrics.status.rejected["partial_success"] += rejected
 
     async def _encode_snapshot(self) -> None:
-        snapshot, base = self._snapshot(), self._base
-        shown = snapshot if base is None else otlp_metrics.difference(snapshot, base)
+        snapshot, base = self._source.snapshot(), self._base
+        shown = snapshot if base is None else metric_encoder.difference(snapshot, base)
         self._unsent.clear()
-        for made, points in otlp_metrics.requests(
+        for made, points in metric_encoder.requests(
             shown, self._resource, max_points=self._settings.max_request_points, delta=base is not None
         ):
             self._unsent.append((made.SerializeToString(), points))

@@ -1,6 +1,15 @@
-"""OTLP log records straight from columns: what is constant for an event type is encoded once, the rest is spliced in.
+"""Encoder of OTLP log records: splices columns of events between bytes that are constant for their event type.
 
-Byte for byte what the official classes serialise, about twenty times cheaper than building their objects.
+A batch holds its events by columns, and protobuf is a concatenation of fields. So a record need not be built as an
+object: everything that an event type fixes (severity, body, attribute keys, event name) is serialised once, as a
+plan, and each column yields one piece of bytes for every event. A record is the join of its pieces.
+
+The result is byte for byte that of the official classes, which a property test compares, at 2 µs a record where
+they take 40. Every step is therefore a `map` or a comprehension over a whole column; a loop over records would cost
+most of the gain.
+
+Bytes before a value depend on the value's length alone (protobuf length prefixes). `RecordFrames` and
+`AttributeHeads` keep them by length. Field numbers are those of opentelemetry-proto 1.x, which are stable.
 """
 
 from __future__ import annotations
@@ -15,42 +24,89 @@ from operator import add
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from pod_runtime.protobuf_wire import delimited, varint
-from sidecar.export.wire import (
-    BOOL_TAG,
-    DOUBLE_TAG,
-    INT_TAG,
-    STRING_TAG,
-    AttributeHeads,
-    Frames,
-    string_attribute,
-)
+from pod_runtime.protobuf_wire import LENGTH_DELIMITED, delimited, varint
 from sidecar.telemetry.model import EventType, Field, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 RECORD_ID = "log.record.uid"
 """https://opentelemetry.io/docs/specs/semconv/registry/attributes/log/"""
 DOCUMENT_ID = "elasticsearch.document_id"
-"""What the Collector's Elasticsearch exporter takes as `_id` (logs_dynamic_id)."""
+"""Attribute that the Collector's Elasticsearch exporter takes as `_id` (logs_dynamic_id)."""
 MAX_ID_CHARACTERS = 64
-_SEQUENCE_DIGITS = 20
-_ATTRIBUTES = 6
-_PLANS = 1024
+_SEQUENCE_DIGITS = len(str(2**64 - 1))
 _MAX_TIME = 2**64 - 1
+# A stream that connects anew defines its types anew. Old plans are not worth finding one by one: all are dropped.
+_PLANS = 1024
+# A field of a producer with one of these names would stand twice in the record, and Elasticsearch refuses such a
+# document: the id wins.
 _RESERVED = frozenset({RECORD_ID, DOCUMENT_ID})
+
+# Field numbers: `log_records` of ScopeLogs, `attributes` of LogRecord.
+_LOG_RECORDS, _ATTRIBUTES = 2, 6
+# Tags of AnyValue's members.
+STRING_TAG, BOOL_TAG, INT_TAG, DOUBLE_TAG = b"\x0a", b"\x10", b"\x18", b"\x21"
 
 SEVERITIES = {"debug": 5, "info": 9, "warn": 13, "error": 17, "fatal": 21}
 _SEVERITY_TEXTS = {number: name.upper() for name, number in SEVERITIES.items()}
-_FRAMES = Frames(2)
 _FLAGS = tuple(b"\x45" + number.to_bytes(4, "little") if number else b"" for number in range(256))
 
 Pieces = Iterable[bytes] | bytes
-"""A part of every record: one for each, or the same for all."""
+"""A part of every record: one piece for each, or the same for all."""
 Encode = Callable[[pb.Column, int], list[Pieces]]
 
 
+class RecordFrames(dict[int, bytes]):
+    """Length of a payload → tag and length before it; each is made once."""
+
+    __slots__ = ("_tag",)
+
+    def __init__(self, field: int) -> None:
+        super().__init__()
+        self._tag = varint(field << 3 | LENGTH_DELIMITED)
+
+    def __missing__(self, length: int) -> bytes:
+        frame = self[length] = self._tag + varint(length)
+        return frame
+
+
+class AttributeHeads(dict[int, bytes]):
+    """Length of a value → all bytes of an attribute (a repeated KeyValue) before it; each is made once.
+
+    `tag` is the tag of the AnyValue's member; `counted` members (strings) have their length after it.
+    """
+
+    __slots__ = ("_counted", "_field", "_key", "_tag")
+
+    def __init__(self, field: int, key: str, tag: bytes, *, counted: bool) -> None:
+        super().__init__()
+        self._field = field
+        self._key = delimited(1, key.encode())
+        self._tag = tag
+        self._counted = counted
+
+    def __missing__(self, length: int) -> bytes:
+        head = self._tag + (varint(length) if self._counted else b"")
+        value = b"\x12" + varint(len(head) + length) + head
+        pair = self._key + value
+        whole = varint(self._field << 3 | LENGTH_DELIMITED) + varint(len(pair) + length) + pair
+        self[length] = whole
+        return whole
+
+
+def string_attribute(field: int, key: str, value: str) -> bytes:
+    """Attribute with a text value, complete."""
+    data = value.encode()
+    return AttributeHeads(field, key, STRING_TAG, counted=True)[len(data)] + data
+
+
+_FRAMES = RecordFrames(_LOG_RECORDS)
+
+
 def record_id_prefix(producer_id: str, session_id: str) -> str:
-    """What stands before the sequence in a record's id: `<producer>/<session>/`, or its hash if that is too long."""
+    """Part of a record's id before the sequence: `<producer>/<session>/`, or its hash where that is too long.
+
+    The same event has the same id in each delivery, so that a repeated request overwrites a document.
+    """
     prefix = f"{producer_id}/{session_id}/"
     if len(prefix) + _SEQUENCE_DIGITS <= MAX_ID_CHARACTERS:
         return prefix
@@ -59,12 +115,11 @@ def record_id_prefix(producer_id: str, session_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is known of an event type's records before any event."""
+    """Bytes and encoders that an event type's records share."""
 
     event_type: EventType
     constant: bytes
     """Severity and body; only the body where the severity varies."""
-    severities: Mapping[str, bytes]
     default_severity: bytes
     severity_column: int | None
     columns: tuple[tuple[int, Encode], ...]
@@ -72,7 +127,7 @@ class _Plan:
 
 
 class LogEncoder:
-    """Turns stored batches into framed log records (`log_records = 2` of ScopeLogs), in order of sequence."""
+    """Encodes stored batches as framed log records (`log_records = 2` of ScopeLogs), in order of sequence."""
 
     def __init__(self) -> None:
         self._plans: dict[int, _Plan] = {}
@@ -92,16 +147,18 @@ class LogEncoder:
                 ids = self._ids(prefix, batch.first_sequence, places)
                 parts.append((places, _records(plan, group, ids, observed)))
         if len(parts) == 1:
-            return parts[0][1]
+            return parts[0][1]  # most batches have one type, whose records are in order already
         ordered = sorted(
             (place, record) for places, records in parts for place, record in zip(places, records, strict=True)
         )
         return [record for _, record in ordered]
 
     def _plan(self, event_type: EventType) -> _Plan | None:
-        """The plan of a type; by identity, for hashing its fields would cost more than encoding an event."""
+        """Plan of a type; None where it makes no log records."""
         if event_type.log is None:
             return None
+        # By identity: hashing the fields would cost more than encoding an event. A plan holds its type, so that no
+        # other object takes the identity while the plan is here.
         plan = self._plans.get(id(event_type))
         if plan is None:
             if len(self._plans) >= _PLANS:
@@ -111,6 +168,7 @@ class LogEncoder:
 
     def _ids(self, prefix: bytes, first: int, places: Sequence[int]) -> list[Pieces]:
         ids = [prefix + b"%d" % (first + place) for place in places]
+        # Places ascend: ids of the first and the last have one length where all have.
         shortest, longest = len(ids[0]), len(ids[-1])
         if shortest == longest:
             return [self._uid[longest], ids, self._document[longest], ids]
@@ -128,7 +186,6 @@ def _make_plan(event_type: EventType) -> _Plan:
     return _Plan(
         event_type=event_type,
         constant=body if varies else severity + body,
-        severities={name: _severity(number) for name, number in SEVERITIES.items()},
         default_severity=severity,
         severity_column=names.index(template.severity_field) if varies else None,
         columns=tuple(
@@ -139,12 +196,17 @@ def _make_plan(event_type: EventType) -> _Plan:
 
 
 def _severity(number: int) -> bytes:
+    """The fields `severity_number` and `severity_text`."""
     text = _SEVERITY_TEXTS.get(number, "")
     return b"\x10" + varint(number) + (delimited(3, text.encode()) if text else b"")
 
 
+_SEVERITY_FIELDS = {name: _severity(number) for name, number in SEVERITIES.items()}
+
+
 def _records(plan: _Plan, group: pb.Group, ids: list[Pieces], observed: bytes) -> list[bytes]:
     count = group.count
+    # In the order of field numbers, in which the official classes serialise.
     pieces: list[Pieces] = _times(group)
     if plan.severity_column is not None:
         pieces.append(_severities(plan, group.columns[plan.severity_column], count))
@@ -156,13 +218,13 @@ def _records(plan: _Plan, group: pb.Group, ids: list[Pieces], observed: bytes) -
     if group.HasField("trace"):
         pieces.extend(_traces(group.trace, count))
     pieces.append(observed + plan.event_name)
-    # Every piece costs each record: constants that stand together are one.
+    # Every piece costs each record something: neighbours that are constant become one piece.
     bodies = list(map(b"".join, zip(*_merged(pieces))))  # noqa: B905 - constants repeat without end
     return list(map(add, map(_FRAMES.__getitem__, map(len, bodies)), bodies))
 
 
 def _merged(pieces: Sequence[Pieces]) -> Iterator[Iterable[bytes]]:
-    """The pieces of a record, neighbours that are constant put together."""
+    """Pieces of a record, with constant neighbours joined."""
     constant = b""
     for piece in pieces:
         if isinstance(piece, bytes):
@@ -179,6 +241,7 @@ def _merged(pieces: Sequence[Pieces]) -> Iterator[Iterable[bytes]]:
 def _times(group: pb.Group) -> list[Pieces]:
     base = group.base_time_unix_nano
     times = [base + offset for offset in group.time_offsets_nano]
+    # fixed64 holds no other time, and protobuf leaves out a 0.
     if min(times) <= 0 or max(times) > _MAX_TIME:
         clamped = (min(max(time, 0), _MAX_TIME) for time in times)
         return [[b"\x09" + time.to_bytes(8, "little") if time else b"" for time in clamped]]
@@ -186,7 +249,7 @@ def _times(group: pb.Group) -> list[Pieces]:
 
 
 def _eights(values: array[int] | array[float]) -> list[bytes]:
-    """Each 8-byte number by itself, little-endian as the wire wants it."""
+    """The bytes of each 8-byte number, little-endian as on the wire."""
     if _BIG_ENDIAN:
         values.byteswap()
     data = values.tobytes()
@@ -197,8 +260,8 @@ _BIG_ENDIAN = array("H", [1]).tobytes() != b"\x01\x00"
 
 
 def _severities(plan: _Plan, column: pb.Column, count: int) -> Pieces:
-    known, default = plan.severities, plan.default_severity
-    found = [known.get(value.lower(), default) for value in column.values]
+    default = plan.default_severity
+    found = [_SEVERITY_FIELDS.get(value.lower(), default) for value in column.values]
     each = [found[index] for index in column.indexes] if column.indexes else found[:count]
     for place in column.absent:
         each[place] = default
@@ -218,11 +281,12 @@ def _traces(trace: pb.TraceColumn, count: int) -> list[Pieces]:
 
 
 def _identity(head: bytes, value: bytes) -> bytes:
+    # W3C trace context: an id of zeros is invalid, and the contract uses it for "none".
     return head + value if any(value) else b""
 
 
 def _encode(item: Field) -> Encode:
-    """The encoder of a field's column, by its type."""
+    """Encoder of a field's column, by its type."""
     if item.type == pb.FIELD_TYPE_STRING:
         return _strings(AttributeHeads(_ATTRIBUTES, item.name, STRING_TAG, counted=True))
     if item.type == pb.FIELD_TYPE_DOUBLE:
@@ -238,7 +302,8 @@ def _strings(heads: AttributeHeads) -> Encode:
             return []
         values = [value.encode() for value in column.values]
         if len(values) == 1 and not column.absent:
-            return [heads[len(values[0])] + values[0]]
+            return [heads[len(values[0])] + values[0]]  # one value for all events is a constant
+        # Each distinct value is encoded once, however many events have it.
         if column.indexes:
             whole = [heads[len(value)] + value for value in values]
             each = [whole[index] for index in column.indexes]
@@ -303,6 +368,7 @@ def request(parts: Iterable[tuple[bytes, Sequence[bytes]]], scope_block: bytes) 
 def unframed(record: bytes) -> bytes:
     """The serialised LogRecord in a framed one."""
     at = 1
+    # A varint goes on while its highest bit is set.
     while record[at] & 0x80:
         at += 1
     return record[at + 1 :]

@@ -1,6 +1,14 @@
-"""Log records between the journal and their exporter: what waits, where, and what had to go.
+"""Queue of log records between the journal and the exporter.
 
-The cursor is the place in the journal up to which every log record was exported, rejected or dropped.
+The journal holds the records; the queue holds a cursor into it, and counts. Up to the cursor every log record was
+exported, rejected or dropped. Behind it, `_waiting` counts records by segment and event type, so that the ledger
+balances and a segment without any can be deleted, without reading it.
+
+Batches that came last are kept parsed, up to `memory_bytes`: while the collector keeps up, nothing is read back. An
+exporter that is further behind reads the journal's segments again, each from where it stopped.
+
+Batches that the exporter took are `_handed`: they still wait, but a dropped segment leaves them to it, for the
+collector may have them already. A crash forgets that they were handed, and they are handed again.
 """
 
 from __future__ import annotations
@@ -10,54 +18,54 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sidecar.journal.journal import Journal
-from sidecar.journal.segment import SegmentReader, Stored
+from sidecar.journal.journal import EventJournal
+from sidecar.journal.segment import BatchEntry, SegmentReader
 from sidecar.metrics.ledger import LogCounts
-from sidecar.telemetry.model import EventType, Position, StoredBatch
+from sidecar.telemetry.model import EventType, JournalPosition, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+# Memory of a parsed batch beside its bytes, roughly.
 BATCH_OVERHEAD_BYTES = 2048
-"""What a parsed batch takes beside its bytes, roughly."""
 
-JOURNAL_FULL = "journal_full"
-PRODUCER_QUOTA = "producer_quota"
 NOT_EXPORTED = "not_exported"
 JOURNAL_DAMAGED = "journal_damaged"
 EXPORT_MISMATCH = "export_mismatch"
 
 
-class Backlog:
-    """The queue of log records. Recent batches are kept parsed; older ones are read from the journal again."""
+class LogQueue:
+    """The queue of log records. One event loop only.
 
-    def __init__(self, journal: Journal, counts: LogCounts, *, memory_bytes: int) -> None:
+    `exported` says that an exporter will take them; without one, records are counted as dropped when they come.
+    """
+
+    def __init__(self, journal: EventJournal, counts: LogCounts, *, memory_bytes: int, exported: bool = True) -> None:
         self._journal = journal
         self._counts = counts
         self._memory_bytes = memory_bytes
-        self.cursor = Position()
+        self._exported = exported
+        self.cursor = JournalPosition()
         self._waiting: dict[int, Counter[str]] = {}
+        # Bytes of each producer's batches, in the segments that have records waiting.
         self._bytes: dict[int, Counter[str]] = {}
-        """Bytes of each producer's batches in the segments that have records waiting."""
-        self._handed: deque[tuple[Position, Counter[str]]] = deque()
+        self._handed: deque[tuple[JournalPosition, Counter[str]]] = deque()
         self._recent: deque[tuple[StoredBatch, int]] = deque()
         self._recent_bytes = 0
-        self._recent_from = Position()
-        self._reading: tuple[Position, Iterator[StoredBatch], bool] | None = None
+        self._recent_from = JournalPosition()
+        self._reading: tuple[JournalPosition, Iterator[StoredBatch], bool] | None = None
         self._arrived = asyncio.Event()
-        self.keeps = True
-        """Whether anybody will export; if not, records are dropped as they come."""
 
     @property
     def queued(self) -> int:
-        """Log records that wait for export."""
+        """Number of log records that wait for export."""
         return sum(sum(events.values()) for events in self._waiting.values())
 
     def add(self, stored: StoredBatch, size_bytes: int) -> None:
-        """Takes a batch that is in the journal."""
+        """Queue the log records of a batch that is in the journal."""
         events = log_events(stored.batch, stored.types)
         if not events:
             return
         self._counts.accepted += sum(events.values())
-        if not self.keeps:
+        if not self._exported:
             self._counts.dropped.update({(NOT_EXPORTED, event): count for event, count in events.items()})
             return
         self._waiting.setdefault(stored.end.segment, Counter()).update(events)
@@ -69,14 +77,14 @@ class Backlog:
         self._arrived.set()
 
     def keep(self, stored: StoredBatch, size_bytes: int, segment: int) -> None:
-        """Takes log records that were journaled anew: `segment`, where they stood, will be dropped."""
+        """Queue log records that were journaled anew; `segment`, where they stood before, will be dropped."""
         events = log_events(stored.batch, stored.types)
         self._settle(segment, events)
         self._counts.accepted -= sum(events.values())
         self.add(stored, size_bytes)
 
-    def waits(self, end: Position) -> bool:
-        """Whether the records of the batch that ends there wait, and the exporter does not have them in hand."""
+    def waits(self, end: JournalPosition) -> bool:
+        """True where the records of the batch that ends there wait, and the exporter has not taken them."""
         return end > self.cursor and all(end != handed for handed, _ in self._handed)
 
     def _evict(self) -> None:
@@ -84,8 +92,8 @@ class Backlog:
         self._recent_bytes -= size_bytes
         self._recent_from = stored.end
 
-    async def wait_batches(self, after: Position, max_records: int) -> Sequence[StoredBatch]:
-        """The next batches with log records behind `after`, at least one, about `max_records` records."""
+    async def wait_batches(self, after: JournalPosition, max_records: int) -> Sequence[StoredBatch]:
+        """The next batches with log records behind `after`, at least one; about `max_records` records."""
         while True:
             batches = self.batches(after, max_records)
             if batches:
@@ -93,9 +101,10 @@ class Backlog:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def batches(self, after: Position, max_records: int) -> list[StoredBatch]:
-        """As `wait_batches`, empty where there is nothing yet."""
-        after = max(after, self.cursor, Position(self.settled_before()))
+    def batches(self, after: JournalPosition, max_records: int) -> list[StoredBatch]:
+        """The same without waiting: empty where there is none yet."""
+        # Segments before the first that has records waiting may be deleted: none of them is opened.
+        after = max(after, self.cursor, JournalPosition(self.settled_before()))
         source = self._kept(after) if after >= self._recent_from else self._read(after)
         taken, records = [], 0
         for stored in source:
@@ -107,15 +116,16 @@ class Backlog:
                 break
         return taken
 
-    def _hand(self, end: Position, events: Counter[str]) -> None:
+    def _hand(self, end: JournalPosition, events: Counter[str]) -> None:
+        # A batch that is read a second time is settled once.
         if not self._handed or end > self._handed[-1][0]:
             self._handed.append((end, events))
 
-    def _kept(self, after: Position) -> Iterator[StoredBatch]:
+    def _kept(self, after: JournalPosition) -> Iterator[StoredBatch]:
         return (stored for stored, _ in self._recent if stored.end > after)
 
-    def _read(self, after: Position) -> Iterator[StoredBatch]:
-        """Batches of the first segment behind `after` that has any; where it stopped, the next call goes on."""
+    def _read(self, after: JournalPosition) -> Iterator[StoredBatch]:
+        """Batches of the first segment behind `after` that has any; the next call goes on where this one stopped."""
         for batches, is_whole in self._sources(after):
             found = False
             for stored in batches:
@@ -126,8 +136,11 @@ class Backlog:
             if found:
                 return
 
-    def _sources(self, after: Position) -> Iterator[tuple[Iterator[StoredBatch], bool]]:
-        """Readers of the segments from `after` on, and whether each segment was whole when it was read."""
+    def _sources(self, after: JournalPosition) -> Iterator[tuple[Iterator[StoredBatch], bool]]:
+        """Readers of the segments from `after` on; True with those of segments that were complete when read began.
+
+        The segment that is still written has to be opened again for what came since; a complete one is read once.
+        """
         first = after.segment
         if self._reading is not None and self._reading[0] == after:
             _, batches, is_whole = self._reading
@@ -139,8 +152,8 @@ class Backlog:
             if reader is not None:
                 yield stored_batches(segment, reader, after), is_whole
 
-    def advance(self, to: Position, *, exported: int, rejected: Mapping[str, int]) -> None:
-        """Up to `to`, records were exported or rejected by the collector."""
+    def advance(self, to: JournalPosition, *, exported: int, rejected: Mapping[str, int]) -> None:
+        """Move the cursor to `to`: the collector accepted or rejected all records before it."""
         handed: Counter[str] = Counter()
         while self._handed and self._handed[0][0] <= to:
             end, events = self._handed.popleft()
@@ -149,6 +162,7 @@ class Backlog:
         self._counts.exported += exported
         self._counts.rejected.update(rejected)
         difference = handed.total() - exported - sum(rejected.values())
+        # A collector that answers for another number of records must not unbalance the ledger.
         if difference:
             self._counts.dropped[EXPORT_MISMATCH, ""] += difference
         self.cursor = max(self.cursor, to)
@@ -164,54 +178,58 @@ class Backlog:
                 self._bytes.pop(segment, None)
 
     def settled_before(self) -> int:
-        """The segments below this number hold no log record that waits."""
+        """Number of the first segment with a log record that waits."""
         return min(self._waiting, default=self._journal.end.segment)
 
     def beyond(self, quota_bytes: int) -> frozenset[str]:
-        """Producers whose waiting records take more than the quota; none where nobody else has any waiting."""
+        """Producers whose waiting records take more than the quota; none where only one producer has any."""
         held: Counter[str] = Counter()
         for each in self._bytes.values():
             held.update(each)
+        # A quota is for the sake of others: a single producer may fill the journal.
         return frozenset(name for name, size in held.items() if size > quota_bytes) if len(held) > 1 else frozenset()
 
-    def drop(self, segment: int, reason: str = JOURNAL_FULL) -> Counter[str]:
-        """Gives up the records of the segments up to `segment`, by event type; not what the exporter has in hand."""
+    def drop(self, segment: int, reason: str) -> Counter[str]:
+        """Give up records of segments up to `segment` that the exporter has not taken; how many, by event type."""
         dropped: Counter[str] = Counter()
         for number in [number for number in self._waiting if number <= segment]:
             dropped.update(self._waiting.pop(number))
             self._bytes.pop(number, None)
+        # The exporter's answer settles those that it has: the collector may have accepted them already.
         for end, events in self._handed:
             if end.segment <= segment:
                 dropped.subtract(events)
                 self._waiting.setdefault(end.segment, Counter()).update(events)
         for event, count in dropped.items():
             self._counts.dropped[reason, event] += count
-        self.cursor = max(self.cursor, Position(segment + 1))
+        self.cursor = max(self.cursor, JournalPosition(segment + 1))
         while self._recent and self._recent[0][0].end <= self.cursor:
             self._evict()
         return +dropped
 
     def capture(self) -> dict[str, Any]:
-        """Cursor and counts of what waits, as plain values."""
+        """Cursor and counts of waiting records, as plain values for the checkpoint."""
         waiting = {str(segment): dict(events) for segment, events in self._waiting.items()}
         sizes = {str(segment): dict(each) for segment, each in self._bytes.items()}
         return {"cursor": [self.cursor.segment, self.cursor.offset], "waiting": waiting, "bytes": sizes}
 
-    def restore(self, captured: dict[str, Any], position: Position) -> None:
-        """Takes what `capture` gave, for a replay from `position`; records of segments that are gone are dropped."""
-        self.cursor = Position(*captured["cursor"])
+    def restore(self, captured: dict[str, Any], position: JournalPosition) -> None:
+        """Take values of `capture`, for a replay from `position`; records of segments that are gone are dropped."""
+        self.cursor = JournalPosition(*captured["cursor"])
         self._recent_from = position
         held = set(self._journal.segments)
         for segment, events in captured["waiting"].items():
             if int(segment) in held:
                 self._waiting[int(segment)] = Counter(events)
-                self._bytes[int(segment)] = Counter(captured.get("bytes", {}).get(segment))  # no older one has it
+                self._bytes[int(segment)] = Counter(
+                    captured.get("bytes", {}).get(segment)
+                )  # older checkpoints have none
             else:
                 self._counts.dropped.update({(JOURNAL_DAMAGED, event): count for event, count in events.items()})
 
 
 def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
-    """How many log records a batch makes, by event type."""
+    """Number of log records of a batch, by event type."""
     events: Counter[str] = Counter()
     for group in batch.groups:
         kind = types[group.event_id]
@@ -220,15 +238,15 @@ def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
     return events
 
 
-def stored_batches(segment: int, reader: SegmentReader, after: Position) -> Iterator[StoredBatch]:
-    """The batches of a segment that end behind `after` and make log records."""
+def stored_batches(segment: int, reader: SegmentReader, after: JournalPosition) -> Iterator[StoredBatch]:
+    """Batches of a segment that end behind `after` and have log records."""
     for record, stream, said in reader:
-        if isinstance(said, Stored) and Position(segment, record.end) > after:
+        if isinstance(said, BatchEntry) and JournalPosition(segment, record.end) > after:
             context = reader.streams[stream]
             batch = pb.Batch.FromString(said.raw)
             if log_events(batch, context.types):
                 yield StoredBatch(
-                    end=Position(segment, record.end),
+                    end=JournalPosition(segment, record.end),
                     session=context.session,
                     batch=batch,
                     types=context.types,

@@ -1,4 +1,8 @@
-"""Snapshots as OTLP metrics: one ResourceMetrics a producer, cumulative or as differences."""
+"""Encoder of OTLP metrics: a snapshot as requests, one ResourceMetrics a producer, cumulative or as differences.
+
+It uses the official classes: an interval has some thousand points, and their encoding is spread over the loop by
+`requests`, which yields after `max_points`.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,9 @@ from sidecar.telemetry.resource import producer_resource
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SCOPE = "telemetry.v1"
+# Kinds that the temporality preference `delta` turns into differences. Up-down counters stay cumulative:
+# https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/#additional-environment-variable-configuration
 _DIFFERENCES = frozenset({pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM})
-"""What the temporality preference `delta` makes differences of; up-down counters stay cumulative."""
 CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
 DELTA = otlp.AGGREGATION_TEMPORALITY_DELTA
 
@@ -27,9 +32,9 @@ Point = Number | Distribution
 def requests(
     snapshot: Snapshot, own: Mapping[str, str], *, max_points: int, delta: bool = False
 ) -> Iterator[tuple[ExportMetricsServiceRequest, int]]:
-    """The snapshot as requests with their numbers of points, `max_points` at most: none is large or slow to make.
+    """Requests for a snapshot, each with its number of points, `max_points` at most.
 
-    `delta` says that the points are a `difference`.
+    `delta` says that the snapshot is a `difference`.
     """
     request = ExportMetricsServiceRequest()
     room = max_points
@@ -58,13 +63,14 @@ def _scope(
     return whole.scope_metrics.add(scope=InstrumentationScope(name=SCOPE))
 
 
+# The same labels come with every snapshot, and a KeyValue costs more to make than to find.
 @lru_cache(maxsize=20_000)
 def _attribute(key: str, value: str) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
 def _metric(metric: otlp.Metric, family: Family, points: Sequence[Point], now_ns: int, *, delta: bool) -> None:
-    """Fills a metric; sums and histograms hold until now, gauges since they were set."""
+    """Fill a metric. Sums and histograms are valid at the snapshot's time, a gauge at that of its last change."""
     metric.name, metric.unit, metric.description = family.name, family.unit, family.description
     temporality = DELTA if delta and family.kind in _DIFFERENCES else CUMULATIVE
     if family.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
@@ -87,6 +93,7 @@ def _number(point: Number, time_ns: int) -> otlp.NumberDataPoint:
         start_time_unix_nano=point.start_ns,
         time_unix_nano=time_ns,
     )
+    # A counter beyond 2**53 would be inexact as a double.
     if isinstance(point.value, int):
         made.as_int = point.value
     else:
@@ -122,10 +129,10 @@ Earlier = Mapping[tuple[str, str, Labels], Point]
 
 
 def difference(snapshot: Snapshot, earlier: Snapshot) -> Snapshot:
-    """What counters and histograms gained since `earlier`; gauges and up-down counters as they are.
+    """Gains of counters and histograms since `earlier`; gauges and up-down counters stay as they are.
 
     A series that began anew since (another start time) gained all it has. A series without a gain is left out, as
-    the data model allows for delta streams.
+    the data model allows: https://opentelemetry.io/docs/specs/otel/metrics/data-model/#temporality
     """
     before = _by_series(earlier)
     return replace(
@@ -162,6 +169,7 @@ def _gain(point: Point, before: Point | None, earlier: Snapshot) -> Point | None
         return point
     if isinstance(point, Number) and isinstance(before, Number):
         gained = point.value - before.value
+        # An exemplar that the last request had belongs to its interval.
         exemplar = point.exemplar if point.exemplar != before.exemplar else None
         return point._replace(value=gained, start_ns=earlier.time_ns, exemplar=exemplar) if gained else None
     if isinstance(point, Distribution) and isinstance(before, Distribution) and point.count != before.count:

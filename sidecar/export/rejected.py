@@ -1,4 +1,4 @@
-"""Log records that the collector refused for good, kept aside for people: JSON lines in a bounded file."""
+"""File of log records that the collector refused for good: JSON lines for people, within a bound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from sidecar.export.verdict import Failure
+from sidecar.export.verdict import ExportFailure
 
 _log = logging.getLogger(__name__)
 NAME = "rejected-logs.jsonl"
@@ -23,8 +23,8 @@ class RejectedRecords:
     directory: Path | None
     max_bytes: int
 
-    def keep(self, record: bytes, failure: Failure, time_ns: int) -> None:
-        """Writes a serialised record with the reason; a failure is only logged, for the record is counted already."""
+    def keep(self, record: bytes, failure: ExportFailure, time_ns: int) -> None:
+        """Write a serialised record with the reason. An error is only logged: the record is counted already."""
         if self.directory is None:
             return
         from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - 5 ms that only a refusal pays for
@@ -43,6 +43,7 @@ class RejectedRecords:
     def _append(self, path: Path, line: bytes) -> None:
         if path.exists() and path.stat().st_size + len(line) > self.max_bytes // 2:
             path.replace(path.with_suffix(".jsonl.1"))
+        # 0600: a record may hold what only the sidecar's user may read.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             os.write(handle, line)

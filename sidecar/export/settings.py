@@ -1,4 +1,4 @@
-"""Settings of the export, and what OpenTelemetry's standard variables say of it."""
+"""Settings of the export, and their values in OpenTelemetry's standard variables."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from sidecar.telemetry.resource import parse_attributes
 DEFAULT_PORT = 4317
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-"""What gRPC sends of metadata: https://grpc.github.io/grpc/core/md_doc_p_r_o_t_o_c_o_l-_h_t_t_p2.html"""
+"""Values that gRPC can send as metadata: https://grpc.github.io/grpc/core/md_doc_p_r_o_t_o_c_o_l-_h_t_t_p2.html"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtlpSettings:
-    """Section `otlp`: where metrics and logs go, and how."""
+    """Section `otlp`: export of metrics and logs to a collector."""
 
     endpoint: str = setting(
         "", doc="collector's URL, http:// (plain) or https:// (TLS), port 4317 by default; empty: nothing is exported"
     )
-    logs: bool = setting(True, doc="whether log records are exported")
-    metrics: bool = setting(True, doc="whether metrics are pushed too; Prometheus should have only one way to them")
-    own_metrics: bool = setting(
-        False, doc="whether the sidecar's own SDK metrics are pushed; /metrics always has them"
-    )
+    logs: bool = setting(True, doc="export log records")
+    metrics: bool = setting(True, doc="push metrics, too; Prometheus should get them one way only")
+    own_metrics: bool = setting(False, doc="push the sidecar's own metrics; /metrics always has them")
     compression: str = setting(
         "none",
         choices=("none", "gzip"),
@@ -37,11 +35,11 @@ class OtlpSettings:
     )
     timeout_s: float = setting(10.0, minimum=0.1, maximum=300, doc="seconds for one request (the standard's default)")
     certificate_file: Path | None = setting(
-        None, doc="authorities (PEM) of the collector's certificate; empty: the system's"
+        None, doc="authorities (PEM) for the collector's certificate; empty: those of the system"
     )
     client_certificate_file: Path | None = setting(None, doc="our certificate chain (PEM), for mutual TLS")
     client_key_file: Path | None = setting(None, doc="key (PEM) of client_certificate_file")
-    headers: dict[str, str] = setting({}, doc="headers of each request; no secrets here")
+    headers: dict[str, str] = setting({}, doc="headers of each request; secret ones belong in headers_file")
     headers_file: Path | None = setting(
         None, doc="file of `name=value` lines with secret headers, read again when it changes"
     )
@@ -49,38 +47,48 @@ class OtlpSettings:
     temporality: str = setting(
         "cumulative",
         choices=("cumulative", "delta"),
-        doc="of counters and histograms; gauges and up-down counters stay as they are",
+        doc="temporality of counters and histograms; gauges and up-down counters stay cumulative",
     )
-    max_request_records: int = setting(4096, minimum=1, maximum=65_536, doc="log records of one request")
+    max_request_records: int = setting(4096, minimum=1, maximum=65_536, doc="most log records of one request")
     max_request_bytes: int = setting(
-        512 << 10, minimum=16 << 10, maximum=4_000_000, doc="bytes of one request; collectors refuse more than 4 MiB"
+        512 << 10,
+        minimum=16 << 10,
+        maximum=4_000_000,
+        doc="most bytes of one request; collectors refuse more than 4 MiB",
     )
-    max_request_points: int = setting(1000, minimum=1, maximum=20_000, doc="metric points of one request")
+    max_request_points: int = setting(1000, minimum=1, maximum=20_000, doc="most metric points of one request")
     requests_in_flight: int = setting(
-        4, minimum=1, maximum=64, doc="requests with logs that may wait for their answers at once"
+        4, minimum=1, maximum=64, doc="most requests with logs that wait for an answer at once"
     )
-    linger_s: float = setting(
-        0.1, minimum=0, maximum=60, doc="seconds that log records wait for company before the next request"
+    linger_s: float = setting(0.1, minimum=0, maximum=60, doc="seconds that log records wait for a request to fill")
+    backoff_base_s: float = setting(
+        0.5, minimum=0.001, doc="seconds before a failed request is repeated for the first time"
     )
-    backoff_base_s: float = setting(0.5, minimum=0.001, doc="first pause before a request is tried again")
     backoff_cap_s: float = setting(
-        10.0, minimum=0.001, doc="longest pause: how late a collector that is back may be noticed"
+        10.0,
+        minimum=0.001,
+        doc="longest pause in seconds between repeats; a collector that is back is noticed so late at most",
     )
     drain_s: float = setting(
         2.0,
         minimum=0,
         maximum=60,
-        doc="seconds for what is queued when the sidecar is told to stop; the journal keeps the rest",
+        doc="seconds to send queued records when the sidecar stops; the journal keeps the rest",
     )
     rejected_bytes: int = setting(
-        8 << 20, minimum=4096, doc="bytes of the file with records that the collector refused for good; older ones go"
+        8 << 20,
+        minimum=4096,
+        doc="most bytes of the files with records that the collector refused for good; the oldest are deleted",
     )
-    dataset: str = setting("broker", doc="data_stream.dataset of log records: names the Elasticsearch data stream")
+    dataset: str = setting(
+        "broker", doc="data_stream.dataset of log records; part of the name of the Elasticsearch data stream"
+    )
     namespace: str = setting("default", doc="data_stream.namespace of log records")
 
     def __post_init__(self) -> None:
         if self.endpoint:
             parse_endpoint(self.endpoint)
+        # A fault is told by number: somebody may have put a secret here.
         for number, (name, value) in enumerate(self.headers.items(), start=1):
             if fault := header_fault(name, value):
                 raise ValueError(f"headers: entry {number} {fault}")
@@ -91,12 +99,12 @@ class OtlpSettings:
 
     @property
     def routing(self) -> dict[str, str]:
-        """Resource attributes that the Elasticsearch exporter routes log records by."""
+        """Resource attributes by which the Collector's Elasticsearch exporter routes log records."""
         return {"data_stream.dataset": self.dataset, "data_stream.namespace": self.namespace}
 
 
 def header_fault(name: str, value: str) -> str:
-    """Why gRPC could not send a header, empty where it can; never a part of it, for it may be a secret."""
+    """Fault of a header that gRPC cannot send, empty where it can; without its value, which may be secret."""
     if not _HEADER_NAME.fullmatch(name):
         return "is not name=value"
     return "" if _HEADER_VALUE.fullmatch(value) else "has a value with characters that a header cannot have"
@@ -104,17 +112,17 @@ def header_fault(name: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What gRPC connects to, and whether with TLS."""
+    """Target that gRPC connects to, with TLS or without."""
 
     target: str
     tls: bool
 
 
 def parse_endpoint(url: str) -> Endpoint:
-    """Reads `http(s)://host[:port]`.
+    """Read `http(s)://host[:port]`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is none.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -136,7 +144,7 @@ _PLAIN = {
 
 
 def standard_settings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Keys of section `otlp` that OpenTelemetry's variables give; the file and SIDECAR__OTLP__… go before them.
+    """Keys of section `otlp` from OpenTelemetry's variables; the file and SIDECAR__OTLP__… override them.
 
     https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 
@@ -146,6 +154,7 @@ def standard_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         key: environ[_PREFIX + name] for name, key in _PLAIN.items() if environ.get(_PREFIX + name)
     }
+    # OTLP over gRPC allows host:port without a scheme, and INSECURE only for that: TLS is the default.
     if "endpoint" in found and "://" not in found["endpoint"]:
         insecure = environ.get(_PREFIX + "INSECURE", "").lower() == "true"
         found["endpoint"] = f"{'http' if insecure else 'https'}://{found['endpoint']}"
@@ -159,7 +168,7 @@ def standard_settings(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _number(environ: Mapping[str, str], name: str, key: str) -> dict[str, float]:
-    """A variable in milliseconds as a setting in seconds."""
+    """A setting in seconds from a variable in milliseconds; empty where it is not set."""
     text = environ.get(name)
     if not text:
         return {}

@@ -1,4 +1,4 @@
-"""What an answer to an export means: https://opentelemetry.io/docs/specs/otlp/#failures."""
+"""Verdict on a failed export request, by https://opentelemetry.io/docs/specs/otlp/#failures."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 STATUS_DETAILS = "grpc-status-details-bin"
+# A collector may ask for a longer pause, but its mistake must not silence us for days.
 LONGEST_RETRY_S = 300.0
-"""A collector may ask for more; a mistake of its clock must not silence us for days."""
 _MESSAGE_CHARACTERS = 300
 
 
-class Verdict(Enum):
-    """What to do with a request that failed."""
+class ExportVerdict(Enum):
+    """Next step after a failed request."""
 
     RETRY = "retry"
-    """The collector cannot take it now."""
+    """The collector cannot take it now: send it again."""
     HOLD = "hold"
-    """The collector refuses us, not the data: it is tried again until somebody mends the configuration."""
+    """The collector refuses us, not the data: send it again until somebody corrects the configuration."""
     REFUSE = "refuse"
-    """The data itself is refused, or too large: halve it, and drop what is refused alone."""
+    """The collector refuses the data, or finds it too large: halve it, and give up a record refused alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a request failed: `reason` is the status in snake_case."""
+class ExportFailure:
+    """Failure of a request: `reason` is the gRPC status in snake_case, or that of a `SetupError`."""
 
-    verdict: Verdict
+    verdict: ExportVerdict
     reason: str
     message: str
     retry_after_s: float | None = None
@@ -48,24 +48,28 @@ _RETRYABLE = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
-_OURS_TO_MEND = frozenset(
+# By the specification a client drops the data on these, too. We keep it: a token that expired, or a collector that
+# was installed without a logs pipeline, says nothing about the data, and the journal has room for it meanwhile.
+_CONFIGURATION = frozenset(
     {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED}
 )
-"""The specification has these dropped too. A token that expired says nothing about the data, so they wait."""
 
 
-def judge(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]]) -> Failure:
+def judge(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]]) -> ExportFailure:
     """The verdict on a failed request, from its status and trailing metadata."""
     retry_after_s = _retry_after_s(metadata)
-    verdict = Verdict.REFUSE
+    verdict = ExportVerdict.REFUSE
+    # RESOURCE_EXHAUSTED is ambiguous: with RetryInfo the collector is busy, without it gRPC found the message too
+    # large, which a repeat would not change.
     if code in _RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after_s is not None):
-        verdict = Verdict.RETRY
-    elif code in _OURS_TO_MEND:
-        verdict = Verdict.HOLD
-    return Failure(verdict, code.name.lower(), details[:_MESSAGE_CHARACTERS], retry_after_s)
+        verdict = ExportVerdict.RETRY
+    elif code in _CONFIGURATION:
+        verdict = ExportVerdict.HOLD
+    return ExportFailure(verdict, code.name.lower(), details[:_MESSAGE_CHARACTERS], retry_after_s)
 
 
 def _retry_after_s(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
+    """Delay that the collector asks for in RetryInfo, None where it does not."""
     for key, value in metadata:
         if key == STATUS_DETAILS and isinstance(value, bytes):
             try:

@@ -1,49 +1,53 @@
-"""Taking what producers send: checked, journaled, then applied.
+"""Intake: accepts the messages of producers. Each is validated, then journaled, then applied to the state.
 
-No socket and no task: time is an argument, and whoever calls decides when. An event is durable when `batch`
-has returned.
+The order makes a crash harmless. Nothing is applied that is not in the journal, so a replay finds all that the
+process knew; nothing is acknowledged that is not in the journal, so a producer still holds what a crash tore. If
+the volume rejects a write, nothing has changed, and the same message may be tried again.
+
+No socket and no task here: time is an argument, and the caller decides when. An event is durable, as far as
+`durability` promises, when `batch` has returned.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from sidecar.checkpoint.state import SessionKey, SessionState, State
-from sidecar.ingest import validate as contract
-from sidecar.ingest.definition import check_define, event_type
-from sidecar.ingest.trim import trimmed
-from sidecar.ingest.validate import Fault, Limits
-from sidecar.journal.journal import Declarations, Journal
-from sidecar.journal.segment import Stored as StoredEntry
+from sidecar.checkpoint.state import SessionKey, SessionState, TelemetryState
+from sidecar.ingest import validate
+from sidecar.ingest.definition import check_define
+from sidecar.ingest.tail import Tail
+from sidecar.ingest.validate import ContractFault
+from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import (
-    StreamContext,
+    Declarations,
+    SessionMark,
     batch_payload,
-    begin_payload,
-    end_payload,
+    event_type,
     expire_payload,
-    kept_payload,
     lost_payload,
     session_of,
+    stream_payload,
 )
-from sidecar.telemetry.model import EventType, Position, Session, StoredBatch
+from sidecar.metrics.columns import SPAN_ID_BYTES, TRACE_ID_BYTES
+from sidecar.telemetry.model import EventType, Session, StoredBatch
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 
 class StreamFaultError(Exception):
-    """A message broke a rule of the stream: the stream ends, and the message names the rule."""
+    """A message broke a rule of the stream: the stream ends, and the fault names the rule."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: ContractFault) -> None:
         super().__init__(f"{fault.reason}: {fault.message}")
         self.fault = fault
 
 
 @dataclass(slots=True)
 class OpenStream:
-    """A stream that has said Hello."""
+    """A stream after its Hello: its session, and its event types so far."""
 
     number: int
     session: Session
@@ -52,34 +56,38 @@ class OpenStream:
     declarations: Declarations
     types: dict[int, EventType] = field(default_factory=dict)
     refused_types: dict[int, str] = field(default_factory=dict)
+    """Reasons why event types were refused."""
 
 
 class Intake:
-    """Takes messages of all streams into the journal and the state. One event loop only."""
+    """Brings messages of all streams into the journal and the state. One event loop only."""
 
-    def __init__(self, journal: Journal, state: State, limits: Limits) -> None:
+    def __init__(self, journal: EventJournal, state: TelemetryState, settings: TelemetrySettings, tail: Tail) -> None:
         self._journal = journal
         self._state = state
-        self._limits = limits
+        self._settings = settings
+        self._tail = tail
         self._open: Counter[SessionKey] = Counter()
-        self.watch: Callable[[StoredBatch], None] | None = None
+        """Open streams of each session: a newer stream may overlap the one that it replaces."""
         self.cut_strings = 0
 
     def open_stream(self, hello: pb.Hello, now_ns: int) -> OpenStream:
-        """Takes a Hello.
+        """Accept a Hello.
 
         Raises:
             StreamFaultError: it breaks a rule.
-            OSError: the journal takes nothing now.
+            OSError: the volume rejects writes.
         """
-        fault = contract.check_hello(hello)
+        fault = validate.check_hello(hello)
         if fault is not None:
             raise StreamFaultError(fault)
         session = session_of(hello)
+        # Never used twice, over restarts too: journal records name their stream by it.
         number = self._state.next_stream
+        # Kept as bytes for every segment that this stream will write to.
         declarations = Declarations(hello.SerializeToString(deterministic=True))
         if not hello.recovery:
-            self._journal.append([begin_payload(number)], number, declarations)
+            self._journal.append([stream_payload(SessionMark.BEGIN.value, number)], number, declarations)
         self._state.next_stream += 1
         state = self._state.session(session, hello.first_sequence, now_ns)
         self._open[session.producer_id, session.session_id] += 1
@@ -88,163 +96,131 @@ class Intake:
         return OpenStream(number, session, state, hello.recovery, declarations)
 
     def define(self, stream: OpenStream, define: pb.Define) -> list[pb.Rejection]:
-        """Takes an event type; what of it is refused.
+        """Accept an event type; return the rejections of it or of its instruments.
 
         Raises:
-            OSError: the journal takes nothing now; the type may be sent again.
+            OSError: the volume rejects writes; the type may be sent again.
         """
         raw = define.SerializeToString(deterministic=True)
-        known = stream.declarations.defines.get(define.event_id)
+        declarations = stream.declarations
+        known = declarations.defines.get(define.event_id)
+        # The same definition again, byte for byte: a producer may repeat its types after a reconnect.
         if known == raw:
             return []
-        faults = check_define(define, self._limits)
+        faults = check_define(define, self._settings)
         if known is not None:
-            faults = [Fault("definition_conflict", f"event id {define.event_id} means another type on this stream")]
-        elif len(stream.types) >= self._limits.max_event_types:
-            faults = [Fault("too_many_event_types", f"a stream has at most {self._limits.max_event_types} types")]
+            text = f"event id {define.event_id} means another type on this stream"
+            faults = [ContractFault("definition_conflict", text)]
+        elif len(stream.types) >= self._settings.max_event_types:
+            text = f"a stream has at most {self._settings.max_event_types} types"
+            faults = [ContractFault("too_many_event_types", text)]
         if faults:
+            # Remembered, so that batches of the type are rejected with its reason and not as unknown.
             stream.refused_types.setdefault(define.event_id, faults[0].reason)
             return [_refusal(fault, define.name) for fault in faults]
-        declarations = stream.declarations
         declarations.defines[define.event_id] = raw
         try:
             self._journal.append([], stream.number, declarations, [define.event_id])
         except OSError:
+            # Else the repeat would look like one that is known already, and would never be written.
             del declarations.defines[define.event_id]
             raise
         kind = event_type(define)
-        # Batches that were handed on share the mapping: a new one, not a changed one.
+        # Stored batches share the mapping: replace it, do not change it.
         stream.types = {**stream.types, define.event_id: kind}
         refused = self._state.aggregate.define(stream.number, stream.session, kind, recovery=stream.recovery)
         conflict = "its kind, unit or bounds differ from what the name means already, or there are too many"
-        return [
-            _refusal(Fault("definition_conflict", f"instrument {name!r}: {conflict}"), kind.name) for name in refused
-        ]
+        faults = [ContractFault("definition_conflict", f"instrument {name!r}: {conflict}") for name in refused]
+        return [_refusal(fault, kind.name) for fault in faults]
 
     def batch(self, stream: OpenStream, raw: bytes, now_ns: int) -> list[pb.Rejection]:
-        """Takes a batch: afterwards `stream.state.durable_through` covers it. What of it is refused.
+        """Accept a batch; return the rejections of its groups. `stream.state.durable_through` covers it afterwards.
 
         Raises:
-            StreamFaultError: it breaks a rule of the stream; nothing of it is taken.
-            OSError: the journal takes nothing now; the same batch may be tried again.
+            StreamFaultError: it breaks a rule of the stream; nothing of it was accepted.
+            OSError: the volume rejects writes; the same batch may be tried again.
         """
         batch = parse_batch(raw)
-        fault = contract.check_batch(batch, self._limits)
+        fault = validate.check_batch(batch, self._settings)
         if fault is not None:
             raise StreamFaultError(fault)
         durable = stream.state.durable_through
         last = batch.first_sequence + batch.count - 1
         counts = self._state.counts.of(stream.session.producer_id)
         if last <= durable:
+            # A producer that lost the acknowledgement sends again. Not journaled: it would change nothing.
             counts.received += batch.count
             counts.duplicate += batch.count
             return []
+        # The missing events would never come: a stream is in order, so the producer must start again at `durable`.
         if batch.first_sequence > durable + 1:
             gap = f"batch begins at {batch.first_sequence}, the next event of the session is {durable + 1}"
-            raise StreamFaultError(Fault("sequence_gap", gap))
-        clean, rejections = self._sound(stream, batch, durable + 1 - batch.first_sequence)
+            raise StreamFaultError(ContractFault("sequence_gap", gap))
+        clean, rejections, cut = self._valid_part(stream, batch, durable + 1 - batch.first_sequence)
         if clean is not batch or rejections:
             raw = clean.SerializeToString()
         events = [group.event_id for group in clean.groups]
         refused = pb.Ack(rejected=rejections).SerializeToString() if rejections else b""
         payload = batch_payload(stream.number, now_ns, refused, raw)
         end = self._journal.append([payload], stream.number, stream.declarations, events)
+        # Counted only now: a batch that the volume rejected is tried again, and would be counted at each try.
+        self.cut_strings += cut
         duplicates = batch.count - clean.count
         counts.received += duplicates
         counts.duplicate += duplicates
         stored = StoredBatch(end=end, session=stream.session, batch=clean, types=stream.types, received_ns=now_ns)
         self._state.take(stream.number, stored, stream.state, rejections, len(raw))
-        if self.watch is not None:
-            self.watch(stored)
+        self._tail.add(stored)
         return rejections
 
-    def _sound(self, stream: OpenStream, batch: pb.Batch, taken: int) -> tuple[pb.Batch, list[pb.Rejection]]:
-        """The batch without the events that were taken before and the groups that break a rule, and those groups."""
-        fault = contract.check_cover(batch)
+    def _valid_part(
+        self, stream: OpenStream, batch: pb.Batch, taken: int
+    ) -> tuple[pb.Batch, list[pb.Rejection], int]:
+        """A batch without its first `taken` events and its invalid groups; their rejections; strings cut."""
+        fault = validate.check_cover(batch)
         if fault is not None:
+            # Without valid offsets no event's group is known: all that is new of the batch is rejected.
             first, count = batch.first_sequence + taken, batch.count - taken
-            return pb.Batch(first_sequence=first, count=count), [_rejection(fault, first, count)]
-        changed, sound, rejections = False, [], []
+            return pb.Batch(first_sequence=first, count=count), [_rejection(fault, first, count)], 0
+        cut, valid, rejections = 0, [], []
         for group in batch.groups:
             kind = stream.types.get(group.event_id)
-            fault = _unknown(stream, group.event_id) if kind is None else contract.check_group(group, kind)
+            fault = _unknown(stream, group.event_id) if kind is None else validate.check_group(group, kind)
             if fault is None:
-                cut = contract.cut_strings(group, self._limits.max_string_bytes)
-                self.cut_strings += cut
-                changed |= cut > 0
-                sound.append(group)
+                cut += validate.cut_strings(group, self._settings.max_string_bytes)
+                valid.append(group)
             else:
                 places = [place for place in group.offsets or range(batch.count) if place >= taken]
                 if places:
                     rejections.append(_rejection(fault, batch.first_sequence + places[0], len(places)))
-        if taken or len(sound) < len(batch.groups):
-            kept = pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=sound)
-            return trimmed(kept, taken), rejections
-        return (pb.Batch.FromString(batch.SerializeToString()), []) if changed else (batch, [])
+        if taken or len(valid) < len(batch.groups):
+            kept = pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=valid)
+            return trimmed(kept, taken), rejections, cut
+        # A new object says that the bytes changed; so what the journal holds is what was applied.
+        return (pb.Batch.FromString(batch.SerializeToString()) if cut else batch), [], cut
 
     def end_session(self, stream: OpenStream) -> None:
-        """The session ends: its gauges go.
+        """End the session, and its gauges with it.
 
         Raises:
-            OSError: the journal takes nothing now.
+            OSError: the volume rejects writes.
         """
         if not stream.recovery:
-            self._journal.append([end_payload(stream.number)], stream.number, stream.declarations)
+            payload = stream_payload(SessionMark.END.value, stream.number)
+            self._journal.append([payload], stream.number, stream.declarations)
             self._state.aggregate.end(stream.session)
 
     def lose_session(self, producer_id: str, session_id: str) -> None:
-        """A session whose stream broke has not come back: its gauges go.
+        """End a session whose stream broke and that did not come back.
 
         Raises:
-            OSError: the journal takes nothing now.
+            OSError: the volume rejects writes.
         """
         self._journal.append([lost_payload(producer_id, session_id)])
         self._state.aggregate.end(Session(producer_id=producer_id, session_id=session_id))
 
-    def keep(self, segment: int, beyond: Collection[str] = ()) -> Iterator[None]:
-        """Journals anew log records that wait in a segment, so that it can be dropped right after.
-
-        Those of reserved types are kept unless they are most of the segment: else the journal would be busy with
-        nothing else. Where there are producers `beyond` their quota, everybody else's are kept whole. Other work may
-        have its turn between two steps: nothing is journaled before the last.
-
-        Raises:
-            OSError: the journal takes nothing now; what is left goes with the segment.
-        """
-        reader = self._journal.read(segment)
-        if reader is None:
-            return
-        waits = self._state.backlog.waits
-        found: list[tuple[Position, StreamContext, StoredEntry, pb.Batch, bool]] = []
-        reserved_bytes = 0
-        for record, stream, said in reader:
-            yield
-            end = Position(segment, record.end)
-            if not isinstance(said, StoredEntry) or not waits(end):
-                continue
-            context = reader.streams[stream]
-            spared = bool(beyond) and context.session.producer_id not in beyond
-            kept = (logged_part if spared else reserved_part)(said.raw, context.types)
-            reserved_bytes += 0 if spared else kept.ByteSize()
-            if kept.groups:
-                found.append((end, context, said, kept, spared))
-        keeps_reserved = reserved_bytes * 2 <= self._journal.size_of(segment)
-        for end, context, said, kept, spared in found:
-            if waits(end) and (spared or keeps_reserved):
-                self._keep(segment, context, said, kept)
-
-    def _keep(self, segment: int, context: StreamContext, said: StoredEntry, batch: pb.Batch) -> None:
-        raw = batch.SerializeToString()
-        payload = kept_payload(said.stream, said.received_ns, raw)
-        events = [group.event_id for group in batch.groups]
-        end = self._journal.append([payload], said.stream, declarations_of(context), events)
-        stored = StoredBatch(
-            end=end, session=context.session, batch=batch, types=context.types, received_ns=said.received_ns
-        )
-        self._state.backlog.keep(stored, len(raw), segment)
-
     def close_stream(self, stream: OpenStream) -> None:
-        """The stream has ended; nothing more of it will come."""
+        """Forget the event types of a stream that has ended. Its session may go on with another."""
         self._state.aggregate.forget_stream(stream.number)
         key = stream.session.producer_id, stream.session.session_id
         self._open[key] -= 1
@@ -252,62 +228,89 @@ class Intake:
             del self._open[key]
 
     def expire(self, now_ns: int, idle_ns: int) -> int:
-        """Forgets idle series; how many.
+        """Forget idle series; return how many.
 
         Raises:
-            OSError: the journal takes nothing now.
+            OSError: the volume rejects writes.
         """
+        # Asked first: an expiry of nothing would write a record every time.
         if not self._state.aggregate.has_idle(now_ns, idle_ns):
             return 0
         self._journal.append([expire_payload(now_ns, idle_ns)])
         return self._state.aggregate.expire(now_ns, idle_ns)
 
     def forget_sessions(self, before_ns: int, most: int) -> None:
-        """Forgets sessions silent since `before_ns`, and all but the `most` latest; never a connected one."""
+        """Forget sessions silent since `before_ns`, and all but the `most` latest; never a connected one."""
         self._state.forget_sessions(before_ns, most, self._open)
 
 
-def logged_part(raw: bytes, types: Mapping[int, EventType]) -> pb.Batch:
-    """The groups of a batch whose types make log records."""
-    batch = pb.Batch.FromString(raw)
-    groups = [group for group in batch.groups if types[group.event_id].log is not None]
-    return pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=groups)
-
-
-def reserved_part(raw: bytes, types: Mapping[int, EventType]) -> pb.Batch:
-    """Those of them that are reserved."""
-    batch = logged_part(raw, types)
-    groups = [group for group in batch.groups if types[group.event_id].reserved]
-    return pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=groups)
-
-
-def declarations_of(context: StreamContext) -> Declarations:
-    """What another segment must say of a stream."""
-    defines = {event: define.SerializeToString(deterministic=True) for event, define in context.defines.items()}
-    return Declarations(context.hello.SerializeToString(deterministic=True), defines)
-
-
 def parse_batch(raw: bytes) -> pb.Batch:
-    """A Batch message.
+    """Parse a Batch message.
 
     Raises:
-        StreamFaultError: it is none.
+        StreamFaultError: the bytes are no Batch.
     """
     try:
         return pb.Batch.FromString(raw)
     except DecodeError as error:
-        raise StreamFaultError(Fault("malformed_message", f"a Batch that cannot be parsed: {error}")) from error
+        raise StreamFaultError(
+            ContractFault("malformed_message", f"a Batch that cannot be parsed: {error}")
+        ) from error
 
 
-def _unknown(stream: OpenStream, event_id: int) -> Fault:
+def _unknown(stream: OpenStream, event_id: int) -> ContractFault:
     if (reason := stream.refused_types.get(event_id)) is not None:
-        return Fault("definition_refused", f"event id {event_id}: its definition was refused ({reason})")
-    return Fault("unknown_event", f"event id {event_id} was not defined on this stream: send Define before it")
+        return ContractFault("definition_refused", f"event id {event_id}: its definition was refused ({reason})")
+    text = f"event id {event_id} was not defined on this stream: send Define before it"
+    return ContractFault("unknown_event", text)
 
 
-def _rejection(fault: Fault, first: int, count: int) -> pb.Rejection:
+def _rejection(fault: ContractFault, first: int, count: int) -> pb.Rejection:
     return pb.Rejection(first_sequence=first, count=count, reason=fault.reason, message=fault.message)
 
 
-def _refusal(fault: Fault, event: str) -> pb.Rejection:
+def _refusal(fault: ContractFault, event: str) -> pb.Rejection:
     return pb.Rejection(reason=fault.reason, message=f"{event[:80]}: {fault.message}"[:1024])
+
+
+def trimmed(batch: pb.Batch, taken: int) -> pb.Batch:
+    """Events of a valid batch from place `taken` on; groups without one are left out."""
+    if not taken:
+        return batch
+    groups = [_trimmed_group(group, taken) for group in batch.groups]
+    return pb.Batch(
+        first_sequence=batch.first_sequence + taken,
+        count=batch.count - taken,
+        groups=[group for group in groups if group.count],
+    )
+
+
+def _trimmed_group(group: pb.Group, taken: int) -> pb.Group:
+    offsets = group.offsets
+    cut = sum(place < taken for place in offsets) if offsets else taken
+    kept = pb.Group(
+        event_id=group.event_id,
+        count=group.count - cut,
+        offsets=[place - taken for place in offsets[cut:]],
+        base_time_unix_nano=group.base_time_unix_nano,
+        time_offsets_nano=group.time_offsets_nano[cut:],
+        columns=[_trimmed_column(column, cut) for column in group.columns],
+    )
+    if group.HasField("trace"):
+        trace = group.trace
+        kept.trace.trace_ids = trace.trace_ids[cut * TRACE_ID_BYTES :]
+        kept.trace.span_ids = trace.span_ids[cut * SPAN_ID_BYTES :]
+        kept.trace.flags = trace.flags[cut:]
+    return kept
+
+
+def _trimmed_column(column: pb.Column, cut: int) -> pb.Column:
+    return pb.Column(
+        # A dictionary stays whole: its indexes keep their meaning.
+        values=column.values[:] if column.indexes else column.values[cut:],
+        indexes=column.indexes[cut:],
+        doubles=column.doubles[cut:],
+        integers=column.integers[cut:],
+        booleans=column.booleans[cut:],
+        absent=[place - cut for place in column.absent if place >= cut],
+    )

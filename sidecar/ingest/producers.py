@@ -1,9 +1,13 @@
-"""Who sends: each producer's connection, health, ledger and secrets, as it last said."""
+"""Registry of producers: connection, health, ledger and secrets of each, as it last reported them.
+
+Texts and lists of a producer are cut to bounds: it is another process, and this registry lives in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -27,19 +31,19 @@ class ProducerCondition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerLedger:
-    """The producer's half of the ledger, of its session: emitted = acknowledged + held + dropped."""
+    """The producer's half of the ledger, for its session: emitted = acknowledged + held + dropped."""
 
     emitted: int = 0
     acknowledged: int = 0
     held: int = 0
     dropped: tuple[tuple[str, str, int], ...] = ()
-    """Event, reason, how many."""
+    """Event, reason, count."""
     spool_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsRefusal:
-    """A generation of secrets that the producer could not use."""
+    """Report of a producer that it could not use a generation of secrets."""
 
     generation: int
     secret: str
@@ -49,7 +53,7 @@ class SecretsRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerStatus:
-    """A producer at one moment. Times are nanoseconds since the epoch by our clock, 0 for never."""
+    """A producer at one moment. Times are nanoseconds since the epoch by the sidecar's clock, 0 for never."""
 
     producer_id: str
     session_id: str = ""
@@ -57,12 +61,12 @@ class ProducerStatus:
     resource: tuple[tuple[str, str], ...] = ()
     connected: bool = False
     changed_ns: int = 0
-    """When it connected or went."""
+    """Time of its last connection or disconnection."""
     last_heartbeat_ns: int = 0
     last_event_ns: int = 0
     recovery_streams: int = 0
     has_spoken: bool = False
-    """Whether a heartbeat of this session came: before it, that no condition fails says nothing."""
+    """True after a heartbeat of this session: before it, the absence of failed conditions means nothing."""
     conditions: tuple[ProducerCondition, ...] = ()
     ledger: ProducerLedger | None = None
     applied_generation: int = 0
@@ -73,54 +77,48 @@ class ProducerStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether it is connected, has said how it is, and each of its conditions that is no mere advice holds."""
+        """True if it is connected, has sent a heartbeat, and each of its conditions holds that is not advisory."""
         return self.connected and self.has_spoken and all(item.ok or item.advisory for item in self.conditions)
 
 
-@dataclass(slots=True)
-class Callbacks:
-    """Who wants to know at once. Each is called on the event loop and must not wait or raise."""
+class SecretsListener(Protocol):
+    """Hears at once of what secrets' readers report (`secrets.acknowledge`). Must not wait or raise."""
 
-    secrets_applied: list[Callable[[str, int], None]] = field(default_factory=list)
-    """producer id, generation"""
-    secrets_rejected: list[Callable[[str, SecretsRefusal], None]] = field(default_factory=list)
-    goodbye: list[Callable[[str, str], None]] = field(default_factory=list)
-    """producer id, reason"""
+    def connected(self, producer_id: str) -> None:
+        """Note a producer that may read secrets from now on."""
+
+    def applied(self, producer_id: str, generation: int) -> None:
+        """Note that a producer has proved a generation by using it."""
+
+    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
+        """Note that a producer could not use a generation."""
+
+    def goodbye(self, producer_id: str) -> None:
+        """Note that a producer has ended in order."""
 
 
 class Producers:
-    """The registry of producers. One event loop only."""
+    """Latest status of every producer. One event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: SecretsListener | None = None) -> None:
         self._all: dict[str, ProducerStatus] = {}
-        self._callbacks = Callbacks()
+        self._secrets = secrets
 
     def all(self) -> Sequence[ProducerStatus]:
-        """Every producer that has been seen, by id."""
+        """Every producer seen so far, by id."""
         return [status for _, status in sorted(self._all.items())]
 
     def get(self, producer_id: str) -> ProducerStatus | None:
-        """One producer."""
+        """Status of one producer, if it was ever connected."""
         return self._all.get(producer_id)
 
-    def on_secrets_applied(self, call: Callable[[str, int], None]) -> None:
-        """Calls `call(producer_id, generation)` when a producer has proved a generation of secrets."""
-        self._callbacks.secrets_applied.append(call)
-
-    def on_secrets_rejected(self, call: Callable[[str, SecretsRefusal], None]) -> None:
-        """Calls `call(producer_id, refusal)` when a producer cannot use a generation of secrets."""
-        self._callbacks.secrets_rejected.append(call)
-
-    def on_goodbye(self, call: Callable[[str, str], None]) -> None:
-        """Calls `call(producer_id, reason)` when a producer ends in order."""
-        self._callbacks.goodbye.append(call)
-
     def connected(self, hello: pb.Hello, now_ns: int) -> None:
-        """A stream was opened."""
+        """Note that a stream was opened."""
         status = self._all.get(hello.producer_id) or ProducerStatus(producer_id=hello.producer_id)
         if hello.recovery:
             self._all[hello.producer_id] = replace(status, recovery_streams=status.recovery_streams + 1)
             return
+        # A new process: nothing that the one before said is true of it. Streams of recovery outlive the change.
         if status.session_id != hello.session_id:
             status = ProducerStatus(
                 producer_id=hello.producer_id,
@@ -136,9 +134,11 @@ class Producers:
             last_heartbeat_ns=now_ns,
             goodbye="",
         )
+        if self._secrets is not None:
+            self._secrets.connected(hello.producer_id)
 
     def disconnected(self, hello: pb.Hello, now_ns: int) -> None:
-        """The producer's stream has ended, and no newer one took its place."""
+        """Note that the producer's stream ended, and no newer one took its place."""
         status = self._all[hello.producer_id]
         if hello.recovery:
             self._all[hello.producer_id] = replace(status, recovery_streams=status.recovery_streams - 1)
@@ -146,7 +146,7 @@ class Producers:
             self._all[hello.producer_id] = replace(status, connected=False, changed_ns=now_ns)
 
     def heartbeat(self, hello: pb.Hello, beat: pb.Heartbeat, now_ns: int) -> None:
-        """The producer says how it is."""
+        """Take over conditions and ledger of a heartbeat."""
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(
@@ -158,22 +158,23 @@ class Producers:
             )
 
     def events(self, hello: pb.Hello, durable_through: int, now_ns: int) -> None:
-        """Events of the producer were taken."""
+        """Note that events of the producer were accepted."""
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(status, durable_through=durable_through, last_event_ns=now_ns)
 
     def applied(self, hello: pb.Hello, message: pb.SecretsApplied) -> None:
-        """The producer has proved a generation of secrets."""
+        """Note that the producer has used a generation of secrets successfully."""
         status = self._live(hello)
         if status is not None:
+            # A proof of an older generation says nothing about the refusal of a newer one.
             refusal = status.refusal if status.refusal and status.refusal.generation > message.generation else None
             self._all[hello.producer_id] = replace(status, applied_generation=message.generation, refusal=refusal)
-            for call in self._callbacks.secrets_applied:
-                call(hello.producer_id, message.generation)
+            if self._secrets is not None:
+                self._secrets.applied(hello.producer_id, message.generation)
 
     def rejected(self, hello: pb.Hello, message: pb.SecretsRejected) -> None:
-        """The producer cannot use a generation of secrets."""
+        """Note that the producer cannot use a generation of secrets."""
         status = self._live(hello)
         if status is not None:
             refusal = SecretsRefusal(
@@ -183,18 +184,22 @@ class Producers:
                 message=message.message[:MAX_MESSAGE],
             )
             self._all[hello.producer_id] = replace(status, refusal=refusal)
-            for call in self._callbacks.secrets_rejected:
-                call(hello.producer_id, refusal)
+            if self._secrets is not None:
+                self._secrets.rejected(
+                    hello.producer_id, refusal.generation, refusal.secret, refusal.reason, refusal.message
+                )
 
     def goodbye(self, hello: pb.Hello, reason: str) -> None:
-        """The producer ends in order."""
+        """Note that the producer ends in order."""
         status = self._live(hello)
         if status is not None:
             self._all[hello.producer_id] = replace(status, goodbye=reason[:MAX_NAME] or "unspecified", conditions=())
-            for call in self._callbacks.goodbye:
-                call(hello.producer_id, reason[:MAX_NAME])
+            if self._secrets is not None:
+                self._secrets.goodbye(hello.producer_id)
 
     def _live(self, hello: pb.Hello) -> ProducerStatus | None:
+        # A recovery stream speaks for a dead session, an older stream for one that was replaced: neither says how the
+        # producer is now.
         status = self._all.get(hello.producer_id)
         live = status is not None and not hello.recovery and status.session_id == hello.session_id
         return status if live else None

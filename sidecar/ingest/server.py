@@ -1,4 +1,4 @@
-"""Where the gRPC server listens: a Unix socket of our own, and TCP with mutual TLS by option."""
+"""Sockets of the gRPC server: a Unix socket, and by option TCP with mutual TLS."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ AddServices = Callable[[aio.Server], None]
 """Adds other services to the server, such as grpc.health.v1."""
 
 OPTIONS = (
+    # Else a second sidecar could bind the same TCP port, and producers would reach either.
     ("grpc.so_reuseport", 0),
+    # A producer may send keepalive pings as often as it likes; by default gRPC ends its connection after two.
     ("grpc.http2.max_ping_strikes", 0),
 )
 CONNECT_DEADLINE_S = 1.0
 
 
 class SocketError(OSError):
-    """The socket cannot be opened; the message says why and what to do."""
+    """The socket cannot be opened; the message names the cause and the remedy."""
 
 
 def prepare_socket(path: Path) -> None:
-    """Makes the socket's directory, and removes a socket that nobody answers on.
+    """Create the socket's directory, and remove a socket on which nobody answers.
 
-    The directory's mode is what keeps other users out: a gRPC server in Python does not see SO_PEERCRED.
+    The directory's mode keeps other users out: a gRPC server in Python cannot read SO_PEERCRED (unix(7)).
 
     Raises:
-        SocketError: the directory is open to others, another sidecar listens, or something else is in the way.
+        SocketError: the directory is open to others, another sidecar listens, or another file is in the way.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.parent.stat().st_mode)
@@ -48,6 +50,7 @@ def prepare_socket(path: Path) -> None:
         raise SocketError(errno.EEXIST, f"{path} is in the way and is no socket: remove it")
     if _answers(path):
         raise SocketError(errno.EADDRINUSE, f"another process listens on {path}: only one sidecar serves a socket")
+    # Nobody listens: its sidecar was killed, and bind(2) refuses a name that exists.
     path.unlink()
 
 
@@ -59,6 +62,7 @@ def _answers(path: Path) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except TimeoutError:
+            # It has a listener with a full backlog: busy, and alive.
             return True
         return True
 
@@ -66,11 +70,11 @@ def _answers(path: Path) -> bool:
 def build(
     settings: TelemetrySettings, handler: grpc.GenericRpcHandler, services: Sequence[AddServices]
 ) -> tuple[aio.Server, str]:
-    """A server that is bound and not started, and its TCP address (empty where there is none).
+    """Bind a server without starting it; return it with its TCP address (empty without one).
 
     Raises:
         SocketError: see `prepare_socket`.
-        OSError: a certificate cannot be read, or the address not bound.
+        OSError: a certificate cannot be read.
     """
     prepare_socket(settings.socket)
     options = [*OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)]
@@ -84,6 +88,7 @@ def build(
         names = [item.full_name for item in pb.DESCRIPTOR.services_by_name.values()]
         reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
     server.add_insecure_port(f"unix:{settings.socket}")
+    # gRPC made it by the umask. A common group may write: a broker in another container has another user.
     settings.socket.chmod(0o660)
     return server, _listen_on_tcp(settings, server)
 

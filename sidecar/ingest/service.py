@@ -1,57 +1,52 @@
-"""The gRPC end of the contract: streams in, acknowledgements out.
+"""Ingest service: the gRPC end of the contract. Streams come in, acknowledgements go out.
 
-Messages come as bytes: a batch is parsed once and journaled as it was received.
+A batch takes this way, all in one event loop: `IngestService` receives its bytes and finds the action in the table
+of `protocol.py`; `accept.Intake` validates it (`validate.py`), appends it to the journal and applies it to the
+series and the log queue; a task of the stream acknowledges it, after a sync of the disk where the settings want
+one.
+
+Tasks of a stream: one reads and applies messages in order, one writes acknowledgements, one waits for the order to
+end the stream (a newer stream of the session, a drain). While the volume rejects writes, the reading task repeats
+the message that it has and reads no other: gRPC's flow control and the window of the producer hold back the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from sidecar.ingest.accept import Intake, StreamFaultError
+from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
 from sidecar.ingest.producers import Producers
-from sidecar.ingest.protocol import UNKNOWN, Action, Broken, State, step
-from sidecar.ingest.stream_state import (
-    Connection,
-    RefusedError,
-    batch_bytes,
-    draining,
-    refuse,
-)
-from sidecar.ingest.validate import PROTOCOL_VERSION, Limits
+from sidecar.ingest.protocol import TABLE, UNKNOWN, BrokenRule, StreamRefusedError, StreamState, batch_bytes, refuse
+from sidecar.ingest.validate import PROTOCOL_VERSION
+from sidecar.journal.group_commit import GroupCommit
+from sidecar.journal.journal import JournalHealth
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SERVICE = "telemetry.v1.TelemetryService"
+# A connection without a Hello counts as no producer, and none would ever end it.
 HELLO_DEADLINE_S = 10.0
 JOURNAL_RETRY_S = 0.2
-"""How often a batch is tried again while the volume takes nothing; its producer waits meanwhile."""
+"""Pause before a message is tried again while the volume rejects writes."""
+# As many as max_event_types by default: room for one rejection of each type.
+MAX_REJECTIONS = 256
 
 _log = logging.getLogger(__name__)
 Context = aio.ServicerContext[Any, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What every producer is told, or held to."""
-
-    limits: Limits
-    window_bytes: int
-    heartbeat_interval_ms: int
-    max_producers: int
-    allowed_producers: frozenset[str]
-    ack_delay_s: float
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class IngestCounts:
-    """What is worth a counter and no line in a log."""
+    """Counters for conditions too frequent to log."""
 
     unknown_messages: int = 0
     malformed_messages: int = 0
@@ -59,259 +54,293 @@ class IngestCounts:
     journal_waits: int = 0
 
 
-class Ingest:
-    """Serves `telemetry.v1.TelemetryService`. `durable` is awaited before an event is acknowledged."""
+def _future() -> asyncio.Future[StreamRefusedError]:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(slots=True)
+class ServedStream:
+    """A stream that is being served, and the answers that its producer still waits for."""
+
+    state: StreamState = StreamState.NEW
+    hello: pb.Hello = field(default_factory=pb.Hello)
+    accepted: OpenStream | None = None
+    """The intake's side of the stream, after its Hello."""
+    rejections: list[pb.Rejection] = field(default_factory=list)
+    ack_due: bool = False
+    ended: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the acknowledging task has something to do."""
+    told_to_end: asyncio.Future[StreamRefusedError] = field(default_factory=_future)
+
+    def schedule_ack(self, rejections: Sequence[pb.Rejection] = ()) -> None:
+        """Have the producer told what is durable, and what was rejected."""
+        self.rejections += rejections
+        if len(self.rejections) > MAX_REJECTIONS:
+            # The producer does not read its answers: rejections get coarser, so that the list stays bounded.
+            self.rejections = merged(self.rejections)
+        self.ack_due = True
+        self.wake.set()
+
+    def end(self, reason: StreamRefusedError) -> None:
+        """End the stream from outside."""
+        if not self.told_to_end.done():
+            self.told_to_end.set_result(reason)
+
+    def opened(self) -> OpenStream:
+        """The intake's side of the stream, which the table of the protocol guarantees after Hello."""
+        if self.accepted is None:
+            raise RuntimeError("a message before Hello passed the table of the protocol")
+        return self.accepted
+
+
+class IngestService:
+    """Serves `telemetry.v1.TelemetryService`. `commit.run` must be running."""
 
     def __init__(
         self,
         intake: Intake,
         producers: Producers,
-        terms: Terms,
+        settings: TelemetrySettings,
         *,
+        journal_health: JournalHealth,
+        commit: GroupCommit,
         clock: Callable[[], int],
-        durable: Callable[[], Any],
-        journal_state: Callable[[OSError | None], None],
     ) -> None:
         self._intake = intake
         self._producers = producers
-        self._terms = terms
+        self._settings = settings
+        self._journal_health = journal_health
+        self._commit = commit
         self._clock = clock
-        self._durable = durable
-        self._journal_state = journal_state
-        self._open: dict[tuple[str, str], Connection] = {}
+        self._open: dict[tuple[str, str], ServedStream] = {}
         self.counts = IngestCounts()
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @property
-    def streams(self) -> int:
-        """Streams that are open."""
-        return len(self._open)
-
     async def wait_idle(self) -> None:
-        """Waits until no stream is open."""
+        """Wait until no stream is open."""
         await self._idle.wait()
 
     def is_connected(self, producer_id: str, session_id: str) -> bool:
-        """Whether a stream of the session is open."""
+        """True while a stream of the session is open."""
         return (producer_id, session_id) in self._open
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What a gRPC server needs to serve the contract."""
+        """Handler that serves the contract on a gRPC server."""
+        # Without generated (de)serializers messages stay bytes: a batch is journaled as it was received.
         method: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self.publish)
         return grpc.method_handlers_generic_handler(SERVICE, {"Publish": method})
 
     async def publish(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        """Serves one stream to its end."""
-        connection = Connection()
+        """Serve one stream to its end."""
+        stream = ServedStream()
         try:
-            refused = await self._serve(connection, requests, context)
+            refused = await self._serve(stream, requests, context)
         finally:
-            self._closed(connection)
+            self._close(stream)
         if refused is not None:
             _log.warning("stream refused", extra={"status": refused.status.name, "reason": refused.text})
             self.counts.broken_rules[refused.rule] = self.counts.broken_rules.get(refused.rule, 0) + 1
             await context.abort(refused.status, refused.text)
 
     async def _serve(
-        self, connection: Connection, requests: AsyncIterator[bytes], context: Context
-    ) -> RefusedError | None:
+        self, stream: ServedStream, requests: AsyncIterator[bytes], context: Context
+    ) -> StreamRefusedError | None:
         refused = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._acknowledge(connection, context))
-                ending = tasks.create_task(self._end_when_told(connection))
-                await self._read(connection, requests, context)
-                connection.ended = True
-                connection.news.set()
+                tasks.create_task(self._acknowledge(stream, context))
+                ending = tasks.create_task(self._end_when_told(stream))
+                await self._read(stream, requests, context)
+                # The acknowledging task sends its last answer before the group ends.
+                stream.ended = True
+                stream.wake.set()
                 ending.cancel()
-        except* RefusedError as group:
-            refused = next(error for error in group.exceptions if isinstance(error, RefusedError))
+        except* StreamRefusedError as group:
+            refused = next(error for error in group.exceptions if isinstance(error, StreamRefusedError))
         return refused
 
-    async def _read(self, connection: Connection, requests: AsyncIterator[bytes], context: Context) -> None:
+    @staticmethod
+    async def _end_when_told(stream: ServedStream) -> None:
+        raise await stream.told_to_end
+
+    async def _read(self, stream: ServedStream, requests: AsyncIterator[bytes], context: Context) -> None:
+        # A deadline for Hello only: afterwards a quiet stream is watched by the age of its heartbeats.
         async with asyncio.timeout(HELLO_DEADLINE_S) as deadline:
             async for raw in requests:
-                await self._take(connection, raw, context)
+                batch = batch_bytes(raw)
+                if batch is not None and stream.state is StreamState.OPEN:
+                    await self._batch(stream, batch)
+                else:
+                    await self._message(stream, raw, context)
                 deadline.reschedule(None)
 
-    async def _take(self, connection: Connection, raw: bytes, context: Context) -> None:
-        batch = batch_bytes(raw)
-        if batch is not None and connection.state is State.OPEN:
-            await self._batch(connection, batch)
-        else:
-            await self._message(connection, raw, context)
-
-    async def _message(self, connection: Connection, raw: bytes, context: Context) -> None:
+    async def _message(self, stream: ServedStream, raw: bytes, context: Context) -> None:
         try:
             request = pb.PublishRequest.FromString(raw)
         except DecodeError:
             self.counts.malformed_messages += 1
             refuse("malformed_message", "a message that is no PublishRequest")
         kind = request.WhichOneof("message") or UNKNOWN
-        found = step(connection.state, kind)
-        if isinstance(found, Broken):
-            refuse(found.rule, found.message)
-        action, state = found
-        await self._act(action, request, connection, context)
-        connection.state = state
+        state = TABLE[stream.state, kind]
+        if isinstance(state, BrokenRule):
+            refuse(state.rule, state.message)
+        await self._act(kind, request, stream, context)
+        stream.state = state
 
-    async def _act(
-        self, action: Action, request: pb.PublishRequest, connection: Connection, context: Context
-    ) -> None:
-        hello = connection.hello
-        match action:
-            case Action.WELCOME:
-                await self._welcome(connection, request.hello, context)
-            case Action.DEFINE:
-                await self._define(connection, request.define)
-            case Action.BATCH:
-                await self._batch(connection, request.batch.SerializeToString())
-            case Action.HEARTBEAT:
+    async def _act(self, kind: str, request: pb.PublishRequest, stream: ServedStream, context: Context) -> None:
+        hello = stream.hello
+        match kind:
+            case "hello":
+                await self._welcome(stream, request.hello, context)
+            case "define":
+                rejections = await self._journaled(lambda: self._intake.define(stream.opened(), request.define))
+                if rejections:
+                    stream.schedule_ack(rejections)
+            case "batch":
+                await self._batch(stream, request.batch.SerializeToString())
+            case "heartbeat":
                 self._producers.heartbeat(hello, request.heartbeat, self._clock())
-            case Action.APPLIED:
+            case "secrets_applied":
                 self._producers.applied(hello, request.secrets_applied)
-            case Action.REJECTED:
+            case "secrets_rejected":
                 self._producers.rejected(hello, request.secrets_rejected)
-            case Action.LEAVE:
-                await self._leave(connection, request.goodbye)
-            case Action.IGNORE:
+            case "goodbye":
+                await self._journaled(lambda: self._intake.end_session(stream.opened()))
+                stream.schedule_ack()
+                self._producers.goodbye(hello, request.goodbye.reason)
+            case _:
                 self.counts.unknown_messages += 1
 
-    async def _welcome(self, connection: Connection, hello: pb.Hello, context: Context) -> None:
+    async def _welcome(self, stream: ServedStream, hello: pb.Hello, context: Context) -> None:
         self._admit(hello)
         try:
-            stream = self._intake.open_stream(hello, self._clock())
+            accepted = self._intake.open_stream(hello, self._clock())
         except StreamFaultError as error:
             refuse(error.fault.reason, error.fault.message)
         except OSError as error:
-            self._journal_state(error)
-            raise RefusedError(grpc.StatusCode.UNAVAILABLE, f"the journal takes nothing now: {error}") from error
-        connection.hello, connection.stream = hello, stream
+            # Ended and not repeated: the producer keeps its events anyhow, and its next try is a new stream.
+            self._journal_health.failed(error, self._clock())
+            text = f"the journal rejects writes now: {error}"
+            raise StreamRefusedError(grpc.StatusCode.UNAVAILABLE, text) from error
+        stream.hello, stream.accepted = hello, accepted
         key = (hello.producer_id, hello.session_id)
         older = self._open.get(key)
-        self._open[key] = connection
+        self._open[key] = stream
         self._idle.clear()
         if older is not None:
-            older.end(RefusedError(grpc.StatusCode.ALREADY_EXISTS, "the session has another, newer stream"))
+            # The newer one wins: after a broken connection the producer is there again before we notice the break.
+            text = "the session has another, newer stream"
+            older.end(StreamRefusedError(grpc.StatusCode.ALREADY_EXISTS, text))
         self._producers.connected(hello, self._clock())
-        await self._durable()
-        await context.write(_welcome_message(self._terms, stream.state.durable_through))
+        # `durable_through` may cover events of the older stream whose sync is still under way.
+        await self._commit.wait()
+        welcome = pb.Welcome(
+            protocol_version=PROTOCOL_VERSION,
+            durable_through=accepted.state.durable_through,
+            window_bytes=self._settings.window_bytes,
+            limits=_limits(self._settings),
+            heartbeat_interval_ms=self._settings.heartbeat_interval_ms,
+        )
+        await context.write(pb.PublishResponse(welcome=welcome).SerializeToString())
 
     def end_streams(self) -> None:
-        """Ends every stream, and takes no new one: the sidecar is draining."""
+        """End every stream, and accept no new one: the sidecar is draining."""
         self._draining = True
-        for connection in self._open.values():
-            connection.end(draining())
+        for stream in self._open.values():
+            stream.end(_draining())
 
     def _admit(self, hello: pb.Hello) -> None:
         if self._draining:
-            raise draining()
-        allowed = self._terms.allowed_producers
+            raise _draining()
+        allowed = self._settings.allowed_producers
         if allowed and hello.producer_id not in allowed:
             text = f"producer {hello.producer_id[:64]!r} is not among telemetry.allowed_producers"
-            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, text)
+            raise StreamRefusedError(grpc.StatusCode.PERMISSION_DENIED, text)
+        # Its own older stream does not count: a producer that reconnects must not be locked out by itself.
         others = {producer_id for producer_id, _ in self._open} - {hello.producer_id}
-        if len(others) >= self._terms.max_producers:
+        if len(others) >= self._settings.max_producers:
             text = f"{len(others)} producers are connected, telemetry.max_producers allows no more"
-            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            raise StreamRefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
-    async def _define(self, connection: Connection, define: pb.Define) -> None:
-        stream = connection.opened()
+    async def _batch(self, stream: ServedStream, raw: bytes) -> None:
+        accepted = stream.opened()
+        try:
+            rejections = await self._journaled(lambda: self._intake.batch(accepted, raw, self._clock()))
+        except StreamFaultError as error:
+            refuse(error.fault.reason, error.fault.message)
+        self._producers.events(stream.hello, accepted.state.durable_through, self._clock())
+        stream.schedule_ack(rejections)
+
+    async def _journaled(self, attempt: Callable[[], T]) -> T:
+        """Repeat `attempt` until the volume accepts its records."""
         while True:
             try:
-                rejections = self._intake.define(stream, define)
+                result = attempt()
             except OSError as error:
-                await self._wait_for_journal(error)
+                # No acknowledgement and no next message: the producer's window fills, and it waits.
+                self._journal_health.failed(error, self._clock())
+                self.counts.journal_waits += 1
+                await asyncio.sleep(JOURNAL_RETRY_S)
+            else:
+                self._journal_health.recovered()
+                return result
+
+    async def _acknowledge(self, stream: ServedStream, context: Context) -> None:
+        """Tell the producer what is durable, several batches at a time where they come fast."""
+        # Also after the end, if an answer is due: a Goodbye may arrive while the one before is being written.
+        while stream.ack_due or not stream.ended:
+            await stream.wake.wait()
+            if self._settings.ack_delay_ms and not stream.ended:
+                await asyncio.sleep(self._settings.ack_delay_ms / 1000)
+            stream.wake.clear()
+            if stream.accepted is None or not stream.ack_due:
                 continue
-            break
-        self._journal_state(None)
-        if rejections:
-            connection.tell_soon(rejections)
+            stream.ack_due = False
+            # Read before the sync: it covers these events, and perhaps not those that come meanwhile.
+            durable = stream.accepted.state.durable_through
+            rejections, stream.rejections = stream.rejections, []
+            await self._commit.wait()
+            ack = pb.Ack(durable_through=durable, rejected=rejections)
+            await context.write(pb.PublishResponse(ack=ack).SerializeToString())
 
-    async def _batch(self, connection: Connection, raw: bytes) -> None:
-        stream = connection.opened()
-        while True:
-            now_ns = self._clock()
-            try:
-                rejections = self._intake.batch(stream, raw, now_ns)
-            except StreamFaultError as error:
-                refuse(error.fault.reason, error.fault.message)
-            except OSError as error:
-                await self._wait_for_journal(error)
-                continue
-            break
-        self._journal_state(None)
-        self._producers.events(connection.hello, stream.state.durable_through, now_ns)
-        connection.tell_soon(rejections)
-
-    async def _wait_for_journal(self, error: OSError) -> None:
-        """No acknowledgement and no next message: the producer's window fills, and it waits."""
-        self._journal_state(error)
-        self.counts.journal_waits += 1
-        await asyncio.sleep(JOURNAL_RETRY_S)
-
-    async def _leave(self, connection: Connection, goodbye: pb.Goodbye) -> None:
-        stream = connection.opened()
-        while True:
-            try:
-                self._intake.end_session(stream)
-            except OSError as error:
-                await self._wait_for_journal(error)
-                continue
-            break
-        connection.tell_soon()
-        self._producers.goodbye(connection.hello, goodbye.reason)
-
-    async def _acknowledge(self, connection: Connection, context: Context) -> None:
-        """Tells the producer what is durable, several batches at a time where they come fast."""
-        while not connection.ended:
-            await connection.news.wait()
-            if self._terms.ack_delay_s and not connection.ended:
-                await asyncio.sleep(self._terms.ack_delay_s)
-            connection.news.clear()
-            await self._tell(connection, context)
-
-    async def _tell(self, connection: Connection, context: Context) -> None:
-        stream = connection.stream
-        if stream is None or not connection.untold:
+    def _close(self, stream: ServedStream) -> None:
+        if stream.accepted is None:
             return
-        connection.untold = False
-        durable = stream.state.durable_through
-        rejections, connection.rejections = connection.rejections, []
-        await self._durable()
-        await context.write(_ack_message(durable, rejections))
-
-    @staticmethod
-    async def _end_when_told(connection: Connection) -> None:
-        connection.over = asyncio.get_running_loop().create_future()
-        raise await connection.over
-
-    def _closed(self, connection: Connection) -> None:
-        stream = connection.stream
-        if stream is None:
-            return
-        self._intake.close_stream(stream)
-        key = (connection.hello.producer_id, connection.hello.session_id)
-        if self._open.get(key) is connection:
+        self._intake.close_stream(stream.accepted)
+        key = (stream.hello.producer_id, stream.hello.session_id)
+        # Unless a newer stream took the place: then the producer is still connected.
+        if self._open.get(key) is stream:
             del self._open[key]
             if not self._open:
                 self._idle.set()
-            self._producers.disconnected(connection.hello, self._clock())
+            self._producers.disconnected(stream.hello, self._clock())
 
 
-def _welcome_message(terms: Terms, durable_through: int) -> bytes:
-    welcome = pb.Welcome(
-        protocol_version=PROTOCOL_VERSION,
-        durable_through=durable_through,
-        window_bytes=terms.window_bytes,
-        limits=terms.limits.message(),
-        heartbeat_interval_ms=terms.heartbeat_interval_ms,
+def _limits(settings: TelemetrySettings) -> pb.Limits:
+    return pb.Limits(
+        max_message_bytes=settings.max_message_bytes,
+        max_batch_events=settings.max_batch_events,
+        max_event_types=settings.max_event_types,
+        max_fields=settings.max_fields,
+        max_string_bytes=settings.max_string_bytes,
+        max_series_per_instrument=settings.max_series,
     )
-    return pb.PublishResponse(welcome=welcome).SerializeToString()
 
 
-def _ack_message(durable_through: int, rejections: list[pb.Rejection]) -> bytes:
-    ack = pb.Ack(durable_through=durable_through, rejected=rejections)
-    return pb.PublishResponse(ack=ack).SerializeToString()
+def _draining() -> StreamRefusedError:
+    return StreamRefusedError(grpc.StatusCode.UNAVAILABLE, "the sidecar is draining: connect again")
+
+
+def merged(rejections: Sequence[pb.Rejection]) -> list[pb.Rejection]:
+    """One rejection a reason: the first of it, with the count of all."""
+    by_reason: dict[str, pb.Rejection] = {}
+    for item in rejections:
+        found = by_reason.get(item.reason)
+        if found is None:
+            by_reason[item.reason] = item
+        else:
+            found.count += item.count
+    return list(by_reason.values())

@@ -1,4 +1,4 @@
-"""Live events for whoever looks on: decoded only while somebody does, oldest dropped when they are slow."""
+"""Tail: live events for the console, decoded only while somebody watches. A slow watcher loses the oldest."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sidecar.telemetry.model import EventType, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_BATCHES = 256
-"""Batches that a watcher may be behind."""
+"""Batches by which a watcher may lag."""
 
-Value = str | float | bool
+FieldValue = str | float | bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailEvent:
-    """One event as it came: present fields by name, severity by OpenTelemetry's numbers (0 for no log record)."""
+    """One event: present fields by name, severity by OpenTelemetry's numbers (0 without a log record)."""
 
     time_ns: int
     producer_id: str
@@ -26,11 +26,11 @@ class TailEvent:
     sequence: int
     name: str
     severity: int
-    attributes: Mapping[str, Value]
+    attributes: Mapping[str, FieldValue]
 
 
 @dataclass(slots=True)
-class Watcher:
+class TailWatcher:
     """Batches that one watcher has not seen yet."""
 
     batches: deque[StoredBatch] = field(default_factory=lambda: deque(maxlen=MAX_BATCHES))
@@ -41,19 +41,21 @@ class Tail:
     """Hands batches to watchers. One event loop only."""
 
     def __init__(self) -> None:
-        self._watchers: list[Watcher] = []
-        self.dropped_batches = 0
+        self._watchers: list[TailWatcher] = []
+        self.lost_batches = 0
+        """Batches that slow watchers did not see. Their events are counted and exported all the same."""
 
     def add(self, stored: StoredBatch) -> None:
-        """A batch was taken."""
+        """Hand a batch to every watcher."""
         for watcher in self._watchers:
-            self.dropped_batches += len(watcher.batches) == MAX_BATCHES
+            # A full deque drops its oldest: ingest never waits for a browser.
+            self.lost_batches += len(watcher.batches) == MAX_BATCHES
             watcher.batches.append(stored)
             watcher.arrived.set()
 
     async def watch(self) -> AsyncIterator[TailEvent]:
-        """Events from now on, until the iterator is closed."""
-        watcher = Watcher()
+        """Yield events from now on, until the iterator is closed."""
+        watcher = TailWatcher()
         self._watchers.append(watcher)
         try:
             while True:
@@ -67,10 +69,11 @@ class Tail:
 
 
 def events(stored: StoredBatch) -> list[TailEvent]:
-    """The events of a batch, in their order."""
+    """Events of a batch, by sequence."""
     found = [
         event for group in stored.batch.groups for event in _group_events(stored, group, stored.types[group.event_id])
     ]
+    # Groups are by type; a person wants the order of the events.
     return sorted(found, key=lambda event: event.sequence)
 
 
@@ -92,13 +95,15 @@ def _group_events(stored: StoredBatch, group: pb.Group, kind: EventType) -> list
     ]
 
 
-def _attributes(names: Sequence[str], columns: Sequence[Sequence[Value | None]], row: int) -> dict[str, Value]:
+def _attributes(
+    names: Sequence[str], columns: Sequence[Sequence[FieldValue | None]], row: int
+) -> dict[str, FieldValue]:
     present = zip(names, columns, strict=True)
     return {name: value for name, column in present if (value := column[row]) is not None}
 
 
-def _values(column: pb.Column) -> list[Value | None]:
-    values: list[Value | None]
+def _values(column: pb.Column) -> list[FieldValue | None]:
+    values: list[FieldValue | None]
     if column.indexes:
         values = [column.values[index] for index in column.indexes]
     else:

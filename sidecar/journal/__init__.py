@@ -1,1 +1,1 @@
-"""The journal: batches on disk until their metrics and logs are safe elsewhere."""
+"""Journal room: batches on disk until their metrics and logs are safe elsewhere."""

@@ -1,129 +1,171 @@
-"""What the telemetry path does at its times: checkpoints, room in the journal, and forgetting."""
+"""Retention: frees journal space, and decides what is dropped when the journal is full.
+
+A segment goes by itself when its metrics are in the checkpoint and its log records are exported. The journal is
+full when segments take more than `journal_bytes` all the same: the collector is slow or down, so log records wait
+in them. Metrics are never at stake; they are in the checkpoint before their segment goes. Log records are given up
+in this order, a whole segment at a time, the oldest first, until the journal is small enough:
+
+1. A checkpoint is written, and every segment that needs no more than that goes.
+2. Where producers share the journal and one holds more than its quota (`producer_quota_ratio`), its log records in
+   the oldest segments are dropped as `producer_quota`; those of the others are journaled again at the end
+   (*rescued*).
+3. Then log records of anybody are dropped as `journal_full`. Records of reserved types (orders, fills, risk
+   denials) are rescued, unless they are more than half of the segment: the journal would be busy with nothing else.
+4. Where rescuing freed nothing, segments go with all they hold: the bound on the disk comes first.
+
+Records that the exporter has in hand stay its own, and are counted by its answer. Every other one is counted by its
+reason and event type, so that the ledger balances.
+
+A crash at each step: rescued records stand twice until their old segment is gone, and the checkpoint that knows
+their new place is written before that. A start between the two finds both places, queues and exports the records
+twice, and the log store tells the second by its record id. If the volume rejects the rescue (it may be full), the
+records left go with their segment.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Collection, Mapping
 from time import perf_counter
+from typing import Protocol
 
-from sidecar.checkpoint.state import State
-from sidecar.checkpoint.writer import Saving
-from sidecar.export.log_queue import JOURNAL_FULL, PRODUCER_QUOTA
-from sidecar.ingest.accept import Intake
-from sidecar.journal.journal import Journal
-from sidecar.telemetry.settings import TelemetrySettings
+from sidecar.journal.journal import EventJournal
+from sidecar.journal.segment import BatchEntry, StreamContext, batch_payload
+from sidecar.telemetry.model import EventType, JournalPosition, StoredBatch
+from telemetry_contract.v1 import telemetry_pb2 as pb
 
-NS = 1_000_000_000
-TICK_S = 0.25
-EXPIRY_INTERVAL_S = 30.0
+JOURNAL_FULL = "journal_full"
+PRODUCER_QUOTA = "producer_quota"
 TURN_S = 0.002
-"""How long a segment is looked through before other work has its turn."""
+"""Time for which a segment is searched before other tasks have their turn."""
 
 _log = logging.getLogger(__name__)
 
 
-class Upkeep:
-    """Runs beside the streams. `is_connected` says whether a session (producer, session) has a stream."""
+class WaitingLogs(Protocol):
+    """Queue of the log records that wait for export (`export.log_queue`)."""
+
+    def waits(self, end: JournalPosition) -> bool:
+        """True while records of the batch that ends there wait, and the exporter does not have them in hand."""
+
+    def beyond(self, quota_bytes: int) -> frozenset[str]:
+        """Producers over their quota, if others have records waiting too."""
+
+    def keep(self, stored: StoredBatch, size_bytes: int, segment: int) -> None:
+        """Take over rescued records; `segment` held them before."""
+
+    def drop(self, segment: int, reason: str) -> Counter[str]:
+        """Give up the records of the segments up to `segment`; return how many, by event type."""
+
+
+class Checkpoints(Protocol):
+    """Writer of the checkpoint (`checkpoint.writer`)."""
+
+    @property
+    def end(self) -> JournalPosition:
+        """Position up to which the journal's metrics are in the checkpoint."""
+
+    async def write(self) -> None:
+        """Write the state of this moment, and free the segments that it makes superfluous."""
+
+    def release(self, before: int) -> None:
+        """Remove the segments below `before`."""
+
+
+class Retention:
+    """Keeps the journal below `limit_bytes`. Bytes of waiting log records above `quota_bytes` go first."""
 
     def __init__(
         self,
-        settings: TelemetrySettings,
+        journal: EventJournal,
+        waiting: WaitingLogs,
+        checkpoints: Checkpoints,
         *,
-        journal: Journal,
-        state: State,
-        intake: Intake,
-        saving: Saving,
-        is_connected: Callable[[str, str], bool],
-        clock: Callable[[], int],
+        limit_bytes: int,
+        quota_bytes: int,
     ) -> None:
-        self._settings = settings
         self._journal = journal
-        self._state = state
-        self._intake = intake
-        self._saving = saving
-        self._is_connected = is_connected
-        self._clock = clock
-        self._gone_since_s: dict[tuple[str, str], float] = {}
-        self._overflowed: set[tuple[str, str]] = set()
+        self._waiting = waiting
+        self._checkpoints = checkpoints
+        self._limit_bytes = limit_bytes
+        self._quota_bytes = quota_bytes
 
-    async def run(self) -> None:
-        """Works until cancelled."""
-        saved_s = expired_s = perf_counter()
-        while True:
-            await asyncio.sleep(min(TICK_S, self._settings.checkpoint_interval_s))
-            now_s = perf_counter()
-            if self._is_checkpoint_due(now_s - saved_s):
-                saved_s = now_s
-                await self._saving.write()
-            if now_s - expired_s >= EXPIRY_INTERVAL_S:
-                expired_s = now_s
-                self._expire()
-            await self._make_room()
-            self._end_lost_sessions(now_s)
-            self._report_overflow()
-
-    def _is_checkpoint_due(self, since_s: float) -> bool:
-        behind = self._journal.bytes_since(self._saving.end)
-        return since_s >= self._settings.checkpoint_interval_s or behind >= self._settings.checkpoint_bytes
-
-    async def _make_room(self) -> None:
-        """The journal is full: what is exported goes, then the oldest log records, their metrics saved first.
-
-        Producers beyond their quota give up theirs before anybody else does.
-        """
-        if self._journal.size_bytes <= self._settings.journal_bytes:
+    async def make_room(self) -> None:
+        """Free space by the steps above until the journal is below its limit."""
+        if self._journal.size_bytes <= self._limit_bytes:
             return
-        await self._saving.write()
-        quota = int(self._settings.journal_bytes * self._settings.producer_quota_ratio)
-        if beyond := self._state.backlog.beyond(quota):
-            await self._give_up(PRODUCER_QUOTA, lambda segment: self._intake.keep(segment, beyond))
-        await self._give_up(JOURNAL_FULL, self._intake.keep)
-        await self._give_up(JOURNAL_FULL, lambda _: ())  # where keeping freed nothing, the bound comes first
+        await self._checkpoints.write()
+        if over_quota := self._waiting.beyond(self._quota_bytes):
+            await self._drop_oldest(PRODUCER_QUOTA, over_quota)
+        await self._drop_oldest(JOURNAL_FULL)
+        await self._drop_oldest(JOURNAL_FULL, rescue=False)
 
-    async def _give_up(self, reason: str, keep: Callable[[int], Iterable[None]]) -> None:
-        """Drops segments, the oldest first, while the journal is too large; each once, none that was begun since."""
-        last = min(self._saving.end.segment, self._journal.end.segment)
-        while self._journal.size_bytes > self._settings.journal_bytes:
+    async def _drop_oldest(self, reason: str, over_quota: Collection[str] = (), *, rescue: bool = True) -> None:
+        # Rescued records make new segments: none of those is dropped in the same round, which would never end.
+        last = min(self._checkpoints.end.segment, self._journal.end.segment)
+        while self._journal.size_bytes > self._limit_bytes:
             segment = self._journal.segments[0]
             if segment >= last:
                 return
-            with contextlib.suppress(OSError):
-                await _in_turns(keep(segment))
-            dropped = self._state.backlog.drop(segment, reason)
-            # What was kept is known by the checkpoint before the place where it stood is gone.
-            await self._saving.write()
-            self._saving.release(segment + 1)
+            if rescue:
+                with contextlib.suppress(OSError):
+                    await self.rescue(segment, over_quota)
+            dropped = self._waiting.drop(segment, reason)
+            # The checkpoint knows where rescued records stand now before their old place is gone.
+            await self._checkpoints.write()
+            self._checkpoints.release(segment + 1)
             _log.warning("log records dropped", extra={"reason": reason, "events": dict(dropped)})
 
-    def _end_lost_sessions(self, now_s: float) -> None:
-        """Ends the gauges of producers that went without a word and did not come back."""
-        gone = {key for key in self._state.aggregate.live_sessions() if not self._is_connected(*key)}
-        self._gone_since_s = {key: self._gone_since_s.get(key, now_s) for key in gone}
-        for key, since_s in self._gone_since_s.items():
-            if now_s - since_s >= self._settings.session_grace_s:
-                with contextlib.suppress(OSError):
-                    self._intake.lose_session(*key)
-                    _log.warning("session lost", extra={"producer": key[0], "session": key[1]})
+    async def rescue(self, segment: int, over_quota: Collection[str] = ()) -> None:
+        """Journal anew the waiting log records worth keeping: of reserved types, or of producers within their quota.
 
-    def _expire(self) -> None:
-        settings, now_ns = self._settings, self._clock()
-        if settings.idle_expiry_s:
-            with contextlib.suppress(OSError):
-                self._intake.expire(now_ns, int(settings.idle_expiry_s * NS))
-        self._intake.forget_sessions(now_ns - int(settings.session_retention_s * NS), settings.max_sessions)
+        Raises:
+            OSError: the volume rejects writes; the records left are lost with the segment.
+        """
+        reader = self._journal.read(segment)
+        if reader is None:
+            return
+        found: list[tuple[JournalPosition, int, StreamContext, BatchEntry, pb.Batch, bool]] = []
+        reserved_bytes = 0
+        began_s = perf_counter()
+        for record, stream, entry in reader:
+            if perf_counter() - began_s > TURN_S:
+                await asyncio.sleep(0)
+                began_s = perf_counter()
+            end = JournalPosition(segment, record.end)
+            if not isinstance(entry, BatchEntry) or not self._waiting.waits(end):
+                continue
+            context = reader.streams[stream]
+            whole = bool(over_quota) and context.session.producer_id not in over_quota
+            batch = logged_part(entry.raw, context.types, reserved_only=not whole)
+            reserved_bytes += 0 if whole else batch.ByteSize()
+            if batch.groups:
+                found.append((end, stream, context, entry, batch, whole))
+        keeps_reserved = reserved_bytes * 2 <= self._journal.size_of(segment)
+        # Without a pause from here on, and asked again: the exporter may have taken records during the search.
+        for end, stream, context, entry, batch, whole in found:
+            if self._waiting.waits(end) and (whole or keeps_reserved):
+                self._append_again(segment, stream, context, entry.received_ns, batch)
 
-    def _report_overflow(self) -> None:
-        for producer_id, instrument in self._state.aggregate.overflow.keys() - self._overflowed:
-            self._overflowed.add((producer_id, instrument))
-            extra = {"producer": producer_id, "instrument": instrument, "limit": self._settings.max_series}
-            _log.warning("series overflow", extra=extra)
+    def _append_again(
+        self, segment: int, stream: int, context: StreamContext, received_ns: int, batch: pb.Batch
+    ) -> None:
+        raw = batch.SerializeToString()
+        payload = batch_payload(stream, received_ns, b"", raw, kept=True)
+        events = [group.event_id for group in batch.groups]
+        end = self._journal.append([payload], stream, context.declarations, events)
+        stored = StoredBatch(
+            end=end, session=context.session, batch=batch, types=context.types, received_ns=received_ns
+        )
+        self._waiting.keep(stored, len(raw), segment)
 
 
-async def _in_turns(steps: Iterable[None]) -> None:
-    began_s = perf_counter()
-    for _ in steps:
-        if perf_counter() - began_s > TURN_S:
-            await asyncio.sleep(0)
-            began_s = perf_counter()
+def logged_part(raw: bytes, types: Mapping[int, EventType], *, reserved_only: bool) -> pb.Batch:
+    """Groups of a batch that make log records, or of them those of reserved types."""
+    batch = pb.Batch.FromString(raw)
+    kinds = ((group, types[group.event_id]) for group in batch.groups)
+    groups = [group for group, kind in kinds if kind.log is not None and (kind.reserved or not reserved_only)]
+    return pb.Batch(first_sequence=batch.first_sequence, count=batch.count, groups=groups)

@@ -1,8 +1,10 @@
-"""Where the journal's files lie: a directory, or memory where nothing has to outlive the process."""
+"""Storage of the journal's files: a directory, or memory where nothing has to outlive the process."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -11,88 +13,106 @@ from pod_runtime.atomic_file import fsync_directory, replace_file
 FILE_MODE = 0o600
 
 
+class JournalInUseError(OSError):
+    """Another process holds the journal's directory."""
+
+
 class Volume(Protocol):
-    """A flat set of files. One of them is appended to at a time."""
+    """A flat set of files. One of them is appended to at a time; `sync` and `replace` may run in a thread."""
 
-    def names(self) -> list[str]:
-        """The files that are there."""
-
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
+    def sizes(self) -> dict[str, int]:
+        """Names of all files in alphabetical order, and their bytes."""
 
     def read(self, name: str) -> bytes:
-        """A whole file. Raises FileNotFoundError where there is none."""
+        """Read a whole file. Raises FileNotFoundError if there is none."""
 
     def replace(self, name: str, data: bytes) -> None:
-        """Writes a file in one step: a reader sees the old one or the new one."""
+        """Write a file in one step: a reader sees the old one or the new one."""
 
     def append(self, name: str, data: bytes) -> None:
-        """Makes or extends a file. On OSError the file is as it was, or `damaged` says otherwise."""
+        """Create or extend a file. On OSError the file is as it was."""
 
     def truncate(self, name: str, size: int) -> None:
-        """Cuts a file."""
+        """Cut a file. Needs no free space, as `replace` would: a full volume may be why its last write was torn."""
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file, if it is there."""
 
     def sync(self) -> None:
-        """Makes durable what was appended before the call. May block: called in a thread."""
+        """Make durable everything appended before the call. May block: run it in a thread."""
 
     def close(self) -> None:
-        """Gives up what is open."""
+        """Close what is open."""
 
 
 class DirectoryVolume:
-    """Files of a directory. Whoever makes it closes it."""
+    """Files of a directory that one process holds at a time. Whoever makes it closes it.
+
+    Raises:
+        JournalInUseError: another process holds the directory.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._lock = _lock_directory(directory)
         self._name = ""
         self._handle = -1
         self._unsynced: list[int] = []
+        """Files no longer appended to whose last writes may not be on the disk yet."""
+        self._syncing = threading.Lock()
+        self._torn_at = -1
+        """End of the last whole record, while a part of another stands behind it."""
 
-    def names(self) -> list[str]:
-        """The files that are there, hidden ones left out."""
-        return sorted(item.name for item in self._directory.iterdir() if item.is_file() and item.name[0] != ".")
-
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-        return (self._directory / name).stat().st_size
+    def sizes(self) -> dict[str, int]:
+        """Names and bytes of the files, without hidden ones."""
+        found = sorted(item for item in self._directory.iterdir() if item.is_file() and item.name[0] != ".")
+        return {item.name: item.stat().st_size for item in found}
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Read a whole file."""
         return (self._directory / name).read_bytes()
 
     def replace(self, name: str, data: bytes) -> None:
-        """Writes a file in one step, durably."""
+        """Write a file in one step, durably."""
         replace_file(self._directory / name, data, mode=FILE_MODE)
 
     def append(self, name: str, data: bytes) -> None:
-        """Extends the file; cut back where the volume takes only a part."""
+        """Extend the file; cut it back if the volume takes only a part."""
         if name != self._name:
             self._leave_file()
+            # O_APPEND: after a cut the next write stands at the new end, without a seek.
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._handle = os.open(self._directory / name, flags, FILE_MODE)
             self._name = name
+        self._cut_back()
         written = os.write(self._handle, data)
         if written < len(data):
             self._append_rest(data, written)
 
     def _append_rest(self, data: bytes, written: int) -> None:
+        # write(2) may take a part, and says why only at the next call: a full disk shows up here.
         start = os.fstat(self._handle).st_size - written
         try:
             while written < len(data):
                 written += os.write(self._handle, data[written:])
         except OSError:
-            os.ftruncate(self._handle, start)
+            # The caller tries the whole append again: half a record before it would read as damage.
+            self._torn_at = start
+            self._cut_back()
             raise
 
+    def _cut_back(self) -> None:
+        if self._torn_at >= 0:
+            os.ftruncate(self._handle, self._torn_at)
+            self._torn_at = -1
+
     def truncate(self, name: str, size: int) -> None:
-        """Cuts a file."""
+        """Cut a file."""
+        # By name: only a segment of an earlier process is ever cut here, and it is not open.
         os.truncate(self._directory / name, size)
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file, if it is there."""
         (self._directory / name).unlink(missing_ok=True)
 
     def _leave_file(self) -> None:
@@ -101,26 +121,49 @@ class DirectoryVolume:
             self._handle, self._name = -1, ""
 
     def sync(self) -> None:
-        """Flushes what was appended to, and the directory's names."""
-        handles, self._unsynced = self._unsynced, []
-        if self._handle >= 0:
-            # The loop may turn to the next file meanwhile: the descriptor is this call's own.
-            handles.append(os.dup(self._handle))
-        try:
-            for handle in handles:
-                os.fdatasync(handle)
-        finally:
-            for handle in handles:
-                os.close(handle)
-        if handles:
-            fsync_directory(self._directory)
+        """Flush the files appended to, and the directory's names."""
+        # One at a time: a second sync that began while the first still flushes the segment before would find
+        # nothing left of it to flush, and would report events as durable that are not.
+        with self._syncing:
+            handles, self._unsynced = self._unsynced, []
+            # Read once: the event loop may turn to the next segment between a check and the use.
+            if (current := self._handle) >= 0:
+                # A descriptor of this call's own, closed below like those of the files left behind.
+                handles.append(os.dup(current))
+            try:
+                for handle in handles:
+                    # Enough here: it flushes the size of the file, too, which a reader needs (fdatasync(2)).
+                    os.fdatasync(handle)
+            finally:
+                for handle in handles:
+                    os.close(handle)
+            if handles:
+                # A new segment's name needs its own sync (fsync(2)), else a loss of power hides a file that is on
+                # the disk.
+                fsync_directory(self._directory)
 
     def close(self) -> None:
-        """Closes what is open."""
-        self._leave_file()
-        for handle in self._unsynced:
-            os.close(handle)
-        self._unsynced = []
+        """Close the files, and let go of the directory."""
+        with self._syncing:
+            self._leave_file()
+            for handle in self._unsynced:
+                os.close(handle)
+            self._unsynced = []
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _lock_directory(directory: Path) -> int:
+    # flock(2) and not a file with a process id: the kernel lets go of it however the process ends.
+    handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        text = f"{directory} is in use by another process: give each sidecar a journal_directory of its own"
+        raise JournalInUseError(error.errno, text) from error
+    return handle
 
 
 class MemoryVolume:
@@ -129,38 +172,34 @@ class MemoryVolume:
     def __init__(self) -> None:
         self.files: dict[str, bytearray] = {}
 
-    def names(self) -> list[str]:
-        """The files that are there."""
-        return sorted(self.files)
-
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-        return len(self.files[name])
+    def sizes(self) -> dict[str, int]:
+        """Names and bytes of the files."""
+        return {name: len(data) for name, data in sorted(self.files.items())}
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Read a whole file."""
         if name not in self.files:
             raise FileNotFoundError(name)
         return bytes(self.files[name])
 
     def replace(self, name: str, data: bytes) -> None:
-        """Writes a file."""
+        """Write a file."""
         self.files[name] = bytearray(data)
 
     def append(self, name: str, data: bytes) -> None:
-        """Makes or extends a file."""
+        """Create or extend a file."""
         self.files.setdefault(name, bytearray()).extend(data)
 
     def truncate(self, name: str, size: int) -> None:
-        """Cuts a file."""
+        """Cut a file."""
         del self.files[name][size:]
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file, if it is there."""
         self.files.pop(name, None)
 
     def sync(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""

@@ -1,1 +1,1 @@
-"""Aggregation of events into series."""
+"""Metrics room: event columns into series, exactly once."""

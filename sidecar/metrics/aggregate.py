@@ -1,8 +1,41 @@
-"""Batches into series: whole columns at a time, exact, and the same again in a replay.
+"""Aggregate: turns batches of columns into metric series, exactly once.
 
-Everything is a function of the calls made, in their order, so that a checkpoint and the calls since make the
-state that the process had. Counters and histograms belong to the producer; gauges and up-down counters to
-its current session.
+From columns to series. A stream defines its event types; each becomes an `EventTypePlan` with one `InstrumentFeed`
+for each instrument that the type names: the places of its labels and its measure among the columns. `apply` decodes
+the columns of a group once (`columns.GroupColumns`), splits them by label combination, and adds each part to its
+series in one call (`columns.MetricUpdate`). A feed remembers the series of label values, so a known combination
+costs one dictionary look-up a group.
+
+Exactly once. Everything here is a function of the calls made and of their order: no clock, no chance, no state
+outside. Times are arguments that stand in the journal beside the batch. So a checkpoint and the same calls since
+then make the very state that the process had (`checkpoint.replay`). Duplicates never reach this module:
+`ingest.accept` removes them by sequence. Presets, series that a definition wants to exist at zero, wait for the
+first batch of the stream: a definition has no time in the journal that a replay could give them again.
+
+Producers and sessions. Counters and histograms belong to the producer and outlive its restarts. Gauges and up-down
+counters describe one process: they belong to the producer's current session, and go when it ends (Goodbye, a newer
+session, or a grace period after its stream broke). A recovery stream delivers what a dead session left behind: its
+counters count, its gauges are refused as `session_ended`.
+
+Definitions. All definitions of an instrument's name agree in kind, unit and bounds. One that differs is refused,
+and its measurements count as `definition_conflict`; a newer session's program may have changed, so its definition
+takes the name over and the old table is retired with its series.
+
+Bounds, and beyond them. An instrument has at most `max_series` series, a producer `max_producer_series` and
+`max_instruments`. A measurement for which no series is left goes to the overflow series of its instrument
+(OpenTelemetry, cardinality limits), counted in `overflow`: totals stay right, labels are lost. So do series with a
+label of over a thousand characters, which is a text that somebody labelled by mistake. Numbers that an instrument
+cannot take (NaN, infinity, a negative increment) are counted in `refused`.
+
+Expiry. Series without a measurement for `idle_expiry_s` are forgotten and their places are free again; presets
+stay. The journal records each expiry, so that a replay forgets the same series at the same point.
+
+Reading. A snapshot is immutable and shares every family that has not changed with the snapshot before. A checkpoint
+reads series while they change, by copy on write (`series.SeriesCapture`), a hundred rows a turn: writing it never
+holds ingest up for longer than that.
+
+Not the OpenTelemetry SDK: its instruments take one measurement a call, cannot be restored from a checkpoint, and do
+not keep one producer's series apart from another's.
 """
 
 from __future__ import annotations
@@ -12,25 +45,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sidecar.metrics.columns import Columns
-from sidecar.metrics.series import Row, Series, labels_of, new_series
-from sidecar.metrics.table import Table, identity
-from sidecar.metrics.update import Feed, Measuring
-from sidecar.telemetry.model import EventType, Family, Instrument, Labels, ProducerMetrics, Session, Snapshot
+from sidecar.metrics.columns import GroupColumns, InstrumentFeed, MetricUpdate
+from sidecar.metrics.series import InstrumentTable, Row, Series, identity, labels_of, new_series
+from sidecar.telemetry.model import EventType, Family, Labels, MetricInstrument, ProducerMetrics, Session, Snapshot
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 OVERFLOW: Labels = (("otel.metric.overflow", "true"),)
-"""Attributes of the series that takes what the limit leaves out (OpenTelemetry metrics SDK, cardinality limits)."""
+"""Attributes of the series for measurements beyond a limit (OpenTelemetry metrics SDK, cardinality limits)."""
 
 MAX_LABEL = 1024
-"""Characters of a label's value; a series with a longer one overflows, for a label has few values, and short ones."""
+"""Characters of a label's value; a series with a longer one overflows: a label has few values, and short ones."""
 
 SESSION_KINDS = frozenset({pb.INSTRUMENT_KIND_UP_DOWN_COUNTER, pb.INSTRUMENT_KIND_GAUGE})
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """How many series there may be: of an instrument, of a producer; and how many instruments of a producer."""
+class SeriesLimits:
+    """Most series of an instrument and of a producer, and most instruments of a producer."""
 
     instrument: int = 2000
     producer: int = 50_000
@@ -38,62 +69,65 @@ class Limit:
 
 
 @dataclass(slots=True)
-class Producer:
-    """The instruments of a producer, and the session that owns its gauges."""
+class ProducerInstruments:
+    """Instruments of a producer, and the session that owns its gauges."""
 
     resource: tuple[tuple[str, str], ...] = ()
     session_id: str = ""
-    tables: dict[str, Table] = field(default_factory=dict)
+    tables: dict[str, InstrumentTable] = field(default_factory=dict)
     series: int = 0
 
 
 @dataclass(slots=True)
-class Plan:
-    """What becomes of the events of one type of one stream."""
+class EventTypePlan:
+    """Feeds of the events of one type of one stream."""
 
     kind: EventType
     producer_id: str
-    producer: Producer
+    producer: ProducerInstruments
     session_id: str
     gauges: bool
-    feeds: list[Feed[Table]]
+    feeds: list[InstrumentFeed]
     refused: list[str]
 
 
 class Aggregate:
-    """The metrics of all producers. One event loop only."""
+    """Metrics of all producers. One event loop only."""
 
-    def __init__(self, limit: Limit | None = None) -> None:
-        self._limit = limit or Limit()
-        self._producers: dict[str, Producer] = {}
-        self._plans: dict[int, dict[int, Plan]] = {}
-        self._unset: dict[int, list[Plan]] = {}
-        """Event types whose presets are to be made, by stream."""
+    def __init__(self, limit: SeriesLimits | None = None) -> None:
+        self._limit = limit or SeriesLimits()
+        self._producers: dict[str, ProducerInstruments] = {}
+        self._plans: dict[int, dict[int, EventTypePlan]] = {}
+        self._presets_due: dict[int, list[EventTypePlan]] = {}
+        """Event types whose presets the first batch creates, by stream."""
         self.refused: Counter[tuple[str, str, str]] = Counter()
-        """Measurements that were not taken, by (producer, instrument, reason)."""
+        """Refused measurements, by (producer, instrument, reason)."""
         self.overflow: Counter[tuple[str, str]] = Counter()
-        """Measurements that went to an overflow series, by (producer, instrument)."""
+        """Measurements in overflow series, by (producer, instrument)."""
         self._latest_start_ns = 0
 
     def begin(self, session: Session) -> None:
-        """A live session begins, or goes on: the gauges of the producer's other sessions end."""
-        producer = self._producers.setdefault(session.producer_id, Producer())
+        """Begin a live session, or go on with it; end the gauges of the producer's other sessions."""
+        producer = self._producers.setdefault(session.producer_id, ProducerInstruments())
         producer.resource = session.resource
+        # The same session on a new stream (a reconnect, a restart of the sidecar) keeps its gauges.
         if producer.session_id != session.session_id:
             self._end_session_series(producer)
             producer.session_id = session.session_id
 
     def end(self, session: Session) -> None:
-        """A session ends, and its gauges and up-down counters with it."""
+        """End a session, and its gauges and up-down counters with it."""
         producer = self._producers.get(session.producer_id)
+        # A late end of an older session does not touch the gauges of the one that followed it.
         if producer is not None and producer.session_id == session.session_id:
             self._end_session_series(producer)
             producer.session_id = ""
 
-    def _end_session_series(self, producer: Producer) -> None:
+    def _end_session_series(self, producer: ProducerInstruments) -> None:
         for table in producer.tables.values():
             if table.instrument.kind in SESSION_KINDS and table.series:
                 producer.series -= len(table.series)
+                # A new dictionary: a capture under way reads its own list of the old series.
                 table.series = {}
                 table.frozen = None
         self._forget_caches()
@@ -105,64 +139,74 @@ class Aggregate:
                     feed.cache.clear()
 
     def define(self, stream: int, session: Session, kind: EventType, *, recovery: bool) -> tuple[str, ...]:
-        """Takes an event type of a stream; the names of its instruments that are refused.
+        """Take an event type of a stream; return the names of its refused instruments.
 
-        An instrument whose kind, unit or bounds differ from what its name has meant is refused: unless a newer
-        session brings it, whose program may have changed. Defining a type again changes nothing.
+        An instrument whose kind, unit or bounds differ from its name's earlier meaning is refused, unless a newer
+        session brings it. Defining a type again changes nothing.
         """
+        # In a replay each segment repeats the definitions that it needs.
         if kind.event_id in self._plans.setdefault(stream, {}):
             return ()
-        producer = self._producers.setdefault(session.producer_id, Producer(resource=session.resource))
-        feeds: list[Feed[Table]] = []
+        producer = self._producers.setdefault(session.producer_id, ProducerInstruments(resource=session.resource))
+        feeds: list[InstrumentFeed] = []
         refused: list[str] = []
         for instrument in kind.instruments:
             table = self._claim(producer, instrument, stream, session.session_id, recovery=recovery)
             if table is None:
                 refused.append(instrument.name)
             else:
-                feeds.append(Feed.of(kind, instrument, table))
-        plan = Plan(kind, session.producer_id, producer, session.session_id, not recovery, feeds, refused)
+                feeds.append(InstrumentFeed.of(kind, instrument, table))
+        plan = EventTypePlan(kind, session.producer_id, producer, session.session_id, not recovery, feeds, refused)
         self._plans[stream][kind.event_id] = plan
+        # Also for a recovery stream: its counters belong to the same producer.
         if any(feed.presets for feed in feeds):
-            self._unset.setdefault(stream, []).append(plan)
+            self._presets_due.setdefault(stream, []).append(plan)
         return tuple(dict.fromkeys(refused))
 
     def _claim(
-        self, producer: Producer, instrument: Instrument, stream: int, session_id: str, *, recovery: bool
-    ) -> Table | None:
+        self,
+        producer: ProducerInstruments,
+        instrument: MetricInstrument,
+        stream: int,
+        session_id: str,
+        *,
+        recovery: bool,
+    ) -> InstrumentTable | None:
         table = producer.tables.get(instrument.name)
         if table is None:
             if len(producer.tables) >= self._limit.instruments:
                 return None
-            table = producer.tables[instrument.name] = Table(instrument, stream, session_id)
+            table = producer.tables[instrument.name] = InstrumentTable(instrument, stream, session_id)
         elif identity(table.instrument) != identity(instrument):
+            # Stream numbers grow, over restarts too: a lower one speaks for an older program.
             if recovery or stream <= table.owner or session_id == table.owner_session:
                 return None
             producer.series -= len(table.series)
             table.retired = True
-            table = producer.tables[instrument.name] = Table(instrument, stream, session_id)
+            table = producer.tables[instrument.name] = InstrumentTable(instrument, stream, session_id)
         elif not recovery and stream > table.owner:
             table.owner, table.owner_session = stream, session_id
         return table
 
     def forget_stream(self, stream: int) -> None:
-        """Drops the event types of a stream that has ended."""
+        """Drop the event types of a stream that has ended."""
         self._plans.pop(stream, None)
-        self._unset.pop(stream, None)
+        self._presets_due.pop(stream, None)
 
     def apply(self, stream: int, batch: pb.Batch, received_ns: int) -> None:
-        """Takes the measurements of a batch, whose groups are sound and of known types."""
-        # Not when they are defined, which has no time that a replay would give again.
-        for plan in self._unset.pop(stream, ()):
+        """Take the measurements of a batch with valid groups of known types."""
+        # Not in `define`, which has no time in the journal that a replay could give again.
+        for plan in self._presets_due.pop(stream, ()):
             self._preset(plan, received_ns)
         for group in batch.groups:
             plan = self._plans[stream][group.event_id]
             for name in plan.refused:
                 self.refused[plan.producer_id, name, "definition_conflict"] += group.count
             if plan.feeds:
-                self._apply_group(plan, Columns(group, plan.kind), batch.first_sequence, received_ns)
+                self._apply_group(plan, GroupColumns(group, plan.kind), batch.first_sequence, received_ns)
 
-    def _apply_group(self, plan: Plan, columns: Columns, first_sequence: int, now_ns: int) -> None:
+    def _apply_group(self, plan: EventTypePlan, columns: GroupColumns, first_sequence: int, now_ns: int) -> None:
+        # Asked for each group: the session may have ended since the stream was opened.
         live = plan.gauges and plan.producer.session_id == plan.session_id
         sampled = columns.sampled_rows()
         for feed in plan.feeds:
@@ -173,29 +217,34 @@ class Aggregate:
                 continue
             table.frozen = None
 
-            def find(texts: tuple[str, ...], events: int, feed: Feed[Table] = feed) -> Series:
-                series = feed.cache.get(texts) or self._find(plan, feed, texts, events, now_ns)
+            # `feed` as a default: a closure would see the feed of the loop's last turn.
+            def find(texts: tuple[str, ...], events: int, feed: InstrumentFeed = feed) -> Series:
+                series = feed.cache.get(texts) or self._find_series(plan, feed, texts, events, now_ns)
+                # Two attributes in the common case: a checkpoint under way wants the old row of a series before its
+                # first change.
                 if feed.table.capture is not series.reader:
                     feed.table.before_change(series)
                 return series
 
-            measuring = Measuring(columns, feed, find, first_sequence, now_ns)
-            measuring.record()
-            if measuring.refused:
-                self.refused[*name, "bad_number"] += measuring.refused
+            update = MetricUpdate(columns, feed, find, first_sequence, now_ns)
+            update.record()
+            if update.refused:
+                self.refused[*name, "bad_number"] += update.refused
             if sampled:
-                measuring.keep_exemplars(sampled)
+                update.keep_exemplars(sampled)
 
-    def _preset(self, plan: Plan, now_ns: int) -> None:
+    def _preset(self, plan: EventTypePlan, now_ns: int) -> None:
         for feed in plan.feeds:
             if feed.table.retired:
                 continue
             for texts in feed.presets:
-                series = self._find(plan, feed, texts, 0, now_ns)
+                series = self._find_series(plan, feed, texts, 0, now_ns)
                 feed.table.kept.add(tuple(sorted(series.labels)))
                 feed.table.frozen = None
 
-    def _find(self, plan: Plan, feed: Feed[Table], texts: tuple[str, ...], events: int, now_ns: int) -> Series:
+    def _find_series(
+        self, plan: EventTypePlan, feed: InstrumentFeed, texts: tuple[str, ...], events: int, now_ns: int
+    ) -> Series:
         table = feed.table
         labels: Labels = (*zip(feed.names, texts, strict=True), *feed.constant)
         key = tuple(sorted(labels))
@@ -204,21 +253,25 @@ class Aggregate:
             full = len(table.series) - (OVERFLOW in table.series) >= self._limit.instrument
             long = max(map(len, texts), default=0) > MAX_LABEL
             if full or long or plan.producer.series >= self._limit.producer:
-                # Not in the feed's cache, which would grow without bound.
+                # Not remembered in the feed's cache, which would grow without bound.
                 self.overflow[plan.producer_id, table.instrument.name] += events
-                return table.series.get(OVERFLOW) or self._new(plan.producer, table, OVERFLOW, OVERFLOW, now_ns)
-            found = self._new(plan.producer, table, key, labels, now_ns)
+                return table.series.get(OVERFLOW) or self._new_series(
+                    plan.producer, table, OVERFLOW, OVERFLOW, now_ns
+                )
+            found = self._new_series(plan.producer, table, key, labels, now_ns)
         feed.cache[texts] = found
         return found
 
-    def _new(self, producer: Producer, table: Table, key: Labels, labels: Labels, now_ns: int) -> Series:
+    def _new_series(
+        self, producer: ProducerInstruments, table: InstrumentTable, key: Labels, labels: Labels, now_ns: int
+    ) -> Series:
         producer.series += 1
         self._latest_start_ns = max(self._latest_start_ns, now_ns)
         table.series[key] = series = new_series(table.instrument, labels, now_ns)
         return series
 
     def expire(self, now_ns: int, idle_ns: int) -> int:
-        """Forgets series without a measurement for `idle_ns`; how many. Their places are free again."""
+        """Forget series without a measurement for `idle_ns`; return how many. Their places are free again."""
         expired = 0
         for producer in self._producers.values():
             for table in producer.tables.values():
@@ -234,7 +287,7 @@ class Aggregate:
         return expired
 
     def has_idle(self, now_ns: int, idle_ns: int) -> bool:
-        """Whether `expire` would forget a series."""
+        """True if `expire` would forget a series."""
         return any(
             table.idle(now_ns - idle_ns)
             for producer in self._producers.values()
@@ -242,15 +295,16 @@ class Aggregate:
         )
 
     def live_sessions(self) -> list[tuple[str, str]]:
-        """Producer and session of all gauges there are."""
+        """Producer and session of every session that owns gauges."""
         return [(producer_id, item.session_id) for producer_id, item in self._producers.items() if item.session_id]
 
     def series_count(self) -> dict[str, int]:
-        """How many series each producer has."""
+        """Number of series of each producer."""
         return {producer_id: producer.series for producer_id, producer in self._producers.items()}
 
     def snapshot(self, now_ns: int) -> Snapshot:
-        """All metrics at this moment; what has not changed is shared with the snapshot before."""
+        """All metrics at this moment; unchanged families are shared with the snapshot before."""
+        # The wall clock was set back: a point that starts after its own time is invalid in OTLP and Prometheus.
         clamp = now_ns < self._latest_start_ns
         producers = []
         for producer_id, producer in sorted(self._producers.items()):
@@ -267,9 +321,9 @@ class Aggregate:
         return Snapshot(time_ns=now_ns, producers=tuple(producers))
 
     def capture(self) -> list[Row]:
-        """The whole state as plain values, one entry for each producer and each instrument.
+        """Whole state as plain values, one entry for each producer and each instrument.
 
-        The rows of an instrument's series are a `Capture`: read later, they say what is now.
+        The rows of an instrument's series are a `SeriesCapture`: read later, they show this moment.
         """
         rows: list[Row] = []
         for producer_id, producer in self._producers.items():
@@ -280,11 +334,13 @@ class Aggregate:
         return rows
 
     def restore(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Takes a state that `capture` gave, into an empty aggregate."""
+        """Load a captured state into an empty aggregate."""
         for row in rows:
             match row:
                 case ["producer", producer_id, resource, session_id]:
-                    self._producers[producer_id] = Producer(resource=labels_of(resource), session_id=session_id)
+                    self._producers[producer_id] = ProducerInstruments(
+                        resource=labels_of(resource), session_id=session_id
+                    )
                 case ["table", producer_id, *captured]:
                     self._restore_table(producer_id, captured)
                 case ["refused", counts]:
@@ -296,7 +352,7 @@ class Aggregate:
 
     def _restore_table(self, producer_id: str, captured: Sequence[Any]) -> None:
         producer = self._producers[producer_id]
-        table = Table.from_capture(captured)
+        table = InstrumentTable.from_capture(captured)
         producer.tables[table.instrument.name] = table
         producer.series += len(table.series)
         starts = [series.start_ns for series in table.series.values()]
@@ -304,6 +360,6 @@ class Aggregate:
 
 
 def _clamped(family: Family, now_ns: int) -> Family:
-    """The family for a clock that was set back: no point begins after the snapshot."""
+    """Family for a clock that was set back: no point begins after the snapshot."""
     points = [point._replace(start_ns=min(point.start_ns, now_ns)) for point in family.points]
     return replace(family, points=points)

@@ -1,6 +1,7 @@
-"""What came in and what became of it: every event and every log record is in exactly one place.
+"""Ledger: every event and every log record that came in is in exactly one place.
 
 Events: received = counted + rejected + duplicate. Log records: accepted = exported + rejected + queued + dropped.
+The running counts are part of the checkpoint, so that the sums hold over restarts too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class EventLedger:
 
     @property
     def balanced(self) -> bool:
-        """Whether each event is in exactly one place."""
+        """True if each event is in exactly one place."""
         return self.received == self.counted + self.duplicate + sum(self.rejected.values())
 
 
@@ -43,13 +44,13 @@ class LogLedger:
 
     @property
     def balanced(self) -> bool:
-        """Whether each record is in exactly one place."""
+        """True if each record is in exactly one place."""
         return self.accepted == self.exported + self.queued + sum(self.rejected.values()) + sum(self.dropped.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """The sidecar's half of the ledger at one moment."""
+class SidecarLedger:
+    """The sidecar's half of the ledger at one moment; the producer's comes with its heartbeats."""
 
     events: EventLedger
     logs: LogLedger
@@ -57,13 +58,13 @@ class Ledger:
 
     @property
     def balanced(self) -> bool:
-        """Whether both halves balance."""
+        """True if events and log records balance."""
         return self.events.balanced and self.logs.balanced
 
 
 @dataclass(slots=True)
 class EventCounts:
-    """The running counts behind an `EventLedger`."""
+    """Running counts behind an `EventLedger`."""
 
     received: int = 0
     counted: int = 0
@@ -71,7 +72,7 @@ class EventCounts:
     rejected: Counter[str] = field(default_factory=Counter)
 
     def ledger(self) -> EventLedger:
-        """The counts at this moment."""
+        """Counts at this moment."""
         return EventLedger(
             received=self.received, counted=self.counted, duplicate=self.duplicate, rejected=dict(self.rejected)
         )
@@ -79,7 +80,7 @@ class EventCounts:
 
 @dataclass(slots=True)
 class LogCounts:
-    """The running counts behind a `LogLedger`; what is queued is the backlog's to say."""
+    """Running counts behind a `LogLedger`; the log queue knows how many are queued."""
 
     accepted: int = 0
     exported: int = 0
@@ -87,7 +88,7 @@ class LogCounts:
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def ledger(self, queued: int) -> LogLedger:
-        """The counts at this moment."""
+        """Counts at this moment."""
         return LogLedger(
             accepted=self.accepted,
             exported=self.exported,
@@ -97,24 +98,24 @@ class LogCounts:
         )
 
 
-class Counts:
-    """The running ledger."""
+class LedgerCounts:
+    """Running ledger of all producers."""
 
     def __init__(self) -> None:
         self.producers: dict[str, EventCounts] = {}
         self.logs = LogCounts()
 
     def of(self, producer_id: str) -> EventCounts:
-        """The counts of a producer."""
+        """Counts of a producer."""
         return self.producers.setdefault(producer_id, EventCounts())
 
-    def ledger(self, queued: int) -> Ledger:
-        """The ledger at this moment, with so many log records queued."""
+    def ledger(self, queued: int) -> SidecarLedger:
+        """Ledger at this moment; `queued` log records wait."""
         producers = {producer_id: counts.ledger() for producer_id, counts in self.producers.items()}
-        return Ledger(events=_sum(producers), logs=self.logs.ledger(queued), producers=producers)
+        return SidecarLedger(events=_sum(producers), logs=self.logs.ledger(queued), producers=producers)
 
     def capture(self) -> JsonObject:
-        """The counts as plain values."""
+        """Counts as plain values."""
         return {
             "producers": {
                 producer_id: [counts.received, counts.counted, counts.duplicate, dict(counts.rejected)]
@@ -125,10 +126,10 @@ class Counts:
         }
 
     def restore(self, captured: JsonObject) -> None:
-        """Takes counts that `capture` gave."""
+        """Load captured counts."""
         for producer_id, (received, counted, duplicate, rejected) in captured["producers"].items():
             self.producers[producer_id] = EventCounts(received, counted, duplicate, Counter(rejected))
-        # In place: the backlog counts into the same object.
+        # In place: the log queue counts into the same object.
         self.logs.accepted, self.logs.exported, rejected = captured["logs"]
         self.logs.rejected.update(rejected)
         self.logs.dropped.update({(reason, event): count for reason, event, count in captured["dropped"]})

@@ -1,29 +1,40 @@
-"""One series of an instrument: what it has measured so far, and its point in a snapshot."""
+"""Series of an instrument: single series, the table that holds them, and a capture that reads them while they change.
+
+A series says everything of itself in one `row` of plain values, which a checkpoint keeps, and one `freeze` point,
+which a snapshot shows. A point is made again only after a change, so a snapshot of idle series costs almost
+nothing.
+"""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-from sidecar.telemetry.model import Distribution, Exemplar, Instrument, Labels, Number
+from sidecar.telemetry.model import Distribution, Exemplar, Family, Labels, MetricInstrument, Number
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_INTEGER = (1 << 63) - 1  # OTLP says integers in 64 bits
+
+CAPTURE_ROWS = 100
+"""Rows read from a capture at once: a third of a millisecond of encoding."""
 
 _number = tuple.__new__
 """Makes a point in two thirds of the time that its class takes: a snapshot makes thousands at once."""
 
 Row = Sequence[Any]
-"""The state of a series as plain values: what a checkpoint holds. Tuples: garbage collection passes them by."""
+"""State of a series as plain values. Tuples: garbage collection passes them by."""
 
 
 def exact_sum(high: float, low: float, values: Sequence[float]) -> tuple[float, float]:
-    """Adds `values` to a sum kept as two doubles: correctly rounded in practice, in whatever portions values come.
+    """Add `values` to a sum kept as two doubles: correctly rounded in practice, in whatever portions values come.
 
     `math.fsum` is exact (Shewchuk); the second call finds what the first one rounded off.
     """
+    # Plain addition would make a sum depend on how a producer cut its batches, and would lose small measurements
+    # beside a large total.
     try:
         total = math.fsum((high, low, *values))
         return total, math.fsum((high, low, *values, -total)) if math.isfinite(total) else 0.0
@@ -31,8 +42,8 @@ def exact_sum(high: float, low: float, values: Sequence[float]) -> tuple[float, 
         return sum(values, high), 0.0
 
 
-class Sum:
-    """A counter's or up-down counter's series. Integers stay integers."""
+class SumSeries:
+    """Series of a counter or up-down counter. Integers stay integers."""
 
     __slots__ = ("exemplar", "labels", "low", "point", "reader", "start_ns", "time_ns", "value")
 
@@ -47,14 +58,16 @@ class Sum:
 
     @property
     def touched_ns(self) -> int:
-        """When it last took a measurement, by our clock."""
+        """Time of the last measurement, by the sidecar's clock."""
         return self.time_ns
 
     def add(self, values: Sequence[float], now_ns: int) -> None:
-        """Adds measurements."""
+        """Add measurements."""
         if isinstance(values[0], int) and isinstance(self.value, int):
             self.value += sum(values)
             if abs(self.value) > MAX_INTEGER:
+                # A double from here on: a counter that stops at the end of 64 bits would be worse than one that
+                # rounds.
                 self.value = float(self.value)
         else:
             self.value, self.low = exact_sum(self.value, self.low, values)
@@ -62,13 +75,13 @@ class Sum:
         self.point = None
 
     def count(self, events: int, now_ns: int) -> None:
-        """Adds 1 for each of `events` events."""
+        """Add 1 for each of `events` events."""
         self.value += events
         self.time_ns = now_ns
         self.point = None
 
     def freeze(self) -> Number:
-        """The point of the series; the same object until the series changes."""
+        """Point of the series; the same object until the series changes."""
         point = self.point
         if point is None:
             values = (self.labels, self.start_ns, self.time_ns, self.value, self.exemplar)
@@ -76,25 +89,25 @@ class Sum:
         return point
 
     def keep_exemplar(self, exemplar: Exemplar) -> None:
-        """Takes the latest exemplar."""
+        """Keep the latest exemplar."""
         self.exemplar = exemplar
         self.point = None
 
     def row(self) -> Row:
-        """The state as plain values."""
+        """State as plain values."""
         return (self.labels, self.start_ns, self.time_ns, self.value, self.low, exemplar_row(self.exemplar))
 
     @classmethod
-    def from_row(cls, row: Row) -> Sum:
-        """The series whose `row` this was."""
+    def from_row(cls, row: Row) -> SumSeries:
+        """Series of a `row`."""
         series = cls(labels_of(row[0]), row[1])
         series.time_ns, series.value, series.low = row[2], row[3], row[4]
         series.exemplar = exemplar_of(row[5])
         return series
 
 
-class Last:
-    """A gauge's series: the value with the highest sequence."""
+class GaugeSeries:
+    """Series of a gauge: the value with the highest sequence."""
 
     __slots__ = ("labels", "point", "reader", "sequence", "start_ns", "time_ns", "touched_ns", "value")
 
@@ -107,32 +120,33 @@ class Last:
         self.reader: object = None
 
     def set(self, value: float, sequence: int, time_ns: int, now_ns: int) -> None:
-        """Takes a value unless a later one has been taken."""
+        """Take a value unless a later one was taken."""
+        # By sequence and not by time: a producer's wall clock may be set back.
         if sequence >= self.sequence:
             self.value, self.sequence, self.time_ns, self.touched_ns = value, sequence, time_ns, now_ns
             self.point = None
 
     def freeze(self) -> Number:
-        """The point of the series; the same object until the series changes."""
+        """Point of the series; the same object until the series changes."""
         point = self.point
         if point is None:
             self.point = point = Number(self.labels, self.start_ns, self.time_ns, self.value)
         return point
 
     def row(self) -> Row:
-        """The state as plain values."""
+        """State as plain values."""
         return (self.labels, self.start_ns, self.time_ns, self.touched_ns, self.value, self.sequence)
 
     @classmethod
-    def from_row(cls, row: Row) -> Last:
-        """The series whose `row` this was."""
+    def from_row(cls, row: Row) -> GaugeSeries:
+        """Series of a `row`."""
         series = cls(labels_of(row[0]), row[1])
         series.time_ns, series.touched_ns, series.value, series.sequence = row[2:6]
         return series
 
 
-class Histogram:
-    """A histogram's series over explicit bounds; a value equal to a bound is in the bucket below it."""
+class HistogramSeries:
+    """Series of a histogram over explicit bounds; a value equal to a bound is in the bucket below it."""
 
     __slots__ = ("bounds", "buckets", "exemplars", "labels", "low", "point", "reader", "start_ns", "time_ns", "total")
 
@@ -148,11 +162,11 @@ class Histogram:
 
     @property
     def touched_ns(self) -> int:
-        """When it last took a measurement, by our clock."""
+        """Time of the last measurement, by the sidecar's clock."""
         return self.time_ns
 
     def record(self, values: Sequence[float], now_ns: int) -> None:
-        """Adds measurements: sorted once, then each bound is looked up among them."""
+        """Add measurements: sort them once, then look each bound up among them."""
         ordered = sorted(values)
         buckets = self.buckets
         below = 0
@@ -167,7 +181,7 @@ class Histogram:
         self.point = None
 
     def freeze(self) -> Distribution:
-        """The point of the series; the same object until the series changes."""
+        """Point of the series; the same object until the series changes."""
         point = self.point
         if point is None:
             buckets = tuple(self.buckets)
@@ -177,21 +191,22 @@ class Histogram:
         return point
 
     def keep_exemplar(self, exemplar: Exemplar) -> None:
-        """Takes the latest exemplar of its bucket."""
+        """Keep the latest exemplar of its bucket."""
         if not self.exemplars:
+            # Made late: most histograms never see a sampled trace.
             self.exemplars = [None] * len(self.buckets)
         self.exemplars[bisect_left(self.bounds, exemplar.value)] = exemplar
         self.point = None
 
     def row(self) -> Row:
-        """The state as plain values."""
+        """State as plain values."""
         exemplars = tuple(map(exemplar_row, self.exemplars))
         times = (self.start_ns, self.time_ns)
         return (self.labels, *times, self.total, self.low, tuple(self.buckets), exemplars)
 
     @classmethod
-    def from_row(cls, row: Row, bounds: Sequence[float]) -> Histogram:
-        """The series whose `row` this was."""
+    def from_row(cls, row: Row, bounds: Sequence[float]) -> HistogramSeries:
+        """Series of a `row`."""
         series = cls(labels_of(row[0]), row[1], bounds)
         series.time_ns, series.total, series.low = row[2:5]
         series.buckets = list(row[5])
@@ -199,35 +214,141 @@ class Histogram:
         return series
 
 
-Series = Sum | Last | Histogram
+Series = SumSeries | GaugeSeries | HistogramSeries
 
 
-def new_series(instrument: Instrument, labels: Labels, now_ns: int) -> Series:
-    """An empty series of an instrument."""
+def new_series(instrument: MetricInstrument, labels: Labels, now_ns: int) -> Series:
+    """Empty series of an instrument."""
     if instrument.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
-        return Histogram(labels, now_ns, instrument.bounds)
-    return Last(labels, now_ns) if instrument.kind == pb.INSTRUMENT_KIND_GAUGE else Sum(labels, now_ns)
+        return HistogramSeries(labels, now_ns, instrument.bounds)
+    return GaugeSeries(labels, now_ns) if instrument.kind == pb.INSTRUMENT_KIND_GAUGE else SumSeries(labels, now_ns)
 
 
-def series_of(instrument: Instrument, row: Row) -> Series:
-    """The series whose `row` this was."""
+def series_of(instrument: MetricInstrument, row: Row) -> Series:
+    """Series of a `row`."""
     if instrument.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
-        return Histogram.from_row(row, instrument.bounds)
-    return Last.from_row(row) if instrument.kind == pb.INSTRUMENT_KIND_GAUGE else Sum.from_row(row)
+        return HistogramSeries.from_row(row, instrument.bounds)
+    return GaugeSeries.from_row(row) if instrument.kind == pb.INSTRUMENT_KIND_GAUGE else SumSeries.from_row(row)
 
 
 def exemplar_row(exemplar: Exemplar | None) -> Row | None:
-    """An exemplar as plain values, ids in hex."""
+    """Exemplar as plain values, ids in hex."""
     if exemplar is None:
         return None
     return (exemplar.value, exemplar.time_ns, exemplar.trace_id.hex(), exemplar.span_id.hex())
 
 
 def exemplar_of(row: Row | None) -> Exemplar | None:
-    """The exemplar whose row this was."""
+    """Exemplar of a row."""
     return None if row is None else Exemplar(row[0], row[1], bytes.fromhex(row[2]), bytes.fromhex(row[3]))
 
 
 def labels_of(rows: Sequence[Sequence[str]]) -> Labels:
-    """Labels as the model holds them."""
+    """Labels of plain values."""
     return tuple((name, value) for name, value in rows)
+
+
+class SeriesCapture:
+    """Rows of series as at the moment of the call, read once.
+
+    A checkpoint of many series takes longer to write than ingest may wait. So it reads a part at a time, and a series
+    that is about to change before its turn hands over its row first: copy on write. A series names in `reader` the
+    capture that has its row; its next change need not be reported.
+    """
+
+    def __init__(self, series: Iterable[Series]) -> None:
+        self._series = list(series)
+        self._held: dict[int, Row] = {}
+        self.done = False
+
+    def hold(self, series: Series) -> None:
+        """Keep the row of a series that is about to change, unless it was read."""
+        if series.reader is not self:
+            series.reader = self
+            self._held[id(series)] = series.row()
+
+    def parts(self) -> Iterator[list[Row]]:
+        """Yield the rows, some at a time; between two parts the series may change."""
+        source, held = iter(self._series), self._held
+        while some := list(islice(source, CAPTURE_ROWS)):
+            rows = [held[id(series)] if series.reader is self else series.row() for series in some]
+            for series in some:
+                series.reader = self
+            yield rows
+        self.done = True
+        self._series, self._held = [], {}
+
+
+class InstrumentTable:
+    """Instrument of one producer and its series. `owner` is the stream that last claimed its definition.
+
+    Labels in alphabetical order are the key of a series: two event types may name them in different orders.
+    """
+
+    __slots__ = ("capture", "frozen", "instrument", "kept", "owner", "owner_session", "retired", "series")
+
+    def __init__(self, instrument: MetricInstrument, owner: int, owner_session: str) -> None:
+        self.instrument = instrument
+        self.owner = owner
+        self.owner_session = owner_session
+        self.series: dict[Labels, Series] = {}
+        self.kept: set[Labels] = set()
+        """Series that a definition names as presets: they do not expire, in a replay either."""
+        self.retired = False
+        """True after a newer definition took the name: event types of older streams still point here."""
+        self.frozen: Family | None = None
+        self.capture: SeriesCapture | None = None
+        """Capture that a checkpoint has begun to read; `before_change` keeps it true."""
+
+    def idle(self, before_ns: int) -> list[Labels]:
+        """Series without a measurement since `before_ns`, except kept ones."""
+        return [key for key, series in self.series.items() if series.touched_ns < before_ns and key not in self.kept]
+
+    def freeze(self) -> Family:
+        """Family of the snapshot; the same object until a series changes."""
+        family = self.frozen
+        if family is None:
+            item = self.instrument
+            family = Family(
+                name=item.name,
+                kind=item.kind,
+                unit=item.unit,
+                description=item.description,
+                bounds=item.bounds,
+                points=[series.freeze() for series in self.series.values()],
+            )
+            self.frozen = family
+        return family
+
+    def before_change(self, series: Series) -> None:
+        """Hand the row of a series that takes measurements next to the capture that may still want it."""
+        if self.capture is not None:
+            if self.capture.done:
+                self.capture = None
+            else:
+                self.capture.hold(series)
+        series.reader = self.capture
+
+    def captured(self) -> Row:
+        """State as plain values; the rows of the series are a capture of this moment."""
+        item = self.instrument
+        self.capture = SeriesCapture(self.series.values())
+        definition = [item.name, int(item.kind), item.unit, item.description, item.bounds]
+        return [definition, self.owner, self.owner_session, self.capture, sorted(self.kept)]
+
+    @classmethod
+    def from_capture(cls, captured: Sequence[Any]) -> InstrumentTable:
+        """Table of a `captured` state."""
+        (name, kind, unit, description, bounds), owner, owner_session, rows, kept = captured
+        instrument = MetricInstrument(name=name, kind=kind, unit=unit, description=description, bounds=tuple(bounds))
+        table = cls(instrument, owner, owner_session)
+        table.kept = set(map(labels_of, kept))
+        for row in rows:
+            series = series_of(instrument, row)
+            table.series[tuple(sorted(series.labels))] = series
+        return table
+
+
+def identity(instrument: MetricInstrument) -> tuple[int, str, tuple[float, ...]]:
+    """Properties on which all definitions of one instrument's name must agree."""
+    return instrument.kind, instrument.unit, instrument.bounds

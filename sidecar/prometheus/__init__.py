@@ -1,1 +1,1 @@
-"""The /metrics page."""
+"""The /metrics page: names, text and handler."""

@@ -1,6 +1,7 @@
-"""Prometheus names of OpenTelemetry instruments and labels, and who holds which name.
+"""Prometheus names of OpenTelemetry instruments and labels, and their owners.
 
-https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
+The rules are those of https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/ .
+They are not one to one: `a.b` and `a_b` are one name. So names have owners for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -20,15 +21,8 @@ _UNITS = {
     "Hz": "hertz", "%": "percent",
 }  # fmt: skip
 _PER = {
-    "s": "second",
-    "m": "minute",
-    "min": "minute",
-    "h": "hour",
-    "d": "day",
-    "w": "week",
-    "mo": "month",
-    "y": "year",
-}
+    "s": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year",
+}  # fmt: skip
 _SUFFIXES = {
     "counter": ("", "_total", "_created"),
     "histogram": ("", "_bucket", "_count", "_sum", "_created"),
@@ -49,7 +43,7 @@ def sanitised(name: str) -> str:
 
 
 def unit_word(unit: str) -> str:
-    """A UCUM unit as Prometheus writes it: annotations in braces go, `By/s` is bytes_per_second."""
+    """Prometheus' word for a UCUM unit: annotations in braces are removed, `By/s` is bytes_per_second."""
     bare = re.sub(r"\{[^}]*\}", "", unit).strip()
     over, slash, under = bare.partition("/")
     if slash and under:
@@ -58,11 +52,11 @@ def unit_word(unit: str) -> str:
 
 
 def family_name(name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tuple[str, str]:
-    """The name of the family, without `_total`, and its unit where the name ends with it."""
+    """Name of the family, without `_total`, and its unit where the name ends with it."""
     clean = sanitised(name)
     kind_name = TYPES[kind]
     if kind_name == "counter":
-        clean = clean.removesuffix("_total") or clean
+        clean = clean.removesuffix("_total") or clean  # the text of samples appends it
     word = sanitised(unit_word(unit)) if unit_word(unit) else ""
     if unit == "1" and kind == pb.INSTRUMENT_KIND_GAUGE:
         word = "ratio"
@@ -72,9 +66,9 @@ def family_name(name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tupl
 
 
 def label_pairs(labels: Labels, reserved: Iterable[str]) -> list[tuple[str, str]]:
-    """Labels by their Prometheus names, sorted values joined by `;` where two names become one.
+    """Labels with their Prometheus names; where two names become one, their values are joined by `;`, sorted.
 
-    A label that has a name of ours (`producer`, `le`) is called `exported_…`, as Prometheus does with its own.
+    A label that has a name of ours (`producer`, `le`) becomes `exported_…`, as Prometheus renames its own.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     for name, value in labels:
@@ -92,11 +86,11 @@ def _joined(pairs: list[tuple[str, str]]) -> str:
 
 
 @dataclass(slots=True)
-class Names:
-    """Which instrument holds which Prometheus name, for as long as the process lives.
+class MetricNames:
+    """Owners of Prometheus names, for as long as the process lives.
 
-    The first to ask has it. An instrument whose name is taken by another gets a number appended: both stay readable,
-    and no scrape fails or mixes them.
+    The first instrument to ask owns a name. Another one with the same name gets a number appended: both stay
+    readable, and no scrape fails or mixes them.
     """
 
     taken: set[str] = field(default_factory=set)
@@ -114,7 +108,7 @@ class Names:
         return found
 
     def reserve(self, name: str, kind: str) -> bool:
-        """Keeps the names of a family that somebody else writes on the page; False where an instrument has one."""
+        """Keep the names of another writer's family from instruments; False where an instrument owns one."""
         if name not in self.reserved:
             claims = {name + suffix for suffix in _SUFFIXES.get(kind, ("", "_info", "_count", "_sum"))}
             if not claims.isdisjoint(self.taken):
@@ -124,7 +118,7 @@ class Names:
         return True
 
     def _claim(self, wanted: str, kind: str) -> str:
-        # Not the kind: promtool finds fault with a name that says its type.
+        # A number, not the kind: promtool rejects a name that contains its type.
         choices = [wanted, *(f"{wanted}_{number}" for number in range(2, len(self.taken) + 3))]
         for choice in choices:
             claims = {choice + suffix for suffix in _SUFFIXES[kind]}

@@ -1,29 +1,36 @@
-"""The handler of /metrics: the producers' metrics and the sidecar's own on one page."""
+"""Handler of /metrics: metrics of the producers and of the sidecar on one page."""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from sidecar.prometheus.names import Names
+from sidecar.prometheus.names import MetricNames
 from sidecar.prometheus.render import Exposition, Format, negotiate
-from sidecar.telemetry.model import Snapshot
+from sidecar.telemetry.model import MetricSource
 
 _EOF = b"# EOF\n"
+# zlib's number for gzip (RFC 1952) with the largest window: https://zlib.net/manual.html#Advanced
 _GZIP_WINDOW = 31
-"""zlib's way to say gzip (RFC 1952) with the largest window."""
+
+
+class OwnMetrics(Protocol):
+    """Source of the sidecar's own metrics, such as a registry of prometheus_client."""
+
+    def collect(self) -> Iterable[Metric]:
+        """All families at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Families:
-    """What prometheus_client's generators ask of a registry, for families that were collected already."""
+    """Registry of families that were collected already, for prometheus_client's generators."""
 
     families: list[Metric]
 
@@ -37,10 +44,10 @@ class MetricsPage:
     A page is made in slices with the loop's other work in between, so that ingest goes on while it grows.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], registry: CollectorRegistry | None = None) -> None:
-        self._snapshot = snapshot
-        self._registry = registry
-        self._names = Names()
+    def __init__(self, source: MetricSource, own: OwnMetrics | None = None) -> None:
+        self._source = source
+        self._own = own
+        self._names = MetricNames()
         self._expositions = {format_: Exposition(format_, self._names) for format_ in Format}
         self._turn = asyncio.Lock()
 
@@ -55,12 +62,14 @@ class MetricsPage:
         return web.Response(body=body, headers=headers)
 
     async def render(self, format_: Format, *, zipped: bool = False) -> bytes:
-        """A page's bytes."""
+        """Bytes of a page."""
+        # One page at a time: an exposition keeps what stands on it from page to page.
         async with self._turn:
+            # Level 1: a higher one costs more of the loop's time than it saves of a local network's.
             press = zlib.compressobj(1, wbits=_GZIP_WINDOW) if zipped else _Plain()
-            parts = [press.compress(self._own(format_))]
+            parts = [press.compress(self._own_page(format_))]
             await asyncio.sleep(0)
-            snapshot = self._snapshot()
+            snapshot = self._source.snapshot()
             await asyncio.sleep(0)
             for chunk in self._expositions[format_].chunks(snapshot):
                 parts.append(press.compress(chunk.encode()))
@@ -69,11 +78,12 @@ class MetricsPage:
             parts.append(press.flush())
         return b"".join(parts)
 
-    def _own(self, format_: Format) -> bytes:
-        if self._registry is None:
+    def _own_page(self, format_: Format) -> bytes:
+        if self._own is None:
             return b""
-        # Ours were asked for first: a producer cannot take a name of the sidecar's from it, only the other way round.
-        own: Any = _Families([each for each in self._registry.collect() if self._names.reserve(each.name, each.type)])
+        # Ours reserve their names first. One that a producer had before is left out: neither format allows two
+        # families of one name on a page.
+        own: Any = _Families([each for each in self._own.collect() if self._names.reserve(each.name, each.type)])
         if format_ is Format.OPENMETRICS:
             page: bytes = generate_openmetrics(own)  # type: ignore[no-untyped-call] # prometheus_client leaves it so
             return page.removesuffix(_EOF)
@@ -81,7 +91,7 @@ class MetricsPage:
 
 
 class _Plain:
-    """A compressor that does not."""
+    """A compressor that leaves data as it is."""
 
     def compress(self, data: bytes) -> bytes:
         return data
@@ -91,7 +101,7 @@ class _Plain:
 
 
 def _takes_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named and not refused (`q=0`)."""
+    """True where gzip is named and not refused (`q=0`; RFC 9110, 12.5.3)."""
     for entry in accept_encoding.lower().split(","):
         coding, *parameters = (part.strip() for part in entry.split(";"))
         if coding in {"gzip", "*"}:

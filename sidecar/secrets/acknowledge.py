@@ -2,7 +2,7 @@
 
 Old credentials are revoked only after a reader has used their successors, for instance logged in to the database
 with them: that a file was read proves nothing. Producers report it over the telemetry stream (SecretsApplied,
-SecretsRejected; `proto/telemetry.proto`), which `ProducerListener` passes on.
+SecretsRejected; `proto/telemetry.proto`), which `ingest.producers` passes on.
 
 Everything since the generation that was acknowledged last counts as in use: a reader may hold any of them.
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sidecar.ingest.producers import Producers, SecretsRefusal
 from sidecar.secrets.messages import AgentContext, Change
 
 # A producer's text goes into the status and the log as it is, so it is bounded.
@@ -189,32 +188,3 @@ class Acknowledgements:
                 self._generations[generation] = item.moved(Stage.TIMED_OUT)
                 self.counters["timeouts"] += 1
                 self._trail.record("secrets.acknowledge", outcome="timed_out", generation=generation)
-
-
-class ProducerListener:
-    """Passes on to the acknowledgements what producers report: proofs at once, connections at each `poll`."""
-
-    def __init__(self, acknowledgements: Acknowledgements, producers: Producers) -> None:
-        self._acknowledgements, self._producers = acknowledgements, producers
-        self._present: dict[str, int] = {}
-        producers.on_secrets_applied(acknowledgements.applied)
-        producers.on_secrets_rejected(self._rejected)
-        producers.on_goodbye(self._goodbye)
-
-    def poll(self) -> None:
-        """Pass on each producer that has connected since the last poll."""
-        present = {item.producer_id: item.changed_ns for item in self._producers.all() if item.connected}
-        for producer_id, since_ns in present.items():
-            if self._present.get(producer_id) != since_ns:
-                self._acknowledgements.connected(producer_id)
-        self._present = present
-
-    def _rejected(self, producer_id: str, refusal: SecretsRefusal) -> None:
-        self._acknowledgements.rejected(
-            producer_id, refusal.generation, refusal.secret, refusal.reason, refusal.message
-        )
-
-    def _goodbye(self, producer_id: str, _: str) -> None:
-        # A goodbye counts only after its producer's connection, which no poll may have seen yet.
-        self.poll()
-        self._acknowledgements.goodbye(producer_id)

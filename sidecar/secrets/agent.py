@@ -78,7 +78,7 @@ from sidecar.secrets.refresh import SecretRefresher
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.status import LastError, SecretsStatus
 from sidecar.secrets.token.refresh import TokenRefresher
-from sidecar.secrets.vault.client import VaultClient
+from sidecar.secrets.vault.client import VaultCaller, VaultClient
 
 # Longest wait of a publication for secrets that are being read. After a new token all leases are read anew: readers
 # should get one generation, not one for each.
@@ -96,7 +96,7 @@ class SecretsAgent:
         settings: SecretsSettings,
         *,
         audit: AuditSink | None = None,
-        caller: VaultClient | None = None,
+        caller: VaultCaller | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings

@@ -1,1 +1,1 @@
-"""The sidecar's own metrics."""
+"""The sidecar's own metrics: one table, read from one snapshot of the process."""

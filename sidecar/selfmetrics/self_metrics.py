@@ -1,12 +1,16 @@
-"""The sidecar measured by the OpenTelemetry SDK: for /metrics, and by setting pushed to the collector too."""
+"""Export of the sidecar's own metrics by the OpenTelemetry SDK: on /metrics, and to the collector where asked for.
+
+The SDK asks each instrument's callback by itself. One snapshot of the process is therefore taken before each
+collection, and every callback reads that one: the rows of a page belong to one moment, and the ledgers balance.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -14,11 +18,11 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 
 from sidecar.export.client import Headers, SetupError, credentials
 from sidecar.export.settings import OtlpSettings, parse_endpoint
-from sidecar.selfmetrics.measure import Measure, Read
+from sidecar.selfmetrics.table import TABLE, ProcessSnapshot, SelfMetric
 
 if TYPE_CHECKING:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -26,70 +30,96 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 SCOPE = "sidecar"
 LAG_INTERVAL_S = 0.25
+# A push holds a thread, and a thread that waits for a dead collector would hold up the process's end.
 PUSH_TIMEOUT_S = 2
-"""A push holds a thread, and a thread that waits for a dead collector would hold the process's end."""
+# Requests take milliseconds to a collector beside us, and up to `otlp.timeout_s`; the loop's lag should stay below
+# 10 ms, and probes time out at seconds.
 _REQUEST_BOUNDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
-class SelfMetrics:
-    """The SDK's provider and its readers; `run` until told to stop.
+class SnapshotSource(Protocol):
+    """Source of the figures in the table."""
 
-    What has a ledger already is observed, never counted a second time. Reading happens on the event loop only.
+    def process_snapshot(self) -> ProcessSnapshot:
+        """All figures at this moment."""
+
+
+class SelfMetrics:
+    """The SDK's provider with the rows of the table and two histograms. `run` until `stop`, then `close`.
+
+    One event loop only: callbacks read the parts of the process without a lock.
     """
 
-    def __init__(self, resource: Mapping[str, str], otlp: OtlpSettings) -> None:
+    def __init__(
+        self,
+        source: SnapshotSource,
+        resource: Mapping[str, str],
+        otlp: OtlpSettings,
+        table: Sequence[SelfMetric] = TABLE,
+    ) -> None:
+        self._source = source
         self._otlp = otlp
-        self.registry = CollectorRegistry()
-        readers: list[MetricReader] = [PrometheusMetricReader(registry=self.registry, scope_info_enabled=False)]
+        self._registry = CollectorRegistry()
+        readers: list[MetricReader] = [PrometheusMetricReader(registry=self._registry, scope_info_enabled=False)]
         self._pushed = InMemoryMetricReader() if otlp.own_metrics and otlp.endpoint else None
         if self._pushed is not None:
             readers.append(self._pushed)
+        # Without the SDK's exit handler: it would read the parts of a process that has ended them already.
         self._provider = MeterProvider(readers, Resource(dict(resource)), shutdown_on_exit=False)
-        self._meter = self._provider.get_meter(SCOPE)
-        self._requests = self._meter.create_histogram(
+        meter = self._provider.get_meter(SCOPE)
+        self._requests = meter.create_histogram(
             "telemetry.export.duration",
             "s",
             "Time that the collector took to answer an export request",
             explicit_bucket_boundaries_advisory=_REQUEST_BOUNDS,
         )
-        self._lag = self._meter.create_histogram(
+        self._lag = meter.create_histogram(
             "sidecar.loop.lag",
             "s",
             "How much later than asked the event loop came back to a task",
             explicit_bucket_boundaries_advisory=_LAG_BOUNDS,
         )
+        creators = {"counter": meter.create_observable_counter, "gauge": meter.create_observable_gauge}
+        for row in table:
+            creators[row.kind](row.name, [self._callback(row)], row.unit, row.help)
+        self._snapshot: ProcessSnapshot | None = None
 
-    def add(self, measures: Iterable[Measure]) -> None:
-        """Registers figures under their names."""
-        for measure in measures:
-            create = (
-                self._meter.create_observable_counter
-                if measure.kind == "counter"
-                else self._meter.create_observable_gauge
-            )
-            create(measure.name, [_callback(measure.read)], measure.unit, measure.description)
+    def collect(self) -> list[Metric]:
+        """Families for /metrics, all read from one snapshot."""
+        self._snapshot = self._source.process_snapshot()
+        return list(self._registry.collect())
 
     def observe_request(self, signal: str, outcome: str, seconds: float) -> None:
-        """Records an export request (what `OtlpExporter` calls)."""
+        """Record an export request: `logs` or `metrics`, `ok` or the reason of the failure, and its duration."""
         self._requests.record(seconds, {"signal": signal, "outcome": outcome})
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Measures the loop, and pushes where the settings say so, until `stop`."""
+        """Measure the loop, and push where the settings say so, until `stop`."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_loop(stop))
             if self._pushed is not None:
                 group.create_task(self._push(stop, self._pushed))
 
     def close(self) -> None:
-        """Ends the readers."""
+        """End the readers."""
         self._provider.shutdown()
+
+    def _callback(self, row: SelfMetric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            snapshot = self._snapshot
+            return (
+                [] if snapshot is None else [Observation(value, dict(labels)) for labels, value in row.read(snapshot)]
+            )
+
+        return observe
 
     async def _watch_loop(self, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             due = loop.time() + LAG_INTERVAL_S
             await _pause(stop, LAG_INTERVAL_S)
+            # The wait ended early where `stop` is set: its end says nothing about the loop.
             if not stop.is_set():
                 self._lag.record(max(loop.time() - due, 0.0))
 
@@ -99,11 +129,13 @@ class SelfMetrics:
             await _pause(stop, self._otlp.metrics_interval_s)
             try:
                 exporter = exporter or _exporter(self._otlp)
-            except SetupError as error:
+            except SetupError as error:  # a file that is missing may come yet
                 _log.warning("own_metrics_not_pushed", extra={"reason": error.reason, "error": str(error)})
                 continue
+            self._snapshot = self._source.process_snapshot()
             data = reader.get_metrics_data()
             if data is not None:
+                # The official exporter blocks, on a collector that is away for PUSH_TIMEOUT_S.
                 await asyncio.to_thread(exporter.export, data)
         if exporter is not None:
             exporter.shutdown()
@@ -115,17 +147,10 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
             await stop.wait()
 
 
-def _callback(read: Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    def observe(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(value, dict(labels)) for labels, value in read()]
-
-    return observe
-
-
 def _exporter(otlp: OtlpSettings) -> OTLPMetricExporter:
-    """The official exporter, by our settings: it would read only the environment."""
-    # Only where it is used: its import takes a tenth of a second and some megabytes.
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+    """The official exporter, by our settings: by itself it would read only the environment."""
+    # Imported only where it is used: the import takes a tenth of a second and some megabytes.
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - see above
 
     endpoint = parse_endpoint(otlp.endpoint)
     options: dict[str, Any] = {"insecure": True}

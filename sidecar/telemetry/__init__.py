@@ -1,1 +1,1 @@
-"""The telemetry pipeline: events in, metrics and logs out."""
+"""Model, resource and settings that all packages of the telemetry path share."""

@@ -1,10 +1,10 @@
-"""What passes between the parts of the telemetry path: definitions, stored batches, snapshots."""
+"""Data model of the telemetry path: definitions of events, stored batches, snapshots of metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -22,7 +22,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instrument:
+class MetricInstrument:
     """An instrument as an event type declares it (see `Instrument` in the contract)."""
 
     name: str
@@ -40,7 +40,7 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogTemplate:
-    """What is constant in an event type's log record."""
+    """Constant parts of an event type's log records."""
 
     severity: int
     severity_field: str = ""
@@ -54,14 +54,14 @@ class EventType:
     event_id: int
     name: str
     fields: tuple[Field, ...]
-    instruments: tuple[Instrument, ...] = ()
+    instruments: tuple[MetricInstrument, ...] = ()
     log: LogTemplate | None = None
     reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Who sent a batch."""
+    """A producer's session: the origin of a batch."""
 
     producer_id: str
     session_id: str
@@ -69,7 +69,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Position:
+class JournalPosition:
     """A place in the journal: segment number, byte in it. The next unread record starts there."""
 
     segment: int = 0
@@ -78,15 +78,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBatch:
-    """A batch as the journal holds it, with what is needed to read it.
+    """A batch as the journal holds it, with the types of its groups.
 
-    Duplicates and rejected groups are gone: every group's type is in `types`, its columns have equal lengths.
+    Without duplicates and rejected groups: every group's type is in `types`, its columns have equal lengths.
     """
 
-    end: Position
+    end: JournalPosition
     session: Session
     batch: pb.Batch
-    types: Mapping[int, EventType]
+    types: Mapping[int, EventType]  # shared by all batches of a stream: a new type makes a new mapping
     received_ns: int
 
 
@@ -103,7 +103,7 @@ class Exemplar(NamedTuple):
 class Number(NamedTuple):
     """A point of a counter, up-down counter or gauge.
 
-    `time_ns` is when the series last changed; a cumulative point is valid at the snapshot's time.
+    `time_ns` is the time of the series' last change; a cumulative point is valid at the snapshot's time.
     """
 
     labels: Labels
@@ -142,7 +142,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerMetrics:
-    """Everything that one producer's events measured."""
+    """All metrics of one producer's events."""
 
     producer_id: str
     resource: tuple[tuple[str, str], ...]
@@ -155,3 +155,10 @@ class Snapshot:
 
     time_ns: int
     producers: tuple[ProducerMetrics, ...] = field(default=())
+
+
+class MetricSource(Protocol):
+    """Source of snapshots: the telemetry pipeline."""
+
+    def snapshot(self) -> Snapshot:
+        """All metrics at this moment."""

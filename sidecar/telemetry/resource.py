@@ -23,8 +23,8 @@ _FROM_ENVIRONMENT = {
     "deployment.environment.name": ("DEPLOYMENT_ENVIRONMENT_NAME",),
 }
 
+# Beginnings of attributes of the sidecar's own process, which would be untrue of a producer.
 _OF_ONE_PROCESS = ("service.name", "service.version", "telemetry.", "process.")
-"""What describes the sidecar's own process: it would be untrue of a producer."""
 
 
 class ResourceError(ValueError):
@@ -32,10 +32,9 @@ class ResourceError(ValueError):
 
 
 def own_resource(environ: Mapping[str, str], *, version: str, instance_id: str) -> dict[str, str]:
-    """The sidecar's resource; what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say goes before what is found.
+    """The sidecar's resource. OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME override what is found.
 
-    `instance_id` is the checkpoint's, so that a restart is the same instance; a pod's uid goes before it, for
-    a volume may move to another pod.
+    `instance_id` is the checkpoint's, so that a restart is the same instance.
 
     Raises:
         ResourceError: OTEL_RESOURCE_ATTRIBUTES cannot be read.
@@ -47,6 +46,7 @@ def own_resource(environ: Mapping[str, str], *, version: str, instance_id: str) 
             found[attribute] = value
     if "k8s.namespace.name" in found:
         found["service.namespace"] = found["k8s.namespace.name"]
+    # The pod before the checkpoint: a volume may move to another pod.
     found["service.instance.id"] = found.get("k8s.pod.uid", instance_id)
     found.update(parse_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")))
     if environ.get("OTEL_SERVICE_NAME"):
@@ -55,7 +55,7 @@ def own_resource(environ: Mapping[str, str], *, version: str, instance_id: str) 
 
 
 def parse_attributes(text: str, variable: str = "OTEL_RESOURCE_ATTRIBUTES") -> dict[str, str]:
-    """Comma-separated key=value, percent-encoded (W3C baggage), as OpenTelemetry's variables have it.
+    """Read comma-separated key=value, percent-encoded (W3C baggage), as OpenTelemetry's variables have it.
 
     Raises:
         ResourceError: an entry has no key or no `=`.
@@ -75,9 +75,9 @@ def producer_resource(
     announced: Sequence[tuple[str, str]],
     routing: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The resource of what a producer sent: what it announced, below what the sidecar knows of the pod.
+    """Resource of a producer's metrics and logs: its announced attributes, overridden by those of the pod.
 
-    Its service's name and version are its own, by default its id; `routing` (data_stream.*) is added for logs.
+    The service's name and version are the producer's, by default its id; `routing` (data_stream.*) is for logs.
     """
     shared = {key: value for key, value in own.items() if not key.startswith(_OF_ONE_PROCESS)}
     return {"service.name": producer_id, **dict(announced), **shared, **(routing or {})}

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from broker.events.catalogue import CATALOGUE
 from sidecar.ingest.definition import check_define
-from sidecar.ingest.validate import Limits
 from sidecar.prometheus.names import family_name
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tools.reference.events import exposed
 
@@ -11,7 +11,7 @@ DEFINES = CATALOGUE.defines({"broker": "oanda"})
 
 
 def test_the_sidecar_finds_no_fault_in_the_broker_s_definitions() -> None:
-    assert [fault for define in DEFINES for fault in check_define(define, Limits())] == []
+    assert [fault for define in DEFINES for fault in check_define(define, TelemetrySettings())] == []
 
 
 def test_the_page_names_metrics_as_the_sidecar_exposes_them() -> None:

@@ -36,7 +36,7 @@ async def metrics(process: Process) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_its_events_are_counted_and_logged(tmp_path: Path) -> None:
     go = require_binary("go", "/usr/local/go/bin/go", remedy="install Go 1.26 or newer")
     await run(go, "build", "-o", str(tmp_path / "bakery"), ".")
@@ -56,7 +56,7 @@ async def test_its_events_are_counted_and_logged(tmp_path: Path) -> None:
     assert {record["resource"]["service.name"] for record in receiver.records} == {"bakery"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_restart_goes_on_with_its_counters(tmp_path: Path) -> None:
     go = require_binary("go", "/usr/local/go/bin/go", remedy="install Go 1.26 or newer")
     await run(go, "build", "-o", str(tmp_path / "bakery"), ".")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from pod_runtime.framing import file_version, records
 from producer.stream.columns import encode_batch, event_schemas
-from sidecar.ingest.definition import check_define, event_type
-from sidecar.ingest.validate import Limits, check_batch, check_cover, check_group, check_hello
+from sidecar.ingest.definition import check_define
+from sidecar.ingest.validate import check_batch, check_cover, check_group, check_hello
+from sidecar.journal.segment import event_type
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.producer.samples import SHOP, START_NS
 
@@ -47,8 +49,8 @@ def test_the_broker_says_what_version_1_said() -> None:
 def test_the_sidecar_takes_what_version_1_said() -> None:
     hello, *defines, said = golden()
     assert check_hello(hello.hello) is None
-    assert [fault for item in defines for fault in check_define(item.define, Limits())] == []
+    assert [fault for item in defines for fault in check_define(item.define, TelemetrySettings())] == []
     types = {item.define.event_id: event_type(item.define) for item in defines}
-    assert check_batch(said.batch, Limits()) is None
+    assert check_batch(said.batch, TelemetrySettings()) is None
     assert check_cover(said.batch) is None
     assert [check_group(group, types[group.event_id]) for group in said.batch.groups] == [None, None]

@@ -24,7 +24,7 @@ async def bake(*arguments: str, script: str = "bakery.py") -> str:
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"},
         stdout=asyncio.subprocess.PIPE,
     )
-    return (await asyncio.wait_for(child.communicate(), 60))[0].decode()
+    return (await asyncio.wait_for(child.communicate(), 120))[0].decode()
 
 
 async def test_its_events_are_counted_and_logged(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ async def test_every_kind_of_instrument_of_opentelemetry_is_carried(tmp_path: Pa
     async with short_directory() as place, running(settings(place), place) as process:
         child = await bridged(ALIVE, str(place / "t" / "s"), str(tmp_path / "spool"))
         assert child.stdout is not None
-        assert await asyncio.wait_for(child.stdout.readline(), 30) == b"measured\n"
+        assert await asyncio.wait_for(child.stdout.readline(), 120) == b"measured\n"
         lines = (await process.get("metrics", "/metrics"))[1].splitlines()
-        await asyncio.wait_for(child.communicate(b""), 30)
+        await asyncio.wait_for(child.communicate(b""), 120)
     assert 'bakery_heat_celsius{oven="left",producer="bakery"} 230.0' in lines
     assert 'bakery_power_joules_total{producer="bakery"} 40.0' in lines
     assert 'bakery_power_joules_total{oven="left",producer="bakery"} 2.0' in lines
@@ -133,7 +133,7 @@ async def test_what_a_killed_program_measured_counts_once_in_its_successor(tmp_p
         async with running(table, place) as process:
             for script, code in ((KILLED, -9), (SUCCESSOR, 0)):
                 child = await bridged(script, str(place / "t" / "s"), spool)
-                await asyncio.wait_for(child.communicate(), 60)
+                await asyncio.wait_for(child.communicate(), 120)
                 assert child.returncode == code
             lines = (await process.get("metrics", "/metrics"))[1].splitlines()
             await receiver.wait_records(1000, deadline_s=30)

@@ -81,7 +81,7 @@ class Cluster:
         return self.kubectl("create", "token", account, "-n", namespace, "--duration=1h", *audiences).strip()
 
 
-def until(is_so: Callable[[], bool], within_s: float = 60.0) -> None:
+def until(is_so: Callable[[], bool], within_s: float = 120.0) -> None:
     """Waits until something of the cluster is so."""
     ends_s = time.monotonic() + within_s
     while not is_so():
@@ -115,7 +115,7 @@ def running_cluster(place: Path) -> Iterator[Cluster]:
     finally:
         for child in reversed(children):
             child.kill()
-            child.wait(10)
+            child.wait(60)
 
 
 def custom_definitions() -> list[Manifest]:

@@ -42,7 +42,7 @@ def running_controllers(cluster: Cluster) -> Iterator[None]:
         nodes.join(10)
         for child in children:
             child.kill()
-            child.wait(10)
+            child.wait(60)
 
 
 def _commands(cluster: Cluster) -> dict[str, list[str]]:

@@ -115,7 +115,7 @@ class Pod:
         for volume in self.spec["volumes"]:
             self._make_volume(volume)
 
-    async def start(self, deadline_s: float = 60.0) -> None:
+    async def start(self, deadline_s: float = 120.0) -> None:
         """Native sidecars in their order, each until it has started; then the containers.
 
         Raises:
@@ -132,7 +132,7 @@ class Pod:
         for container in self.spec["containers"]:
             self._tasks.append(asyncio.create_task(self._supervise(container, asyncio.Event())))
 
-    async def until(self, condition: Any, deadline_s: float = 60.0) -> None:
+    async def until(self, condition: Any, deadline_s: float = 120.0) -> None:
         """Waits until `condition()`, while nothing of ours has failed."""
         async with asyncio.timeout(deadline_s):
             while not condition():

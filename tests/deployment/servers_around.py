@@ -130,7 +130,7 @@ def _simulator(place: Path) -> Iterator[dict[str, Any]]:
         yield dict(json.loads(line))
     finally:
         child.terminate()
-        child.wait(10)
+        child.wait(60)
 
 
 @asynccontextmanager

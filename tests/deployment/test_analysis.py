@@ -156,11 +156,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
         yield lambda query: _ask(url, query, begin + (STEPS - 1) * STEP_S)
     finally:
         child.terminate()
-        child.wait(20)
+        child.wait(60)
 
 
 def _wait_ready(url: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             with urllib.request.urlopen(f"{url}/-/ready", timeout=5):  # noqa: S310 - our own server

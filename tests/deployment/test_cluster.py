@@ -21,7 +21,7 @@ from tests.deployment.test_deploy import IMAGES
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 LEASE = "broker-101-004-1234567-001"
@@ -168,12 +168,12 @@ def lease(api: ClusterApi, me: str, name: str, lease_s: float = 1.0) -> ClusterL
 
 async def test_an_account_passes_from_pod_to_pod_through_the_lease(in_cluster: Callable[[], ClusterApi]) -> None:
     blue, green = lease(in_cluster(), "blue", LEASE, 30.0), lease(in_cluster(), "green", LEASE, 30.0)
-    assert await blue.take() == 0.0
-    assert await green.take() > 0
+    assert await blue.acquire() == 0.0
+    assert await green.acquire() > 0
     assert (blue.epoch, green.epoch, green.address()) == (1, 0, "blue:8080")
     assert await blue.renew()
     await blue.release()
-    assert await green.take() == 0.0
+    assert await green.acquire() == 0.0
     assert (green.epoch, green.holds(), blue.holds()) == (2, True, False)
     await green.release()
 
@@ -184,7 +184,7 @@ async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_clust
         return spec["acquireTime"], spec["renewTime"]
 
     blue = lease(in_cluster(), "blue", "times", 30.0)
-    assert await blue.take() == 0.0
+    assert await blue.acquire() == 0.0
     taken, _ = times()
     assert await blue.renew()
     acquired, renewed = times()
@@ -193,8 +193,8 @@ async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_clust
 
 async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Callable[[], ClusterApi]) -> None:
     blue, green = lease(in_cluster(), "blue", "gone"), lease(in_cluster(), "green", "gone")
-    assert await blue.take() == 0.0
-    while (left_s := await green.take()) > 0:
+    assert await blue.acquire() == 0.0
+    while (left_s := await green.acquire()) > 0:
         await asyncio.sleep(left_s)
     assert not blue.holds(), "its own deadline ended first"
     assert not await blue.renew()
@@ -203,7 +203,7 @@ async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Call
 
 async def test_of_many_that_take_at_once_one_owns(in_cluster: Callable[[], ClusterApi]) -> None:
     rivals = [lease(in_cluster(), f"pod-{number}", "race", 30.0) for number in range(8)]
-    await asyncio.gather(*(rival.take() for rival in rivals))
+    await asyncio.gather(*(rival.acquire() for rival in rivals))
     assert sum(rival.holds() for rival in rivals) == 1
 
 
@@ -213,7 +213,7 @@ async def test_an_account_of_another_namespace_gets_nothing(
     cluster.kubectl("create", "serviceaccount", "stranger", "-n", "default")
     (tmp_path / "token").write_text(cluster.token("stranger", "default"))
     stranger = lease(in_cluster(), "stranger", "other")
-    assert await stranger.take() > 0
+    assert await stranger.acquire() > 0
     assert stranger.epoch == 0
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.deployment.containers import built, no_healthcheck, output, require_tool, run_python
 from tests.deployment.rendering import ROOT
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 FILES = """
 import json, os, stat
 found = {"setuid": [], "writable": [], "installers": []}
@@ -119,7 +119,7 @@ def test_as_process_1_it_ends_with_0_on_sigterm() -> None:
     name = f"pid1-{time.time_ns()}"
     output("run", "-d", "--name", name, "--network", "none", *no_healthcheck(), built("sidecar"))
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while '"listening"' not in output("logs", name):
             assert time.monotonic() < deadline, output("logs", name)
             time.sleep(0.1)

@@ -18,7 +18,7 @@ from tests.deployment.rendering import Manifest, rendered
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 HASH = "rollouts-pod-template-hash"

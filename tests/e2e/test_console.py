@@ -29,7 +29,7 @@ EVERY_STATE = bool(PICTURES) or os.environ.get("CONSOLE_STATES") == "all"
 BEFORE_S, DURING_S = (60.0, 15.0) if PICTURES else (0.0, 0.0)
 STATE_S = 45.0
 HANGS = {
-    "collector": ("Works, with a flaw", "CollectorReachable", "collector away"),
+    "collector": ("Degraded", "CollectorReachable", "collector away"),
     "simulator": ("Not ready", "/readyz fails", "producer not ready"),
 }
 LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
@@ -72,7 +72,7 @@ async def put_token(stack: Stack, token: str) -> None:
 async def refused(stack: Stack, page: Page, place: Path) -> None:
     good = (stack.place.state / "simulator-token").read_text()
     await put_token(stack, "revoked-by-mistake")
-    await says(page, "Works, with a flaw", "SecretsAccepted", "secret rejected")
+    await says(page, "Degraded", "SecretsAccepted", "secret rejected")
     await look(page, "secret-rejected", place)
     await put_token(stack, good)
     await says(page, "All is well", "/readyz passes")

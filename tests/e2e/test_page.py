@@ -21,7 +21,7 @@ WAIT_S = 600.0 if AS_SHIPPED else 20.0
 TIMERS = "as shipped: 15 s scrape and evaluation, `for` 1 m, group_wait 15 s" if AS_SHIPPED else "1 s each"
 
 
-@pytest.mark.timeout(1200 if AS_SHIPPED else 180)
+@pytest.mark.timeout(1200 if AS_SHIPPED else 900)
 async def test_a_fault_at_the_venue_pages_and_its_end_resolves(tmp_path: Path) -> None:
     async with (
         running_stack() as stack,

@@ -17,7 +17,7 @@ from tests.e2e.stack_fixture import running_stack
 from tests.e2e.venue_metrics import METRICS, Metric
 from tests.integration.monitoring.prometheus import POD, Prometheus, running_prometheus
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 ALL = list(expressions())
 OUTAGE_ONLY = {
     "telemetry_dropped_total": "a producer's spool was full",

@@ -20,7 +20,7 @@ from tests.e2e.stack_fixture import running_stack
 
 ABSENT_S = float(os.environ.get("SIDECAR_ABSENT_S", "2"))
 PRESENT_S = 1.5
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(120 + ABSENT_S)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900 + ABSENT_S)]
 
 
 async def trade(client: Client, word: str, seconds: float) -> list[str]:

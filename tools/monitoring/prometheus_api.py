@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.parse
@@ -13,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-EX_UNAVAILABLE = 69
 TIMEOUT_S = 120
 
 
@@ -64,4 +64,4 @@ class Prometheus:
 def complain(error: PrometheusError) -> int:
     """Says it on standard error; the exit status."""
     sys.stderr.write(f"no report: {error}\n")
-    return EX_UNAVAILABLE
+    return os.EX_UNAVAILABLE

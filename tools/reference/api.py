@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from broker.api.application import build_application
-from broker.api.context import Surface
+from broker.api.context import ApiContext
 from broker.api.settings import ApiSettings
 from tools.reference.markdown import code, made, table
 
@@ -41,8 +41,8 @@ def page() -> str:
 
 
 def _document() -> Document:
-    parts = types.SimpleNamespace(account="", settings=ApiSettings(), emit=None)  # describing asks no part anything
-    return build_application(cast("Surface", parts)).openapi()
+    context = types.SimpleNamespace(settings=ApiSettings())  # describing asks it for nothing
+    return build_application(cast("ApiContext", context)).openapi()
 
 
 def _scope(operation: Document) -> str:

@@ -1,4 +1,4 @@
-"""Every setting of both processes, from the rules that read them."""
+"""Settings of both processes, from the rules that read them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from broker.config import Config as BrokerConfig
-from pod_runtime.config_schema import Schema, schema
-from sidecar.config import Config as SidecarConfig
+from broker.config import BrokerConfig
+from pod_runtime.config_text import Schema, schema
+from sidecar.config import SidecarConfig
 from tools.reference.markdown import code, made, table
 
 HEAD = """# Configuration
@@ -22,11 +22,11 @@ still open. `VAULT_TOKEN` is ignored.
 `--check-config` prints every fault at once, or the effective configuration; `--config-schema` prints the JSON Schema.
 """
 LONGEST_DEFAULT = 200
-"""Characters beyond which a default is no cell of a table."""
+"""Characters beyond which a default does not fit into a cell of the table."""
 
 
 def page() -> str:
-    """The page."""
+    """Write the page."""
     return "\n".join(
         (
             HEAD.format(made=made("the settings' own rules")),
@@ -44,7 +44,7 @@ def _process(title: str, kind: type[Any]) -> Iterator[str]:
 
 def _section(name: str, section: Schema, title: str) -> Iterator[str]:
     yield f"### {title}: `[{name}]`\n"
-    yield f"{section.get('description', '').rstrip('.').capitalize()}.\n"
+    yield _sentence(section.get("description", ""))
     required = set(section.get("required", ()))
     plain = {key: item for key, item in section["properties"].items() if not _nested(item)}
     yield table(
@@ -59,8 +59,13 @@ def _section(name: str, section: Schema, title: str) -> Iterator[str]:
             yield from _section(f"{name}.{key}", {"description": item.get("description", ""), **inner}, title)
 
 
+def _sentence(text: str) -> str:
+    # Not `str.capitalize`: it makes every other letter small ("The order api").
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}.\n"
+
+
 def _nested(item: Schema) -> Schema | None:
-    """The table that a setting holds, once or several times or by a name of one's own."""
+    """Return the table that a setting holds: alone, in an array, or under names that the user chooses."""
     for inner in (item, item.get("items"), item.get("additionalProperties")):
         if isinstance(inner, dict) and "properties" in inner:
             return inner

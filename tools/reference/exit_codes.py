@@ -1,26 +1,12 @@
-"""Exit codes, from the constants of the modules that end a process."""
+"""Exit codes of every program, as one table; a test compares it with the code."""
 
 from __future__ import annotations
 
-import ast
-from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
+import os
+from typing import NamedTuple
 
 from tools.reference.markdown import code, made, table
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("broker", "producer", "sidecar", "pod_runtime")
-MEANINGS = {
-    "EX_OK": "all went well: the process drained in order, or the command found nothing wrong",
-    "EX_FINDINGS": "the command found something that is not well, and printed it",
-    "EX_REFUSED": "the broker or the venue refused what the command asked for",
-    "EX_USAGE": "wrong arguments",
-    "EX_UNAVAILABLE": "an address or directory is not to be had; a command: nobody answers",
-    "EX_SOFTWARE": "a bug, or a stalled event loop (watchdog); the log has it",
-    "EX_NOPERM": "the API key is not accepted, or its scopes do not allow it",
-    "EX_CONFIG": "the configuration has faults; all of them are printed",
-}
 HEAD = """# Exit codes
 
 {made}
@@ -29,39 +15,53 @@ signal finds draining goes on draining; SIGKILL shows as 137.
 """
 
 
-class UnexplainedError(LookupError):
-    """An exit code has no meaning here yet: add it to MEANINGS."""
+class ExitCode(NamedTuple):
+    """A row of the page."""
+
+    program: str
+    code: str
+    """Name of the number: `EX_…` of the module `os`, or a constant of the program's own with the value 1."""
+    meaning: str
+
+    @property
+    def number(self) -> int:
+        """The number that the shell shows; names that `sysexits.h` does not have are 1, the general failure."""
+        return int(getattr(os, self.code, 1))
+
+
+_DRAINED = "the process drained in order; with `--check-config` and `--config-schema`: printed"
+_PLACE = "an address cannot be bound or a directory cannot be used"
+_BUG = "a bug; the log has it"
+_FAULTS = "the configuration has faults; all of them are printed"
+
+EXIT_CODES = (
+    ExitCode("broker", "EX_OK", _DRAINED),
+    ExitCode("broker", "EX_UNAVAILABLE", _PLACE),
+    ExitCode("broker", "EX_SOFTWARE", "a bug, or a stalled event loop (watchdog); the log has it"),
+    ExitCode("broker", "EX_CONFIG", _FAULTS),
+    ExitCode("broker COMMAND", "EX_OK", "the command got what it asked for"),
+    ExitCode("broker COMMAND", "EX_REFUSED", "the broker or the venue refused what the command asked for"),
+    ExitCode("broker COMMAND", "EX_UNAVAILABLE", "the broker does not answer"),
+    ExitCode("broker COMMAND", "EX_NOPERM", "the API key is not accepted, or its scopes do not allow it"),
+    ExitCode("sidecar", "EX_OK", _DRAINED),
+    ExitCode("sidecar", "EX_UNAVAILABLE", _PLACE),
+    ExitCode("sidecar", "EX_SOFTWARE", _BUG),
+    ExitCode("sidecar", "EX_CONFIG", _FAULTS),
+    ExitCode("sidecar COMMAND", "EX_OK", "the command found all well, or did what it was asked for"),
+    ExitCode("sidecar COMMAND", "EX_FINDINGS", "the command found something that is not well, and printed it"),
+    ExitCode("sidecar COMMAND", "EX_UNAVAILABLE", "the sidecar does not answer"),
+    ExitCode("sidecar COMMAND", "EX_CONFIG", _FAULTS),
+    ExitCode("python -m broker.simulator", "EX_OK", "the simulator ended at a signal"),
+    ExitCode("python -m broker.simulator", "EX_UNAVAILABLE", "an address cannot be bound"),
+    ExitCode("python -m broker.simulator", "EX_CONFIG", "wrong arguments"),
+    ExitCode("python -m pod_runtime.healthcheck", "EX_OK", "the URL answers 2xx"),
+    ExitCode("python -m pod_runtime.healthcheck", "EX_UNHEALTHY", "it answers something else, or not in time"),
+    ExitCode("python -m pod_runtime.healthcheck", "EX_USAGE", "wrong arguments"),
+)
 
 
 def page() -> str:
-    """The page.
-
-    Raises:
-        UnexplainedError: the code has a constant that this module does not know.
-    """
-    users: dict[tuple[int, str], set[str]] = defaultdict(set)
-    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
-        for name, value in _constants(ast.parse(path.read_text(encoding="utf-8"))):
-            users[value, name].add(str(path.relative_to(ROOT)))
-    if unknown := {name for _, name in users} - MEANINGS.keys():
-        raise UnexplainedError(", ".join(sorted(unknown)))
-    rows = [
-        (str(value), code(name), MEANINGS[name], ", ".join(map(code, sorted(paths))))
-        for (value, name), paths in sorted(users.items())
-    ]
-    return HEAD.format(made=made("constants in the code")) + "\n" + table(("code", "name", "means", "used in"), rows)
-
-
-def _constants(module: ast.Module) -> Iterator[tuple[str, int]]:
-    for statement in module.body:
-        if isinstance(statement, ast.Assign):
-            for target in statement.targets:
-                yield from _pairs(target, statement.value)
-
-
-def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, int]]:
-    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        for inner, item in zip(target.elts, value.elts, strict=True):
-            yield from _pairs(inner, item)
-    elif isinstance(target, ast.Name) and target.id.startswith("EX_") and isinstance(value, ast.Constant):
-        yield target.id, int(str(value.value))
+    """Write the page."""
+    rows = [(code(item.program), str(item.number), code(item.code), item.meaning) for item in EXIT_CODES]
+    head = ("program", "code", "name", "means")
+    return HEAD.format(made=made("one table in the code")) + "\n" + table(head, rows)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 
 def made(source: str) -> str:
-    """What a generated page says of itself."""
+    """Write the line of a generated page that names its source."""
     return f"Made from {source} by `python -m tools.reference`; `make check` fails where it differs.\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a bar in a cell is escaped."""
+    """Write a table; a bar in a cell is escaped."""
     lines = [
         _row(head),
         "|" + "---|" * len(head),
@@ -25,5 +25,5 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def code(text: str) -> str:
-    """`text` as code; nothing where there is none."""
+    """Mark `text` as code; an empty text stays empty."""
     return f"`{text}`" if text else ""

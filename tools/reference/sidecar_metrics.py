@@ -1,16 +1,9 @@
-"""The sidecar's own metrics, from the tables that register them."""
+"""The sidecar's own metrics, from the table that registers them."""
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from sidecar.prometheus.names import family_name
-from sidecar.selfmetrics.export import export_measures
-from sidecar.selfmetrics.health_and_secrets import health_measures, secrets_measures
-from sidecar.selfmetrics.journal import journal_measures
-from sidecar.selfmetrics.ledger import ledger_measures, producer_measures
-from sidecar.selfmetrics.measure import Measure
-from sidecar.selfmetrics.process import process_measures
+from sidecar.selfmetrics.table import TABLE, SelfMetric
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tools.reference.markdown import code, made, table
 
@@ -24,32 +17,19 @@ than asked the event loop came back) and `telemetry_export_duration_seconds` (ti
 by `signal` and `outcome`).
 
 This page is the sidecar's, port 9464. The broker's own process has one of its own, on the order API's port:
-[metrics of the broker's process](process-metrics.md).
+[metrics of the broker's process](process-metrics.md). Both have `process_open_fds` and `process_start_time_seconds`.
+CPU time and memory have two names: `process_cpu_time_seconds_total` and `process_memory_usage_bytes` here, after
+OpenTelemetry; `process_cpu_seconds_total` and `process_resident_memory_bytes` there, after the Prometheus client.
 """
 
 
 def page() -> str:
     """The page."""
-    rows = [
-        (code(item.name), code(_exposed(item)), item.kind, item.unit, item.description + ".") for item in _measures()
-    ]
+    rows = [(code(row.name), code(_exposed(row)), row.kind, row.unit, row.help + ".") for row in TABLE]
     head = ("metric", "on /metrics", "kind", "unit", "what it says")
-    return HEAD.format(made=made("the tables that register them")) + "\n" + table(head, sorted(rows))
+    return HEAD.format(made=made("the table that registers them")) + "\n" + table(head, sorted(rows))
 
 
-def _measures() -> list[Measure]:
-    nothing = cast("Any", None)  # a figure is read when somebody looks, and nobody does
-    return [
-        *ledger_measures(nothing),
-        *producer_measures(nothing, nothing),
-        *journal_measures(nothing),
-        *export_measures(nothing, nothing),
-        *process_measures(nothing),
-        *health_measures(nothing),
-        *secrets_measures(nothing),
-    ]
-
-
-def _exposed(item: Measure) -> str:
-    family, _ = family_name(item.name, KINDS[item.kind], item.unit)
-    return family + ("_total" if item.kind == "counter" else "")
+def _exposed(row: SelfMetric) -> str:
+    family, _ = family_name(row.name, KINDS[row.kind], row.unit)
+    return family + ("_total" if row.kind == "counter" else "")

@@ -1,4 +1,4 @@
-"""Who may ask: an API key, its scopes, its quota."""
+"""Access to a route: an API key with its scope, within the key's quota. FastAPI dependencies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
-from broker.api.auth.keys import Client
-from broker.api.context import Parts
-from broker.api.http.problem import Problem
+from broker.api.auth.keys import ApiClient
+from broker.api.context import Api
+from broker.api.http.problem import Problem, unavailable
 
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key with the scope of the operation.")
 _BEARER = HTTPBearer(auto_error=False, description="The same API key as a bearer token.")
@@ -20,19 +20,19 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="broker"'}
 
 async def authenticate(
     scopes: SecurityScopes,
-    parts: Parts,
+    api: Api,
     header: Annotated[str | None, Depends(_HEADER)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-) -> Client:
-    """The holder of the request's key.
+) -> ApiClient:
+    """The holder of the request's key; counts the request against its quota.
 
     Raises:
         Problem: 503 before there are keys, 401 without a valid one, 403 without the scope, 429 beyond its quota.
     """
-    keys = parts.keys()
+    keys = api.keys.api_keys()
     if keys is None:
         detail = "The broker has no API keys yet: it waits for its secrets. Try again."
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", detail, reason="NoApiKeys", retry_after_s=1)
+        raise unavailable("not-ready", detail, retry_after_s=1, reason="NoApiKeys")
     presented = header or (bearer.credentials if bearer else None)
     if not presented:
         detail = "Send an API key in the header X-API-Key, or as a bearer token."
@@ -44,12 +44,13 @@ async def authenticate(
     if missing := sorted(set(scopes.scopes) - client.scopes):
         detail = f"The key {client.id!r} lacks the scope {missing[0]!r}."
         raise Problem(HTTPStatus.FORBIDDEN, "missing-scope", detail)
-    if (wait_s := parts.quota.wait_s(client.id, monotonic())) > 0:
-        detail = f"The key {client.id!r} sends more than {parts.settings.requests_per_s:g} requests a second."
+    # The quota comes last: a request without a valid key must not use up that of the key's holder.
+    if (wait_s := api.quota.wait_s(client.id, monotonic())) > 0:
+        detail = f"The key {client.id!r} sends more than {api.settings.requests_per_s:g} requests a second."
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", detail, retry_after_s=wait_s)
     return client
 
 
-Reader = Annotated[Client, Security(authenticate, scopes=["read"])]
-Trader = Annotated[Client, Security(authenticate, scopes=["trade"])]
-Admin = Annotated[Client, Security(authenticate, scopes=["admin"])]
+Reader = Annotated[ApiClient, Security(authenticate, scopes=["read"])]
+Trader = Annotated[ApiClient, Security(authenticate, scopes=["trade"])]
+Admin = Annotated[ApiClient, Security(authenticate, scopes=["admin"])]

@@ -1,19 +1,19 @@
-"""The page that describes the API, from this host alone."""
+"""Description of the API: the OpenAPI document, and a page that shows it, from this host alone."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import FileResponse
 
-from broker.api.http.problem import Problem
-
-routes = APIRouter(include_in_schema=False)
+from broker.api.http.problem import MEDIA_TYPE, Problem
 
 FOLDER = Path(__file__).with_name("swagger_ui")
-_KINDS = {
+routes = APIRouter(include_in_schema=False)
+_MEDIA_TYPES = {
     "swagger-ui-bundle.js": "text/javascript",
     "start.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -26,6 +26,22 @@ _POLICY = (
 )
 
 
+class DocumentedApi(FastAPI):
+    """FastAPI that describes errors as `application/problem+json`; it would say `application/json`."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            for path in super().openapi()["paths"].values():
+                for operation in path.values():
+                    for status, response in operation["responses"].items():
+                        content = response.get("content", {})
+                        if status >= "400" and "application/json" in content:
+                            response["content"] = {MEDIA_TYPE: content["application/json"]}
+        found: dict[str, Any] = super().openapi()
+        return found
+
+
 @routes.get("/docs")
 async def page() -> Response:
     """The page."""
@@ -35,6 +51,7 @@ async def page() -> Response:
 @routes.get("/docs/{name}")
 async def asset(name: str) -> Response:
     """A file of the page."""
-    if name not in _KINDS:
+    if name not in _MEDIA_TYPES:
         raise Problem(HTTPStatus.NOT_FOUND, "not-found", "The page has no such file.")
-    return FileResponse(FOLDER / name, media_type=_KINDS[name], headers={"Cache-Control": "public, max-age=3600"})
+    caching = {"Cache-Control": "public, max-age=3600"}
+    return FileResponse(FOLDER / name, media_type=_MEDIA_TYPES[name], headers=caching)

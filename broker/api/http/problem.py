@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from starlette.exceptions import HTTPException
 
-from broker.api.schemas.requests import FIELDS
 from broker.api.schemas.responses import TYPE_PREFIX
 
 MEDIA_TYPE = "application/problem+json"
-_SHOWN = 200
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's own noun
-    """An answer that is an error; `extra` are further members of the object."""
+    """An answer that is an error; `extra` are further members of the object, left out if None."""
 
     def __init__(
         self,
@@ -40,70 +35,30 @@ class Problem(Exception):  # noqa: N818 - the RFC's own noun
         self.headers = dict(headers or {})
         self.extra = {key: value for key, value in extra.items() if value is not None}
         if retry_after_s is not None:
+            # RFC 9110, 10.2.3 has whole seconds; 0 would ask for a retry at once.
             self.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
 
-
-def body_of(problem: Problem) -> bytes:
-    """The problem as JSON."""
-    members = {
-        "type": TYPE_PREFIX + problem.name,
-        "title": problem.status.phrase,
-        "status": int(problem.status),
-        "detail": problem.detail,
-        **problem.extra,
-    }
-    return json.dumps(members, ensure_ascii=False, default=str).encode(errors="replace")
-
-
-def response_of(problem: Problem) -> Response:
-    """The answer for a problem."""
-    return Response(body_of(problem), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    def response(self) -> Response:
+        """The answer to send."""
+        members = {
+            "type": TYPE_PREFIX + self.name,
+            "title": self.status.phrase,
+            "status": int(self.status),
+            "detail": self.detail,
+            **self.extra,
+        }
+        # `replace`: a lone surrogate, which a caller's JSON may have brought, has no UTF-8.
+        body = json.dumps(members, ensure_ascii=False, default=str).encode(errors="replace")
+        return Response(body, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
-async def answer_problem(_: Request, error: Exception) -> Response:
-    """Handler of `Problem`."""
-    assert isinstance(error, Problem)  # noqa: S101 - registered for it only
-    return response_of(error)
+def unavailable(name: str, detail: str, *, retry_after_s: float, reason: str | None = None) -> Problem:
+    """503: nothing was sent to the venue, and the caller may try again."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, name, detail, retry_after_s=retry_after_s, reason=reason)
 
 
-async def answer_validation(_: Request, error: Exception) -> Response:
-    """Handler of FastAPI's validation errors: each field by name, no value repeated."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it only
-    faults = [fault for item in error.errors() for fault in _faults(item)]
-    names = ", ".join(dict.fromkeys(fault["field"] for fault in faults))
-    detail = f"The request is not valid: {names[:_SHOWN]}."
-    return response_of(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, errors=faults))
-
-
-def _faults(item: Mapping[str, Any]) -> list[dict[str, str]]:
-    place = item["loc"]
-    if item["type"] == FIELDS:
-        return [{"field": _path([*place, field]), "message": words} for field, words in item["ctx"]["faults"]]
-    return [{"field": _path(place), "message": _words(item)}]
-
-
-def _path(place: Sequence[Any]) -> str:
-    parts = [str(part) for part in place if part not in {"body", "query", "path", "header"}]
-    return ".".join(parts)[:_SHOWN] or str(place[0] if place else "body")
-
-
-def _words(item: Mapping[str, Any]) -> str:
-    if item["type"] == "json_invalid":
-        return f"is not JSON: {item.get('ctx', {}).get('error', 'cannot be read')}"
-    return str(item["msg"])
-
-
-_NAMES = {
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("too-large", None),
-    HTTPStatus.NOT_FOUND: ("not-found", "There is nothing at this address; see /docs."),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("method-not-allowed", "This address does not take this method; see /docs."),
-    HTTPStatus.BAD_REQUEST: ("bad-request", "The body cannot be read."),
-}
-
-
-async def answer_http(_: Request, error: Exception) -> Response:
-    """Handler of the framework's own HTTP errors."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only
-    status = HTTPStatus(error.status_code)
-    name, detail = _NAMES.get(status, (status.phrase.lower().replace(" ", "-"), None))
-    return response_of(Problem(status, name, detail or str(error.detail), headers=error.headers))
+def invalid(field: str, message: str, detail: str | None = None) -> Problem:
+    """422 for one wrong field."""
+    errors = [{"field": field, "message": message}]
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return Problem(status, "invalid-request", detail or f"{field} {message}.", errors=errors)

@@ -1,53 +1,81 @@
-"""The certificate of the order API, replaced without dropping a connection."""
+"""TLS of the order API: the server's certificate, replaced without dropping a connection, and our own as a client."""
 
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 
-def new_context() -> ssl.SSLContext:
-    """A context without a certificate: handshakes fail until `load`. TLS 1.2 or newer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificatePair:
+    """Files of the API's certificate; they stay for as long as the secret volume keeps their generation."""
+
+    certificate: Path
+    key: Path
+    authority: Path | None = None
+    """ca.crt, if published: signs the certificates of the account's other brokers."""
+
+
+class CertificateSource(Protocol):
+    """The certificate in use now; see `broker.credentials.watcher`."""
+
+    def certificate(self) -> CertificatePair | None:
+        """None before the first generation, or if it has no certificate."""
+
+
+def new_server_context() -> ssl.SSLContext:
+    """A context without a certificate: handshakes fail until `load_certificate`. TLS 1.2 or newer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
 def check_pair(certificate: Path, key: Path) -> None:
-    """Shows that a certificate and a key can be read and belong together.
+    """Check that a certificate and a key can be read and belong together.
 
     Raises:
         ValueError: they cannot, or do not.
     """
     try:
-        new_context().load_cert_chain(certificate, key)
+        new_server_context().load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError) as error:
         raise ValueError(f"tls.crt and tls.key: {getattr(error, 'reason', None) or error.strerror}") from error
 
 
 def check_authority(path: Path) -> None:
-    """Shows that a file has certificates of authorities.
+    """Check that a file has certificates of authorities.
 
     Raises:
-        ValueError: it has not.
+        ValueError: it has none.
     """
     try:
-        new_context().load_verify_locations(path)
+        new_server_context().load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:
         raise ValueError(f"ca.crt: {getattr(error, 'reason', None) or error.strerror}") from error
 
 
-def load(context: ssl.SSLContext, certificate: Path, key: Path, authority: Path | None = None) -> None:
-    """New connections get the new certificate; those that stand keep theirs.
+def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path, authority: Path | None = None) -> None:
+    """Give new connections the certificate; open ones keep theirs.
 
-    With an authority a certificate is asked of clients: a broker has one, a caller need not, a wrong one is refused.
-    Authorities of earlier calls stay trusted, which an overlap of two needs.
+    With an `authority` the server asks its clients for a certificate.
 
     Raises:
         ValueError: the pair cannot be used; the context is as before.
     """
+    # OpenSSL replaces certificate and key one after the other: a pair that fails in between would leave half of it.
     check_pair(certificate, key)
     context.load_cert_chain(certificate, key)
     if authority is not None:
+        # OpenSSL only ever adds authorities. That suits a rotation, in which the old and the new one overlap.
         context.load_verify_locations(authority)
+        # Optional: other brokers present a certificate, callers with an API key need none; a wrong one is refused.
         context.verify_mode = ssl.CERT_OPTIONAL
+
+
+def client_context(pair: CertificatePair) -> ssl.SSLContext:
+    """A context that presents `pair` and trusts its authority alone."""
+    context = ssl.create_default_context(cafile=str(pair.authority))
+    context.load_cert_chain(pair.certificate, pair.key)
+    return context

@@ -7,44 +7,46 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from broker.api.auth.access import Reader
-from broker.api.context import Parts
+from broker.api.context import Account
 from broker.api.forwarding.standby import OwnerReads
-from broker.api.schemas.json_response import COMMON, answer, problems
 from broker.api.schemas.responses import (
+    COMMON_PROBLEMS,
     AccountView,
     PositionList,
+    PositionView,
     PriceList,
-    account_view,
-    position_view,
-    price_view,
+    PriceView,
+    json_response,
+    problems,
+    view,
 )
 
 routes = APIRouter(prefix="/v1", tags=["account"])
-_ASKED = {**COMMON, **problems(502)}
+_ASKED = {**COMMON_PROBLEMS, **problems(502)}
 
 
 @routes.get("/account", response_model=AccountView, responses=_ASKED, summary="The account's summary")
-async def get_account(parts: Parts, _: Reader) -> Response:
+async def get_account(account: Account, _: Reader) -> Response:
     """Balance, margin and counts, as the venue says now."""
-    return answer(account_view(await parts.desk.account()))
+    return json_response(view(AccountView, await account.orders.account()))
 
 
 @routes.get("/positions", response_model=PositionList, responses=_ASKED, summary="Open positions")
-async def list_positions(parts: Parts, _: Reader) -> Response:
+async def list_positions(account: Account, _: Reader) -> Response:
     """Net holdings, as the venue says now."""
-    positions = await parts.desk.positions()
-    return answer(PositionList.model_construct(positions=[position_view(item) for item in positions]))
+    positions = await account.orders.positions()
+    return json_response(PositionList.model_construct(positions=[view(PositionView, item) for item in positions]))
 
 
 @routes.get(
     "/prices",
     response_model=PriceList,
-    responses=COMMON,
+    responses=COMMON_PROBLEMS,
     summary="Latest prices",
     dependencies=[OwnerReads],
 )
 async def list_prices(
-    parts: Parts,
+    account: Account,
     _: Reader,
     instruments: Annotated[
         str | None,
@@ -57,5 +59,5 @@ async def list_prices(
     ] = None,
 ) -> Response:
     """The latest price of each instrument, from memory. One without a price yet is left out."""
-    names = instruments.split(",") if instruments else []
-    return answer(PriceList.model_construct(prices=[price_view(quote) for quote in parts.desk.quotes(names)]))
+    quotes = account.orders.quotes(instruments.split(",") if instruments else [])
+    return json_response(PriceList.model_construct(prices=[view(PriceView, quote) for quote in quotes]))

@@ -1,34 +1,32 @@
-"""The stream of order and price updates as server-sent events."""
+"""Order and price updates as a stream of server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
-from http import HTTPStatus
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Send
 
 from broker.api.auth.access import Reader
-from broker.api.context import Parts, Surface
+from broker.api.context import Account, AccountApi, Api
 from broker.api.forwarding.standby import OwnerStreams
-from broker.api.http.problem import Problem
-from broker.api.order_service import Update
-from broker.api.schemas.json_response import COMMON
-from broker.api.schemas.responses import order_view, price_view
-from broker.channel import Channel, ClosedError
+from broker.api.http.problem import unavailable
+from broker.api.schemas.responses import COMMON_PROBLEMS, PriceView, order_view, view
 from broker.domain import Order, Quote
 from broker.orders.updates import Missed
 
 routes = APIRouter(prefix="/v1", tags=["events"])
 
-BEAT_S = 10.0
-RETRY_MS = 1000
-_HEADERS = {"X-Accel-Buffering": "no"}
+Update = Order | Quote | Missed
+KEEPALIVE_S = 10.0
+RETRY_MS = 1000  # a client that reconnects; the default is up to the browser
+_HEADERS = {"X-Accel-Buffering": "no"}  # nginx would collect events before it passes them on
 _STREAM = {
-    **COMMON,
+    **COMMON_PROBLEMS,
     200: {
         "description": "`event: order` with an order, `event: price` with a price, `event: missed` with the number "
         "of updates dropped because the reader was slow. A comment each 10 s shows that it lives.",
@@ -44,7 +42,8 @@ _STREAM = {
     dependencies=[OwnerStreams],
 )
 async def stream_events(
-    parts: Parts,
+    api: Api,
+    account: Account,
     _: Reader,
     kinds: Annotated[
         str, Query(alias="types", pattern="^(order|price)(,(order|price))*$", description="Which events.")
@@ -54,65 +53,82 @@ async def stream_events(
     ] = None,
 ) -> Response:
     """Updates from now on. After a pause, ask for what may have changed: the stream does not replay."""
-    ending = parts.drain.is_set()
-    if ending or parts.streams >= parts.settings.event_streams:
-        detail = "The broker is ending." if ending else f"{parts.streams} event streams are open."
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too-many-streams", detail, retry_after_s=5)
+    if api.drain.is_set():
+        raise unavailable("too-many-streams", "The broker is ending.", retry_after_s=5)
+    if account.streams >= api.settings.event_streams:
+        raise unavailable("too-many-streams", f"{account.streams} event streams are open.", retry_after_s=5)
     names = frozenset(instruments.split(",")) if instruments else None
-    body = _lines(parts, frozenset(kinds.split(",")), names)
-    return StreamingResponse(body, media_type="text/event-stream", headers=_HEADERS)
+    return EventStream(account, api.drain, frozenset(kinds.split(",")), names)
 
 
-async def _lines(parts: Surface, kinds: frozenset[str], names: frozenset[str] | None) -> AsyncIterator[str]:
-    parts.streams += 1
-    pending: Channel[Update] = Channel(1)
-    tasks = [
-        asyncio.create_task(_pass_on(parts.desk.updates(), pending)),
-        asyncio.create_task(_close_at(parts.drain, pending)),
-    ]
-    try:
+class EventStream(StreamingResponse):
+    """Events of one account, until the reader leaves, `drain` is set, or another broker trades the account."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, account: AccountApi, drain: asyncio.Event, kinds: frozenset[str], instruments: frozenset[str] | None
+    ) -> None:
+        super().__init__(self._events(), headers=_HEADERS)
+        self._account = account
+        self._drain = drain
+        self._kinds = kinds
+        self._instruments = instruments
+        # One place: a slow reader makes `_read` wait, and the order service's own listener drops and counts.
+        self._pending: asyncio.Queue[Update | None] = asyncio.Queue(1)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send head and events; Starlette calls it once."""
+        self._account.streams += 1
+        try:
+            # The task group is not in the generator: one that is left at a `yield` would end in another task.
+            async with asyncio.TaskGroup() as tasks:
+                beside = [tasks.create_task(self._read()), tasks.create_task(self._close_at_drain())]
+                try:
+                    await super().stream_response(send)
+                finally:
+                    for task in beside:
+                        task.cancel()
+        finally:
+            self._account.streams -= 1
+
+    async def _read(self) -> None:
+        # A task of its own: a time limit on the iterator itself would end it for good (PEP 525).
+        async with aclosing(self._account.orders.updates()) as updates:  # type: ignore[type-var] # a generator in fact
+            async for update in updates:
+                await self._pending.put(update)
+
+    async def _close_at_drain(self) -> None:
+        await self._drain.wait()
+        await self._pending.put(None)
+
+    async def _events(self) -> AsyncIterator[str]:
         yield f"retry: {RETRY_MS}\n\n"
         while True:
             try:
-                async with asyncio.timeout(BEAT_S):
-                    update = await pending.receive()
+                async with asyncio.timeout(KEEPALIVE_S):
+                    update = await self._pending.get()
             except TimeoutError:
-                if parts.desk.elsewhere() is not None:  # what happens now happens there: the client connects again
+                # Another broker trades the account: what happens now happens there, so the client must reconnect.
+                if self._account.orders.elsewhere() is not None:
                     return
                 yield ": alive\n\n"
                 continue
-            except ClosedError:
+            if update is None:
                 return
-            if (text := event_of(update, kinds, names)) is not None:
+            if (text := event_of(update, self._kinds, self._instruments)) is not None:
                 yield text
-    finally:
-        parts.streams -= 1
-        for task in tasks:
-            task.cancel()
 
 
-async def _close_at(end: asyncio.Event, pending: Channel[Update]) -> None:
-    await end.wait()
-    await pending.close()
-
-
-async def _pass_on(updates: AsyncIterator[Update], pending: Channel[Update]) -> None:
-    """Waits where the reader is slow: the desk's own listener then drops the oldest and counts."""
-    async with aclosing(updates):  # type: ignore[type-var] # a generator in fact
-        with suppress(ClosedError):
-            async for update in updates:
-                await pending.send(update)
-
-
-def event_of(update: Update, kinds: frozenset[str], names: frozenset[str] | None) -> str | None:
+def event_of(update: Update, kinds: frozenset[str], instruments: frozenset[str] | None) -> str | None:
     """The event's text, or None for one that was not asked for."""
     if isinstance(update, Missed):
         return f'event: missed\ndata: {{"count": {update.count}}}\n\n'
     if isinstance(update, Order):
-        if "order" not in kinds or (names is not None and update.request.instrument not in names):
+        if "order" not in kinds or (instruments is not None and update.request.instrument not in instruments):
             return None
         stamp = int(update.updated_at.timestamp() * 1e6)
         return f"id: {update.id}.{stamp}\nevent: order\ndata: {order_view(update).model_dump_json()}\n\n"
-    if isinstance(update, Quote) and "price" in kinds and (names is None or update.instrument in names):
-        return f"event: price\ndata: {price_view(update).model_dump_json()}\n\n"
+    if "price" in kinds and (instruments is None or update.instrument in instruments):
+        return f"event: price\ndata: {view(PriceView, update).model_dump_json()}\n\n"
     return None

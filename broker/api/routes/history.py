@@ -10,13 +10,21 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from broker.api.auth.access import Reader
-from broker.api.context import Parts, Surface
-from broker.api.schemas.export import MEDIA_TYPES, Form, export, view, wanted_form
-from broker.api.schemas.history import PastFills, PastOrders, PastTransactions
-from broker.api.schemas.json_response import COMMON, Responses
+from broker.api.context import Account, AccountApi, Api, ApiContext
+from broker.api.schemas.history import (
+    MEDIA_TYPES,
+    Format,
+    PastFills,
+    PastOrders,
+    PastTransactions,
+    export,
+    row_view,
+    wanted_format,
+)
 from broker.api.schemas.requests import ClientOrderId, InstrumentName, Moment
+from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
 from broker.domain import OrderStatus
-from broker.history.archive import FILLS, ORDERS, TRANSACTIONS, Filter, Kind
+from broker.history.archive import FILLS, ORDERS, TRANSACTIONS, HistoryFilter, HistoryTable
 
 routes = APIRouter(prefix="/v1/history", tags=["history"])
 
@@ -27,34 +35,34 @@ Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the 
 Instrument = Annotated[InstrumentName | None, Query()]
 Name = Annotated[str | None, Query(max_length=64, pattern=r"^[!-~]+$")]
 
-AskedForm = Annotated[
-    Form | None,
+AskedFormat = Annotated[
+    Format | None,
     Query(alias="format", description="csv and parquet export all rows, not a page; `Accept` may ask for them too."),
 ]
 
 
-async def _form(request: Request, asked: AskedForm = None) -> Form:
-    return wanted_form(asked, request.headers.get("accept"))
+async def _format_of(request: Request, asked: AskedFormat = None) -> Format:
+    return wanted_format(asked, request.headers.get("accept"))
 
 
-ChosenForm = Annotated[Form, Depends(_form)]
+ChosenFormat = Annotated[Format, Depends(_format_of)]
 
 
-def _listed(model: type[BaseModel]) -> Responses:
-    words = "The newest first. `next` is the cursor of the next page, null at the end."
-    files = {MEDIA_TYPES["csv"]: {"type": "string"}, MEDIA_TYPES["parquet"]: {"type": "string", "format": "binary"}}
-    found = {
+def _page_of(model: type[BaseModel]) -> Responses:
+    schemas = {MEDIA_TYPES["csv"]: {"type": "string"}, MEDIA_TYPES["parquet"]: {"type": "string", "format": "binary"}}
+    page = {
         "model": model,
-        "description": words,
-        "content": {name: {"schema": item} for name, item in files.items()},
+        "description": "The newest first. `next` is the cursor of the next page, null at the end.",
+        "content": {name: {"schema": item} for name, item in schemas.items()},
     }
-    return {**COMMON, 200: found}
+    return {**COMMON_PROBLEMS, 200: page}
 
 
-@routes.get("/orders", responses=_listed(PastOrders), summary="Orders, finished ones too")
+@routes.get("/orders", responses=_page_of(PastOrders), summary="Orders, finished ones too")
 async def list_orders(
     *,
-    parts: Parts,
+    api: Api,
+    account: Account,
     _: Reader,
     since: Since = None,
     until: Until = None,
@@ -64,17 +72,19 @@ async def list_orders(
     client_order_id: Annotated[ClientOrderId | None, Query()] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-    form: ChosenForm,
+    format_: ChosenFormat,
 ) -> Response:
-    """Orders by the time they were taken. What is not written to the history yet is missing: see its backlog."""
+    """Orders by the time they were taken. Those not yet written to the history are missing: see its backlog."""
     equal = {"instrument": instrument, "status": status, "client": client, "client_order_id": client_order_id}
-    return await _list(parts, ORDERS, _filter(equal, since, until), limit=limit, cursor=cursor, form=form)
+    wanted = _filter(equal, since, until)
+    return await _list(api, account, ORDERS, wanted, limit=limit, cursor=cursor, format_=format_)
 
 
-@routes.get("/fills", responses=_listed(PastFills), summary="Fills")
+@routes.get("/fills", responses=_page_of(PastFills), summary="Fills")
 async def list_fills(
     *,
-    parts: Parts,
+    api: Api,
+    account: Account,
     _: Reader,
     since: Since = None,
     until: Until = None,
@@ -82,17 +92,19 @@ async def list_fills(
     order_id: Name = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-    form: ChosenForm,
+    format_: ChosenFormat,
 ) -> Response:
     """Trades that our orders made, by the venue's time."""
     equal = {"instrument": instrument, "order_id": order_id}
-    return await _list(parts, FILLS, _filter(equal, since, until), limit=limit, cursor=cursor, form=form)
+    wanted = _filter(equal, since, until)
+    return await _list(api, account, FILLS, wanted, limit=limit, cursor=cursor, format_=format_)
 
 
-@routes.get("/transactions", responses=_listed(PastTransactions), summary="The account's transactions")
+@routes.get("/transactions", responses=_page_of(PastTransactions), summary="The account's transactions")
 async def list_transactions(
     *,
-    parts: Parts,
+    api: Api,
+    account: Account,
     _: Reader,
     since: Since = None,
     until: Until = None,
@@ -100,23 +112,31 @@ async def list_transactions(
     type_: Annotated[Name, Query(alias="type")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-    form: ChosenForm,
+    format_: ChosenFormat,
 ) -> Response:
-    """The venue's own log of the account, as far as the broker has taken it."""
+    """The venue's own log of the account, as far as the broker has read it."""
     equal = {"instrument": instrument, "type": type_}
-    return await _list(parts, TRANSACTIONS, _filter(equal, since, until), limit=limit, cursor=cursor, form=form)
+    wanted = _filter(equal, since, until)
+    return await _list(api, account, TRANSACTIONS, wanted, limit=limit, cursor=cursor, format_=format_)
 
 
-def _filter(equal: dict[str, str | None], since: datetime | None, until: datetime | None) -> Filter:
+def _filter(equal: dict[str, str | None], since: datetime | None, until: datetime | None) -> HistoryFilter:
     given = {name: str(value) for name, value in equal.items() if value is not None}
-    return Filter(equal=given, since=since, until=until)
+    return HistoryFilter(equal=given, since=since, until=until)
 
 
 async def _list(
-    parts: Surface, kind: Kind, wanted: Filter, *, limit: int, cursor: str | None, form: Form
+    api: ApiContext,
+    account: AccountApi,
+    table: HistoryTable,
+    wanted: HistoryFilter,
+    *,
+    limit: int,
+    cursor: str | None,
+    format_: Format,
 ) -> Response:
-    if form != "json":
-        return await export(kind, form, parts.archive.export(kind, wanted, limit=parts.history_rows))
-    page = await parts.archive.page(kind, wanted, limit=limit, cursor=cursor)
-    body = {kind.table.name: [view(kind, row) for row in page.rows], "next": page.cursor}
+    if format_ != "json":
+        return await export(table, format_, account.archive.export(table, wanted, limit=api.export_rows))
+    page = await account.archive.page(table, wanted, limit=limit, cursor=cursor)
+    body = {table.name: [row_view(table, row) for row in page.rows], "next": page.cursor}
     return Response(json.dumps(body), media_type=MEDIA_TYPES["json"])

@@ -1,6 +1,8 @@
-"""The history as Parquet, made while it is sent: a row group in memory, never the file.
+"""The history as Parquet, encoded while it is sent: a row group in memory, never the file.
 
-The encoder is arrow-rs (through arro3): 34 MB of image, where pyarrow takes 166 MB and polars 175 MB.
+The encoder is arrow-rs (through arro3): 34 MB of image, where pyarrow takes 166 MB and polars 175 MB. It pulls its
+rows and pushes its bytes, so it has a thread of its own. `ParquetEncoder.write` and that thread take turns over two
+queues, which never hold more than two items: a slow client slows the encoder down, and the encoder the database.
 """
 
 from __future__ import annotations
@@ -21,20 +23,20 @@ import sqlalchemy as sa
 from arro3.core import DataType, Field, Schema
 from arro3.io import read_json, write_parquet
 
+from broker.api.schemas.history import Block
 from broker.history.tables import Amount, Moment
 
-Block = list[dict[str, Any]]
 ROW_GROUP = 10_000
+# The widest decimal that DuckDB and Spark read; an order's units may have 24 digits before the point.
 DIGITS, PLACES = 38, 14
-"""The widest decimal that DuckDB and Spark read; an order's units may have 24 digits before the point."""
-ENDS_S = 5.0
-"""Longest wait for the thread; it needs the time of one block."""
+JOIN_S = 5.0
+"""Longest wait for the thread to end; it needs the time of one block."""
 _STEP = Decimal(1).scaleb(-PLACES)
 _EXACT = Context(prec=DIGITS, rounding=ROUND_HALF_EVEN)
 
 
 class AbandonedError(Exception):
-    """Nobody waits for the file any more."""
+    """The export ended before the file was whole: its client disconnected, or the process ends."""
 
 
 def schema_of(table: sa.Table, columns: Mapping[str, str]) -> Schema:
@@ -64,12 +66,8 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-class Encoder:
-    """Takes blocks of lines and gives the bytes of the file so far. `with` it: leaving before `finish` gives it up.
-
-    The library pulls its rows, so it runs in a thread of its own, in step with `write`: one works while the other
-    waits, and neither queue ever holds more than two.
-    """
+class ParquetEncoder:
+    """Turns blocks of lines into the bytes of the file. `with` it: leaving before `finish` abandons the file."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -79,6 +77,7 @@ class Encoder:
         self._thread = Thread(target=self._run, name="parquet", daemon=True)
 
     def __enter__(self) -> Self:
+        # A daemon thread alone would not do: at the interpreter's end it may be inside the library.
         atexit.register(self._abandon)
         self._thread.start()
         return self
@@ -90,12 +89,12 @@ class Encoder:
         self._abandon()
 
     def _abandon(self) -> None:
-        """The thread must end before the interpreter, which would unwind it through the library: an abort."""
+        # The thread must end before the interpreter does, which would unwind it through the library: an abort.
         self._blocks.put(AbandonedError("the export was given up"))
-        self._thread.join(ENDS_S)
+        self._thread.join(JOIN_S)
 
     def write(self, block: bytes) -> bytes:
-        """What there is of the file since the last call; blocks while rows are encoded."""
+        """Take rows; the bytes of the file since the last call. Blocks while earlier rows are encoded."""
         made = self._take()
         self._blocks.put(block)
         return made
@@ -115,7 +114,7 @@ class Encoder:
         return made
 
     def next_block(self) -> bytes | None:
-        """Called by the thread: gives what is made, waits for rows; None is their end."""
+        """Hand over the bytes so far and wait for rows; None is their end. The encoder's thread calls it."""
         self._made.put(self._sink.take())
         block = self._blocks.get()
         if isinstance(block, AbandonedError):
@@ -127,14 +126,14 @@ class Encoder:
             rows = read_json(cast("IO[bytes]", self._source), self._schema, batch_size=1000)
             write_parquet(rows, cast("IO[bytes]", self._sink), compression="zstd(3)", max_row_group_size=ROW_GROUP)
             self._made.put(self._sink.take())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the file is awaited
+        except BaseException as error:  # noqa: BLE001 - `_take` raises it in the caller
             self._made.put(error)
 
 
 class _Source(io.RawIOBase):
-    """The rows as a file that the library reads."""
+    """The rows, as a file that the library reads."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: ParquetEncoder) -> None:
         self._encoder = encoder
         self._left: memoryview = memoryview(b"")
         self._ended = False
@@ -153,7 +152,7 @@ class _Source(io.RawIOBase):
 
 
 class _Sink(io.RawIOBase):
-    """The file that the library writes, as far as nobody took it."""
+    """The bytes that the library has written and nobody has taken yet."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -173,8 +172,8 @@ class _Sink(io.RawIOBase):
 async def parquet(
     table: sa.Table, columns: Mapping[str, str], first: Block, rest: AsyncIterator[Block]
 ) -> AsyncIterator[bytes]:
-    """The file in parts; encoding runs beside the event loop."""
-    with Encoder(schema_of(table, columns)) as encoder:
+    """The file in parts, encoded beside the event loop."""
+    with ParquetEncoder(schema_of(table, columns)) as encoder:
         yield await asyncio.to_thread(_encode, encoder, first, columns)
         async for block in rest:
             if made := await asyncio.to_thread(_encode, encoder, block, columns):
@@ -182,5 +181,5 @@ async def parquet(
         yield await asyncio.to_thread(encoder.finish)
 
 
-def _encode(encoder: Encoder, block: Block, columns: Mapping[str, str]) -> bytes:
+def _encode(encoder: ParquetEncoder, block: Block, columns: Mapping[str, str]) -> bytes:
     return encoder.write(lines(block, columns))

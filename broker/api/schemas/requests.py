@@ -1,7 +1,8 @@
-"""What callers send, and its translation into the domain."""
+"""Bodies of requests, and their translation into the domain."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Self
@@ -15,43 +16,32 @@ from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Sid
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
-    except OverflowError:
+    except OverflowError:  # the first and the last hours of the calendar, in some zones
         raise ValueError("give a time of the years 1 to 9999 in UTC, too") from None
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-"""A time with its zone, as that of UTC: the first and the last hours of the calendar have none there."""
+"""A time with its zone, converted to UTC."""
 Amount = Annotated[Decimal, Field(gt=0, max_digits=24, decimal_places=10, examples=["1000"])]
 InstrumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,16}_[A-Z0-9]{2,16}$")]
 ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
 VenueId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
 Note = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
-Fault = tuple[str, str]
-"""A field and what is wrong with it."""
 FIELDS = "fields"
-"""Type of a validation error whose context lists faults of several fields."""
+"""Type of a validation error whose context lists the errors of several fields."""
 
-_PRICED = frozenset(
-    {
-        OrderType.LIMIT,
-        OrderType.STOP,
-        OrderType.MARKET_IF_TOUCHED,
-        OrderType.TAKE_PROFIT,
-        OrderType.STOP_LOSS,
-        OrderType.GUARANTEED_STOP_LOSS,
-    }
-)
-_OF_A_TRADE = frozenset(
-    {OrderType.TAKE_PROFIT, OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS, OrderType.TRAILING_STOP_LOSS}
-)
+# The venue's rules: https://developer.oanda.com/rest-live-v20/order-df/ has the fields of each type of order.
 _DISTANT = frozenset({OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS})
-_AT_ONCE = frozenset({TimeInForce.FOK, TimeInForce.IOC})
+_PRICED = _DISTANT | {OrderType.LIMIT, OrderType.STOP, OrderType.MARKET_IF_TOUCHED, OrderType.TAKE_PROFIT}
+_OF_A_TRADE = _DISTANT | {OrderType.TAKE_PROFIT, OrderType.TRAILING_STOP_LOSS}
+_IMMEDIATE = frozenset({TimeInForce.FOK, TimeInForce.IOC})
 
 
 class Body(BaseModel):
-    """An unknown field is an error: a misspelt limit must not become a market order."""
+    """A body whose unknown fields are errors."""
 
+    # A misspelt limit must not become a market order.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -69,7 +59,7 @@ class ProtectionBody(Body):
         return self
 
     def protection(self) -> Protection:
-        """The domain's form."""
+        """The same in the domain."""
         return Protection(price=self.price, distance=self.distance, guaranteed=self.guaranteed)
 
 
@@ -77,8 +67,6 @@ class OrderBody(Body):
     """An order to place. Numbers may be JSON numbers or, better, texts: a text is taken digit for digit."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
         json_schema_extra={
             "examples": [
                 {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "1000"},
@@ -122,45 +110,36 @@ class OrderBody(Body):
 
     @model_validator(mode="after")
     def _fields_fit_the_type(self) -> Self:
-        if faults := [*self._price_faults(), *self._time_faults(), *self._trade_faults()]:
+        # All errors at once: a caller corrects a request once, not once for each field.
+        if faults := [(field, message) for is_wrong, field, message in self._rules() if is_wrong]:
             raise PydanticCustomError(FIELDS, "the fields do not fit each other", {"faults": faults})
         return self
 
-    def _price_faults(self) -> list[Fault]:
-        faults = []
-        needs = self.type in _PRICED and not (self.type in _DISTANT and self.distance is not None)
-        if needs and self.price is None:
-            faults.append(("price", f"is required for a {self.type} order"))
-        if self.type not in _PRICED and self.price is not None:
-            faults.append(("price", f"must be absent for a {self.type} order; price_bound limits its fill"))
-        if self.type is OrderType.TRAILING_STOP_LOSS and self.distance is None:
-            faults.append(("distance", "is required for a trailing_stop_loss order"))
-        if self.distance is not None and self.type not in _DISTANT | {OrderType.TRAILING_STOP_LOSS}:
-            faults.append(("distance", f"must be absent for a {self.type} order"))
-        if self.price is not None and self.distance is not None and self.type in _DISTANT:
-            faults.append(("distance", "give price or distance, and only one of them"))
-        return faults
-
-    def _time_faults(self) -> list[Fault]:
-        faults = []
-        if self.type is OrderType.MARKET and self.time_in_force not in {None, *_AT_ONCE}:
-            faults.append(("time_in_force", "of a market order is fok or ioc"))
-        if self.type not in {OrderType.MARKET, OrderType.LIMIT} and self.time_in_force in _AT_ONCE:
-            faults.append(("time_in_force", f"of a {self.type} order is gtc, gtd or gfd"))
-        if self.time_in_force is TimeInForce.GTD and self.expires_at is None:
-            faults.append(("expires_at", "is required for time_in_force gtd"))
-        if self.time_in_force is not TimeInForce.GTD and self.expires_at is not None:
-            faults.append(("expires_at", "must be absent unless time_in_force is gtd"))
-        return faults
-
-    def _trade_faults(self) -> list[Fault]:
-        if (self.type in _OF_A_TRADE) == (self.trade_id is not None):
-            return []
-        need = "is required" if self.type in _OF_A_TRADE else "must be absent"
-        return [("trade_id", f"{need} for a {self.type} order")]
+    def _rules(self) -> Iterator[tuple[bool, str, str]]:
+        """Yield for each rule: True if it is broken, the field, the message."""
+        kind, validity, is_gtd = self.type, self.time_in_force, self.time_in_force is TimeInForce.GTD
+        has_price, has_distance = self.price is not None, self.distance is not None
+        needs_price = kind in _PRICED and not (kind in _DISTANT and has_distance)
+        takes_distance = kind in _DISTANT | {OrderType.TRAILING_STOP_LOSS}
+        needs_distance = kind is OrderType.TRAILING_STOP_LOSS
+        is_unpriced, has_both = kind not in _PRICED, kind in _DISTANT and has_price and has_distance
+        yield needs_price and not has_price, "price", f"is required for a {kind} order"
+        yield is_unpriced and has_price, "price", f"must be absent for a {kind} order; price_bound limits its fill"
+        yield needs_distance and not has_distance, "distance", "is required for a trailing_stop_loss order"
+        yield has_distance and not takes_distance, "distance", f"must be absent for a {kind} order"
+        yield has_both, "distance", "give price or distance, and only one of them"
+        rests_at_market = kind is OrderType.MARKET and validity not in {None, *_IMMEDIATE}
+        is_hasty = kind not in {OrderType.MARKET, OrderType.LIMIT} and validity in _IMMEDIATE
+        yield rests_at_market, "time_in_force", "of a market order is fok or ioc"
+        yield is_hasty, "time_in_force", f"of a {kind} order is gtc, gtd or gfd"
+        yield is_gtd and self.expires_at is None, "expires_at", "is required for time_in_force gtd"
+        yield not is_gtd and self.expires_at is not None, "expires_at", "must be absent unless time_in_force is gtd"
+        is_of_trade, has_trade = kind in _OF_A_TRADE, self.trade_id is not None
+        yield is_of_trade and not has_trade, "trade_id", f"is required for a {kind} order"
+        yield not is_of_trade and has_trade, "trade_id", f"must be absent for a {kind} order"
 
     def request(self, *, client: str, client_order_id: str, account: str, traceparent: str | None) -> OrderRequest:
-        """The domain's form."""
+        """The same in the domain."""
         usual = TimeInForce.FOK if self.type is OrderType.MARKET else TimeInForce.GTC
         return OrderRequest(
             client_order_id=client_order_id,
@@ -187,14 +166,14 @@ class OrderBody(Body):
 
 
 class ClosePositionBody(Body):
-    """How much of a position to close; nothing said closes all of it."""
+    """The part of a position to close; without units all of it."""
 
     side: Side | None = Field(default=None, description="`buy` closes the long side, `sell` the short one.")
     units: Amount | None = None
 
 
 class CloseTradeBody(Body):
-    """How much of a trade to close; nothing said closes all of it."""
+    """The part of a trade to close; without units all of it."""
 
     units: Amount | None = None
 

@@ -1,30 +1,34 @@
-"""What callers get: the domain as JSON. Numbers are texts, times are RFC 3339 in UTC, names are lower case."""
+"""Answers of the API: the domain as JSON. Numbers are texts, times are RFC 3339 in UTC, names are lower case."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
 
+from fastapi.responses import Response
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.average_price import average_price
-from broker.domain import Account, Fill, Order, OrderStatus, OrderType, Position, Quote, Side, TimeInForce
-from broker.orders.checks.dry_run import Trial
+from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
+from broker.orders.checks.dry_run import DryRun
 
+# A URN and not an address: each installation has other addresses, and clients compare the type as a text.
 TYPE_PREFIX = "urn:broker:problem:"
 
 
 def plain(value: Decimal) -> str:
-    """Digits without an exponent."""
+    """Decimal digits, never an exponent."""
     return format(value, "f")
 
 
 def rfc3339(value: datetime) -> str:
-    """RFC 3339 in UTC."""
+    """Text of a time, as RFC 3339 in UTC."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+# A text: most JSON readers make a binary float of a number, which has no 0.1.
 Number = Annotated[
     Decimal, PlainSerializer(plain, return_type=str), Field(json_schema_extra={"type": "string", "format": "decimal"})
 ]
@@ -42,7 +46,7 @@ class FillView(BaseModel):
 
 
 class OrderView(BaseModel):
-    """An order: what was asked, where it stands, what it did."""
+    """An order: the request, its status, and its fills."""
 
     id: str = Field(description="The broker's id, time-ordered.", examples=["01JGX5TVK2M4N6P8Q0R2S4T6V8"])
     client_order_id: str
@@ -65,7 +69,7 @@ class OrderView(BaseModel):
 
 
 class TrialView(BaseModel):
-    """What would have become of an order that was only tried. Nothing was sent."""
+    """The fate that an order would have had. It was only tried: nothing was sent."""
 
     would_be_sent: bool
     check: str | None = Field(description="The check that denies it.", examples=["collar"])
@@ -142,7 +146,7 @@ class AccountView(BaseModel):
 
 
 class StateView(BaseModel):
-    """What may be traded now."""
+    """The trading state: the orders that are taken now."""
 
     state: str = Field(examples=["active"], description="active, reducing or halted")
 
@@ -155,7 +159,7 @@ class FieldFault(BaseModel):
 
 
 class ProblemView(BaseModel):
-    """What went wrong, in the form of RFC 9457."""
+    """An error, in the form of RFC 9457."""
 
     type: str = Field(description="Stable name of the kind of error.", examples=[TYPE_PREFIX + "not-ready"])
     title: str
@@ -169,7 +173,7 @@ class ProblemView(BaseModel):
 
 
 class MismatchView(BaseModel):
-    """One thing that the venue and the broker saw differently."""
+    """One difference between the venue and the broker."""
 
     kind: str = Field(examples=["position"])
     subject: str
@@ -178,7 +182,7 @@ class MismatchView(BaseModel):
 
 
 class ReconcileView(BaseModel):
-    """What a comparison with the venue found."""
+    """The result of a comparison with the venue."""
 
     mismatches: list[MismatchView]
 
@@ -200,15 +204,13 @@ class ConditionList(BaseModel):
     conditions: list[ConditionView]
 
 
-def fill_view(fill: Fill) -> FillView:
-    """A fill as callers see it."""
-    return FillView.model_construct(
-        transaction_id=fill.transaction_id,
-        units=fill.units,
-        price=fill.price,
-        time=fill.time,
-        profit=fill.profit,
-    )
+View = TypeVar("View", bound=BaseModel)
+
+
+def view(model: type[View], source: object) -> View:
+    """The fields of `model`, read from the attributes of `source` that have their names."""
+    # Not validated: they come from our own types, and validation takes longer than all the rest.
+    return model.model_construct(**{name: getattr(source, name) for name in model.model_fields})
 
 
 def order_view(order: Order) -> OrderView:
@@ -230,38 +232,14 @@ def order_view(order: Order) -> OrderView:
         average_price=average_price(order.fills),
         price=request.price,
         venue_order_id=order.venue_order_id,
-        fills=[fill_view(fill) for fill in order.fills],
+        fills=[view(FillView, fill) for fill in order.fills],
         created_at=order.created_at,
         updated_at=order.updated_at,
     )
 
 
-def price_view(quote: Quote) -> PriceView:
-    """A quote as callers see it."""
-    return PriceView.model_construct(
-        instrument=quote.instrument, bid=quote.bid, ask=quote.ask, time=quote.time, tradeable=quote.tradeable
-    )
-
-
-def position_view(position: Position) -> PositionView:
-    """A position as callers see it."""
-    return PositionView.model_construct(
-        instrument=position.instrument,
-        units=position.units,
-        average_price=position.average_price,
-        unrealized_profit=position.unrealized_profit,
-        realized_profit=position.realized_profit,
-    )
-
-
-def account_view(account: Account) -> AccountView:
-    """An account as callers see it."""
-    fields = {name: getattr(account, name) for name in AccountView.model_fields}
-    return AccountView.model_construct(**fields)
-
-
-def trial_view(found: Trial, *, trades_account: bool) -> TrialView:
-    """A trial as callers get it."""
+def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:
+    """A trial as callers see it."""
     denial, quote = found.denial, found.quote
     return TrialView.model_construct(
         would_be_sent=denial is None,
@@ -274,3 +252,24 @@ def trial_view(found: Trial, *, trades_account: bool) -> TrialView:
         bid=quote.bid if quote else None,
         ask=quote.ask if quote else None,
     )
+
+
+def json_response(
+    shown: BaseModel, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A view as JSON."""
+    return Response(shown.model_dump_json(), status, headers, media_type="application/json")
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problems(*statuses: int) -> Responses:
+    """Error answers, as a route declares them for the OpenAPI document."""
+    return {status: {"model": ProblemView} for status in statuses}
+
+
+COMMON_PROBLEMS = problems(401, 403, 422, 429, 503, 504)
+"""Errors that any operation may answer with."""
+BODY_PROBLEMS = problems(400, 413)
+"""Errors of an operation with a body, which may be unreadable or too large."""

@@ -1,55 +1,44 @@
-"""Gathers what the pre-trade checks want to know, runs them, and tells what they found."""
+"""Context of the pre-trade checks: gathers the facts that they need, runs them, and reports their findings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from time import monotonic, perf_counter
 
 from msgspec.structs import replace
 
-from broker.domain import OrderRequest
+from broker.domain import Account, OrderRequest
 from broker.events.orders import OrderStage, RiskCheck, RiskPassed, RiskUtilisation
 from broker.orders.checks import risk
-from broker.orders.settings import OrderSettings, RiskLimits
+from broker.orders.dependencies import EngineDependencies
+from broker.orders.settings import RiskLimits
 from broker.orders.store.index import OPEN
-from broker.orders.store.order_store import Keeper
+from broker.orders.store.order_store import OrderStore
+from broker.orders.submission import Submission
 from broker.venue.rest.rate_limit import Bucket
-from broker.venue.streams.quote_book import QuoteBook
-from producer.emitter import Emit
 
 ACCOUNT = ""
 """Key of the account's own bucket; no client has an empty id."""
 
 
-class Pretrade:
-    """The checks of one taking of the account, with the rates and recent orders that they need."""
+class PreTradeChecks:
+    """The checks of one ownership term, with the rates and recent orders that they need."""
 
-    def __init__(
-        self,
-        keeper: Keeper,
-        book: QuoteBook,
-        settings: OrderSettings,
-        *,
-        account: str,
-        emit: Emit,
-        prices_alive: Callable[[], bool],
-        circuit_allows: Callable[[], bool],
-    ) -> None:
-        self._keeper = keeper
-        self._book = book
-        self._settings = settings
-        self._account = account
-        self._emit = emit
-        self._prices_alive = prices_alive
-        self._circuit_allows = circuit_allows
+    def __init__(self, dependencies: EngineDependencies, store: OrderStore, submission: Submission) -> None:
+        self._store = store
+        self._submission = submission
+        self._prices = dependencies.prices
+        self._settings = dependencies.settings
+        self._account = dependencies.venue.settings.account
+        self._emit = dependencies.emit
         self._buckets: dict[str, Bucket] = {}
         self._recent: dict[OrderRequest, float] = {}
         self.day_profit = Decimal(0)
-        """Of this UTC day, as of the last sample of the account."""
+        """Of this UTC day, as of the last summary of the account."""
 
     def verdict(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.Denial | None:
-        """The first denial, or None where the order may go; each check that was made is counted.
+        """The first denial, or None if the order may go; each check that was made is counted.
 
         `replaced` is the resting order whose place it takes.
         """
@@ -57,18 +46,16 @@ class Pretrade:
         found = risk.check(request, self._market(request, replaced), self._settings)
         duration_s = perf_counter() - started
         if found is None:
+            # One event for all checks: most orders pass, and an event each would be sixteen of every order.
             self._emit(RiskPassed(duration_s=duration_s))
-        else:
-            self._tell(found, duration_s)
+            return None
+        self._emit(OrderStage(stage="risk", duration_s=duration_s))
+        for name, result in risk.outcomes(found):
+            self._emit(RiskCheck(check=name, result=result))
         return found
 
-    def _tell(self, denial: risk.Denial, duration_s: float) -> None:
-        self._emit(OrderStage(stage="risk", duration_s=duration_s))
-        for name, result in risk.outcomes(denial):
-            self._emit(RiskCheck(check=name, result=result))
-
     def count(self, request: OrderRequest) -> None:
-        """The order goes: it uses up rates, and later ones may be its duplicates."""
+        """Count an order that goes: it uses up rates, and later ones may be its duplicates."""
         now_s = monotonic()
         for key, limits in self._limits(request):
             if limits.orders_per_s:
@@ -76,8 +63,9 @@ class Pretrade:
         if self._settings.duplicate_window_s:
             self._recent[_content(request)] = now_s
 
-    def _market(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.Market:
-        keeper, now_s = self._keeper, monotonic()
+    def _market(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.MarketView:
+        store, now_s = self._store, monotonic()
+        # The account's first, the client's last; one without limits of its own shares the account's.
         usages = [
             risk.Usage(
                 open_orders=self._open(key, replaced),
@@ -85,16 +73,16 @@ class Pretrade:
             )
             for key, limits in self._limits(request)
         ]
-        return risk.Market(
-            now=keeper.now(),
-            state=keeper.control.state,
+        return risk.MarketView(
+            now=store.now(),
+            state=store.control.state,
             account=self._account,
-            instrument=keeper.instruments.get(request.instrument),
-            quote=self._book.quote(request.instrument),
-            prices_alive=self._prices_alive(),
-            circuit_allows=self._circuit_allows(),
-            conversion=self._book.conversions.get(request.instrument),
-            position=keeper.position(request.instrument),
+            instrument=store.instruments.get(request.instrument),
+            quote=self._prices.book.quote(request.instrument),
+            prices_alive=self._prices.stream.is_alive,
+            circuit_allows=self._submission.circuit.allows(now_s),
+            conversion=self._prices.book.conversions.get(request.instrument),
+            position=store.position(request.instrument),
             day_profit=self.day_profit,
             account_usage=usages[0],
             client_usage=usages[-1],
@@ -102,9 +90,9 @@ class Pretrade:
         )
 
     def _open(self, key: str, replaced: OrderRequest | None) -> int:
-        """How many orders are open besides the one that is replaced."""
-        register = self._keeper.register
-        found = register.count(OPEN) if key == ACCOUNT else register.open_of(key)
+        """Number of open orders besides the one that is replaced."""
+        index = self._store.index
+        found = index.count(OPEN) if key == ACCOUNT else index.open_of(key)
         return found - (replaced is not None and key in {ACCOUNT, replaced.client})
 
     def _limits(self, request: OrderRequest) -> list[tuple[str, RiskLimits]]:
@@ -112,23 +100,38 @@ class Pretrade:
         return [(ACCOUNT, self._settings.account)] + ([(request.client, own)] if own is not None else [])
 
     def _bucket(self, key: str, limits: RiskLimits) -> Bucket:
+        # A bucket that nobody has used yet is full.
         return self._buckets.get(key) or Bucket(limits.orders_per_s, float(limits.order_burst))
 
     def _is_twin(self, request: OrderRequest, now_s: float) -> bool:
         window_s = self._settings.duplicate_window_s
         if not window_s:
             return False
+        # Dicts keep the order of insertion: the first one within the window ends the search.
         for content, at_s in list(self._recent.items()):
             if now_s - at_s < window_s:
                 break
             del self._recent[content]
         return _content(request) in self._recent
 
-    def sample(self) -> None:
-        """How much of the account's limits is used."""
-        limits, register = self._settings.account, self._keeper.register
+    def note_account(self, account: Account) -> None:
+        """Take today's profit from the account's summary: its value now against the day's first (UTC).
+
+        Raises:
+            OrderJournalError: the day's first value is not in the journal.
+        """
+        # Journaled, so that a restart in the middle of a day does not forgive the losses before it.
+        today, control = datetime.now(UTC).date(), self._store.control
+        if control.day != today or control.day_nav is None:
+            self._store.set_control(day=today, day_nav=account.nav)
+        self.day_profit = account.nav - (self._store.control.day_nav or account.nav)
+        self._sample()
+
+    def _sample(self) -> None:
+        """Emit the used share of each of the account's limits."""
+        limits, index = self._settings.account, self._store.index
         if limits.open_orders:
-            self._emit(RiskUtilisation(limit="open_orders", ratio=register.count(OPEN) / limits.open_orders))
+            self._emit(RiskUtilisation(limit="open_orders", ratio=index.count(OPEN) / limits.open_orders))
         if limits.orders_per_s:
             tokens = self._bucket(ACCOUNT, limits).tokens(monotonic())
             self._emit(RiskUtilisation(limit="order_rate", ratio=1.0 - tokens / limits.order_burst))

@@ -1,61 +1,46 @@
-"""An order taken through every check up to the socket, and not sent: any replica can show that it would trade.
+"""Dry run: takes an order through every check up to the socket and does not send it.
 
-What the checks want to know is asked of the venue with the replica's own token, so a trial also shows that its
-connection, its token and its instruments are good. Nothing is written to the journal.
+Any replica can do it, and so show that it would trade before it owns the account: it asks the venue for the facts
+with its own token, so that connection, token and instruments are tried as well. Nothing is written to the journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
 
-from broker.domain import Account, Instrument, OrderRequest, Position, Quote
+from broker.domain import OrderRequest, Quote
 from broker.orders.checks import risk
+from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings
-from broker.orders.store.journal_format import TradingState
+from broker.venue.rest.client import VenueRest
 from broker.venue.v20 import order_requests as order_call
 
 IN_OWNERS_MEMORY = ("order_rate", "duplicate", "daily_loss", "circuit")
-"""Checks whose facts only the account's owner has; a trial leaves them out."""
+"""Checks whose facts only the account's owner has; a dry run leaves them out."""
 MARKET_CLOSED = "tradeable"
 """The check that denies while the market is closed."""
 NO_CLIENT_ID = "trial"
 
 
-class Answers(Protocol):
-    """What is asked of the venue; see `broker.venue.rest`."""
-
-    async def instruments(self) -> list[Instrument]:
-        """Everything that the account may trade."""
-
-    async def summary(self) -> Account:
-        """The account's summary."""
-
-    async def positions(self) -> tuple[list[Position], int]:
-        """Open positions, and the log's last id."""
-
-    async def pricing(self, names: Sequence[str]) -> tuple[list[Quote], dict[str, Decimal]]:
-        """Quotes, and the factors to the account's currency."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """What would have become of an order."""
+class DryRun:
+    """Result of a dry run."""
 
     denial: risk.Denial | None
     checks: tuple[str, ...]
-    """The checks that were made, in their order; of a denial the last one denied."""
+    """The checks that were made, in their order; if there is a denial, the last one denied."""
     not_made: tuple[str, ...]
     """Those behind the denial, and those whose facts only the owner has."""
     quote: Quote | None
     """The venue's price of the instrument just now."""
 
 
-async def market_now(venue: Answers, request: OrderRequest, *, state: TradingState, now: datetime) -> risk.Market:
-    """The market as the venue tells it now.
+async def market_now(
+    venue: VenueRest, request: OrderRequest, *, state: TradingState, now: datetime
+) -> risk.MarketView:
+    """The market, asked of the venue now.
 
     Raises:
         VenueError: it cannot be asked.
@@ -65,7 +50,7 @@ async def market_now(venue: Answers, request: OrderRequest, *, state: TradingSta
     names = [request.instrument] if request.instrument in known else []
     quotes, conversions = await venue.pricing(names) if names else ([], {})
     usage = risk.Usage(open_orders=account.open_orders)
-    return risk.Market(
+    return risk.MarketView(
         now=now,
         state=state,
         account=account.id,
@@ -80,11 +65,11 @@ async def market_now(venue: Answers, request: OrderRequest, *, state: TradingSta
     )
 
 
-def trial(request: OrderRequest, market: risk.Market, settings: OrderSettings) -> Trial:
-    """Runs the checks, and writes the request as the venue would get it, for a fault there to show."""
+def dry_run(request: OrderRequest, market: risk.MarketView, settings: OrderSettings) -> DryRun:
+    """Run the checks, and encode the request for the venue, so that a fault there shows."""
     denial = risk.check(request, market, settings)
     if denial is None:
         order_call.create(request, NO_CLIENT_ID)
     made = tuple(name for name, _ in risk.outcomes(denial) if name not in IN_OWNERS_MEMORY)
     not_made = tuple(name for name in risk.CHECKS if name not in made)
-    return Trial(denial=denial, checks=made, not_made=not_made, quote=market.quote)
+    return DryRun(denial=denial, checks=made, not_made=not_made, quote=market.quote)

@@ -1,4 +1,4 @@
-"""The prices that orders are judged by: a stream of the account's instruments, and the book that it fills."""
+"""Price feed of an account: the stream of its instruments, and the book of quotes that orders are checked against."""
 
 from __future__ import annotations
 
@@ -11,62 +11,59 @@ from broker.domain import Quote
 from broker.events.venue import ClockSample
 from broker.orders.errors import NotReadyError
 from broker.venue.rest.client import VenueRest
-from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
 from broker.venue.streams.quote_book import QuoteBook, QuoteUpdates
 from broker.venue.v20.transactions import parse_time
-from producer.emitter import Emit
 
 FIRST_PRICES_S = 10.0
+"""Seconds after an acquisition in which a missing price stream asks callers to retry instead of denying."""
 PENDING_S = 0.25
-"""When to try again an order that came before the first prices."""
+"""Seconds after which to retry an order that came before the first prices."""
 
 
-class Prices:
-    """The latest quotes, and the stream that brings them; `known` names the instruments to ask for."""
+class PriceFeed:
+    """Latest quotes, and the stream that brings them. Run `stream` while the account is owned."""
 
-    def __init__(
-        self,
-        settings: VenueSettings,
-        *,
-        venue: VenueRest,
-        emit: Emit,
-        clock: Callable[[], datetime],
-        updates: QuoteUpdates,
-        known: Callable[[], Sequence[str]],
-    ) -> None:
-        self._settings = settings
-        self._emit = emit
+    def __init__(self, venue: VenueRest, *, clock: Callable[[], datetime], updates: QuoteUpdates) -> None:
+        self._venue = venue
         self._clock = clock
-        self._known = known
+        self.known: tuple[str, ...] = ()
+        """Instruments of the account, from the last catch-up; streamed if the settings name none."""
         self.book = QuoteBook(clock, updates)
         self.stream = LineStream("prices", "/pricing/stream", venue, self)
 
-    def parameters(self) -> dict[str, str]:
-        """Query of the stream."""
-        return {"instruments": ",".join(self._settings.instruments or self._known()), "snapshot": "true"}
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Names of the instruments that are streamed."""
+        return self._venue.settings.instruments or self.known
 
-    async def message(self, raw: dict[str, Any]) -> None:
+    def parameters(self) -> dict[str, str]:
+        """Query parameters of the stream."""
+        return {"instruments": ",".join(self.instruments), "snapshot": "true"}
+
+    async def message(self, raw: dict[str, Any], /) -> None:
         """Take a message of the stream."""
         if raw.get("type") == "HEARTBEAT":
+            # The way here is included, so that this is an upper bound of our clock's lead.
             offset_s = (parse_time(raw.get("time")) - self._clock()).total_seconds()
-            self._emit(ClockSample(offset_s=offset_s))  # the way here included: an upper bound of our lead
+            self._venue.emit(ClockSample(offset_s=offset_s))
         else:
             self.book.take(raw)
 
     async def opened(self) -> None:
-        """Do nothing: the stream begins with a snapshot of its own."""
+        """Nothing to read: the stream begins with a snapshot of its own."""
 
-    def expect(self, held_since_s: float) -> None:
-        """Just after a taking the stream is only coming: a denial for that would be final for the order.
+    def require_prices(self, owned_since_s: float) -> None:
+        """Refuse an order that came just after an acquisition, before the stream is up.
 
         Raises:
             NotReadyError: try again.
         """
-        if not self.stream.is_alive and monotonic() - held_since_s < FIRST_PRICES_S:
+        # A denial (PRICE_STALE) would be final for the client order id; the caller only has to wait.
+        if not self.stream.is_alive and monotonic() - owned_since_s < FIRST_PRICES_S:
             raise NotReadyError("PricesPending", PENDING_S)
 
     def quotes(self, instruments: Sequence[str] = ()) -> list[Quote]:
-        """Latest quotes from memory; of all instruments where none is named. Unknown ones are left out."""
+        """Latest quotes from memory; of all instruments if none is named. Unknown ones are left out."""
         found = [self.book.quote(name) for name in instruments or self.book.names()]
         return [quote for quote in found if quote is not None]

@@ -1,4 +1,4 @@
-"""Pre-trade checks: what may be sent to the venue. Pure: the market and the books are arguments.
+"""Pre-trade checks: decide if an order may be sent to the venue. Pure: the market and the books are arguments.
 
 Each check has a name, and a reason that a refusal carries. All run on memory, before any socket write
 (RTS 6 article 15: price collars, maximum value, volume and messages, duplicates).
@@ -13,17 +13,17 @@ from decimal import Decimal
 from msgspec import Struct, field
 
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Quote, Side, TimeInForce
+from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits
-from broker.orders.store.journal_format import TradingState
 from broker.venue.v20.order_requests import DEPENDENT
 
 DATED = frozenset({TimeInForce.GTD, TimeInForce.GFD})
 PRICED = frozenset({OrderType.LIMIT, OrderType.STOP, OrderType.MARKET_IF_TOUCHED, OrderType.TAKE_PROFIT})
-"""Orders that are nothing without a price."""
+"""Orders that need a price."""
 
 
 class Denial(Struct, frozen=True, kw_only=True):
-    """Why an order is not sent."""
+    """Reason not to send an order."""
 
     check: str
     reason: str
@@ -31,14 +31,14 @@ class Denial(Struct, frozen=True, kw_only=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What is already on its way or resting, and how many orders could come at once."""
+    """Open orders, and the number of further orders that the rate limit would let through at once."""
 
     open_orders: int = 0
     order_tokens: float = 1.0
 
 
-class Market(Struct, frozen=True, kw_only=True):
-    """What we know when an order comes."""
+class MarketView(Struct, frozen=True, kw_only=True):
+    """Facts at the moment when an order comes."""
 
     now: datetime
     state: TradingState
@@ -46,23 +46,23 @@ class Market(Struct, frozen=True, kw_only=True):
     instrument: Instrument | None
     quote: Quote | None
     prices_alive: bool
-    """Whether the price stream's heartbeats come: a quiet market sends none but those."""
+    """True while the price stream's heartbeats come: a quiet market sends nothing else."""
     circuit_allows: bool = True
-    """Whether the breaker lets new exposure go: after failures in a row it does not for a while."""
+    """False while the circuit breaker holds new exposure back, after failures in a row."""
     conversion: Decimal | None
     """From the quote currency to the account's."""
     position: Decimal
     """Signed net units of the instrument."""
     day_profit: Decimal
-    """Of this UTC day, realised and not."""
+    """Of this UTC day, realised and unrealised."""
     account_usage: Usage = field(default_factory=Usage)
     client_usage: Usage = field(default_factory=Usage)
     twin: bool = False
-    """Whether the same client sent the same content within the window."""
+    """True if the same client sent the same content within the window."""
 
 
 def is_reducing(request: OrderRequest, position: Decimal) -> bool:
-    """Whether the order can only make the position smaller: it closes a trade, or goes against it and not beyond."""
+    """True if the order can only make the position smaller: it closes a trade, or goes against it and not beyond."""
     if request.type in DEPENDENT:
         return True
     if position == 0 or request.side.sign * position > 0:
@@ -70,8 +70,9 @@ def is_reducing(request: OrderRequest, position: Decimal) -> bool:
     return request.position_fill is PositionFill.REDUCE_ONLY or request.units <= abs(position)
 
 
-def check(request: OrderRequest, market: Market, settings: OrderSettings) -> Denial | None:
-    """The first denial, in the order of CHECKS, or None where the order may go."""
+def check(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Denial | None:
+    """The first denial, in the order of CHECKS, or None if the order may go."""
+    # The first denial ends it: its reason is what the caller can act on.
     for name, rule in CHECKS.items():
         if (found := rule(request, market, settings)) is not None:
             return Denial(check=name, reason=found[0], message=found[1])
@@ -79,16 +80,16 @@ def check(request: OrderRequest, market: Market, settings: OrderSettings) -> Den
 
 
 Finding = tuple[str, str] | None
-Rule = Callable[[OrderRequest, Market, OrderSettings], Finding]
+Rule = Callable[[OrderRequest, MarketView, OrderSettings], Finding]
 
 
-def _account(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+def _account(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
     if request.account != market.account:
         return "ACCOUNT_UNKNOWN", f"account {request.account} is not traded here; this broker trades {market.account}"
     return None
 
 
-def _state(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+def _state(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
     if market.state is TradingState.HALTED:
         return "TRADING_HALTED", "trading is halted; only cancels are taken"
     if market.state is TradingState.REDUCING and not is_reducing(request, market.position):
@@ -96,13 +97,14 @@ def _state(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
     return None
 
 
-def _instrument(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+def _instrument(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    # Orders that depend on a trade have its instrument at the venue, and name none.
     if market.instrument is None and request.type not in DEPENDENT:
         return "INSTRUMENT_UNKNOWN", f"{request.instrument} is no instrument of the account"
     return None
 
 
-def _form(request: OrderRequest, _: Market, __: OrderSettings) -> Finding:
+def _form(request: OrderRequest, _: MarketView, __: OrderSettings) -> Finding:
     kind = request.type
     if kind is OrderType.MARKET and request.time_in_force in DATED:
         return "TIME_IN_FORCE_INVALID", "a market order is fok or ioc"
@@ -118,7 +120,7 @@ def _form(request: OrderRequest, _: Market, __: OrderSettings) -> Finding:
     return None
 
 
-def _precision(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+def _precision(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
     if market.instrument is None:
         return None
     if _is_finer(request.units, market.instrument.units_precision):
@@ -131,35 +133,39 @@ def _precision(request: OrderRequest, market: Market, _: OrderSettings) -> Findi
     return None
 
 
-def _size(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _size(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     if request.type in DEPENDENT or market.instrument is None:
         return None
     if request.units < market.instrument.minimum_units:
         return "UNITS_MINIMUM_NOT_MET", f"units must be at least {market.instrument.minimum_units}"
+    # The venue would refuse larger ones with UNITS_LIMIT_EXCEEDED, after a round trip.
     limit = _stricter(_limit("units", request, settings), market.instrument.maximum_units)
     if limit and request.units > limit:
         return "UNITS_LIMIT_EXCEEDED", f"units must be at most {limit}"
     return None
 
 
-def _position(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _position(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     limit = _limit("position_units", request, settings)
     if not limit or is_reducing(request, market.position):
         return None
+    # An order that reduces passes above: a limit that was lowered must not lock a position in.
     after = abs(market.position + request.side.sign * request.units)
     if after > limit:
         return "POSITION_LIMIT_EXCEEDED", f"the position would be {after} units, more than {limit}"
     return None
 
 
-def _tradeable(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+def _tradeable(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    # Resting orders may be placed while the market is closed; the venue keeps them.
     if request.type is OrderType.MARKET and market.quote is not None and not market.quote.tradeable:
         return "MARKET_HALTED", f"{request.instrument} is not tradeable now"
     return None
 
 
-def _stale(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
-    """Heartbeats tell a quiet market from a dead stream; a price that is old all the same is judged by its age."""
+def _stale(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
+    # Heartbeats tell a quiet market from a dead stream. A market order trades at any price, so that an old price is
+    # refused for it even while heartbeats come.
     if request.type in DEPENDENT:
         return None
     if market.quote is None:
@@ -172,11 +178,12 @@ def _stale(request: OrderRequest, market: Market, settings: OrderSettings) -> Fi
     return None
 
 
-def _collar(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _collar(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     ratio = settings.price_collar_ratio
     prices = [value for value in (request.price, request.price_bound) if value is not None]
     if not ratio or not prices or market.quote is None or request.type in DEPENDENT:
         return None
+    # The middle: bid and ask are apart by more than a tight collar when markets are thin.
     middle = (market.quote.bid + market.quote.ask) / 2
     for value in prices:
         if abs(value - middle) > middle * ratio:
@@ -184,12 +191,13 @@ def _collar(request: OrderRequest, market: Market, settings: OrderSettings) -> F
     return None
 
 
-def _notional(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _notional(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     limit = _limit("notional", request, settings)
     if not limit or request.type in DEPENDENT or is_reducing(request, market.position):
         return None
     if market.quote is None or market.conversion is None:
         return "NOTIONAL_UNKNOWN", "no price or no conversion to the account's currency yet"
+    # The worse of the market and the order's own price: a limit can fill at its own.
     price = market.quote.ask if request.side is Side.BUY else market.quote.bid
     value = request.units * max(price, request.price or price) * market.conversion
     if value > limit:
@@ -197,33 +205,35 @@ def _notional(request: OrderRequest, market: Market, settings: OrderSettings) ->
     return None
 
 
-def _open_orders(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _open_orders(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     for limits, usage in _used(request, market, settings):
         if limits.open_orders and usage.open_orders >= limits.open_orders:
             return "OPEN_ORDERS_LIMIT_EXCEEDED", f"{usage.open_orders} orders are open, {limits.open_orders} may be"
     return None
 
 
-def _rate(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _rate(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     for limits, usage in _used(request, market, settings):
+        # Counted when an order goes, not when it comes: denied orders use up no rate.
         if limits.orders_per_s and usage.order_tokens < 1.0:
             return "ORDER_RATE_EXCEEDED", f"more than {limits.orders_per_s:g} orders a second"
     return None
 
 
-def _duplicate(_: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _duplicate(_: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     if market.twin:
         return "DUPLICATE_ORDER", f"the same order came within {settings.duplicate_window_s:g} s under another id"
     return None
 
 
-def _circuit(request: OrderRequest, market: Market, _: OrderSettings) -> Finding:
+def _circuit(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    # Reducing orders go all the same: a breaker must not keep risk in the book.
     if not market.circuit_allows and not is_reducing(request, market.position):
         return "CIRCUIT_OPEN", "the venue failed several times in a row; only reducing orders for a moment"
     return None
 
 
-def _daily_loss(request: OrderRequest, market: Market, settings: OrderSettings) -> Finding:
+def _daily_loss(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     limit = settings.daily_loss
     if limit and -market.day_profit >= limit and not is_reducing(request, market.position):
         return "DAILY_LOSS_EXCEEDED", f"today's loss is {-market.day_profit}, the limit {limit}; only reducing"
@@ -251,7 +261,7 @@ CHECKS: Mapping[str, Rule] = {
 
 
 def outcomes(denial: Denial | None) -> Iterator[tuple[str, str]]:
-    """The checks that were made, each `passed` or `denied`: those behind a denial were not."""
+    """The checks that were made, each `passed` or `denied`; those behind a denial were not."""
     for name in CHECKS:
         if denial is not None and name == denial.check:
             yield name, "denied"
@@ -267,11 +277,11 @@ def _limit(name: str, request: OrderRequest, settings: OrderSettings) -> Decimal
 
 
 def _stricter(one: Decimal, other: Decimal) -> Decimal:
-    """Of two limits, of which 0 is none."""
+    """The lower of two limits, of which 0 is no limit."""
     return min(one, other) if one and other else one or other
 
 
-def _used(request: OrderRequest, market: Market, settings: OrderSettings) -> list[tuple[RiskLimits, Usage]]:
+def _used(request: OrderRequest, market: MarketView, settings: OrderSettings) -> list[tuple[RiskLimits, Usage]]:
     found = [(settings.account, market.account_usage)]
     if (own := settings.clients.get(request.client)) is not None:
         found.append((own, market.client_usage))
@@ -279,7 +289,8 @@ def _used(request: OrderRequest, market: Market, settings: OrderSettings) -> lis
 
 
 def _is_finer(value: Decimal, places: int) -> bool:
-    """Whether a number has more decimal places than that; zeros at its end do not count."""
+    """True if a number has more decimal places than that; zeros at its end do not count."""
+    # Most numbers pass here and need no normalize(), which makes a new Decimal.
     if -int(value.as_tuple().exponent) <= places:
         return False
     return -int(value.normalize().as_tuple().exponent) > places

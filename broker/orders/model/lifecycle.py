@@ -1,4 +1,4 @@
-"""THE table of an order's life: which event moves which status where. What is not here cannot happen."""
+"""Life cycle of an order: the one table of events and statuses. A move that is not in it cannot happen."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from broker.domain import OrderStatus as S
 
 
 class OrderEvent(StrEnum):
-    """What can happen to an order."""
+    """Events of an order."""
 
     DENY = "deny"
     """Refused on our side; nothing was sent."""
     SUBMIT = "submit"
     """The intent is in the journal."""
     NOT_SENT = "not_sent"
-    """No connection could be made: the venue certainly saw nothing."""
+    """No connection could be made: the venue certainly received nothing."""
     ACCEPT = "accept"
     """The venue made the order."""
     FILL = "fill"
@@ -54,7 +54,7 @@ TABLE = MappingProxyType(
         (S.PRESUMED_ABSENT, E.REJECT): S.REJECTED,
         (S.PENDING, E.FILL): S.FILLED,
         (S.PENDING, E.CANCEL): S.CANCELLED,
-        # One order can trade in several transactions, and its rest be cancelled: it has traded all the same.
+        # One order can trade in several transactions, and the venue can cancel its rest: it has traded all the same.
         (S.FILLED, E.FILL): S.FILLED,
         (S.FILLED, E.CANCEL): S.FILLED,
     }
@@ -62,5 +62,5 @@ TABLE = MappingProxyType(
 
 
 def after(status: S, event: OrderEvent) -> S | None:
-    """The status that follows, or None where the event does not apply: it is late, or a repetition."""
+    """The status that follows, or None if the event does not apply: it is late, or a repetition."""
     return TABLE.get((status, event))

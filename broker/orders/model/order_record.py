@@ -1,4 +1,4 @@
-"""An order with what we need to follow it: what was asked of the venue, and from where its log is to be read."""
+"""An order with the facts needed to follow it: the request to the venue, and the place in its log to search from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from broker.domain import Order, OrderRequest, OrderStatus
 
 
-class Action(StrEnum):
-    """Which request makes the order at the venue."""
+class OrderAction(StrEnum):
+    """Request that makes the order at the venue."""
 
     CREATE = "create"
     REPLACE = "replace"
@@ -23,7 +23,10 @@ class Action(StrEnum):
     """None of ours: found at the venue."""
 
 
-class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+CLOSES = frozenset({OrderAction.CLOSE_POSITION, OrderAction.CLOSE_TRADE})
+
+
+class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One order in the journal and in memory."""
 
     order: Order
@@ -31,13 +34,13 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """At the venue: `clientExtensions.id`."""
     checkpoint: int
     """The venue's last transaction id that we knew before sending: the order can only be behind it."""
-    action: Action = Action.CREATE
+    action: OrderAction = OrderAction.CREATE
     target: str | None = None
     """Venue order id that is replaced, or trade id that is closed."""
     close_units: Decimal | None = None
-    """Of a close: how much; none is all."""
+    """Units to close; None closes all."""
     refused_code: int | None = None
-    """The HTTP status of a refusal that is still to be confirmed in the log (429)."""
+    """HTTP status of a refusal that scans of the log have yet to confirm (429)."""
 
     @property
     def id(self) -> str:
@@ -46,7 +49,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def status(self) -> OrderStatus:
-        """Where the order stands."""
+        """Status of the order."""
         return self.order.status
 
     @property
@@ -56,16 +59,27 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def moved(
         self, status: OrderStatus, now: datetime, *, reason: str | None = None, message: str | None = None
-    ) -> Entry:
-        """The entry at another status."""
+    ) -> OrderRecord:
+        """The record at another status."""
         order = replace(self.order, status=status, reason=reason, message=message, updated_at=now)
         return replace(self, order=order)
 
 
-def is_same(entry: Entry, request: OrderRequest) -> bool:
-    """Whether a request asks for what the entry's did. Of an adopted order only what the venue keeps is compared."""
-    held = entry.order.request
-    if entry.action is not Action.ADOPTED:
+def is_same(record: OrderRecord, request: OrderRequest) -> bool:
+    """True if a request asks for the same as the record's did."""
+    held = record.order.request
+    if record.action is not OrderAction.ADOPTED:
         return replace(held, traceparent=None) == replace(request, traceparent=None)
+    # Read back from the venue, which keeps neither the client nor the exact wording of a request.
     parts = ("instrument", "type", "side", "units", "price")
     return all(getattr(held, name) == getattr(request, name) for name in parts)
+
+
+def is_same_close(
+    record: OrderRecord, *, instrument: str | None, trade_id: str | None, units: Decimal | None
+) -> bool:
+    """True if a close asks for the same as the record's did, whatever the position is by now."""
+    request = record.order.request
+    is_of_target = trade_id in {request.trade_id, record.target} if trade_id else request.instrument == instrument
+    closed = record.close_units if record.action in CLOSES else None
+    return is_of_target and units in {closed, request.units if units is not None else closed}

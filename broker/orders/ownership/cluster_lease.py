@@ -1,8 +1,8 @@
-"""The taking of an account in a cluster: a Lease object (coordination.k8s.io/v1), used as client-go's election does.
+"""Cluster lease: ownership of an account through a Lease object (coordination.k8s.io/v1), used as client-go does.
 
-What matters is kept from there: whether another's lease has run out is judged by our own clock, from when we last
-saw it change, never by the times written in it; every write names the version that it replaces, so that two cannot
-win; our own deadline runs from before a write was sent. `leaseTransitions` is the epoch.
+Three rules are client-go's (tools/leaderelection). Our own clock judges if another's lease has run out, from the
+moment when we last saw it change, never the times written in it. Every write names the version that it replaces, so
+that two cannot win. Our own deadline runs from before a write was sent. `leaseTransitions` is the epoch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from lightkube import AsyncClient, ConfigError
 from lightkube.models.coordination_v1 import LeaseSpec
@@ -25,15 +24,15 @@ from broker.orders.ownership.lease import MARGIN_SHARE, boot_time_s
 
 NOT_FOUND, CONFLICT = 404, 409
 NOTE = "broker.role/handed-on"
-"""The annotation that an owner's note is kept in."""
+"""Annotation with the owner's handover note."""
 RETRY_S = 2.0
-LOOK_EVERY_S = 1.0
+POLL_EVERY_S = 1.0
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """The Lease as we last read it, and since when it has been so on our clock."""
+class SeenLease:
+    """The Lease as we last read it, and since when it is unchanged by our clock."""
 
     version: str | None = None
     """Its resourceVersion; None where it does not exist."""
@@ -41,170 +40,158 @@ class Seen:
     epoch: int = 0
     lease_s: float = 0.0
     acquired: datetime | None = None
-    """Since when its holder has it, as that one wrote."""
+    """Time of its holder's acquisition, as the holder wrote it."""
     since_s: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-def wait_s(seen: Seen, *, me: str, now_s: float) -> float:
-    """How long a successor must wait; 0 is take it now."""
+def wait_s(seen: SeenLease, *, me: str, now_s: float) -> float:
+    """Seconds that a successor must wait; 0 lets it acquire now."""
     if not seen.holder or seen.holder == me:
         return 0.0
     return max(0.0, seen.since_s + seen.lease_s * (1 + MARGIN_SHARE) - now_s)
 
 
-class Api(Protocol):
-    """What is asked of the API server; its errors have the `response`."""
-
-    async def get(self, name: str) -> LeaseObject:
-        """Reads a Lease."""
-
-    async def create(self, lease: LeaseObject) -> LeaseObject:
-        """Makes it; 409 where it exists."""
-
-    async def replace(self, lease: LeaseObject) -> LeaseObject:
-        """Replaces the version that the object names; 409 where it is another."""
-
-
 class ClusterApi:
-    """The API server that the pod's service account reaches, in the pod's namespace."""
+    """Leases of the pod's namespace at the API server; errors of an answer have its `response`."""
 
     def __init__(self, connect: Callable[[], AsyncClient] = AsyncClient) -> None:
         self._connect = connect
         self._client: AsyncClient | None = None
 
     def _connected(self) -> AsyncClient:
+        # At first use: the client reads the service account's files, which only a pod has.
         if self._client is None:
             self._client = self._connect()
         return self._client
 
     async def get(self, name: str) -> LeaseObject:
-        """Reads a Lease."""
+        """Read a Lease."""
         return await self._connected().get(LeaseObject, name)
 
     async def create(self, lease: LeaseObject) -> LeaseObject:
-        """Makes it; 409 where it exists."""
+        """Create it; 409 if it exists."""
         return await self._connected().create(lease)
 
     async def replace(self, lease: LeaseObject) -> LeaseObject:
-        """Replaces the version that the object names; 409 where it is another."""
+        """Replace the version that the object names; 409 if it is another by now."""
         return await self._connected().replace(lease)
 
 
 class ClusterLease:
-    """The taking of an account through a Lease object. `release` it."""
+    """Ownership of an account through a Lease object. The caller releases it."""
 
-    def __init__(self, api: Api, name: str, *, lease_s: float, me: str | None = None, address: str = "") -> None:
+    def __init__(
+        self, api: ClusterApi, name: str, *, lease_s: float, me: str | None = None, address: str = ""
+    ) -> None:
         self._api = api
         self._name = name
         self._lease_s = lease_s
         name_of_us = me or f"{socket.gethostname()}_{os.getpid()}"
         self._me = f"{name_of_us}@{address}" if address else name_of_us
-        self._seen = Seen()
+        self._seen = SeenLease()
         self._renewed_s = 0.0
         self._note: str | None = None
-        """Ours; None while we have not said anything, and what is there stays."""
+        """Our handover note; None before we have one, and the annotation stays as it is."""
         self.epoch = 0
 
     @property
-    def look_every_s(self) -> float:
-        """How often to look: each is a request to the API server, of each standby for each account."""
-        return LOOK_EVERY_S
+    def poll_every_s(self) -> float:
+        """Seconds between a standby's attempts: each is a request to the API server, for each account."""
+        return POLL_EVERY_S
 
     @property
     def renew_every_s(self) -> float:
-        """How often to renew."""
+        """Seconds between renewals."""
         return self._lease_s / 4
 
     def holds(self) -> bool:
-        """Whether we may send now: our own clock decides."""
-        return self.is_in_time()
+        """True while we may send orders: our own clock decides, since the API server is too far to ask."""
+        return self.is_unexpired()
 
-    def is_in_time(self) -> bool:
-        """Whether our time runs."""
+    def is_unexpired(self) -> bool:
+        """True while our time runs."""
         return bool(self.epoch) and boot_time_s() < self._renewed_s + self._lease_s * (1 - MARGIN_SHARE)
 
     def is_free(self) -> bool:
-        """Whether a successor need not wait, as far as the last look told."""
+        """True if a successor need not wait, as of the last refresh."""
         return wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0
 
     def holder(self) -> str:
-        """Who owns it as far as we know, in words."""
+        """The owner as of the last refresh, in words."""
         return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder else "nobody"
 
     def address(self) -> str:
-        """Where the order API of who owns it is: behind the @ of the holder's identity."""
+        """`host:port` of the owner's order API: the part of its identity behind the @."""
         return self._seen.holder.partition("@")[2]
 
-    async def look(self) -> None:
-        """Learns who owns it; an API server that does not answer leaves what we knew."""
+    async def refresh(self) -> None:
+        """Read the current owner; if the API server does not answer, what we knew stays."""
         try:
             async with asyncio.timeout(self._lease_s / 4):
-                await self._look()
+                await self._read()
         except Exception as error:  # noqa: BLE001 - as below
-            self._say("lease not read", error)
+            self._warn("lease not read", error)
 
     def note(self) -> str:
-        """What the owner before handed on, or we since."""
+        """Handover note of the previous owner, or ours since."""
         return self._seen.annotations.get(NOTE, "") if self._note is None else self._note
 
-    def hand_on(self, note: str) -> None:
-        """Keeps a text for whoever comes after us, from the next renewal on."""
+    def hand_over(self, note: str) -> None:
+        """Keep a note for the next owner; the next renewal writes it."""
         self._note = note
 
-    def is_wanted(self) -> bool:
-        """Always: whoever has it keeps it."""
-        return True
-
-    async def take(self) -> float:
-        """Tries to become the owner: 0 where we are, else seconds until it is worth trying again."""
+    async def acquire(self) -> float:
+        """Try to become the owner: 0 on success, else seconds until the next attempt is worth it."""
         self.epoch = 0
         self._note = None
         started_s = boot_time_s()
         try:
+            # Half of the lease, which runs from before the request: a later success would be too short to use.
             async with asyncio.timeout(self._lease_s / 2):
-                await self._look()
+                await self._read()
                 if (left_s := wait_s(self._seen, me=self._me, now_s=boot_time_s())) > 0:
                     return left_s
                 await self._write(self._me, self._seen.epoch + 1)
         except Exception as error:  # noqa: BLE001 - whatever keeps us from the API server: we do not own, and try again
-            self._say("lease not taken", error)
+            self._warn("lease not taken", error)
             return RETRY_S
         self.epoch, self._renewed_s = self._seen.epoch, started_s
         return 0.0
 
     async def renew(self) -> bool:
-        """Goes on owning; False where it is too late or another has taken over.
+        """Extend the ownership; False if it is too late or another process has taken over.
 
         An API server that does not answer changes nothing until our own deadline.
         """
         started_s = boot_time_s()
-        if not self.is_in_time():
+        if not self.is_unexpired():
             return False
         try:
             async with asyncio.timeout(self._lease_s / 4):
                 await self._write(self._me, self.epoch)
         except Exception as error:  # noqa: BLE001 - as above; the deadline decides
-            self._say("lease not renewed", error)
+            self._warn("lease not renewed", error)
             return await self._is_still_ours(error)
         self._renewed_s = started_s
-        return self.is_in_time()
+        return self.is_unexpired()
 
     async def _is_still_ours(self, error: Exception) -> bool:
-        """After a conflict the object says whose it is; anybody may have touched its labels."""
+        """After a conflict read the owner: somebody may only have changed a label."""
         if _status(error) == CONFLICT:
             try:
                 async with asyncio.timeout(self._lease_s / 4):
-                    await self._look()
+                    await self._read()
             except Exception as second:  # noqa: BLE001 - as above
-                self._say("lease not read", second)
+                self._warn("lease not read", second)
             if (self._seen.holder, self._seen.epoch) != (self._me, self.epoch):
                 self.epoch = 0
-        return self.is_in_time()
+        return self.is_unexpired()
 
     async def release(self) -> None:
-        """Gives it up; the successor need not wait."""
+        """Give it up; the successor need not wait."""
+        # A standby releases nothing: it would end the owner's term.
         if not self.epoch:
             return
         epoch, self.epoch = self.epoch, 0
@@ -212,17 +199,17 @@ class ClusterLease:
             async with asyncio.timeout(self._lease_s / 4):
                 await self._write("", epoch)
         except Exception as error:  # noqa: BLE001 - it runs out by itself
-            self._say("lease not released", error)
+            self._warn("lease not released", error)
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         try:
             found = await self._api.get(self._name)
         except Exception as error:
             if _status(error) != NOT_FOUND:
                 raise
-            self._seen = Seen(since_s=boot_time_s())
+            self._seen = SeenLease(since_s=boot_time_s())
         else:
-            self._see(found)
+            self._note_seen(found)
 
     async def _write(self, holder: str, epoch: int) -> None:
         now = datetime.now(UTC)
@@ -230,14 +217,15 @@ class ClusterLease:
             holderIdentity=holder,
             leaseDurationSeconds=max(1, round(self._lease_s)),
             renewTime=now,
+            # client-go's meaning: the time of the acquisition stays over renewals.
             acquireTime=now if epoch != self._seen.epoch else self._seen.acquired,
             leaseTransitions=epoch,
         )
         lease = LeaseObject(metadata=self._metadata(), spec=spec)
-        self._see(await (self._api.create(lease) if self._seen.version is None else self._api.replace(lease)))
+        self._note_seen(await (self._api.create(lease) if self._seen.version is None else self._api.replace(lease)))
 
     def _metadata(self) -> ObjectMeta:
-        """A replacement without what others wrote there would remove it."""
+        # A replacement removes every label and annotation that it does not repeat, others' as well.
         annotations = dict(self._seen.annotations)
         if self._note is not None:
             annotations[NOTE] = self._note
@@ -248,10 +236,10 @@ class ClusterLease:
             annotations=annotations or None,
         )
 
-    def _see(self, found: LeaseObject) -> None:
-        """What is read; `since_s` stays where nothing has changed."""
+    def _note_seen(self, found: LeaseObject) -> None:
         spec, metadata = found.spec or LeaseSpec(), found.metadata or ObjectMeta()
-        new = Seen(
+        # since_s: our clock, now. The times in the object are another machine's.
+        new = SeenLease(
             version=metadata.resourceVersion,
             holder=spec.holderIdentity or "",
             epoch=spec.leaseTransitions or 0,
@@ -261,10 +249,11 @@ class ClusterLease:
             labels=metadata.labels or {},
             annotations=metadata.annotations or {},
         )
+        # Every renewal changes the version, so that an unchanged one means a holder that does not renew.
         same = (new.version, new.holder) == (self._seen.version, self._seen.holder)
         self._seen = replace(new, since_s=self._seen.since_s) if same else new
 
-    def _say(self, what: str, error: Exception) -> None:
+    def _warn(self, what: str, error: Exception) -> None:
         known = _status(error) is not None or isinstance(error, (ConfigError, TimeoutError, OSError))
         log.warning(
             what, extra={"lease": self._name, "fault": f"{type(error).__name__}: {error}"}, exc_info=not known
@@ -272,6 +261,6 @@ class ClusterLease:
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status of an answer; lightkube makes an ApiError of some and lets others through as they are."""
+    """HTTP status of an error, if it has one; lightkube makes an ApiError of some and raises others as they are."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None

@@ -1,9 +1,10 @@
-"""Who may trade the account on one machine, through files; `cluster_lease` is the same in a cluster.
+"""File lease: ownership of an account among processes of one machine; `cluster_lease` is the same in a cluster.
 
-A taking has a number, the epoch, and a file `lease.<epoch>` that its owner renews. Taking is the exclusive
-creation of the next file, so that two cannot win. An owner whose lease ran out, or that sees a later epoch,
-stops before it sends: after a SIGSTOP it wakes up fenced. An owner that died is told from a paused one by a
-lock that dies with it (flock(2)), and is followed at once; a paused one is waited out.
+Each term has a number, the epoch, and a file `lease.<epoch>` that its owner renews. A process acquires the account by
+creating the next file exclusively (link(2)), so that two cannot win. An owner whose lease has run out, or that sees a
+later epoch, stops before it sends: after a SIGSTOP it wakes up fenced. A lock on `alive.<epoch>` (flock(2)), which
+the kernel drops when its process dies, tells a dead owner from a paused one: a successor follows a dead owner at once
+and waits a paused one out.
 """
 
 from __future__ import annotations
@@ -20,40 +21,42 @@ from broker.orders.ownership.lease import MARGIN_SHARE, boot_time_s
 from pod_runtime.atomic_file import replace_file
 
 KEPT_EPOCHS = 8
-LOOK_EVERY_S = 0.25
+"""Files of former terms that stay: for a person who asks who traded, and for owners that are paused."""
+POLL_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRecord:
-    """What a lease file says."""
+class FileLeaseRecord:
+    """Content of a lease file."""
 
     owner: str
     epoch: int
     pid: int
     boot_id: str
     renewed_s: float
-    """CLOCK_BOOTTIME, which goes on while the machine or the process is suspended."""
+    """CLOCK_BOOTTIME, which also counts while the machine or the process is suspended."""
     lease_s: float
     address: str = ""
     """`host:port` of the owner's order API."""
     note: str = ""
-    """What the owner hands on."""
+    """Handover note of the owner."""
 
 
-def _record_of(raw: dict[str, Any]) -> LeaseRecord:
-    """The record that a lease file holds; what a later version added is let through."""
-    return LeaseRecord(**{field.name: raw[field.name] for field in fields(LeaseRecord) if field.name in raw})
+def _record_of(raw: dict[str, Any]) -> FileLeaseRecord:
+    """The record of a lease file; fields that a later version added are ignored."""
+    return FileLeaseRecord(**{field.name: raw[field.name] for field in fields(FileLeaseRecord) if field.name in raw})
 
 
-def wait_s(record: LeaseRecord | None, *, now_s: float, boot_id: str, holder_died: bool) -> float:
-    """How long a successor must wait; 0 is take it now."""
+def wait_s(record: FileLeaseRecord | None, *, now_s: float, boot_id: str, holder_died: bool) -> float:
+    """Seconds that a successor must wait; 0 lets it acquire now."""
+    # Another boot: its owner died with the machine, and its clock began anew.
     if record is None or holder_died or record.boot_id != boot_id:
         return 0.0
     return max(0.0, record.renewed_s + record.lease_s * (1 + MARGIN_SHARE) - now_s)
 
 
 def boot_id() -> str:
-    """Changes with every boot; on a system without one, empty."""
+    """Id of this boot of the machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -61,7 +64,7 @@ def boot_id() -> str:
 
 
 class FileLease:
-    """The taking of an account through files in `directory`. `release` it."""
+    """Ownership of an account through files in `directory`. The caller releases it."""
 
     def __init__(self, directory: Path, *, owner: str, lease_s: float, address: str = "") -> None:
         self._directory = directory
@@ -74,37 +77,36 @@ class FileLease:
         self._next = ""
         self._note = ""
         self.epoch = 0
-        """Of our taking; 0 is none."""
+        """Number of our term; 0 if we are not the owner."""
 
     @property
-    def look_every_s(self) -> float:
-        """How often to look: a file costs nothing."""
-        return LOOK_EVERY_S
+    def poll_every_s(self) -> float:
+        """Seconds between a standby's attempts: a file costs nothing."""
+        return POLL_EVERY_S
 
     @property
     def renew_every_s(self) -> float:
-        """How often to renew."""
+        """Seconds between renewals."""
         return self._lease_s / 4
 
     def holds(self) -> bool:
-        """Whether we may send now. Cheap enough to ask before every send."""
-        return self.is_in_time() and not os.access(self._next, os.F_OK)  # half of Path.exists's cost
+        """True while we may send orders: our time runs, and no later epoch exists."""
+        return self.is_unexpired() and not os.access(
+            self._next, os.F_OK
+        )  # costs half of Path.exists: every send asks
 
-    def is_in_time(self) -> bool:
-        """Whether our lease runs: enough for our own files, of which a successor begins new ones."""
+    def is_unexpired(self) -> bool:
+        """True while our time runs."""
         return bool(self.epoch) and boot_time_s() < self._renewed_s + self._lease_s * (1 - MARGIN_SHARE)
 
-    def is_wanted(self) -> bool:
-        """Always: whoever has it keeps it."""
-        return True
-
-    async def take(self) -> float:
-        """Tries to become the owner: 0 where we are, else seconds until it is worth trying again.
+    async def acquire(self) -> float:
+        """Try to become the owner: 0 on success, else seconds until the next attempt is worth it.
 
         Raises:
             OSError: the directory cannot be used.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Our own former lock would look like a live owner.
         await self.release()
         epoch, record = self._latest(), self._last()
         if (left_s := self._left_s(epoch, record)) > 0:
@@ -112,22 +114,25 @@ class FileLease:
         self._note = record.note if record else ""
         return 0.0 if self._claim(epoch + 1) else self._lease_s / 4
 
-    def _left_s(self, epoch: int, record: LeaseRecord | None) -> float:
+    def _left_s(self, epoch: int, record: FileLeaseRecord | None) -> float:
         died = bool(epoch) and self._died(epoch)
         return wait_s(record, now_s=boot_time_s(), boot_id=self._boot_id, holder_died=died)
 
     def is_free(self) -> bool:
-        """Whether a successor need not wait."""
+        """True if a successor need not wait."""
         return self._left_s(self._latest(), self._last()) == 0.0
 
     def _claim(self, epoch: int) -> bool:
+        # The lock first: whoever sees the lease file must find its owner alive.
         alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         scratch = self._directory / f".lease.{os.getpid()}"
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             renewed_s = boot_time_s()
             replace_file(scratch, self._record(epoch, renewed_s))
+            # link(2), not O_EXCL: the file appears with its content, and fails if another process was first.
             os.link(scratch, self._file("lease", epoch))
+        # Another process has the lock of this epoch, or has linked its file first.
         except (BlockingIOError, FileExistsError):
             os.close(alive)
             return False
@@ -135,55 +140,57 @@ class FileLease:
             scratch.unlink(missing_ok=True)
         self._alive, self.epoch, self._renewed_s = alive, epoch, renewed_s
         self._next = str(self._file("lease", epoch + 1))
-        self._tidy()
+        self._remove_old()
         return True
 
     async def renew(self) -> bool:
-        """Goes on owning; False where it is too late or another has taken over."""
+        """Extend the ownership; False if it is too late or another process has taken over."""
         if not self.holds():
             return False
         renewed_s = boot_time_s()
         try:
+            # Not synced: a renewal that a loss of power takes back is worth nothing after the boot (boot_id).
             replace_file(self._file("lease", self.epoch), self._record(self.epoch, renewed_s), durable=False)
         except OSError:
-            return self.holds()
+            return self.holds()  # a full disk changes nothing until our deadline
         self._renewed_s = renewed_s
         return self.holds()
 
     async def release(self) -> None:
-        """Gives it up; the successor need not wait."""
+        """Give it up; the successor need not wait."""
         self.epoch = 0
         if self._alive >= 0:
+            # Closing drops the lock: for a successor we are gone.
             os.close(self._alive)
             self._alive = -1
 
     def holder(self) -> str:
-        """Who owns it, in words."""
+        """The owner, in words."""
         record = self._last()
         return f"{record.owner} (process {record.pid}, epoch {record.epoch})" if record else "nobody"
 
     def address(self) -> str:
-        """Where the order API of who owns it is."""
+        """`host:port` of the owner's order API."""
         record = self._last()
         return record.address if record else ""
 
-    async def look(self) -> None:
-        """The files say it at any time."""
+    async def refresh(self) -> None:
+        """Nothing to read: the files are read whenever they are asked."""
 
     def note(self) -> str:
-        """What the owner before handed on, or we since."""
+        """Handover note of the previous owner, or ours since."""
         return self._note
 
-    def hand_on(self, note: str) -> None:
-        """Keeps a text for whoever comes after us, from the next renewal on."""
+    def hand_over(self, note: str) -> None:
+        """Keep a note for the next owner; the next renewal writes it."""
         self._note = note
 
-    def _last(self) -> LeaseRecord | None:
+    def _last(self) -> FileLeaseRecord | None:
         epoch = self._latest()
         return self._read(epoch) if epoch else None
 
     def _record(self, epoch: int, renewed_s: float) -> bytes:
-        record = LeaseRecord(
+        record = FileLeaseRecord(
             owner=self._owner,
             epoch=epoch,
             pid=os.getpid(),
@@ -199,15 +206,15 @@ class FileLease:
         return self._directory / f"{kind}.{epoch}"
 
     def _latest(self) -> int:
+        # The directory is the truth: names kept in memory would miss a rival's files.
         names = (path.name.removeprefix("lease.") for path in self._directory.glob("lease.*"))
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
-    def _read(self, epoch: int) -> LeaseRecord | None:
-        """None where the file is unreadable: then nobody's claim can be told, and the lock decides alone."""
+    def _read(self, epoch: int) -> FileLeaseRecord | None:
         try:
             return _record_of(json.loads(self._file("lease", epoch).read_bytes()))
         except (OSError, ValueError, TypeError):
-            return None
+            return None  # a file that cannot be read claims nothing; the lock alone decides
 
     def _died(self, epoch: int) -> bool:
         try:
@@ -223,10 +230,11 @@ class FileLease:
         finally:
             os.close(handle)
 
-    def _tidy(self) -> None:
+    def _remove_old(self) -> None:
         for kind in ("lease", "alive"):
             for path in self._directory.glob(f"{kind}.*"):
                 number = path.name.removeprefix(f"{kind}.")
+                # Not the newest ones: a paused owner of a late epoch still looks for the file of its successor.
                 if number.isdecimal() and int(number) <= self.epoch - KEPT_EPOCHS:
                     with suppress(OSError):
                         path.unlink()

@@ -1,167 +1,263 @@
-"""Taking the account, trading it, handing it over: one tenure after the other until the end."""
+"""Leadership of an account: acquires it, renews the lease while the engine trades, and hands it over.
+
+Why one owner
+    The venue does not deduplicate client order ids and has no fencing token (v20, order endpoints). Two processes
+    that trade one account could send one order twice, and each would check limits against half of the positions.
+
+A term
+    One ownership term runs from an acquisition to its end and has a number, the epoch, which rises with every term of
+    anybody. One OrderEngine lives as long as one term; the client ids at the venue carry the epoch.
+
+        following -> acquire -> engine.open -> catch-up -> trading -> ends by:
+          stop            drain: no new orders, wait for those in flight, then release        (process ends)
+          a policy        hand over: the same, and follow again                               (colour changed)
+          lease lost      nothing may be sent; close the journal, follow again                (paused, partitioned)
+          engine fault    release and raise                                                   (process ends)
+
+Margins
+    Let the lease last L seconds (`orders.lease_s`); the owner renews every L/4.
+      - the owner stops sending 0.8 L after its last renewal began,      by its own CLOCK_BOOTTIME
+      - a successor waits 1.2 L after the last renewal that it saw,      by its own CLOCK_BOOTTIME
+    Clocks of two machines differ in rate by far less than 20 %, and nobody compares their times. The 0.4 L between
+    the two bound the delivery of a last request (TCP_USER_TIMEOUT, see broker/venue/rest): what an owner wrote
+    in time has arrived or is dropped before the successor reads the venue's log.
+
+Fencing
+    - before every send, after the last wait, the engine asks `may_send`: a process that was stopped (SIGSTOP, a
+      paused virtual machine) wakes up beyond its own deadline and sends nothing;
+    - before every write to the journal it asks `may_write`: our own time is enough there, for a successor on the same
+      volume begins a new segment at once and never reads ours again;
+    - a pause between `may_send` and the write itself remains, microseconds long. Such an order bears the former
+      epoch: the successor sees it in the log, adopts it, and halts (OrderStore).
+
+Handover
+    The lease carries a note, the trading state, for a successor on another volume. A new note is written at once, not
+    at the next renewal (`hand_over` wakes the renewal). `release` lets the successor begin without any wait.
+
+    A crash at each step: before the acquisition is written, nobody owns the account and the next attempt decides;
+    after it, the lease runs out and a successor waits 1.2 L, or less on one machine, where a lock dies with the
+    process (file_lease.py); during a drain, orders in flight are in the journal and the next start finds them out.
+
+Renewal has no thread of its own: an event loop that stands still cannot send either, and must lose the lease.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic, perf_counter
-from typing import Any
 
 from broker.events.process import DrainEnded
-from broker.orders.dependencies import Surroundings
-from broker.orders.engine import Tenure
+from broker.orders.conditions import BrokerCondition
+from broker.orders.dependencies import EngineDependencies
+from broker.orders.engine import OrderEngine
+from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.ownership.lease import Lease
-from broker.orders.store.journal import JournalError
+from broker.orders.ownership.policies import OwnershipPolicy, acquire, release
+from broker.orders.store.journal import OrderJournalError
 from pod_runtime.framing import FormatError
 
 OPEN_PAUSE_S = 1.0
-TAKE_PAUSE_S = 0.25
-"""How often one that holds the account looks whether it is to go."""
+"""Seconds before a journal that cannot be opened is tried again."""
+KEEP_POLL_S = 0.25
+"""Seconds between questions to the policies while we own the account; also the retry advice without an owner."""
 log = logging.getLogger(__name__)
 
 
-class Tenancy:
-    """Holds the account while it can. `tenure` is the one that holds, or None."""
+class Leadership:
+    """Ownership of one account, term after term. `run` it; `engine` is the current term's, or None."""
 
-    def __init__(self, around: Surroundings, lease: Lease) -> None:
-        self._around = around
-        self._conditions = around.conditions
-        self._settings = around.settings
-        self._emit = around.emit
+    def __init__(self, dependencies: EngineDependencies, lease: Lease, policies: Sequence[OwnershipPolicy]) -> None:
+        self._dependencies = dependencies
+        self._conditions = dependencies.conditions
+        self._settings = dependencies.settings
+        self._policies = policies
         self.lease = lease
-        self.tenure: Tenure | None = None
+        self.engine: OrderEngine | None = None
         self.held = asyncio.Event()
-        """Set while a tenure holds."""
-        self._noted = asyncio.Event()
-        """Set where something new is to be handed on."""
+        """Set while a term lasts."""
+        self.held_since_s = 0.0
+        self._note_changed = asyncio.Event()
         self.draining = False
         self.following = False
-        """Whether another owns the account and we wait for our turn."""
+        """True while another process owns the account and we wait for our turn."""
         self.yielding = False
-        """Whether the account is being handed over: no new orders, those on their way are waited for."""
-        self._conditions.set("Ownership", ok=False, reason="Starting", message="the account is not taken yet")
+        """True while the account is handed over: no new orders, those in flight are waited for."""
+        self._conditions.set(
+            BrokerCondition.OWNERSHIP, ok=False, reason="Starting", message="the account is not taken yet"
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Number of our term; 0 if we are not the owner."""
+        return self.lease.epoch
+
+    def may_send(self) -> bool:
+        """True while we may write to the venue."""
+        return self.lease.holds()
+
+    def may_write(self) -> bool:
+        """True while we may write to our own journal."""
+        return self.lease.is_unexpired()
+
+    def hand_over(self, note: str) -> None:
+        """Leave a note for the next owner and have it written at once."""
+        self.lease.hand_over(note)
+        self._note_changed.set()
+
+    def owner(self) -> OrderEngine:
+        """The engine of the current term.
+
+        Raises:
+            NotReadyError, DrainingError: we do not own the account, or the process ends.
+        """
+        if self.draining:
+            raise DrainingError
+        if self.engine is None:
+            fault = self._conditions.fault()
+            raise NotReadyError(fault.reason if fault is not None else "NotOwner", KEEP_POLL_S)
+        return self.engine
+
+    def trader(self) -> OrderEngine:
+        """The engine, if it may trade now.
+
+        Raises:
+            NotReadyError, DrainingError: it may not; nothing was sent.
+        """
+        engine = self.owner()
+        if self.yielding:
+            raise NotReadyError("NotOwner", KEEP_POLL_S)
+        if not engine.is_caught_up:
+            fault = self._conditions.fault()
+            raise NotReadyError(fault.reason if fault is not None else "Starting")
+        # Last: the lease is the one condition that can end between two lines, and is asked again before sending.
+        if not self.lease.holds():
+            raise NotReadyError("NotOwner", self.lease.renew_every_s)
+        return engine
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Takes the account and trades it until `stop`; then drains. Follows again when it lost the account."""
-        stopping = asyncio.create_task(stop.wait())
+        """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
         try:
             while not stop.is_set():
                 if await self._wait_ownership(stop):
-                    await self._hold(stopping)
+                    await self._run_term(stop)
         finally:
-            stopping.cancel()
-            await self.lease.release()
+            await release(self.lease, self._policies)
 
     async def _wait_ownership(self, stop: asyncio.Event) -> bool:
         while not stop.is_set():
-            left_s = await self.lease.take()
+            left_s = await acquire(self.lease, self._policies)
             if left_s == 0.0:
                 self.following = False
-                self._conditions.set("Ownership", ok=True, reason="Ready", message=f"epoch {self.lease.epoch}")
+                self._conditions.set(
+                    BrokerCondition.OWNERSHIP, ok=True, reason="Ready", message=f"epoch {self.lease.epoch}"
+                )
                 return True
             self.following = True
-            message = f"the account is traded by {self.lease.holder()}"
-            self._say_standby("NotOwner", message)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, self.lease.look_every_s)):
-                    await stop.wait()
+            self._set_standby("NotOwner", f"the account is traded by {self.lease.holder()}")
+            # In steps: an owner may release, or die, long before its lease runs out.
+            await _wait(stop, min(left_s, self.lease.poll_every_s))
         return False
 
-    async def _hold(self, stopping: asyncio.Task[Any]) -> None:
-        lease = self.lease
-        tenure = Tenure(
-            self._around,
-            epoch=lease.epoch,
-            may_send=lease.holds,
-            may_write=lease.is_in_time,
-            hand_on=self._hand_on,
-        )
+    async def _run_term(self, stop: asyncio.Event) -> None:
+        engine = OrderEngine(self._dependencies, self)
         try:
-            tenure.open(lease.note())
-        except (OSError, JournalError, FormatError) as error:
-            self._conditions.set("Journal", ok=False, reason=type(error).__name__, message=str(error))
-            await self.lease.release()
-            await asyncio.wait([stopping], timeout=OPEN_PAUSE_S)
+            engine.open(self.lease.note())
+        except (OSError, OrderJournalError, FormatError) as error:
+            self._conditions.set(BrokerCondition.JOURNAL, ok=False, reason=type(error).__name__, message=str(error))
+            await release(self.lease, self._policies)
+            # The lease was given back meanwhile: another process may have a volume that works.
+            await _wait(stop, OPEN_PAUSE_S)
             return
-        self._conditions.set("Journal", ok=True, reason="Ready")
-        self.tenure = tenure
-        self.held_since_s = monotonic()
-        self.held.set()
-        try:
-            await self._follow(tenure, stopping)
-        finally:
-            self.held.clear()
-            self.tenure = tenure if self.draining else None
-            await tenure.close()
+        self._conditions.set(BrokerCondition.JOURNAL, ok=True, reason="Ready")
+        async with engine:
+            self.engine, self.held_since_s = engine, monotonic()
+            self.held.set()
+            try:
+                await self._follow(engine, stop)
+            finally:
+                self.held.clear()
+                # While the process drains, reads are still answered from the engine's memory.
+                self.engine = engine if self.draining else None
 
-    async def _follow(self, tenure: Tenure, stopping: asyncio.Task[Any]) -> None:
-        """Runs the tenure until the end of it: `stop`, a lost lease, or a fault of its own, which goes up."""
-        work = asyncio.create_task(tenure.run())
-        prices = asyncio.create_task(self._run_prices(tenure))
-        renewing = asyncio.create_task(self._renew())
-        yielding = asyncio.create_task(self._until_unwanted())
-        tasks = [work, prices, renewing, yielding]
-        try:
-            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    async def _follow(self, engine: OrderEngine, stop: asyncio.Event) -> None:
+        """Run the engine until the term ends; raise the engine's own fault."""
+        parts = (engine.run(), self._renew(), self._watch_policies(), stop.wait())
+        async with asyncio.TaskGroup() as term:
+            work, renewal, denial, stopping = (term.create_task(_fault_of(part)) for part in parts)
+            tasks = {work, renewal, denial, stopping}
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # A drain wins over a handover that comes in the same turn: the process ends either way.
             if stopping in done:
-                await self._drain(tenure)
-            elif yielding in done:
-                await self._yield(tenure)
-            for task in done - {stopping}:
-                await task
-        finally:
+                await self._drain(engine)
+            elif denial in done:
+                await self._yield(engine)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _run_prices(self, tenure: Tenure) -> None:
-        while not tenure.is_in_contact:  # noqa: ASYNC110 - instruments come with the first contact
-            await asyncio.sleep(0.02)
-        await self._around.prices.run()
-
-    def _hand_on(self, note: str) -> None:
-        self.lease.hand_on(note)
-        self._noted.set()
+        for task in done:
+            if (fault := task.result()) is not None:
+                raise fault
 
     async def _renew(self) -> None:
-        """Ends when the account is lost. A thread would not help: who cannot run cannot send either.
-
-        On a beat, and at once where there is something to hand on.
-        """
+        """Renew until the account is lost: at intervals, and at once if there is a new handover note."""
         while True:
-            self._noted.clear()
+            # Before the renewal: a note that comes during it is written by the next one, at once.
+            self._note_changed.clear()
             if not await self.lease.renew():
                 break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.lease.renew_every_s):
-                    await self._noted.wait()
-        self._say_standby("Lost", f"taken by {self.lease.holder()}")
+            await _wait(self._note_changed, self.lease.renew_every_s)
+        self._set_standby("Lost", f"taken by {self.lease.holder()}")
         log.error("ownership lost", extra={"holder": self.lease.holder()})
 
-    def _say_standby(self, reason: str, message: str) -> None:
-        """Not owning is no fault where a standby is wanted: it answers reads and waits for its turn."""
+    def _set_standby(self, reason: str, message: str) -> None:
+        # A standby that answers reads and waits for its turn is as it should be, where one is wanted.
         self._conditions.set(
-            "Ownership", ok=False, reason=reason, message=message, advisory=self._settings.serves_standby
+            BrokerCondition.OWNERSHIP,
+            ok=False,
+            reason=reason,
+            message=message,
+            advisory=self._settings.serves_standby,
         )
 
-    async def _until_unwanted(self) -> None:
-        while self.lease.is_wanted():  # noqa: ASYNC110 - a file that the kubelet writes; nothing to wait on
-            await asyncio.sleep(TAKE_PAUSE_S)
+    async def _watch_policies(self) -> None:
+        """Return when a policy wants the account handed over."""
+        while all(policy.may_keep() for policy in self._policies):  # noqa: ASYNC110 - a file; nothing to wait on
+            await asyncio.sleep(KEEP_POLL_S)
 
-    async def _yield(self, tenure: Tenure) -> None:
-        """Hands the account over: the orders on their way are answered before the successor may begin."""
+    async def _yield(self, engine: OrderEngine) -> None:
+        """Hand the account over: orders in flight are answered before the successor may begin."""
         self.yielding = True
         try:
-            self._say_standby("NotOwner", "the account goes to the active colour")
-            await tenure.wait_landed(self._settings.drain_s)
-            await self.lease.release()
+            self._set_standby("NotOwner", "the account goes to the active colour")
+            # Released only behind the last answer: the successor reads the log, and must find these orders there.
+            await engine.wait_idle(self._settings.drain_s)
+            await release(self.lease, self._policies)
         finally:
             self.yielding = False
 
-    async def _drain(self, tenure: Tenure) -> None:
-        """No new orders; those on their way are answered, or stay in the journal for the next start."""
+    async def _drain(self, engine: OrderEngine) -> None:
+        """Wait for orders in flight; those without an answer stay in the journal for the next start."""
         self.draining = True
         started = perf_counter()
-        whole = await tenure.wait_landed(self._settings.drain_s)
-        self._emit(DrainEnded(result="complete" if whole else "deadline", duration_s=perf_counter() - started))
+        complete = await engine.wait_idle(self._settings.drain_s)
+        result = "complete" if complete else "deadline"
+        self._dependencies.emit(DrainEnded(result=result, duration_s=perf_counter() - started))
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but no longer than so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _fault_of(part: Coroutine[object, object, object]) -> Exception | None:
+    """Run a part of the term; its fault as a value."""
+    # A TaskGroup that saw the fault would cancel the drain in progress, and orders in flight with it.
+    try:
+        await part
+    except Exception as fault:  # noqa: BLE001 - raised again when the term has ended in order
+        return fault
+    return None

@@ -1,4 +1,4 @@
-"""What a taking of an account promises, wherever it is kept."""
+"""Lease that makes one process at a time the owner of an account; `file_lease` and `cluster_lease` implement it."""
 
 from __future__ import annotations
 
@@ -6,61 +6,59 @@ import time
 from typing import Protocol
 
 MARGIN_SHARE = 0.2
-"""Part of the lease in which the owner already holds back and the successor still waits."""
+"""Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""
 
 
 class Lease(Protocol):
-    """One process at a time trades the account. `release` it."""
+    """Ownership of one account. The caller releases it."""
 
     @property
     def epoch(self) -> int:
-        """Of our taking; rises with each taking by anybody; 0 is none."""
+        """Number of our term; rises with every acquisition by anybody; 0 if we are not the owner."""
 
     @property
-    def look_every_s(self) -> float:
-        """How often one that waits for its turn looks whether the owner is gone."""
+    def poll_every_s(self) -> float:
+        """Seconds between a standby's attempts to acquire it."""
 
     @property
     def renew_every_s(self) -> float:
-        """How often to renew."""
+        """Seconds between renewals."""
 
     def holds(self) -> bool:
-        """Whether we may send now. Cheap enough to ask before every send."""
+        """True while we may send orders. Cheap: asked before every send."""
 
-    def is_in_time(self) -> bool:
-        """Whether our time runs: enough for our own files."""
+    def is_unexpired(self) -> bool:
+        """True while our time runs: enough for our own files, since a successor begins files of its own."""
 
-    def is_wanted(self) -> bool:
-        """Whether it is ours to keep: False asks for an orderly hand-over."""
-
-    async def take(self) -> float:
-        """Tries to become the owner: 0 where we are, else seconds until it is worth trying again."""
+    async def acquire(self) -> float:
+        """Try to become the owner: 0 on success, else seconds until the next attempt is worth it."""
 
     async def renew(self) -> bool:
-        """Goes on owning; False where it is too late or another has taken over."""
+        """Extend the ownership; False if it is too late or another process has taken over."""
 
     async def release(self) -> None:
-        """Gives it up; the successor need not wait."""
+        """Give it up; the successor need not wait."""
+
+    async def refresh(self) -> None:
+        """Read the current owner, without trying to acquire."""
 
     def is_free(self) -> bool:
-        """Whether nobody has it, as far as the last look told."""
+        """True if nobody owned it at the last refresh."""
 
     def holder(self) -> str:
-        """Who owns it as far as we know, in words."""
+        """The owner at the last refresh, in words."""
 
     def address(self) -> str:
-        """`host:port` of the order API of who owns it; empty where nobody does or it is not known."""
-
-    async def look(self) -> None:
-        """Learns who owns it, without taking it."""
+        """`host:port` of the owner's order API; empty if there is no owner or it is not known."""
 
     def note(self) -> str:
-        """What the owner before us handed on, as of our taking; empty is nothing."""
+        """Handover note of the previous owner, as of our acquisition; empty if there was none."""
 
-    def hand_on(self, note: str) -> None:
-        """Keeps a text with the taking for whoever comes after us; written with the next renewal."""
+    def hand_over(self, note: str) -> None:
+        """Keep a note with the lease for the next owner; the next renewal writes it."""
 
 
 def boot_time_s() -> float:
-    """Seconds since boot, suspension of the machine or the process included (CLOCK_BOOTTIME)."""
+    """Seconds since boot, including time in which the machine or the process was suspended."""
+    # CLOCK_BOOTTIME (clock_gettime(2)): CLOCK_MONOTONIC stops while a machine sleeps, and a lease must not.
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,4 +1,4 @@
-"""Comparing our books with the venue's: orders, trades, positions, balance. What differs is counted and adopted."""
+"""Reconciliation: compares our books with the venue's, counts the differences and adopts the venue's view."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from time import time
 
 from broker.domain import OrderStatus, Position
 from broker.events.venue import ReconcileMismatch, ReconcileRun
-from broker.orders.store.order_store import Keeper
+from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20.parse import VenueOrder, VenueTrade
-from producer.emitter import Emit
 
 TRIES = 5
+"""Readings of the venue until the account is taken to be too busy to compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """One thing that the venue and we see differently."""
+    """One difference between the venue's books and ours."""
 
     kind: str
     """`order`, `trade`, `position` or `balance`."""
@@ -31,19 +31,11 @@ class Mismatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReconcileReport:
-    """What a comparison found, at which transaction; none where the account did not hold still."""
+class VenueBooks:
+    """The venue's books at one transaction."""
 
     at: int | None
-    mismatches: tuple[Mismatch, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Theirs:
-    """The venue's view at one transaction."""
-
-    at: int | None
-    """None where the account did not hold still: then nothing can be compared."""
+    """None if the account did not hold still: then nothing can be compared."""
     orders: tuple[VenueOrder, ...]
     positions: tuple[Position, ...]
     trades: tuple[VenueTrade, ...]
@@ -51,7 +43,7 @@ class Theirs:
 
 
 def order_mismatches(ours: set[str], theirs: set[str]) -> list[Mismatch]:
-    """Venue order ids that rest on one side only."""
+    """Orders that rest on one side only, by venue order id."""
     found = [Mismatch(kind="order", subject=key, ours="pending", theirs="absent") for key in sorted(ours - theirs)]
     return found + [
         Mismatch(kind="order", subject=key, ours="absent", theirs="pending") for key in sorted(theirs - ours)
@@ -76,40 +68,43 @@ def trade_units(trades: tuple[VenueTrade, ...]) -> dict[str, Decimal]:
 
 
 class Reconciler:
-    """Compares at one and the same transaction, so that what moves meanwhile is no mismatch."""
+    """Compares at one and the same transaction, so that a move in between is no mismatch."""
 
-    def __init__(self, keeper: Keeper, feed: TransactionFeed, venue: VenueRest, emit: Emit) -> None:
-        self._keeper = keeper
+    def __init__(self, store: OrderStore, feed: TransactionFeed, venue: VenueRest) -> None:
+        self._store = store
         self._feed = feed
         self._venue = venue
-        self._emit = emit
         self._running = asyncio.Lock()
 
-    async def run(self) -> ReconcileReport:
-        """One comparison; another that runs is waited for.
+    async def run(self) -> tuple[Mismatch, ...]:
+        """Compare once, after a comparison that is running; the mismatches.
 
         Raises:
             VenueError: the venue cannot be asked.
         """
+        # One at a time: two at once would each adopt the same order.
         async with self._running:
             return await self._run()
 
-    async def _run(self) -> ReconcileReport:
+    async def _run(self) -> tuple[Mismatch, ...]:
         try:
-            theirs = await self._wait_still()
+            theirs = await self._read_still()
         except VenueError:
-            self._emit(ReconcileRun(result="failed", finished_at_s=time()))
+            self._venue.emit(ReconcileRun(result="failed", finished_at_s=time()))
             raise
         found = self._compare(theirs)
         for item in found:
-            self._emit(ReconcileMismatch(kind=item.kind, subject=item.subject, ours=item.ours, theirs=item.theirs))
+            self._venue.emit(
+                ReconcileMismatch(kind=item.kind, subject=item.subject, ours=item.ours, theirs=item.theirs)
+            )
         self._adopt(theirs)
         result = "moving" if theirs.at is None else "mismatch" if found else "ok"
-        self._emit(ReconcileRun(result=result, finished_at_s=time()))
-        return ReconcileReport(at=theirs.at, mismatches=tuple(found))
+        self._venue.emit(ReconcileRun(result=result, finished_at_s=time()))
+        return tuple(found)
 
-    async def _wait_still(self) -> Theirs:
-        """The venue's view and ours at the same transaction; a busy account is asked again."""
+    async def _read_still(self) -> VenueBooks:
+        """The venue's books, read again until nothing happened between the first and the last answer."""
+        # Four reads are no transaction: they agree only if the log's last id is the same before and after.
         for attempt in range(TRIES):
             orders, first = await self._venue.pending_orders()
             positions, _ = await self._venue.positions()
@@ -119,7 +114,7 @@ class Reconciler:
             await self._feed.fill()
             if first == last == self._feed.applied or attempt == TRIES - 1:
                 break
-        return Theirs(
+        return VenueBooks(
             at=last if first == last == self._feed.applied else None,
             orders=tuple(orders),
             positions=tuple(positions),
@@ -127,25 +122,26 @@ class Reconciler:
             balance=account.balance,
         )
 
-    def _compare(self, theirs: Theirs) -> list[Mismatch]:
+    def _compare(self, theirs: VenueBooks) -> list[Mismatch]:
         if theirs.at is None:
             return []
-        ours = {entry.order.venue_order_id or "" for entry in self._keeper.register.with_status(OrderStatus.PENDING)}
+        ours = {record.order.venue_order_id or "" for record in self._store.index.with_status(OrderStatus.PENDING)}
         found = order_mismatches(ours, {order.id for order in theirs.orders})
         held = {item.instrument: item.units for item in theirs.positions}
-        found += unit_mismatches("position", dict(self._keeper.positions), held)
+        found += unit_mismatches("position", dict(self._store.positions), held)
         found += unit_mismatches("trade", held, trade_units(theirs.trades))
-        balance = self._keeper.balance
+        balance = self._store.balance
         if balance is not None and balance != theirs.balance:
             found.append(Mismatch(kind="balance", subject="account", ours=str(balance), theirs=str(theirs.balance)))
         return found
 
-    def _adopt(self, theirs: Theirs) -> None:
-        """Theirs is right. An order of ours that rests no more is settled by the log, which the feed has read."""
+    def _adopt(self, theirs: VenueBooks) -> None:
+        """Take over the venue's view, which is right by definition."""
+        # An order of ours that rests no more needs nothing here: the log, which the feed has read, has settled it.
         if theirs.at is None:
             return
         for order in theirs.orders:
-            if self._keeper.register.by_venue_id(order.id) is None:
-                self._keeper.adopt(order)
-        self._keeper.set_positions({item.instrument: item.units for item in theirs.positions}, theirs.at)
-        self._keeper.balance = theirs.balance
+            if self._store.index.by_venue_id(order.id) is None:
+                self._store.adopt(order)
+        self._store.set_positions({item.instrument: item.units for item in theirs.positions}, theirs.at)
+        self._store.balance = theirs.balance

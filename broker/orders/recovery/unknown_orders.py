@@ -1,9 +1,47 @@
-"""Finding out what became of orders whose answer was lost: scans of the venue's log from their checkpoints.
+"""Unknown orders: finds out what became of an order whose answer was lost, or presumes it absent.
 
-A scan proves presence, never absence: `sinceid` may lag, and a delayed request can still land behind a clean
-scan. So there are several, spread up to a horizon; then the order is presumed absent, alarmed, never sent
-again by us, and adopted if it appears. An answer of 429 says that nothing was done; two whole scans without a
-find confirm it.
+The problem
+    A time-out, a reset, half a body, a 5xx, or the end of our process between the write and the answer leave one
+    question: has the venue acted? Sending again would place a second order if it has: the venue does not deduplicate
+    client order ids. So the order is UNKNOWN, is never sent again by us (docs/decisions/0006), and the venue's log
+    answers the question.
+
+The evidence
+    Every order has a checkpoint: the last transaction id that the venue had told us before the request went out. The
+    order's transactions can only be behind it. A scan reads `GET transactions/sinceid` from the checkpoint on and
+    folds what it finds into the order, by our client id (model/transitions.py). The stream feeds the same fold, so an
+    order that the stream reports first leaves UNKNOWN without a scan.
+
+        found                            the order becomes what the log says: PENDING, FILLED, CANCELLED, REJECTED
+        not found                        a scan proves presence, never absence: `sinceid` may lag behind the venue's
+                                         own last id, and a delayed request can still arrive behind a clean scan
+        a page with a hole               the scan is not whole, counts for nothing, and is asked again
+
+PRESUMED_ABSENT
+    An order becomes PRESUMED_ABSENT when both hold:
+      - `orders.absence_scans` whole scans did not find it, and
+      - `orders.absence_horizon_s` seconds have passed since the search began.
+    One bound alone would do harm: the scans alone end within a second, before a delayed request can arrive; the time
+    alone passes while the venue cannot be asked at all. The status is not final: it raises an alert, and an order
+    that appears later is adopted by the same fold. Placing it again is the caller's decision, under a new client
+    order id.
+
+    A 429 differs: the venue says that it did nothing. Two whole scans confirm it, then the order is REJECTED
+    (RATE_LIMITED), without the horizon.
+
+Waits
+    50 ms before the first scan, then doubled up to 8 s while scans are whole; most lost answers are found by the
+    first or second. A scan that says nothing (an error, a hole) waits from 250 ms, doubled up to 8 s, and does not
+    count: a dead token or a venue that is down gets no storm of requests. One scan from the oldest checkpoint serves
+    all orders that are due, so that a burst of lost answers costs one read at a time.
+
+A crash
+    The searches are in memory only. An UNKNOWN order is in the journal with its checkpoint, and so is one that was
+    SUBMITTED (it becomes UNKNOWN at the start): the next owner begins their searches anew, horizon included.
+
+Bounds
+    One task, one request at a time. The number of searches is the number of UNKNOWN orders, which the circuit breaker
+    bounds: after `orders.circuit_failures` submissions in a row without an answer no new exposure is sent.
 """
 
 from __future__ import annotations
@@ -12,90 +50,87 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from broker.domain import OrderStatus
-from broker.orders.store.order_store import Keeper
+from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.streams.stream_state import last_without_gap
-from broker.venue.v20.parse import TransactionPage
+from broker.venue.streams.transaction_feed import TransactionSource
 from broker.venue.v20.transactions import Transaction
 
 FIRST_WAIT_S = 0.05
 FAILURE_WAIT_S = 0.25
 LONGEST_WAIT_S = 8.0
+MOST_DOUBLINGS = 10
+"""Beyond LONGEST_WAIT_S in both cases. Unbounded, the 1,025th failure in a row would overflow a float."""
 CONFIRMING_SCANS = 2
 HOLE_TRIES = 3
 log = logging.getLogger(__name__)
 
 
-class LogReader(Protocol):
-    """Who can read the account's log."""
-
-    async def transactions_since(self, after: int) -> TransactionPage:
-        """The log behind `after`."""
-
-
 @dataclass(frozen=True, slots=True)
-class Search:
-    """The search for one order: since when, how many whole scans did not find it, when the next is due."""
+class AbsenceSearch:
+    """Search for one order: its start, the whole scans that did not find it, and the time of the next."""
 
     started_s: float
     empty_scans: int = 0
     due_s: float = 0.0
     failures: int = 0
-    """Scans in a row that said nothing."""
+    """Scans in a row that were not whole."""
 
-    def after_empty(self, now_s: float) -> Search:
-        """After a whole scan without a find: the waits double."""
-        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**self.empty_scans)
+    def after_empty(self, now_s: float) -> AbsenceSearch:
+        """The search after a whole scan that did not find the order."""
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self.empty_scans, MOST_DOUBLINGS))
         return replace(self, empty_scans=self.empty_scans + 1, due_s=now_s + wait_s, failures=0)
 
-    def after_failure(self, now_s: float) -> Search:
-        """After a scan that says nothing: unreadable, or with a hole. The waits double: no storm on a dead token."""
-        wait_s = min(LONGEST_WAIT_S, FAILURE_WAIT_S * 2**self.failures)
+    def after_failure(self, now_s: float) -> AbsenceSearch:
+        """The search after a scan that was not whole: an error, or a hole."""
+        wait_s = min(LONGEST_WAIT_S, FAILURE_WAIT_S * 2 ** min(self.failures, MOST_DOUBLINGS))
         return replace(self, due_s=now_s + wait_s, failures=self.failures + 1)
 
     def is_over(self, now_s: float, *, horizon_s: float, scans: int) -> bool:
-        """Whether absence may be presumed."""
+        """True if the order may be presumed absent."""
+        # Both: scans alone end before a delayed request can arrive, time alone passes while the venue is down.
         return self.empty_scans >= scans and now_s - self.started_s >= horizon_s
 
 
-def begin(now_s: float) -> Search:
-    """A search whose first scan is due soon."""
-    return Search(started_s=now_s, due_s=now_s + FIRST_WAIT_S)
+def begin(now_s: float) -> AbsenceSearch:
+    """A search whose first scan is due after FIRST_WAIT_S."""
+    return AbsenceSearch(started_s=now_s, due_s=now_s + FIRST_WAIT_S)
 
 
-class Resolver:
-    """Scans while there are unknown orders. `run` ends only when cancelled."""
+class UnknownOrderResolver:
+    """Scans the venue's log while there are unknown orders."""
 
     def __init__(
-        self, keeper: Keeper, reader: LogReader, *, now_s: Callable[[], float], horizon_s: float, scans: int
+        self,
+        store: OrderStore,
+        reader: TransactionSource,
+        *,
+        now_s: Callable[[], float],
+        horizon_s: float,
+        scans: int,
     ) -> None:
-        self._keeper = keeper
+        self._store = store
         self._reader = reader
         self._now_s = now_s
         self._horizon_s = horizon_s
         self._scans = scans
-        self._searches: dict[str, Search] = {}
-        self._wanted = asyncio.Event()
-
-    def want(self) -> None:
-        """There is an unknown order."""
-        self._wanted.set()
+        self._searches: dict[str, AbsenceSearch] = {}
 
     async def run(self) -> None:
-        """Searches."""
+        """Search until cancelled."""
         while True:
-            unknown = self._keeper.register.with_status(OrderStatus.UNKNOWN)
-            self._searches = {entry.id: self._searches.get(entry.id) or begin(self._now_s()) for entry in unknown}
+            unknown = self._store.index.with_status(OrderStatus.UNKNOWN)
+            # Rebuilt each turn from the index: a search ends by itself when the stream resolves its order.
+            self._searches = {record.id: self._searches.get(record.id) or begin(self._now_s()) for record in unknown}
             if not self._searches:
-                await self._wanted.wait()
-                self._wanted.clear()
+                await self._store.unknown.wait()
+                self._store.unknown.clear()
                 continue
             wait_s = min(search.due_s for search in self._searches.values()) - self._now_s()
             if wait_s > 0:
-                self._wanted.clear()
+                self._store.unknown.clear()
                 await self._wait(wait_s)
                 continue
             await self._scan()
@@ -103,40 +138,41 @@ class Resolver:
     async def _wait(self, wait_s: float) -> None:
         try:
             async with asyncio.timeout(wait_s):
-                await self._wanted.wait()
+                await self._store.unknown.wait()
         except TimeoutError:
             return
 
     async def _scan(self) -> None:
-        """One scan from the oldest checkpoint serves every search that is due."""
+        """Scan once, from the oldest checkpoint, for every search that is due."""
         due = [order_id for order_id, search in self._searches.items() if search.due_s <= self._now_s()]
-        entries = [entry for order_id in due if (entry := self._keeper.register.get(order_id)) is not None]
-        whole, found = await self._read(min(entry.checkpoint for entry in entries))
+        records = [record for order_id in due if (record := self._store.index.get(order_id)) is not None]
+        whole, found = await self._read(min(record.checkpoint for record in records))
         now_s = self._now_s()
         for order_id in due:
-            entry = self._keeper.register.get(order_id)
-            if entry is None or entry.status is not OrderStatus.UNKNOWN:
+            record = self._store.index.get(order_id)
+            if record is None or record.status is not OrderStatus.UNKNOWN:
                 continue
-            if self._keeper.fold(order_id, found).status is OrderStatus.UNKNOWN:
+            # The stream may have resolved the order while the log was read; then the fold changes nothing.
+            if self._store.fold(order_id, found).status is OrderStatus.UNKNOWN:
                 search = self._searches[order_id]
                 self._searches[order_id] = search.after_empty(now_s) if whole else search.after_failure(now_s)
                 self._conclude(order_id)
 
     def _conclude(self, order_id: str) -> None:
-        search, entry = self._searches[order_id], self._keeper.register.get(order_id)
-        if entry is None:
+        search, record = self._searches[order_id], self._store.index.get(order_id)
+        if record is None:
             return
-        if entry.refused_code is not None and search.empty_scans >= CONFIRMING_SCANS:
-            self._keeper.move(
+        if record.refused_code is not None and search.empty_scans >= CONFIRMING_SCANS:
+            self._store.move(
                 order_id, OrderStatus.REJECTED, "RATE_LIMITED", "the venue answered 429 and has no such order"
             )
         elif search.is_over(self._now_s(), horizon_s=self._horizon_s, scans=self._scans):
             log.error("order presumed absent", extra={"order_id": order_id, "scans": search.empty_scans})
             message = f"not in the venue's log after {search.empty_scans} scans; never sent again"
-            self._keeper.move(order_id, OrderStatus.PRESUMED_ABSENT, "NOT_FOUND", message)
+            self._store.move(order_id, OrderStatus.PRESUMED_ABSENT, "NOT_FOUND", message)
 
     async def _read(self, after: int) -> tuple[bool, tuple[Transaction, ...]]:
-        """The log behind `after`, and whether it is whole. What is there counts in any case."""
+        """The log behind `after`: True if it is whole, and the transactions, which count in any case."""
         found: dict[int, Transaction] = {}
         tries = 0
         while tries < HOLE_TRIES:
@@ -144,10 +180,12 @@ class Resolver:
                 page = await self._reader.transactions_since(after)
             except VenueError:
                 break
+            # Presence needs no whole page: what is there is evidence, holes or not.
             found |= {item.id: item for item in page.transactions}
             end = last_without_gap([item.id for item in page.transactions], after)
             if end >= page.last_transaction_id:
                 return True, tuple(found.values())
+            # A page that got further is progress; the same hole again is not.
             tries = 0 if end > after else tries + 1
             after = end
         return False, tuple(found.values())

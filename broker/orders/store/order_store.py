@@ -1,6 +1,7 @@
-"""What we know of the account, kept in memory and in the journal together, told to whoever listens.
+"""The account's orders, positions and trading state: journaled first, then applied in memory, then published.
 
-Every change goes one way: journal first, then memory, then events and listeners. No network here.
+Every change goes this one way, synchronously on the event loop, so that no reader sees a change that a crash could
+take back and no lock is needed. There is no network here.
 """
 
 from __future__ import annotations
@@ -13,28 +14,46 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from broker.domain import Instrument, Order, OrderStatus
+from broker.domain import Instrument, Order, OrderStatus, Quote
 from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
-from broker.orders import observe as narrative
-from broker.orders.model import transitions as outcome
+from broker.orders.model import transitions
 from broker.orders.model.ids import parse_tag
-from broker.orders.model.order_record import Action, Entry
-from broker.orders.ownership import handover as stance
-from broker.orders.store import journal_format as record
-from broker.orders.store.index import IN_FLIGHT, Register
-from broker.orders.store.journal import Journal, JournalError
-from broker.orders.store.journal_format import Control, TradingState
+from broker.orders.model.order_events import events_of
+from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.model.trading_state import AccountControl, TradingState, handover_note, stricter
+from broker.orders.store import journal_format
+from broker.orders.store.index import IN_FLIGHT, OrderIndex
+from broker.orders.store.journal import OrderJournal, OrderJournalError
+from broker.orders.updates import Updates
 from broker.venue.v20.parse import VenueOrder, parse_order
 from broker.venue.v20.transactions import Transaction, decimal
 from producer.emitter import Emit
 
 EXTERNAL = "external"
+"""Client of orders that another program or a person placed at the venue."""
 log = logging.getLogger(__name__)
+
+
+class OwnershipTerm(Protocol):
+    """Rights of one ownership term; see `broker.orders.ownership.leadership`."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of the term."""
+
+    def may_send(self) -> bool:
+        """True while we may write to the venue: asked before every send, after the last wait."""
+
+    def may_write(self) -> bool:
+        """True while we may write to our own journal."""
+
+    def hand_over(self, note: str) -> None:
+        """Leave a note for the next owner, with the lease."""
 
 
 @dataclass(slots=True)
@@ -45,233 +64,242 @@ class Waiter:
     decision_price: Decimal | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     resolved: asyncio.Event = field(default_factory=asyncio.Event)
-    """Like `settled`, but unknown is not enough."""
+    """Like `settled`, but UNKNOWN is not enough."""
 
 
-class Keeper:
-    """Orders, positions and the control state of one account, for one taking of it."""
+class OrderStore:
+    """Orders, positions and control state of one account, for one ownership term."""
 
     def __init__(
         self,
-        journal: Journal,
-        register: Register,
+        journal: OrderJournal,
+        index: OrderIndex,
         *,
         account: str,
         owner: str,
-        epoch: int,
+        term: OwnershipTerm,
+        updates: Updates[Order | Quote],
         emit: Emit,
         clock: Callable[[], datetime],
-        on_change: Callable[[Order], None] = lambda _: None,
-        may_write: Callable[[], bool] = lambda: True,
-        hand_on: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.journal = journal
-        self.register = register
-        self.control = Control()
+        self.index = index
+        self.control = AccountControl()
         self.instruments: dict[str, Instrument] = {}
         self.positions: defaultdict[str, Decimal] = defaultdict(Decimal)
-        self._ahead: dict[int, Transaction] = {}
-        """Fills that an answer told of before the log has come to them."""
         self.positions_at = 0
-        """The last transaction that `positions` has in it."""
+        """Last transaction that `positions` includes."""
         self.balance: Decimal | None = None
         """After the last transaction that carried one."""
         self.started_at: int | None = None
-        """The log's last transaction when this taking began: what is behind it and not ours is a stranger's."""
+        """Last transaction of the log when this term began: a later order with our mark that we did not send means
+        that somebody else trades the account."""
+        self.unknown = asyncio.Event()
+        """Set when an order becomes UNKNOWN; the resolver waits for it."""
+        self._anticipated: dict[int, Transaction] = {}
+        """Fills that an answer reported before the stream did."""
         self._account = account
         self._owner = owner
-        self._epoch = epoch
+        self._term = term
+        self._updates = updates
         self._emit = emit
         self._clock = clock
-        self._on_change = on_change
-        self._may_write = may_write
-        self._hand_on = hand_on
         self._waiters: dict[str, Waiter] = {}
         self._created: dict[str, Transaction] = {}
-        """Creations that the stream told before the answer came."""
+        """Creations that the stream reported before the answer came."""
 
     def open(self) -> None:
-        """Reads the journal and begins a segment of our own, so that a fenced predecessor writes into a dead one.
+        """Read the journal and begin a segment of our own.
 
         Raises:
-            JournalError, OSError, FormatError: it cannot be used.
+            OrderJournalError, OSError, FormatError: it cannot be used.
         """
         for payload in self.journal.open():
             self._restore(payload)
-        self.register.forget(self._clock())
+        self.index.forget(self._clock())
         self.journal.rotate(self._snapshot())
 
     def _restore(self, payload: bytes) -> None:
         try:
-            kind, content = record.parse_record(payload)
+            kind, content = journal_format.decode_payload(payload)
         except ValueError as error:
+            # One unreadable record must not keep the account from trading: the venue's log knows what it said.
             log.warning("journal record unreadable", extra={"fault": str(error)})
             return
-        if isinstance(content, Entry):
-            self.register.put(content)
-        elif isinstance(content, Control):
+        if isinstance(content, OrderRecord):
+            self.index.put(content)
+        elif isinstance(content, AccountControl):
             self.control = content
-        elif kind == record.TRANSACTION and isinstance(content, dict):
+        elif kind == journal_format.TRANSACTION and isinstance(content, dict):
             self.control = replace(self.control, applied=int(content["id"]))
 
     def _snapshot(self) -> Iterator[bytes]:
-        yield from (record.entry_record(entry, record.KEPT) for entry in self.register)
-        yield record.control_record(self.control, record.END)
+        for record in self.index:
+            yield journal_format.encode_order(record, journal_format.SNAPSHOT_ORDER)
+        # Last: its presence says that the snapshot is complete.
+        yield journal_format.encode_control(self.control, journal_format.SNAPSHOT_END)
 
-    def turn_segment(self) -> None:
-        """Begins another segment where one is due, or where the journal failed."""
+    def rotate_if_due(self) -> None:
+        """Begin the next segment if this one is full or failed.
+
+        Raises:
+            OrderJournalError: the volume still fails.
+        """
         if self.journal.is_full or self.journal.failure is not None:
-            self.register.forget(self._clock())
+            self.index.forget(self._clock())
             self.journal.rotate(self._snapshot())
 
-    def expect(self, order_id: str, received_s: float, decision_price: Decimal | None) -> Waiter:
-        """Somebody waits for this order."""
+    def add_waiter(self, order_id: str, received_s: float, decision_price: Decimal | None) -> Waiter:
+        """Register a caller that waits for this order; `remove_waiter` when it has its answer."""
         waiter = Waiter(received_s=received_s, decision_price=decision_price)
         self._waiters[order_id] = waiter
         return waiter
 
     def waiter(self, order_id: str) -> Waiter | None:
-        """Who waits for this order."""
+        """The waiter of this order, if any."""
         return self._waiters.get(order_id)
 
-    def dismiss(self, order_id: str) -> None:
-        """Nobody waits any more."""
+    def remove_waiter(self, order_id: str) -> None:
+        """Forget the waiter of this order."""
         self._waiters.pop(order_id, None)
 
     def now(self) -> datetime:
-        """The time by our clock."""
+        """The time by the store's clock."""
         return self._clock()
 
-    def put_intent(self, entry: Entry) -> int:
-        """Takes an entry that is to be sent; the journal position behind it.
+    def put_intent(self, record: OrderRecord) -> int:
+        """Store an order that is to be sent; the journal position behind it.
 
         Raises:
-            JournalError: it is not in the journal; memory is as before.
+            OrderJournalError: it is not in the journal; memory is as before.
         """
-        position = self._write(record.entry_record(entry))
-        self._take(entry)
+        position = self._write(journal_format.encode_order(record))
+        self._apply_record(record)
         return position
 
-    def put(self, entry: Entry) -> None:
-        """Takes an entry at a status that is already so, in the journal or not: a restart would find it out again."""
-        if entry.status is not OrderStatus.RECEIVED:
+    def put(self, record: OrderRecord) -> None:
+        """Store an order at a status that is a fact already: if the journal fails, memory has it all the same."""
+        # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
+        if record.status is not OrderStatus.RECEIVED:
             try:
-                self._write(record.entry_record(entry))
-            except JournalError as error:
-                log.exception("order not in the journal", extra={"order_id": entry.id, "fault": str(error)})
-        self._take(entry)
+                self._write(journal_format.encode_order(record))
+            except OrderJournalError as error:
+                log.exception("order not in the journal", extra={"order_id": record.id, "fault": str(error)})
+        self._apply_record(record)
 
-    def _take(self, entry: Entry) -> None:
-        before = self.register.get(entry.id)
-        self.register.put(entry)
-        waiter = self._waiters.get(entry.id)
-        answered = waiter is not None and not waiter.settled.is_set() and entry.status not in IN_FLIGHT
-        for event in narrative.step(
+    def _apply_record(self, record: OrderRecord) -> None:
+        # Journal, memory, events, waiters, listeners: each sees only what those before it have.
+        before = self.index.get(record.id)
+        self.index.put(record)
+        waiter = self._waiters.get(record.id)
+        # Timed to the first settled status: a later fill of a resting order is no latency of ours.
+        answered = waiter is not None and not waiter.settled.is_set() and record.status not in IN_FLIGHT
+        for event in events_of(
             before,
-            entry,
-            instrument=self.instruments.get(entry.order.request.instrument),
+            record,
+            instrument=self.instruments.get(record.order.request.instrument),
             decision_price=waiter.decision_price if waiter is not None else None,
             duration_s=perf_counter() - waiter.received_s if waiter is not None and answered else None,
         ):
             self._emit(event)
-        if waiter is not None:
-            self._wake(waiter, entry)
-        self._on_change(entry.order)
-
-    def _wake(self, waiter: Waiter, entry: Entry) -> None:
-        if entry.status not in IN_FLIGHT:
+        if waiter is not None and record.status not in IN_FLIGHT:
             waiter.settled.set()
-            if entry.status is not OrderStatus.UNKNOWN:
+            if record.status is not OrderStatus.UNKNOWN:
                 waiter.resolved.set()
+        if record.status is OrderStatus.UNKNOWN:
+            self.unknown.set()
+        self._updates.publish(record.order)
 
     def _write(self, payload: bytes) -> int:
-        if not self._may_write():
-            raise JournalError("another process trades this account now")
+        # A paused owner that wakes up must not append to a segment that its successor has read.
+        if not self._term.may_write():
+            raise OrderJournalError("another process trades this account now")
         return self.journal.append(payload)
 
-    def fold(self, order_id: str, transactions: tuple[Transaction, ...]) -> Entry:
-        """The order after what an answer or a scan says."""
-        entry = self._known(order_id)
+    def fold(self, order_id: str, transactions: tuple[Transaction, ...]) -> OrderRecord:
+        """The order after the transactions of an answer or a scan."""
+        record = self._known(order_id)
+        # The creation that the stream brought before the answer, see _apply_transaction.
         if (created := self._created.pop(order_id, None)) is not None:
             transactions = (created, *transactions)
-        moved = outcome.fold(entry, transactions, self._clock())
-        if moved is not entry:
+        moved = transitions.fold(record, transactions, self._clock())
+        if moved is not record:
             self.put(moved)
         return moved
 
-    def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> Entry:
-        """The order at another status by our own finding."""
-        entry = self._known(order_id).moved(status, self._clock(), reason=reason, message=message)
-        self.put(entry)
-        return entry
+    def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> OrderRecord:
+        """The order at another status for a reason of our own."""
+        record = self._known(order_id).moved(status, self._clock(), reason=reason, message=message)
+        self.put(record)
+        return record
 
-    def _known(self, order_id: str) -> Entry:
-        entry = self.register.get(order_id)
-        if entry is None:
+    def _known(self, order_id: str) -> OrderRecord:
+        record = self.index.get(order_id)
+        if record is None:
             raise KeyError(order_id)
-        return entry
+        return record
 
     def deliver(self, transaction: Transaction) -> None:
-        """The next transaction of the venue's log: kept, then applied to orders and positions."""
-        self._write(record.transaction_record(transaction.raw))
+        """Write the next transaction of the venue's log, then apply it to orders and positions."""
+        self._write(journal_format.encode_transaction(transaction.raw))
         self.control = replace(self.control, applied=transaction.id)
         try:
-            self._apply(transaction)
+            self._apply_transaction(transaction)
         except (ValueError, KeyError) as error:
-            # One that cannot be read must not stop those behind it; the comparison with the venue finds what it did.
+            # An unreadable one must not stop those behind it; the next reconciliation finds its effect.
             self._emit(StreamDecodeError(stream="transactions", message=f"{transaction.id}: {error}"))
 
-    def _apply(self, transaction: Transaction) -> None:
-        self._position(transaction)
-        entry = self.register.about(transaction)
-        if entry is not None and outcome.concerns(entry, transaction):
-            self._follow(entry, transaction)
+    def _apply_transaction(self, transaction: Transaction) -> None:
+        self._apply_to_account(transaction)
+        record = self.index.about(transaction)
+        if record is not None and transitions.concerns(record, transaction):
+            # While an answer is awaited a creation alone says too little: the order may have traded with it.
+            if record.status is OrderStatus.SUBMITTED and transaction.is_create:
+                self._created[record.id] = transaction
+            else:
+                self.fold(record.id, (transaction,))
         elif transaction.is_create:
-            self._adopt_transaction(transaction)
+            self._adopt_created(transaction)
         elif transaction.is_reject:
             self._learn_refusal(transaction)
 
     def set_positions(self, units: dict[str, Decimal], at: int) -> None:
-        """Net units by instrument as they are at a transaction."""
+        """Replace the net units by instrument; they include every transaction up to `at`."""
         self.positions = defaultdict(Decimal, units)
         self.positions_at = at
-        self._ahead = {number: item for number, item in self._ahead.items() if number > at}
+        self._anticipated = {number: item for number, item in self._anticipated.items() if number > at}
 
-    def foresee(self, transactions: tuple[Transaction, ...]) -> None:
-        """An answer's fills count for the next order, though the stream has yet to bring them."""
+    def anticipate(self, transactions: tuple[Transaction, ...]) -> None:
+        """Count an answer's fills for the next order, before the stream brings them."""
+        # Otherwise a second order in the same millisecond would pass a position limit that the first has used up.
         for item in transactions:
             if item.is_fill and item.id > max(self.positions_at, self.control.applied or 0):
-                self._ahead[item.id] = item
+                self._anticipated[item.id] = item
 
     def position(self, instrument: str) -> Decimal:
-        """Net units, with the fills that are foreseen."""
-        ahead = (item.units for item in self._ahead.values() if item.instrument == instrument)
+        """Net units, anticipated fills included."""
+        ahead = (item.units for item in self._anticipated.values() if item.instrument == instrument)
         return sum(ahead, self.positions.get(instrument, Decimal(0)))
 
-    def _position(self, transaction: Transaction) -> None:
+    def _apply_to_account(self, transaction: Transaction) -> None:
         if (balance := transaction.raw.get("accountBalance")) is not None:
             self.balance = decimal(balance, "accountBalance")
-        self._ahead.pop(transaction.id, None)
+        self._anticipated.pop(transaction.id, None)
+        # Positions that were read from the venue may include it already.
         if transaction.id > self.positions_at:
             self.positions_at = transaction.id
             if transaction.is_fill and transaction.instrument is not None:
                 self.positions[transaction.instrument] += transaction.units
 
-    def _follow(self, entry: Entry, transaction: Transaction) -> None:
-        """While an answer is awaited a creation alone says too little: the order may have traded with it."""
-        if entry.status is OrderStatus.SUBMITTED and transaction.is_create:
-            self._created[entry.id] = transaction
-        else:
-            self.fold(entry.id, (transaction,))
-
-    def _adopt_transaction(self, transaction: Transaction) -> None:
-        """An order that is not in our books. One with our mark by another hand means that two trade: halt."""
+    def _adopt_created(self, transaction: Transaction) -> None:
+        """Adopt an order that is not in our books. One with our mark that we did not send halts trading."""
         tag = parse_tag(transaction.client_id)
-        stranger = tag is not None and (tag.owner, tag.epoch) != (self._owner, self._epoch)
+        stranger = tag is not None and (tag.owner, tag.epoch) != (self._owner, self._term.epoch)
         if stranger and self.started_at is not None and transaction.id > self.started_at:
             self.set_state(TradingState.HALTED, "broker", f"order {transaction.id} by another owner: {tag}")
         adopted = self.adopt(parse_order(transaction.raw, self._account, EXTERNAL))
-        expected = transaction.reason == "ON_FILL" or self.started_at is None  # asked for with another, or read back
+        # An order that fills may make others (ON_FILL); during the catch-up all that we read is from before our term.
+        expected = transaction.reason == "ON_FILL" or self.started_at is None
         if not expected:
             kind = "order" if tag is None else "foreign_order"
             theirs = transaction.type
@@ -279,9 +307,9 @@ class Keeper:
         log.info("order adopted", extra={"order_id": adopted.id, "venue_order_id": str(transaction.id)})
 
     def _learn_refusal(self, transaction: Transaction) -> None:
-        """An order of a predecessor's that the venue refused: its caller may send it again, and learns the same."""
+        """Store a predecessor's order that the venue refused, so that its caller's retry gets the same answer."""
         tag = parse_tag(transaction.client_id)
-        if tag is None or tag.owner != self._owner or self.register.get(tag.order_id) is not None:
+        if tag is None or tag.owner != self._owner or self.index.get(tag.order_id) is not None:
             return
         found = parse_order(transaction.raw, self._account, EXTERNAL)
         order = Order(
@@ -292,52 +320,57 @@ class Keeper:
             created_at=found.time,
             updated_at=self._clock(),
         )
-        self.put(Entry(order=order, client_id=str(tag), checkpoint=transaction.id, action=Action.ADOPTED))
+        self.put(OrderRecord(order=order, client_id=str(tag), checkpoint=transaction.id, action=OrderAction.ADOPTED))
 
-    def adopt(self, found: VenueOrder) -> Entry:
-        """Takes an order of the venue's into our books, as one that rests."""
-        now = self._clock()
+    def adopt(self, found: VenueOrder) -> OrderRecord:
+        """Store an order that rests at the venue and is not in our books."""
         tag = parse_tag(found.client_id)
-        ours = tag is not None and tag.owner == self._owner and self.register.get(tag.order_id) is None
+        # A tag whose order we know already was copied by somebody: that order gets an id of its own.
+        ours = tag is not None and tag.owner == self._owner and self.index.get(tag.order_id) is None
         order = Order(
             id=tag.order_id if tag is not None and ours else f"venue-{found.id}",
             request=found.request,
             status=OrderStatus.PENDING,
             venue_order_id=found.id,
             created_at=found.time,
-            updated_at=now,
+            updated_at=self._clock(),
         )
-        entry = Entry(
+        record = OrderRecord(
             order=order,
             client_id=found.client_id or f"venue:{found.id}",
             checkpoint=int(found.id),
-            action=Action.ADOPTED,
+            action=OrderAction.ADOPTED,
         )
-        self.put(entry)
-        return entry
+        self.put(record)
+        return record
 
     def set_control(self, **changed: Any) -> None:
-        """Keeps a part of the control state."""
+        """Change fields of the control state.
+
+        Raises:
+            OrderJournalError: they are not in the journal; memory is as before.
+        """
         control = replace(self.control, **changed)
-        self._write(record.control_record(control))
+        self._write(journal_format.encode_control(control))
         self.control = control
 
-    def inherit(self, note: str) -> None:
-        """Takes over the trading state of the owner before where it is the stricter one."""
-        heir = stance.stricter(self.control, note)
-        if heir is self.control:
-            self._hand_on(stance.note_of(heir))
+    def adopt_handover(self, note: str) -> None:
+        """Take over the previous owner's trading state if it is the stricter one."""
+        inherited = stricter(self.control, note)
+        if inherited is self.control:
+            self._term.hand_over(handover_note(inherited))
         else:
-            self.set_state(heir.state, heir.state_actor, heir.state_reason)
+            self.set_state(inherited.state, inherited.state_actor, inherited.state_reason)
 
     def set_state(self, state: TradingState, actor: str, reason: str) -> None:
-        """Changes what may be traded, at once; over restarts and for later owners, too."""
+        """Change the trading state at once, for later starts and later owners as well."""
         previous = self.control.state
         self.control = replace(self.control, state=state, state_actor=actor, state_reason=reason)
-        self._hand_on(stance.note_of(self.control))
+        self._term.hand_over(handover_note(self.control))
         self._emit(TradingStateChanged(state=state, previous=previous, reason=reason, actor=actor))
         log.warning("trading state changed", extra={"state": str(state), "actor": actor, "reason": reason})
+        # Last, and its failure is only logged: a halt must work while the disk does not.
         try:
-            self._write(record.control_record(self.control))
-        except JournalError as error:
+            self._write(journal_format.encode_control(self.control))
+        except OrderJournalError as error:
             log.exception("trading state not in the journal", extra={"fault": str(error)})

@@ -1,4 +1,4 @@
-"""Reading the order journal from behind: every change in order, for what is written after it."""
+"""Reader that follows the order journal: every change in order, for the history."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.domain import Order
-from broker.orders.model.order_record import Entry
-from broker.orders.store.journal import Journal, Segment, read_from, segments
-from broker.orders.store.journal_format import ENTRY, TRANSACTION, parse_record
+from broker.orders.model.order_record import OrderRecord
+from broker.orders.store.journal import OrderJournal, OrderSegment, read_from, segments
+from broker.orders.store.journal_format import ORDER, TRANSACTION, decode_payload
 from pod_runtime.framing import HEADER_BYTES
 
 
@@ -18,24 +18,23 @@ class Change:
     """An order at a new status, or a transaction of the venue's log; one of the two is set."""
 
     position: int
-    """Behind the change: pass it to `changes` to go on from here."""
+    """Position behind the change: pass it to `changes` to continue from here."""
     order: Order | None = None
     transaction: dict[str, Any] | None = None
 
 
-async def changes(journal: Journal, after: int) -> AsyncIterator[Change]:
-    """Changes from position `after` on, until the journal is closed; waits for new ones.
+async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
+    """Changes behind position `after`, until the journal is closed; waits for new ones.
 
-    Begins at the oldest that is kept where `after` is older: the missing ones are in the venue's log. Where
-    `after` is from another journal (beyond our end) it begins at the oldest, too.
+    If their segments are gone it begins at the oldest change that is left: the venue's log has the missing ones.
     """
-    after = after if after <= journal.written else 0
+    after = after if after <= journal.written else 0  # beyond our end: a position of another volume's journal
     segment, offset, position = _place(journal, after)
     while True:
-        journal.grown.clear()
+        journal.grown.clear()  # before the read: an append during the read then wakes the wait below
         try:
             found, offset = read_from(segment, offset)
-        except FileNotFoundError:  # discarded before we had read it
+        except FileNotFoundError:  # the journal discarded it before we had read it
             segment, offset, position = _place(journal, position)
             continue
         for record in found:
@@ -52,19 +51,20 @@ async def changes(journal: Journal, after: int) -> AsyncIterator[Change]:
             await journal.grown.wait()
 
 
-def _place(journal: Journal, after: int) -> tuple[Segment, int, int]:
+def _place(journal: OrderJournal, after: int) -> tuple[OrderSegment, int, int]:
     found = segments(journal.directory)
+    # The last segment that begins at or before the position contains it.
     start = next((item for item in reversed(found) if item.first <= after), found[0])
     return start, HEADER_BYTES, start.first
 
 
-def _following(journal: Journal, segment: Segment) -> Segment | None:
+def _following(journal: OrderJournal, segment: OrderSegment) -> OrderSegment | None:
     return next((item for item in segments(journal.directory) if item.first > segment.first), None)
 
 
 def _change(position: int, payload: bytes) -> Change | None:
-    kind, content = parse_record(payload) if payload[:1] in {ENTRY, TRANSACTION} else (b"", None)
-    if kind == ENTRY and isinstance(content, Entry):
+    kind, content = decode_payload(payload) if payload[:1] in {ORDER, TRANSACTION} else (b"", None)
+    if kind == ORDER and isinstance(content, OrderRecord):
         return Change(position=position, order=content.order)
     if kind == TRANSACTION and isinstance(content, dict):
         return Change(position=position, transaction=content)

@@ -1,4 +1,4 @@
-# Alertmanager knows no acknowledgement: who is asked next, and when, stands here.
+# Alertmanager has no acknowledgement, so PagerDuty escalates: this file names the next person and the delay.
 resource "pagerduty_escalation_policy" "team" {
   for_each  = var.teams
   name      = "${each.value.name}: broker"

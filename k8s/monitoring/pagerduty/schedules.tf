@@ -1,4 +1,4 @@
-# The secondary is who was primary a week ago: they know what is going on.
+# The secondary is last week's primary, who knows the open faults.
 resource "pagerduty_schedule" "primary" {
   for_each  = var.teams
   name      = "${each.value.name}: primary"

@@ -1,4 +1,4 @@
-# One service a team. Alertmanager groups; PagerDuty must not group again, or two faults become one.
+# One service for each team. Alertmanager groups alerts; PagerDuty must not group again, or two faults become one.
 resource "pagerduty_service" "broker" {
   for_each                = var.teams
   name                    = "broker (${each.key})"
@@ -6,7 +6,7 @@ resource "pagerduty_service" "broker" {
   escalation_policy       = pagerduty_escalation_policy.team[each.key].id
   alert_creation          = "create_alerts_and_incidents"
   acknowledgement_timeout = "1800"
-  # Alertmanager resolves. This is for the incident whose resolve was lost.
+  # Alertmanager resolves incidents. This time-out ends an incident whose resolve was lost.
   auto_resolve_timeout = "86400"
 
   incident_urgency_rule {
@@ -22,7 +22,7 @@ resource "pagerduty_service_integration" "alertmanager" {
   type     = "events_api_v2_inbound_integration"
 }
 
-# What pages when the whole path is silent: the relay of the dead man's switch sends here, from outside the cluster.
+# Pages when the whole alerting path is silent: the relay of the dead man's switch sends here, from outside the cluster.
 resource "pagerduty_service" "dead_mans_switch" {
   name                    = "broker (alerting path)"
   description             = "The Watchdog is no longer heard: Prometheus, Alertmanager or the way out is down"

@@ -8,5 +8,5 @@ terraform {
   }
 }
 
-# The token is the environment's PAGERDUTY_TOKEN.
+# The provider reads its token from PAGERDUTY_TOKEN.
 provider "pagerduty" {}

@@ -1,4 +1,4 @@
--- Once, as the database's owner: the role that owns the history whoever is logged in, and the one that makes logins.
+-- Run once, as the database's owner: makes the role that owns the history whichever user is logged in, and the role that makes logins.
 -- psql -v password=… -f prepare.sql broker
 CREATE ROLE broker_owner NOLOGIN;
 CREATE ROLE vault LOGIN CREATEROLE PASSWORD :'password';

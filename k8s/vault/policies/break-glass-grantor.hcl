@@ -1,4 +1,4 @@
-# Grants break-glass tokens to somebody else: only wrapped, so that the grantor hands on what he has not seen.
+# Grants break-glass tokens to somebody else: only wrapped, so that the grantor never sees the token.
 
 path "auth/token/create/break-glass" {
   capabilities     = ["create", "update"]

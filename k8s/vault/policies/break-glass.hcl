@@ -1,4 +1,4 @@
-# Everything that the broker's secrets need in an emergency. Its tokens are short, not renewable, and alarmed.
+# Emergency access to the broker's secrets. Its tokens are short-lived and not renewable, and each use raises an alert.
 
 path "secret/data/broker/*" {
   capabilities = ["create", "read", "update", "patch", "delete"]

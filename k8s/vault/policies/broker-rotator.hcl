@@ -1,4 +1,4 @@
-# Writes new versions of what the broker uses. Cannot read the venue's token, old or new.
+# Writes new versions of the broker's secrets. Cannot read the venue's token, old or new.
 
 path "secret/data/broker/venue" {
   capabilities = ["create", "update", "patch"]
@@ -6,7 +6,7 @@ path "secret/data/broker/venue" {
 path "secret/metadata/broker/venue" {
   capabilities = ["read"]
 }
-# Holds digests of keys, no keys.
+# This secret holds digests of keys, no keys.
 path "secret/data/broker/api-keys" {
   capabilities = ["create", "read", "update"]
 }

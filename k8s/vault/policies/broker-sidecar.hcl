@@ -1,4 +1,4 @@
-# What the sidecar of a broker pod may do. It has no default policy: what is not named is denied.
+# Rights of the sidecar of a broker pod. It has no default policy, so Vault denies everything else.
 
 path "secret/data/broker/venue" {
   capabilities = ["read"]
@@ -6,7 +6,7 @@ path "secret/data/broker/venue" {
 path "secret/data/broker/api-keys" {
   capabilities = ["read"]
 }
-# Versions are polled; metadata says nothing of the values.
+# The sidecar polls versions; metadata does not contain the values.
 path "secret/metadata/broker/venue" {
   capabilities = ["read"]
 }
@@ -24,7 +24,7 @@ path "transit/decrypt/broker" {
   capabilities = ["update"]
 }
 
-# Its own token.
+# The sidecar's own token.
 path "auth/token/lookup-self" {
   capabilities = ["read"]
 }
@@ -42,7 +42,7 @@ path "sys/leases/renew" {
 path "sys/leases/revoke" {
   capabilities = ["update"]
 }
-# The token of a killed predecessor, by the accessor in its lease journal: kept until its leases are replaced.
+# The token of a killed predecessor, by the accessor in its lease journal: the sidecar keeps it until it has replaced its leases.
 path "auth/token/renew-accessor" {
   capabilities = ["update"]
 }

@@ -5,7 +5,7 @@ import { ago, byId, bytes, clock, count, make, millis, pill, reasons, say, short
 
 // ---- verdict
 
-const TITLES = { healthy: "All is well", degraded: "Works, with a flaw", down: "Not ready" };
+const TITLES = { healthy: "All is well", degraded: "Degraded", down: "Not ready" };
 
 // What the doctor says: the remedy, and the command to type.
 function drawTodo(findings) {

@@ -1,4 +1,4 @@
-"""Curves of the console: samples of running totals become rates, and histograms become quantiles."""
+"""Time series of the console: samples of running totals, and the rates and quantiles made from them. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sidecar.telemetry.model import Distribution, Family, Number, Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelSample:
-    """An instrument's state at one moment, over all producers: totals by label value, or buckets."""
+    """State of an instrument at one moment, over all producers: totals by label value, or buckets."""
 
     totals: Mapping[str, float] = field(default_factory=dict)
     bounds: tuple[float, ...] = ()
@@ -22,77 +22,83 @@ class PanelSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What the curves are made from, at one moment. `totals` are the event path's running counts."""
+class StatusSample:
+    """State of the event path at one moment; `totals` are its running counts (`builder.event_totals`)."""
 
     time_s: float
     totals: Mapping[str, float]
     panels: tuple[PanelSample, ...] = ()
 
 
-class History:
-    """The latest samples, at most `points`."""
+class TimeSeries:
+    """Latest samples, at most `points`; an older one makes room for a newer one."""
 
     def __init__(self, points: int) -> None:
-        self._samples: deque[Sample] = deque(maxlen=points)
+        self._samples: deque[StatusSample] = deque(maxlen=points)
 
-    def add(self, sample: Sample) -> None:
-        """Takes the sample of now."""
+    def add(self, sample: StatusSample) -> None:
+        """Add the sample of now."""
         self._samples.append(sample)
 
     @property
-    def samples(self) -> Sequence[Sample]:
-        """All samples, oldest first."""
+    def samples(self) -> Sequence[StatusSample]:
+        """List all samples, the oldest first."""
         return tuple(self._samples)
 
     def rate(self, name: str, over_s: float) -> float:
-        """Mean speed of a total, per second, over the last `over_s`; 0 before there are two samples."""
-        if len(self._samples) < 2:  # noqa: PLR2004 - a speed lies between two
+        """Return the mean rate of a total, per second, over the last `over_s`; 0 before there are two samples."""
+        if len(self._samples) < 2:  # noqa: PLR2004 - a rate needs two
             return 0.0
         last = self._samples[-1]
         first = next(item for item in self._samples if item.time_s >= last.time_s - over_s or item is last)
         if first is last:
             first = self._samples[-2]
-        return _speed(first.time_s, first.totals.get(name, 0), last.time_s, last.totals.get(name, 0))
+        return _rate(first.time_s, first.totals.get(name, 0), last.time_s, last.totals.get(name, 0))
 
 
-def rates(samples: Sequence[Sample], name: str) -> list[float]:
-    """Speed of a total between each two samples, per second."""
+def rates(samples: Sequence[StatusSample], name: str) -> list[float]:
+    """Return the rate of a total between each two samples, per second."""
     return [
-        _speed(before.time_s, before.totals.get(name, 0), after.time_s, after.totals.get(name, 0))
+        _rate(before.time_s, before.totals.get(name, 0), after.time_s, after.totals.get(name, 0))
         for before, after in pairwise(samples)
     ]
 
 
-def panel_rates(samples: Sequence[Sample], place: int) -> list[float]:
-    """Speed of a panel's counter, all labels together, between each two samples."""
+def panel_rates(samples: Sequence[StatusSample], place: int) -> list[float]:
+    """Return the rate of a panel's counter, all labels together, between each two samples, per second."""
     sums = [(item.time_s, sum(item.panels[place].totals.values())) for item in samples]
-    return [_speed(*before, *after) for before, after in pairwise(sums)]
+    return [_rate(*before, *after) for before, after in pairwise(sums)]
 
 
-def panel_quantiles(samples: Sequence[Sample], place: int, share: float, window: int) -> list[float | None]:
-    """A quantile of what a panel's histogram took in the last `window` samples; None where it took nothing."""
+def panel_quantiles(samples: Sequence[StatusSample], place: int, share: float, window: int) -> list[float | None]:
+    """Return a quantile of a panel's histogram over the last `window` samples; None for a window without values."""
     states = [item.panels[place] for item in samples]
     found = []
     for position in range(1, len(states)):
         before = states[max(0, position - window)]
-        found.append(quantile(share, states[position].bounds, _taken(before, states[position])))
+        found.append(quantile(share, states[position].bounds, _values_since(before, states[position])))
     return found
 
 
-def _taken(before: PanelSample, after: PanelSample) -> Sequence[int]:
+def _values_since(before: PanelSample, after: PanelSample) -> Sequence[int]:
+    # Other bounds are another instrument: a producer of a new release has declared it anew.
     if before.bounds != after.bounds:
         return after.buckets
     return [max(0, new - old) for old, new in zip(before.buckets, after.buckets, strict=True)]
 
 
 def quantile(share: float, bounds: Sequence[float], buckets: Sequence[int]) -> float | None:
-    """The value below which `share` of the measurements lie, linear within its bucket as Prometheus has it."""
+    """Return the value below which `share` of the measurements lie, linear within its bucket.
+
+    It is the estimate of PromQL's `histogram_quantile`, so that the page and a dashboard agree.
+    https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
+    """
     cumulated = list(accumulate(buckets))
     if not bounds or not cumulated or not cumulated[-1]:
         return None
     rank = share * cumulated[-1]
     place = bisect_left(cumulated, rank)
+    # The last bucket is open above: all that is known is that the value lies beyond the highest bound.
     if place >= len(bounds):
         return bounds[-1]
     low = bounds[place - 1] if place else min(0.0, bounds[0])
@@ -101,14 +107,14 @@ def quantile(share: float, bounds: Sequence[float], buckets: Sequence[int]) -> f
     return low + (bounds[place] - low) * inside
 
 
-def _speed(time_before: float, before: float, time_after: float, after: float) -> float:
-    """A total that fell began anew: what it has now came since."""
+def _rate(time_before: float, before: float, time_after: float, after: float) -> float:
+    # A total that fell began anew, with its producer: all that it has now came since then.
     seconds = time_after - time_before
     return 0.0 if seconds <= 0 else (after - before if after >= before else after) / seconds
 
 
 def panel_samples(panels: Iterable[PanelSettings], snapshot: Snapshot) -> tuple[PanelSample, ...]:
-    """The state of each panel's instrument in a snapshot."""
+    """Read the state of each panel's instrument from a snapshot."""
     families: dict[str, list[Family]] = {}
     for producer in snapshot.producers:
         for family in producer.families:
@@ -124,6 +130,7 @@ def _panel_sample(panel: PanelSettings, families: Sequence[Family]) -> PanelSamp
         for point in family.points:
             if isinstance(point, Number):
                 totals[_value_of(panel.by, point)] += point.value  # type: ignore[assignment] # a Counter holds floats
+            # Buckets add up only over producers with the same bounds; others are left out rather than guessed.
             elif family.bounds == bounds:
                 _add(buckets, point)
     return PanelSample(totals=dict(totals), bounds=bounds, buckets=tuple(buckets))

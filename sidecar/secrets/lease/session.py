@@ -31,7 +31,7 @@ from sidecar.secrets.clock import Clock
 from sidecar.secrets.errors import VaultError, VaultFault
 from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.schedule import Failures, Life
-from sidecar.secrets.vault.client import VaultAnswer, VaultClient
+from sidecar.secrets.vault.client import VaultAnswer, VaultCaller
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class VaultSessions:
     `current` is the newest. Older ones in `alive` serve leases whose successors no reader has acknowledged yet.
     """
 
-    def __init__(self, caller: VaultClient, journal: LeaseJournal, clock: Clock) -> None:
+    def __init__(self, caller: VaultCaller, journal: LeaseJournal, clock: Clock) -> None:
         self._caller, self._journal, self._clock = caller, journal, clock
         self.current: VaultSession | None = None
         self.alive: dict[int, VaultSession] = {}
@@ -92,7 +92,7 @@ class VaultSessions:
         body: Mapping[str, Any] | None = None,
         operation: str = "login",
     ) -> VaultAnswer:
-        """Make a request without a session, counted by `operation` and outcome. See `VaultClient.call`."""
+        """Make a request without a session, counted by `operation` and outcome. See `VaultCaller`."""
         try:
             answer = await self._caller.call(method, path, token=token, body=body)
         except VaultError as error:

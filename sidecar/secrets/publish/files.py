@@ -31,21 +31,18 @@ import secrets
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pod_runtime.atomic_file import fsync_directory
 from sidecar.secrets.errors import PublishError
+from sidecar.secrets.publish.manifest import NO_MANIFEST, Manifest
 from sidecar.secrets.settings import MANIFEST
 
 DATA = "..data"
 _SWAP = "..data_"
 DIRECTORY_MODE = 0o750
 MANIFEST_MODE = 0o440
-MANIFEST_VERSION = 1
-NO_MANIFEST = (ValueError, KeyError, TypeError, AttributeError)
 # Replaced generations kept at most, whatever their grace: the volume is small and in memory.
 KEPT = 16
 
@@ -56,56 +53,6 @@ class FileContent:
 
     data: bytes = field(repr=False)
     mode: int = 0o440
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestEntry:
-    """A secret of a generation. `expires_at` is as known at publication: a renewal makes no new generation."""
-
-    source: str
-    version: str
-    expires_at: str | None
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """Content of `manifest.json`: number and time of a generation, and its secrets by name, without their values."""
-
-    generation: int
-    published_at: str
-    secrets: Mapping[str, ManifestEntry] = field(default_factory=dict)
-
-    def tree(self) -> dict[str, Any]:
-        """Return it as JSON values; a version that is a number is one there, too."""
-        tree = {"version": MANIFEST_VERSION, **asdict(self)}
-        for entry in tree["secrets"].values():
-            entry["version"] = int(entry["version"]) if entry["version"].isdigit() else entry["version"] or None
-        return tree
-
-    @staticmethod
-    def parse(data: bytes) -> Manifest:
-        """Parse `manifest.json`; raises one of `NO_MANIFEST` if it is none, or of another version."""
-        tree = json.loads(data)
-        if tree["version"] != MANIFEST_VERSION:
-            raise ValueError(f"manifest of version {tree['version']}")
-        entries = {
-            name: ManifestEntry(
-                source=item["source"],
-                version="" if item["version"] is None else str(item["version"]),
-                expires_at=_moment(item["expires_at"]),
-                files=tuple(str(file) for file in item["files"]),
-            )
-            for name, item in tree["secrets"].items()
-        }
-        published_at = _moment(str(tree["published_at"])) or ""
-        return Manifest(generation=int(tree["generation"]), published_at=published_at, secrets=entries)
-
-
-def _moment(text: str | None) -> str | None:
-    if text is not None:
-        datetime.fromisoformat(text)
-    return text
 
 
 class GenerationDirectory:

@@ -16,9 +16,8 @@ from pathlib import Path
 from pod_runtime.atomic_file import replace_file
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import LoginError, SpentError, VaultError, VaultFault
-from sidecar.secrets.lease.session import VaultSessions
 from sidecar.secrets.settings import AuthSettings
-from sidecar.secrets.vault.client import VaultAnswer
+from sidecar.secrets.vault.client import VaultAnswer, VaultCaller
 from sidecar.secrets.vault.credential import digest, read_credential
 
 FILE = "secret-id.json"
@@ -39,25 +38,25 @@ class VaultLogin:
     """Age by the server's clock; 0 for a new token, or if the server does not tell."""
 
 
-async def log_in(sessions: VaultSessions, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
+async def log_in(caller: VaultCaller, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
     """Log in with the credentials that the files hold now; a secret id that was used up raises SpentError."""
     match auth.method:
         case "token_file":
-            return await adopt(sessions, read_credential(auth.token_file, "secrets.auth.token_file"), owned=False)
+            return await adopt(caller, read_credential(auth.token_file, "secrets.auth.token_file"), owned=False)
         case "approle":
-            return await _by_approle(sessions, auth, secret_ids)
+            return await _by_approle(caller, auth, secret_ids)
         case _:
             body = {"role": auth.role, "jwt": read_credential(auth.jwt_file, "secrets.auth.jwt_file").reveal()}
-            return read_login(await sessions.call("POST", f"auth/{auth.mount_path}/login", body=body))
+            return read_login(await caller.call("POST", f"auth/{auth.mount_path}/login", body=body))
 
 
-async def _by_approle(sessions: VaultSessions, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
+async def _by_approle(caller: VaultCaller, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
     role_id = read_credential(auth.role_id_file, "secrets.auth.role_id_file")
-    secret_id = await secret_ids.plain(sessions, auth)
+    secret_id = await secret_ids.plain(caller, auth)
     body = {"role_id": role_id.reveal(), "secret_id": secret_id.reveal()}
     again = secret_ids.sending()
     try:
-        return read_login(await sessions.call("POST", f"auth/{auth.mount_path}/login", body=body))
+        return read_login(await caller.call("POST", f"auth/{auth.mount_path}/login", body=body))
     except VaultError as error:
         # A refusal of a secret id that worked before means that it is used up: asking again cannot help.
         if again and error.fault is VaultFault.INVALID:
@@ -80,9 +79,9 @@ def read_login(answer: VaultAnswer) -> VaultLogin:
     )
 
 
-async def adopt(sessions: VaultSessions, token: Secret, *, owned: bool) -> VaultLogin:
+async def adopt(caller: VaultCaller, token: Secret, *, owned: bool) -> VaultLogin:
     """Look up a token that was given or left to us; VaultError if it is dead or the server did not answer."""
-    answer = await sessions.call("GET", "auth/token/lookup-self", token=token)
+    answer = await caller.call("GET", "auth/token/lookup-self", token=token)
     made = answer.data.get("creation_time")  # by the server's clock, so the server's Date is what it is compared with
     return VaultLogin(
         token=token,
@@ -111,7 +110,7 @@ class SecretIds:
         self._path = place / FILE
         self._known: _LastSecretId | None = None
 
-    async def plain(self, sessions: VaultSessions, auth: AuthSettings) -> Secret:
+    async def plain(self, caller: VaultCaller, auth: AuthSettings) -> Secret:
         """Return the secret id to log in with; a wrapping token that was opened before raises SpentError."""
         given = read_credential(auth.secret_id_file, KEY)
         if self._known is None:
@@ -121,7 +120,7 @@ class SecretIds:
         if not auth.secret_id_wrapped:
             return given
         if not self._known.secret_id:
-            opened = await _unwrap(sessions, auth, given)
+            opened = await _unwrap(caller, auth, given)
             self._keep(replace(self._known, secret_id=opened.reveal()))
         return Secret(self._known.secret_id)
 
@@ -163,9 +162,9 @@ def _spent(auth: AuthSettings) -> SpentError:
     )
 
 
-async def _unwrap(sessions: VaultSessions, auth: AuthSettings, wrapping: Secret) -> Secret:
+async def _unwrap(caller: VaultCaller, auth: AuthSettings, wrapping: Secret) -> Secret:
     try:
-        found = await sessions.call("POST", "sys/wrapping/lookup", body={"token": wrapping.reveal()})
+        found = await caller.call("POST", "sys/wrapping/lookup", body={"token": wrapping.reveal()})
     except VaultError as error:
         if error.fault not in {VaultFault.INVALID, VaultFault.DENIED, VaultFault.NOT_FOUND}:
             raise
@@ -177,5 +176,5 @@ async def _unwrap(sessions: VaultSessions, auth: AuthSettings, wrapping: Secret)
     origin = str(found.data.get("creation_path", ""))
     if not (origin.startswith(f"auth/{auth.mount_path}/role/") and origin.endswith("/secret-id")):
         raise LoginError(f"{KEY}: the wrapping token was made by {origin!r}, not by approle")
-    unwrapped = await sessions.call("POST", "sys/wrapping/unwrap", token=wrapping)
+    unwrapped = await caller.call("POST", "sys/wrapping/unwrap", token=wrapping)
     return Secret(str(unwrapped.data["secret_id"]))

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pod_runtime.secret import Secret
@@ -55,8 +55,18 @@ class VaultAnswer:
     renewable: bool = False
 
 
+class VaultCaller(Protocol):
+    """Maker of requests: the client, the sessions that count them, or a test's fake."""
+
+    async def call(
+        self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
+    ) -> VaultAnswer:
+        """Make one request of the HTTP API, or raise VaultError; `path` goes without /v1/."""
+        ...
+
+
 class VaultClient:
-    """Maker of requests over HTTP. Its owner calls `close`."""
+    """Caller over HTTP. Its owner calls `close`."""
 
     def __init__(self, settings: SecretsSettings) -> None:
         self._settings = settings
@@ -68,8 +78,7 @@ class VaultClient:
     async def call(
         self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
     ) -> VaultAnswer:
-        """Make one request of the HTTP API, or raise VaultError; `path` goes without /v1/."""
-        # The deadline holds although the thread may need a moment longer to notice it.
+        """See `VaultCaller`. The deadline holds although the thread may need a moment longer to notice it."""
         work = asyncio.get_running_loop().run_in_executor(self._pool, self._request, method, path, token, body)
         limit = self._settings.connect_timeout_s + self._settings.request_timeout_s
         try:

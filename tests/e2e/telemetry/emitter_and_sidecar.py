@@ -37,7 +37,7 @@ address = "127.0.0.1:0"
 
 
 @dataclass
-class Notes:
+class LoadNotes:
     """What the load wrote down: numbers begun, numbers done."""
 
     begun: set[int]
@@ -45,7 +45,7 @@ class Notes:
 
 
 @dataclass
-class Pair:
+class TelemetryProcesses:
     """Processes and files of one test, under `place`. `async with` ends what still runs."""
 
     place: Path
@@ -105,11 +105,11 @@ class Pair:
         await child.process.wait()
         await getattr(self, f"start_{name}")()
 
-    def notes(self) -> Notes:
+    def notes(self) -> LoadNotes:
         """What was begun and done so far."""
         lines = (self.place / "notes").read_text().split()
         numbers = {mark: {int(line[1:]) for line in lines if line[0] == mark} for mark in "sd"}
-        return Notes(numbers["s"], numbers["d"])
+        return LoadNotes(numbers["s"], numbers["d"])
 
     async def queued(self) -> int:
         """Log records that the sidecar has not exported."""

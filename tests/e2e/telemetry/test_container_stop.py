@@ -12,17 +12,17 @@ import pytest
 
 from devstack.process import Child, wait_event
 from tests.deployment.containers import built, call, require_tool
-from tests.e2e.telemetry.emitter_and_sidecar import Pair
+from tests.e2e.telemetry.emitter_and_sidecar import TelemetryProcesses
 from tests.e2e.telemetry.test_kills import check, settled
 from tests.otlp_receiver import OtlpReceiver
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 OUT_S = 5.0
 """The promise of the sidecar's drain, not a figure."""
 
 
 @dataclass
-class ContainedPair(Pair):
+class ContainedProcesses(TelemetryProcesses):
     """The sidecar in its image, as its user, on a read-only root; the load beside it on the host."""
 
     @property
@@ -52,25 +52,25 @@ class ContainedPair(Pair):
 
 
 @pytest.fixture
-async def pair(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[ContainedPair]:
-    async with ContainedPair(tmp_path, endpoint=receiver.endpoint, rate=500) as made:
+async def processes(tmp_path: Path, receiver: OtlpReceiver) -> AsyncIterator[ContainedProcesses]:
+    async with ContainedProcesses(tmp_path, endpoint=receiver.endpoint, rate=500) as made:
         yield made
 
 
 async def test_a_container_told_to_stop_with_a_dead_collector_is_out_in_time_and_delivers_after_its_next_start(
-    pair: ContainedPair, receiver: OtlpReceiver
+    processes: ContainedProcesses, receiver: OtlpReceiver
 ) -> None:
-    await pair.start_sidecar()
-    await pair.start_load()
+    await processes.start_sidecar()
+    await processes.start_load()
     await asyncio.sleep(0.3)
     await receiver.die()
     await asyncio.sleep(1.0)
-    assert await pair.queued() > 0
-    assert pair.sidecar is not None
+    assert await processes.queued() > 0
+    assert processes.sidecar is not None
     began_s = monotonic()
-    await call("stop", "--time=30", pair.container)
-    assert await pair.sidecar.process.wait() == 0, pair.sidecar.last_lines()
+    await call("stop", "--time=30", processes.container)
+    assert await processes.sidecar.process.wait() == 0, processes.sidecar.last_lines()
     assert monotonic() - began_s < OUT_S
     await receiver.revive()
-    await pair.start_sidecar()
-    await check(pair, receiver, await settled(pair, receiver))
+    await processes.start_sidecar()
+    await check(processes, receiver, await settled(processes, receiver))

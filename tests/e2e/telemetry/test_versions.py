@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from pod_runtime.framing import records
 from producer.stream.publish import PUBLISH
-from tests.e2e.telemetry.emitter_and_sidecar import ROOT, Pair
+from tests.e2e.telemetry.emitter_and_sidecar import ROOT, TelemetryProcesses
 from tests.otlp_receiver import OtlpReceiver
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -75,16 +75,16 @@ async def test_a_broker_of_today_delivers_to_the_sidecar_of_the_release(tmp_path
     (tmp_path / "run").mkdir()
     server.add_insecure_port(f"unix:{tmp_path}/run/telemetry.sock")
     await server.start()
-    pair = Pair(tmp_path)
+    processes = TelemetryProcesses(tmp_path)
     try:
-        await pair.start_load()
+        await processes.start_load()
         await asyncio.sleep(0.5)
-        assert pair.load is not None
-        assert await pair.load.stop(30) == 0, pair.load.last_lines()
+        assert processes.load is not None
+        assert await processes.load.stop(30) == 0, processes.load.last_lines()
     finally:
-        await pair.stop()
+        await processes.stop()
         await server.stop(0)
-    notes = pair.notes()
+    notes = processes.notes()
     assert len(old.orders) == len(set(old.orders)) > 100
     assert {int(order) for order in old.orders} == notes.done
     assert old.unknown == 0
@@ -93,21 +93,21 @@ async def test_a_broker_of_today_delivers_to_the_sidecar_of_the_release(tmp_path
 async def test_a_broker_of_the_release_is_served_by_the_sidecar_of_today(tmp_path: Path) -> None:
     response = released("PublishResponse")
     async with OtlpReceiver() as receiver:
-        pair = Pair(tmp_path, endpoint=receiver.endpoint)
+        processes = TelemetryProcesses(tmp_path, endpoint=receiver.endpoint)
         try:
-            await pair.start_sidecar()
+            await processes.start_sidecar()
             async with grpc.aio.insecure_channel(f"unix:{tmp_path}/run/telemetry.sock") as channel:
                 call: Any = channel.stream_stream(PUBLISH, response_deserializer=response.FromString)()
                 for record in records(GOLDEN.read_bytes()):
                     await call.write(record.payload)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(120):
                     welcome, ack = await call.read(), await call.read()
                 assert (welcome.welcome.protocol_version, welcome.welcome.durable_through) == (1, 7)
                 assert (ack.ack.durable_through, list(ack.ack.rejected)) == (10, [])
                 await call.done_writing()
                 await receiver.wait_records(2)
         finally:
-            await pair.stop()
+            await processes.stop()
     told = sorted(
         (record["attributes"]["shop"], record["attributes"]["number"]) for record in receiver.by_id.values()
     )

@@ -16,7 +16,12 @@ import pytest
 from tests.integration.api.broker_process import Stand, standing
 from tests.unit.broker.secret_volume import ACCOUNT
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    # aiohttp leaves a socket whose connection a kill cuts off while it is handed to the event loop.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 KILLS = int(os.environ.get("BROKER_KILLS", "3"))
 ORDERS_BETWEEN = 40
 CALLERS = 4
@@ -93,7 +98,7 @@ async def test_orders_venue_and_history_agree_after_kills(stand: Stand) -> None:
     await asyncio.gather(*callers)
 
     fills = await venue_fills(stand)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(rows := await all_rows(stand, "orders")) < len(answers) or {row["status"] for row in rows} & {
             "submitted",
             "unknown",

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from broker.config import CredentialSettings
-from broker.credentials.watcher import Credentials
-from broker.history.archive import ORDERS, Filter
+from broker.credentials.proof import CredentialNeeds
+from broker.credentials.watcher import CredentialWatcher
+from broker.history.archive import ORDERS, HistoryFilter
 from broker.history.database import (
     Database,
     DatabaseLogin,
@@ -21,8 +22,8 @@ from broker.history.schema import migrate
 from broker.history.settings import HistorySettings
 from pod_runtime.secret import Secret
 from tests.postgres import Postgres, running_postgres
-from tests.unit.broker.history.changes import START, make_order, make_transaction
-from tests.unit.broker.history.conftest import Bench
+from tests.unit.broker.history.conftest import HistoryParts
+from tests.unit.broker.history.fake_journal import START, make_order, make_transaction
 from tests.unit.broker.secret_volume import publish, usual_files
 
 pytestmark = pytest.mark.real
@@ -77,57 +78,63 @@ async def adopt(database: Database, login: DatabaseLogin) -> None:
 
 
 @pytest.fixture
-async def bench(settings: HistorySettings) -> AsyncIterator[Bench]:
-    made = Bench(settings)
+async def history(settings: HistorySettings) -> AsyncIterator[HistoryParts]:
+    made = HistoryParts(settings)
     yield made
     await made.database.close()
 
 
-async def numbers(bench: Bench) -> list[int]:
+async def numbers(history: HistoryParts) -> list[int]:
     found: list[int] = []
     cursor: str | None = None
     while True:
-        page = await bench.archive.page(ORDERS, Filter(), limit=1000, cursor=cursor)
+        page = await history.archive.page(ORDERS, HistoryFilter(), limit=1000, cursor=cursor)
         found += [int(row["client_order_id"].removeprefix("c-")) for row in page.rows]
         if (cursor := page.cursor) is None:
             return sorted(found)
 
 
-async def test_history_waits_for_a_login_and_is_complete(bench: Bench, superuser: asyncpg.Connection) -> None:
+async def test_history_waits_for_a_login_and_is_complete(
+    history: HistoryParts, superuser: asyncpg.Connection
+) -> None:
     for number in range(1, 51):
-        bench.source.add(make_order(number))
-    bench.source.add(make_transaction(7))
-    async with bench.writing() as writer:
+        history.journal.add(make_order(number))
+    history.journal.add(make_transaction(7))
+    async with history.writing() as writer:
         await asyncio.sleep(0)
-        await adopt(bench.database, await lease(superuser))
+        await adopt(history.database, await lease(superuser))
         assert await writer.flush(20)
 
-    assert await numbers(bench) == list(range(1, 51))
-    assert await bench.archive.order(make_order(3).id) == make_order(3)
-    assert bench.source.released == 51
+    assert await numbers(history) == list(range(1, 51))
+    assert await history.archive.order(make_order(3).id) == make_order(3)
+    assert history.journal.released == 51
 
 
-async def test_rotation_fails_no_query_and_leaves_no_connection(bench: Bench, superuser: asyncpg.Connection) -> None:
+async def test_rotation_fails_no_query_and_leaves_no_connection(
+    history: HistoryParts, superuser: asyncpg.Connection
+) -> None:
     login = await lease(superuser)
-    await adopt(bench.database, login)
+    await adopt(history.database, login)
     asked = 0
 
     async def ask() -> None:
         nonlocal asked
         while True:
-            await bench.archive.page(ORDERS, Filter(), limit=10)
+            await history.archive.page(ORDERS, HistoryFilter(), limit=10)
             asked += 1
             await asyncio.sleep(0)
 
-    async with bench.writing() as writer:
-        bench.source.add(make_order(1))
+    async with history.writing() as writer:
+        history.journal.add(make_order(1))
         assert await writer.flush(20)
         readers = [asyncio.create_task(ask()) for _ in range(4)]
         for number in range(2, 22):
-            bench.source.add(make_order(number))
+            history.journal.add(make_order(number))
             successor = await lease(superuser)
-            await adopt(bench.database, successor)
-            await asyncio.gather(*bench.database._ended)
+            replaced = history.database._pool
+            await adopt(history.database, successor)
+            assert replaced is not None
+            await replaced.closed.wait()
             await revoke(superuser, login)
             login = successor
         assert await writer.flush(20)
@@ -137,30 +144,32 @@ async def test_rotation_fails_no_query_and_leaves_no_connection(bench: Bench, su
         await asyncio.gather(*readers, return_exceptions=True)
 
     assert asked > 20
-    assert await numbers(bench) == list(range(1, 22))
-    await bench.database.close()
+    assert await numbers(history) == list(range(1, 22))
+    await history.database.close()
     left = await superuser.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'broker' AND usename <> $1", login.username
     )
     assert left == 0
 
 
-async def test_database_that_refuses_for_a_while_loses_nothing(bench: Bench, superuser: asyncpg.Connection) -> None:
+async def test_database_that_refuses_for_a_while_loses_nothing(
+    history: HistoryParts, superuser: asyncpg.Connection
+) -> None:
     login = await lease(superuser)
-    await adopt(bench.database, login)
-    async with bench.writing() as writer:
-        bench.source.add(make_order(1))
+    await adopt(history.database, login)
+    async with history.writing() as writer:
+        history.journal.add(make_order(1))
         assert await writer.flush(20)
         await revoke(superuser, login)
         for number in range(2, 200):
-            bench.source.add(make_order(number))
-        await bench.until("DatabaseUnavailable")
+            history.journal.add(make_order(number))
+        await history.until("DatabaseUnavailable")
         assert writer.backlog() == 198
 
-        await adopt(bench.database, await lease(superuser))
+        await adopt(history.database, await lease(superuser))
         assert await writer.flush(20)
-    assert await numbers(bench) == list(range(1, 200))
-    assert bench.condition().ok
+    assert await numbers(history) == list(range(1, 200))
+    assert history.condition().ok
 
 
 async def test_wrong_password_is_a_refusal_and_a_dead_port_is_not(
@@ -222,35 +231,36 @@ def with_login(login: DatabaseLogin) -> dict[str, object]:
 
 
 async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(
-    bench: Bench, superuser: asyncpg.Connection, tmp_path: Path
+    history: HistoryParts, superuser: asyncpg.Connection, tmp_path: Path
 ) -> None:
     announced = Announced()
-    credentials = Credentials(
+    credentials = CredentialWatcher(
         CredentialSettings(directory=tmp_path, retry_s=1.0),
-        accounts=("101-004-1234567-001",),
-        needs_tls=False,
+        CredentialNeeds(accounts=("101-004-1234567-001",), needs_tls=False),
         venue=AgreeableVenue(),
-        database=bench.database,
+        database=history.database,
         tls=None,
-        conditions=bench.conditions,
-        emit=bench.events.append,
+        conditions=history.conditions,
+        emit=history.events.append,
         announce=announced,
         clock=lambda: START,
     )
     first, second = await lease(superuser), await lease(superuser)
     publish(tmp_path, 1, with_login(first))
-    await credentials.look(0)
-    async with bench.database.transaction() as connection:
+    await credentials.poll(0)
+    async with history.database.transaction() as connection:
         await migrate(connection)
 
     publish(tmp_path, 2, with_login(DatabaseLogin(second.username, Secret("wrong"))))
-    await credentials.look(1)
+    await credentials.poll(1)
     assert announced.said == [("applied", 1), ("rejected", 2, "database", "Unauthorized")]
-    await bench.archive.page(ORDERS, Filter(), limit=1)
+    await history.archive.page(ORDERS, HistoryFilter(), limit=1)
 
     publish(tmp_path, 3, with_login(second))
-    await credentials.look(2)
+    replaced = history.database._pool
+    await credentials.poll(2)
     assert announced.said[-1] == ("applied", 3)
-    await asyncio.gather(*bench.database._ended)
+    assert replaced is not None
+    await replaced.closed.wait()
     await revoke(superuser, first)
-    await bench.archive.page(ORDERS, Filter(), limit=1)
+    await history.archive.page(ORDERS, HistoryFilter(), limit=1)

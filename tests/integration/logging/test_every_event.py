@@ -12,14 +12,12 @@ import pytest
 from broker.events.catalogue import CATALOGUE
 from producer.declare import Column, Event
 from producer.stream.columns import encode_batch, event_schemas
-from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
-from sidecar.ingest.definition import event_type
-from sidecar.telemetry.model import Position, Session, StoredBatch
+from sidecar.journal.segment import event_type
+from sidecar.telemetry.model import JournalPosition, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.telemetry.servers import TEMPLATES, collector, collector_binary, engine, fetch
-from tests.unit.sidecar.fake_journal import MemoryJournal
-from tests.unit.sidecar.snapshots import snapshot
+from tests.unit.sidecar.fake_journal import MemoryJournal, exporter_over
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
 MAPPED = json.loads((TEMPLATES / "broker-logs@attributes.json").read_text())["template"]["mappings"]["properties"][
@@ -52,7 +50,7 @@ def batch() -> StoredBatch:
     stored = pb.Batch.FromString(encode_batch(1, made, event_schemas(defines), coerced))
     assert not coerced
     return StoredBatch(
-        end=Position(1, 10),
+        end=JournalPosition(1, 10),
         session=Session(producer_id="broker", session_id="every", resource=(("service.name", "broker"),)),
         batch=stored,
         types={item.event_id: event_type(item) for item in defines},
@@ -64,15 +62,10 @@ async def export(endpoint: str) -> None:
     journal = MemoryJournal([batch()])
     stop = asyncio.Event()
     stop.set()
-    await OtlpExporter(
-        OtlpSettings(endpoint=endpoint, namespace="every", drain_s=30.0, metrics=False),
-        logs=journal,
-        snapshot=snapshot,
-        resource={"service.name": "sidecar", "service.instance.id": "i1"},
-        clock=time.time_ns,
-        chance=lambda: 0.5,
-    ).run(stop)
-    assert journal.log_cursor == Position(1, 10)
+    otlp = OtlpSettings(endpoint=endpoint, namespace="every", drain_s=30.0, metrics=False)
+    resource = {"service.name": "sidecar", "service.instance.id": "i1"}
+    await exporter_over(journal, otlp, resource=resource, clock=time.time_ns).run(stop)
+    assert journal.cursor == JournalPosition(1, 10)
 
 
 async def test_every_declared_event_is_stored_whole_under_the_strict_mapping(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ async def test_a_seeded_record_raises_its_alert(line: Line, alert: str) -> None:
     await line.prometheus.wait('{__name__=~"log_.*_total",service_name="%s"}' % name)  # noqa: UP031 - braces
     await asyncio.sleep(1.5)
     await line.send(name, *[BAD[alert]] * 400)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while alert not in await line.firing(name):
             await asyncio.sleep(0.2)
     if alert != "LogFatal":  # a fatal record is an error too

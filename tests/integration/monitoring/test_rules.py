@@ -34,7 +34,7 @@ def test_prometheus_takes_every_rule() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_alert_fires_on_its_series_and_not_on_good_ones(tmp_path: Path) -> None:
     """Without the objectives' rules, which each case would evaluate too: they have their own tests below."""
     groups = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]
@@ -83,7 +83,7 @@ def test_no_target_of_the_brokers_own_pages_pages_where_sidecars_are_known(
         "exp_labels": {"job": "broker-api", "severity": "page", "team": "platform"},
         "exp_annotations": {
             **alert["annotations"],
-            "summary": "Prometheus asks no broker how its process stands",
+            "summary": "Prometheus scrapes no broker process",
         },
     }
     case = {

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import sys
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
 
 from broker.domain import OrderRequest, OrderType, Side
+from broker.order_wiring import build_order_service
 from broker.orders.errors import NotReadyError
-from broker.orders.service import Desk
 from broker.orders.settings import OrderSettings
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
@@ -44,20 +42,13 @@ async def compete(url: str, directory: Path, name: str) -> None:
         request_deadline_s=1,
     )
     orders = OrderSettings(directory=directory, lease_s=1.5, answer_wait_s=0.2)
-    async with open_rest(settings, lambda: secret) as rest:
-        desk = Desk(
-            orders,
-            settings,
-            venue=rest,
-            emit=lambda _: None,
-            clock=lambda: datetime.now(UTC),
-            chance=random.random,
-        )
+    async with open_rest(settings, lambda: secret, emit=lambda _: None) as rest:
+        service = build_order_service(orders, rest)
         async with asyncio.TaskGroup() as group:
-            group.create_task(desk.run(asyncio.Event()))
+            group.create_task(service.run(asyncio.Event()))
             for number in count():
                 try:
-                    placed = (await desk.place(order(f"{name}-{number}"))).order
+                    placed = (await service.place(order(f"{name}-{number}"))).order
                     line = {"id": placed.id, "status": placed.status, "reason": placed.reason}
                 except NotReadyError as error:
                     line = {"refused": error.reason}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.service import Desk
+from broker.order_wiring import build_order_service
 from broker.orders.settings import OrderSettings
 from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
@@ -72,21 +71,14 @@ async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path)
             directory=tmp_path, absence_horizon_s=2.0, answer_wait_s=4.0, circuit_failures=10**6, reconcile_s=1000
         )
         async with open_rest(settings, lambda: secret, emit=events.append) as rest:
-            desk = Desk(
-                orders,
-                settings,
-                venue=rest,
-                emit=events.append,
-                clock=lambda: datetime.now(UTC),
-                chance=random.random,
-            )
+            service = build_order_service(orders, rest)
             stop = asyncio.Event()
-            running = asyncio.create_task(desk.run(stop))
-            await wait(lambda: all(item.ok or item.advisory for item in desk.conditions()), 10)
+            running = asyncio.create_task(service.run(stop))
+            await wait(lambda: all(item.ok or item.advisory for item in service.conditions()), 10)
             rules = simulator.venue.faults.rules
 
             async def act(number: int) -> None:
-                placed[str(number)] = (kinds[number], (await desk.place(order(number))).order)
+                placed[str(number)] = (kinds[number], (await service.place(order(number))).order)
 
             kinds = [chance.choice(APPLIED + NOT_APPLIED + ("delay",)) for _ in range(COUNT)]
             for start in range(0, COUNT, 6):
@@ -101,9 +93,9 @@ async def test_ambiguous_answers_double_nothing_and_lose_nothing(tmp_path: Path)
                         group.create_task(act(number))
                 rules.clear()
             await asyncio.sleep(LATE_S)
-            await wait(lambda: not any(item.status is OrderStatus.UNKNOWN for item in desk.open_orders()), 30)
-            mismatches = await desk.reconcile()
-            final = {name: desk.by_client_id("sweep", name) for name in placed}
+            await wait(lambda: not any(item.status is OrderStatus.UNKNOWN for item in service.open_orders()), 30)
+            mismatches = await service.reconcile()
+            final = {name: service.by_client_id("sweep", name) for name in placed}
             stop.set()
             await running
         log = await transactions(simulator)

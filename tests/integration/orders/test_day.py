@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.simulator.clock import SimulatedClock
 from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
 from tests.integration.orders.test_kills import fills_by_order, run_once, transactions
@@ -66,7 +67,7 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
         tokens=("token-0",),
         requests_per_s=0,
         latency_s=0.004,
-        source=lambda: time.time_ns() + ahead_ns,
+        clock=SimulatedClock(source=lambda: time.time_ns() + ahead_ns),
     ) as simulator:
         for kind in FAULTS:
             simulator.venue.faults.rules.append(

@@ -56,7 +56,7 @@ async def rival(url: str, directory: Path, name: str) -> AsyncIterator[Rival]:
         await reading
 
 
-async def until(is_so: Any, deadline_s: float = 60.0) -> None:
+async def until(is_so: Any, deadline_s: float = 120.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not is_so():
             await asyncio.sleep(0.02)

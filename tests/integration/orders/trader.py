@@ -1,4 +1,4 @@
-"""A process that trades through a desk and can be killed anywhere; what it did is in a file that outlives it.
+"""A process that trades through a service and can be killed anywhere; what it did is in a file that outlives it.
 
 `python -m tests.integration.orders.trader URL DIRECTORY LEDGER COUNT KILL_AT`: places the orders that the ledger has
 started and not done, with the same client ids as a caller that tries again, then new ones up to COUNT in all.
@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import sys
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from broker.domain import OrderRequest, OrderType, Side
+from broker.order_wiring import build_order_service
 from broker.orders.errors import NotReadyError
-from broker.orders.service import Desk
+from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
@@ -86,11 +85,11 @@ def order(name: str) -> OrderRequest:
     )
 
 
-async def place(desk: Desk, ledger: Ledger, name: str) -> None:
+async def place(service: OrderService, ledger: Ledger, name: str) -> None:
     ledger.start(name)
     while True:
         try:
-            placed = (await desk.place(order(name))).order
+            placed = (await service.place(order(name))).order
             break
         except NotReadyError as error:
             await asyncio.sleep(min(0.05, error.retry_after_s))
@@ -120,34 +119,27 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
         sample_s=0.5,
     )
     async with open_rest(settings, token, emit=killer) as rest:
-        desk = Desk(
-            orders,
-            settings,
-            venue=rest,
-            emit=killer,
-            clock=lambda: datetime.now(UTC),
-            chance=random.random,
-        )
+        service = build_order_service(orders, rest)
         stop = asyncio.Event()
-        running = asyncio.create_task(desk.run(stop))
-        while any(not item.ok for item in desk.conditions() if not item.advisory):
+        running = asyncio.create_task(service.run(stop))
+        while any(not item.ok for item in service.conditions() if not item.advisory):
             await asyncio.sleep(0.01)
         names = [name for name in ledger.started if name not in ledger.done]
         names += [str(number) for number in range(len(ledger.started), count)]
         for start in range(0, len(names), 3):
             async with asyncio.TaskGroup() as group:
                 for name in names[start : start + 3]:
-                    group.create_task(place(desk, ledger, name))
-        while any(item.status == "unknown" for item in desk.open_orders()):
+                    group.create_task(place(service, ledger, name))
+        while any(item.status == "unknown" for item in service.open_orders()):
             await asyncio.sleep(0.05)
-        mismatches = await desk.reconcile()
-        found = {name: held for name in map(str, range(count)) if (held := desk.by_client_id("sweep", name))}
+        mismatches = await service.reconcile()
+        found = {name: held for name in map(str, range(count)) if (held := service.by_client_id("sweep", name))}
         final = {
             name: {"id": held.id, "status": held.status, "fills": [fill.transaction_id for fill in held.fills]}
             for name, held in found.items()
         }
         words = {"orders": final, "mismatches": [str(item) for item in mismatches]}
-        print(json.dumps(words | {"balance": str((await desk.account()).balance)}), flush=True)
+        print(json.dumps(words | {"balance": str((await service.account()).balance)}), flush=True)
         stop.set()
         await running
 

@@ -44,4 +44,4 @@ def process(vault: Vault, path: Path, *options: str) -> Iterator[subprocess.Pope
         yield child
     finally:
         child.kill()
-        child.wait(10)
+        child.wait(60)

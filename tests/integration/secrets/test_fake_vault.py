@@ -11,7 +11,7 @@ import pytest
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import VaultError
 from sidecar.secrets.settings import SecretsSettings
-from sidecar.secrets.vault.client import VaultClient
+from sidecar.secrets.vault.client import VaultCaller, VaultClient
 from tests.integration.secrets.vault import Vault
 from tests.unit.sidecar.secrets.fake_clock import FakeClock
 from tests.unit.sidecar.secrets.fake_vault import ROLE_ID, SECRET_ID, FakeVault
@@ -23,7 +23,7 @@ class Fake:
     """The fake, with the names of the real one."""
 
     def __init__(self) -> None:
-        self.caller: Any = FakeVault(FakeClock(), lease_ttl=3600.0, token_ttl=1200.0)
+        self.caller: VaultCaller = FakeVault(FakeClock(), lease_ttl=3600.0, token_ttl=1200.0)
         self.caller.write("venue", token="first")
         self.ids = {"role_id": ROLE_ID, "secret_id": SECRET_ID}
         self.venue, self.creds = "venue", "database/creds/broker"
@@ -33,7 +33,7 @@ class Real:
     """The real one."""
 
     def __init__(self, vault: Vault) -> None:
-        self.caller: Any = VaultClient(SecretsSettings(address=vault.bao.address))
+        self.caller: VaultCaller = VaultClient(SecretsSettings(address=vault.bao.address))
         role, secret = ((vault.place / name).read_text() for name in ("role-id", "secret-id"))
         self.ids = {"role_id": role, "secret_id": secret}
         self.venue, self.creds = f"{vault.name}/venue", f"database/creds/{vault.name}"
@@ -46,7 +46,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         return
     real = Real(request.getfixturevalue("vault"))
     yield real
-    real.caller.close()
+    real.caller.close()  # type: ignore[attr-defined] # the real client
 
 
 async def log_in(server: Fake | Real) -> Secret:

@@ -137,7 +137,7 @@ class Vault:
         return self.bao.tokens(self.name)
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Waits for a condition that the servers bring about."""
     deadline = time.monotonic() + seconds
     while not condition():

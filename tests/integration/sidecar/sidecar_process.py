@@ -132,7 +132,7 @@ async def command(*arguments: str, environ: Mapping[str, str] | None = None) -> 
         stderr=asyncio.subprocess.PIPE,
         env={"PATH": os.environ["PATH"], **(environ or {})},
     )
-    out, complaint = await asyncio.wait_for(child.communicate(), 30)
+    out, complaint = await asyncio.wait_for(child.communicate(), 120)
     return child.returncode or 0, out.decode(), complaint.decode()
 
 

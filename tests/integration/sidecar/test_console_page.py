@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 
+from sidecar.console.document import StatusDocument
 from sidecar.console.event_stream import Watchers
-from sidecar.console.server import Sources, console_application
+from sidecar.console.server import console_application
 from sidecar.ingest.producers import ProducerCondition
 from sidecar.ingest.tail import TailEvent
 from sidecar.secrets.acknowledge import Rejection, Stage
 from tests.chromium import Page, chromium_page
 from tests.require import require_binary
-from tests.unit.sidecar.console.sidecar_state import EXPORT, MOMENT, NOW_NS, NS, PRODUCER, SECRETS, SIGNAL, document
+from tests.unit.sidecar.console.sidecar_state import EXPORT, MOMENT, NOW_NS, NS, PRODUCER, SECRETS, SIGNAL, status
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 AXE = Path(__file__).parents[2] / "data" / "axe" / "axe.min.js"
@@ -50,16 +51,21 @@ SECRET_REJECTED = {
 STATES: dict[str, tuple[dict[str, Any], str, str]] = {
     "healthy": ({}, "All is well", ""),
     "venue_down": (VENUE_DOWN, "Not ready", "broker Venue: Unavailable"),
-    "collector_down": (COLLECTOR_DOWN, "Works, with a flaw", "CollectorReachable: Unavailable"),
-    "secret_rejected": (SECRET_REJECTED, "Works, with a flaw", "SecretsAccepted: AuthFailed"),
+    "collector_down": (COLLECTOR_DOWN, "Degraded", "CollectorReachable: Unavailable"),
+    "secret_rejected": (SECRET_REJECTED, "Degraded", "SecretsAccepted: AuthFailed"),
 }
 
 
 @dataclass
-class World:
-    document: dict[str, Any] = field(default_factory=document)
+class FakeSource:
+    """Sidecar whose document and events a test puts in."""
+
+    document: StatusDocument = field(default_factory=status)
     events: asyncio.Queue[TailEvent] = field(default_factory=asyncio.Queue)
     watchers: Watchers = field(default_factory=lambda: Watchers(4))
+
+    def status(self) -> StatusDocument:
+        return self.document
 
     async def tail(self) -> AsyncIterator[TailEvent]:
         while True:
@@ -83,16 +89,15 @@ class World:
 
 
 @asynccontextmanager
-async def opened(world: World) -> AsyncIterator[tuple[Page, str]]:
-    sources = Sources(status=lambda: world.document, tail=world.tail, bundle=world.bundle)
+async def opened(source: FakeSource) -> AsyncIterator[tuple[Page, str]]:
     program = require_binary("chromium")
-    server = TestServer(console_application(sources, world.watchers, frozenset({"127.0.0.1"})))
+    server = TestServer(console_application(source, source.watchers, frozenset({"127.0.0.1"})))
     async with server, chromium_page(program) as page:
         await page.look(width=1280, height=900)
         await page.open(str(server.make_url("/")))
         await page.wait("document.querySelector('.stop')")
         yield page, str(server.make_url("/"))
-        world.watchers.close()
+        source.watchers.close()
 
 
 async def text(page: Page, selector: str) -> str:
@@ -112,9 +117,9 @@ async def violations(page: Page) -> Any:
 @pytest.mark.parametrize("state", STATES)
 async def test_each_state_is_said_at_a_glance_and_is_clean(state: str, tmp_path: Path) -> None:
     changes, title, cause = STATES[state]
-    world = World(document=document(**changes))
-    world.emit(1, "broker.order.filled", instrument="EUR_USD", order_id="x" * 200)
-    async with opened(world) as (page, url):
+    source = FakeSource(document=status(**changes))
+    source.emit(1, "broker.order.filled", instrument="EUR_USD", order_id="x" * 200)
+    async with opened(source) as (page, url):
         await page.wait("document.querySelector('#tail .name')")
         assert await text(page, "#verdict-title") == title
         assert cause in await text(page, "#verdict")
@@ -129,22 +134,22 @@ async def test_each_state_is_said_at_a_glance_and_is_clean(state: str, tmp_path:
 
 
 async def test_a_change_is_shown_as_it_comes() -> None:
-    world = World()
-    async with opened(world) as (page, _):
-        world.watchers.tell(document(**VENUE_DOWN))
+    source = FakeSource()
+    async with opened(source) as (page, _):
+        source.watchers.tell(status(**VENUE_DOWN))
         await page.wait("document.querySelector('#verdict-title').innerText === 'Not ready'")
         assert await page.run("document.title") == "✕ Sidecar"
         heard = await page.run("document.querySelector('[role=status].unseen').textContent")
         assert heard == "Not ready. broker Venue: Unavailable"
-        world.watchers.tell(document())
+        source.watchers.tell(status())
         await page.wait("document.querySelector('#verdict-title').innerText === 'All is well'")
 
 
 async def test_events_are_filtered_and_paused_by_keyboard() -> None:
-    world = World()
-    async with opened(world) as (page, _):
-        world.emit(1, "broker.order.filled", order_id="A1")
-        world.emit(2, "broker.api.error", severity=17, status=503)
+    source = FakeSource()
+    async with opened(source) as (page, _):
+        source.emit(1, "broker.order.filled", order_id="A1")
+        source.emit(2, "broker.api.error", severity=17, status=503)
         await page.wait("document.querySelectorAll('#tail .name').length === 2")
         await page.run("document.querySelector('#filter').focus()")
         await page.command("Input.insertText", text="order_id=a1")
@@ -155,15 +160,15 @@ async def test_events_are_filtered_and_paused_by_keyboard() -> None:
         assert await page.run("document.activeElement.id") == "pause"
         await page.press("Space")
         assert await page.run("document.activeElement.getAttribute('aria-pressed')") == "true"
-        world.emit(3, "broker.order.filled", order_id="A1")
+        source.emit(3, "broker.order.filled", order_id="A1")
         await page.wait("document.querySelector('#tail-count').innerText.includes('1 since the pause')")
         assert await page.run("document.querySelectorAll('#tail .name').length") == 1
 
 
 async def test_what_an_event_says_is_never_markup() -> None:
-    world = World()
-    async with opened(world) as (page, _):
-        world.emit(1, "a.b", text="<img src=x onerror=alert(1)>")
+    source = FakeSource()
+    async with opened(source) as (page, _):
+        source.emit(1, "a.b", text="<img src=x onerror=alert(1)>")
         await page.wait("document.querySelector('#tail .name')")
         assert await page.run("document.querySelectorAll('#tail img').length") == 0
         assert "<img" in await text(page, "#tail")
@@ -171,8 +176,8 @@ async def test_what_an_event_says_is_never_markup() -> None:
 
 
 async def test_a_sidecar_that_goes_is_told_and_waited_for() -> None:
-    world = World()
-    async with opened(world) as (page, _):
-        world.watchers.close()
+    source = FakeSource()
+    async with opened(source) as (page, _):
+        source.watchers.close()
         await page.wait("document.querySelector('#verdict-title').innerText === 'The sidecar does not answer'")
         assert "trying again" in await text(page, "#link")

@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
-from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, StoredBatch
+from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.integration.telemetry.servers import (
     ROOT,
@@ -23,7 +23,7 @@ from tests.integration.telemetry.servers import (
     engine,
     fetch,
 )
-from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, orders
+from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, exporter_over, orders
 from tests.unit.sidecar.snapshots import counter, histogram, snapshot
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
@@ -47,14 +47,9 @@ def pipe(search: Engine, tmp_path: Path) -> Iterator[Collector]:
 
 def exporter(journal: MemoryJournal, endpoint: str, namespace: str, **changes: Any) -> OtlpExporter:
     limits = {"backoff_base_s": 0.02, "backoff_cap_s": 0.2, "linger_s": 0.02, "drain_s": 30.0, "metrics": False}
-    return OtlpExporter(
-        OtlpSettings(endpoint=endpoint, namespace=namespace, **{**limits, **changes}),
-        logs=journal,
-        snapshot=lambda: snapshot(broker=[counter(), histogram()]),
-        resource=RESOURCE,
-        clock=time.time_ns,
-        chance=lambda: 0.5,
-    )
+    shown = snapshot(broker=[counter(), histogram()])
+    otlp = OtlpSettings(endpoint=endpoint, namespace=namespace, **{**limits, **changes})
+    return exporter_over(journal, otlp, resource=RESOURCE, clock=time.time_ns, metrics=lambda: shown)
 
 
 @contextmanager
@@ -69,11 +64,11 @@ async def send(batches: Sequence[StoredBatch], endpoint: str, namespace: str) ->
     journal = MemoryJournal(list(batches))
     with stopped_at_once() as stop:
         await exporter(journal, endpoint, namespace).run(stop)
-    assert journal.log_cursor == batches[-1].end
+    assert journal.cursor == batches[-1].end
     return journal
 
 
-async def found(search: Engine, namespace: str, count: int, deadline_s: float = 60) -> list[dict[str, Any]]:
+async def found(search: Engine, namespace: str, count: int, deadline_s: float = 120.0) -> list[dict[str, Any]]:
     """The documents of a namespace, once there are `count`."""
 
     def look() -> list[dict[str, Any]]:
@@ -142,7 +137,7 @@ async def test_values_of_another_type_reject_no_record(search: Engine, pipe: Col
     group.columns.append(pb.Column(integers=[503]))
     group.columns.append(pb.Column(values=["many"]))
     batch = pb.Batch(first_sequence=2, count=1, groups=[group])
-    stored = StoredBatch(end=Position(1, 20), session=SESSION, batch=batch, types={1: odd}, received_ns=1)
+    stored = StoredBatch(end=JournalPosition(1, 20), session=SESSION, batch=batch, types={1: odd}, received_ns=1)
     await send([orders(1, 1, end=10), stored], pipe.endpoint, "types")
     documents = await found(search, "types", 2)
     assert {each["_source"]["attributes"].get("units") for each in documents} == {None, "many"}
@@ -173,7 +168,7 @@ async def test_secrets_do_not_reach_the_engine(search: Engine, pipe: Collector) 
     group = pb.Group(event_id=1, count=1, base_time_unix_nano=10**18, time_offsets_nano=[0])
     group.columns.extend(pb.Column(values=[value]) for value in secrets.values())
     batch = pb.Batch(first_sequence=1, count=1, groups=[group])
-    stored = StoredBatch(end=Position(1, 10), session=SESSION, batch=batch, types={1: leaky}, received_ns=1)
+    stored = StoredBatch(end=JournalPosition(1, 10), session=SESSION, batch=batch, types={1: leaky}, received_ns=1)
     await send([stored], pipe.endpoint, "redact")
     [document] = await found(search, "redact", 1)
     attributes = document["_source"]["attributes"]

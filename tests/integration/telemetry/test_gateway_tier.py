@@ -27,7 +27,7 @@ from tests.integration.telemetry.servers import (
     free_port,
     router_binary,
 )
-from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, orders
+from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, exporter_over, orders
 from tests.unit.sidecar.snapshots import counter, snapshot
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
@@ -85,7 +85,8 @@ async def running(place: Path) -> AsyncIterator[Tier]:
 
 
 def instance(number: int, journal: MemoryJournal, tier: Tier) -> OtlpExporter:
-    return OtlpExporter(
+    return exporter_over(
+        journal,
         OtlpSettings(
             endpoint=tier.router,
             namespace="tier",
@@ -95,11 +96,9 @@ def instance(number: int, journal: MemoryJournal, tier: Tier) -> OtlpExporter:
             drain_s=60.0,
             metrics_interval_s=0.3,
         ),
-        logs=journal,
-        snapshot=lambda: snapshot(broker=[counter()]),
         resource={"service.name": "sidecar", "service.instance.id": INSTANCES[number]},
         clock=time.time_ns,
-        chance=lambda: 0.5,
+        metrics=lambda: snapshot(broker=[counter()]),
     )
 
 

@@ -4,61 +4,28 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
-import psutil
 import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from sidecar.export.settings import OtlpSettings
-from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.ingest.producers import ProducerLedger, ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
 from sidecar.prometheus.page import MetricsPage
 from sidecar.prometheus.render import Format
-from sidecar.selfmetrics.export import export_measures
-from sidecar.selfmetrics.journal import journal_measures
-from sidecar.selfmetrics.ledger import ledger_measures, producer_measures
-from sidecar.selfmetrics.process import process_measures
 from sidecar.selfmetrics.self_metrics import SelfMetrics
 from tests.integration.telemetry.servers import fetch, prometheus
 from tests.require import require_binary
-from tests.unit.sidecar.snapshots import NOW, counter, gauge, histogram, snapshot
+from tests.unit.sidecar.selfmetrics.own_snapshot import FakeSource
+from tests.unit.sidecar.snapshots import FakeMetrics, counter, gauge, histogram, snapshot
 
 pytestmark = pytest.mark.real
 
 
-def pipeline() -> Any:
-    """A pipeline with something in every place."""
-    half = ProducerLedger(emitted=3, acknowledged=1, held=1, dropped=(("e", "spool_full", 1),), spool_bytes=1)
-    status = ProducerStatus(producer_id="broker", connected=True, last_heartbeat_ns=NOW, ledger=half)
-    events = EventLedger(received=3, counted=1, duplicate=1, rejected={"bad_column": 1})
-    logs = LogLedger(accepted=3, exported=1, queued=0, rejected={"internal": 1}, dropped={("journal_full", "e"): 1})
-    return SimpleNamespace(
-        producers=SimpleNamespace(all=lambda: [status]),
-        ledger=lambda: Ledger(events=events, logs=logs, producers={"broker": events}),
-        journal_status=lambda: SimpleNamespace(bytes_used=1, bytes_limit=2, segments=1, damaged_bytes=0, error=""),
-        series=lambda: {"broker": 1},
-        overflow=lambda: {("broker", "a"): 1},
-        refused_measurements=lambda: {("broker", "a", "nan"): 1},
-        ingest_counts=lambda: SimpleNamespace(
-            unknown_messages=0, malformed_messages=0, journal_waits=0, broken_rules={"no_hello": 1}
-        ),
-    )
-
-
 @pytest.fixture
 def page() -> MetricsPage:
-    own = SelfMetrics({"service.name": "sidecar"}, OtlpSettings())
-    signal = SignalStatus(enabled=True, rejected={"partial_success": 1})
-    status = ExportStatus(endpoint="", logs=signal, metrics=signal)
-    own.add(
-        [*ledger_measures(pipeline()), *producer_measures(pipeline(), lambda: NOW), *journal_measures(pipeline())]
-    )
-    own.add([*export_measures(lambda: status, lambda: NOW), *process_measures(psutil.Process())])
+    own = SelfMetrics(FakeSource(), {"service.name": "sidecar"}, OtlpSettings())
     own.observe_request("logs", "ok", 0.01)
     shown = snapshot(
         broker=[
@@ -70,7 +37,7 @@ def page() -> MetricsPage:
         ],
         other=[counter(value=8), histogram(buckets=(3, 2, 1))],
     )
-    return MetricsPage(lambda: shown, own.registry)
+    return MetricsPage(FakeMetrics(lambda: shown), own)
 
 
 async def test_promtool_finds_nothing_to_say(page: MetricsPage) -> None:

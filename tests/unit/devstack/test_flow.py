@@ -38,7 +38,7 @@ async def venue() -> AsyncIterator[Venue]:
 
 
 async def until_sent(flow: Flow, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while flow.tally.sent < count:
             await asyncio.sleep(0)
 

@@ -109,7 +109,7 @@ async def listening(fake: SidecarFake, socket: Path) -> AsyncIterator[SidecarFak
         await server.stop(0)
 
 
-async def until(holds: Any, deadline_s: float = 10.0) -> None:
+async def until(holds: Any, deadline_s: float = 120.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not holds():
             await asyncio.sleep(0.005)

@@ -70,7 +70,7 @@ def sample_define(event_id: int = SAMPLE) -> pb.Define:
 
 def orders(rows: Sequence[tuple[str, str, float, str]], offsets: Sequence[int] = ()) -> pb.Group:
     """A group of orders: status and side dictionary-coded, (status, side, seconds, order id) each."""
-    statuses, sides = (sorted({row[place] for row in rows}) for place in (0, 1))
+    statuses, sides = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
     return pb.Group(
         event_id=ORDER,
         count=len(rows),
@@ -120,7 +120,7 @@ class Client:
     def __init__(self, socket: Path) -> None:
         self._channel = aio.insecure_channel(f"unix:{socket}")
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
-        publish = self._channel.stream_stream("/telemetry.v1.TelemetryService/Publish")
+        publish: Any = self._channel.stream_stream("/telemetry.v1.TelemetryService/Publish")
         self.call = publish(self._requests())
 
     async def _requests(self) -> AsyncIterator[bytes]:
@@ -150,12 +150,12 @@ class Client:
 
     async def receive(self) -> pb.PublishResponse:
         """The next answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             return pb.PublishResponse.FromString(await self.call.read())
 
     async def status(self) -> tuple[grpc.StatusCode, str]:
         """How the stream ends; what comes before is read."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             try:
                 while await self.call.read() is not aio.EOF:
                     pass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from sidecar.telemetry.model import (
     Distribution,
@@ -20,6 +23,21 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 NOW = 1_700_000_000_000_000_000
 START = NOW - 60_000_000_000
 TRACE = Exemplar(0.25, NOW - 1_000_000_000, bytes(range(16)), bytes(range(8)))
+
+
+def parse_openmetrics(text: str) -> list[Metric]:
+    """Families of a page, by the official parser."""
+    return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call] # prometheus_client leaves it so
+
+
+@dataclass
+class FakeMetrics:
+    """Metrics of producers, as a test makes them."""
+
+    make: Callable[[], Snapshot]
+
+    def snapshot(self) -> Snapshot:
+        return self.make()
 
 
 def family(name: str, kind: int, unit: str, points: Sequence[Number | Distribution], **more: object) -> Family:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from pod_runtime.config import ConfigError
-from sidecar.config import Config, read_config
+from sidecar.config import SidecarConfig, read_config
 
 VAULT = {"VAULT_ADDR": "https://vault:8200", "VAULT_CACERT": "/ca.pem"}
 
 
-def read(text: str, tmp_path: Path, **environ: str) -> Config:
+def read(text: str, tmp_path: Path, **environ: str) -> SidecarConfig:
     file = tmp_path / "sidecar.toml"
     file.write_text(text)
     return read_config(file, environ)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.health.conditions import SecretsFacts
-from sidecar.journal.status import JournalStatus
+from sidecar.journal.journal import JournalStatus
 from sidecar.secrets.acknowledge import Rejection, Stage
 from sidecar.secrets.status import LastError
 from sidecar.status_facts import export_facts, journal_fault, producer_facts, secrets_facts
@@ -62,7 +62,7 @@ def test_a_token_that_fails_is_told_before_a_secret_that_does() -> None:
     assert secrets_facts(replace(status, token=token)).fault == ("Sealed", "login: HTTP 503")
 
 
-def test_a_mishap_that_was_made_good_is_no_fault() -> None:
+def test_an_error_that_was_made_good_is_no_fault() -> None:
     healed = replace(SECRETS.secrets[0], state="fresh", failing_since=None, last_error=DENIED)
     token = replace(SECRETS.token, last_error=SEALED)
     assert secrets_facts(replace(SECRETS, secrets=(healed,), token=token)).fault is None

@@ -1,4 +1,4 @@
-"""A desk that does what a test tells it to."""
+"""An order service that does what a test tells it to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from broker.api.order_service import Update
+from broker.api.routes.events import Update
 from broker.domain import (
     Account,
     Fill,
@@ -21,12 +21,13 @@ from broker.domain import (
     Quote,
     Side,
 )
-from broker.orders.checks.dry_run import Trial
+from broker.orders.checks.dry_run import DryRun
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
-from broker.orders.placed import Placed
+from broker.orders.idempotency import Placed
+from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.reconcile import Mismatch
-from broker.orders.store.journal_format import TradingState
+from broker.orders.service import OrderService
 
 NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
 
@@ -46,8 +47,10 @@ def make_order(request: OrderRequest, number: int = 1, status: OrderStatus = Ord
     )
 
 
-class FakeDesk:
-    def __init__(self) -> None:
+class FakeOrderService(OrderService):
+    """Overrides what the API calls; nothing else of it may be used."""
+
+    def __init__(self) -> None:  # its own state in place of the real one
         self.placed: list[OrderRequest] = []
         self.tried: list[OrderRequest] = []
         self.denial: Denial | None = None
@@ -83,11 +86,11 @@ class FakeDesk:
         self.orders[order.id] = order
         return Placed(order, replayed=False)
 
-    async def try_order(self, request: OrderRequest) -> Trial:
+    async def try_order(self, request: OrderRequest) -> DryRun:
         if self.fault is not None:
             raise self.fault
         self.tried.append(request)
-        return Trial(
+        return DryRun(
             denial=self.denial,
             checks=("account", "state"),
             not_made=("duplicate",),
@@ -111,9 +114,9 @@ class FakeDesk:
         side: Side | None = None,
         units: Decimal | None = None,
         *,
-        client: str,
-        client_order_id: str | None,
-        traceparent: str | None,
+        client: str = "broker",
+        client_order_id: str | None = None,
+        traceparent: str | None = None,
     ) -> Placed:
         if instrument != "EUR_USD":
             raise UnknownPositionError(f"no open position in {instrument}")
@@ -125,9 +128,9 @@ class FakeDesk:
         trade_id: str,
         units: Decimal | None = None,
         *,
-        client: str,
-        client_order_id: str | None,
-        traceparent: str | None,
+        client: str = "broker",
+        client_order_id: str | None = None,
+        traceparent: str | None = None,
     ) -> Placed:
         self.closed.append((trade_id, units))
         return await self._close(client, client_order_id, units)
@@ -187,7 +190,7 @@ class FakeDesk:
             last_transaction_id="7",
         )
 
-    def quotes(self, instruments: Sequence[str]) -> list[Quote]:
+    def quotes(self, instruments: Sequence[str] = ()) -> list[Quote]:
         known = {"EUR_USD": ("1.10000", "1.10020"), "USD_JPY": ("150.001", "150.011")}
         return [
             Quote(instrument=name, bid=Decimal(bid), ask=Decimal(ask), time=NOW, received_at=NOW)
@@ -210,5 +213,5 @@ class FakeDesk:
     def state(self) -> TradingState:
         return self.states[-1][0] if self.states else TradingState.ACTIVE
 
-    async def reconcile(self) -> Sequence[Mismatch]:
+    async def reconcile(self) -> tuple[Mismatch, ...]:
         return (Mismatch(kind="position", subject="EUR_USD", ours="0", theirs="100"),)

@@ -15,10 +15,10 @@ async def test_result_and_error_reach_the_caller() -> None:
         raise KeyError("order")
 
     async with InFlight() as in_flight:
-        assert await in_flight.run(answer) == 7
+        assert await in_flight.run(answer()) == 7
         with pytest.raises(KeyError, match="order"):
-            await in_flight.run(fail)
-        assert await in_flight.run(answer) == 7
+            await in_flight.run(fail())
+        assert await in_flight.run(answer()) == 7
         assert len(in_flight) == 0
 
 
@@ -30,7 +30,7 @@ async def test_write_goes_on_when_its_caller_leaves() -> None:
         done.append("written")
 
     async with InFlight() as in_flight:
-        caller = asyncio.create_task(in_flight.run(write))
+        caller = asyncio.create_task(in_flight.run(write()))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         caller.cancel()
@@ -50,13 +50,13 @@ async def test_error_after_the_caller_left_harms_nobody() -> None:
         raise ValueError
 
     async with InFlight() as in_flight:
-        caller = asyncio.create_task(in_flight.run(write))
+        caller = asyncio.create_task(in_flight.run(write()))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         caller.cancel()
         release.set()
         assert await in_flight.wait_idle(5)
-        assert await in_flight.run(_three) == 3
+        assert await in_flight.run(_three()) == 3
 
 
 async def _three() -> int:
@@ -72,7 +72,7 @@ async def test_leaving_waits_for_what_is_under_way() -> None:
         done.append("written")
 
     async with InFlight() as in_flight:
-        caller = asyncio.create_task(in_flight.run(write))
+        caller = asyncio.create_task(in_flight.run(write()))
         await asyncio.sleep(0)
     assert done == ["written"]
     await caller

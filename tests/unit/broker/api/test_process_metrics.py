@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from broker.api.process_metrics import Carriage, ProcessMetrics, metrics_route
+from broker.api.process_metrics import ProcessMetrics, metrics_route
 from broker.api.settings import ApiSettings
 from producer.health import EmitterLedger
 from tests.unit.broker.api.asgi import Answer
@@ -27,8 +29,19 @@ FULL = EmitterLedger(
 )
 
 
-def page(*carriages: Carriage) -> ProcessMetrics:
-    return ProcessMetrics("1.2.3", lambda: carriages)
+@dataclass
+class FakeEmitter:
+    """An emitter together with its stream."""
+
+    counts: EmitterLedger
+    connected: bool = True
+
+    def ledger(self) -> EmitterLedger:
+        return self.counts
+
+
+def page(*emitters: FakeEmitter) -> ProcessMetrics:
+    return ProcessMetrics("1.2.3", [(cast("Any", item), cast("Any", item)) for item in emitters])
 
 
 def samples(text: str) -> dict[str, float]:
@@ -41,19 +54,19 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
-def own(*carriages: Carriage) -> dict[str, float]:
-    text = page(*carriages).render("")[0].decode()
+def own(*emitters: FakeEmitter) -> dict[str, float]:
+    text = page(*emitters).render("")[0].decode()
     return {name: value for name, value in samples(text).items() if name.startswith("broker_")}
 
 
 @pytest.fixture
 def scraped(api: Client) -> Client:
-    api.app.include_router(metrics_route(page(Carriage(ledger=FULL, connected=True))))
+    api.app.include_router(metrics_route(page(FakeEmitter(FULL))))
     return api
 
 
 def test_ledger_and_stream_are_told() -> None:
-    assert own(Carriage(ledger=FULL, connected=True)) == {
+    assert own(FakeEmitter(FULL)) == {
         'broker_build_info{version="1.2.3"}': 1,
         "broker_emitter_events_total": 10,
         "broker_emitter_acknowledged_events_total": 4,
@@ -70,7 +83,7 @@ def test_ledger_and_stream_are_told() -> None:
 def test_emitters_of_several_accounts_are_added_up() -> None:
     other = EmitterLedger(emitted=100, acknowledged=90, held=9, dropped={("broker.price", "spool_full"): 1})
 
-    found = own(Carriage(ledger=FULL, connected=True), Carriage(ledger=other, connected=False))
+    found = own(FakeEmitter(FULL), FakeEmitter(other, connected=False))
 
     assert found["broker_emitter_events_total"] == 110
     assert found["broker_emitter_acknowledged_events_total"] == 94
@@ -80,10 +93,10 @@ def test_emitters_of_several_accounts_are_added_up() -> None:
 
 
 def test_each_scrape_asks_anew() -> None:
-    connected = [False]
-    made = ProcessMetrics("1", lambda: [Carriage(ledger=FULL, connected=connected[0])])
+    emitter = FakeEmitter(FULL, connected=False)
+    made = page(emitter)
     before = samples(made.render("")[0].decode())["broker_emitter_connected_streams"]
-    connected[0] = True
+    emitter.connected = True
 
     assert (before, samples(made.render("")[0].decode())["broker_emitter_connected_streams"]) == (0, 1)
 
@@ -107,7 +120,7 @@ def test_process_and_collector_of_garbage_are_told(name: str) -> None:
 
 
 def test_openmetrics_is_served_to_who_asks_for_it() -> None:
-    content, media_type = page(Carriage(ledger=FULL, connected=True)).render(
+    content, media_type = page(FakeEmitter(FULL)).render(
         "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
     )
 
@@ -150,8 +163,8 @@ async def test_it_needs_no_key_and_leaves_no_event(scraped: Client) -> None:
 
 async def test_it_answers_before_there_are_secrets_and_while_draining(scraped: Client) -> None:
     scraped.keys.append(None)
-    scraped.surface.ready.clear()
-    scraped.surface.drain.set()
+    scraped.context.ready.clear()
+    scraped.context.drain.set()
 
     assert (await scrape(scraped)).status == 200
 
@@ -182,9 +195,7 @@ def exposed(place: str) -> set[str]:
 
 
 def test_only_what_every_process_says_of_itself_is_on_the_sidecars_page_too() -> None:
-    ours = {
-        name.partition("{")[0] for name in samples(page(Carriage(ledger=FULL, connected=True)).render("")[0].decode())
-    }
+    ours = {name.partition("{")[0] for name in samples(page(FakeEmitter(FULL)).render("")[0].decode())}
 
     assert exposed("telemetry.md") >= {"broker_orders_total"}
     assert ours & exposed("telemetry.md") == set()

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from broker.cli import commands
-from broker.cli.client import AnswerError, Call
+from broker.cli.client import ApiAnswerError, ApiCall
 
 ORDER = {"id": "01J", "instrument": "EUR_USD", "side": "buy", "units": "100", "price": None, "status": "pending"}
 Run = Callable[..., Result]
@@ -17,14 +17,14 @@ Run = Callable[..., Result]
 
 class FakeBroker:
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[ApiCall] = []
         self.keys: list[str] = []
-        self.answer: dict[str, Any] | AnswerError = {}
+        self.answer: dict[str, Any] | ApiAnswerError = {}
 
-    async def __call__(self, call: Call, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
+    async def __call__(self, call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
         self.calls.append(call)
         self.keys.append(key)
-        if isinstance(self.answer, AnswerError):
+        if isinstance(self.answer, ApiAnswerError):
             raise self.answer
         return self.answer
 
@@ -54,14 +54,14 @@ def test_orders_are_lines_with_tabs_where_there_is_no_terminal(broker: FakeBroke
     header, line = result.output.splitlines()
     assert header.split("\t")[:4] == ["id", "instrument", "side", "type"]
     assert line.split("\t")[:7] == ["01J", "EUR_USD", "buy", "-", "100", "-", "pending"]
-    assert broker.calls == [Call("GET", "/v1/orders", params={"instrument": "EUR_USD"})]
+    assert broker.calls == [ApiCall("GET", "/v1/orders", params={"instrument": "EUR_USD"})]
     assert broker.keys == ["the-key"]
 
 
 def test_account_goes_with_every_question(broker: FakeBroker, run: Run) -> None:
     broker.answer = {"orders": []}
     run("orders", "--instrument", "EUR_USD", "--account", "101")
-    assert broker.calls == [Call("GET", "/v1/orders", params={"instrument": "EUR_USD", "account": "101"})]
+    assert broker.calls == [ApiCall("GET", "/v1/orders", params={"instrument": "EUR_USD", "account": "101"})]
 
 
 def test_json_is_the_answer_itself(broker: FakeBroker, run: Run) -> None:
@@ -82,7 +82,7 @@ def test_state_is_changed_with_a_reason(broker: FakeBroker, run: Run, name: str,
     result = run(name, "--reason", "news")
 
     assert result.output == f"the broker is {state}\n"
-    assert broker.calls == [Call("PUT", "/v1/admin/state", body={"state": state, "reason": "news"})]
+    assert broker.calls == [ApiCall("PUT", "/v1/admin/state", body={"state": state, "reason": "news"})]
     assert run(name).exit_code == 2
 
 
@@ -94,7 +94,7 @@ def test_mismatches_are_listed(broker: FakeBroker, run: Run) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [(401, 77), (403, 77), (422, 1), (503, 1), (0, 69)])
 def test_exit_code_says_what_kind_of_failure(broker: FakeBroker, run: Run, status: int, code: int) -> None:
-    broker.answer = AnswerError(status, "why it failed")
+    broker.answer = ApiAnswerError(status, "why it failed")
     result = run("orders")
 
     assert result.exit_code == code
@@ -122,7 +122,7 @@ def test_smoke_fails_where_an_order_is_not_filled(broker: FakeBroker, run: Run, 
 def test_smoke_fails_where_the_broker_refuses(
     broker: FakeBroker, run: Run, status: int, preview: list[str], code: int
 ) -> None:
-    broker.answer = AnswerError(status, "refused")
+    broker.answer = ApiAnswerError(status, "refused")
     assert run("smoke", *preview).exit_code == code
 
 
@@ -146,7 +146,7 @@ def test_a_closed_market_is_no_fault_of_a_preview(broker: FakeBroker, run: Run, 
 
 def test_smoke_goes_on_for_its_rounds(broker: FakeBroker, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(commands.time, "sleep", pauses.append)
+    monkeypatch.setattr("broker.cli.commands.time.sleep", pauses.append)
     broker.answer = {"would_be_sent": True, "check": None}
     assert run("smoke", "--preview", "--rounds", "3").exit_code == 0
     assert (pauses, len(broker.calls)) == ([1.0, 1.0], 9)
@@ -162,7 +162,7 @@ def test_a_watch_asks_again_until_it_is_interrupted(
         if len(slept) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.time, "sleep", sleep)
+    monkeypatch.setattr("broker.cli.commands.time.sleep", sleep)
     broker.answer = {"orders": []}
     result = run("orders", "--watch")
     assert (result.exit_code, result.output) == (0, "no open orders\n" * 2)
@@ -173,6 +173,6 @@ def test_a_watch_in_json_is_a_document_a_line(broker: FakeBroker, run: Run, monk
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.time, "sleep", interrupt)
+    monkeypatch.setattr("broker.cli.commands.time.sleep", interrupt)
     broker.answer = {"positions": [{"instrument": "EUR_USD"}]}
     assert json.loads(run("positions", "--watch", "--json").output) == broker.answer

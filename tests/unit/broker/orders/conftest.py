@@ -10,13 +10,13 @@ import pytest
 from broker.domain import OrderRequest, OrderType, Side
 from tests.unit.broker.orders.boot_clock import BootClock
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue, serving
-from tests.unit.broker.orders.order_service_fixture import Bench, MakeRequest
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
 
 
 @pytest.fixture
 def make_request() -> MakeRequest:
     def make(client_order_id: str = "first", **fields: Any) -> OrderRequest:
-        plain = {
+        plain: dict[str, Any] = {
             "client": "flow",
             "account": ACCOUNT,
             "instrument": "EUR_USD",
@@ -32,7 +32,7 @@ def make_request() -> MakeRequest:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> BootClock:
     made = BootClock()
-    for module in ("cluster_lease", "file_lease", "spread"):
+    for module in ("cluster_lease", "file_lease", "policies"):
         monkeypatch.setattr(f"broker.orders.ownership.{module}.boot_time_s", made)
     return made
 
@@ -44,5 +44,5 @@ async def venue() -> AsyncIterator[FakeVenue]:
 
 
 @pytest.fixture
-def bench(venue: FakeVenue, tmp_path: Path) -> Bench:
-    return Bench(venue, tmp_path)
+def harness(venue: FakeVenue, tmp_path: Path) -> OrderServiceHarness:
+    return OrderServiceHarness(venue, tmp_path)

@@ -1,4 +1,4 @@
-"""A small v20 server for the desk's tests: fills market orders, rests the others, and fails as it is told."""
+"""A small v20 server for the service's tests: fills market orders, rests the others, and fails as it is told."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FakeVenue:
         self.log.append(item)
         return item
 
-    async def tell(self, *items: dict[str, Any]) -> None:
+    async def push(self, *items: dict[str, Any]) -> None:
         for item in items:
             for stream in list(self.streams):
                 await stream.write(json.dumps(item).encode() + b"\n")
@@ -123,7 +123,7 @@ class FakeVenue:
         if fault == "unseen":
             self.log = self.log[:mark]
             return web.Response(status=502, text="<html></html>", content_type="text/html")
-        await self.tell(*self.log[mark:])
+        await self.push(*self.log[mark:])
         return answer
 
     def _cut(self, request: web.Request) -> web.StreamResponse:

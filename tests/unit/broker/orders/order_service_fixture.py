@@ -6,13 +6,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from broker.domain import OrderRequest
+from broker.order_wiring import build_order_service
 from broker.orders.idempotency import LongMemory
-from broker.orders.service import Desk
+from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
@@ -22,8 +22,8 @@ from tests.venue_client import open_rest
 MakeRequest = Callable[..., OrderRequest]
 
 
-class Bench:
-    """Starts desks on one directory against one venue, and keeps what they emit."""
+class OrderServiceHarness:
+    """Starts services on one directory against one venue, and keeps what they emit."""
 
     def __init__(self, venue: FakeVenue, directory: Path) -> None:
         self.venue = venue
@@ -37,7 +37,7 @@ class Bench:
         return [event for event in self.events if type(event).__name__ == name]
 
     @asynccontextmanager
-    async def desk(self, *, wait_ready: bool = True, **settings: Any) -> AsyncIterator[Desk]:
+    async def service(self, *, wait_ready: bool = True, **settings: Any) -> AsyncIterator[OrderService]:
         orders = OrderSettings(directory=self.directory, **(self.settings | settings))
         venue = VenueSettings(
             account=ACCOUNT,
@@ -51,34 +51,26 @@ class Bench:
         chance = random.Random(1).random
         async with open_rest(venue, lambda: self.token, emit=self.events.append, chance=chance) as rest:
             self.rest = rest
-            desk = Desk(
-                orders,
-                venue,
-                venue=rest,
-                emit=self.events.append,
-                clock=lambda: datetime.now(UTC),
-                chance=random.random,
-                memory=self.memory,
-            )
+            service = build_order_service(orders, rest, memory=self.memory)
             self._stop = asyncio.Event()
-            self._running = asyncio.create_task(desk.run(self._stop))
+            self._running = asyncio.create_task(service.run(self._stop))
             try:
-                await wait_until(lambda: self._running.done() or not (wait_ready and blocked(desk)))
-                yield desk
+                await wait_until(lambda: self._running.done() or not (wait_ready and blocked(service)))
+                yield service
             finally:
                 await self.stop()
 
     async def stop(self) -> None:
-        """Drains the desk that was started last."""
+        """Drains the service that was started last."""
         self._stop.set()
         await self._running
 
 
-def blocked(desk: Desk) -> list[str]:
-    return [item.name for item in desk.conditions() if not item.ok and not item.advisory]
+def blocked(service: OrderService) -> list[str]:
+    return [item.name for item in service.conditions() if not item.ok and not item.advisory]
 
 
-async def wait_until(is_so: Callable[[], bool], deadline_s: float = 30.0) -> None:
+async def wait_until(is_so: Callable[[], bool], deadline_s: float = 120.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not is_so():
             await asyncio.sleep(0.005)

@@ -4,18 +4,62 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
-from broker.orders.model.order_record import Action, Entry
+from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.store.index import OrderIndex
+from broker.orders.store.journal import OrderJournal
+from broker.orders.store.order_store import OrderStore
+from broker.orders.updates import Updates
 from broker.venue.v20.transactions import Transaction, parse_transaction
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 CLIENT_ID = "bk.broker.1.01ORDER.caller"
 
 
+class FakeTerm:
+    """An ownership term that lasts; keeps the handover notes."""
+
+    def __init__(self, epoch: int = 1) -> None:
+        self.epoch = epoch
+        self.notes: list[str] = []
+
+    def may_send(self) -> bool:
+        return True
+
+    def may_write(self) -> bool:
+        return True
+
+    def hand_over(self, note: str) -> None:
+        self.notes.append(note)
+
+
+def make_store(journal: OrderJournal, index: OrderIndex) -> OrderStore:
+    return OrderStore(
+        journal,
+        index,
+        account="101",
+        owner="broker",
+        term=FakeTerm(),
+        updates=Updates(),
+        emit=lambda _: None,
+        clock=lambda: NOW,
+    )
+
+
+def opened_journal(directory: Path, **sizes: int) -> tuple[OrderJournal, list[bytes]]:
+    plain = {"segment_bytes": 1 << 20, "keep_bytes": 1 << 20}
+    journal = OrderJournal(directory, emit=lambda _: None, **(plain | sizes))
+    held = journal.open()
+    if not held:
+        journal.rotate([b"z"])
+    return journal, held
+
+
 def make_request(**fields: Any) -> OrderRequest:
-    plain = {
+    plain: dict[str, Any] = {
         "client_order_id": "first",
         "client": "flow",
         "account": "101",
@@ -27,18 +71,18 @@ def make_request(**fields: Any) -> OrderRequest:
     return OrderRequest(**(plain | fields))
 
 
-def make_entry(
+def make_record(
     status: OrderStatus = OrderStatus.SUBMITTED,
     *,
     order_id: str = "01ORDER",
     client_id: str = CLIENT_ID,
     checkpoint: int = 0,
-    action: Action = Action.CREATE,
+    action: OrderAction = OrderAction.CREATE,
     target: str | None = None,
     updated_at: datetime = NOW,
     venue_order_id: str | None = None,
     **request: Any,
-) -> Entry:
+) -> OrderRecord:
     order = Order(
         id=order_id,
         request=make_request(**request),
@@ -47,7 +91,7 @@ def make_entry(
         updated_at=updated_at,
         venue_order_id=venue_order_id,
     )
-    return Entry(order=order, client_id=client_id, checkpoint=checkpoint, action=action, target=target)
+    return OrderRecord(order=order, client_id=client_id, checkpoint=checkpoint, action=action, target=target)
 
 
 def transaction(number: int, kind: str, **fields: Any) -> Transaction:

@@ -23,7 +23,7 @@ async def post_and_go(client: V20Client, simulator: Simulator, fault: str) -> No
     )
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(head.encode() + data)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         while not simulator.venue.faults.used:
             await asyncio.sleep(0.001)
     writer.close()
@@ -31,7 +31,7 @@ async def post_and_go(client: V20Client, simulator: Simulator, fault: str) -> No
 
 
 async def filled(client: V20Client) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         while await fills(client) == 0:
             await asyncio.sleep(0.02)
 

@@ -1,4 +1,4 @@
-"""A sidecar in which all is well, as the parts tell it: tests change what they are about."""
+"""Healthy sidecar, as its parts report it: tests change the part that they are about."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sidecar import status_facts as facts
+from sidecar.console.document import StatusDocument, decode, encode
 from sidecar.console.settings import PanelSettings
-from sidecar.console.status.audit_timeline import Deeds
-from sidecar.console.status.document import Identity, Parts, status_document
-from sidecar.console.status.secrets import secrets_json
-from sidecar.console.status.time_series import History, PanelSample, Sample
+from sidecar.console.status.builder import ProcessIdentity, StatusInputs, status_document
+from sidecar.console.status.sampler import AuditTimeline
+from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import Facts, evaluate, track
+from sidecar.health.conditions import HealthFacts, evaluate, track
 from sidecar.health.settings import HealthSettings
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
-from sidecar.metrics.ledger import EventLedger, Ledger, LogLedger
+from sidecar.journal.journal import JournalStatus
+from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
 from sidecar.secrets.acknowledge import Stage
 from sidecar.secrets.audit import AuditEvent
 from sidecar.secrets.status import SecretsStatus, SecretStatus, TokenStatus
@@ -51,45 +52,50 @@ SECRETS = SecretsStatus(
     ),
     leases=1,
 )
-LEDGER = Ledger(
+LEDGER = SidecarLedger(
     events=EventLedger(received=100, counted=100),
     logs=LogLedger(accepted=90, exported=88, queued=2),
     producers={"broker": EventLedger(received=100, counted=100)},
 )
 SIGNAL = SignalStatus(enabled=True, exported=88, requests=9, last_success_ns=NOW_NS - NS)
 EXPORT = ExportStatus(endpoint="http://collector:4317", logs=SIGNAL, metrics=SIGNAL)
-JOURNAL: dict[str, Any] = {
-    "bytes_used": 1000,
-    "bytes_limit": 100_000,
-    "error": "",
-    "checkpoint_error": "",
-    "damaged_segments": 0,
-    "damaged_bytes": 0,
-    "unreadable_records": 0,
-}
+JOURNAL = JournalStatus(
+    bytes_used=1000,
+    bytes_limit=100_000,
+    segments=1,
+    damaged_bytes=0,
+    damaged_segments=0,
+    torn_bytes=0,
+    error="",
+    error_since_ns=0,
+    checkpoint_ns=NOW_NS - 5 * NS,
+    checkpoint_error="",
+    replayed_batches=0,
+    unreadable_records=0,
+)
 PANELS = (PanelSettings(title="Orders", instrument="broker.orders", show="states", by="status"),)
 
 
-def history() -> History:
-    found = History(10)
+def time_series() -> TimeSeries:
+    found = TimeSeries(10)
     for second in range(3):
         totals = {"received": 50.0 * second, "exported": 44.0 * second}
         panel = PanelSample(totals={"filled": 10.0 * second, "received": 20.0 * second})
-        found.add(Sample(time_s=float(second), totals=totals, panels=(panel,)))
+        found.add(StatusSample(time_s=float(second), totals=totals, panels=(panel,)))
     return found
 
 
-def parts(
+def inputs(
     *,
     producer: ProducerStatus | None = PRODUCER,
     secrets: SecretsStatus | None = SECRETS,
-    ledger: Ledger = LEDGER,
+    ledger: SidecarLedger = LEDGER,
     export: ExportStatus = EXPORT,
-    journal: dict[str, Any] = JOURNAL,
+    journal: JournalStatus | None = JOURNAL,
     changed: dict[str, Any] | None = None,
-) -> Parts:
-    """`changed` are facts that no part tells: draining, loop_lag_s, socket_open."""
-    found = Facts(
+) -> StatusInputs:
+    """Reports of the parts; `changed` are facts that no part reports: draining, loop_lag_s, socket_open."""
+    found = HealthFacts(
         now_ns=NOW_NS,
         socket_open=True,
         secrets=facts.secrets_facts(secrets),
@@ -101,25 +107,31 @@ def parts(
         ),
         export=facts.export_facts(export, ledger.logs.queued),
     )
-    deeds = Deeds()
-    deeds.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=3))
-    deeds.add(AuditEvent(time=MOMENT, name="secrets.renew", outcome="denied", secret="database"))
+    timeline = AuditTimeline()
+    timeline.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=3))
+    timeline.add(AuditEvent(time=MOMENT, name="secrets.renew", outcome="denied", secret="database"))
     conditions = track((), evaluate(replace(found, **(changed or {})), HealthSettings()), NOW_NS - 30 * NS)
-    return Parts(
+    return StatusInputs(
         now_ns=NOW_NS,
-        identity=Identity(version="0.1.0", pid=7, started_ns=NOW_NS - 90 * NS),
+        identity=ProcessIdentity(version="0.1.0", pid=7, started_ns=NOW_NS - 90 * NS),
         conditions=conditions,
         producers=[producer] if producer else [],
         ledger=ledger,
         export=export,
-        secrets=secrets_json(secrets, deeds.document()),
+        secrets=secrets,
+        actions=timeline.latest(),
         journal=journal,
-        history=history(),
+        series=time_series(),
         panels=PANELS,
         interval_s=1.0,
     )
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    """The status document as a reader gets it: through JSON."""
-    return dict(json.loads(json.dumps(status_document(parts(**changes)))))
+    """The status document as a program reads it: JSON."""
+    return dict(json.loads(encode(status_document(inputs(**changes)))))
+
+
+def status(**changes: Any) -> StatusDocument:
+    """The status document as the commands read it: decoded from JSON."""
+    return decode(encode(status_document(inputs(**changes))))

@@ -9,24 +9,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
+from msgspec import structs
 
+from sidecar.console.document import StatusDocument
 from sidecar.console.event_stream import Watchers
-from sidecar.console.server import PAGES, Sources, console_application
+from sidecar.console.server import PAGES, console_application
 from sidecar.ingest.tail import TailEvent
+from tests.unit.sidecar.console.sidecar_state import status
 
+Client = TestClient[web.Request, web.Application]
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass
-class World:
+class FakeSource:
+    """Sidecar whose events a test puts in; its documents have the tick as their process id."""
+
     events: asyncio.Queue[TailEvent] = field(default_factory=asyncio.Queue)
     watchers: Watchers = field(default_factory=lambda: Watchers(2))
     tails_open: int = 0
 
-    def status(self) -> dict[str, Any]:
-        return {"health": {"state": "healthy"}}
+    def status(self) -> StatusDocument:
+        return tick(1)
 
     async def tail(self) -> AsyncIterator[TailEvent]:
         self.tails_open += 1
@@ -41,16 +47,19 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def source() -> FakeSource:
+    return FakeSource()
 
 
 @pytest.fixture
-async def client(world: World) -> AsyncIterator[TestClient]:
-    sources = Sources(status=world.status, tail=world.tail, bundle=world.bundle)
-    async with TestClient(TestServer(console_application(sources, world.watchers, HOSTS))) as found:
+async def client(source: FakeSource) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(console_application(source, source.watchers, HOSTS))) as found:
         yield found
-        world.watchers.close()
+        source.watchers.close()
+
+
+def tick(number: int) -> StatusDocument:
+    return structs.replace(status(), pid=number)
 
 
 def event(sequence: int) -> TailEvent:
@@ -72,7 +81,7 @@ async def message(answer: ClientResponse) -> tuple[str, Any]:
     return kind, data
 
 
-async def test_every_part_of_the_page_is_served_with_the_policy(client: TestClient) -> None:
+async def test_every_part_of_the_page_is_served_with_the_policy(client: Client) -> None:
     for path, (_, kind) in PAGES.items():
         answer = await client.get(path)
         assert (answer.status, answer.content_type) == (200, kind)
@@ -80,7 +89,7 @@ async def test_every_part_of_the_page_is_served_with_the_policy(client: TestClie
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_the_page_names_no_other_host_and_has_no_inline_script_or_style(client: TestClient) -> None:
+async def test_the_page_names_no_other_host_and_has_no_inline_script_or_style(client: Client) -> None:
     for path in PAGES:
         text = await (await client.get(path)).text()
         urls = text.replace("http://www.w3.org/2000/svg", "")
@@ -93,40 +102,39 @@ async def test_the_page_names_no_other_host_and_has_no_inline_script_or_style(cl
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8090", "127.0.0.1.evil.example", "[::2]:80", ""])
-async def test_a_name_that_is_not_ours_is_refused(client: TestClient, host: str) -> None:
+async def test_a_name_that_is_not_ours_is_refused(client: Client, host: str) -> None:
     answer = await client.get("/api/status", headers={"Host": host})
     assert answer.status == 421
     assert "health" not in await answer.text()
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:80", "[::1]:80"])
-async def test_our_own_names_are_answered(client: TestClient, host: str) -> None:
+async def test_our_own_names_are_answered(client: Client, host: str) -> None:
     assert (await client.get("/api/status", headers={"Host": host})).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-async def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
+async def test_nothing_can_be_changed(client: Client, method: str) -> None:
     for path in ("/", "/api/status", "/api/events", "/api/diagnostics"):
         assert (await client.request(method, path)).status == 405
 
 
-async def test_the_status_is_json(client: TestClient) -> None:
-    assert await (await client.get("/api/status")).json() == {"health": {"state": "healthy"}}
+async def test_the_status_is_json(client: Client) -> None:
+    answer = await client.get("/api/status")
+    assert (answer.headers["Content-Type"], (await answer.json())["pid"]) == ("application/json; charset=utf-8", 1)
 
 
-async def test_a_stream_begins_with_the_status_and_goes_on_with_each_tick(client: TestClient, world: World) -> None:
+async def test_a_stream_begins_with_the_status_and_goes_on_with_each_tick(client: Client, source: FakeSource) -> None:
     async with client.get("/api/events?tail=0") as answer:
         first = await message(answer)
-        world.watchers.tell({"tick": 2})
-        assert [first, await message(answer)] == [
-            ("status", {"health": {"state": "healthy"}}),
-            ("status", {"tick": 2}),
-        ]
+        source.watchers.tell(tick(2))
+        second = await message(answer)
+    assert [(kind, data["pid"]) for kind, data in (first, second)] == [("status", 1), ("status", 2)]
 
 
-async def test_a_stream_carries_the_producers_events(client: TestClient, world: World) -> None:
-    world.events.put_nowait(event(1))
-    world.events.put_nowait(event(2))
+async def test_a_stream_carries_the_producers_events(client: Client, source: FakeSource) -> None:
+    source.events.put_nowait(event(1))
+    source.events.put_nowait(event(2))
     async with client.get("/api/events?status=0") as answer:
         kind, data = await message(answer)
     assert kind == "events"
@@ -141,43 +149,31 @@ async def test_a_stream_carries_the_producers_events(client: TestClient, world: 
     assert [item["sequence"] for item in data] == [1, 2]
 
 
-async def test_one_watcher_too_many_is_asked_to_come_back(client: TestClient) -> None:
+async def test_one_watcher_too_many_is_asked_to_come_back(client: Client) -> None:
     async with client.get("/api/events?tail=0"), client.get("/api/events?tail=0"):
         answer = await client.get("/api/events?tail=0")
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
 
-async def test_a_watcher_that_goes_makes_room_and_ends_its_tail(client: TestClient, world: World) -> None:
+async def test_a_watcher_that_goes_makes_room_and_ends_its_tail(client: Client, source: FakeSource) -> None:
     for _ in range(4):
         async with client.get("/api/events") as answer:
             await message(answer)
-        while world.watchers.any:
-            world.watchers.tell({"still": "there"})
+        while source.watchers.any:
+            source.watchers.tell(tick(3))
             await asyncio.sleep(0)
-    assert world.tails_open == 0
+    assert source.tails_open == 0
 
 
-async def test_closing_ends_every_stream(client: TestClient, world: World) -> None:
+async def test_closing_ends_every_stream(client: Client, source: FakeSource) -> None:
     async with client.get("/api/events?tail=0") as answer:
         await message(answer)
-        world.watchers.close()
+        source.watchers.close()
         assert await answer.content.read() == b""
     assert (await client.get("/api/events")).status == 503
 
 
-async def test_a_watcher_that_is_far_behind_misses_a_status_and_no_more() -> None:
-    watchers = Watchers(1)
-    messages = watchers.enter()
-    for tick in range(100):
-        watchers.tell({"tick": tick})
-    assert messages.full()
-    messages.get_nowait()
-    watchers.tell({"tick": "last"})
-    waiting = [messages.get_nowait() for _ in range(messages.qsize())]
-    assert b"last" in (waiting[-1] or b"")
-
-
-async def test_the_bundle_is_a_zip_file_to_keep(client: TestClient) -> None:
+async def test_the_bundle_is_a_zip_file_to_keep(client: Client) -> None:
     answer = await client.get("/api/diagnostics")
     assert "attachment" in answer.headers["Content-Disposition"]
     with zipfile.ZipFile(io.BytesIO(await answer.read())) as archive:

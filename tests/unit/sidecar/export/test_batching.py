@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.export.batching import count, halves, pack
-from sidecar.telemetry.model import Position
+from sidecar.telemetry.model import JournalPosition
 
 RECORDS = st.lists(st.binary(min_size=1, max_size=30), max_size=12)
 
@@ -16,40 +16,40 @@ def flat(parts: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, bytes]]:
 @given(
     st.lists(st.tuples(st.sampled_from([b"r1", b"r2"]), RECORDS), max_size=6), st.integers(1, 9), st.integers(1, 90)
 )
-def test_parcels_hold_everything_in_order_within_the_limits(
+def test_export_batches_hold_everything_in_order_within_the_limits(
     batches: list[tuple[bytes, list[bytes]]], max_records: int, max_bytes: int
 ) -> None:
-    stored = [(Position(1, at), resource, records) for at, (resource, records) in enumerate(batches, start=1)]
-    parcels = list(pack(stored, max_records=max_records, max_bytes=max_bytes))
-    packed = [item for parcel in parcels for item in flat(parcel.parts)]
-    assert packed == [(resource, record) for resource, records in batches for record in records]
-    assert all(parcel.count == count(parcel.parts) <= max_records for parcel in parcels)
-    assert all(parcel.size <= max_bytes or parcel.count == 1 for parcel in parcels)
+    stored = [(JournalPosition(1, at), resource, records) for at, (resource, records) in enumerate(batches, start=1)]
+    packed = list(pack(stored, max_records=max_records, max_bytes=max_bytes))
+    held = [item for each in packed for item in flat(each.parts)]
+    assert held == [(resource, record) for resource, records in batches for record in records]
+    assert all(each.count == count(each.parts) <= max_records for each in packed)
+    assert all(each.size <= max_bytes or each.count == 1 for each in packed)
     if batches:
-        assert parcels[-1].end == Position(1, len(batches))
+        assert packed[-1].end == JournalPosition(1, len(batches))
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"r1", b"r2"]), RECORDS), min_size=1, max_size=6), st.integers(1, 9))
 def test_the_cursor_stands_exactly_behind_the_records_that_are_settled_with_it(
     batches: list[tuple[bytes, list[bytes]]], max_records: int
 ) -> None:
-    stored = [(Position(1, at), resource, records) for at, (resource, records) in enumerate(batches, start=1)]
+    stored = [(JournalPosition(1, at), resource, records) for at, (resource, records) in enumerate(batches, start=1)]
     before = 0
-    for parcel in pack(stored, max_records=max_records, max_bytes=10_000):
-        before += parcel.count
-        if parcel.end is not None:
-            assert before == sum(len(records) for _, records in batches[: parcel.end.offset])
+    for each in pack(stored, max_records=max_records, max_bytes=10_000):
+        before += each.count
+        if each.end is not None:
+            assert before == sum(len(records) for _, records in batches[: each.end.offset])
 
 
-def test_small_batches_of_one_resource_share_a_parcel() -> None:
-    stored = [(Position(1, at), b"r", [b"a"]) for at in range(1, 4)]
-    [parcel] = pack(stored, max_records=10, max_bytes=100)
-    assert (parcel.parts, parcel.end) == ([(b"r", [b"a", b"a", b"a"])], Position(1, 3))
+def test_small_batches_of_one_resource_share_an_export_batch() -> None:
+    stored = [(JournalPosition(1, at), b"r", [b"a"]) for at in range(1, 4)]
+    [each] = pack(stored, max_records=10, max_bytes=100)
+    assert (each.parts, each.end) == ([(b"r", [b"a", b"a", b"a"])], JournalPosition(1, 3))
 
 
 def test_a_batch_without_records_only_moves_the_cursor() -> None:
-    [parcel] = pack([(Position(1, 5), b"r", [])], max_records=10, max_bytes=100)
-    assert (parcel.count, parcel.end) == (0, Position(1, 5))
+    [each] = pack([(JournalPosition(1, 5), b"r", [])], max_records=10, max_bytes=100)
+    assert (each.count, each.end) == (0, JournalPosition(1, 5))
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"r1", b"r2"]), RECORDS.filter(bool)), min_size=1, max_size=5))

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from sidecar.export.client import Connection, Headers, HeadersError, SetupError, parse_headers
+from sidecar.export.client import CollectorChannel, Headers, HeadersError, SetupError, parse_headers
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
 from tests.otlp_receiver import Fault, OtlpReceiver
@@ -143,27 +143,27 @@ async def test_a_request_under_way_when_the_channel_is_opened_anew_is_told_so(
     authority, make = server_credentials
     async with OtlpReceiver(credentials=make(False), always=Fault(delay_s=30)) as receiver:
         otlp = settings(receiver.endpoint, certificate_file=authority.certificate_file)
-        connection = Connection(otlp)
+        channel = CollectorChannel(otlp)
         async with asyncio.TaskGroup() as group:
-            request = group.create_task(told(connection))
+            request = group.create_task(told(channel))
             await receiver.wait_calls(1)
             authority.certificate_file.with_suffix(".new").write_bytes(authority.certificate_file.read_bytes())
             authority.certificate_file.with_suffix(".new").replace(authority.certificate_file)
-            await connection.mend()
+            await channel.reopen_if_changed()
         assert request.result() == "reopened"
-        await connection.close()
+        await channel.close()
 
 
-async def told(connection: Connection) -> str:
+async def told(channel: CollectorChannel) -> str:
     try:
-        await connection.call(LOGS, ExportLogsServiceResponse, b"", ())
+        await channel.call(LOGS, ExportLogsServiceResponse, b"", ())
     except SetupError as error:
         return error.reason
     return "answered"
 
 
 async def failing(it: OtlpExporter, error: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not it.status().logs.last_error.startswith(error):
             await asyncio.sleep(0.01)
 

@@ -12,18 +12,18 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
-from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.pipeline import TelemetryPipeline
 from tests.otlp_receiver import Fault, OtlpReceiver
 from tests.unit.sidecar.batches import Client, batch, filled, order_define
-from tests.unit.sidecar.telemetry.test_pipeline import running as journal_running
+from tests.unit.sidecar.fake_journal import exporter_over
+from tests.unit.sidecar.test_pipeline import running as journal_running
 
 
 def exporter(pipeline: TelemetryPipeline, endpoint: str, **changes: Any) -> OtlpExporter:
     quick = {"backoff_base_s": 0.001, "backoff_cap_s": 0.01, "linger_s": 0.0, "metrics": False, "drain_s": 5.0}
-    return OtlpExporter(
+    return exporter_over(
+        pipeline.log_queue,
         OtlpSettings(endpoint=endpoint, **{**quick, **changes}),
-        logs=pipeline,
-        snapshot=pipeline.snapshot,
         resource={"service.name": "sidecar"},
         clock=lambda: 1,
         chance=random.Random(1).random,

@@ -14,10 +14,10 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
-from sidecar.telemetry.model import Family, Number, Position, ProducerMetrics, Snapshot
+from sidecar.telemetry.model import Family, JournalPosition, Number, ProducerMetrics, Snapshot
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.otlp_receiver import Fault, OtlpReceiver
-from tests.unit.sidecar.fake_journal import MemoryJournal, orders, silence
+from tests.unit.sidecar.fake_journal import MemoryJournal, exporter_over, orders, silence
 
 NOW = 1_700_000_000_000_000_000
 
@@ -50,14 +50,8 @@ def counted(value: int, time_ns: int = NOW) -> Snapshot:
 
 
 def exporter(journal: MemoryJournal, otlp: OtlpSettings, **changes: Any) -> OtlpExporter:
-    parts: dict[str, Any] = {
-        "logs": journal,
-        "snapshot": lambda: Snapshot(time_ns=NOW),
-        "resource": {"service.name": "sidecar", "service.instance.id": "i1", "k8s.pod.name": "p"},
-        "clock": lambda: NOW,
-        "chance": lambda: 0.5,
-    }
-    return OtlpExporter(otlp, **{**parts, **changes})
+    resource = {"service.name": "sidecar", "service.instance.id": "i1", "k8s.pod.name": "p"}
+    return exporter_over(journal, otlp, resource=resource, clock=lambda: NOW, **changes)
 
 
 @asynccontextmanager
@@ -71,7 +65,7 @@ async def running(it: OtlpExporter) -> AsyncIterator[asyncio.Event]:
 
 async def drained(it: OtlpExporter) -> None:
     """Runs an exporter that is told to stop at once: it sends what is there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async with running(it):
             pass
 
@@ -81,7 +75,7 @@ async def test_every_record_arrives_and_the_cursor_follows() -> None:
     async with OtlpReceiver() as receiver:
         await drained(exporter(journal, settings(receiver.endpoint)))
     assert [record["attributes"]["order_id"] for record in receiver.records] == ["1", "2", "3", "5", "6"]
-    assert journal.log_cursor == Position(1, 30)
+    assert journal.cursor == JournalPosition(1, 30)
     assert (journal.exported, dict(journal.rejected)) == (5, {})
 
 
@@ -105,7 +99,7 @@ async def test_records_that_come_while_it_runs_are_sent() -> None:
         await receiver.wait_records(2)
         journal.put(orders(3, 2, end=20))
         await receiver.wait_records(4)
-    assert journal.log_cursor == Position(1, 20)
+    assert journal.cursor == JournalPosition(1, 20)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +146,7 @@ async def test_a_poison_record_ends_alone_counted_and_kept_aside(tmp_path: Path)
     }
     assert receiver.duplicates == 0
     assert (journal.exported, dict(journal.rejected)) == (24, {"invalid_argument": 1})
-    assert journal.log_cursor == Position(1, 20)
+    assert journal.cursor == JournalPosition(1, 20)
     kept = [json.loads(line) for line in (tmp_path / "rejected-logs.jsonl").read_text().splitlines()]
     assert [(line["reason"], line["record"]["event_name"]) for line in kept] == [
         ("invalid_argument", "broker.order.transition")
@@ -230,7 +224,7 @@ async def test_the_cursor_waits_for_earlier_requests() -> None:
         receiver.decide = decide
         await drained(exporter(journal, settings(receiver.endpoint, max_request_records=2)))
     assert [first_order(request) for request in receiver.log_requests] == ["3", "1"]
-    assert journal.advances == [Position(1, 10), Position(1, 20)]
+    assert journal.advances == [JournalPosition(1, 10), JournalPosition(1, 20)]
 
 
 async def test_a_batch_cut_into_several_requests_moves_the_cursor_once() -> None:
@@ -238,7 +232,7 @@ async def test_a_batch_cut_into_several_requests_moves_the_cursor_once() -> None
     async with OtlpReceiver() as receiver:
         await drained(exporter(journal, settings(receiver.endpoint, max_request_records=4)))
     assert len(receiver.calls) == 3
-    assert journal.advances == [Position(1, 10)]
+    assert journal.advances == [JournalPosition(1, 10)]
     assert journal.exported == 10
 
 
@@ -278,7 +272,7 @@ async def test_metrics_are_pushed_each_interval_and_at_the_end() -> None:
     values = iter(range(1, 100))
     async with OtlpReceiver() as receiver:
         otlp = settings(receiver.endpoint, metrics=True, logs=False, metrics_interval_s=0.1)
-        it = exporter(MemoryJournal(), otlp, snapshot=lambda: counted(next(values)))
+        it = exporter(MemoryJournal(), otlp, metrics=lambda: counted(next(values)))
         async with running(it):
             await receiver.wait_metrics(2)
     [(key, point)] = receiver.metrics.items()
@@ -292,7 +286,7 @@ async def test_differences_survive_a_collector_that_was_away_for_some_intervals(
     values = iter([5, 7, 12, *[20] * 100])
     async with OtlpReceiver(always=Fault(code=grpc.StatusCode.UNAVAILABLE)) as receiver:
         otlp = settings(receiver.endpoint, metrics=True, logs=False, metrics_interval_s=0.1, temporality="delta")
-        async with running(exporter(MemoryJournal(), otlp, snapshot=lambda: counted(next(values)))):
+        async with running(exporter(MemoryJournal(), otlp, metrics=lambda: counted(next(values)))):
             await asyncio.sleep(0.35)
             receiver.always = Fault()
             await receiver.wait_metrics(3)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from sidecar.export.log_encoder import (
@@ -19,7 +19,7 @@ from sidecar.export.log_encoder import (
     scope,
     unframed,
 )
-from sidecar.telemetry.model import EventType, Field, LogTemplate, Position, Session, StoredBatch
+from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.fake_journal import ORDER, SESSION, orders
 
@@ -52,8 +52,10 @@ def event_types(draw: st.DrawFn, event_id: int) -> EventType:
 @st.composite
 def columns(draw: st.DrawFn, item: Field, count: int) -> tuple[pb.Column, list[Any]]:
     """A column and what each event has in it, None where it is absent."""
-    choices = st.sampled_from([*SEVERITIES, "INFO", "loud"]) if item.name == "severity" else VALUES[item.type]
-    values = draw(st.lists(choices, min_size=count, max_size=count))
+    choices: st.SearchStrategy[Any] = VALUES[item.type]
+    if item.name == "severity":
+        choices = st.sampled_from([*SEVERITIES, "INFO", "loud"])
+    values: list[Any] = draw(st.lists(choices, min_size=count, max_size=count))
     absent = sorted(draw(st.sets(st.integers(0, count - 1), max_size=count)))
     column = pb.Column(absent=absent)
     if item.type == pb.FIELD_TYPE_STRING and draw(st.booleans()):
@@ -91,7 +93,7 @@ def official(
     record = LogRecord(
         time_unix_nano=time,
         observed_time_unix_nano=observed,
-        severity_number=number,
+        severity_number=SeverityNumber.ValueType(number),
         severity_text=SEVERITY_TEXT.get(number, ""),
         event_name=event_type.name,
     )
@@ -143,7 +145,7 @@ def batches(draw: st.DrawFn) -> tuple[StoredBatch, list[bytes]]:
             uid = record_id_prefix(session.producer_id, session.session_id) + str(first + place)
             time = max(base + offset, 0)
             wanted[place] = official(types[number], row, uid=uid, time=time, observed=observed, trace=trace)
-    stored = StoredBatch(end=Position(), session=session, batch=batch, types=types, received_ns=observed)
+    stored = StoredBatch(end=JournalPosition(), session=session, batch=batch, types=types, received_ns=observed)
     return stored, [wanted[place] for place in sorted(wanted)]
 
 

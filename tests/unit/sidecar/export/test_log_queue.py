@@ -5,11 +5,10 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.export.log_queue import Backlog
-from sidecar.telemetry.model import Position
-from telemetry_contract.v1 import telemetry_pb2 as pb
-from tests.unit.sidecar.batches import batch, orders
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from sidecar.export.log_queue import LogQueue
+from sidecar.journal.retention import JOURNAL_FULL
+from sidecar.telemetry.model import JournalPosition
+from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 STEPS = st.lists(
     st.one_of(
@@ -32,30 +31,30 @@ def log_events_of(first: int, count: int) -> int:
 def test_an_exporter_sees_each_record_once_and_in_order_however_far_behind_it_is(
     steps: list[tuple[str, int]], memory_bytes: int
 ) -> None:
-    core = Core()
-    core.backlog._memory_bytes = memory_bytes
-    sent, after, seen = 0, Position(), []
-    handed: list[tuple[Position, int]] = []
+    core = TelemetryCore()
+    core.log_queue._memory_bytes = memory_bytes
+    sent, after, seen = 0, JournalPosition(), []
+    handed: list[tuple[JournalPosition, int]] = []
     for step, number in [*steps, ("take", 1 << 30)]:
         if step == "send":
             core.send("a", "s1", number, sent + 1)
             sent += number
         elif step == "take":
-            for stored in core.backlog.batches(after, number):
+            for stored in core.log_queue.batches(after, number):
                 after = stored.end
                 seen.append(stored.batch.first_sequence)
                 records = log_events_of(stored.batch.first_sequence, stored.batch.count)
                 handed.append((stored.end, records))
         elif step == "settle" and handed:
             done, handed = handed[:number], handed[number:]
-            core.backlog.advance(done[-1][0], exported=sum(records for _, records in done), rejected={})
+            core.log_queue.advance(done[-1][0], exported=sum(records for _, records in done), rejected={})
         elif step == "release":
-            core.journal.release(core.backlog.settled_before())
-    while stored_batches := core.backlog.batches(after, 1 << 30):
+            core.journal.release(core.log_queue.settled_before())
+    while stored_batches := core.log_queue.batches(after, 1 << 30):
         after = stored_batches[-1].end
         seen += [stored.batch.first_sequence for stored in stored_batches]
     assert seen == sorted(set(seen))
-    assert core.counts.ledger(core.backlog.queued).balanced
+    assert core.counts.ledger(core.log_queue.queued).balanced
     everything = [first for first, count in sends(steps) if log_events_of(first, count)]
     assert seen == everything
 
@@ -70,91 +69,30 @@ def sends(steps: list[tuple[str, int]]) -> list[tuple[int, int]]:
 
 
 def test_what_the_exporter_has_in_hand_is_not_dropped() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "s1", 4, 1)
     core.send("a", "s1", 4, 5)
-    (taken,) = core.backlog.batches(Position(), 1)
-    dropped = core.backlog.drop(core.journal.end.segment)
+    (taken,) = core.log_queue.batches(JournalPosition(), 1)
+    dropped = core.log_queue.drop(core.journal.end.segment, JOURNAL_FULL)
     assert dropped == {"order.transition": log_events_of(5, 4)}
-    core.backlog.advance(taken.end, exported=log_events_of(1, 4), rejected={})
-    assert core.backlog.queued == 0
+    core.log_queue.advance(taken.end, exported=log_events_of(1, 4), rejected={})
+    assert core.log_queue.queued == 0
     assert core.counts.ledger(0).balanced
 
 
-def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
-    core = Core()
-    stream = core.stream("a", "s1")
-    core.intake.define(stream, chatter_define())
-    core.intake.batch(
-        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
-    )
-    segment = core.journal.end.segment
-    core.send("a", "s1", 4, 45)
-    list(core.intake.keep(segment))
-    assert core.backlog.drop(segment) == {"chatter": 40}
-    assert core.counts.ledger(core.backlog.queued).balanced
-    core.checkpoint()
-    core.journal.release(segment + 1)
-    for each in (core.killed(), core):
-        assert sorted(each.log_sequences()) == [("a", "s1", sequence) for sequence in (41, 42, 43, 44, 46, 47)]
-        assert each.counts.ledger(each.backlog.queued).balanced
-        assert each.counts.ledger(0).logs.accepted == 46
-
-
-def test_what_is_exported_while_its_segment_is_looked_through_is_not_kept() -> None:
-    core = Core()
-    stream = core.stream("a", "s1")
-    core.intake.define(stream, chatter_define())
-    core.intake.batch(
-        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
-    )
-    segment = core.journal.end.segment
-    steps = core.intake.keep(segment)
-    next(steps)
-    (taken,) = core.backlog.batches(Position(), 1)
-    list(steps)
-    core.backlog.advance(taken.end, exported=44, rejected={})
-    assert core.backlog.drop(segment) == {}
-    assert core.counts.ledger(core.backlog.queued).balanced
-    assert core.backlog.queued == 0
-
-
-def test_a_segment_of_hardly_anything_but_reserved_types_goes_whole() -> None:
-    core = Core()
-    core.send("a", "s1", 300, 1)
-    segment = core.journal.end.segment
-    core.send("a", "s1", 9, 301)
-    list(core.intake.keep(segment))
-    assert core.backlog.drop(segment) == {"order.transition": 200}
-
-
-def chatter_define() -> pb.Define:
-    text = pb.Field(name="text", type=pb.FIELD_TYPE_STRING, role=pb.FIELD_ROLE_ATTRIBUTE)
-    return pb.Define(event_id=3, name="chatter", fields=[text], log=pb.LogTemplate(body="Chatter"))
-
-
-def chatter(count: int, offsets: range) -> pb.Group:
-    texts = pb.Column(values=["x" * 60] * count)
-    return pb.Group(event_id=3, count=count, offsets=offsets, time_offsets_nano=[0] * count, columns=[texts])
-
-
-def orders_at(offsets: range) -> pb.Group:
-    return orders([("filled", "buy", 0.5, f"o{place}") for place in offsets], offsets)
-
-
 def test_an_exporter_that_says_another_number_does_not_unbalance_the_ledger() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("a", "s1", 4, 1)
-    (taken,) = core.backlog.batches(Position(), 1)
-    core.backlog.advance(taken.end, exported=1, rejected={"too_old": 1})
-    logs = core.counts.ledger(core.backlog.queued).logs
+    (taken,) = core.log_queue.batches(JournalPosition(), 1)
+    core.log_queue.advance(taken.end, exported=1, rejected={"too_old": 1})
+    logs = core.counts.ledger(core.log_queue.queued).logs
     assert logs.balanced
     assert logs.dropped == {("export_mismatch", ""): log_events_of(1, 4) - 2}
 
 
 async def test_waiting_ends_when_a_batch_comes() -> None:
-    core = Core()
-    waiting = asyncio.ensure_future(core.backlog.wait_batches(Position(), 10))
+    core = TelemetryCore()
+    waiting = asyncio.ensure_future(core.log_queue.wait_batches(JournalPosition(), 10))
     await asyncio.sleep(0)
     assert not waiting.done()
     core.send("a", "s1", 4, 1)
@@ -162,8 +100,8 @@ async def test_waiting_ends_when_a_batch_comes() -> None:
 
 
 async def test_a_batch_without_log_records_wakes_nobody() -> None:
-    core = Core()
-    waiting = asyncio.ensure_future(core.backlog.wait_batches(Position(), 10))
+    core = TelemetryCore()
+    waiting = asyncio.ensure_future(core.log_queue.wait_batches(JournalPosition(), 10))
     core.stream("a", "s1").state.durable_through = 2
     core.send("a", "s1", 1, 3)
     await asyncio.sleep(0)
@@ -172,12 +110,12 @@ async def test_a_batch_without_log_records_wakes_nobody() -> None:
 
 
 def test_a_backlog_that_holds_nothing_in_memory_reads_on_where_it_was() -> None:
-    core = Core()
-    backlog: Backlog = core.backlog
+    core = TelemetryCore()
+    backlog: LogQueue = core.log_queue
     backlog._memory_bytes = 0
     for first in range(1, 40, 4):
         core.send("a", "s1", 4, first)
-    after, seen = Position(), []
+    after, seen = JournalPosition(), []
     while stored := backlog.batches(after, 1):
         after = stored[-1].end
         seen += [each.batch.first_sequence for each in stored]

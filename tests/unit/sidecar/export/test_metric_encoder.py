@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from sidecar.export.metric_encoder import difference, requests
-from sidecar.prometheus.names import TYPES, Names, label_pairs
+from sidecar.prometheus.names import TYPES, MetricNames, label_pairs
 from sidecar.prometheus.render import Exposition, Format
 from sidecar.telemetry.model import Number, Snapshot
 from tests.otlp_receiver import plain_attributes, plain_points
@@ -107,7 +107,7 @@ def test_requests_are_cut_at_the_limit_and_lose_nothing(given_: Snapshot, limit:
 
 @given(snapshots)
 def test_every_series_of_the_page_equals_the_otlp_export(given_: Snapshot) -> None:
-    names = Names()
+    names = MetricNames()
     text = "".join(Exposition(Format.TEXT, names).chunks(given_))
     page = {
         (

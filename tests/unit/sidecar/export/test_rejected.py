@@ -8,9 +8,9 @@ import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from sidecar.export.rejected import RejectedRecords
-from sidecar.export.verdict import Failure, Verdict
+from sidecar.export.verdict import ExportFailure, ExportVerdict
 
-FAILURE = Failure(Verdict.REFUSE, "invalid_argument", "no such field")
+FAILURE = ExportFailure(ExportVerdict.REFUSE, "invalid_argument", "no such field")
 
 
 def record(name: str) -> bytes:

@@ -6,7 +6,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from sidecar.export.verdict import Verdict, judge
+from sidecar.export.verdict import ExportVerdict, judge
 
 CODE = grpc.StatusCode
 
@@ -22,31 +22,35 @@ def retry_info(seconds: int) -> tuple[tuple[str, bytes], ...]:
 @pytest.mark.parametrize(
     ("code", "verdict"),
     [
-        (CODE.CANCELLED, Verdict.RETRY),
-        (CODE.DEADLINE_EXCEEDED, Verdict.RETRY),
-        (CODE.ABORTED, Verdict.RETRY),
-        (CODE.OUT_OF_RANGE, Verdict.RETRY),
-        (CODE.UNAVAILABLE, Verdict.RETRY),
-        (CODE.DATA_LOSS, Verdict.RETRY),
-        (CODE.UNAUTHENTICATED, Verdict.HOLD),
-        (CODE.PERMISSION_DENIED, Verdict.HOLD),
-        (CODE.UNIMPLEMENTED, Verdict.HOLD),
-        (CODE.INVALID_ARGUMENT, Verdict.REFUSE),
-        (CODE.RESOURCE_EXHAUSTED, Verdict.REFUSE),
-        (CODE.INTERNAL, Verdict.REFUSE),
-        (CODE.UNKNOWN, Verdict.REFUSE),
-        (CODE.NOT_FOUND, Verdict.REFUSE),
-        (CODE.ALREADY_EXISTS, Verdict.REFUSE),
-        (CODE.FAILED_PRECONDITION, Verdict.REFUSE),
+        (CODE.CANCELLED, ExportVerdict.RETRY),
+        (CODE.DEADLINE_EXCEEDED, ExportVerdict.RETRY),
+        (CODE.ABORTED, ExportVerdict.RETRY),
+        (CODE.OUT_OF_RANGE, ExportVerdict.RETRY),
+        (CODE.UNAVAILABLE, ExportVerdict.RETRY),
+        (CODE.DATA_LOSS, ExportVerdict.RETRY),
+        (CODE.UNAUTHENTICATED, ExportVerdict.HOLD),
+        (CODE.PERMISSION_DENIED, ExportVerdict.HOLD),
+        (CODE.UNIMPLEMENTED, ExportVerdict.HOLD),
+        (CODE.INVALID_ARGUMENT, ExportVerdict.REFUSE),
+        (CODE.RESOURCE_EXHAUSTED, ExportVerdict.REFUSE),
+        (CODE.INTERNAL, ExportVerdict.REFUSE),
+        (CODE.UNKNOWN, ExportVerdict.REFUSE),
+        (CODE.NOT_FOUND, ExportVerdict.REFUSE),
+        (CODE.ALREADY_EXISTS, ExportVerdict.REFUSE),
+        (CODE.FAILED_PRECONDITION, ExportVerdict.REFUSE),
     ],
 )
-def test_each_status_has_its_verdict(code: grpc.StatusCode, verdict: Verdict) -> None:
+def test_each_status_has_its_verdict(code: grpc.StatusCode, verdict: ExportVerdict) -> None:
     assert judge(code, "", ()).verdict is verdict
 
 
 def test_exhausted_resources_with_a_delay_are_a_matter_of_time() -> None:
     failure = judge(CODE.RESOURCE_EXHAUSTED, "busy", retry_info(7))
-    assert (failure.verdict, failure.retry_after_s, failure.reason) == (Verdict.RETRY, 7.0, "resource_exhausted")
+    assert (failure.verdict, failure.retry_after_s, failure.reason) == (
+        ExportVerdict.RETRY,
+        7.0,
+        "resource_exhausted",
+    )
 
 
 def test_an_absurd_delay_is_capped() -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sidecar.health.conditions import (
     PROBES,
-    Condition,
     ExportFacts,
-    Facts,
+    HealthCondition,
+    HealthFacts,
     ProducerFacts,
     SecretFacts,
     SecretsFacts,
@@ -22,7 +22,7 @@ from sidecar.health.conditions import (
 from sidecar.health.settings import HealthSettings
 
 SETTINGS = HealthSettings()
-WELL = Facts(
+WELL = HealthFacts(
     now_ns=1_000,
     socket_open=True,
     secrets=SecretsFacts(generation=3, secrets=(SecretFacts(name="venue", expires_in_s=600.0),)),
@@ -30,25 +30,25 @@ WELL = Facts(
         producer_id="broker",
         connected=True,
         heartbeat_age_s=0.4,
-        conditions=(Condition(name="VenueReachable", ok=True),),
+        conditions=(HealthCondition(name="VenueReachable", ok=True),),
     ),
 )
 
 
-def condition(name: str, facts: Facts) -> Condition:
+def condition(name: str, facts: HealthFacts) -> HealthCondition:
     return next(item for item in evaluate(facts, SETTINGS) if item.name == name)
 
 
-def answers(facts: Facts) -> dict[str, bool]:
+def answers(facts: HealthFacts) -> dict[str, bool]:
     found = evaluate(facts, SETTINGS)
     return {probe: verdict(probe, found).ok for probe in PROBES}
 
 
-def producer(**changes: Any) -> Facts:
+def producer(**changes: Any) -> HealthFacts:
     return replace(WELL, producer=replace(WELL.producer, **changes))
 
 
-def secrets(**changes: Any) -> Facts:
+def secrets(**changes: Any) -> HealthFacts:
     return replace(WELL, secrets=replace(WELL.secrets, **changes))
 
 
@@ -69,19 +69,19 @@ def test_all_probes_pass_when_all_is_well() -> None:
         (producer(heartbeat_age_s=None), {"livez/broker", "readyz"}),
         (producer(goodbye="sigterm"), {"livez/broker", "readyz"}),
         (producer(connected=False, gone_s=1.1), {"readyz"}),
-        (producer(conditions=(Condition(name="VenueReachable", ok=False, reason="TokenRefused"),)), {"readyz"}),
+        (producer(conditions=(HealthCondition(name="VenueReachable", ok=False, reason="TokenRefused"),)), {"readyz"}),
         (secrets(generation=0, secrets=()), {"readyz", "startupz"}),
         (secrets(secrets=(SecretFacts(name="database", expires_in_s=30.0),)), {"readyz"}),
     ],
 )
-def test_each_fault_fails_the_probes_that_it_concerns(facts: Facts, failing: set[str]) -> None:
+def test_each_fault_fails_the_probes_that_it_concerns(facts: HealthFacts, failing: set[str]) -> None:
     assert answers(facts) == {probe: probe not in failing for probe in ALL}
 
 
 @pytest.mark.parametrize(
     "facts",
     [
-        producer(conditions=(Condition(name="MarketOpen", ok=False, reason="Weekend", advisory=True),)),
+        producer(conditions=(HealthCondition(name="MarketOpen", ok=False, reason="Weekend", advisory=True),)),
         secrets(fault=("Sealed", "Vault is sealed")),
         secrets(unproved=("authentication_failed", "generation 3")),
         replace(WELL, export=ExportFacts(fault=("Unavailable", "refused"))),
@@ -89,7 +89,7 @@ def test_each_fault_fails_the_probes_that_it_concerns(facts: Facts, failing: set
         producer(connected=False, heartbeat_age_s=1.3, gone_s=0.9),
     ],
 )
-def test_what_is_remote_or_advisory_fails_no_probe(facts: Facts) -> None:
+def test_what_is_remote_or_advisory_fails_no_probe(facts: HealthFacts) -> None:
     assert answers(facts) == ALL
 
 
@@ -133,7 +133,7 @@ def test_a_producer_whose_stream_ended_is_unready_long_before_it_counts_as_dead(
 
 
 def test_a_producer_that_is_not_ready_says_why_in_its_own_words() -> None:
-    failing = Condition(name="VenueReachable", ok=False, reason="TokenRefused", message="401 from the venue")
+    failing = HealthCondition(name="VenueReachable", ok=False, reason="TokenRefused", message="401 from the venue")
     found = condition("ProducerReady", producer(conditions=(failing,)))
     assert (found.reason, found.message) == ("TokenRefused", "VenueReachable: TokenRefused: 401 from the venue")
 
@@ -144,11 +144,11 @@ def test_a_producer_that_has_not_said_how_it_is_is_not_ready() -> None:
 
 
 def test_since_is_kept_until_state_or_reason_changes() -> None:
-    down = Condition(name="CollectorReachable", ok=False, reason="Unavailable", message="1 try")
+    down = HealthCondition(name="CollectorReachable", ok=False, reason="Unavailable", message="1 try")
     first = track((), (down,), 10)
     again = track(first, (replace(down, message="2 tries"),), 20)
     other = track(again, (replace(down, reason="Unauthenticated"),), 30)
-    up = track(other, (Condition(name="CollectorReachable", ok=True),), 40)
+    up = track(other, (HealthCondition(name="CollectorReachable", ok=True),), 40)
     assert [item[0].since_ns for item in (first, again, other, up)] == [10, 10, 30, 40]
 
 
@@ -159,7 +159,7 @@ def test_a_verdict_before_the_first_evaluation_is_a_failure() -> None:
 
 @given(
     st.builds(
-        Facts,
+        HealthFacts,
         now_ns=st.integers(0, 2**62),
         loop_lag_s=st.floats(0, 100),
         draining=st.booleans(),
@@ -175,7 +175,7 @@ def test_a_verdict_before_the_first_evaluation_is_a_failure() -> None:
         ),
     )
 )
-def test_ready_implies_that_the_producer_lives_and_nothing_drains(facts: Facts) -> None:
+def test_ready_implies_that_the_producer_lives_and_nothing_drains(facts: HealthFacts) -> None:
     found = answers(facts)
     there = facts.producer.connected or facts.producer.gone_s <= SETTINGS.reconnect_grace_s
     assert not found["readyz"] or (found["livez/broker"] and there and not facts.draining)

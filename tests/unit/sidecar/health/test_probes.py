@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from sidecar.health.conditions import Facts, ProducerFacts, SecretsFacts
-from sidecar.health.health import Health
+from sidecar.health.conditions import HealthFacts, ProducerFacts, SecretsFacts
+from sidecar.health.health import HealthMonitor
 from sidecar.health.probes import probe_application, time_text
 from sidecar.health.settings import HealthSettings
 
+Client = TestClient[web.Request, web.Application]
 NOW_NS = 1_700_000_000_123_000_000
-WELL = Facts(
+WELL = HealthFacts(
     now_ns=NOW_NS,
     socket_open=True,
     secrets=SecretsFacts(generation=1),
@@ -22,45 +23,45 @@ WELL = Facts(
 
 
 @dataclass
-class World:
-    facts: Facts = WELL
+class SidecarState:
+    known: HealthFacts = WELL
     monotonic_s: float = 100.0
 
-    def collect(self) -> Facts:
-        return self.facts
+    def facts(self) -> HealthFacts:
+        return self.known
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def state() -> SidecarState:
+    return SidecarState()
 
 
 @pytest.fixture
-def health(world: World) -> Health:
-    return Health(HealthSettings(), world.collect, monotonic=lambda: world.monotonic_s)
+def health(state: SidecarState) -> HealthMonitor:
+    return HealthMonitor(HealthSettings(), state, monotonic=lambda: state.monotonic_s)
 
 
 @pytest.fixture
-async def client(health: Health) -> AsyncIterator[TestClient]:
+async def client(health: HealthMonitor) -> AsyncIterator[Client]:
     async with TestClient(TestServer(probe_application(health))) as found:
         yield found
 
 
-async def test_every_probe_and_alias_passes_when_all_is_well(health: Health, client: TestClient) -> None:
+async def test_every_probe_and_alias_passes_when_all_is_well(health: HealthMonitor, client: Client) -> None:
     health.refresh()
     for path in ("/livez", "/livez/broker", "/readyz", "/startupz", "/health", "/ready"):
         answer = await client.get(path)
         assert (answer.status, await answer.text()) == (200, "ok\n")
 
 
-async def test_a_failing_probe_says_why(health: Health, client: TestClient, world: World) -> None:
-    world.facts = replace(WELL, draining=True)
+async def test_a_failing_probe_says_why(health: HealthMonitor, client: Client, state: SidecarState) -> None:
+    state.known = replace(WELL, draining=True)
     health.refresh()
     answer = await client.get("/readyz")
     assert (answer.status, await answer.text()) == (503, "NotDraining: Draining: the sidecar was told to stop\n")
 
 
-async def test_verbose_lists_each_condition_with_its_beginning(health: Health, client: TestClient) -> None:
+async def test_verbose_lists_each_condition_with_its_beginning(health: HealthMonitor, client: Client) -> None:
     health.refresh()
     answer = await client.get("/startupz?verbose")
     assert (await answer.text()).splitlines() == [
@@ -70,7 +71,7 @@ async def test_verbose_lists_each_condition_with_its_beginning(health: Health, c
     ]
 
 
-async def test_json_is_given_to_who_accepts_it(health: Health, client: TestClient) -> None:
+async def test_json_is_given_to_who_accepts_it(health: HealthMonitor, client: Client) -> None:
     health.refresh()
     answer = await client.get("/livez", headers={"Accept": "application/json"})
     assert await answer.json() == {
@@ -89,48 +90,20 @@ async def test_json_is_given_to_who_accepts_it(health: Health, client: TestClien
     }
 
 
-async def test_a_stale_verdict_is_a_failure_of_every_probe(health: Health, client: TestClient, world: World) -> None:
+async def test_a_stale_verdict_is_a_failure_of_every_probe(
+    health: HealthMonitor, client: Client, state: SidecarState
+) -> None:
     health.refresh()
-    world.monotonic_s += 5.1
+    state.monotonic_s += 5.1
     for path in ("/livez", "/livez/broker", "/readyz", "/startupz"):
         answer = await client.get(path)
         assert answer.status == 503
         assert "StaleVerdict: conditions were last evaluated 5.1 s ago" in await answer.text()
 
 
-async def test_before_the_first_evaluation_every_probe_fails(client: TestClient) -> None:
+async def test_before_the_first_evaluation_every_probe_fails(client: Client) -> None:
     answer = await client.get("/livez")
     assert (answer.status, "NotEvaluated" in await answer.text()) == (503, True)
-
-
-async def test_a_fact_that_cannot_be_had_leaves_the_verdict_to_go_stale(world: World) -> None:
-    def collect() -> Facts:
-        raise RuntimeError("a part is broken")
-
-    heard: list[dict[str, bool]] = []
-    stop = asyncio.Event()
-
-    def on_verdicts(verdicts: dict[str, bool]) -> None:
-        heard.append(verdicts)
-        stop.set()
-
-    await Health(HealthSettings(), collect, on_verdicts=on_verdicts).run(stop)
-    assert heard == [{"livez": False, "livez/broker": False, "readyz": False, "startupz": False}]
-
-
-def test_a_change_of_a_verdict_is_told_once(world: World) -> None:
-    heard: list[dict[str, bool]] = []
-    health = Health(HealthSettings(), world.collect, on_verdicts=heard.append)
-    health.refresh()
-    health.refresh()
-    world.facts = replace(WELL, draining=True)
-    health.refresh()
-    assert [item["readyz"] for item in heard] == [True, False]
-
-
-def test_a_verdict_that_goes_stale_sooner_than_it_is_renewed_is_refused() -> None:
-    with pytest.raises(ValueError, match="twice interval_s"):
-        HealthSettings(interval_s=5, stale_s=6)
 
 
 def test_times_are_told_to_the_millisecond() -> None:

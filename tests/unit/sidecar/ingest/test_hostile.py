@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
 
 from sidecar.ingest.accept import OpenStream, StreamFaultError
-from sidecar.metrics.aggregate import Limit
+from sidecar.metrics.aggregate import SeriesLimits
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, hello, order_define, orders, sample_define
-from tests.unit.sidecar.checkpoint.test_crash import Core, mixed
+from tests.unit.sidecar.mutations import mutated, seeded
+from tests.unit.sidecar.telemetry_core import TelemetryCore, mixed
 
 MESSAGES = int(os.environ.get("HOSTILE_MESSAGES", "10000"))
-
-
-def mutated(raw: bytes, chance: random.Random) -> bytes:
-    """`raw` with a few bytes changed, removed, doubled or put in."""
-    data = bytearray(raw)
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(data)) if data else 0
-        match chance.randrange(4):
-            case 0 if data:
-                data[place] = chance.randrange(256)
-            case 1 if data:
-                del data[place : place + chance.randint(1, 8)]
-            case 2:
-                data[place:place] = data[place : place + chance.randint(1, 16)]
-            case _:
-                data[place:place] = chance.randbytes(chance.randint(1, 8))
-    return bytes(data)
 
 
 def far_ahead(message: pb.Batch) -> None:
@@ -86,14 +69,7 @@ HARM: list[tuple[Callable[[pb.Batch], None], str]] = [
 ]
 
 
-def seeded() -> random.Random:
-    """Chance of the seed in `SEED`, or of a fresh one; printed, so that a failure can be repeated."""
-    seed = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1 << 32)
-    print("seed", seed)
-    return random.Random(seed)
-
-
-def answer(core: Core, stream: OpenStream, raw: bytes) -> set[str]:
+def answer(core: TelemetryCore, stream: OpenStream, raw: bytes) -> set[str]:
     """The names by which the sidecar refuses `raw`; empty if it takes it."""
     try:
         return {item.reason for item in core.intake.batch(stream, raw, core.tick())}
@@ -102,7 +78,7 @@ def answer(core: Core, stream: OpenStream, raw: bytes) -> set[str]:
 
 
 def test_batches_of_changed_bytes_are_taken_or_refused_by_name_and_the_ledger_balances() -> None:
-    chance, core, names = seeded(), Core(), set[str]()
+    chance, core, names = seeded(), TelemetryCore(), set[str]()
     core.send("b", "good", 5, 1)
     for number in range(MESSAGES // 2):
         stream = core.stream("a", f"s{number // 500}")
@@ -114,7 +90,7 @@ def test_batches_of_changed_bytes_are_taken_or_refused_by_name_and_the_ledger_ba
 
 
 def test_harmful_batches_are_refused_by_the_name_of_the_harm_and_the_ledger_balances() -> None:
-    chance, core = seeded(), Core()
+    chance, core = seeded(), TelemetryCore()
     core.send("b", "good", 5, 1)
     for number in range(MESSAGES // 2):
         stream = core.stream("a", f"s{number // 500}")
@@ -126,7 +102,7 @@ def test_harmful_batches_are_refused_by_the_name_of_the_harm_and_the_ledger_bala
 
 
 def test_a_column_of_a_million_values_is_refused_by_name() -> None:
-    core, message = Core(), mixed(1, 5)
+    core, message = TelemetryCore(), mixed(1, 5)
     core.send("b", "good", 5, 1)
     message.groups[0].columns[0].indexes.extend([0] * 1_000_000)
     assert answer(core, core.stream("a", "s"), message.SerializeToString()) == {"column_length"}
@@ -134,17 +110,17 @@ def test_a_column_of_a_million_values_is_refused_by_name() -> None:
 
 
 def test_text_that_is_not_utf_8_is_refused_by_name() -> None:
-    core = Core()
+    core = TelemetryCore()
     core.send("b", "good", 5, 1)
     raw = mixed(1, 5).SerializeToString().replace(b"status", b"stat\xff\xfe")
     assert answer(core, core.stream("a", "s"), raw) == {"malformed_message"}
     stands_and_serves_others(core)
 
 
-def stands_and_serves_others(core: Core) -> None:
+def stands_and_serves_others(core: TelemetryCore) -> None:
     """Assert that the state is whole, survives a kill, and that another producer is not disturbed."""
     core.send("b", "good", 5, 6)
-    ledger = core.counts.ledger(core.backlog.queued)
+    ledger = core.counts.ledger(core.log_queue.queued)
     assert ledger.balanced
     assert ledger.producers["b"].counted == 10
     core.aggregate.snapshot(core.tick())
@@ -153,7 +129,7 @@ def stands_and_serves_others(core: Core) -> None:
 
 
 def test_mutated_definitions_are_taken_or_refused_by_name() -> None:
-    chance, core = seeded(), Core()
+    chance, core = seeded(), TelemetryCore()
     for number in range(MESSAGES // 10):
         if number % 50 == 0:
             stream = core.intake.open_stream(hello("a", f"s{number}"), core.tick())
@@ -169,8 +145,8 @@ def test_mutated_definitions_are_taken_or_refused_by_name() -> None:
 
 
 def test_a_million_labels_take_the_room_of_the_limit() -> None:
-    core = Core()
-    core.aggregate._limit = Limit(instrument=100, producer=150)
+    core = TelemetryCore()
+    core.aggregate._limit = SeriesLimits(instrument=100, producer=150)
     stream = core.stream("a", "s")
     for number in range(20):
         rows = [(f"status{number}-{row}", "buy", 0.5, "x") for row in range(1000)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from sidecar.ingest.producers import Producers, ProducerStatus, SecretsRefusal
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import hello
+from tests.unit.sidecar.secrets_reports import SecretsReports
 
 
 def status(producers: Producers) -> ProducerStatus:
@@ -72,13 +73,11 @@ def test_a_recovery_stream_is_neither_a_connection_nor_an_end() -> None:
 
 def test_a_generation_that_is_applied_settles_its_own_refusal_and_older_ones() -> None:
     producers = connected()
-    told: list[tuple[str, SecretsRefusal]] = []
-    producers.on_secrets_rejected(lambda producer, refusal: told.append((producer, refusal)))
     producers.rejected(
         hello(), pb.SecretsRejected(generation=5, secret="venue", reason="refused", message="m" * 2000)
     )
     refusal = SecretsRefusal(generation=5, secret="venue", reason="refused", message="m" * 1024)
-    assert told == [("broker", refusal)]
+    assert status(producers).refusal == refusal
     producers.applied(hello(), pb.SecretsApplied(generation=4))
     assert status(producers).refusal == refusal
     producers.applied(hello(), pb.SecretsApplied(generation=5))
@@ -96,3 +95,28 @@ def test_what_a_producer_says_takes_bounded_room() -> None:
     assert found.ledger is not None
     assert len(found.ledger.dropped) == 1024
     assert [len(text) for text in found.ledger.dropped[0][:2]] == [128, 64]
+
+
+def test_the_secrets_hear_at_once_what_a_producer_reports_of_them() -> None:
+    heard = SecretsReports()
+    producers = Producers(heard)
+    producers.connected(hello(), 1)
+    producers.applied(hello(), pb.SecretsApplied(generation=2))
+    producers.rejected(hello(), pb.SecretsRejected(generation=3, secret="db", reason="refused", message="m" * 2000))
+    producers.goodbye(hello(), "sigterm")
+    assert heard.said == [
+        ("connected", "broker"),
+        ("applied", "broker", 2),
+        ("rejected", "broker", 3, "db", "refused", "m" * 1024),
+        ("goodbye", "broker"),
+    ]
+
+
+def test_the_secrets_hear_of_each_connection_of_a_reader_and_of_no_recovery_stream() -> None:
+    heard = SecretsReports()
+    producers = Producers(heard)
+    producers.connected(hello(), 1)
+    producers.connected(hello(session="old", recovery=True), 2)
+    producers.disconnected(hello(), 3)
+    producers.connected(hello(), 4)
+    assert heard.said == [("connected", "broker"), ("connected", "broker")]

@@ -4,14 +4,13 @@ import itertools
 
 import pytest
 
-from sidecar.ingest.protocol import KINDS, TABLE, UNKNOWN, Action, Broken, State, step
-from sidecar.ingest.stream_state import batch_bytes
+from sidecar.ingest.protocol import KINDS, TABLE, UNKNOWN, BrokenRule, StreamState, batch_bytes
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, filled, hello
 
 
 def test_the_table_says_what_each_message_does_in_each_state() -> None:
-    assert set(TABLE) == set(itertools.product(State, [*KINDS, UNKNOWN]))
+    assert set(TABLE) == set(itertools.product(StreamState, [*KINDS, UNKNOWN]))
 
 
 def test_the_kinds_are_those_of_the_contract() -> None:
@@ -20,21 +19,21 @@ def test_the_kinds_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "hello"])
 def test_nothing_comes_before_hello(kind: str) -> None:
-    found = step(State.NEW, kind)
-    assert isinstance(found, Broken)
+    found = TABLE[StreamState.NEW, kind]
+    assert isinstance(found, BrokenRule)
     assert found.rule == "hello_first"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_follows_goodbye(kind: str) -> None:
-    found = step(State.LEFT, kind)
-    assert isinstance(found, Broken)
+    found = TABLE[StreamState.LEFT, kind]
+    assert isinstance(found, BrokenRule)
     assert found.rule == "after_goodbye"
 
 
-@pytest.mark.parametrize("state", State)
-def test_a_message_of_a_later_version_is_ignored_everywhere(state: State) -> None:
-    assert step(state, UNKNOWN) == (Action.IGNORE, state)
+@pytest.mark.parametrize("state", StreamState)
+def test_a_message_of_a_later_version_is_ignored_everywhere(state: StreamState) -> None:
+    assert TABLE[state, UNKNOWN] is state
 
 
 @pytest.mark.parametrize("count", [1, 20, 3000])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc import aio
 
-from sidecar.telemetry.pipeline import TelemetryPipeline
+from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import TIME_NS, hello
@@ -43,8 +44,8 @@ def certificate(name: str) -> Pair:
 
 async def say_hello(address: str, credentials: grpc.ChannelCredentials) -> pb.Welcome:
     options = [("grpc.ssl_target_name_override", "localhost")]
-    async with aio.secure_channel(address, credentials, options=options) as channel, asyncio.timeout(5):
-        call = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
+    async with aio.secure_channel(address, credentials, options=options) as channel, asyncio.timeout(120):
+        call: Any = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
         await call.write(pb.PublishRequest(hello=hello()).SerializeToString())
         return pb.PublishResponse.FromString(await call.read()).welcome
 

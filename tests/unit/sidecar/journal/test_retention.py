@@ -1,137 +1,141 @@
 from __future__ import annotations
 
-import logging
+import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from sidecar.checkpoint.format import Checkpoint
-from sidecar.checkpoint.writer import Saving
-from sidecar.journal.retention import Upkeep
-from sidecar.telemetry.settings import TelemetrySettings
+from sidecar.checkpoint.writer import CheckpointWriter
+from sidecar.journal import retention
+from sidecar.journal.retention import JOURNAL_FULL, Retention
+from sidecar.telemetry.model import JournalPosition
+from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
-from tests.unit.sidecar.checkpoint.test_crash import Core
+from tests.unit.sidecar.telemetry_core import TelemetryCore
+
+LIMIT_BYTES = 80_000
 
 
 @dataclass
-class Kept:
-    """A core with its upkeep, whose sessions are connected or not as the test says."""
+class FullCore:
+    """A core whose journal is bounded: small segments, and half of the room for each producer."""
 
-    core: Core = field(default_factory=Core)
-    connected: set[tuple[str, str]] = field(default_factory=set)
-    journal_bytes: int = 256 << 20
+    core: TelemetryCore = field(default_factory=lambda: TelemetryCore(segment_bytes=16_000))
 
     def __post_init__(self) -> None:
         core = self.core
-        saving = Saving(core.journal, core.held, Checkpoint(), instance_id="i", clock=core.tick)
-        self.upkeep = Upkeep(
-            TelemetrySettings(
-                socket=Path("s"),
-                session_grace_s=60,
-                idle_expiry_s=1,
-                journal_bytes=self.journal_bytes,
-                segment_bytes=self.journal_bytes // 4,
-            ),
-            journal=core.journal,
-            state=core.held,
-            intake=core.intake,
-            saving=saving,
-            is_connected=lambda producer, session: (producer, session) in self.connected,
-            clock=core.tick,
+        checkpoints = CheckpointWriter(
+            core.journal, core.telemetry_state, Checkpoint(), instance_id="i", clock=core.tick
+        )
+        self.retention = Retention(
+            core.journal, core.log_queue, checkpoints, limit_bytes=LIMIT_BYTES, quota_bytes=LIMIT_BYTES // 2
         )
 
-    def gauges(self) -> list[str]:
-        return [
-            family.name
-            for producer in self.core.aggregate.snapshot(self.core.tick()).producers
-            for family in producer.families
-            if family.name == "connection.status"
-        ]
 
-
-def test_the_gauges_of_a_session_that_does_not_come_back_end_after_the_grace() -> None:
-    kept = Kept()
-    kept.core.send("a", "s1", 6, 1)
-    kept.upkeep._end_lost_sessions(100.0)
-    kept.upkeep._end_lost_sessions(159.9)
-    assert kept.gauges() == ["connection.status"]
-    kept.upkeep._end_lost_sessions(160.0)
-    assert kept.gauges() == []
-    assert kept.core.killed().state() == kept.core.state()
-
-
-def test_a_session_that_comes_back_within_the_grace_keeps_its_gauges() -> None:
-    kept = Kept()
-    kept.core.send("a", "s1", 6, 1)
-    kept.upkeep._end_lost_sessions(100.0)
-    kept.connected.add(("a", "s1"))
-    kept.upkeep._end_lost_sessions(130.0)
-    kept.connected.clear()
-    kept.upkeep._end_lost_sessions(161.0)
-    assert kept.gauges() == ["connection.status"]
-
-
-def test_an_overflow_is_said_once_for_each_instrument(caplog: pytest.LogCaptureFixture) -> None:
-    kept = Kept()
-    rows = [(f"status{number}", "buy", 0.5, "x") for number in range(9)]
-    kept.core.intake.batch(kept.core.stream("a", "s1"), batch(1, orders(rows)).SerializeToString(), kept.core.tick())
-    with caplog.at_level(logging.WARNING):
-        kept.upkeep._report_overflow()
-        kept.upkeep._report_overflow()
-    said = sorted(record.instrument for record in caplog.records)  # type: ignore[attr-defined] # an extra field
-    assert said == ["broker.order.duration", "broker.orders"]
-
-
-def test_idle_series_expire_but_for_named_ones_and_a_replay_forgets_them_too() -> None:
-    kept = Kept()
-    kept.core.send("a", "s1", 6, 1)
-    kept.core.now_ns += 2_000_000_000
-    kept.upkeep._expire()
-    (producer,) = kept.core.aggregate.snapshot(kept.core.tick()).producers
-    (family,) = producer.families
-    assert [point.labels[0] for point in family.points] == [("status", "status1")]
-    assert kept.core.killed().state() == kept.core.state()
-
-
-def filled_by(kept: Kept, producers: list[str], rounds: int) -> None:
+def filled_by(full: FullCore, producers: list[str], rounds: int) -> None:
     """Each producer sends a batch of ninety events a round."""
     for number in range(rounds):
         for place, producer in enumerate(producers):
-            kept.core.send(producer, f"s{place}", 90, 1 + 90 * number)
+            full.core.send(producer, f"s{place}", 90, 1 + 90 * number)
 
 
 async def test_a_noisy_producer_gives_up_its_own_log_records_and_nobody_elses() -> None:
-    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
-    filled_by(kept, ["noisy"] * 9 + ["quiet"], 8)
-    quiet = [key for key in kept.core.killed().log_sequences() if key[0] == "quiet"]
-    assert kept.core.journal.size_bytes > 80_000
-    await kept.upkeep._make_room()
-    assert kept.core.journal.size_bytes <= 80_000
-    assert {reason for reason, _ in kept.core.counts.logs.dropped} == {"producer_quota"}
-    for core in (kept.core, kept.core.killed()):
+    full = FullCore()
+    filled_by(full, ["noisy"] * 9 + ["quiet"], 8)
+    quiet = [key for key in full.core.killed().log_sequences() if key[0] == "quiet"]
+    assert full.core.journal.size_bytes > LIMIT_BYTES
+    await full.retention.make_room()
+    assert full.core.journal.size_bytes <= LIMIT_BYTES
+    assert {reason for reason, _ in full.core.counts.logs.dropped} == {"producer_quota"}
+    for core in (full.core, full.core.killed()):
         assert sorted(key for key in core.log_sequences() if key[0] == "quiet") == sorted(quiet)
-        assert core.counts.ledger(core.backlog.queued).balanced
+        assert core.counts.ledger(core.log_queue.queued).balanced
         assert core.counts.ledger(0).events.counted == 10 * 8 * 90
 
 
 async def test_where_all_are_within_their_quota_the_oldest_records_go_whoever_sent_them() -> None:
-    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
-    filled_by(kept, ["a", "b", "c"], 20)
-    await kept.upkeep._make_room()
-    assert kept.core.journal.size_bytes <= 80_000
-    assert {reason for reason, _ in kept.core.counts.logs.dropped} == {"journal_full"}
+    full = FullCore()
+    filled_by(full, ["a", "b", "c"], 20)
+    await full.retention.make_room()
+    assert full.core.journal.size_bytes <= LIMIT_BYTES
+    assert {reason for reason, _ in full.core.counts.logs.dropped} == {"journal_full"}
 
 
 async def test_a_producer_alone_has_no_quota() -> None:
-    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
-    filled_by(kept, ["a"], 80)
-    await kept.upkeep._make_room()
-    assert {reason for reason, _ in kept.core.counts.logs.dropped} == {"journal_full"}
+    full = FullCore()
+    filled_by(full, ["a"], 80)
+    await full.retention.make_room()
+    assert {reason for reason, _ in full.core.counts.logs.dropped} == {"journal_full"}
 
 
 async def test_what_a_producer_holds_is_known_after_a_restart() -> None:
-    kept = Kept(Core(segment_bytes=16_000), journal_bytes=80_000)
-    filled_by(kept, ["noisy"] * 9 + ["quiet"], 8)
-    kept.core.checkpoint()
-    assert kept.core.killed().backlog.beyond(40_000) == kept.core.backlog.beyond(40_000) == {"noisy"}
+    full = FullCore()
+    filled_by(full, ["noisy"] * 9 + ["quiet"], 8)
+    full.core.checkpoint()
+    assert full.core.killed().log_queue.beyond(40_000) == full.core.log_queue.beyond(40_000) == {"noisy"}
+
+
+async def test_reserved_types_outlive_the_segment_that_is_dropped() -> None:
+    full = FullCore(TelemetryCore())
+    core = full.core
+    stream = core.stream("a", "s1")
+    core.intake.define(stream, chatter_define())
+    core.intake.batch(
+        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
+    )
+    segment = core.journal.end.segment
+    core.send("a", "s1", 4, 45)
+    await full.retention.rescue(segment)
+    assert core.log_queue.drop(segment, JOURNAL_FULL) == {"chatter": 40}
+    assert core.counts.ledger(core.log_queue.queued).balanced
+    core.checkpoint()
+    core.journal.release(segment + 1)
+    for each in (core.killed(), core):
+        assert sorted(each.log_sequences()) == [("a", "s1", sequence) for sequence in (41, 42, 43, 44, 46, 47)]
+        assert each.counts.ledger(each.log_queue.queued).balanced
+        assert each.counts.ledger(0).logs.accepted == 46
+
+
+async def test_records_exported_during_the_search_are_not_rescued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "TURN_S", -1)  # a pause after every record
+    full = FullCore(TelemetryCore())
+    core = full.core
+    stream = core.stream("a", "s1")
+    core.intake.define(stream, chatter_define())
+    core.intake.batch(
+        stream, batch(1, chatter(40, range(40)), orders_at(range(40, 44))).SerializeToString(), core.now_ns
+    )
+    segment = core.journal.end.segment
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(full.retention.rescue(segment))
+        await asyncio.sleep(0)
+        (taken,) = core.log_queue.batches(JournalPosition(), 1)
+    core.log_queue.advance(taken.end, exported=44, rejected={})
+    assert core.log_queue.drop(segment, JOURNAL_FULL) == {}
+    assert core.counts.ledger(core.log_queue.queued).balanced
+    assert core.log_queue.queued == 0
+
+
+async def test_a_segment_of_hardly_anything_but_reserved_types_goes_whole() -> None:
+    full = FullCore(TelemetryCore())
+    core = full.core
+    core.send("a", "s1", 300, 1)
+    segment = core.journal.end.segment
+    core.send("a", "s1", 9, 301)
+    await full.retention.rescue(segment)
+    assert core.log_queue.drop(segment, JOURNAL_FULL) == {"order.transition": 200}
+
+
+def chatter_define() -> pb.Define:
+    text = pb.Field(name="text", type=pb.FIELD_TYPE_STRING, role=pb.FIELD_ROLE_ATTRIBUTE)
+    return pb.Define(event_id=3, name="chatter", fields=[text], log=pb.LogTemplate(body="Chatter"))
+
+
+def chatter(count: int, offsets: range) -> pb.Group:
+    texts = pb.Column(values=["x" * 60] * count)
+    return pb.Group(event_id=3, count=count, offsets=offsets, time_offsets_nano=[0] * count, columns=[texts])
+
+
+def orders_at(offsets: range) -> pb.Group:
+    return orders([("filled", "buy", 0.5, f"o{place}") for place in offsets], offsets)

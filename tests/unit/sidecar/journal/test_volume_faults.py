@@ -4,63 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from pod_runtime.framing import HEADER_BYTES
-from sidecar.checkpoint.format import Checkpoint, encode
-from sidecar.journal.journal import Journal
-from sidecar.journal.segment import segment_name
-from sidecar.journal.volume import DirectoryVolume, MemoryVolume
-from sidecar.telemetry.model import Position
-from sidecar.telemetry.pipeline import TelemetryPipeline
-from sidecar.telemetry.settings import TelemetrySettings
-from tests.require import missing
+from sidecar.journal.volume import MemoryVolume
+from sidecar.pipeline import TelemetryPipeline
+from sidecar.telemetry.model import JournalPosition
 from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, order_define, sample_define, samples
-
-
-class SickVolume(MemoryVolume):
-    """Memory that refuses to take anything while `error` is set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error = 0
-        self.sync_error = 0
-
-    def append(self, name: str, data: bytes) -> None:
-        self._check()
-        super().append(name, data)
-
-    def replace(self, name: str, data: bytes) -> None:
-        self._check()
-        super().replace(name, data)
-
-    def sync(self) -> None:
-        self._check(self.sync_error)
-
-    def _check(self, error: int = 0) -> None:
-        if code := error or self.error:
-            raise OSError(code, os.strerror(code))
-
-
-def small(place: Path, **changes: object) -> TelemetrySettings:
-    values = {"socket": place / "run" / "t.sock", "journal_directory": place / "journal", "ack_delay_ms": 0.0}
-    return TelemetrySettings(**{**values, "checkpoint_interval_s": 0.05, "drain_s": 0.0, **changes})
-
-
-@asynccontextmanager
-async def served(pipeline: TelemetryPipeline) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(pipeline.serve(stop))
-        await pipeline.wait_listening()
-        yield
-        stop.set()
+from tests.unit.sidecar.served_pipeline import pipeline_settings, served
+from tests.unit.sidecar.sick_volume import SickVolume
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -68,7 +22,7 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
     tmp_path: Path, code: int
 ) -> None:
     volume = SickVolume()
-    pipeline = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     async with served(pipeline), Client(pipeline._settings.socket) as client:
         await client.open()
@@ -86,32 +40,9 @@ async def test_while_the_volume_takes_nothing_nothing_is_acknowledged_and_then_a
         assert pipeline.ledger().events.counted == 4
 
 
-def journal_after_a_failed_sync(*, outlives_machine: bool) -> tuple[Journal, SickVolume]:
-    volume = SickVolume()
-    journal = Journal(volume, segment_bytes=1 << 20, outlives_machine=outlives_machine)
-    volume.error = errno.EIO
-    with pytest.raises(OSError, match="Input/output"):
-        journal.sync()
-    volume.error = 0
-    return journal, volume
-
-
-def test_a_sync_that_failed_is_final_where_records_must_outlive_the_machine() -> None:
-    journal, volume = journal_after_a_failed_sync(outlives_machine=True)
-    with pytest.raises(OSError, match="restart the sidecar"):
-        journal.write_beside("checkpoint", b"state")
-    assert "checkpoint" not in volume.files
-
-
-def test_a_sync_that_failed_is_tried_again_where_records_outlive_the_process_only() -> None:
-    journal, volume = journal_after_a_failed_sync(outlives_machine=False)
-    journal.write_beside("checkpoint", b"state")
-    assert volume.files["checkpoint"] == b"state"
-
-
 async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path) -> None:
     volume = SickVolume()
-    settings = small(tmp_path, durability="disk", checkpoint_interval_s=60.0)
+    settings = pipeline_settings(tmp_path, durability="disk", checkpoint_interval_s=60.0)
     pipeline = TelemetryPipeline(settings, clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     async with served(pipeline), Client(settings.socket) as client:
@@ -134,7 +65,7 @@ async def test_what_a_failed_sync_left_open_is_never_acknowledged(tmp_path: Path
 async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric(tmp_path: Path) -> None:
     volume = MemoryVolume()
     limits = {"segment_bytes": 64 << 10, "journal_bytes": 1 << 20, "memory_bytes": 0}
-    pipeline = TelemetryPipeline(small(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     async with served(pipeline), Client(pipeline._settings.socket) as client:
         await client.open()
@@ -151,73 +82,22 @@ async def test_a_full_journal_drops_the_oldest_log_records_by_type_and_no_metric
         assert ledger.balanced
         assert set(ledger.logs.dropped) == {("journal_full", "order.transition")}
         assert ledger.events.counted == sent
-        (taken, *_) = await pipeline.wait_batches(pipeline.log_cursor, 1)
+        (taken, *_) = await pipeline.log_queue.wait_batches(pipeline.log_queue.cursor, 1)
         assert taken.batch.first_sequence > 1
-    again = TelemetryPipeline(small(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
+    again = TelemetryPipeline(pipeline_settings(tmp_path, **limits), clock=lambda: TIME_NS, volume=volume)
     await again.open()
     assert again.ledger() == pipeline.ledger()
     assert again.snapshot() == pipeline.snapshot()
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "tiny"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        missing("a tmpfs of our own", "run as root where mounting is allowed")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-@pytest.mark.real
-def test_a_write_that_a_full_disk_cuts_short_is_taken_back(tiny_disk: Path) -> None:
-    volume = DirectoryVolume(tiny_disk)
-    name = segment_name(1)
-    volume.append(name, b"a" * 40_000)
-    with pytest.raises(OSError, match="No space left"):
-        volume.append(name, b"b" * 40_000)
-    assert volume.read(name) == b"a" * 40_000
-    volume.append(name, b"c" * 100)
-    assert volume.size(name) == 40_100
-    volume.close()
-
-
 async def test_a_journal_whose_segments_are_lost_never_goes_back(tmp_path: Path) -> None:
     volume = MemoryVolume()
-    pipeline = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    pipeline = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await pipeline.open()
     pipeline._journal.append([b"-"])
     await pipeline.checkpoint()
     for name in [name for name in volume.files if name.endswith(".journal")]:
         del volume.files[name]
-    again = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
+    again = TelemetryPipeline(pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await again.open()
-    assert again._journal.end == Position(2, HEADER_BYTES)
-
-
-async def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path) -> None:
-    volume = MemoryVolume()
-    volume.files["checkpoint"] = bytearray(b"TELC\x63\x00\x00\x00")
-    pipeline = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
-    await pipeline.open()
-    assert bytes(volume.files["checkpoint.damaged"]) == b"TELC\x63\x00\x00\x00"
-    assert pipeline.instance_id != ""
-
-
-async def test_a_checkpoint_whose_rows_mean_nothing_is_set_aside_and_the_journal_replayed(tmp_path: Path) -> None:
-    volume = MemoryVolume()
-    first = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
-    await first.open()
-    async with served(first), Client(first._settings.socket) as client:
-        await client.open()
-        client.send(define=order_define())
-        client.send(batch=batch(1, filled(2)))
-        await client.acknowledged(2)
-    volume.files["checkpoint"] = bytearray(encode(Checkpoint(aggregate=[["table", "nobody"]])))
-    again = TelemetryPipeline(small(tmp_path), clock=lambda: TIME_NS, volume=volume)
-    await again.open()
-    assert "checkpoint.damaged" in volume.files
-    assert again.ledger().events.counted == 2
+    assert again._journal.end == JournalPosition(2, HEADER_BYTES)

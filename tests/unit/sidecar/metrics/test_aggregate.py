@@ -3,12 +3,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sidecar.ingest.definition import event_type
-from sidecar.metrics.aggregate import OVERFLOW, Aggregate, Limit
-from sidecar.metrics.series import exact_sum
+from sidecar.journal.segment import event_type
+from sidecar.metrics.aggregate import OVERFLOW, Aggregate, SeriesLimits
 from sidecar.telemetry.model import Distribution, Exemplar, Number, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import TIME_NS, batch, order_define, orders, sample_define, samples
@@ -17,7 +14,7 @@ BROKER = Session(producer_id="broker", session_id="s1")
 NEXT = Session(producer_id="broker", session_id="s2")
 
 
-def started(limit: Limit | None = None) -> Aggregate:
+def started(limit: SeriesLimits | None = None) -> Aggregate:
     aggregate = Aggregate(limit)
     aggregate.begin(BROKER)
     for define in (order_define(), sample_define()):
@@ -145,7 +142,7 @@ def test_a_constant_label_of_one_event_and_a_value_of_another_are_one_series() -
 
 
 def test_more_series_than_the_limit_overflow_into_one_and_are_counted() -> None:
-    aggregate = started(Limit(instrument=2))
+    aggregate = started(SeriesLimits(instrument=2))
     rows = [(f"status{number}", "buy", 0.5, "1") for number in range(5)]
     aggregate.apply(1, batch(1, orders(rows)), 10)
     found = points(aggregate, "broker.orders")
@@ -155,7 +152,7 @@ def test_more_series_than_the_limit_overflow_into_one_and_are_counted() -> None:
 
 
 def test_an_idle_series_is_forgotten_and_its_place_is_free_again() -> None:
-    aggregate = started(Limit(instrument=1))
+    aggregate = started(SeriesLimits(instrument=1))
     aggregate.apply(1, batch(1, orders([("old", "buy", 0.5, "1")])), 10)
     assert not aggregate.has_idle(110, 100)
     assert aggregate.has_idle(111, 100)
@@ -246,21 +243,6 @@ def test_a_clock_that_was_set_back_makes_no_series_begin_after_its_snapshot() ->
     aggregate.apply(1, batch(1, orders([("filled", "buy", 0.5, "1")])), 1000)
     families = aggregate.snapshot(400).producers[0].families
     assert [point.start_ns for family in families for point in family.points] == [400, 400]
-
-
-@given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=60), st.data())
-def test_a_sum_is_the_correctly_rounded_one_in_whatever_portions_it_comes(
-    values: list[float], data: st.DataObject
-) -> None:
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=5)))
-    high = low = 0.0
-    for start, end in zip([0, *cuts], [*cuts, len(values)], strict=True):
-        high, low = exact_sum(high, low, values[start:end])
-    assert high == pytest.approx(math.fsum(values), rel=1e-15, abs=1e-300)
-
-
-def test_a_sum_beyond_all_doubles_is_infinite() -> None:
-    assert exact_sum(1.7e308, 0.0, [1.7e308]) == (math.inf, 0.0)
 
 
 def test_a_label_that_is_a_text_overflows() -> None:

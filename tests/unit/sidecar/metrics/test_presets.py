@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.ingest.definition import check_define, event_type
-from sidecar.ingest.validate import Limits
-from sidecar.metrics.aggregate import Aggregate, Limit
-from sidecar.telemetry.model import Session
+from sidecar.ingest.definition import check_define
+from sidecar.journal.segment import event_type
+from sidecar.metrics.aggregate import Aggregate, SeriesLimits
+from sidecar.telemetry.model import Number, Session
+from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 SESSION = Session(producer_id="p", session_id="s")
@@ -31,10 +32,11 @@ def batch(*reasons: str) -> pb.Batch:
 
 def counted(aggregate: Aggregate) -> dict[str, float]:
     (producer,) = aggregate.snapshot(10).producers
-    return {point.labels[0][1]: point.value for family in producer.families for point in family.points}  # type: ignore[union-attr] - counters
+    points = [point for family in producer.families for point in family.points]
+    return {point.labels[0][1]: point.value for point in points if isinstance(point, Number)}
 
 
-def taken(message: pb.Define, *reasons: str, limit: Limit | None = None) -> Aggregate:
+def taken(message: pb.Define, *reasons: str, limit: SeriesLimits | None = None) -> Aggregate:
     aggregate = Aggregate(limit)
     aggregate.begin(SESSION)
     aggregate.define(1, SESSION, event_type(message), recovery=False)
@@ -54,7 +56,7 @@ def test_a_preset_does_not_expire() -> None:
 
 
 def test_presets_count_against_the_limit_of_series() -> None:
-    aggregate = taken(define(*((str(number),) for number in range(5))), "0", limit=Limit(instrument=2))
+    aggregate = taken(define(*((str(number),) for number in range(5))), "0", limit=SeriesLimits(instrument=2))
     assert len(aggregate.snapshot(10).producers[0].families[0].points) == 3
 
 
@@ -74,4 +76,4 @@ def test_a_stream_that_defines_again_changes_no_count() -> None:
     ],
 )
 def test_a_preset_that_cannot_be_is_refused_by_name(message: pb.Define, reason: str) -> None:
-    assert reason in {fault.reason for fault in check_define(message, Limits())}
+    assert reason in {fault.reason for fault in check_define(message, TelemetrySettings())}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.prometheus.names import Names, family_name, label_pairs
+from sidecar.prometheus.names import MetricNames, family_name, label_pairs
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 COUNTER, GAUGE, HISTOGRAM = pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_GAUGE, pb.INSTRUMENT_KIND_HISTOGRAM
@@ -35,13 +35,13 @@ def test_labels_that_become_one_are_joined_and_stay_distinct() -> None:
 
 
 def test_a_name_that_somebody_else_writes_is_kept_from_instruments() -> None:
-    names = Names()
+    names = MetricNames()
     assert names.reserve("telemetry_dropped", "counter")
     assert names.name("telemetry.dropped", COUNTER, "{event}") == ("telemetry_dropped_2", "")
 
 
 def test_a_name_that_an_instrument_has_is_not_given_away() -> None:
-    names = Names()
+    names = MetricNames()
     names.name("telemetry.dropped", COUNTER, "{event}")
     assert not names.reserve("telemetry_dropped", "counter")
     assert names.reserve("other", "gauge")

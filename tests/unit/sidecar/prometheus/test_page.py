@@ -11,13 +11,12 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from sidecar.prometheus.page import MetricsPage
 from sidecar.prometheus.render import Format
 from sidecar.telemetry.model import Snapshot
-from tests.unit.sidecar.snapshots import counter, gauge, histogram, snapshot
+from tests.unit.sidecar.snapshots import FakeMetrics, counter, gauge, histogram, parse_openmetrics, snapshot
 
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0"}
 
@@ -34,7 +33,9 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 async def client(registry: CollectorRegistry) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     app = web.Application()
-    app.router.add_get("/metrics", MetricsPage(lambda: snapshot(broker=[counter(), histogram()]), registry).handle)
+    app.router.add_get(
+        "/metrics", MetricsPage(FakeMetrics(lambda: snapshot(broker=[counter(), histogram()])), registry).handle
+    )
     async with TestClient(TestServer(app)) as found:
         yield found
 
@@ -73,12 +74,14 @@ async def test_gzip_is_used_where_it_is_taken(
 
 
 async def test_a_packed_page_is_the_plain_one() -> None:
-    page = MetricsPage(lambda: snapshot(broker=[counter(), histogram()]))
+    page = MetricsPage(FakeMetrics(lambda: snapshot(broker=[counter(), histogram()])))
     assert gzip.decompress(await page.render(Format.TEXT, zipped=True)) == await page.render(Format.TEXT)
 
 
 async def test_a_producer_cannot_take_a_name_of_the_sidecars(registry: CollectorRegistry) -> None:
-    page = MetricsPage(lambda: snapshot(p=[counter("telemetry.dropped", 9, ()), gauge("target.info", 5)]), registry)
+    page = MetricsPage(
+        FakeMetrics(lambda: snapshot(p=[counter("telemetry.dropped", 9, ()), gauge("target.info", 5)])), registry
+    )
     text = (await page.render(Format.OPENMETRICS)).decode()
     found = {s.name: s.value for each in parse_openmetrics(text) for s in each.samples}
     assert found["telemetry_dropped_total"] == 3
@@ -88,7 +91,7 @@ async def test_a_producer_cannot_take_a_name_of_the_sidecars(registry: Collector
 
 async def test_scrapes_at_once_get_whole_pages() -> None:
     values = iter(range(1, 100))
-    page = MetricsPage(lambda: snapshot(p=[counter(value=next(values)), histogram()]))
+    page = MetricsPage(FakeMetrics(lambda: snapshot(p=[counter(value=next(values)), histogram()])))
     pages = await asyncio.gather(*(page.render(Format.OPENMETRICS) for _ in range(20)))
     shown = [
         s.value
@@ -116,6 +119,6 @@ async def test_the_loop_turns_while_a_page_is_made() -> None:
         counting = group.create_task(count_turns())
         await asyncio.sleep(0)
         before = turns
-        await MetricsPage(many).render(Format.TEXT)
+        await MetricsPage(FakeMetrics(many)).render(Format.TEXT)
         assert turns - before >= 50
         counting.cancel()

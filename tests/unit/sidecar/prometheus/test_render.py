@@ -5,10 +5,9 @@ from collections import Counter
 
 import pytest
 from hypothesis import given
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from sidecar.prometheus.names import Names
+from sidecar.prometheus.names import MetricNames
 from sidecar.prometheus.render import Exposition, Format, negotiate
 from sidecar.telemetry.model import Number, Snapshot
 from tests.unit.sidecar.snapshots import (
@@ -18,13 +17,14 @@ from tests.unit.sidecar.snapshots import (
     family,
     gauge,
     histogram,
+    parse_openmetrics,
     snapshot,
     snapshots,
 )
 
 
 def page(snapshot_: Snapshot, format_: Format = Format.TEXT) -> str:
-    return "".join(Exposition(format_, Names()).chunks(snapshot_))
+    return "".join(Exposition(format_, MetricNames()).chunks(snapshot_))
 
 
 def test_a_counter_in_the_text_format() -> None:
@@ -115,7 +115,7 @@ def test_two_instruments_with_one_prometheus_name_both_stand() -> None:
 
 
 def test_who_came_first_keeps_the_name() -> None:
-    exposition = Exposition(Format.TEXT, Names())
+    exposition = Exposition(Format.TEXT, MetricNames())
     "".join(exposition.chunks(snapshot(p=[gauge("a_b", 2)])))
     text = "".join(exposition.chunks(snapshot(p=[gauge("a.b", 1), gauge("a_b", 2)])))
     assert 'a_b{producer="p"} 2\n' in text
@@ -130,7 +130,7 @@ def test_series_that_prometheus_could_not_tell_apart_are_numbered() -> None:
 
 
 def test_a_page_shows_what_changed_and_forgets_what_is_gone() -> None:
-    exposition = Exposition(Format.TEXT, Names())
+    exposition = Exposition(Format.TEXT, MetricNames())
     first = "".join(exposition.chunks(snapshot(p=[counter(value=1), gauge("b", 1)])))
     second = "".join(exposition.chunks(snapshot(p=[counter(value=2)])))
     assert 'producer="p"} 1\n' in first
@@ -144,7 +144,7 @@ def test_infinite_gauges_are_written_as_prometheus_reads_them() -> None:
 
 @given(snapshots)
 def test_any_snapshot_is_a_page_that_both_parsers_read_with_every_series_once(given_: Snapshot) -> None:
-    names = Names()
+    names = MetricNames()
     text = "".join(Exposition(Format.TEXT, names).chunks(given_))
     opened = "".join(Exposition(Format.OPENMETRICS, names).chunks(given_)) + "# EOF\n"
     read_text = [sample for each in parse_text(text) for sample in each.samples]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.health.conditions import Condition, Facts, evaluate
+from sidecar.health.conditions import HealthCondition, HealthFacts, evaluate
 from sidecar.health.settings import HealthSettings
 from sidecar.status_facts import secrets_facts
 from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, VENUE, AgentHarness
@@ -15,8 +15,8 @@ STEP_S = 0.25
 """As often as the sidecar evaluates its conditions."""
 
 
-def condition(harness: AgentHarness, name: str) -> Condition:
-    facts = Facts(now_ns=0, secrets=secrets_facts(harness.agent.status()))
+def condition(harness: AgentHarness, name: str) -> HealthCondition:
+    facts = HealthFacts(now_ns=0, secrets=secrets_facts(harness.agent.status()))
     return next(item for item in evaluate(facts, HealthSettings(secrets_margin_s=30.0)) if item.name == name)
 
 

@@ -4,8 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from broker.api.auth.keys import ApiKeys, parse_api_keys
-from broker.api.auth.quota import Quota
+from broker.api.auth.keys import parse_api_keys
 from broker.api.settings import ApiSettings
 from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.secret_volume import KEYS
@@ -51,7 +50,7 @@ async def test_each_operation_needs_its_scope(api: Client, method: str, target: 
     assert answer.status == status
     if status == 403:
         assert answer.problem == "missing-scope"
-    assert api.desk.placed == []
+    assert api.orders.placed == []
 
 
 async def test_every_route_of_the_api_asks_for_a_key(api: Client) -> None:
@@ -96,40 +95,3 @@ class TestQuotaOfAKey:
         assert answers[2].problem == "too-many-requests"
         assert answers[2].headers["retry-after"] == "10"
         assert (await api("GET", "/v1/account", key=KEYS["auditor"])).status == 200
-
-
-def test_quota_gives_back_with_time() -> None:
-    quota = Quota(rate=10, burst=2)
-
-    assert [quota.wait_s("a", 100.0) for _ in range(2)] == [0.0, 0.0]
-    assert quota.wait_s("a", 100.0) == pytest.approx(0.1)
-    assert quota.wait_s("a", 100.1) == 0.0
-
-
-def test_given_back_request_was_never_counted() -> None:
-    quota = Quota(rate=10, burst=1)
-    assert quota.wait_s("a", 100.0) == 0.0
-    quota.give_back("a")
-    quota.give_back("somebody else")
-    assert quota.wait_s("a", 100.0) == 0.0
-    assert quota.wait_s("a", 100.0) == pytest.approx(0.1)
-
-
-def test_key_is_found_by_its_hash_alone() -> None:
-    digest = sha256(b"secret").hexdigest()
-    keys = parse_api_keys(f'{{"keys":[{{"id":"a","sha256":"{digest.upper()}","scopes":["read","trade"]}}]}}')
-
-    found = keys.find("secret")
-    assert found is not None
-    assert (found.id, found.scopes) == ("a", {"read", "trade"})
-    assert keys.find(digest) is None
-    assert ApiKeys().find("secret") is None
-
-
-def test_one_holder_with_different_scopes_is_refused() -> None:
-    entries = ",".join(
-        f'{{"id":"a","sha256":"{digit * 64}","scopes":["{scope}"]}}'
-        for digit, scope in (("1", "read"), ("2", "admin"))
-    )
-    with pytest.raises(ValueError, match="'a' has entries with different scopes"):
-        parse_api_keys(f'{{"keys":[{entries}]}}')

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from fastapi.responses import StreamingResponse
 
-from broker.api.forwarding.peer import Passed, Peer
+from broker.api.forwarding.peer import ForwardedRequest, Peer
 from broker.api.http.problem import Problem
-from broker.api.http.tls import load, new_context
+from broker.api.http.tls import CertificatePair, load_certificate, new_server_context
 from broker.api.settings import ApiSettings
-from broker.credentials.generation import CertificatePair
+from tests.unit.broker.api.asgi import call
 from tests.unit.broker.certificates import make_pair
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ORDER = Passed(
+ORDER = ForwardedRequest(
     method="POST",
     target="/v1/orders?a=%2F",
     headers={
@@ -60,13 +59,23 @@ async def echo(request: web.Request) -> web.Response:
     return web.json_response(told, status=201, headers={"Location": "/v1/orders/1", "Set-Cookie": "secret"})
 
 
+class Certificates:
+    """A `CertificateSource` whose newest pair is in use."""
+
+    def __init__(self, *pairs: CertificatePair) -> None:
+        self.pairs = list(pairs)
+
+    def certificate(self) -> CertificatePair | None:
+        return self.pairs[-1] if self.pairs else None
+
+
 def plain(**changed: Any) -> Peer:
-    return Peer(ApiSettings(tls="off", **changed), lambda: None)
+    return Peer(ApiSettings(tls="off", **changed), Certificates())
 
 
 async def test_request_and_answer_are_carried_over() -> None:
     async with owner(echo) as address, plain(deadline_s=10) as peer:
-        answer = await peer.pass_on(address, ORDER)
+        answer = await peer.forward(address, ORDER)
     told = json.loads(bytes(answer.body))
     assert (answer.status_code, told["target"], told["body"]) == (201, ORDER.target, '{"units":"1"}')
     kept = ("x-api-key", "idempotency-key", "traceparent", "via", "broker-deadline-ms")
@@ -81,7 +90,7 @@ async def test_an_owner_that_is_not_there_was_sent_nothing() -> None:
         gone = address
     async with plain() as peer:
         with pytest.raises(Problem) as raised:
-            await peer.pass_on(gone, ORDER)
+            await peer.forward(gone, ORDER)
     assert (raised.value.status, raised.value.extra["reason"]) == (503, "OwnerUnreachable")
 
 
@@ -100,7 +109,7 @@ async def stall(_: web.Request) -> web.StreamResponse:
 async def test_a_lost_answer_says_which_key_to_send_again_with(handler: Handler) -> None:
     async with owner(handler) as address, plain(deadline_s=0.2) as peer:
         with pytest.raises(Problem) as raised:
-            await peer.pass_on(address, ORDER)
+            await peer.forward(address, ORDER)
     problem = raised.value
     assert (problem.status, problem.name, problem.extra["idempotency_key"]) == (504, "owner-answer-lost", "one")
     assert problem.headers["Retry-After"] == "1"
@@ -115,28 +124,23 @@ async def beats(request: web.Request) -> web.StreamResponse:
     return answer
 
 
-def events(target: str) -> Passed:
-    return Passed(method="GET", target=target, headers={"x-api-key": "key"}, body=b"")
+def events(target: str) -> ForwardedRequest:
+    return ForwardedRequest(method="GET", target=target, headers={"x-api-key": "key"}, body=b"")
 
 
 async def test_events_come_through_until_the_owner_ends_them() -> None:
     async with owner(beats) as address, plain() as peer:
-        answer = await peer.follow(address, events("/v1/events?short"), asyncio.Event())
-        assert isinstance(answer, StreamingResponse)
-        assert [part async for part in answer.body_iterator] == [b"event: order\n\n"]
-    assert answer.headers["content-type"] == "text/event-stream"
+        stream = await peer.follow(address, events("/v1/events?short"), asyncio.Event())
+        answer = await call(stream, "GET", "/v1/events")
+    assert (answer.content, answer.headers["content-type"]) == (b"event: order\n\n", "text/event-stream")
 
 
 async def test_events_end_with_us() -> None:
     end = asyncio.Event()
     async with owner(beats) as address, plain() as peer:
-        answer = await peer.follow(address, events("/v1/events"), end)
-        assert isinstance(answer, StreamingResponse)
-        seen = []
-        async for part in answer.body_iterator:
-            seen.append(part)
-            end.set()
-    assert seen == [b"event: order\n\n"]
+        stream = await peer.follow(address, events("/v1/events"), end)
+        answer = await call(stream, "GET", "/v1/events", until=end)
+    assert answer.content == b"event: order\n\n"
 
 
 async def test_an_owner_that_refuses_events_is_quoted() -> None:
@@ -154,8 +158,8 @@ def pair(folder: Path, name: str, authority: str) -> CertificatePair:
 
 
 def serving(folder: Path, name: str, authority: str) -> ssl.SSLContext:
-    context, held = new_context(), pair(folder, name, authority)
-    load(context, held.certificate, held.key, held.authority)
+    context, held = new_server_context(), pair(folder, name, authority)
+    load_certificate(context, held.certificate, held.key, held.authority)
     return context
 
 
@@ -163,9 +167,9 @@ async def test_both_show_a_certificate(tmp_path: Path) -> None:
     mine = pair(tmp_path, "broker", "broker")
     async with (
         owner(echo, serving(tmp_path, "broker", "broker")) as address,
-        Peer(ApiSettings(tls="required"), lambda: mine) as peer,
+        Peer(ApiSettings(tls="required"), Certificates(mine)) as peer,
     ):
-        answer = await peer.pass_on(address, ORDER)
+        answer = await peer.forward(address, ORDER)
     assert json.loads(bytes(answer.body))["peer"] is True
 
 
@@ -173,10 +177,10 @@ async def test_an_owner_with_another_authority_is_sent_nothing(tmp_path: Path) -
     mine = pair(tmp_path, "broker", "broker")
     async with (
         owner(echo, serving(tmp_path, "stranger", "stranger")) as address,
-        Peer(ApiSettings(tls="required"), lambda: mine) as peer,
+        Peer(ApiSettings(tls="required"), Certificates(mine)) as peer,
     ):
         with pytest.raises(Problem) as raised:
-            await peer.pass_on(address, ORDER)
+            await peer.forward(address, ORDER)
     assert (raised.value.status, raised.value.extra["reason"]) == (503, "OwnerUnreachable")
 
 
@@ -184,27 +188,27 @@ async def test_an_owner_under_another_name_is_sent_nothing(tmp_path: Path) -> No
     mine = pair(tmp_path, "broker", "broker")
     async with (
         owner(echo, serving(tmp_path, "broker", "broker")) as address,
-        Peer(ApiSettings(tls="required", peer_name="broker.broker.svc"), lambda: mine) as peer,
+        Peer(ApiSettings(tls="required", peer_name="broker.broker.svc"), Certificates(mine)) as peer,
     ):
         with pytest.raises(Problem) as raised:
-            await peer.pass_on(address, ORDER)
+            await peer.forward(address, ORDER)
     assert raised.value.extra["reason"] == "OwnerUnreachable"
 
 
 async def test_without_a_certificate_nothing_is_sent() -> None:
-    async with Peer(ApiSettings(tls="required"), lambda: None) as peer:
+    async with Peer(ApiSettings(tls="required"), Certificates()) as peer:
         with pytest.raises(Problem) as raised:
-            await peer.pass_on("127.0.0.1:1", ORDER)
+            await peer.forward("127.0.0.1:1", ORDER)
     assert (raised.value.status, raised.value.extra["reason"]) == (503, "NoPeerTls")
 
 
 async def test_a_rotated_certificate_is_presented_next(tmp_path: Path) -> None:
-    held = [pair(tmp_path, "broker", "broker")]
+    certificates = Certificates(pair(tmp_path, "broker", "broker"))
     async with (
         owner(echo, serving(tmp_path, "broker", "broker")) as address,
-        Peer(ApiSettings(tls="required"), lambda: held[-1]) as peer,
+        Peer(ApiSettings(tls="required"), certificates) as peer,
     ):
-        await peer.pass_on(address, ORDER)
-        held.append(pair(tmp_path, "successor", "stranger"))
+        await peer.forward(address, ORDER)
+        certificates.pairs.append(pair(tmp_path, "successor", "stranger"))
         with pytest.raises(Problem):
-            await peer.pass_on(address, ORDER)
+            await peer.forward(address, ORDER)

@@ -69,29 +69,29 @@ def test_only_what_was_asked_for_is_sent(kinds: set[str], names: set[str] | None
 async def streaming(api: Client) -> AsyncIterator[asyncio.Task[Answer]]:
     begun = asyncio.Event()
     task = asyncio.create_task(api("GET", "/v1/events", until=begun))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await begun.wait()
         yield task
 
 
 async def test_stream_sends_updates_and_ends_when_the_broker_drains(api: Client) -> None:
     async with streaming(api) as task:
-        api.desk.feed.put_nowait(QUOTE)
-        while not api.desk.feed.empty():
+        api.orders.feed.put_nowait(QUOTE)
+        while not api.orders.feed.empty():
             await asyncio.sleep(0)
-        api.surface.drain.set()
+        api.context.drain.set()
         answer = await task
 
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert answer.content.decode().startswith("retry: 1000\n\nevent: price\n")
-    assert api.surface.streams == 0
+    assert api.account.streams == 0
 
 
 async def test_quiet_stream_shows_that_it_lives(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "BEAT_S", 0.001)
+    monkeypatch.setattr(events, "KEEPALIVE_S", 0.001)
     async with streaming(api) as task:
         await asyncio.sleep(0.01)
-        api.surface.drain.set()
+        api.context.drain.set()
         answer = await task
 
     assert b": alive\n\n" in answer.content
@@ -106,14 +106,14 @@ class TestLimitOfStreams:
         async with streaming(api) as task:
             answer = await api("GET", "/v1/events")
             assert (answer.status, answer.problem, answer.headers["retry-after"]) == (503, "too-many-streams", "5")
-            api.surface.drain.set()
+            api.context.drain.set()
             await task
 
 
 async def test_reader_that_leaves_frees_its_place(api: Client) -> None:
     async with streaming(api) as task:
-        api.desk.feed.put_nowait(QUOTE)
-        while not api.desk.listeners:
+        api.orders.feed.put_nowait(QUOTE)
+        while not api.orders.listeners:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -121,5 +121,5 @@ async def test_reader_that_leaves_frees_its_place(api: Client) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
 
-    assert api.surface.streams == 0
-    assert api.desk.listeners == 0
+    assert api.account.streams == 0
+    assert api.orders.listeners == 0

@@ -1,21 +1,29 @@
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from broker.domain import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
-from broker.orders.errors import DrainingError, NotReadyError, UnknownOrderError
-from broker.orders.store.journal import JournalError
-from broker.venue.errors import NotAuthorizedError, NotSentError, RateLimitedError
+from broker.api.schemas.responses import TYPE_PREFIX
+from broker.domain import Fill, Order, OrderStatus, Side
+from broker.events.orders import OrderStage
+from broker.orders.checks.risk import Denial
+from broker.orders.errors import UnknownOrderError
+from broker.venue.errors import NotSentError
 from producer.health import Condition
 from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.api.fake_order_service import NOW
 from tests.unit.broker.secret_volume import KEYS
+
+
+async def test_the_stage_before_the_order_service_is_timed_where_an_order_is_valid(api: Client) -> None:
+    await api.place()
+    await api.place(units="-1")
+
+    stages = [event for event in api.events if isinstance(event, OrderStage)]
+    assert [event.stage for event in stages] == ["validate"]
+    assert 0 < stages[0].duration_s < 60
 
 
 async def test_market_order_is_201_with_its_fill(api: Client) -> None:
@@ -53,42 +61,6 @@ async def test_market_order_is_201_with_its_fill(api: Client) -> None:
     }
 
 
-async def test_every_field_reaches_the_desk(api: Client) -> None:
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    body = {
-        "client_order_id": "mine-1",
-        "instrument": "EUR_USD",
-        "side": "sell",
-        "type": "limit",
-        "units": "1000.5",
-        "price": "1.09500",
-        "price_bound": "1.09",
-        "time_in_force": "gtd",
-        "expires_at": "2026-01-06T10:00:00+01:00",
-        "position_fill": "reduce_first",
-        "take_profit": {"price": "1.08"},
-        "stop_loss": {"distance": "0.01", "guaranteed": True},
-        "tag": "basket",
-        "comment": "rebalance",
-    }
-    await api("POST", "/v1/orders", body=body, headers={"traceparent": trace})
-
-    (request,) = api.desk.placed
-    assert (request.client, request.client_order_id, request.account) == ("flow", "mine-1", "101-004-1234567-001")
-    assert (request.type, request.side, request.time_in_force) == (OrderType.LIMIT, Side.SELL, TimeInForce.GTD)
-    assert (request.units, request.price, request.price_bound) == (
-        Decimal("1000.5"),
-        Decimal("1.09500"),
-        Decimal("1.09"),
-    )
-    assert request.expires_at == datetime(2026, 1, 6, 9, tzinfo=UTC)
-    assert request.take_profit is not None
-    assert request.take_profit.price == Decimal("1.08")
-    assert request.stop_loss is not None
-    assert (request.stop_loss.distance, request.stop_loss.guaranteed) == (Decimal("0.01"), True)
-    assert (request.tag, request.comment, request.traceparent) == ("basket", "rebalance", trace)
-
-
 async def test_idempotency_key_is_the_client_order_id(api: Client) -> None:
     body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
     first = await api("POST", "/v1/orders", body=body, headers={"Idempotency-Key": "retry-7"})
@@ -97,7 +69,7 @@ async def test_idempotency_key_is_the_client_order_id(api: Client) -> None:
     assert first.json()["client_order_id"] == "retry-7"
     assert (again.status, again.content) == (201, first.content)
     assert (first.headers["idempotent-replayed"], again.headers["idempotent-replayed"]) == ("false", "true")
-    assert len(api.desk.placed) == 1
+    assert len(api.orders.placed) == 1
 
 
 async def test_same_id_with_another_body_is_409(api: Client) -> None:
@@ -113,65 +85,12 @@ async def test_two_different_ids_in_one_request_are_422(api: Client) -> None:
 
     assert answer.status == 422
     assert [item["field"] for item in answer.json()["errors"]] == ["client_order_id"]
-    assert api.desk.placed == []
-
-
-@pytest.mark.parametrize(
-    ("changed", "field", "words"),
-    [
-        ({"units": "0"}, "units", "greater than 0"),
-        ({"units": "-5"}, "units", "greater than 0"),
-        ({"units": "NaN"}, "units", "finite number"),
-        ({"units": "1e400"}, "units", "digits"),
-        ({"units": "many"}, "units", "valid decimal"),
-        ({"units": True}, "units", "Decimal input"),
-        ({"side": "BUY"}, "side", "'buy' or 'sell'"),
-        ({"type": "iceberg"}, "type", "'market'"),
-        ({"instrument": "EURUSD"}, "instrument", "pattern"),
-        ({"client_order_id": "a b"}, "client_order_id", "pattern"),
-        ({"client_order_id": "x" * 65}, "client_order_id", "pattern"),
-        ({"unitz": "1"}, "unitz", "not permitted"),
-        ({"comment": "a\x00b"}, "comment", "pattern"),
-        ({"type": "limit"}, "price", "is required for a limit order"),
-        ({"price": "1.1"}, "price", "must be absent for a market order"),
-        ({"time_in_force": "gtc"}, "time_in_force", "of a market order is fok or ioc"),
-        ({"type": "stop", "price": "1", "time_in_force": "fok"}, "time_in_force", "of a stop order"),
-        ({"type": "limit", "price": "1", "time_in_force": "gtd"}, "expires_at", "gtd"),
-        ({"expires_at": "2026-01-06T10:00:00Z"}, "expires_at", "gtd"),
-        ({"expires_at": "2026-01-06T10:00:00"}, "expires_at", "timezone"),
-        ({"expires_at": "0001-01-01T00:52:01+03:02"}, "expires_at", "years 1 to 9999"),
-        ({"expires_at": "9999-12-31T23:52:01-03:02"}, "expires_at", "years 1 to 9999"),
-        ({"trade_id": "7"}, "trade_id", "must be absent"),
-        ({"type": "stop_loss", "price": "1"}, "trade_id", "is required for a stop_loss order"),
-        ({"type": "trailing_stop_loss", "trade_id": "7"}, "distance", "is required"),
-        ({"type": "stop_loss", "trade_id": "7", "price": "1", "distance": "1"}, "distance", "only one of them"),
-        ({"take_profit": {}}, "take_profit", "price or distance"),
-        ({"take_profit": {"price": "1", "distance": "1"}}, "take_profit", "only one of them"),
-        ({"take_profit": {"price": "x"}}, "take_profit.price", "valid decimal"),
-    ],
-)
-async def test_malformed_order_is_422_naming_the_field(
-    api: Client, changed: dict[str, Any], field: str, words: str
-) -> None:
-    answer = await api.place(**changed)
-
-    assert (answer.status, answer.problem) == (422, "invalid-request")
-    messages = {item["field"]: item["message"] for item in answer.json()["errors"]}
-    assert field in messages
-    assert words in messages[field]
-    assert api.desk.placed == []
-
-
-async def test_every_wrong_field_is_named_at_once(api: Client) -> None:
-    answer = await api("POST", "/v1/orders", body={"units": "-1", "side": "up"})
-
-    fields = {item["field"] for item in answer.json()["errors"]}
-    assert fields == {"instrument", "side", "type", "units"}
+    assert api.orders.placed == []
 
 
 @pytest.mark.parametrize("status", [OrderStatus.DENIED, OrderStatus.REJECTED])
 async def test_refused_order_is_422_with_its_reason_and_the_order(api: Client, status: OrderStatus) -> None:
-    api.desk.outcome = lambda order: replace(order, status=status, reason="UNITS", message="too large", fills=())
+    api.orders.outcome = lambda order: replace(order, status=status, reason="UNITS", message="too large", fills=())
     answer = await api.place()
 
     assert (answer.status, answer.problem) == (422, f"order-{status}")
@@ -183,7 +102,7 @@ async def test_refused_order_is_422_with_its_reason_and_the_order(api: Client, s
 
 
 async def test_killed_order_is_201_cancelled(api: Client) -> None:
-    api.desk.outcome = lambda order: replace(
+    api.orders.outcome = lambda order: replace(
         order, status=OrderStatus.CANCELLED, reason="INSUFFICIENT_LIQUIDITY", fills=()
     )
     answer = await api.place()
@@ -196,47 +115,15 @@ async def test_killed_order_is_201_cancelled(api: Client) -> None:
 
 
 async def test_lost_answer_is_202(api: Client) -> None:
-    api.desk.outcome = lambda order: replace(order, status=OrderStatus.UNKNOWN, reason="ANSWER_LOST", fills=())
+    api.orders.outcome = lambda order: replace(order, status=OrderStatus.UNKNOWN, reason="ANSWER_LOST", fills=())
     answer = await api.place()
 
     assert (answer.status, answer.json()["status"], answer.headers["retry-after"]) == (202, "unknown", "1")
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "problem", "retry_after"),
-    [
-        (NotReadyError("StreamDown", 2.5), 503, "not-ready", "3"),
-        (DrainingError(5.0), 503, "draining", "5"),
-        (JournalError("disk"), 503, "not-ready", "5"),
-        (NotAuthorizedError("401"), 503, "not-ready", "2"),
-        (RateLimitedError("429"), 503, "venue-busy", "1"),
-        (NotSentError("no connection"), 502, "venue-unavailable", "1"),
-    ],
-)
-async def test_desk_that_cannot_is_a_problem_with_retry_after(
-    api: Client, fault: Exception, status: int, problem: str, retry_after: str
-) -> None:
-    api.desk.fault = fault
-    answer = await api.place()
-
-    assert (answer.status, answer.problem, answer.headers["retry-after"]) == (status, problem, retry_after)
-
-
-async def test_standby_is_409_and_says_who_trades(api: Client) -> None:
-    api.desk.fault = NotReadyError("NotOwner", 2.5)
-    words = "the account is traded by broker (process 7, epoch 3)"
-    api.surface.conditions = lambda: [
-        Condition(name="Ownership", ok=False, reason="NotOwner", message=words, since=NOW)
-    ]
-    answer = await api.place()
-
-    assert (answer.status, answer.problem, answer.headers["retry-after"]) == (409, "not-owner-of-account", "3")
-    assert words in answer.json()["detail"]
-
-
 async def test_order_before_the_first_readiness_is_503_and_not_denied_for_good(api: Client) -> None:
-    api.surface.ready.clear()
-    api.surface.conditions = lambda: [
+    api.context.ready.clear()
+    api.account.conditions = lambda: [
         Condition(name="History", ok=False, reason="DatabaseUnavailable", message="", since=NOW, advisory=True),
         Condition(name="Prices", ok=False, reason="StreamDown", message="", since=NOW),
     ]
@@ -244,13 +131,13 @@ async def test_order_before_the_first_readiness_is_503_and_not_denied_for_good(a
     assert (early.status, early.problem, early.json()["reason"]) == (503, "not-ready", "StreamDown")
     assert (await api("POST", "/v1/positions/EUR_USD/close")).status == 201
 
-    api.surface.ready.set()
+    api.context.ready.set()
     assert (await api.place(client_order_id="early")).status == 201
 
 
 async def test_draining_refuses_orders_and_still_cancels(api: Client) -> None:
     resting = (await api.place(type="limit", price="1.0")).json()
-    api.surface.drain.set()
+    api.context.drain.set()
 
     refused = await api.place()
     assert (refused.status, refused.problem, refused.headers["retry-after"]) == (503, "draining", "5")
@@ -261,54 +148,12 @@ async def test_draining_refuses_orders_and_still_cancels(api: Client) -> None:
     assert (await api("GET", f"/v1/orders/{resting['id']}")).status == 200
 
 
-async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
-    api.desk.fault = RuntimeError("password=hunter2")
-    answer = await api.place()
-
-    assert (answer.status, answer.problem) == (500, "internal")
-    assert b"hunter2" not in answer.content
-
-
 @pytest.mark.parametrize("name", ["Ownership", "Venue"])
 async def test_unknown_order_is_not_denied_while_the_account_is_being_taken(api: Client, name: str) -> None:
-    api.surface.conditions = lambda: [Condition(name=name, ok=False, reason="Starting", message="", since=NOW)]
+    api.account.conditions = lambda: [Condition(name=name, ok=False, reason="Starting", message="", since=NOW)]
     for method in ("GET", "DELETE"):
         answer = await api(method, "/v1/orders/01JGX5TVK2M4N6P8Q0R2S4T999")
         assert (answer.status, answer.problem) == (503, "not-ready")
-
-
-async def test_deadline_of_the_broker_that_passes_the_request_on_holds(api: Client) -> None:
-    async def long() -> None:
-        await asyncio.sleep(0.1)
-
-    api.desk.before = long
-    body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
-    answer = await api("POST", "/v1/orders", body=body, headers={"Broker-Deadline-Ms": "10"})
-    assert (answer.status, answer.problem) == (504, "deadline")
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "9" * 5000, "\u0661"])
-async def test_deadline_that_is_none_is_ours(api: Client, text: str) -> None:
-    body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
-    headers = {"Broker-Deadline-Ms": text.encode().decode("latin-1")}
-    assert (await api("POST", "/v1/orders", body=body, headers=headers)).status == 201
-
-
-async def test_deadline_is_504_and_the_order_goes_on(api: Client) -> None:
-    release = asyncio.Event()
-    api.desk.before = lambda: _until(release)
-    api.app.user_middleware[0].kwargs["deadline_s"] = 0.01
-    answer = await api.place(client_order_id="slow")
-    assert (answer.status, answer.problem) == (504, "deadline")
-    assert len(api.surface.in_flight) == 1
-
-    release.set()
-    assert await api.surface.in_flight.wait_idle(5)
-    assert [request.client_order_id for request in api.desk.placed] == ["slow"]
-
-
-async def _until(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 async def test_open_orders_are_listed_with_filters(api: Client) -> None:
@@ -349,7 +194,7 @@ async def test_cancelling_twice_is_200_twice(api: Client) -> None:
 
 async def test_order_that_rests_no_more_cannot_be_replaced(api: Client) -> None:
     order = (await api.place()).json()
-    api.desk.fault = UnknownOrderError("it does not rest")
+    api.orders.fault = UnknownOrderError("it does not rest")
     body = {"instrument": "EUR_USD", "side": "buy", "type": "limit", "units": "1", "price": "1.0"}
     answer = await api("PUT", f"/v1/orders/{order['id']}", body=body)
 
@@ -362,7 +207,7 @@ async def test_replacement_is_the_new_order(api: Client) -> None:
     answer = await api("PUT", f"/v1/orders/{order['id']}", body=body)
 
     assert (answer.status, answer.json()["units"]) == (201, "50")
-    assert [item for item, _ in api.desk.replaced] == [order["id"]]
+    assert [item for item, _ in api.orders.replaced] == [order["id"]]
 
 
 async def test_only_its_owner_or_an_admin_changes_an_order(api: Client) -> None:
@@ -385,7 +230,7 @@ async def test_position_is_closed_in_part_or_whole(api: Client) -> None:
     whole = await api("POST", "/v1/positions/EUR_USD/close")
 
     assert (part.status, whole.status) == (201, 201)
-    assert api.desk.closed == [("EUR_USD", Side.BUY, Decimal(40)), ("EUR_USD", None, None)]
+    assert api.orders.closed == [("EUR_USD", Side.BUY, Decimal(40)), ("EUR_USD", None, None)]
     missing = await api("POST", "/v1/positions/USD_JPY/close")
     assert (missing.status, missing.problem) == (404, "unknown-position")
 
@@ -396,14 +241,14 @@ async def test_closing_again_with_the_same_key_closes_once(api: Client) -> None:
     ]
 
     assert answers[0].content == answers[1].content
-    assert len(api.desk.placed) == 1
+    assert len(api.orders.placed) == 1
 
 
 async def test_trade_is_closed(api: Client) -> None:
     answer = await api("POST", "/v1/trades/17/close", body={"units": "10"})
 
     assert answer.status == 201
-    assert api.desk.closed == [("17", Decimal(10))]
+    assert api.orders.closed == [("17", Decimal(10))]
 
 
 async def test_average_price_is_weighted_over_the_fills(api: Client) -> None:
@@ -415,7 +260,55 @@ async def test_average_price_is_weighted_over_the_fills(api: Client) -> None:
         )
         return replace(order, fills=fills)
 
-    api.desk.outcome = partly
+    api.orders.outcome = partly
     body = (await api.place()).json()
 
     assert (body["filled_units"], body["average_price"]) == ("40", "1.125")
+
+
+ORDER = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
+
+
+async def test_a_tried_order_is_not_placed(api: Client) -> None:
+    answer = await api("POST", "/v1/orders/test", body=ORDER)
+    assert answer.status == 200
+    assert answer.json() == {
+        "would_be_sent": True,
+        "check": None,
+        "reason": None,
+        "message": None,
+        "checks": ["account", "state"],
+        "not_made": ["duplicate"],
+        "trades_account": True,
+        "bid": "1.10000",
+        "ask": "1.10020",
+    }
+    assert (len(api.orders.tried), api.orders.placed) == (1, [])
+    assert api.events[-1].route == "/v1/orders/test", "what the pre-promotion analysis measures"
+
+
+async def test_a_preview_answers_itself_and_forwards_nothing(api: Client) -> None:
+    api.orders.owner = "10.0.0.1:8080"
+    answer = await api("POST", "/v1/orders/test", body=ORDER)
+    assert (answer.status, answer.json()["trades_account"]) == (200, False)
+    assert len(api.orders.tried) == 1
+
+
+async def test_a_denial_is_an_answer_with_its_check(api: Client) -> None:
+    api.orders.denial = Denial(check="collar", reason="PRICE_COLLAR", message="too far")
+    found = (await api("POST", "/v1/orders/test", body=ORDER)).json()
+    assert (found["would_be_sent"], found["check"], found["reason"]) == (False, "collar", "PRICE_COLLAR")
+
+
+async def test_a_venue_that_cannot_be_asked_is_a_bad_gateway(api: Client) -> None:
+    api.orders.fault = NotSentError("refused", operation="pricing")
+    answer = await api("POST", "/v1/orders/test", body=ORDER)
+    assert (answer.status, answer.json()["type"]) == (502, TYPE_PREFIX + "venue-unavailable")
+
+
+@pytest.mark.parametrize(("body", "key", "status"), [({**ORDER, "unit": "1"}, "flow", 422), (ORDER, "auditor", 403)])
+async def test_trying_an_order_needs_the_scope_and_a_valid_body(
+    api: Client, body: dict[str, str], key: str, status: int
+) -> None:
+    assert (await api("POST", "/v1/orders/test", body=body, key=KEYS[key])).status == status
+    assert api.orders.tried == []

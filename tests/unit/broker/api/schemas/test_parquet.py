@@ -5,8 +5,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,14 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from broker.api.schemas.parquet import ROW_GROUP, Encoder, lines, parquet, schema_of
+from broker.api.schemas.parquet import ROW_GROUP, ParquetEncoder, lines, parquet, schema_of
 from broker.history import tables
-from tests.unit.broker.api.conftest import Client
-from tests.unit.broker.api.schemas.test_history import fill
-from tests.unit.broker.history.changes import make_order, make_transaction
+from tests.unit.broker.api.conftest import Client, fill_history
+from tests.unit.broker.history.fake_journal import make_order, make_transaction
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
+
+
 COLUMNS = {"id": "transaction_id", "instrument": "instrument", "units": "units", "time": "time"}
+
+
 AT = datetime(2026, 1, 5, 10, 0, 1, 123456, tzinfo=UTC)
 
 
@@ -44,7 +46,7 @@ async def written(*items: list[dict[str, Any]]) -> pa.Table:
 
 
 async def test_orders_read_back_as_they_are(api: Client) -> None:
-    await fill(api, make_order(1), replace(make_order(2), reason='say "né"\n'))
+    await fill_history(api, make_order(1), replace(make_order(2), reason='say "né"\n'))
     answer = await api("GET", "/v1/history/orders?format=parquet&limit=1")
 
     assert answer.headers["content-type"] == MEDIA_TYPE
@@ -64,7 +66,7 @@ async def test_orders_read_back_as_they_are(api: Client) -> None:
 
 
 async def test_transactions_have_the_venues_own_text(api: Client) -> None:
-    await fill(api)
+    await fill_history(api)
     answer = await api("GET", "/v1/history/transactions?format=parquet")
 
     (found,) = pq.read_table(io.BytesIO(answer.content)).to_pylist()
@@ -79,52 +81,8 @@ async def test_no_rows_are_a_file_with_columns(api: Client) -> None:
     assert (table.num_rows, table.num_columns) == (0, 9)
 
 
-@pytest.mark.parametrize(
-    ("query", "accept", "expected"),
-    [
-        ("", "*/*", "application/json"),
-        ("", MEDIA_TYPE, MEDIA_TYPE),
-        ("", "text/html, Text/CSV;q=0.9, */*", "text/csv; charset=utf-8"),
-        ("?format=csv", MEDIA_TYPE, "text/csv; charset=utf-8"),
-        ("?format=json", "text/csv", "application/json"),
-    ],
-)
-async def test_form_is_the_querys_or_the_first_that_is_accepted(
-    api: Client, query: str, accept: str, expected: str
-) -> None:
-    answer = await api("GET", f"/v1/history/fills{query}", headers={"accept": accept})
-
-    assert answer.headers["content-type"] == expected
-
-
-async def test_unknown_form_is_named(api: Client) -> None:
-    answer = await api("GET", "/v1/history/fills?format=xlsx")
-
-    assert (answer.status, [item["field"] for item in answer.json()["errors"]]) == (422, ["format"])
-
-
-async def test_database_that_is_away_is_an_answer_of_its_own(api: Client) -> None:
-    await api.database.close()
-    answer = await api("GET", "/v1/history/fills?format=parquet")
-
-    assert (answer.status, answer.problem) == (503, "history-unavailable")
-
-
-async def test_exports_beyond_the_limit_wait_for_one_that_ends(api: Client) -> None:
-    with ExitStack() as exports:
-        for _ in range(4):
-            exports.enter_context(api.database.export_slot())
-        refused = await api("GET", "/v1/history/fills?format=parquet")
-        page = await api("GET", "/v1/history/fills")
-
-    assert (refused.status, refused.problem, refused.headers["retry-after"]) == (503, "too-many-exports", "5")
-    assert page.status == 200
-    for _ in range(5):
-        assert (await api("GET", "/v1/history/fills?format=csv")).status == 200
-
-
 async def test_a_full_row_group_is_sent_before_the_rest_is_read() -> None:
-    with Encoder(schema_of(tables.fills, COLUMNS)) as encoder:
+    with ParquetEncoder(schema_of(tables.fills, COLUMNS)) as encoder:
         encoder.write(lines([row(number) for number in range(ROW_GROUP + 1000)], COLUMNS))
         early = encoder.write(lines([row(0)], COLUMNS))
         rest = encoder.finish()
@@ -158,10 +116,10 @@ async def test_a_fault_of_the_encoder_ends_the_file() -> None:
 
 def test_a_process_may_end_in_the_middle_of_an_export() -> None:
     program = """
-from broker.api.schemas.parquet import Encoder, lines, schema_of
+from broker.api.schemas.parquet import ParquetEncoder, lines, schema_of
 from broker.history import tables
 columns = {"id": "transaction_id"}
-encoder = Encoder(schema_of(tables.fills, columns)).__enter__()
+encoder = ParquetEncoder(schema_of(tables.fills, columns)).__enter__()
 encoder.write(lines([{"transaction_id": "1"}], columns))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
@@ -173,7 +131,8 @@ async def test_a_reader_that_leaves_ends_the_encoder() -> None:
     made = parquet(tables.fills, COLUMNS, [row(1)], blocks([row(2)], [row(3)]))
     await anext(made)
     (encoding,) = [item for item in threading.enumerate() if item.name == "parquet"]
+    assert isinstance(made, AsyncGenerator)
     await made.aclose()
-    encoding.join(10)
+    encoding.join(60)
 
     assert not encoding.is_alive()

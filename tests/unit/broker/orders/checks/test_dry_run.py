@@ -5,27 +5,27 @@ from decimal import Decimal
 import pytest
 
 from broker.orders.errors import NotReadyError
-from broker.orders.store.journal_format import TradingState
+from broker.orders.model.trading_state import TradingState
 from broker.venue.errors import VenueError
 from tests.unit.broker.orders.fake_venue import FakeVenue
-from tests.unit.broker.orders.order_service_fixture import Bench, MakeRequest
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
 
 
 async def test_a_tried_order_is_neither_sent_nor_kept(
-    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
-    async with bench.desk() as desk:
-        found = await desk.try_order(make_request())
-        assert (found.denial, venue.writes, desk.open_orders()) == (None, [], [])
-        assert (await desk.place(make_request())).order.status == "filled", "the trial has not used the id up"
+    async with harness.service() as service:
+        found = await service.try_order(make_request())
+        assert (found.denial, venue.writes, service.open_orders()) == (None, [], [])
+        assert (await service.place(make_request())).order.status == "filled", "the trial has not used the id up"
 
 
 async def test_who_does_not_own_the_account_tries_orders_all_the_same(
-    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
-    async with bench.desk():
-        other = Bench(venue, bench.directory)
-        async with other.desk(wait_ready=False, standby="forward") as standby:
+    async with harness.service():
+        other = OrderServiceHarness(venue, harness.directory)
+        async with other.service(wait_ready=False, standby="forward") as standby:
             with pytest.raises(NotReadyError):
                 await standby.place(make_request())
             assert (await standby.try_order(make_request())).denial is None
@@ -41,19 +41,19 @@ async def test_who_does_not_own_the_account_tries_orders_all_the_same(
     ],
 )
 async def test_a_trial_names_the_check_that_denies(
-    bench: Bench, make_request: MakeRequest, changed: dict[str, object], check: str
+    harness: OrderServiceHarness, make_request: MakeRequest, changed: dict[str, object], check: str
 ) -> None:
-    async with bench.desk() as desk:
-        found = await desk.try_order(make_request(**changed))
+    async with harness.service() as service:
+        found = await service.try_order(make_request(**changed))
     assert found.denial is not None
     assert found.denial.check == check
 
 
 async def test_a_trial_that_passes_has_made_all_but_the_owners_checks(
-    bench: Bench, make_request: MakeRequest
+    harness: OrderServiceHarness, make_request: MakeRequest
 ) -> None:
-    async with bench.desk() as desk:
-        found = await desk.try_order(make_request())
+    async with harness.service() as service:
+        found = await service.try_order(make_request())
     assert found.checks == (
         "account",
         "state",
@@ -71,9 +71,11 @@ async def test_a_trial_that_passes_has_made_all_but_the_owners_checks(
     assert found.not_made == ("order_rate", "duplicate", "daily_loss", "circuit")
 
 
-async def test_checks_behind_a_denial_are_not_told_as_made(bench: Bench, make_request: MakeRequest) -> None:
-    async with bench.desk() as desk:
-        found = await desk.try_order(make_request(units=Decimal(10**9)))
+async def test_checks_behind_a_denial_are_not_reported(
+    harness: OrderServiceHarness, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        found = await service.try_order(make_request(units=Decimal(10**9)))
     assert found.checks == ("account", "state", "instrument", "form", "precision", "size")
     assert found.not_made == (
         "position",
@@ -90,25 +92,27 @@ async def test_checks_behind_a_denial_are_not_told_as_made(bench: Bench, make_re
 
 
 async def test_a_closed_market_is_named_by_its_check(
-    bench: Bench, venue: FakeVenue, make_request: MakeRequest
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
-    async with bench.desk() as desk:
+    async with harness.service() as service:
         venue.tradeable = False
-        found = await desk.try_order(make_request())
+        found = await service.try_order(make_request())
     assert found.denial is not None
     assert found.denial.check == "tradeable"
 
 
-async def test_the_owners_trading_state_counts(bench: Bench, make_request: MakeRequest) -> None:
-    async with bench.desk() as desk:
-        desk.set_state(TradingState.HALTED, "tester", "a test")
-        found = await desk.try_order(make_request())
+async def test_the_owners_trading_state_counts(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
+    async with harness.service() as service:
+        service.set_state(TradingState.HALTED, "tester", "a test")
+        found = await service.try_order(make_request())
     assert found.denial is not None
     assert found.denial.check == "state"
 
 
-async def test_a_refused_token_fails_the_trial(bench: Bench, venue: FakeVenue, make_request: MakeRequest) -> None:
-    async with bench.desk() as desk:
+async def test_a_refused_token_fails_the_trial(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
         venue.token = "another"
         with pytest.raises(VenueError):
-            await desk.try_order(make_request())
+            await service.try_order(make_request())

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Protection, Quote, Side, TimeInForce
 from broker.events.catalogue import CATALOGUE
 from broker.events.orders import CHECK_NAMES
-from broker.orders.checks.risk import CHECKS, Denial, Market, Usage, check, is_reducing, outcomes
+from broker.orders.checks.risk import CHECKS, Denial, MarketView, Usage, check, is_reducing, outcomes
+from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits
-from broker.orders.store.journal_format import TradingState
 from tests.unit.broker.orders.samples import NOW, make_request
 
 EUR_USD = Instrument(
@@ -25,7 +25,7 @@ EUR_USD = Instrument(
     margin_rate=Decimal("0.03"),
 )
 QUOTE = Quote(instrument="EUR_USD", bid=Decimal("1.0999"), ask=Decimal("1.1001"), time=NOW, received_at=NOW)
-MARKET = Market(
+MARKET = MarketView(
     now=NOW,
     state=TradingState.ACTIVE,
     account="101",
@@ -39,7 +39,7 @@ MARKET = Market(
 LIMIT: dict[str, Any] = {"type": OrderType.LIMIT, "price": Decimal("1.1")}
 
 
-def reason(request: OrderRequest, market: Market = MARKET, **settings: Any) -> str | None:
+def reason(request: OrderRequest, market: MarketView = MARKET, **settings: Any) -> str | None:
     found = check(request, market, OrderSettings(**settings))
     return found.reason if found is not None else None
 
@@ -108,7 +108,7 @@ def test_limits_of_the_account_hold(limits: dict[str, Any], changed: dict[str, A
 
 
 def test_limits_of_a_client_hold_for_that_client_only() -> None:
-    clients = {"flow": RiskLimits(units=50)}
+    clients = {"flow": RiskLimits(units=Decimal(50))}
     assert reason(make_request(), clients=clients) == "UNITS_LIMIT_EXCEEDED"
     assert reason(make_request(client="other"), clients=clients) is None
 

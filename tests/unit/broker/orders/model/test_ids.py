@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.orders.model.ids import ClientTag, caller_digest, order_id, parse_tag
+from broker.orders.model.ids import (
+    RANDOM_BITS,
+    ClientTag,
+    auto_client_order_id,
+    caller_digest,
+    close_client_order_id,
+    milliseconds,
+    order_id,
+    parse_tag,
+    random_bits,
+)
 
 
 @given(st.integers(0, 2**48 - 1), st.integers(0, 2**48 - 1), st.integers(0, 2**80 - 1))
@@ -30,3 +42,13 @@ def test_what_others_wrote_is_no_tag() -> None:
 
 def test_callers_do_not_share_digests() -> None:
     assert caller_digest("a", "b1") != caller_digest("ab", "1")
+
+
+def test_every_maker_gives_eighty_random_bits() -> None:
+    now, most = datetime(2026, 1, 5, tzinfo=UTC), (1 << RANDOM_BITS) - 1
+    assert random_bits(iter([0.0, 0.0]).__next__) == 0
+    assert random_bits(iter([1 - 2**-53, 1 - 2**-53]).__next__) == most
+    name = order_id(milliseconds(now), most)
+    assert name.endswith("Z" * 16)
+    assert auto_client_order_id(now, most) == f"auto-{name}"
+    assert close_client_order_id(now, most) == f"close-{name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from broker.orders.model.transitions import fold
 from broker.venue import errors
 from broker.venue.rest.answer import read_answer
 from broker.venue.v20 import parse as wire
-from tests.unit.broker.orders.samples import CLIENT_ID, NOW, make_entry
+from tests.unit.broker.orders.samples import CLIENT_ID, NOW, make_record
 
 ANSWERS = Path(__file__).parents[4] / "data" / "v20" / "answers"
 S = OrderStatus
@@ -39,7 +40,7 @@ def outcome(name: str) -> tuple[Order, str | None]:
     except errors.VenueRefusedError as error:
         body = error.body
     answer = wire.parse_answer(body)
-    return fold(make_entry(), answer.transactions, NOW).order, answer.error_code
+    return fold(make_record(), answer.transactions, NOW).order, answer.error_code
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_refusal_without_a_transaction_has_the_venues_code() -> None:
 )
 def test_readings_are_read(name: str) -> None:
     body = json.loads((ANSWERS / f"{name}.json").read_text())["answer"]
-    found: Any = {
+    readers: dict[str, Callable[[], Any]] = {
         "summary": lambda: wire.parse_account(body).id,
         "instruments": lambda: [wire.parse_instrument(item).name for item in body["instruments"]],
         "pricing": lambda: [wire.parse_quote(item, NOW) for item in body["prices"]],
@@ -105,7 +106,8 @@ def test_readings_are_read(name: str) -> None:
         "openTrades": lambda: [wire.parse_trade(item).units for item in body["trades"]],
         "pendingOrders": lambda: [wire.parse_order(item, "101", "external").id for item in body["orders"]],
         "log": lambda: [item.id for item in wire.parse_page(body).transactions],
-    }[name]()
+    }
+    found = readers[name]()
     assert found
     if name == "log":
         assert found == [int(item["id"]) for item in body["transactions"]]

@@ -1,43 +1,47 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain import OrderStatus
-from broker.orders.model.order_record import Action
+from broker.orders.model.order_record import OrderAction
 from broker.orders.model.transitions import concerns, fold
 from broker.venue.v20.transactions import Transaction
-from tests.unit.broker.orders.samples import NOW, cancelled, created, filled, make_entry, rejected, transaction
+from tests.unit.broker.orders.samples import NOW, cancelled, created, filled, make_record, rejected, transaction
 
 
 def test_created_and_filled_is_filled() -> None:
-    order = fold(make_entry(), [created(7), filled(8, 7)], NOW).order
+    order = fold(make_record(), [created(7), filled(8, 7)], NOW).order
     assert (order.status, order.venue_order_id, order.filled_units) == (OrderStatus.FILLED, "7", Decimal(100))
     assert order.fills[0].profit == Decimal("-0.5000")
 
 
 @pytest.mark.parametrize("reason", ["MARKET_HALTED", "INSUFFICIENT_MARGIN", "BOUNDS_VIOLATION", "INVENTED_YESTERDAY"])
 def test_created_and_cancelled_is_cancelled_with_the_venues_reason(reason: str) -> None:
-    order = fold(make_entry(), [created(7), cancelled(8, 7, reason)], NOW).order
+    order = fold(make_record(), [created(7), cancelled(8, 7, reason)], NOW).order
     assert (order.status, order.reason, order.fills) == (OrderStatus.CANCELLED, reason, ())
 
 
 def test_created_only_is_pending() -> None:
-    assert fold(make_entry(), [created(7, "LIMIT_ORDER")], NOW).status is OrderStatus.PENDING
+    assert fold(make_record(), [created(7, "LIMIT_ORDER")], NOW).status is OrderStatus.PENDING
 
 
 @pytest.mark.parametrize("reason", ["UNITS_MINIMUM_NOT_MET", "UNITS_MIMIMUM_NOT_MET", "INVENTED_YESTERDAY"])
 def test_reject_is_rejected_with_the_venues_reason_in_any_spelling(reason: str) -> None:
-    order = fold(make_entry(), [rejected(7, reason)], NOW).order
+    order = fold(make_record(), [rejected(7, reason)], NOW).order
     assert (order.status, order.reason) == (OrderStatus.REJECTED, reason)
 
 
 def test_partial_fill_takes_the_units_of_the_fill() -> None:
-    trades = {"tradeReduced": {"tradeID": "3", "units": "-40"}, "tradesClosed": [{"tradeID": "2", "units": "-20"}]}
-    order = fold(make_entry(), [created(7), filled(8, 7, units="60", requestedUnits="100", **trades)], NOW).order
+    trades: dict[str, Any] = {
+        "tradeReduced": {"tradeID": "3", "units": "-40"},
+        "tradesClosed": [{"tradeID": "2", "units": "-20"}],
+    }
+    order = fold(make_record(), [created(7), filled(8, 7, units="60", requestedUnits="100", **trades)], NOW).order
     assert (order.status, order.filled_units, order.fills[0].trade_ids) == (
         OrderStatus.FILLED,
         Decimal(60),
@@ -47,7 +51,7 @@ def test_partial_fill_takes_the_units_of_the_fill() -> None:
 
 def test_cancelled_rest_leaves_a_filled_order_with_its_reason() -> None:
     order = fold(
-        make_entry(), [created(7), filled(8, 7, units="60"), cancelled(9, 7, "TIME_IN_FORCE_EXPIRED")], NOW
+        make_record(), [created(7), filled(8, 7, units="60"), cancelled(9, 7, "TIME_IN_FORCE_EXPIRED")], NOW
     ).order
     assert (order.status, order.reason, order.filled_units) == (
         OrderStatus.FILLED,
@@ -57,28 +61,28 @@ def test_cancelled_rest_leaves_a_filled_order_with_its_reason() -> None:
 
 
 def test_fill_without_its_creation_is_known_by_the_client_id() -> None:
-    order = fold(make_entry(OrderStatus.UNKNOWN), [filled(8, 7)], NOW).order
+    order = fold(make_record(OrderStatus.UNKNOWN), [filled(8, 7)], NOW).order
     assert (order.status, order.venue_order_id) == (OrderStatus.FILLED, "7")
 
 
 def test_second_order_under_the_same_client_id_is_not_ours() -> None:
-    order = fold(make_entry(), [created(7), filled(8, 7), created(9), filled(10, 9)], NOW).order
+    order = fold(make_record(), [created(7), filled(8, 7), created(9), filled(10, 9)], NOW).order
     assert [fill.transaction_id for fill in order.fills] == ["8"]
 
 
 def test_closed_trade_is_known_by_the_trade_behind_the_checkpoint() -> None:
-    entry = make_entry(action=Action.CLOSE_TRADE, target="3", checkpoint=6)
-    close = {"tradeClose": {"tradeID": "3", "units": "ALL"}}
-    assert not concerns(entry, created(5, client_id=None, **close))
-    assert not concerns(entry, created(7, client_id="another", **close))
-    order = fold(entry, [created(7, client_id=None, **close), filled(8, 7, client_id=None)], NOW).order
+    record = make_record(action=OrderAction.CLOSE_TRADE, target="3", checkpoint=6)
+    close: dict[str, Any] = {"tradeClose": {"tradeID": "3", "units": "ALL"}}
+    assert not concerns(record, created(5, client_id=None, **close))
+    assert not concerns(record, created(7, client_id="another", **close))
+    order = fold(record, [created(7, client_id=None, **close), filled(8, 7, client_id=None)], NOW).order
     assert order.status is OrderStatus.FILLED
 
 
 def test_foreign_transactions_say_nothing() -> None:
-    entry = make_entry()
+    record = make_record()
     others = [created(7, client_id="other"), filled(8, 7, client_id="other"), transaction(9, "DAILY_FINANCING")]
-    assert fold(entry, others, NOW) is entry
+    assert fold(record, others, NOW) is record
 
 
 STORIES = [
@@ -93,8 +97,8 @@ STORIES = [
 
 @given(story=st.sampled_from(STORIES), cuts=st.lists(st.integers(0, 3), max_size=6))
 def test_pieces_and_repetitions_of_a_story_end_as_the_story(story: list[Transaction], cuts: list[int]) -> None:
-    whole = fold(make_entry(), story, NOW)
-    entry = make_entry()
+    whole = fold(make_record(), story, NOW)
+    record = make_record()
     for cut in cuts:
-        entry = fold(entry, story[:cut], NOW)
-    assert fold(fold(entry, story, NOW), story, NOW) == whole
+        record = fold(record, story[:cut], NOW)
+    assert fold(fold(record, story, NOW), story, NOW) == whole

@@ -8,12 +8,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from lightkube import AsyncClient, KubeConfig
-from lightkube.config.kubeconfig import Cluster, User
+from lightkube.config.models import Cluster, User
 
-from broker.orders.ownership.acquisition import lease_of
-from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease, Seen, wait_s
-from broker.orders.ownership.colour import ColouredLease
+from broker.order_wiring import build_lease
+from broker.orders.ownership.cluster_lease import ClusterApi, ClusterLease, SeenLease, wait_s
 from broker.orders.ownership.file_lease import FileLease
+from broker.orders.ownership.policies import ColourPolicy, acquire
 from broker.orders.settings import OrderSettings
 from tests.unit.broker.orders.boot_clock import BootClock
 
@@ -81,8 +81,8 @@ def lease(api: ClusterApi, me: str) -> ClusterLease:
 
 async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
     first, second = lease(api, "a"), lease(api, "b")
-    assert await first.take() == 0.0
-    assert await second.take() == 12.0
+    assert await first.acquire() == 0.0
+    assert await second.acquire() == 12.0
     assert (first.holds(), second.holds(), second.holder()) == (True, False, "a (epoch 1)")
     spec = server.leases["broker-101"]["spec"]
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
@@ -91,36 +91,36 @@ async def test_one_of_two_owns(api: ClusterApi, server: ApiServer, clock: BootCl
 async def test_owner_s_address_is_read_without_taking(api: ClusterApi, clock: BootClock) -> None:
     owner = ClusterLease(api, "broker-101", lease_s=10.0, me="a", address="10.0.0.1:8080")
     standby = lease(api, "b")
-    await owner.take()
-    await standby.look()
+    await owner.acquire()
+    await standby.refresh()
     assert (standby.address(), standby.epoch) == ("10.0.0.1:8080", 0)
     await owner.release()
-    await standby.look()
+    await standby.refresh()
     assert standby.address() == ""
 
 
 async def test_note_is_handed_on_over_release_and_expiry(api: ClusterApi, clock: BootClock) -> None:
     first, second, third = (lease(api, name) for name in "abc")
-    await first.take()
+    await first.acquire()
     assert first.note() == ""
-    first.hand_on("halted")
+    first.hand_over("halted")
     await first.renew()
     await first.release()
-    await second.take()
+    await second.acquire()
     assert second.note() == "halted"
-    assert await third.take() == 12.0
+    assert await third.acquire() == 12.0
     clock.now_s += 12.0
-    await third.take()
+    await third.acquire()
     assert third.note() == "halted"
 
 
 async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
-    await owner.take()
+    await owner.acquire()
     metadata = server.leases["broker-101"]["metadata"]
     metadata |= {"labels": {"team": "fx"}, "annotations": {"why": "audit"}}
-    await owner.look()
-    owner.hand_on("active")
+    await owner.refresh()
+    owner.hand_over("active")
     assert await owner.renew()
     metadata = server.leases["broker-101"]["metadata"]
     assert metadata["labels"] == {"team": "fx"}
@@ -129,26 +129,26 @@ async def test_what_others_wrote_on_the_lease_stays(api: ClusterApi, server: Api
 
 async def test_two_that_take_at_once_are_told_apart_by_the_version(api: ClusterApi, clock: BootClock) -> None:
     rivals = [lease(api, name) for name in "abcde"]
-    waits = await asyncio.gather(*(rival.take() for rival in rivals))
+    waits = await asyncio.gather(*(rival.acquire() for rival in rivals))
     assert sorted(rival.holds() for rival in rivals) == [False, False, False, False, True]
     assert waits.count(0.0) == 1
 
 
 async def test_released_is_free_at_once_under_the_next_epoch(api: ClusterApi, clock: BootClock) -> None:
     first, second = lease(api, "a"), lease(api, "b")
-    await first.take()
+    await first.acquire()
     await first.release()
     assert not first.holds()
-    assert await second.take() == 0.0
+    assert await second.acquire() == 0.0
     assert second.epoch == 2
 
 
 async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: BootClock) -> None:
     paused, successor = lease(api, "a"), lease(api, "b")
-    await paused.take()
-    assert await successor.take() == 12.0
+    await paused.acquire()
+    assert await successor.acquire() == 12.0
     clock.now_s += 12.0
-    assert await successor.take() == 0.0
+    assert await successor.acquire() == 0.0
     assert not paused.holds()
     assert not await paused.renew()
     assert await successor.renew()
@@ -156,52 +156,52 @@ async def test_paused_owner_wakes_up_fenced(api: ClusterApi, clock: BootClock) -
 
 async def test_a_lease_that_moves_is_waited_for_anew(api: ClusterApi, clock: BootClock) -> None:
     owner, other = lease(api, "a"), lease(api, "b")
-    await owner.take()
-    await other.take()
+    await owner.acquire()
+    await other.acquire()
     clock.now_s += 7.0
     assert await owner.renew()
-    assert await other.take() == 12.0
+    assert await other.acquire() == 12.0
 
 
 async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
     api: ClusterApi, server: ApiServer, clock: BootClock
 ) -> None:
     owner = lease(api, "a")
-    await owner.take()
+    await owner.acquire()
     server.is_down = True
     clock.now_s += 7.9
     assert await owner.renew()
     clock.now_s += 0.2
     assert not await owner.renew()
-    assert await owner.take() == 2.0
+    assert await owner.acquire() == 2.0
     server.is_down = False
-    assert await owner.take() == 0.0
+    assert await owner.acquire() == 0.0
 
 
 async def test_touched_by_somebody_else_is_still_ours(api: ClusterApi, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
-    await owner.take()
+    await owner.acquire()
     server.leases["broker-101"]["metadata"]["resourceVersion"] = "99"
     clock.now_s += 1.0
     assert await owner.renew()
     clock.now_s += 1.0
     assert await owner.renew()
-    assert await lease(api, "b").take() == 12.0
+    assert await lease(api, "b").acquire() == 12.0
 
 
 def test_waits_are_judged_from_when_it_was_seen() -> None:
-    seen = Seen(version="1", holder="a", epoch=1, lease_s=10.0, since_s=100.0)
+    seen = SeenLease(version="1", holder="a", epoch=1, lease_s=10.0, since_s=100.0)
     assert wait_s(seen, me="b", now_s=105.0) == 7.0
     assert wait_s(seen, me="a", now_s=105.0) == 0.0
-    assert wait_s(Seen(), me="b", now_s=105.0) == 0.0
+    assert wait_s(SeenLease(), me="b", now_s=105.0) == 0.0
 
 
 def test_settings_choose_where_it_is_kept(tmp_path: Path) -> None:
-    assert isinstance(lease_of(OrderSettings(directory=tmp_path, ownership="cluster"), "101"), ClusterLease)
-    assert isinstance(lease_of(OrderSettings(directory=tmp_path), "101"), FileLease)
+    assert isinstance(build_lease(OrderSettings(directory=tmp_path, ownership="cluster"), "101"), ClusterLease)
+    assert isinstance(build_lease(OrderSettings(directory=tmp_path), "101"), FileLease)
 
 
 async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Path) -> None:
-    inner = ClusterLease(ClusterApi(), "lease", lease_s=15)
-    outer = ColouredLease(inner, tmp_path / "labels", "broker.role/colour")
-    assert (inner.look_every_s, outer.look_every_s) == (1.0, 1.0)
+    lease = ClusterLease(ClusterApi(), "lease", lease_s=15)
+    assert lease.poll_every_s == 1.0
+    assert await acquire(lease, [ColourPolicy(tmp_path / "labels", "broker.role/colour")]) == 1.0

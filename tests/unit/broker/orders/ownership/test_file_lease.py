@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from broker.orders.ownership.file_lease import FileLease, LeaseRecord, wait_s
+from broker.orders.ownership.file_lease import FileLease, FileLeaseRecord, wait_s
 from tests.unit.broker.orders.boot_clock import BootClock
 
-RECORD = LeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
+RECORD = FileLeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
 
 
 def lease(directory: Path, owner: str = "broker") -> FileLease:
@@ -26,24 +26,24 @@ def test_dead_owner_earlier_boot_and_nobody_are_followed_at_once() -> None:
 
 async def test_one_of_two_owns(tmp_path: Path, clock: BootClock) -> None:
     first, second = lease(tmp_path), lease(tmp_path)
-    assert await first.take() == 0.0
-    assert await second.take() == 12.0
+    assert await first.acquire() == 0.0
+    assert await second.acquire() == 12.0
     assert (first.holds(), second.holds()) == (True, False)
 
 
 async def test_released_account_is_free_at_once(tmp_path: Path, clock: BootClock) -> None:
     first, second = lease(tmp_path), lease(tmp_path)
-    await first.take()
+    await first.acquire()
     await first.release()
-    assert await second.take() == 0.0
+    assert await second.acquire() == 0.0
     assert second.epoch == 2
 
 
 async def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: BootClock) -> None:
     paused, successor = lease(tmp_path), lease(tmp_path)
-    await paused.take()
+    await paused.acquire()
     clock.now_s += 12.0
-    assert await successor.take() == 0.0
+    assert await successor.acquire() == 0.0
     assert not paused.holds()
     assert not await paused.renew()
     assert successor.holds()
@@ -51,7 +51,7 @@ async def test_paused_owner_wakes_up_fenced(tmp_path: Path, clock: BootClock) ->
 
 async def test_owner_stops_before_its_deadline(tmp_path: Path, clock: BootClock) -> None:
     owner = lease(tmp_path)
-    await owner.take()
+    await owner.acquire()
     clock.now_s += 7.9
     assert owner.holds()
     clock.now_s += 0.2
@@ -60,34 +60,34 @@ async def test_owner_stops_before_its_deadline(tmp_path: Path, clock: BootClock)
 
 async def test_later_epoch_fences_even_before_the_deadline(tmp_path: Path, clock: BootClock) -> None:
     owner = lease(tmp_path)
-    await owner.take()
+    await owner.acquire()
     (tmp_path / "lease.2").write_text("{}")
     assert not owner.holds()
 
 
 async def test_renewal_prolongs(tmp_path: Path, clock: BootClock) -> None:
     owner, other = lease(tmp_path), lease(tmp_path)
-    await owner.take()
+    await owner.acquire()
     clock.now_s += 7.0
     assert await owner.renew()
     clock.now_s += 7.0
     assert owner.holds()
-    assert await other.take() == 5.0
+    assert await other.acquire() == 5.0
 
 
 async def test_holder_is_named(tmp_path: Path, clock: BootClock) -> None:
-    await lease(tmp_path, "blue").take()
+    await lease(tmp_path, "blue").acquire()
     assert lease(tmp_path).holder().startswith("blue (process ")
 
 
 async def test_note_is_handed_on(tmp_path: Path, clock: BootClock) -> None:
     first, second, third = (lease(tmp_path) for _ in range(3))
-    await first.take()
-    first.hand_on("halted")
+    await first.acquire()
+    first.hand_over("halted")
     await first.renew()
     await first.release()
-    await second.take()
+    await second.acquire()
     assert second.note() == "halted"
     await second.release()
-    await third.take()
+    await third.acquire()
     assert third.note() == "halted"

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from broker.domain import OrderStatus
-from broker.orders.recovery.unknown_orders import Resolver, begin
-from broker.orders.store.index import Register
-from broker.orders.store.journal import Journal
-from broker.orders.store.order_store import Keeper
+from broker.orders.recovery.unknown_orders import LONGEST_WAIT_S, UnknownOrderResolver, begin
+from broker.orders.store.index import OrderIndex
+from broker.orders.store.journal import OrderJournal
+from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueFailedError
 from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction
-from tests.unit.broker.orders.samples import NOW, created, filled, make_entry
+from tests.unit.broker.orders.samples import created, filled, make_record, make_store
 
 
 class Log:
@@ -44,54 +44,54 @@ def page(*transactions: Transaction) -> TransactionPage:
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Keeper:
-    journal = Journal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=lambda _: None)
-    register = Register(remember_orders=10, remember_s=60)
-    made = Keeper(journal, register, account="101", owner="broker", epoch=1, emit=lambda _: None, clock=lambda: NOW)
+def store(tmp_path: Path) -> OrderStore:
+    journal = OrderJournal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=lambda _: None)
+    index = OrderIndex(remember_orders=10, remember_s=60)
+    made = make_store(journal, index)
     made.open()
     return made
 
 
-async def resolved(keeper: Keeper, log: Log, *, scans: int = 3, horizon_s: float = 60.0) -> OrderStatus:
-    resolver = Resolver(keeper, log, now_s=log.clock, horizon_s=horizon_s, scans=scans)
+async def resolved(store: OrderStore, log: Log, *, scans: int = 3, horizon_s: float = 60.0) -> OrderStatus:
+    resolver = UnknownOrderResolver(store, log, now_s=log.clock, horizon_s=horizon_s, scans=scans)
     searching = asyncio.create_task(resolver.run())
-    async with asyncio.timeout(30):
-        while (entry := keeper.register.get("01ORDER")) is not None and entry.status is OrderStatus.UNKNOWN:
+    async with asyncio.timeout(120):
+        while (record := store.index.get("01ORDER")) is not None and record.status is OrderStatus.UNKNOWN:
             await asyncio.sleep(0)
     searching.cancel()
-    assert entry is not None
-    return entry.status
+    assert record is not None
+    return record.status
 
 
-async def test_order_in_the_log_is_found_from_its_checkpoint(keeper: Keeper) -> None:
+async def test_order_in_the_log_is_found_from_its_checkpoint(store: OrderStore) -> None:
     log = Log()
     log.pages.append(page(created(7), filled(8, 7)))
-    keeper.put(make_entry(OrderStatus.UNKNOWN, checkpoint=6))
-    assert await resolved(keeper, log) is OrderStatus.FILLED
+    store.put(make_record(OrderStatus.UNKNOWN, checkpoint=6))
+    assert await resolved(store, log) is OrderStatus.FILLED
     assert log.asked == [6]
 
 
-async def test_one_empty_scan_decides_nothing(keeper: Keeper) -> None:
+async def test_one_empty_scan_decides_nothing(store: OrderStore) -> None:
     log = Log()
     log.pages.extend([TransactionPage(transactions=(), last_transaction_id=6), page(created(7), filled(8, 7))])
-    keeper.put(make_entry(OrderStatus.UNKNOWN, checkpoint=6))
-    assert await resolved(keeper, log) is OrderStatus.FILLED
+    store.put(make_record(OrderStatus.UNKNOWN, checkpoint=6))
+    assert await resolved(store, log) is OrderStatus.FILLED
 
 
-async def test_absence_is_presumed_after_scans_and_horizon(keeper: Keeper) -> None:
+async def test_absence_is_presumed_after_scans_and_horizon(store: OrderStore) -> None:
     log = Log()
-    keeper.put(make_entry(OrderStatus.UNKNOWN, checkpoint=6))
-    assert await resolved(keeper, log) is OrderStatus.PRESUMED_ABSENT
+    store.put(make_record(OrderStatus.UNKNOWN, checkpoint=6))
+    assert await resolved(store, log) is OrderStatus.PRESUMED_ABSENT
     assert log.now_s >= 60.0
     assert len(log.asked) >= 3
 
 
-async def test_scans_that_fail_or_have_holes_are_no_evidence(keeper: Keeper) -> None:
+async def test_scans_that_fail_or_have_holes_are_no_evidence(store: OrderStore) -> None:
     log = Log()
     hole = TransactionPage(transactions=(created(9, client_id="x"),), last_transaction_id=9)
     log.pages.extend([VenueFailedError("502"), *[hole] * 9, page(created(7), filled(8, 7))])
-    keeper.put(make_entry(OrderStatus.UNKNOWN, checkpoint=6))
-    assert await resolved(keeper, log, scans=2, horizon_s=1.0) is OrderStatus.FILLED
+    store.put(make_record(OrderStatus.UNKNOWN, checkpoint=6))
+    assert await resolved(store, log, scans=2, horizon_s=1.0) is OrderStatus.FILLED
 
 
 def test_waits_between_scans_double() -> None:
@@ -102,10 +102,10 @@ def test_waits_between_scans_double() -> None:
     assert waits == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 
 
-async def test_horizon_alone_is_not_enough(keeper: Keeper) -> None:
+async def test_horizon_alone_is_not_enough(store: OrderStore) -> None:
     log = Log()
-    keeper.put(make_entry(OrderStatus.UNKNOWN, checkpoint=6))
-    assert await resolved(keeper, log, scans=3, horizon_s=1.0) is OrderStatus.PRESUMED_ABSENT
+    store.put(make_record(OrderStatus.UNKNOWN, checkpoint=6))
+    assert await resolved(store, log, scans=3, horizon_s=1.0) is OrderStatus.PRESUMED_ABSENT
     assert log.asked == [6, 6, 6]
 
 
@@ -116,3 +116,13 @@ def test_scans_that_fail_are_asked_ever_more_slowly() -> None:
         waits.append(search.due_s - 100.0)
     assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
     assert search.after_empty(100.0).after_failure(100.0).due_s == 100.25
+
+
+def test_waits_stay_bounded_however_long_the_venue_is_away() -> None:
+    search = begin(0.0)
+    for _ in range(2000):
+        search = search.after_failure(0.0)
+    assert search.due_s == LONGEST_WAIT_S
+    for _ in range(2000):
+        search = search.after_empty(0.0)
+    assert search.due_s == LONGEST_WAIT_S

@@ -7,23 +7,22 @@ from decimal import Decimal
 from pathlib import Path
 
 from broker.domain import OrderStatus
-from broker.orders.store.index import Register
-from broker.orders.store.journal import Journal
-from broker.orders.store.journal_format import TradingState
-from broker.orders.store.order_store import Keeper
-from tests.unit.broker.orders.samples import NOW
+from broker.orders.model.trading_state import TradingState
+from broker.orders.store.index import OrderIndex
+from broker.orders.store.journal import OrderJournal
+from tests.unit.broker.orders.samples import make_store
 
 GOLDEN = Path(__file__).parent / "data" / "journal-v1.bin"
 
 
 def test_golden_journal_of_version_1_is_read(tmp_path: Path) -> None:
     shutil.copy(GOLDEN, tmp_path / f"{100:020d}.journal")
-    journal = Journal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=lambda _: None)
-    register = Register(remember_orders=10, remember_s=60)
-    keeper = Keeper(journal, register, account="101", owner="broker", epoch=1, emit=lambda _: None, clock=lambda: NOW)
-    keeper.open()
+    journal = OrderJournal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=lambda _: None)
+    index = OrderIndex(remember_orders=10, remember_s=60)
+    store = make_store(journal, index)
+    store.open()
 
-    filled, unknown = register.get("01ORDER"), register.get("02ORDER")
+    filled, unknown = index.get("01ORDER"), index.get("02ORDER")
     assert filled is not None
     assert unknown is not None
     assert (filled.status, filled.order.fills[0].price, filled.checkpoint) == (
@@ -33,5 +32,5 @@ def test_golden_journal_of_version_1_is_read(tmp_path: Path) -> None:
     )
     assert filled.order.request.take_profit is not None
     assert (unknown.status, unknown.key) == (OrderStatus.UNKNOWN, ("flow", "second"))
-    assert (keeper.control.state, keeper.control.applied) == (TradingState.HALTED, 9)
+    assert (store.control.state, store.control.applied) == (TradingState.HALTED, 9)
     assert journal.written == 108

@@ -8,19 +8,19 @@ from msgspec.structs import replace
 
 from broker.domain import OrderStatus
 from broker.orders.model.ids import ClientTag, caller_digest
-from broker.orders.model.order_record import Action, Entry
-from broker.orders.store.index import OPEN, Register
-from tests.unit.broker.orders.samples import NOW, created, filled, make_entry
+from broker.orders.model.order_record import OrderAction, OrderRecord
+from broker.orders.store.index import OPEN, OrderIndex
+from tests.unit.broker.orders.samples import NOW, created, filled, make_record
 
 FINAL = [status for status in OrderStatus if status.is_final]
 
 
-def make(**limits: float) -> Register:
-    return Register(remember_orders=int(limits.get("orders", 3)), remember_s=limits.get("seconds", 60.0))
+def make(**limits: float) -> OrderIndex:
+    return OrderIndex(remember_orders=int(limits.get("orders", 3)), remember_s=limits.get("seconds", 60.0))
 
 
-def numbered(number: int, status: OrderStatus, age_s: float = 0.0) -> Entry:
-    return make_entry(
+def numbered(number: int, status: OrderStatus, age_s: float = 0.0) -> OrderRecord:
+    return make_record(
         status,
         order_id=f"order-{number}",
         client_id=f"bk.broker.1.order-{number}.caller{number}",
@@ -31,65 +31,65 @@ def numbered(number: int, status: OrderStatus, age_s: float = 0.0) -> Entry:
 
 
 def test_an_order_is_found_by_each_of_its_names() -> None:
-    register, entry = make(), numbered(7, OrderStatus.PENDING)
-    register.put(entry)
-    assert register.get("order-7") is entry
-    assert register.by_key("flow", "client-7") is entry
-    assert register.by_venue_id("7") is entry
-    assert register.about(filled(8, 7, client_id=None)) is entry
-    assert register.about(created(7, client_id="bk.broker.1.order-7.caller7")) is entry
+    index, record = make(), numbered(7, OrderStatus.PENDING)
+    index.put(record)
+    assert index.get("order-7") is record
+    assert index.by_key("flow", "client-7") is record
+    assert index.by_venue_id("7") is record
+    assert index.about(filled(8, 7, client_id=None)) is record
+    assert index.about(created(7, client_id="bk.broker.1.order-7.caller7")) is record
 
 
 def test_too_many_finished_orders_go_the_oldest_first_and_open_ones_stay() -> None:
-    register = make(orders=2)
+    index = make(orders=2)
     for number in range(1, 6):
-        register.put(numbered(number, OrderStatus.PENDING if number == 1 else OrderStatus.FILLED))
-    register.forget(NOW)
-    assert [entry.id for entry in register] == ["order-1", "order-4", "order-5"]
-    assert register.by_key("flow", "client-2") is None
-    assert register.by_venue_id("2") is None
+        index.put(numbered(number, OrderStatus.PENDING if number == 1 else OrderStatus.FILLED))
+    index.forget(NOW)
+    assert [record.id for record in index] == ["order-1", "order-4", "order-5"]
+    assert index.by_key("flow", "client-2") is None
+    assert index.by_venue_id("2") is None
 
 
 def test_old_finished_orders_go() -> None:
-    register = make(orders=10)
-    register.put(numbered(1, OrderStatus.FILLED, age_s=61))
-    register.put(numbered(2, OrderStatus.FILLED, age_s=59))
-    register.forget(NOW)
-    assert [entry.id for entry in register] == ["order-2"]
+    index = make(orders=10)
+    index.put(numbered(1, OrderStatus.FILLED, age_s=61))
+    index.put(numbered(2, OrderStatus.FILLED, age_s=59))
+    index.forget(NOW)
+    assert [record.id for record in index] == ["order-2"]
 
 
 def test_adopted_order_of_ours_is_known_by_its_caller() -> None:
-    register = make()
+    index = make()
     tag = ClientTag(owner="broker", epoch=1, order_id="01A", caller=caller_digest("flow", "mine"))
-    entry = make_entry(OrderStatus.FILLED, order_id="01A", client_id=str(tag), action=Action.ADOPTED)
-    register.put(entry)
-    assert register.by_key("flow", "mine") is entry
-    assert register.by_key("other", "mine") is None
+    record = make_record(OrderStatus.FILLED, order_id="01A", client_id=str(tag), action=OrderAction.ADOPTED)
+    index.put(record)
+    assert index.by_key("flow", "mine") is record
+    assert index.by_key("other", "mine") is None
 
 
 def test_trade_being_closed_is_known_until_its_order_is() -> None:
-    register = make()
-    entry = make_entry(action=Action.CLOSE_TRADE, target="3")
+    index = make()
+    record = make_record(action=OrderAction.CLOSE_TRADE, target="3")
     close = created(9, client_id=None, tradeClose={"tradeID": "3", "units": "ALL"})
-    register.put(entry)
-    assert register.about(close) is entry
-    register.put(replace(entry, order=replace(entry.order, venue_order_id="9")))
-    register.put(make_entry(order_id="another", client_id="x", action=Action.CLOSE_TRADE, target="3"))
-    found = register.about(close)
+    index.put(record)
+    assert index.about(close) is record
+    index.put(replace(record, order=replace(record.order, venue_order_id="9")))
+    index.put(make_record(order_id="another", client_id="x", action=OrderAction.CLOSE_TRADE, target="3"))
+    found = index.about(close)
     assert found is not None
     assert found.id == "01ORDER"
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(OrderStatus)), max_size=40))
 def test_counts_agree_with_what_is_held(puts: list[tuple[int, OrderStatus]]) -> None:
-    register = make(orders=3)
+    index = make(orders=3)
     final: set[int] = set()
     for number, status in puts:
         if number not in final:
-            register.put(numbered(number, status))
+            index.put(numbered(number, status))
             final |= {number} if status.is_final else set()
-    register.forget(NOW)
-    held = [entry for entry in register if entry.status in OPEN]
-    assert register.count(OPEN) == len(held) == register.open_of("flow")
-    assert sum(len(register.with_status(status)) for status in OrderStatus) == len(register)
-    assert sum(entry.status in FINAL for entry in register) <= 3
+    index.forget(NOW)
+    held = [record for record in index if record.status in OPEN]
+    assert index.count(OPEN) == len(held) == index.open_of("flow")
+    assert sum(len(index.with_status(status)) for status in OrderStatus) == len(index)
+    assert sum(record.status in FINAL for record in index) <= 3

@@ -11,34 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.domain import OrderStatus
-from broker.orders.store.journal import Journal, JournalError, segments
-from broker.orders.store.journal_format import (
-    Control,
-    TradingState,
-    control_record,
-    entry_record,
-    parse_record,
-    transaction_record,
-)
-from broker.orders.store.tail import changes
+from broker.orders.store.journal import OrderJournal, OrderJournalError, segments
 from pod_runtime.framing import FormatError
-from tests.unit.broker.orders.samples import make_entry
-
-
-def opened(directory: Path, **sizes: int) -> tuple[Journal, list[bytes]]:
-    plain = {"segment_bytes": 1 << 20, "keep_bytes": 1 << 20}
-    journal = Journal(directory, emit=lambda _: None, **(plain | sizes))
-    held = journal.open()
-    if not held:
-        journal.rotate([b"z"])
-    return journal, held
+from tests.unit.broker.orders.samples import opened_journal
 
 
 def test_appended_records_are_read_at_the_next_start_without_a_close(tmp_path: Path) -> None:
-    journal, _ = opened(tmp_path)
+    journal, _ = opened_journal(tmp_path)
     assert [journal.append(b"oA"), journal.append(b"oB")] == [2, 3]
-    assert opened(tmp_path)[1] == [b"z", b"oA", b"oB"]
+    assert opened_journal(tmp_path)[1] == [b"z", b"oA", b"oB"]
 
 
 @given(cut=st.integers(1, 20))
@@ -46,16 +27,16 @@ def test_torn_tail_is_set_aside_and_what_is_before_it_stays(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     directory = tmp_path_factory.mktemp("journal")
-    journal, _ = opened(directory)
+    journal, _ = opened_journal(directory)
     journal.append(b"oA")
     end = segments(directory)[0].path.stat().st_size
     journal.append(b"o" + b"B" * 30)
     os.truncate(segments(directory)[0].path, end + cut)
-    again, held = opened(directory)
+    again, held = opened_journal(directory)
     assert held == [b"z", b"oA"]
     assert again.damaged_bytes == cut
     again.append(b"oC")
-    assert opened(directory)[1] == [b"z", b"oA", b"oC"]
+    assert opened_journal(directory)[1] == [b"z", b"oA", b"oC"]
 
 
 async def test_segment_that_is_followed_stays_open_until_its_sync_is_through(
@@ -68,7 +49,7 @@ async def test_segment_that_is_followed_stays_open_until_its_sync_is_through(
         goes_on.wait()
         synced.put(os.fstat(descriptor).st_ino)
 
-    journal, _ = opened(tmp_path)
+    journal, _ = opened_journal(tmp_path)
     position, first = journal.append(b"oA"), segments(tmp_path)[0].path.stat().st_ino
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", slow)
@@ -83,7 +64,7 @@ async def test_segment_that_is_followed_stays_open_until_its_sync_is_through(
 
 async def test_one_sync_covers_all_that_came_before(tmp_path: Path) -> None:
     events: list[object] = []
-    journal = Journal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=events.append)
+    journal = OrderJournal(tmp_path, segment_bytes=1 << 20, keep_bytes=1 << 20, emit=events.append)
     journal.open()
     journal.rotate([b"z"])
     positions = [journal.append(b"o%d" % number) for number in range(50)]
@@ -94,49 +75,49 @@ async def test_one_sync_covers_all_that_came_before(tmp_path: Path) -> None:
 
 
 async def test_failed_sync_refuses_until_a_new_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal, _ = opened(tmp_path)
+    journal, _ = opened_journal(tmp_path)
 
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", fail)
-        with pytest.raises(JournalError, match="fdatasync"):
+        with pytest.raises(OrderJournalError, match="fdatasync"):
             await journal.wait_synced(journal.append(b"oA"))
-    with pytest.raises(JournalError):
+    with pytest.raises(OrderJournalError):
         journal.append(b"oB")
     journal.rotate([b"z"])
     await journal.wait_synced(journal.append(b"oC"))
     await journal.close()
-    assert opened(tmp_path)[1] == [b"z", b"oC"]
+    assert opened_journal(tmp_path)[1] == [b"z", b"oC"]
 
 
 def test_full_volume_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal, _ = opened(tmp_path)
+    journal, _ = opened_journal(tmp_path)
     write = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda handle, data: write(handle, data[:5]))
-        with pytest.raises(JournalError, match="5 of"):
+        with pytest.raises(OrderJournalError, match="5 of"):
             journal.append(b"oA")
     journal.append(b"oB")
-    assert opened(tmp_path)[1] == [b"z", b"oB"]
+    assert opened_journal(tmp_path)[1] == [b"z", b"oB"]
 
 
 def test_unfinished_segment_does_not_count(tmp_path: Path) -> None:
-    journal, _ = opened(tmp_path)
+    journal, _ = opened_journal(tmp_path)
     journal.append(b"oA")
     (tmp_path / f"{journal.written:020d}.new").write_bytes(b"half")
-    assert opened(tmp_path)[1] == [b"z", b"oA"]
+    assert opened_journal(tmp_path)[1] == [b"z", b"oA"]
 
 
 def test_another_version_is_not_guessed_at(tmp_path: Path) -> None:
     (tmp_path / f"{0:020d}.journal").write_bytes(b"OJRN\x09\x00\x00\x00")
     with pytest.raises(FormatError, match="version 9"):
-        opened(tmp_path)
+        opened_journal(tmp_path)
 
 
 def test_released_segments_go_and_others_stay_until_the_bound(tmp_path: Path) -> None:
-    journal, _ = opened(tmp_path, keep_bytes=10_000)
+    journal, _ = opened_journal(tmp_path, keep_bytes=10_000)
     journal.append(b"oA")
     journal.rotate([b"z"])
     assert len(segments(tmp_path)) == 2
@@ -148,40 +129,3 @@ def test_released_segments_go_and_others_stay_until_the_bound(tmp_path: Path) ->
     journal.rotate([b"z"])
     assert [item.first for item in segments(tmp_path)] == [5]
     assert journal.discarded == 2
-
-
-async def test_changes_go_on_over_segments_and_wait_for_more(tmp_path: Path) -> None:
-    journal, _ = opened(tmp_path)
-    entry = make_entry()
-    journal.append(entry_record(entry))
-    journal.append(transaction_record({"id": "7", "type": "DAILY_FINANCING"}))
-    journal.rotate([entry_record(entry, b"s"), control_record(Control(), b"z")])
-    stream = changes(journal, 0)
-    first, second = await anext(stream), await anext(stream)
-    assert (first.order, second.transaction) == (entry.order, {"id": "7", "type": "DAILY_FINANCING"})
-    waiting = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    filled = entry.moved(OrderStatus.FILLED, entry.order.updated_at)
-    journal.append(entry_record(filled))
-    third = await waiting
-    assert third.order == filled.order
-    resumed = changes(journal, second.position)
-    assert (await anext(resumed)).position == third.position
-
-
-def test_entry_and_control_come_back_as_they_were() -> None:
-    entry = make_entry(OrderStatus.UNKNOWN)
-    control = Control(state=TradingState.HALTED, applied=12)
-    assert parse_record(entry_record(entry)) == (b"o", entry)
-    assert parse_record(control_record(control)) == (b"c", control)
-
-
-def test_kind_from_the_future_is_passed_over() -> None:
-    assert parse_record(b"q{}") == (b"q", None)
-
-
-def test_damaged_record_says_what_it_is_not_what_it_holds() -> None:
-    with pytest.raises(ValueError, match=r"b'o' of \d+ bytes") as caught:
-        parse_record(b'o{"secret": "value"}')
-    assert "secret" not in str(caught.value)

@@ -83,7 +83,7 @@ class FakeVenue:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not is_so():
             await asyncio.sleep(0.002)
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from sidecar.console.settings import PanelSettings
 from sidecar.console.status.time_series import (
-    History,
     PanelSample,
-    Sample,
+    StatusSample,
+    TimeSeries,
     panel_quantiles,
     panel_rates,
     panel_samples,
@@ -21,12 +21,12 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 BOUNDS = (0.1, 0.2, 0.4)
 
 
-def sample(time_s: float, total: float, panel: PanelSample | None = None) -> Sample:
-    return Sample(time_s=time_s, totals={"received": total}, panels=(panel or PanelSample(),))
+def sample(time_s: float, total: float, panel: PanelSample | None = None) -> StatusSample:
+    return StatusSample(time_s=time_s, totals={"received": total}, panels=(panel or PanelSample(),))
 
 
-def filled(*samples: Sample) -> History:
-    history = History(10)
+def filled(*samples: StatusSample) -> TimeSeries:
+    history = TimeSeries(10)
     for item in samples:
         history.add(item)
     return history
@@ -53,7 +53,7 @@ def test_a_total_that_fell_began_anew() -> None:
 
 
 def test_the_history_forgets_the_oldest() -> None:
-    history = History(2)
+    history = TimeSeries(2)
     for second in range(5):
         history.add(sample(second, 0))
     assert [item.time_s for item in history.samples] == [3, 4]

@@ -15,11 +15,10 @@ from sidecar.secrets.errors import PublishError
 from sidecar.secrets.publish.files import (
     FileContent,
     GenerationDirectory,
-    Manifest,
-    ManifestEntry,
     check_memory_backed,
     filesystem_of,
 )
+from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
 
 CALLS = (
     "mkdir",
@@ -230,25 +229,3 @@ def test_a_disk_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_kind_of_file_system_is_found() -> None:
     assert filesystem_of(Path("/proc")) == "proc"
-
-
-def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    entry = ManifestEntry(source="pki", version="3f:0a", expires_at="2026-11-02T13:00:00Z", files=("tls.crt",))
-    written = Manifest(generation=7, published_at="2026-11-02T12:00:00.000Z", secrets={"tls": entry})
-    directory = GenerationDirectory(tmp_path, require_tmpfs=False)
-    directory.publish(written, {"tls.crt": FileContent(data=b"x")})
-    assert directory.current() == written
-
-
-def test_a_version_that_is_a_number_is_one_in_the_file() -> None:
-    entries = {
-        name: ManifestEntry(source="kv", version=version, expires_at=None, files=("a",))
-        for name, version in {"numbered": "3", "named": "3f:0a", "none": ""}.items()
-    }
-    tree = Manifest(generation=7, published_at="2026-11-02T12:00:00.000Z", secrets=entries).tree()
-    assert {name: entry["version"] for name, entry in tree["secrets"].items()} == {
-        "numbered": 3,
-        "named": "3f:0a",
-        "none": None,
-    }
-    assert list(tree) == ["version", "generation", "published_at", "secrets"]

@@ -1,0 +1,89 @@
+"""The order journal, as far as the history needs it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from broker.orders.store.journal import OrderSegment, read_from, segments
+from broker.orders.store.journal_format import ORDER, TRANSACTION
+from broker.orders.store.tail import Change
+from pod_runtime.atomic_file import replace_file
+from pod_runtime.framing import HEADER_BYTES
+
+NAME_FILE = "history-source"
+
+
+class ChangeLog(Protocol):
+    """The order service, which opens and closes the journal; see `broker.orders.service`."""
+
+    def changes(self, after: int) -> AsyncIterator[Change]:
+        """Changes behind a position, for ever."""
+
+    def release(self, position: int) -> None:
+        """Allow the journal to delete the changes before `position`."""
+
+
+class JournalEnd:
+    """Identity and newest position of the journal in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._name = ""
+        self._segment: OrderSegment | None = None
+        self._offset = HEADER_BYTES
+        self._position = 0
+        self._last = 0
+
+    @property
+    def name(self) -> str:
+        """The journal's identity, made once and kept beside it: positions of another volume mean nothing here.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        if not self._name:
+            self._name = _journal_name(self._directory)
+        return self._name
+
+    def last(self) -> int:
+        """Position of the newest change; reads on from where the last call ended."""
+        # From the files, not from the owner: a standby, which does not own the account, has a backlog too.
+        for segment in self._unread():
+            if segment != self._segment:
+                self._segment, self._offset, self._position = segment, HEADER_BYTES, segment.first
+            self._read_on(segment)
+        return self._last
+
+    def _unread(self) -> list[OrderSegment]:
+        found = segments(self._directory)
+        if self._segment is None:
+            return found[-2:]  # the newest may hold nothing but its snapshot yet
+        return [segment for segment in found if segment.first >= self._segment.first]
+
+    def _read_on(self, segment: OrderSegment) -> None:
+        while True:
+            try:
+                found, self._offset = read_from(segment, self._offset)
+            except OSError:  # the journal deleted it, or the volume fails: the next call tells
+                return
+            if not found:
+                return
+            for record in found:
+                self._position += 1
+                if record.payload[:1] in {ORDER, TRANSACTION}:
+                    self._last = self._position
+
+
+def _journal_name(directory: Path) -> str:
+    path = directory / NAME_FILE
+    # Random, and kept on the volume: a fresh one gets another name, and its positions are not taken for the old ones.
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        name = secrets.token_hex(16)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(path, name.encode())
+        return name

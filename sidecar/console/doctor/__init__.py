@@ -1,1 +1,0 @@
-"""Diagnosis: faults found in the status document, each with its next command."""

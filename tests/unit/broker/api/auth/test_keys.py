@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+
+from broker.api.auth.keys import ApiKeys, Quota, parse_api_keys
+
+
+def test_key_is_found_by_its_hash_alone() -> None:
+    digest = sha256(b"secret").hexdigest()
+    keys = parse_api_keys(f'{{"keys":[{{"id":"a","sha256":"{digest.upper()}","scopes":["read","trade"]}}]}}')
+
+    found = keys.find("secret")
+    assert found is not None
+    assert (found.id, found.scopes) == ("a", frozenset({"read", "trade"}))
+    assert keys.find(digest) is None
+    assert ApiKeys().find("secret") is None
+
+
+def test_one_holder_with_different_scopes_is_refused() -> None:
+    entries = ",".join(
+        f'{{"id":"a","sha256":"{digit * 64}","scopes":["{scope}"]}}'
+        for digit, scope in (("1", "read"), ("2", "admin"))
+    )
+    with pytest.raises(ValueError, match="'a' has entries with different scopes"):
+        parse_api_keys(f'{{"keys":[{entries}]}}')
+
+
+def test_quota_gives_back_with_time() -> None:
+    quota = Quota(requests_per_s=10, burst=2)
+
+    assert [quota.wait_s("a", 100.0) for _ in range(2)] == [0.0, 0.0]
+    assert quota.wait_s("a", 100.0) == pytest.approx(0.1)
+    assert quota.wait_s("a", 100.1) == 0.0
+
+
+def test_given_back_request_was_never_counted() -> None:
+    quota = Quota(requests_per_s=10, burst=1)
+    assert quota.wait_s("a", 100.0) == 0.0
+    quota.give_back("a")
+    quota.give_back("somebody else")
+    assert quota.wait_s("a", 100.0) == 0.0
+    assert quota.wait_s("a", 100.0) == pytest.approx(0.1)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace as replace_settings
+
+import pytest
+
+from broker.events.process import HttpRequest
+from producer.trace import current_trace
+from tests.unit.broker.api.conftest import Client
+
+
+async def test_body_beyond_the_limit_is_413(api: Client) -> None:
+    answer = await api("POST", "/v1/orders", raw=b'{"comment":"' + b"x" * 70_000 + b'"}')
+
+    assert (answer.status, answer.problem) == (413, "too-large")
+    assert api.orders.placed == []
+
+
+async def test_every_answer_is_an_event_with_the_route_template(api: Client) -> None:
+    await api.place()
+    await api("GET", "/v1/orders/01JGX5TVK2M4N6P8Q0R2S4T999")
+    await api("GET", "/nothing")
+    await api("BREW", "/v1/orders")
+
+    told = [event[:3] for event in api.events if isinstance(event, HttpRequest)]
+    assert told == [
+        ("POST", "/v1/orders", "2xx"),
+        ("GET", "/v1/orders/{order_id}", "4xx"),
+        ("GET", "unmatched", "4xx"),
+        ("other", "/v1/orders", "4xx"),
+    ]
+
+
+async def test_callers_trace_is_current_while_the_order_service_works(api: Client) -> None:
+    seen: list[bytes | None] = []
+
+    async def look() -> None:
+        seen.append(current_trace.get())
+
+    api.orders.before = look
+    body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await api("POST", "/v1/orders", body=body, headers={"traceparent": trace})
+    await api("POST", "/v1/orders", body=body, headers={"traceparent": "nonsense"})
+
+    assert seen == [bytes.fromhex("0af7651916cd43dd8448eb211c80319cb7ad6b716920333101"), None]
+
+
+async def test_answers_are_not_sniffed_or_cached(api: Client) -> None:
+    answer = await api("GET", "/v1/account")
+
+    assert (answer.headers["x-content-type-options"], answer.headers["cache-control"]) == ("nosniff", "no-store")
+
+
+async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
+    api.orders.fault = RuntimeError("password=hunter2")
+    answer = await api.place()
+
+    assert (answer.status, answer.problem) == (500, "internal")
+    assert b"hunter2" not in answer.content
+
+
+async def test_deadline_of_the_broker_that_forwards_the_request_holds(api: Client) -> None:
+    async def long() -> None:
+        await asyncio.sleep(0.1)
+
+    api.orders.before = long
+    body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
+    answer = await api("POST", "/v1/orders", body=body, headers={"Broker-Deadline-Ms": "10"})
+    assert (answer.status, answer.problem) == (504, "deadline")
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "9" * 5000, "\u0661"])
+async def test_deadline_that_is_none_is_ours(api: Client, text: str) -> None:
+    body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
+    headers = {"Broker-Deadline-Ms": text.encode().decode("latin-1")}
+    assert (await api("POST", "/v1/orders", body=body, headers=headers)).status == 201
+
+
+async def test_deadline_is_504_and_the_order_goes_on(api: Client) -> None:
+    release = asyncio.Event()
+    api.orders.before = lambda: _until(release)
+    api.context.settings = replace_settings(api.context.settings, deadline_s=0.01)
+    answer = await api.place(client_order_id="slow")
+    assert (answer.status, answer.problem) == (504, "deadline")
+    assert len(api.context.in_flight) == 1
+
+    release.set()
+    assert await api.context.in_flight.wait_idle(5)
+    assert [request.client_order_id for request in api.orders.placed] == ["slow"]
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()

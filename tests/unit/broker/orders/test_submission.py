@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+
+import pytest
+
+from broker.domain import OrderStatus, Side
+from broker.orders.model.trading_state import TradingState
+from pod_runtime.secret import Secret
+from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
+
+
+async def test_halt_stops_an_order_that_waits_for_the_disk(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    async with harness.service() as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: goes_on.wait())
+            placing = asyncio.create_task(service.place(make_request()))
+            await wait_until(lambda: bool(service.open_orders()))
+            service.set_state(TradingState.HALTED, "operator", "drill")
+            goes_on.set()
+            order = (await placing).order
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
+    assert venue.writes == []
+
+
+async def test_dead_token_rejects_and_the_next_one_works(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        venue.faults.append("401")
+        refused = (await service.place(make_request())).order
+        venue.token = "another-token"
+        harness.token = Secret("another-token")
+        await wait_until(lambda: len(venue.tokens_of_streams("another-token")) == 2)
+        order = (await service.place(make_request("second"))).order
+
+    assert (refused.status, refused.reason) == (OrderStatus.REJECTED, "NOT_AUTHORIZED")
+    assert order.status is OrderStatus.FILLED
+
+
+async def test_full_disk_denies_and_sends_nothing(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async with harness.service() as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            order = (await service.place(make_request())).order
+            faults = blocked(service)
+        assert (order.status, order.reason, faults) == (OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", ["Journal"])
+        assert venue.writes == []
+        assert (await service.place(make_request("second"))).order.status is OrderStatus.FILLED
+        assert blocked(service) == []
+
+
+async def test_halt_stops_an_order_that_waits_for_the_rate_limit(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        harness.rest.connections.requests.obey(60.0)
+        placing = asyncio.create_task(service.place(make_request()))
+        await wait_until(lambda: harness.rest.connections.requests.depth > 0 and bool(service.open_orders()))
+        await wait_until(lambda: any(event.stage == "journal" for event in harness.of("OrderStage")))
+        service.set_state(TradingState.HALTED, "operator", "drill")
+        harness.rest.connections.requests.open()
+        order = (await placing).order
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
+    assert venue.writes == []
+
+
+async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothing(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    async with harness.service() as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: goes_on.wait())
+            placing = asyncio.create_task(service.place(make_request()))
+            await wait_until(lambda: bool(service.open_orders()))
+            (harness.directory / "ownership" / ACCOUNT / f"lease.{service.epoch + 1}").write_text("{}")
+            goes_on.set()
+            order = (await placing).order
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "OWNERSHIP_LOST")
+    assert venue.writes == []
+
+
+async def test_too_many_requests_is_rejected_after_scans(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.faults.append("429")
+    async with harness.service() as service:
+        order = (await service.place(make_request())).order
+
+    assert (order.status, order.reason) == (OrderStatus.REJECTED, "RATE_LIMITED")
+    assert len(venue.writes) == 1
+
+
+async def test_venue_that_fails_again_and_again_gets_no_new_exposure(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.faults.extend(["", "drop", "drop"])
+    async with harness.service(circuit_failures=2, answer_wait_s=0.0) as service:
+        await service.place(make_request())
+        for name in ("second", "third"):
+            await service.place(make_request(name))
+        opening = (await service.place(make_request("fourth"))).order
+        closing = (await service.place(make_request("fifth", side=Side.SELL))).order
+
+    assert (opening.status, opening.reason) == (OrderStatus.DENIED, "CIRCUIT_OPEN")
+    assert closing.status is OrderStatus.FILLED
