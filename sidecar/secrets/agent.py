@@ -106,14 +106,7 @@ class SecretsAgent:
         self._client = VaultClient(settings)
         self._journal = LeaseJournal(settings.lease_journal)
         self._sessions = VaultSessions(caller or self._client, self._journal, self._clock)
-        context = AgentContext(
-            settings=settings,
-            clock=self._clock,
-            trail=self._trail,
-            messages=self._messages,
-            journal=self._journal,
-            sessions=self._sessions,
-        )
+        context = AgentContext(settings, self._clock, self._trail, self._messages, self._journal, self._sessions)
         self.acknowledgements = Acknowledgements(context)
         self._tokens = TokenRefresher(context)
         self._publisher = GenerationPublisher(context, self.acknowledgements)

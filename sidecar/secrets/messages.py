@@ -47,7 +47,7 @@ class SupersededLease:
 Messages = asyncio.Queue[Change | SupersededLease]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AgentContext:
     """Parts of one agent that all the others work with."""
 

@@ -118,8 +118,7 @@ class LeaseJournal:
 
     def end_session(self, number: int) -> None:
         """Forget a session with its leases and its kept token."""
-        kept = self.kept_token()
-        if kept is not None and kept[0] == number:
+        if (kept := self.kept_token()) and kept[0] == number:
             self.drop_token()
         sessions = tuple(item for item in self.holdings.sessions if item.number != number)
         leases = tuple(item for item in self.holdings.leases if item.session != number)
