@@ -31,7 +31,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from pod_runtime.garbage import keep_short
+from pod_runtime.run import keep_short
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.prometheus.page import MetricsPage
 from sidecar.telemetry.model import Distribution, MetricSource, Number

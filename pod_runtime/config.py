@@ -13,13 +13,12 @@ whose settings these are too, should not make its users install.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -71,16 +70,15 @@ def load(
     prefix: str,
     beneath: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
 ) -> C:
-    """Read `path` (if any) and the `PREFIX__…` variables of `environ` into a `kind`.
+    """Read `path` (if any) and the `PREFIX__…` variables of `environ` into a `kind`, or raise `ConfigError`.
 
     `beneath` holds settings by section, for keys that neither of the two has.
-
-    Raises:
-        ConfigError: with every fault.
     """
     tree, faults = _read_toml(path)
     _overlay(tree, environ, prefix)
-    _fill(tree, beneath)
+    for section, values in beneath.items():
+        if isinstance(above := tree.get(section, {}), dict):
+            tree[section] = {**values, **above}
     value = _section(kind, tree, "", faults)
     if faults:
         raise ConfigError(faults)
@@ -102,24 +100,15 @@ def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
 def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
     start = prefix + "__"
     # Sorted, so that PREFIX__A before PREFIX__A__B gives the same result on every machine.
-    for name in sorted(environ):
-        if not name.upper().startswith(start):
-            continue
+    for name in sorted(name for name in environ if name.upper().startswith(start)):
         *sections, key = name[len(start) :].lower().split("__")
         place = tree
         for section in sections:
-            inner = place.get(section)
             # A variable of a section goes before a plain value of that name in the file.
-            place[section] = inner if isinstance(inner, dict) else {}
+            if not isinstance(place.get(section), dict):
+                place[section] = {}
             place = place[section]
         place[key] = _Text(environ[name])
-
-
-def _fill(tree: Tree, beneath: Mapping[str, Mapping[str, Any]]) -> None:
-    for section, values in beneath.items():
-        place = tree.setdefault(section, {})
-        if isinstance(place, dict):
-            tree[section] = {**values, **place}
 
 
 class _Text(str):
@@ -131,7 +120,9 @@ class _Text(str):
 def _section(kind: type[Any], tree: Tree, where: str, faults: list[str]) -> Any:
     hints = typing.get_type_hints(kind)
     known = {item.name: item for item in fields(kind)}
-    faults.extend(_unknown(where + key, key, known) for key in tree if key not in known)
+    for key in (key for key in tree if key not in known):
+        near = difflib.get_close_matches(key, known, n=1)
+        faults.append(f"{where}{key}: is not a setting" + (f"; did you mean {near[0]!r}?" if near else ""))
     values: Tree = {}
     # A section is made only if all of its settings are sound: its own checks may rely on their types.
     before = len(faults)
@@ -152,11 +143,6 @@ def _section(kind: type[Any], tree: Tree, where: str, faults: list[str]) -> Any:
         return None
 
 
-def _unknown(where: str, key: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"{where}: is not a setting" + (f"; did you mean {near[0]!r}?" if near else "")
-
-
 def _value(hint: Any, raw: Any, where: str, rule: SettingRule | None, faults: list[str]) -> Any:
     try:
         value = _convert(hint, raw, where, faults)
@@ -168,16 +154,14 @@ def _value(hint: Any, raw: Any, where: str, rule: SettingRule | None, faults: li
     return value
 
 
-def _broken(rule: SettingRule, value: Any) -> list[str]:
-    found = []
+def _broken(rule: SettingRule, value: Any) -> Iterator[str]:
     if rule.choices and value not in rule.choices:
-        found.append(f"must be one of {', '.join(rule.choices)}")
+        yield f"must be one of {', '.join(rule.choices)}"
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         if rule.minimum is not None and value < rule.minimum:
-            found.append(f"must be at least {rule.minimum}, is {value}")
+            yield f"must be at least {rule.minimum}, is {value}"
         if rule.maximum is not None and value > rule.maximum:
-            found.append(f"must be at most {rule.maximum}, is {value}")
-    return found
+            yield f"must be at most {rule.maximum}, is {value}"
 
 
 def _convert(hint: Any, raw: Any, where: str, faults: list[str]) -> Any:
@@ -187,31 +171,26 @@ def _convert(hint: Any, raw: Any, where: str, faults: list[str]) -> Any:
         # An environment cannot hold "nothing": an empty variable is it.
         return None if isinstance(raw, _Text) and not raw else _convert(inner, raw, where, faults)
     if is_dataclass(hint):
-        return _section(typing.cast("type[Any]", hint), _table(raw), where + ".", faults)
+        return _section(typing.cast("type[Any]", hint), _checked(dict, raw), where + ".", faults)
     if origin is tuple:
-        items = raw.split(",") if isinstance(raw, _Text) else _array(raw)
-        texts = [_Text(item.strip()) for item in items if item.strip()] if isinstance(raw, _Text) else items
-        return tuple(
-            _value(arguments[0], item, f"{where}[{index}]", None, faults) for index, item in enumerate(texts)
-        )
+        if isinstance(raw, _Text):
+            raw = [_Text(item.strip()) for item in raw.split(",") if item.strip()]
+        array = enumerate(_checked(list, raw))
+        return tuple(_value(arguments[0], item, f"{where}[{index}]", None, faults) for index, item in array)
     if origin is dict:
-        return {key: _value(arguments[1], item, f"{where}.{key}", None, faults) for key, item in _table(raw).items()}
+        table = _checked(dict, raw).items()
+        return {key: _value(arguments[1], item, f"{where}.{key}", None, faults) for key, item in table}
     return _scalar(hint, raw)
 
 
-def _table(raw: Any) -> Tree:
-    if not isinstance(raw, dict):
-        raise TypeError(f"must be a table, is {_shape(raw)}")
-    return raw
-
-
-def _array(raw: Any) -> list[Any]:
-    if not isinstance(raw, list):
-        raise TypeError(f"must be an array, is {_shape(raw)}")
-    return raw
-
-
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _checked(hint: type[C], raw: Any) -> C:
+    # `True` is an int to Python, and no whole number to the person who wrote it.
+    if not isinstance(raw, hint) or (hint is int and isinstance(raw, bool)):
+        raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is {_shape(raw)}")
+    return raw
 
 
 def _scalar(hint: Any, raw: Any) -> Any:
@@ -221,10 +200,7 @@ def _scalar(hint: Any, raw: Any) -> Any:
         return Path(raw)
     if hint in _NUMBERS and isinstance(raw, (int, float, Decimal)) and not isinstance(raw, bool):
         return _from_text(hint, str(raw))
-    # `True` is an int to Python, and no whole number to the person who wrote it.
-    if not isinstance(raw, hint) or (hint is int and isinstance(raw, bool)):
-        raise TypeError(f"must be {_WORDS.get(hint, hint.__name__)}, is {_shape(raw)}")
-    return raw
+    return _checked(hint, raw)
 
 
 def _from_text(hint: Any, text: str) -> Any:
@@ -251,6 +227,8 @@ _WORDS = {
     Decimal: "a number",
     bool: "true or false",
     Path: "a path",
+    dict: "a table",
+    list: "an array",
 }
 
 
@@ -259,16 +237,13 @@ def _shape(raw: Any) -> str:
     if isinstance(raw, str):
         return f"a text of {len(raw)} characters"
     if isinstance(raw, (list, dict)):
-        return f"{'an array' if isinstance(raw, list) else 'a table'} of {len(raw)}"
+        return f"{_WORDS[type(raw)]} of {len(raw)}"
     return {**_WORDS, bool: "a boolean"}.get(type(raw), type(raw).__name__)
 
 
 def effective(config: Any) -> Tree:
     """Return the configuration as a tree of plain values, defaults included."""
-    return {
-        item.name: effective(value) if is_dataclass(value := getattr(config, item.name)) else plain(value)
-        for item in dataclasses.fields(config)
-    }
+    return {item.name: plain(getattr(config, item.name)) for item in fields(config)}
 
 
 def plain(value: Any) -> Any:

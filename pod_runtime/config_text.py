@@ -15,14 +15,7 @@ import tomli_w
 from pod_runtime.config import SettingRule, effective, plain
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_SCALARS: dict[Any, str] = {
-    str: "string",
-    Path: "string",
-    int: "integer",
-    float: "number",
-    Decimal: "number",
-    bool: "boolean",
-}
+_SCALARS = {str: "string", Path: "string", int: "integer", float: "number", Decimal: "number", bool: "boolean"}
 Schema = dict[str, Any]
 
 
@@ -48,34 +41,32 @@ def schema(kind: type[Any], *, title: str) -> Schema:
 def _table(kind: type[Any]) -> Schema:
     hints = typing.get_type_hints(kind)
     doc = (kind.__doc__ or "").strip()
-    found: Schema = {
+    properties = {item.name: _property(hints[item.name], item) for item in fields(kind)}
+    # As `load` decides it: a field with neither a default nor a factory. A section must be given if one of its
+    # settings must; else it is made from defaults.
+    required = [
+        item.name
+        for item in fields(kind)
+        if item.default is MISSING and item.default_factory is MISSING
+        if not is_dataclass(hints[item.name]) or "required" in properties[item.name]
+    ]
+    return {
         "type": "object",
         **({"description": doc.splitlines()[0]} if doc else {}),
-        "properties": {item.name: _property(hints[item.name], item) for item in fields(kind)},
+        "properties": properties,
         # An editor marks a misspelt key, as `load` refuses it.
         "additionalProperties": False,
+        **({"required": required} if required else {}),
     }
-    if required := [item.name for item in fields(kind) if _is_required(hints[item.name], item)]:
-        found["required"] = required
-    return found
-
-
-def _is_required(hint: Any, item: Field[Any]) -> bool:
-    """Decide if a key must be given: a section is, if one of its settings is; else it is made from defaults."""
-    if is_dataclass(hint):
-        return bool(_table(typing.cast("type[Any]", hint)).get("required"))
-    # As `load` decides it: a field with neither a default nor a factory.
-    return item.default is MISSING and item.default_factory is MISSING
 
 
 def _property(hint: Any, item: Field[Any]) -> Schema:
     found = _type(hint)
     rule: SettingRule | None = item.metadata.get("rule")
     if rule is not None:
+        limits = {"minimum": rule.minimum, "maximum": rule.maximum, "enum": list(rule.choices) or None}
         found["description"] = rule.doc
-        found.update({"minimum": rule.minimum} if rule.minimum is not None else {})
-        found.update({"maximum": rule.maximum} if rule.maximum is not None else {})
-        found.update({"enum": list(rule.choices)} if rule.choices else {})
+        found.update({name: limit for name, limit in limits.items() if limit is not None})
     default = item.default_factory() if item.default_factory is not MISSING else item.default
     if default is not MISSING and default is not None:
         found["default"] = json.loads(json.dumps(plain(default), default=float))  # Decimal to float

@@ -42,10 +42,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(
-    service: str,
-    level: str = "INFO",
-    stream: TextIO | None = None,
-    context: Callable[[], Mapping[str, str]] = dict,
+    service: str, level: str = "INFO", stream: TextIO | None = None, context: Callable[[], Mapping[str, str]] = dict
 ) -> None:
     """Send every log record of the process to `stream` (standard output). A program calls it once, at its start."""
     handler = logging.StreamHandler(stream or sys.stdout)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
-from typing import Any
 
 # Connections that the kernel keeps while the event loop is busy (listen(2)).
 BACKLOG = 128
@@ -16,11 +14,7 @@ class AddressError(Exception):
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Split `host:port`; an IPv6 host stands in brackets, an empty host is every interface.
-
-    Raises:
-        ValueError: the text is not such an address.
-    """
+    """Split `host:port`, or raise `ValueError`; an IPv6 host stands in brackets, an empty host is every interface."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
@@ -74,21 +68,15 @@ def holder(port: int) -> str | None:
     """Return `PID name` of the process that listens on a TCP port of this machine, or None if we may not see it."""
     import psutil  # noqa: PLC0415 - 30 ms that only a fault pays for
 
-    # Without privileges only our own processes show: that is most often the one that was forgotten.
-    for connection in _listeners():
-        if connection.laddr.port == port and connection.pid:
-            try:
-                return f"{connection.pid} {psutil.Process(connection.pid).name()}"
-            except psutil.Error:
-                return str(connection.pid)
-    return None
-
-
-def _listeners() -> Iterator[Any]:
-    import psutil  # noqa: PLC0415 - see above
-
     try:
         connections = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
-        return
-    yield from (item for item in connections if item.status == psutil.CONN_LISTEN)
+        return None
+    # Without privileges only our own processes show: that is most often the one that was forgotten.
+    for item in connections:
+        if item.status == psutil.CONN_LISTEN and item.pid and item.laddr and item.laddr.port == port:
+            try:
+                return f"{item.pid} {psutil.Process(item.pid).name()}"
+            except psutil.Error:
+                return str(item.pid)
+    return None

@@ -52,9 +52,8 @@ from sidecar.export.exporter import OtlpExporter
 from sidecar.export.rejected import RejectedRecords
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import HealthFacts
-from sidecar.health.grpc_health import GrpcHealth
 from sidecar.health.health import ChangeAges, HealthMonitor
-from sidecar.health.probes import probe_application
+from sidecar.health.probes import GrpcHealth, probe_application
 from sidecar.ingest.producers import ProducerStatus
 from sidecar.ingest.tail import TailEvent
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
@@ -249,7 +248,7 @@ class Sidecar:
             journal_fault=facts.journal_fault(self._pipeline.journal_status()) if self._opened else None,
             secrets=facts.secrets_facts(self._agent.status() if self._agent else None),
             producer=facts.producer_facts(wanted, producer, heartbeat_s, connection_s),
-            export=facts.export_facts(self._export_status(), self._ledger().logs.queued),
+            export=facts.export_facts(self._export_status()),
         )
 
     def process_snapshot(self) -> ProcessSnapshot:

@@ -11,7 +11,7 @@ from pod_runtime.config import ConfigError, load, setting
 from pod_runtime.ports import parse_address
 from sidecar.console.settings import ConsoleSettings
 from sidecar.export.settings import OtlpSettings, standard_settings
-from sidecar.health.settings import HealthSettings
+from sidecar.health.conditions import HealthSettings
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.telemetry.settings import TelemetrySettings
 

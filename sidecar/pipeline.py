@@ -85,27 +85,10 @@ class TelemetryPipeline:
         stored = self._restore(volume, journal)
         self._intake = Intake(journal, self._state, settings, self._tail)
         self._commit = GroupCommit(journal, enabled=disk)
-        self.instance_id = stored.instance_id or str(uuid.uuid4())
-        self._checkpoints = CheckpointWriter(
-            journal, self._state, stored, instance_id=self.instance_id, clock=self._clock
-        )
-        self._ingest = IngestService(
-            self._intake,
-            self.producers,
-            settings,
-            journal_health=journal.health,
-            commit=self._commit,
-            clock=self._clock,
-        )
-        self._maintenance = Maintenance(
-            settings,
-            journal=journal,
-            state=self._state,
-            intake=self._intake,
-            checkpoints=self._checkpoints,
-            sessions=self._ingest,
-            clock=self._clock,
-        )
+        self.instance_id = self._state.instance_id = stored.instance_id or str(uuid.uuid4())
+        self._checkpoints = CheckpointWriter(journal, self._state, stored.position, self._clock)
+        self._ingest = IngestService(self._intake, self.producers, self._commit, self._clock)
+        self._maintenance = Maintenance(self._intake, self._checkpoints, self._ingest, self._clock)
         # At once: it keeps a new instance id, and the next start need not replay the same again.
         await self.checkpoint()
 
@@ -163,7 +146,7 @@ class TelemetryPipeline:
     async def _drain(self, server: aio.Server) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
-                await self._ingest.wait_idle()
+                await self._ingest.idle.wait()
         # With a status of ours a producer knows that it should connect again; a cut connection tells it nothing.
         self._ingest.end_streams()
         await server.stop(STOP_GRACE_S)

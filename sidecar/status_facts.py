@@ -72,7 +72,7 @@ def _last_error(status: SecretsStatus) -> LastError | None:
     return next((item for item in failing if item is not None), status.last_error)
 
 
-def export_facts(status: ExportStatus, queued: int) -> ExportFacts:
+def export_facts(status: ExportStatus) -> ExportFacts:
     """Facts of the export: its fault, while the collector does not accept what is sent."""
     # Logs first: they wait in the journal until the collector accepts them, and metrics do not.
     failing = next((item for item in (status.logs, status.metrics) if item.failing_since_ns), None)
@@ -80,7 +80,7 @@ def export_facts(status: ExportStatus, queued: int) -> ExportFacts:
     if failing is not None:
         reason, _, message = failing.last_error.partition(": ")
         fault = (_camel(reason), message or "the collector does not answer")
-    return ExportFacts(enabled=bool(status.endpoint), fault=fault, queued=queued)
+    return ExportFacts(enabled=bool(status.endpoint), fault=fault)
 
 
 def journal_fault(status: JournalStatus) -> tuple[str, str] | None:

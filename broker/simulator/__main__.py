@@ -11,7 +11,8 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -99,18 +100,19 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
 
 def _options(given: argparse.Namespace) -> Options:
     # argparse ends at the first fault of a value, with its own exit code 2: a deployment wants all at once, and 78.
-    faults = [
-        f"--account {name}: wanted the form 101-004-1234567-001"
-        for name in given.account
-        if not _ACCOUNT.fullmatch(name)
-    ]
+    form = "wanted the form 101-004-1234567-001"
+    faults = [f"--account {name}: {form}" for name in given.account if not _ACCOUNT.fullmatch(name)]
     names = tuple(name for name in given.instruments.split(",") if name) or tuple(LISTINGS)
     faults += [f"--instruments: {name} is not listed here" for name in names if name not in LISTINGS]
-    tokens = _tokens(given, faults)
-    try:
+    tokens = list(given.token)
+    for path in given.token_file:
+        try:
+            tokens.append(path.read_text(encoding="utf-8").strip())
+        except OSError as error:
+            faults.append(f"--token-file {path}: cannot be read ({error.strerror})")
+    balance = Decimal("NaN")
+    with suppress(InvalidOperation):
         balance = Decimal(given.balance)
-    except InvalidOperation:
-        balance = Decimal("NaN")
     if not balance.is_finite() or balance < 0:
         faults.append("--balance: wanted an amount, for example 100000")
     for name in ("ticks_per_s", "requests_per_s", "connections_per_s", "latency_ms", "speed", "heartbeat_s"):
@@ -119,25 +121,10 @@ def _options(given: argparse.Namespace) -> Options:
             faults.append(f"--{name.replace('_', '-')}: must {'be above 0' if above else 'not be negative'}")
     if faults:
         raise _UsageError("\n".join(faults))
-    return Options(
-        tokens=tokens,
-        accounts=tuple(given.account) or Options().accounts,
-        instruments=names,
-        balance=balance,
-        scenario=Scenario(given.scenario),
-        latency_s=given.latency_ms / 1000,
-        **{name: getattr(given, name) for name in _SAME_NAMES},
-    )
-
-
-def _tokens(given: argparse.Namespace, faults: list[str]) -> Collection[str]:
-    tokens = list(given.token)
-    for path in given.token_file:
-        try:
-            tokens.append(path.read_text(encoding="utf-8").strip())
-        except OSError as error:
-            faults.append(f"--token-file {path}: cannot be read ({error.strerror})")
-    return tuple(token for token in tokens if token) or Options().tokens
+    same = {name: getattr(given, name) for name in _SAME_NAMES}
+    made = Options(instruments=names, balance=balance, scenario=Scenario(given.scenario), **same)
+    accounts, accepted = tuple(given.account) or made.accounts, tuple(filter(None, tokens)) or made.tokens
+    return replace(made, accounts=accounts, tokens=accepted, latency_s=given.latency_ms / 1000)
 
 
 def _rules(path: Path | None) -> list[FaultRule]:

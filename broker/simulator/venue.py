@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from broker.simulator.account.account import AccountBook, TransactionPayload
+from broker.simulator.account.book import AccountBook, TransactionPayload
 from broker.simulator.account.matching import Matching, trading_day
 from broker.simulator.clock import NANOS, SimulatedClock
 from broker.simulator.faults import FaultRules
@@ -112,7 +112,8 @@ class SimulatedVenue:
         self.market.scenario = options.scenario
         self.tokens = set(options.tokens)
         self.faults = FaultRules(random.Random(options.seed), lambda: (clock.now_ns() - now_ns) / NANOS)
-        self.accounts = {name: AccountBook(name, options.balance, now_ns) for name in options.accounts}
+        prices = self.market.prices
+        self.accounts = {name: AccountBook(name, options.balance, now_ns, prices) for name in options.accounts}
         self.subscriptions: list[Subscription] = []
         self.requests: deque[SeenRequest] = deque(maxlen=REQUESTS_KEPT)
         self.connections = 0
@@ -128,7 +129,7 @@ class SimulatedVenue:
 
     def matching(self, account: AccountBook, request_id: str | None = None) -> Matching:
         """Rules at this moment."""
-        return Matching(account, self.market.prices, self.clock.now_ns(), request_id)
+        return Matching(account, self.clock.now_ns(), request_id)
 
     def visible(self, account: AccountBook, lag_s: float) -> int:
         """Number of transactions that a reader sees that lags behind."""

@@ -51,7 +51,6 @@ class VenueFailedError(AnswerLostError):
     """An answer of 5xx, in JSON or HTML."""
 
     # Seen with orders that did execute: never a proof that nothing happened.
-
     error_type = "venue_failed"
 
 
@@ -60,7 +59,6 @@ class RateLimitedError(VenueError):
 
     # The development guide says only that excess requests "receive 429", not that they have no effect: an order is
     # still looked for in the venue's log.
-
     error_type = "rate_limited"
     outcome_known = False
 

@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 
 import grpc.aio
 
-from pod_runtime.protobuf_wire import delimited
+from pod_runtime.framing import delimited
 from pod_runtime.run import leaves
 from producer.settings import ProducerSettings
 from producer.spool.unacked_queue import EventRun, UnackedQueue

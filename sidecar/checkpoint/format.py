@@ -51,11 +51,6 @@ def slices(checkpoint: Checkpoint) -> Iterator[bytes]:
         yield from _row(row)
 
 
-def encode(checkpoint: Checkpoint) -> bytes:
-    """Whole file."""
-    return b"".join(slices(checkpoint))
-
-
 def _row(row: Sequence[Any]) -> Iterator[bytes]:
     """Yield the record of a row of the aggregate, after as many empty parts as it takes turns."""
     texts: list[str] = []

@@ -49,7 +49,7 @@ from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.state import TelemetryState
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, SegmentEntry, SeriesExpiry, SessionLost, SessionMark, StreamContext
-from sidecar.telemetry.model import JournalPosition, Session, StoredBatch
+from sidecar.telemetry.model import JournalPosition, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -64,11 +64,7 @@ class ReplayResult:
 
 
 def restore(state: TelemetryState, journal: EventJournal, checkpoint: Checkpoint) -> ReplayResult:
-    """Fill an empty state from the checkpoint and the journal behind it.
-
-    Raises:
-        OSError: the journal cannot be read.
-    """
+    """Fill an empty state from the checkpoint and the journal behind it. An OSError of the journal passes through."""
     # Segments were lost: new records must stand behind the checkpoint, or the next replay would skip them.
     if checkpoint.position.segment >= journal.end.segment:
         journal.skip_to(checkpoint.position.segment + 1)
@@ -85,10 +81,13 @@ def _replay_segment(
         return ReplayResult()
     batches = faults = 0
     for record, stream, entry in reader:
-        new = JournalPosition(segment, record.start) >= start
+        state.next_stream = max(state.next_stream, stream + 1)
+        # Declarations also of the part before the checkpoint: the batches behind it need them.
+        if JournalPosition(segment, record.start) < start and not isinstance(entry, pb.Define):
+            continue
         context, end = reader.streams.get(stream), JournalPosition(segment, record.end)
         try:
-            batches += _apply_again(state, stream, entry, context, end, new=new)
+            batches += _apply_again(state, stream, entry, context, end)
         except Exception:  # noqa: BLE001 - a record that ends every start would be worse than one that is left out
             _log.exception("journal record left out", extra={"segment": segment, "offset": record.start})
             faults += 1
@@ -96,51 +95,38 @@ def _replay_segment(
 
 
 def _apply_again(
-    state: TelemetryState,
-    stream: int,
-    entry: SegmentEntry,
-    context: StreamContext | None,
-    end: JournalPosition,
-    *,
-    new: bool,
+    state: TelemetryState, stream: int, entry: SegmentEntry, context: StreamContext | None, end: JournalPosition
 ) -> bool:
-    """Apply a record, declarations also where they are not `new`. True if it was a batch."""
+    """Apply a record. True if it was a batch."""
     aggregate = state.aggregate
-    state.next_stream = max(state.next_stream, stream + 1)
     match entry, context:
+        case SessionLost(), _:
+            # By its name: the stream that it began on may stand in a segment that is gone.
+            aggregate.end(Session(producer_id=entry.producer_id, session_id=entry.session_id))
+        case SeriesExpiry(), _:
+            aggregate.expire(entry.now_ns, entry.idle_ns)
+        case _, None:
+            raise ValueError(f"record of stream {stream}, which its segment does not name")
         case pb.Define(), StreamContext():
             kind = context.types[entry.event_id]
             aggregate.define(stream, context.session, kind, recovery=context.hello.recovery)
-        case pb.Hello(), StreamContext() if new:
+        case pb.Hello(), StreamContext():
             # No time in the record: a session without an event is the first to be forgotten.
             state.session(context.session, entry.first_sequence, 0)
-        case SessionMark.BEGIN, StreamContext() if new:
+        case SessionMark.BEGIN, StreamContext():
             aggregate.begin(context.session)
-        case SessionMark.END, StreamContext() if new:
+        case SessionMark.END, StreamContext():
             aggregate.end(context.session)
-        case SessionLost(), _ if new:
-            # By its name: the stream that it began on may stand in a segment that is gone.
-            aggregate.end(Session(producer_id=entry.producer_id, session_id=entry.session_id))
-        case SeriesExpiry(), _ if new:
-            aggregate.expire(entry.now_ns, entry.idle_ns)
-        case BatchEntry(), StreamContext() if new:
+        case BatchEntry(), StreamContext():
             _apply_batch(state, stream, entry, context, end)
             return True
-        case _, None if new:
-            raise ValueError(f"record of stream {stream}, which its segment does not name")
     return False
 
 
 def _apply_batch(
     state: TelemetryState, stream: int, entry: BatchEntry, context: StreamContext, end: JournalPosition
 ) -> None:
-    stored = StoredBatch(
-        end=end,
-        session=context.session,
-        batch=pb.Batch.FromString(entry.raw),
-        types=context.types,
-        received_ns=entry.received_ns,
-    )
+    stored = context.stored(end, pb.Batch.FromString(entry.raw), entry.received_ns)
     if entry.kept:
         # Counted when its first copy was applied; only the log records wait, in this place now.
         state.log_queue.add(stored, len(entry.raw))

@@ -31,6 +31,8 @@ class TelemetryState:
         self.aggregate = aggregate
         self.log_queue = log_queue
         self.counts = counts
+        self.instance_id = ""
+        """`service.instance.id` of the resource, the same after a restart."""
         self.next_stream = 1
         self.sessions: dict[SessionKey, SessionState] = {}
 
@@ -68,11 +70,11 @@ class TelemetryState:
             if key in connected or (place < most and state.touched_ns >= before_ns)
         }
 
-    def checkpoint(self, position: JournalPosition, instance_id: str) -> Checkpoint:
+    def checkpoint(self, position: JournalPosition) -> Checkpoint:
         """State of this moment, which is that of the journal up to `position`."""
         return Checkpoint(
             position=position,
-            instance_id=instance_id,
+            instance_id=self.instance_id,
             next_stream=self.next_stream,
             sessions=[(*key, state.durable_through, state.touched_ns) for key, state in self.sessions.items()],
             counts=self.counts.capture(),
@@ -82,6 +84,7 @@ class TelemetryState:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Load a checkpoint into an empty state."""
+        self.instance_id = checkpoint.instance_id
         self.next_stream = checkpoint.next_stream
         self.sessions = {
             (producer_id, session_id): SessionState(durable_through, touched_ns)

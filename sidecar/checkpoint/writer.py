@@ -1,4 +1,7 @@
-"""Checkpoint writer: reads and writes the checkpoint's file, off the hot path."""
+"""Checkpoint writer: reads and writes the checkpoint's file, off the hot path.
+
+At the start an OSError of the volume passes through; later, the old file stands and the journal keeps what it needs.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_checkpoint(volume: Volume) -> Checkpoint:
-    """Checkpoint of a volume; an empty one if there is none. An unreadable one is set aside.
-
-    Raises:
-        OSError: the volume cannot be read or written.
-    """
+    """Checkpoint of a volume; an empty one if there is none. An unreadable one is set aside."""
     try:
         data = volume.read(FILE)
     except FileNotFoundError:
@@ -47,9 +46,6 @@ def set_aside(volume: Volume, error: Exception) -> None:
 
     The start goes on without it: the journal still holds every batch that was not exported, and counting resumes from
     those. To refuse the start would stop the producers too.
-
-    Raises:
-        OSError: the volume cannot be read or written.
     """
     volume.replace(f"{FILE}.damaged", volume.read(FILE))
     _log.error("checkpoint set aside", extra={"reason": f"{type(error).__name__}: {error}"})
@@ -59,38 +55,27 @@ class CheckpointWriter:
     """Keeps the checkpoint up to date, and frees the segments that it makes superfluous."""
 
     def __init__(
-        self,
-        journal: EventJournal,
-        state: TelemetryState,
-        stored: Checkpoint,
-        *,
-        instance_id: str,
-        clock: Callable[[], int],
+        self, journal: EventJournal, state: TelemetryState, end: JournalPosition, clock: Callable[[], int]
     ) -> None:
         self._journal = journal
         self._state = state
         self._clock = clock
-        self._instance_id = instance_id
         self._lock = asyncio.Lock()
         self._queue: dict[str, Any] | None = None
-        self._end = stored.position
+        self.end = end
+        """Position up to which the journal's metrics are in the checkpoint."""
         self.written_ns = 0
         self.error = ""
         """Reason why the last checkpoint could not be written; empty if it was."""
 
-    @property
-    def end(self) -> JournalPosition:
-        """Position up to which the journal's metrics are in the checkpoint."""
-        return self._end
-
     async def write(self) -> None:
-        """Write the state of this moment. On failure the old file stands, and the journal keeps what it needs."""
+        """Write the state of this moment."""
         # Two writers could otherwise finish in the wrong order, and the older state would stand.
         async with self._lock:
             # Nothing has changed: an idle sidecar does not write the same file every few seconds.
-            if self.written_ns and (self._journal.end, self._state.log_queue.capture()) == (self._end, self._queue):
+            if self.written_ns and (self._journal.end, self._state.log_queue.capture()) == (self.end, self._queue):
                 return
-            state = self._state.checkpoint(self._journal.end, self._instance_id)
+            state = self._state.checkpoint(self._journal.end)
             # Of the same moment: the cursor in this file must not lie before a segment that goes with it.
             settled = self._state.log_queue.settled_before()
             data = await _encode_in_slices(state)
@@ -100,11 +85,11 @@ class CheckpointWriter:
                 self.error = str(error)
                 # Make room for the next try: exported segments go, though after a crash their records count as
                 # dropped (`journal_damaged`), because the old checkpoint believes that they wait.
-                self.release(min(self._end.segment, settled))
+                self.release(min(self.end.segment, settled))
                 return
             self.error = ""
             self.written_ns = self._clock()
-            self._end, self._queue = state.position, state.log_queue
+            self.end, self._queue = state.position, state.log_queue
             self.release(min(state.position.segment, settled))
 
     def release(self, before: int) -> None:

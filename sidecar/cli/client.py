@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -27,29 +28,16 @@ class RotationRefusedError(Exception):
 
 
 async def read_status(url: str) -> bytes:
-    """Return the status document as the console at `url` sends it.
-
-    Raises:
-        UnreachableError: there is no answer, or none with a document.
-    """
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=DEADLINE) as session,
-            session.get(f"{url}/api/status") as answer,
-        ):
+    """Return the status document as the console at `url` sends it, or raise `UnreachableError`."""
+    with _unreachable():
+        async with aiohttp.ClientSession(timeout=DEADLINE) as session, session.get(f"{url}/api/status") as answer:
             answer.raise_for_status()
             return await answer.read()
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise UnreachableError(_reason(error)) from error
 
 
 async def follow_events(url: str) -> AsyncIterator[JsonObject]:
-    """Yield telemetry events from now on, until the sidecar ends.
-
-    Raises:
-        UnreachableError: it does not answer, or went away.
-    """
-    try:
+    """Yield telemetry events from now on, until the sidecar ends; `UnreachableError` if it is away or goes."""
+    with _unreachable():
         async with (
             aiohttp.ClientSession(timeout=STREAM_DEADLINE, read_bufsize=MAX_LINE_BYTES) as session,
             session.get(f"{url}/api/events", params={"status": "0"}) as answer,
@@ -60,34 +48,33 @@ async def follow_events(url: str) -> AsyncIterator[JsonObject]:
                 if line.startswith(b"data: "):
                     for event in msgspec.json.decode(line[6:], type=list[JsonObject]):
                         yield event
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise UnreachableError(_reason(error)) from error
 
 
 async def rotate(socket: Path, name: str | None) -> str:
     """Ask for a secret to be read again, or all of them, and return the answer of the sidecar.
 
-    Raises:
-        UnreachableError: nobody answers on the socket.
-        RotationRefusedError: there is no such secret.
+    It raises `UnreachableError` if nobody answers on the socket, `RotationRefusedError` if there is no such secret.
     """
-    try:
+    with _unreachable():
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(socket)), timeout=DEADLINE) as session,
             session.post(f"http://control/rotate/{name}" if name else "http://control/rotate") as answer,
         ):
             text = (await answer.text()).strip()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise UnreachableError(_reason(error)) from error
     if not answer.ok:
         raise RotationRefusedError(text)
     return text
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer within the deadline"
-    # aiohttp's own text repeats host and port; the person gave them, and wants the cause ("Connection refused").
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
-        return os.strerror(error.os_error.errno)
-    return str(error) or type(error).__name__
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise UnreachableError("no answer within the deadline") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        text = str(error) or type(error).__name__
+        # aiohttp's own text repeats host and port; the person gave them, and wants the cause ("Connection refused").
+        if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+            text = os.strerror(error.os_error.errno)
+        raise UnreachableError(text) from error

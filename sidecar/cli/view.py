@@ -13,17 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.console.document import (
-    ConditionSection,
-    ErrorSection,
-    FlowSide,
-    JsonObject,
-    ProducerSection,
-    SecretSection,
-    StatusDocument,
-    TokenSection,
-    period,
-)
+from sidecar.console import document as doc
+from sidecar.console.document import JsonObject, StatusDocument, period
 from sidecar.console.faults import Finding
 
 ERROR, WARN = 17, 13
@@ -118,7 +109,7 @@ def status_view(status: StatusDocument) -> View:
     return View(well=health.state != "down", title=title, columns=("what", "state", "for", "why"), rows=rows)
 
 
-def _condition_row(item: ConditionSection, now: str) -> Row:
+def _condition_row(item: doc.ConditionSection, now: str) -> Row:
     mark = "ok" if item.ok else "advice" if item.advisory else "fault"
     return Row(mark=mark, cells=(item.name, item.reason, _age(item.since, now), item.message))
 
@@ -129,16 +120,16 @@ def _age(since: str | None, now: str) -> str:
     return period((datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds())
 
 
-def _producer_row(producer: ProducerSection) -> Row:
+def _producer_row(producer: doc.ProducerSection) -> Row:
     away = f"ended: {producer.goodbye}" if producer.goodbye else "away"
     mark, state = ("ok", "connected") if producer.connected else ("fault", away)
     age = producer.heartbeat_age_s
     heartbeat = "never heard" if age is None else f"heartbeat {age:.1f} s ago"
     secrets = f"secrets of generation {producer.applied_generation}"
-    return Row(mark=mark, cells=(producer.id, state, "", f"{heartbeat}, {secrets}"))
+    return Row(mark=mark, cells=(producer.producer_id, state, "", f"{heartbeat}, {secrets}"))
 
 
-def _flow_row(name: str, side: FlowSide, waiting: str) -> Row:
+def _flow_row(name: str, side: doc.FlowSide, waiting: str) -> Row:
     reasons = ", ".join(f"{reason} {count}" for reason, count in side.lost_by.items())
     lost = f"{side.lost} lost" + (f" ({reasons})" if side.lost else "")
     cells = (name, f"{side.rate:.1f}/s", "", f"{side.backlog} {waiting}, {lost}")
@@ -152,32 +143,34 @@ def secrets_view(status: StatusDocument) -> View:
         return View(well=True, title="No secret is configured", columns=(), rows=())
     rows = [_secret_row(item) for item in secrets.secrets]
     mark = "ok" if token.state == "valid" else "fault"
-    cells = ("token", token.method, token.state, _expiry(token), _error(token.mishap, token.state))
+    cells = ("token", token.method, token.state, _expiry(token), _error(token.last_error, token.state))
     rows.append(Row(mark=mark, cells=cells))
     rejection = secrets.rejection
     if rejection and rejection.generation == secrets.generation:
         said = f"{rejection.reason}: {rejection.message}"
-        rows.append(Row(mark="fault", cells=(rejection.secret or "the set", rejection.producer, "refused", "", said)))
+        rows.append(
+            Row(mark="fault", cells=(rejection.secret or "the set", rejection.producer_id, "refused", "", said))
+        )
     title = f"Generation {secrets.generation or 'none'}, acknowledged {secrets.acknowledged or 'none'}"
     well = all(row.mark == "ok" for row in rows)
     return View(well=well, title=title, columns=("secret", "source", "state", "life", "remark"), rows=rows)
 
 
-def _secret_row(secret: SecretSection) -> Row:
+def _secret_row(secret: doc.SecretSection) -> Row:
     source = f"{secret.source} {secret.version}".strip()
-    remark = _error(secret.mishap, secret.state)
+    remark = _error(secret.last_error, secret.state)
     if not remark and secret.next_step and secret.next_in_s is not None:
         remark = f"{secret.next_step} in {period(secret.next_in_s)}"
     mark = "ok" if secret.state == "fresh" else "fault"
     return Row(mark=mark, cells=(secret.name, source, secret.state, _expiry(secret), remark))
 
 
-def _expiry(item: SecretSection | TokenSection) -> str:
+def _expiry(item: doc.SecretSection | doc.TokenSection) -> str:
     left = item.expires_in_s
     return "does not expire" if left is None else f"{period(left)} left"
 
 
-def _error(error: ErrorSection | None, state: str) -> str:
+def _error(error: doc.ErrorSection | None, state: str) -> str:
     return f"{error.name}: {error.message}" if error and state not in {"fresh", "valid"} else ""
 
 

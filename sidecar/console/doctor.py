@@ -6,7 +6,7 @@ explains another hides it (`KnownFault.explains`): a sealed Vault is told, and n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from sidecar.console.document import ConditionSection, ErrorSection, SecretsSection, StatusDocument, period
 from sidecar.console.faults import FAULTS, Finding
@@ -19,31 +19,14 @@ EXPIRY_SOON_S = 60.0
 LONG_QUEUE = 10_000
 JOURNAL_SHARE = 0.8
 
-VAULT_FAULTS: Mapping[str, str] = {
-    "unreachable": "vault_unreachable",
-    "connection": "vault_unreachable",
-    "timeout": "vault_slow",
-    "tls": "vault_certificate",
-    "redirect": "vault_redirects",
-    "sealed": "vault_sealed",
-    "server": "vault_fails",
-    "rate_limited": "vault_rate_limited",
-    "denied": "vault_denies",
-    "invalid": "vault_refuses",
-    "not_found": "secret_missing",
-    "credential_unreadable": "login_file_unreadable",
-    "secret_id_spent": "secret_id_spent",
-    "unexpected_answer": "secret_unexpected",
-    "not_renderable": "secret_not_renderable",
-    "volume_unusable": "secret_volume",
-    "publication_failed": "publication_failed",
-}
+VAULT_FAULTS = {error: name for name, fault in FAULTS.items() for error in fault.errors}
 """Fault for each error that the secrets agent names; `secrets_failing` for any other."""
 
 
 def diagnose(status: StatusDocument) -> list[Finding]:
     """Return every fault that the document shows, causes before their consequences."""
-    found = [finding for check in CHECKS for finding in check(status)]
+    checks = (_sidecar, _producers, _vault, _secrets, _journal, _export, _ledger)
+    found = [finding for check in checks for finding in check(status)]
     explained = {name for finding in found for name in FAULTS[finding.fault].explains}
     return [finding for finding in found if finding.fault not in explained]
 
@@ -80,21 +63,21 @@ def _producers(status: StatusDocument) -> Iterator[Finding]:
             if told := [item for item in failing if item.advisory == advisory]:
                 said = "; ".join(f"{item.name}: {item.reason}: {item.message}" for item in told)
                 since = min(item.since or "" for item in told)
-                subject = f"{producer.id} from {since}"
-                yield Finding(fault=fault, evidence=f"{producer.id}: {said}", subject=subject)
+                subject = f"{producer.producer_id} from {since}"
+                yield Finding(fault=fault, evidence=f"{producer.producer_id}: {said}", subject=subject)
 
 
 def _vault(status: StatusDocument) -> Iterator[Finding]:
     secrets, token = status.secrets, status.secrets.token
-    if secrets.mishap:
-        yield _vault_finding("publication", secrets.mishap, secrets)
+    if secrets.last_error:
+        yield _vault_finding("publication", secrets.last_error, secrets)
     # The token first, and then nothing else: without it every secret fails for the same reason.
-    if token.state != "valid" and token.mishap:
-        yield _vault_finding("login" if token.state == "none" else "token", token.mishap, secrets)
+    if token.state != "valid" and token.last_error:
+        yield _vault_finding("login" if token.state == "none" else "token", token.last_error, secrets)
         return
     for secret in secrets.secrets:
-        if secret.mishap and secret.state in {"failing", "waiting"}:
-            yield _vault_finding(f"secret {secret.name}", secret.mishap, secrets)
+        if secret.last_error and secret.state in {"failing", "waiting"}:
+            yield _vault_finding(f"secret {secret.name}", secret.last_error, secrets)
 
 
 def _vault_finding(purpose: str, error: ErrorSection, secrets: SecretsSection) -> Finding:
@@ -130,7 +113,7 @@ def _secrets(status: StatusDocument) -> Iterator[Finding]:
     # An older generation that was refused is of no interest once another is published.
     if rejection and rejection.generation == secrets.generation:
         evidence = (
-            f"{rejection.producer} could not use {rejection.secret or 'the set'} of generation "
+            f"{rejection.producer_id} could not use {rejection.secret or 'the set'} of generation "
             f"{rejection.generation}: {rejection.reason}: {rejection.message}"
         )
         yield Finding(fault="secret_rejected", evidence=evidence, subject=rejection.secret or "--all")
@@ -186,7 +169,7 @@ def _ledger(status: StatusDocument) -> Iterator[Finding]:
     for producer in status.producers:
         if producer.ledger and producer.ledger.dropped:
             drops = ", ".join(f"{item.event} {item.count} ({item.reason})" for item in producer.ledger.dropped)
-            yield Finding(fault="producer_drops", evidence=f"{producer.id} dropped: {drops}")
+            yield Finding(fault="producer_drops", evidence=f"{producer.producer_id} dropped: {drops}")
     if not ledger.balanced or not logs.balanced:
         evidence = (
             f"received {ledger.received}, counted {ledger.counted}; logs accepted {logs.accepted}, "
@@ -197,14 +180,3 @@ def _ledger(status: StatusDocument) -> Iterator[Finding]:
 
 def _counts(table: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(table.items()))
-
-
-CHECKS: tuple[Callable[[StatusDocument], Iterator[Finding]], ...] = (
-    _sidecar,
-    _producers,
-    _vault,
-    _secrets,
-    _journal,
-    _export,
-    _ledger,
-)

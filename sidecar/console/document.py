@@ -5,6 +5,9 @@ Names of fields are keys of the JSON, so they are a surface: a key may be added,
 are RFC 3339 texts in UTC to the millisecond, None for never; durations are seconds. Parts that only the page reads
 are plain JSON objects.
 
+Where a part reports itself in this form already, its own class stands here. A section that differs only in the form
+of its times or in keys has the attributes of the report that `status.builder` copies, and `name` gives the key.
+
 Two sections are shorter on the wire than here. Without configured secrets `secrets` has two keys, and before the
 journal is open `journal` has none; `encode` writes them so, and `decode` fills them with the defaults below.
 """
@@ -15,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+
+from sidecar.ingest.producers import SecretsRefusal
+from sidecar.journal.journal import JournalStatus
 
 JsonObject = dict[str, Any]
 Counts = Mapping[str, int]
@@ -93,9 +99,9 @@ class ProducerLedgerSection(Section):
 class ProducerSection(Section):
     """Producer as it last reported itself."""
 
-    id: str
-    session: str
-    session_started: str | None
+    producer_id: str = msgspec.field(name="id")
+    session_id: str = msgspec.field(name="session")
+    session_start: str | None = msgspec.field(name="session_started")
     connected: bool
     changed: str | None
     heartbeat_age_s: float | None
@@ -104,7 +110,7 @@ class ProducerSection(Section):
     conditions: list[ProducerConditionSection]
     ledger: ProducerLedgerSection | None
     applied_generation: int
-    refusal: JsonObject | None
+    refusal: SecretsRefusal | None
     durable_through: int
     recovery_streams: int
 
@@ -173,13 +179,13 @@ class ErrorSection(Section):
 class TokenSection(Section):
     """Vault token in use; `state` is none, valid or failing."""
 
-    method: str
-    state: str
-    expires_in_s: float | None
-    ends_in_s: float | None
-    last_success: str | None
-    mishap: ErrorSection | None
-    logins: Counts
+    method: str = ""
+    state: str = "none"
+    expires_in_s: float | None = None
+    ends_in_s: float | None = None
+    last_success: str | None = None
+    last_error: ErrorSection | None = msgspec.field(name="mishap", default=None)
+    logins: Counts = {}
 
 
 class SecretSection(Section):
@@ -197,7 +203,7 @@ class SecretSection(Section):
     next_step: str
     next_in_s: float | None
     failing_since: str | None
-    mishap: ErrorSection | None
+    last_error: ErrorSection | None = msgspec.field(name="mishap")
     reads: Counts
 
 
@@ -205,16 +211,11 @@ class RejectionSection(Section):
     """Generation of secrets that a producer could not use."""
 
     generation: int
-    producer: str
+    producer_id: str = msgspec.field(name="producer")
     secret: str
     reason: str
     message: str
     time: str | None
-
-
-NO_TOKEN = TokenSection(
-    method="", state="none", expires_in_s=None, ends_in_s=None, last_success=None, mishap=None, logins={}
-)
 
 
 class SecretsSection(Section):
@@ -227,10 +228,10 @@ class SecretsSection(Section):
     acknowledged: int = 0
     published_at: str | None = None
     stage: str | None = None
-    token: TokenSection = msgspec.field(default_factory=lambda: NO_TOKEN)
+    token: TokenSection = msgspec.field(default_factory=TokenSection)
     token_expires_in_s: float | None = None
     rejection: RejectionSection | None = None
-    mishap: ErrorSection | None = None
+    last_error: ErrorSection | None = msgspec.field(name="mishap", default=None)
     sessions: int = 0
     leases: int = 0
     awaiting_retirement: int = 0
@@ -238,23 +239,6 @@ class SecretsSection(Section):
     counters: Counts = {}
     deeds: list[JsonObject] = []
     """Latest actions, the latest first."""
-
-
-class JournalSection(Section):
-    """Journal; all fields have their default before it is open."""
-
-    bytes_used: int = 0
-    bytes_limit: int = 0
-    segments: int = 0
-    damaged_bytes: int = 0
-    damaged_segments: int = 0
-    torn_bytes: int = 0
-    error: str = ""
-    error_since_ns: int = 0
-    checkpoint_ns: int = 0
-    checkpoint_error: str = ""
-    replayed_batches: int = 0
-    unreadable_records: int = 0
 
 
 class StatusDocument(Section):
@@ -271,13 +255,13 @@ class StatusDocument(Section):
     ledger: LedgerSection
     export: ExportSection
     secrets: SecretsSection
-    journal: JournalSection
+    journal: JournalStatus
     panels: list[JsonObject]
     findings: list[JsonObject] = []
 
 
 NO_SECRETS = SecretsSection(configured=False, secrets=[])
-CLOSED_JOURNAL = JournalSection()
+CLOSED_JOURNAL = JournalStatus()
 # Readers outside this repository know the short forms: a key that appears there would be a change for them.
 _WITHOUT_SECRETS = msgspec.Raw(b'{"configured":false,"secrets":[]}')
 _WITHOUT_JOURNAL = msgspec.Raw(b"{}")
@@ -294,11 +278,7 @@ def encode(document: StatusDocument) -> bytes:
 
 
 def decode(data: bytes) -> StatusDocument:
-    """Decode the answer of a sidecar.
-
-    Raises:
-        msgspec.DecodeError: the answer is no JSON, or no status document.
-    """
+    """Decode the answer of a sidecar; `msgspec.DecodeError` if it is no JSON, or no status document."""
     return msgspec.json.decode(data, type=StatusDocument)
 
 

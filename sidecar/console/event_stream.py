@@ -55,11 +55,7 @@ class Watchers:
         return bool(self._all)
 
     def enter(self, *, wants_status: bool = True) -> Messages:
-        """Return the queue of one more watcher.
-
-        Raises:
-            TooManyWatchersError: there is no room, or the console closes.
-        """
+        """Return the queue of one more watcher; `TooManyWatchersError` if there is no room, or the console closes."""
         if self._closed or len(self._all) >= self._limit:
             raise TooManyWatchersError
         messages: Messages = asyncio.Queue(QUEUE)
@@ -105,15 +101,11 @@ def event_json(event: TailEvent) -> JsonObject:
 
 
 async def stream(
-    request: web.Request,
-    watchers: Watchers,
-    first: StatusDocument | None,
-    events: AsyncIterator[TailEvent] | None,
+    request: web.Request, watchers: Watchers, first: StatusDocument | None, events: AsyncIterator[TailEvent] | None
 ) -> web.StreamResponse:
-    """Serve one watcher until it goes or the console closes; without `first` it gets no status at all.
+    """Serve one watcher, or raise `TooManyWatchersError`, until it goes or the console closes.
 
-    Raises:
-        TooManyWatchersError: there is no room for one more.
+    Without `first` it gets no status at all.
     """
     messages = watchers.enter(wants_status=first is not None)
     try:
@@ -123,13 +115,9 @@ async def stream(
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         async with asyncio.TaskGroup() as tasks:
-            following: list[asyncio.Task[None]] = []
-            if events is not None:
-                portion: list[JsonObject] = []
-                following = [
-                    tasks.create_task(_collect(events, portion)),
-                    tasks.create_task(_forward(portion, messages)),
-                ]
+            portion: list[JsonObject] = []
+            steps = () if events is None else (_collect(events, portion), _forward(portion, messages))
+            following = [tasks.create_task(step) for step in steps]
             await _send(response, messages)
             # A reader that is gone ends `_send` alone; without this its events would be collected for ever.
             for task in following:

@@ -1,18 +1,23 @@
-"""HTTP application of the console: page, status, event stream and diagnostics, all of them read-only."""
+"""HTTP application of the console: page, status, event stream and diagnostics, all of them read-only.
+
+It answers known host names only, and sets the security headers of every answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from sidecar.console.bundle import zipped
 from sidecar.console.document import StatusDocument, encode
 from sidecar.console.event_stream import TooManyWatchersError, Watchers, stream
-from sidecar.console.guard import Handler, add_headers, guard
 from sidecar.ingest.tail import TailEvent
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STATIC = Path(__file__).with_name("static")
 # Each file by name. A static route would serve whatever else lies in the folder.
@@ -24,6 +29,23 @@ PAGES = {
     "/tail.js": ("tail.js", "text/javascript"),
     "/words.js": ("words.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+# One file each of script and style, from here; no inline script, no frame, no form, no other host.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    # A browser may not guess a type, and run an answer as a script.
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # No other site may embed an answer, or keep a handle on our window (side channels such as Spectre).
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # The status names hosts, accounts and paths: nothing of it belongs on the disk of a laptop.
+    "Cache-Control": "no-store",
 }
 
 
@@ -79,3 +101,33 @@ def _page(path: Path, kind: str) -> Handler:
         return web.Response(text=text, content_type=kind, charset="utf-8")
 
     return answer
+
+
+def guard(allowed_hosts: frozenset[str]) -> Middleware:
+    """Build a middleware that answers only requests for a known host name.
+
+    A page of another site may resolve its own name to our address (DNS rebinding); its requests then carry that
+    name in Host. https://owasp.org/www-community/attacks/DNS_Rebinding
+    """
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if host_name(request.host) not in allowed_hosts:
+            text = f"host {host_name(request.host)[:64]!r} is not among console.allowed_hosts\n"
+            # 421 and not 403: the request reached a server that is not the one of this name (RFC 9110, 15.5.20).
+            raise web.HTTPMisdirectedRequest(text=text, headers=HEADERS)
+        return await handler(request)
+
+    return check
+
+
+async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Set the headers of an answer; a handler of aiohttp's `on_response_prepare`."""
+    response.headers.update(HEADERS)
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, in lower case and without its port; brackets of IPv6 stay."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()

@@ -17,7 +17,7 @@ A request ends in one of these ways (`verdict`, by the OTLP specification):
     taken               exported += its records.
     partial_success     the collector dropped some: counted as rejected, never sent again, as the specification asks.
     retry, hold         sent again after a pause (`client`), for as long as it takes: nothing is given up here. The
-                        journal gives up its oldest segments when it is full (`journal/retention`), and counts them.
+                        journal gives up its oldest segments when it is full and counts them (`checkpoint.retention`).
     refused             the collector rejects the data: the request is halved, and each half sent by itself, until the
                         record that it rejects stands alone. Only that one is lost: it is counted by reason and kept
                         aside (`rejected`). A poisoned batch of n records costs about 2·log2(n) requests for each

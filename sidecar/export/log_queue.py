@@ -20,7 +20,7 @@ from typing import Any
 
 from sidecar.journal.journal import EventJournal
 from sidecar.journal.segment import BatchEntry, SegmentReader
-from sidecar.metrics.ledger import LogCounts
+from sidecar.metrics.ledger import LogLedger
 from sidecar.telemetry.model import EventType, JournalPosition, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -38,7 +38,7 @@ class LogQueue:
     `exported` says that an exporter will take them; without one, records are counted as dropped when they come.
     """
 
-    def __init__(self, journal: EventJournal, counts: LogCounts, *, memory_bytes: int, exported: bool = True) -> None:
+    def __init__(self, journal: EventJournal, counts: LogLedger, *, memory_bytes: int, exported: bool = True) -> None:
         self._journal = journal
         self._counts = counts
         self._memory_bytes = memory_bytes
@@ -241,14 +241,9 @@ def log_events(batch: pb.Batch, types: Mapping[int, EventType]) -> Counter[str]:
 def stored_batches(segment: int, reader: SegmentReader, after: JournalPosition) -> Iterator[StoredBatch]:
     """Batches of a segment that end behind `after` and have log records."""
     for record, stream, said in reader:
-        if isinstance(said, BatchEntry) and JournalPosition(segment, record.end) > after:
+        end = JournalPosition(segment, record.end)
+        if isinstance(said, BatchEntry) and end > after:
             context = reader.streams[stream]
             batch = pb.Batch.FromString(said.raw)
             if log_events(batch, context.types):
-                yield StoredBatch(
-                    end=JournalPosition(segment, record.end),
-                    session=context.session,
-                    batch=batch,
-                    types=context.types,
-                    received_ns=said.received_ns,
-                )
+                yield context.stored(end, batch, said.received_ns)

@@ -13,7 +13,50 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pod_runtime.condition import READY, ConditionName
-from sidecar.health.settings import HealthSettings
+from pod_runtime.config import setting
+from pod_runtime.ports import parse_address
+
+Fault = tuple[str, str]
+"""Reason and message of a condition that fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """Section `health`: address of the probes, and the limits that their conditions use."""
+
+    # Every interface, unlike the console: the answer holds no secret and changes nothing.
+    address: str = setting(
+        "0.0.0.0:8000", doc="host:port of the probes; the kubelet asks the pod's address, not loopback"
+    )
+    # One: other producers may connect, and no probe waits for them.
+    producer: str = setting("broker", doc="id of the producer that /livez/broker and /readyz report on")
+    # The kubelet asks once a second at most, so an answer is hardly older than its question.
+    interval_s: float = setting(
+        0.25, minimum=0.01, maximum=10, doc="seconds between two evaluations of the conditions"
+    )
+    # A stalled loop gives no answer at all, or a late one; this limit is for an evaluation that keeps failing.
+    stale_s: float = setting(5.0, minimum=0.1, doc="age in seconds at which a cached verdict counts as a failure")
+    # Ten heartbeats: one late beat under load must not restart the broker.
+    heartbeat_budget_s: float = setting(
+        10.0,
+        minimum=0.1,
+        doc="seconds without a heartbeat after which a producer counts as dead (it sends one a second)",
+    )
+    reconnect_grace_s: float = setting(
+        1.0,
+        minimum=0,
+        doc="seconds that a producer stays ready after its stream ended: time for its first attempts to reconnect",
+    )
+    # Long enough to take the pod out of its Service and to answer the requests that it has.
+    secrets_margin_s: float = setting(
+        30.0, minimum=0, doc="seconds before a secret's expiry from which the pod is no longer ready"
+    )
+
+    def __post_init__(self) -> None:
+        parse_address(self.address)
+        # A verdict must outlive its interval by one more: else a single late evaluation fails every probe.
+        if self.stale_s < 2 * self.interval_s:
+            raise ValueError("stale_s must be at least twice interval_s, or a verdict is stale before the next one")
 
 
 class SidecarCondition(ConditionName):
@@ -111,9 +154,9 @@ class SecretsFacts:
     generation: int = 0
     """Number of the published generation; 0 before the first."""
     secrets: tuple[SecretFacts, ...] = ()
-    fault: tuple[str, str] | None = None
+    fault: Fault | None = None
     """Reason and message of the last failed request to Vault, until one for the same purpose succeeds."""
-    unproved: tuple[str, str] | None = None
+    unproved: Fault | None = None
     """Reason and message if producers refused the published generation or did not prove it in time."""
 
 
@@ -139,9 +182,8 @@ class ExportFacts:
     """State of the export to the collector."""
 
     enabled: bool = True
-    fault: tuple[str, str] | None = None
+    fault: Fault | None = None
     """Reason and message while exports fail."""
-    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +194,7 @@ class HealthFacts:
     loop_lag_s: float = 0.0
     draining: bool = False
     socket_open: bool = False
-    journal_fault: tuple[str, str] | None = None
+    journal_fault: Fault | None = None
     secrets: SecretsFacts = SecretsFacts()
     producer: ProducerFacts = ProducerFacts(producer_id="")
     export: ExportFacts = ExportFacts()
@@ -169,18 +211,21 @@ class ProbeVerdict:
 
 def evaluate(facts: HealthFacts, settings: HealthSettings) -> tuple[HealthCondition, ...]:
     """Evaluate every condition of the sidecar; `track` sets their `since_ns`."""
+    late, secrets, names = facts.loop_lag_s, facts.secrets, SidecarCondition
+    stalled = ("LoopStalled", f"the event loop stood still for {late:.1f} s") if late > settings.stale_s else None
+    closed = ("NotListening", "the telemetry socket is not open (the journal is read first)")
     return (
-        _loop_turns(facts, settings),
-        _socket_open(facts),
-        _not_draining(facts),
-        _secrets_published(facts.secrets),
-        _secrets_fresh(facts.secrets, settings),
+        _condition(names.LOOP_TURNS, stalled, f"last turn {1000 * late:.0f} ms late"),
+        _condition(names.SOCKET_OPEN, None if facts.socket_open else closed, "producers can connect"),
+        _condition(names.NOT_DRAINING, ("Draining", "the sidecar was told to stop") if facts.draining else None),
+        _secrets_published(secrets),
+        _secrets_fresh(secrets, settings),
         _producer_alive(facts.producer, settings),
         _producer_ready(facts.producer, settings),
-        _advice(SidecarCondition.VAULT_REACHABLE, facts.secrets.fault if facts.secrets.configured else None),
-        _advice(SidecarCondition.SECRETS_ACCEPTED, facts.secrets.unproved),
-        _advice(SidecarCondition.COLLECTOR_REACHABLE, facts.export.fault if facts.export.enabled else None),
-        _advice(SidecarCondition.JOURNAL_WRITABLE, facts.journal_fault),
+        _condition(names.VAULT_REACHABLE, secrets.fault if secrets.configured else None, advisory=True),
+        _condition(names.SECRETS_ACCEPTED, secrets.unproved, advisory=True),
+        _condition(names.COLLECTOR_REACHABLE, facts.export.fault if facts.export.enabled else None, advisory=True),
+        _condition(names.JOURNAL_WRITABLE, facts.journal_fault, advisory=True),
     )
 
 
@@ -188,13 +233,8 @@ def track(
     previous: Iterable[HealthCondition], found: Iterable[HealthCondition], now_ns: int
 ) -> tuple[HealthCondition, ...]:
     """Set `since_ns` of each condition, kept from `previous` while neither `ok` nor `reason` changes."""
-    before = {item.name: item for item in previous}
-    return tuple(replace(item, since_ns=_since(before.get(item.name), item, now_ns)) for item in found)
-
-
-def _since(before: HealthCondition | None, item: HealthCondition, now_ns: int) -> int:
-    same = before is not None and (before.ok, before.reason) == (item.ok, item.reason)
-    return before.since_ns if before is not None and same else now_ns
+    before = {(item.name, item.ok, item.reason): item.since_ns for item in previous}
+    return tuple(replace(item, since_ns=before.get((item.name, item.ok, item.reason), now_ns)) for item in found)
 
 
 def verdict(probe: str, conditions: Sequence[HealthCondition]) -> ProbeVerdict:
@@ -212,60 +252,38 @@ def verdict(probe: str, conditions: Sequence[HealthCondition]) -> ProbeVerdict:
 def stale_verdict(probe: str, age_s: float) -> ProbeVerdict:
     """Answer a probe after the last evaluation has become older than `health.stale_s`."""
     message = f"conditions were last evaluated {age_s:.1f} s ago"
-    condition = _fails(SidecarCondition.VERDICT_FRESH, "StaleVerdict", message)
+    condition = _condition(SidecarCondition.VERDICT_FRESH, ("StaleVerdict", message))
     return ProbeVerdict(probe=probe, ok=False, conditions=(condition,))
 
 
-def _holds(
-    name: SidecarCondition, message: str = "", *, reason: str = READY, advisory: bool = False
+def _condition(
+    name: SidecarCondition, fault: Fault | None, message: str = "", *, advisory: bool = False
 ) -> HealthCondition:
-    return HealthCondition(name=name, ok=True, reason=reason, message=message, advisory=advisory)
-
-
-def _fails(name: SidecarCondition, reason: str, message: str, *, advisory: bool = False) -> HealthCondition:
-    return HealthCondition(name=name, ok=False, reason=reason, message=message, advisory=advisory)
-
-
-def _loop_turns(facts: HealthFacts, settings: HealthSettings) -> HealthCondition:
-    late = facts.loop_lag_s
-    if late > settings.stale_s:
-        return _fails(SidecarCondition.LOOP_TURNS, "LoopStalled", f"the event loop stood still for {late:.1f} s")
-    return _holds(SidecarCondition.LOOP_TURNS, f"last turn {1000 * late:.0f} ms late")
-
-
-def _socket_open(facts: HealthFacts) -> HealthCondition:
-    if facts.socket_open:
-        return _holds(SidecarCondition.SOCKET_OPEN, "producers can connect")
-    message = "the telemetry socket is not open (the journal is read first)"
-    return _fails(SidecarCondition.SOCKET_OPEN, "NotListening", message)
-
-
-def _not_draining(facts: HealthFacts) -> HealthCondition:
-    if facts.draining:
-        return _fails(SidecarCondition.NOT_DRAINING, "Draining", "the sidecar was told to stop")
-    return _holds(SidecarCondition.NOT_DRAINING)
+    """Make a condition that fails for `fault`, or without one holds with `message`."""
+    if fault is None:
+        return HealthCondition(name=name, ok=True, message=message, advisory=advisory)
+    return HealthCondition(name=name, ok=False, reason=fault[0], message=fault[1], advisory=advisory)
 
 
 def _secrets_published(secrets: SecretsFacts) -> HealthCondition:
     name = SidecarCondition.SECRETS_PUBLISHED
     if not secrets.configured:
-        return _holds(name, "no secret is configured", reason="NoSecrets")
+        return HealthCondition(name=name, ok=True, reason="NoSecrets", message="no secret is configured")
     if secrets.generation:
-        return _holds(name, f"generation {secrets.generation} is published")
+        return _condition(name, None, f"generation {secrets.generation} is published")
     # The fault of Vault is the reason, so that a pod which never becomes ready says why in its own probe.
-    return _fails(name, *(secrets.fault or ("NotYet", "the first login is under way")))
+    return _condition(name, secrets.fault or ("NotYet", "the first login is under way"))
 
 
 def _secrets_fresh(secrets: SecretsFacts, settings: HealthSettings) -> HealthCondition:
     name = SidecarCondition.SECRETS_FRESH
     if secrets.configured and not secrets.generation:
-        return _fails(name, "NotPublished", "there are none yet")
+        return _condition(name, ("NotPublished", "there are none yet"))
     expiring = sorted((item.expires_in_s, item.name) for item in secrets.secrets if item.expires_in_s is not None)
     # Not ready before the expiry, not after it: requests on their way still have valid credentials.
     late = [f"{secret} {_remaining(left)}" for left, secret in expiring if left <= settings.secrets_margin_s]
-    if late:
-        return _fails(name, "NearExpiry", ", ".join(late))
-    return _holds(name, f"next expiry: {expiring[0][1]} {_remaining(expiring[0][0])}" if expiring else "none expires")
+    well = f"next expiry: {expiring[0][1]} {_remaining(expiring[0][0])}" if expiring else "none expires"
+    return _condition(name, ("NearExpiry", ", ".join(late)) if late else None, well)
 
 
 def _remaining(seconds: float) -> str:
@@ -273,14 +291,12 @@ def _remaining(seconds: float) -> str:
 
 
 def _producer_alive(producer: ProducerFacts, settings: HealthSettings) -> HealthCondition:
-    fault = _silence(producer, settings)
-    if fault is not None:
-        return _fails(SidecarCondition.PRODUCER_ALIVE, *fault)
-    message = f"{producer.producer_id}: last heartbeat {producer.heartbeat_age_s:.1f} s ago"
-    return _holds(SidecarCondition.PRODUCER_ALIVE, message)
+    fault, age = _silence(producer, settings), producer.heartbeat_age_s
+    well = "" if age is None else f"{producer.producer_id}: last heartbeat {age:.1f} s ago"
+    return _condition(SidecarCondition.PRODUCER_ALIVE, fault, well)
 
 
-def _silence(producer: ProducerFacts, settings: HealthSettings) -> tuple[str, str] | None:
+def _silence(producer: ProducerFacts, settings: HealthSettings) -> Fault | None:
     """Return reason and message if the producer does not count as alive, None if it does."""
     name, age, budget_s = producer.producer_id, producer.heartbeat_age_s, settings.heartbeat_budget_s
     if age is None:
@@ -295,24 +311,23 @@ def _silence(producer: ProducerFacts, settings: HealthSettings) -> tuple[str, st
 
 
 def _producer_ready(producer: ProducerFacts, settings: HealthSettings) -> HealthCondition:
-    name, producer_id = SidecarCondition.PRODUCER_READY, producer.producer_id
+    well = f"{len(producer.conditions)} conditions of {producer.producer_id} hold"
+    return _condition(SidecarCondition.PRODUCER_READY, _unready(producer, settings), well)
+
+
+def _unready(producer: ProducerFacts, settings: HealthSettings) -> Fault | None:
+    producer_id = producer.producer_id
     if _silence(producer, settings) is not None:
-        return _fails(name, "NotAlive", f"{producer_id} is not alive")
+        return "NotAlive", f"{producer_id} is not alive"
     # A stream may break while the broker is well, and it connects again at once. The grace keeps the pod in its
     # Service meanwhile: without it each reconnection would be a short outage of the order API.
     if not producer.connected and producer.gone_s > settings.reconnect_grace_s:
-        message = f"{producer_id} is not connected: its stream ended {producer.gone_s:.1f} s ago"
-        return _fails(name, "NotConnected", message)
+        return "NotConnected", f"{producer_id} is not connected: its stream ended {producer.gone_s:.1f} s ago"
     # Conditions come with heartbeats. Before the first one an empty list would read as "nothing fails".
     if not producer.has_spoken:
-        return _fails(name, "NotSaid", f"{producer_id} has connected and not yet said how it is")
+        return "NotSaid", f"{producer_id} has connected and not yet said how it is"
     # The reason of the first one becomes ours: "ProducerReady: StreamDown" names the cause in one line.
     failing = [item for item in producer.conditions if not item.ok and not item.advisory]
     if failing:
-        message = "; ".join(f"{item.name}: {item.reason}: {item.message}" for item in failing)
-        return _fails(name, failing[0].reason, message)
-    return _holds(name, f"{len(producer.conditions)} conditions of {producer_id} hold")
-
-
-def _advice(name: SidecarCondition, fault: tuple[str, str] | None) -> HealthCondition:
-    return _holds(name, advisory=True) if fault is None else _fails(name, *fault, advisory=True)
+        return failing[0].reason, "; ".join(f"{item.name}: {item.reason}: {item.message}" for item in failing)
+    return None

@@ -9,6 +9,7 @@ wall clock (NTP, a suspended machine) must neither hide nor invent a silent prod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -19,13 +20,13 @@ from sidecar.health.conditions import (
     PROBES,
     HealthCondition,
     HealthFacts,
+    HealthSettings,
     ProbeVerdict,
     evaluate,
     stale_verdict,
     track,
     verdict,
 )
-from sidecar.health.settings import HealthSettings
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,8 @@ class HealthMonitor:
             # The delay of our own wake-up is the stall of the event loop: no second timer is needed to measure it.
             self._evaluate_safely(max(0.0, self._monotonic() - due))
             due = self._monotonic() + self._settings.interval_s
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._settings.interval_s)
-            except TimeoutError:
-                continue
 
     def refresh(self, loop_lag_s: float = 0.0) -> None:
         """Evaluate once, now; for changes that a probe should show before the next interval."""

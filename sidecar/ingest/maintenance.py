@@ -7,14 +7,11 @@ import contextlib
 import logging
 from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol
 
-from sidecar.checkpoint.state import TelemetryState
+from sidecar.checkpoint.retention import Retention
 from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.ingest.accept import Intake
-from sidecar.journal.journal import EventJournal
-from sidecar.journal.retention import Retention
-from sidecar.telemetry.settings import TelemetrySettings
+from sidecar.ingest.service import IngestService
 
 NS = 1_000_000_000
 # Bounds by how much the journal grows beyond its limit: by a quarter of a second of ingest.
@@ -24,40 +21,17 @@ EXPIRY_INTERVAL_S = 30.0
 _log = logging.getLogger(__name__)
 
 
-class ConnectedSessions(Protocol):
-    """Knows the sessions that have a stream (`service.IngestService`)."""
-
-    def is_connected(self, producer_id: str, session_id: str) -> bool:
-        """True while a stream of the session is open."""
-
-
 class Maintenance:
     """Runs beside the streams, in their event loop."""
 
     def __init__(
-        self,
-        settings: TelemetrySettings,
-        *,
-        journal: EventJournal,
-        state: TelemetryState,
-        intake: Intake,
-        checkpoints: CheckpointWriter,
-        sessions: ConnectedSessions,
-        clock: Callable[[], int],
+        self, intake: Intake, checkpoints: CheckpointWriter, service: IngestService, clock: Callable[[], int]
     ) -> None:
-        self._settings = settings
-        self._journal = journal
-        self._state = state
-        self._intake = intake
-        self._checkpoints = checkpoints
-        self._sessions = sessions
-        self._clock = clock
+        self._intake, self._checkpoints, self._service, self._clock = intake, checkpoints, service, clock
+        self._settings = settings = intake.settings
+        quota_bytes = int(settings.journal_bytes * settings.producer_quota_ratio)
         self._retention = Retention(
-            journal,
-            state.log_queue,
-            checkpoints,
-            limit_bytes=settings.journal_bytes,
-            quota_bytes=int(settings.journal_bytes * settings.producer_quota_ratio),
+            intake.journal, intake.state.log_queue, checkpoints, settings.journal_bytes, quota_bytes
         )
         self._gone_since_s: dict[tuple[str, str], float] = {}
         self._reported_overflow: set[tuple[str, str]] = set()
@@ -69,7 +43,9 @@ class Maintenance:
         while True:
             await asyncio.sleep(min(TICK_S, self._settings.checkpoint_interval_s))
             now_s = perf_counter()
-            if self._is_checkpoint_due(now_s - saved_s):
+            behind = self._intake.journal.bytes_since(self._checkpoints.end)
+            due = now_s - saved_s >= self._settings.checkpoint_interval_s
+            if due or behind >= self._settings.checkpoint_bytes:
                 saved_s = now_s
                 await self._checkpoints.write()
             if now_s - expired_s >= EXPIRY_INTERVAL_S:
@@ -80,13 +56,9 @@ class Maintenance:
             self.end_lost_sessions(now_s)
             self.report_overflow()
 
-    def _is_checkpoint_due(self, since_s: float) -> bool:
-        behind = self._journal.bytes_since(self._checkpoints.end)
-        return since_s >= self._settings.checkpoint_interval_s or behind >= self._settings.checkpoint_bytes
-
     def end_lost_sessions(self, now_s: float) -> None:
         """End the gauges of producers that went without a Goodbye and did not come back within the grace period."""
-        gone = {key for key in self._state.aggregate.live_sessions() if not self._sessions.is_connected(*key)}
+        gone = {key for key in self._intake.state.aggregate.live_sessions() if not self._service.is_connected(*key)}
         # By our own clock, and anew after a restart: a producer has the whole grace period to find us again.
         self._gone_since_s = {key: self._gone_since_s.get(key, now_s) for key in gone}
         for key, since_s in self._gone_since_s.items():
@@ -107,7 +79,7 @@ class Maintenance:
 
     def report_overflow(self) -> None:
         """Log each instrument that overflowed, once."""
-        for producer_id, instrument in self._state.aggregate.overflow.keys() - self._reported_overflow:
+        for producer_id, instrument in self._intake.state.aggregate.overflow.keys() - self._reported_overflow:
             self._reported_overflow.add((producer_id, instrument))
             extra = {"producer": producer_id, "instrument": instrument, "limit": self._settings.max_series}
             _log.warning("series overflow", extra=extra)

@@ -147,8 +147,7 @@ class Producers:
 
     def heartbeat(self, hello: pb.Hello, beat: pb.Heartbeat, now_ns: int) -> None:
         """Take over conditions and ledger of a heartbeat."""
-        status = self._live(hello)
-        if status is not None:
+        if status := self._live(hello):
             self._all[hello.producer_id] = replace(
                 status,
                 last_heartbeat_ns=now_ns,
@@ -159,14 +158,12 @@ class Producers:
 
     def events(self, hello: pb.Hello, durable_through: int, now_ns: int) -> None:
         """Note that events of the producer were accepted."""
-        status = self._live(hello)
-        if status is not None:
+        if status := self._live(hello):
             self._all[hello.producer_id] = replace(status, durable_through=durable_through, last_event_ns=now_ns)
 
     def applied(self, hello: pb.Hello, message: pb.SecretsApplied) -> None:
         """Note that the producer has used a generation of secrets successfully."""
-        status = self._live(hello)
-        if status is not None:
+        if status := self._live(hello):
             # A proof of an older generation says nothing about the refusal of a newer one.
             refusal = status.refusal if status.refusal and status.refusal.generation > message.generation else None
             self._all[hello.producer_id] = replace(status, applied_generation=message.generation, refusal=refusal)
@@ -175,8 +172,7 @@ class Producers:
 
     def rejected(self, hello: pb.Hello, message: pb.SecretsRejected) -> None:
         """Note that the producer cannot use a generation of secrets."""
-        status = self._live(hello)
-        if status is not None:
+        if status := self._live(hello):
             refusal = SecretsRefusal(
                 generation=message.generation,
                 secret=message.secret[:MAX_NAME],
@@ -191,8 +187,7 @@ class Producers:
 
     def goodbye(self, hello: pb.Hello, reason: str) -> None:
         """Note that the producer ends in order."""
-        status = self._live(hello)
-        if status is not None:
+        if status := self._live(hello):
             self._all[hello.producer_id] = replace(status, goodbye=reason[:MAX_NAME] or "unspecified", conditions=())
             if self._secrets is not None:
                 self._secrets.goodbye(hello.producer_id)

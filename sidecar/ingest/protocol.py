@@ -6,12 +6,12 @@ Pure: no socket, no clock. `service.py` acts on the messages that the table lets
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NoReturn
 
 import grpc
 
+from sidecar.ingest.validate import ContractFault
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 
@@ -23,24 +23,16 @@ class StreamState(Enum):
     LEFT = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenRule:
-    """A rule that a message breaks; the stream ends with it."""
-
-    rule: str
-    message: str
-
-
-_NO_HELLO = BrokenRule("hello_first", "the first message must be Hello")
-_SECOND_HELLO = BrokenRule("one_hello", "a stream has one Hello: open another stream for another session")
-_AFTER_GOODBYE = BrokenRule("after_goodbye", "nothing follows Goodbye: close the stream")
+_NO_HELLO = ContractFault("hello_first", "the first message must be Hello")
+_SECOND_HELLO = ContractFault("one_hello", "a stream has one Hello: open another stream for another session")
+_AFTER_GOODBYE = ContractFault("after_goodbye", "nothing follows Goodbye: close the stream")
 
 UNKNOWN = "unknown"
 """Kind of a message that this version does not know: ignored and counted, in every state."""
 
 KINDS = ("hello", "define", "batch", "heartbeat", "secrets_applied", "secrets_rejected", "goodbye")
 
-TABLE: Mapping[tuple[StreamState, str], StreamState | BrokenRule] = {
+TABLE: Mapping[tuple[StreamState, str], StreamState | ContractFault] = {
     **{(StreamState.NEW, kind): _NO_HELLO for kind in KINDS},
     (StreamState.NEW, "hello"): StreamState.OPEN,
     **{(StreamState.OPEN, kind): StreamState.OPEN for kind in KINDS},
@@ -68,11 +60,7 @@ class StreamRefusedError(Exception):
 
 
 def refuse(rule: str, message: str) -> NoReturn:
-    """End the stream for a rule that its producer broke.
-
-    Raises:
-        StreamRefusedError: always.
-    """
+    """End the stream for a rule that its producer broke: raises `StreamRefusedError`."""
     code = grpc.StatusCode.FAILED_PRECONDITION if rule in _PRECONDITIONS else grpc.StatusCode.INVALID_ARGUMENT
     raise StreamRefusedError(code, f"{rule}: {message}", rule)
 

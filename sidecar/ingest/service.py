@@ -22,12 +22,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from sidecar.ingest.accept import Intake, OpenStream, StreamFaultError
+from sidecar.ingest.accept import Intake, OpenStream
 from sidecar.ingest.producers import Producers
-from sidecar.ingest.protocol import TABLE, UNKNOWN, BrokenRule, StreamRefusedError, StreamState, batch_bytes, refuse
-from sidecar.ingest.validate import PROTOCOL_VERSION
+from sidecar.ingest.protocol import TABLE, UNKNOWN, StreamRefusedError, StreamState, batch_bytes, refuse
+from sidecar.ingest.validate import PROTOCOL_VERSION, ContractFault
 from sidecar.journal.group_commit import GroupCommit
-from sidecar.journal.journal import JournalHealth
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -54,10 +53,6 @@ class IngestCounts:
     journal_waits: int = 0
 
 
-def _future() -> asyncio.Future[StreamRefusedError]:
-    return asyncio.get_running_loop().create_future()
-
-
 @dataclass(slots=True)
 class ServedStream:
     """A stream that is being served, and the answers that its producer still waits for."""
@@ -71,7 +66,7 @@ class ServedStream:
     ended: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the acknowledging task has something to do."""
-    told_to_end: asyncio.Future[StreamRefusedError] = field(default_factory=_future)
+    told_to_end: asyncio.Future[StreamRefusedError] = field(default_factory=asyncio.Future)
 
     def schedule_ack(self, rejections: Sequence[pb.Rejection] = ()) -> None:
         """Have the producer told what is durable, and what was rejected."""
@@ -97,31 +92,16 @@ class ServedStream:
 class IngestService:
     """Serves `telemetry.v1.TelemetryService`. `commit.run` must be running."""
 
-    def __init__(
-        self,
-        intake: Intake,
-        producers: Producers,
-        settings: TelemetrySettings,
-        *,
-        journal_health: JournalHealth,
-        commit: GroupCommit,
-        clock: Callable[[], int],
-    ) -> None:
-        self._intake = intake
-        self._producers = producers
-        self._settings = settings
-        self._journal_health = journal_health
-        self._commit = commit
-        self._clock = clock
+    def __init__(self, intake: Intake, producers: Producers, commit: GroupCommit, clock: Callable[[], int]) -> None:
+        self._intake, self._producers, self._commit, self._clock = intake, producers, commit, clock
+        self._settings = intake.settings
+        self._journal = intake.journal
         self._open: dict[tuple[str, str], ServedStream] = {}
         self.counts = IngestCounts()
         self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Wait until no stream is open."""
-        await self._idle.wait()
+        self.idle = asyncio.Event()
+        """Set while no stream is open."""
+        self.idle.set()
 
     def is_connected(self, producer_id: str, session_id: str) -> bool:
         """True while a stream of the session is open."""
@@ -185,8 +165,8 @@ class IngestService:
             refuse("malformed_message", "a message that is no PublishRequest")
         kind = request.WhichOneof("message") or UNKNOWN
         state = TABLE[stream.state, kind]
-        if isinstance(state, BrokenRule):
-            refuse(state.rule, state.message)
+        if isinstance(state, ContractFault):
+            refuse(state.reason, state.message)
         await self._act(kind, request, stream, context)
         stream.state = state
 
@@ -218,18 +198,16 @@ class IngestService:
         self._admit(hello)
         try:
             accepted = self._intake.open_stream(hello, self._clock())
-        except StreamFaultError as error:
-            refuse(error.fault.reason, error.fault.message)
         except OSError as error:
             # Ended and not repeated: the producer keeps its events anyhow, and its next try is a new stream.
-            self._journal_health.failed(error, self._clock())
+            self._journal.health.failed(error, self._clock())
             text = f"the journal rejects writes now: {error}"
             raise StreamRefusedError(grpc.StatusCode.UNAVAILABLE, text) from error
         stream.hello, stream.accepted = hello, accepted
         key = (hello.producer_id, hello.session_id)
         older = self._open.get(key)
         self._open[key] = stream
-        self._idle.clear()
+        self.idle.clear()
         if older is not None:
             # The newer one wins: after a broken connection the producer is there again before we notice the break.
             text = "the session has another, newer stream"
@@ -267,25 +245,25 @@ class IngestService:
 
     async def _batch(self, stream: ServedStream, raw: bytes) -> None:
         accepted = stream.opened()
-        try:
-            rejections = await self._journaled(lambda: self._intake.batch(accepted, raw, self._clock()))
-        except StreamFaultError as error:
-            refuse(error.fault.reason, error.fault.message)
+        rejections = await self._journaled(lambda: self._intake.batch(accepted, raw, self._clock()))
         self._producers.events(stream.hello, accepted.state.durable_through, self._clock())
         stream.schedule_ack(rejections)
 
     async def _journaled(self, attempt: Callable[[], T]) -> T:
         """Repeat `attempt` until the volume accepts its records."""
         while True:
+            end = self._journal.end
             try:
                 result = attempt()
             except OSError as error:
                 # No acknowledgement and no next message: the producer's window fills, and it waits.
-                self._journal_health.failed(error, self._clock())
+                self._journal.health.failed(error, self._clock())
                 self.counts.journal_waits += 1
                 await asyncio.sleep(JOURNAL_RETRY_S)
             else:
-                self._journal_health.recovered()
+                # A duplicate is not written: that it was taken proves nothing about the volume.
+                if self._journal.end != end:
+                    self._journal.health.recovered()
                 return result
 
     async def _acknowledge(self, stream: ServedStream, context: Context) -> None:
@@ -315,7 +293,7 @@ class IngestService:
         if self._open.get(key) is stream:
             del self._open[key]
             if not self._open:
-                self._idle.set()
+                self.idle.set()
             self._producers.disconnected(stream.hello, self._clock())
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sidecar.telemetry.model import EventType, StoredBatch
+from sidecar.telemetry.model import StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 MAX_BATCHES = 256
@@ -70,36 +70,24 @@ class Tail:
 
 def events(stored: StoredBatch) -> list[TailEvent]:
     """Events of a batch, by sequence."""
-    found = [
-        event for group in stored.batch.groups for event in _group_events(stored, group, stored.types[group.event_id])
-    ]
+    found = [event for group in stored.batch.groups for event in _group_events(stored, group)]
     # Groups are by type; a person wants the order of the events.
     return sorted(found, key=lambda event: event.sequence)
 
 
-def _group_events(stored: StoredBatch, group: pb.Group, kind: EventType) -> list[TailEvent]:
-    offsets = group.offsets or range(group.count)
-    columns = [_values(column) for column in group.columns]
-    names = [item.name for item in kind.fields]
-    return [
-        TailEvent(
+def _group_events(stored: StoredBatch, group: pb.Group) -> Iterator[TailEvent]:
+    kind, offsets = stored.types[group.event_id], group.offsets or range(group.count)
+    columns = {item.name: _values(column) for item, column in zip(kind.fields, group.columns, strict=True)}
+    for row in range(group.count):
+        yield TailEvent(
             time_ns=group.base_time_unix_nano + group.time_offsets_nano[row],
             producer_id=stored.session.producer_id,
             session_id=stored.session.session_id,
             sequence=stored.batch.first_sequence + offsets[row],
             name=kind.name,
             severity=kind.log.severity if kind.log else 0,
-            attributes=_attributes(names, columns, row),
+            attributes={name: value for name, column in columns.items() if (value := column[row]) is not None},
         )
-        for row in range(group.count)
-    ]
-
-
-def _attributes(
-    names: Sequence[str], columns: Sequence[Sequence[FieldValue | None]], row: int
-) -> dict[str, FieldValue]:
-    present = zip(names, columns, strict=True)
-    return {name: value for name, column in present if (value := column[row]) is not None}
 
 
 def _values(column: pb.Column) -> list[FieldValue | None]:

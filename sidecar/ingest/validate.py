@@ -7,9 +7,10 @@ columns, so that an event costs almost nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import lt
+from operator import attrgetter, lt
+from typing import Any
 
 from sidecar.metrics.columns import SPAN_ID_BYTES, TRACE_ID_BYTES
 from sidecar.telemetry.model import EventType
@@ -39,6 +40,10 @@ class ContractFault:
     message: str
 
 
+Rule = tuple[bool, str, str]
+"""A rule as applied to one message: true if the message breaks it, the constant reason, a sentence for people."""
+
+
 def is_ascending(values: Sequence[float]) -> bool:
     """True if each value is greater than the one before."""
     return all(map(lt, values, values[1:]))
@@ -46,28 +51,21 @@ def is_ascending(values: Sequence[float]) -> bool:
 
 def check_hello(hello: pb.Hello) -> ContractFault | None:
     """First rule of the stream that a Hello breaks."""
-    return next(_hello_faults(hello), None)
+    return next((ContractFault(reason, message) for broken, reason, message in _hello_rules(hello) if broken), None)
 
 
-def _hello_faults(hello: pb.Hello) -> Iterator[ContractFault]:
-    if hello.protocol_version != PROTOCOL_VERSION:
-        version = f"version {hello.protocol_version} is not supported: this sidecar speaks version {PROTOCOL_VERSION}"
-        yield ContractFault("protocol_version", version)
-    if not PRODUCER_ID.fullmatch(hello.producer_id):
-        yield ContractFault("producer_id", f"producer_id must be {PRODUCER_ID.pattern}")
-    if not SESSION_ID.fullmatch(hello.session_id):
-        yield ContractFault("session_id", f"session_id must be {SESSION_ID.pattern}")
-    if not 1 <= hello.first_sequence < MAX_SEQUENCE:
-        yield ContractFault("first_sequence", f"first_sequence is {hello.first_sequence}, must be at least 1")
-    if len(hello.resource) > MAX_RESOURCE:
-        yield ContractFault(
-            "resource", f"resource has {len(hello.resource)} attributes, at most {MAX_RESOURCE} are accepted"
-        )
-    for key, text in hello.resource.items():
-        if not 1 <= len(key.encode()) <= MAX_RESOURCE_KEY or len(text.encode()) > MAX_TEXT_BYTES:
-            yield ContractFault(
-                "resource", f"a resource key has 1 to {MAX_RESOURCE_KEY} bytes, its value at most {MAX_TEXT_BYTES}"
-            )
+def _hello_rules(hello: pb.Hello) -> Iterator[Rule]:
+    version, first, size = hello.protocol_version, hello.first_sequence, len(hello.resource)
+    text = f"version {version} is not supported: this sidecar speaks version {PROTOCOL_VERSION}"
+    yield version != PROTOCOL_VERSION, "protocol_version", text
+    yield not PRODUCER_ID.fullmatch(hello.producer_id), "producer_id", f"producer_id must be {PRODUCER_ID.pattern}"
+    yield not SESSION_ID.fullmatch(hello.session_id), "session_id", f"session_id must be {SESSION_ID.pattern}"
+    yield not 1 <= first < MAX_SEQUENCE, "first_sequence", f"first_sequence is {first}, must be at least 1"
+    yield size > MAX_RESOURCE, "resource", f"resource has {size} attributes, at most {MAX_RESOURCE} are accepted"
+    text = f"a resource key has 1 to {MAX_RESOURCE_KEY} bytes, its value at most {MAX_TEXT_BYTES}"
+    for key, value in hello.resource.items():
+        bad = not 1 <= len(key.encode()) <= MAX_RESOURCE_KEY or len(value.encode()) > MAX_TEXT_BYTES
+        yield bad, "resource", text
 
 
 def check_batch(batch: pb.Batch, settings: TelemetrySettings) -> ContractFault | None:
@@ -75,9 +73,8 @@ def check_batch(batch: pb.Batch, settings: TelemetrySettings) -> ContractFault |
     if not 1 <= batch.first_sequence < MAX_SEQUENCE:
         return ContractFault("first_sequence", f"first_sequence is {batch.first_sequence}, must be at least 1")
     if not 1 <= batch.count <= settings.max_batch_events:
-        return ContractFault(
-            "batch_events", f"a batch has {batch.count} events, must be 1 to {settings.max_batch_events}"
-        )
+        text = f"a batch has {batch.count} events, must be 1 to {settings.max_batch_events}"
+        return ContractFault("batch_events", text)
     return None
 
 
@@ -119,48 +116,29 @@ def check_group(group: pb.Group, kind: EventType) -> ContractFault | None:
         return ContractFault("time_range", f"a time of {kind.name} is outside 1970 to 2262")
     columns = group.columns
     if len(columns) != len(kind.fields):
-        return ContractFault(
-            "column_count", f"{len(columns)} columns for the {len(kind.fields)} fields of {kind.name}"
-        )
+        text = f"{len(columns)} columns for the {len(kind.fields)} fields of {kind.name}"
+        return ContractFault("column_count", text)
     for column, field in zip(columns, kind.fields, strict=True):
-        fault = _COLUMN_KINDS[field.type](column, count) or _absent_fault(column, count)
+        fault = _column_fault(column, field.type, count) or _absent_fault(column, count)
         if fault is not None:
             return ContractFault(fault.reason, f"{kind.name}.{field.name}: {fault.message}")
     return _trace_fault(group, count) if group.HasField("trace") else None
 
 
-def _string_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.doubles or column.integers or column.booleans:
-        return ContractFault("column_kind", "a STRING column fills values and indexes only")
-    if not column.indexes:
-        return _length_fault(len(column.values), count)
-    # A slice is a list: walking the container itself costs three times as much.
-    indexes = column.indexes[:]
-    if len(indexes) == count and max(indexes) >= len(column.values):
-        return ContractFault("index_range", f"index {max(indexes)} in a dictionary of {len(column.values)}")
-    return _length_fault(len(indexes), count)
-
-
-def _double_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.values or column.indexes or column.integers or column.booleans:
-        return ContractFault("column_kind", "a DOUBLE column fills doubles only")
-    return _length_fault(len(column.doubles), count)
-
-
-def _integer_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.values or column.indexes or column.doubles or column.booleans:
-        return ContractFault("column_kind", "an INT64 column fills integers only")
-    return _length_fault(len(column.integers), count)
-
-
-def _boolean_fault(column: pb.Column, count: int) -> ContractFault | None:
-    if column.values or column.indexes or column.doubles or column.integers:
-        return ContractFault("column_kind", "a BOOL column fills booleans only")
-    return _length_fault(len(column.booleans), count)
-
-
-def _length_fault(length: int, count: int) -> ContractFault | None:
-    return None if length == count else ContractFault("column_length", f"{length} values for {count} events")
+def _column_fault(column: pb.Column, kind: pb.FieldType.ValueType, count: int) -> ContractFault | None:
+    text, values_of, others_of = _COLUMN_KINDS[kind]
+    if any(others_of(column)):
+        return ContractFault("column_kind", text)
+    values = values_of(column)
+    if kind == pb.FIELD_TYPE_STRING and column.indexes:
+        # A slice is a list: walking the container itself costs three times as much.
+        indexes = column.indexes[:]
+        if len(indexes) == count and max(indexes) >= len(values):
+            return ContractFault("index_range", f"index {max(indexes)} in a dictionary of {len(values)}")
+        values = indexes
+    if len(values) != count:
+        return ContractFault("column_length", f"{len(values)} values for {count} events")
+    return None
 
 
 def _absent_fault(column: pb.Column, count: int) -> ContractFault | None:
@@ -198,11 +176,17 @@ def cut_strings(group: pb.Group, longest_bytes: int) -> int:
     return cut
 
 
-_COLUMN_KINDS: Mapping[int, Callable[[pb.Column, int], ContractFault | None]] = {
-    pb.FIELD_TYPE_STRING: _string_fault,
-    pb.FIELD_TYPE_DOUBLE: _double_fault,
-    pb.FIELD_TYPE_INT64: _integer_fault,
-    pb.FIELD_TYPE_BOOL: _boolean_fault,
+def _filled(text: str, *parts: str) -> tuple[str, attrgetter[Any], attrgetter[Any]]:
+    empty = {"values", "indexes", "doubles", "integers", "booleans"}.difference(parts)
+    return text, attrgetter(parts[0]), attrgetter(*empty)
+
+
+_COLUMN_KINDS = {
+    pb.FIELD_TYPE_STRING: _filled("a STRING column fills values and indexes only", "values", "indexes"),
+    pb.FIELD_TYPE_DOUBLE: _filled("a DOUBLE column fills doubles only", "doubles"),
+    pb.FIELD_TYPE_INT64: _filled("an INT64 column fills integers only", "integers"),
+    pb.FIELD_TYPE_BOOL: _filled("a BOOL column fills booleans only", "booleans"),
 }
+"""For each type of a field: the rule in words, the values of its column, the parts that stay empty."""
 
 FIELD_TYPES = frozenset(_COLUMN_KINDS)

@@ -38,9 +38,9 @@ segment that a newer program wrote is set aside whole.
 
 Freeing space. Space comes back by whole segments, oldest first: compacting would cost a second write of everything,
 and nearly all of a segment dies at the same time. A segment goes when its metrics are in the checkpoint and its log
-records are exported. When the journal is full all the same, `retention.py` drops the oldest log records, counts
-each, and keeps every metric. While the volume itself rejects writes, nothing is acknowledged: the producer's window
-fills and it keeps its events, until appending works again.
+records are exported. When the journal is full all the same, `checkpoint.retention` drops the oldest log records,
+counts each, and keeps every metric. While the volume itself rejects writes, nothing is acknowledged: the producer's
+window fills and it keeps its events, until appending works again.
 
 Not SQLite, not a log library: a batch is written as it came, in one system call, beside a group commit and a rule
 for losing the least; a database would add a second journal of its own below this one.
@@ -55,12 +55,12 @@ from dataclasses import dataclass
 from pod_runtime.framing import HEADER_BYTES, FormatError, frame
 from sidecar.journal.segment import (
     DEFINE,
+    HEADER,
     HELLO,
     SUFFIX,
     Declarations,
     SegmentReader,
     SegmentRepair,
-    header,
     repair,
     segment_name,
     segment_numbers,
@@ -78,22 +78,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalStatus:
-    """State of the journal at one moment, for health, console and metrics."""
+    """State of the journal at one moment, for health, console and metrics; the defaults are before it is open."""
 
-    bytes_used: int
-    bytes_limit: int
-    segments: int
-    damaged_bytes: int
-    damaged_segments: int
-    torn_bytes: int
-    error: str
+    bytes_used: int = 0
+    bytes_limit: int = 0
+    segments: int = 0
+    damaged_bytes: int = 0
+    damaged_segments: int = 0
+    torn_bytes: int = 0
+    error: str = ""
     """Reason why the volume rejects writes; empty while it accepts them."""
-    error_since_ns: int
-    checkpoint_ns: int
+    error_since_ns: int = 0
+    checkpoint_ns: int = 0
     """Time of the last checkpoint; 0 before the first."""
-    checkpoint_error: str
-    replayed_batches: int
-    unreadable_records: int
+    checkpoint_error: str = ""
+    replayed_batches: int = 0
+    unreadable_records: int = 0
     """Records of the journal that the replay could not decode or apply."""
 
 
@@ -119,7 +119,10 @@ class JournalHealth:
 
 
 class EventJournal:
-    """Segments on a volume. One event loop only; `sync` and `write_beside` run in threads."""
+    """Segments on a volume. One event loop only; `sync` and `write_beside` run in threads.
+
+    A method that reads or writes the volume raises OSError if the volume does.
+    """
 
     def __init__(self, volume: Volume, *, segment_bytes: int, outlives_machine: bool = False) -> None:
         self._volume = volume
@@ -169,49 +172,39 @@ class EventJournal:
         self._segment = max(self._segment, segment)
 
     def append(
-        self,
-        payloads: Sequence[bytes],
-        stream: int = 0,
-        needs: Declarations | None = None,
-        events: Iterable[int] = (),
+        self, payloads: Sequence[bytes], needs: Declarations | None = None, events: Iterable[int] = ()
     ) -> JournalPosition:
-        """Write records, and before them the declarations of `stream` that the segment lacks; return the end.
+        """Write records, and before them the declarations of their stream that the segment lacks; return the end.
 
-        Raises:
-            OSError: the volume rejected the write; the journal is as it was, and the call may be repeated.
+        On OSError the journal is as it was, and the call may be repeated.
         """
         # Before the write and not behind it: a segment may be larger by one batch, and no batch is ever split over
         # two files.
         if self._sizes.get(self._segment, 0) >= self._segment_bytes:
             self._segment += 1
             self._declared = {}
-        known = self._declared.get(stream)
         wanted = set(events)
-        frames = list(map(frame, self._missing(stream, known, needs, wanted))) if needs is not None else []
-        frames += map(frame, payloads)
+        missing = self._missing(needs, wanted) if needs is not None else []
+        frames = list(map(frame, (*missing, *payloads)))
         if self._segment not in self._sizes:
             # In the same write as the first record: one system call, and nothing to undo if it fails.
-            frames.insert(0, header())
+            frames.insert(0, HEADER)
         data = b"".join(frames)
         self._volume.append(segment_name(self._segment), data)
         # Only now: after a write that failed, the next one must declare the stream again.
         if needs is not None:
-            self._declared.setdefault(stream, set()).update(wanted)
+            self._declared.setdefault(needs.stream, set()).update(wanted)
         self._sizes[self._segment] = self._sizes.get(self._segment, 0) + len(data)
         return self.end
 
-    @staticmethod
-    def _missing(stream: int, known: set[int] | None, needs: Declarations, events: set[int]) -> list[bytes]:
-        missing = [stream_payload(HELLO, stream, needs.hello)] if known is None else []
+    def _missing(self, needs: Declarations, events: set[int]) -> list[bytes]:
+        known = self._declared.get(needs.stream)
+        missing = [stream_payload(HELLO, needs.stream, needs.hello)] if known is None else []
         new = sorted(events - (known or set()))
-        return missing + [stream_payload(DEFINE, stream, needs.defines[event]) for event in new]
+        return missing + [stream_payload(DEFINE, needs.stream, needs.defines[event]) for event in new]
 
     def read(self, segment: int) -> SegmentReader | None:
-        """Open a segment at its start; None if it is gone. Damage is repaired, set aside and counted.
-
-        Raises:
-            OSError: the volume cannot be read.
-        """
+        """Open a segment at its start; None if it is gone. Damage is repaired, set aside and counted."""
         name = segment_name(segment)
         try:
             data = self._volume.read(name)
@@ -235,7 +228,7 @@ class EventJournal:
             self.damaged_segments += 1
             # The copy first: a crash between the two finds the damage again and loses no evidence.
             self._volume.replace(name + DAMAGED, data)
-            self._volume.replace(name, repaired.data or header())
+            self._volume.replace(name, repaired.data or HEADER)
             damaged = [each for each in self._volume.sizes() if each.endswith(SUFFIX + DAMAGED)]
             for old in damaged[:-MAX_DAMAGED]:
                 self._volume.remove(old)
@@ -243,25 +236,17 @@ class EventJournal:
             self.torn_bytes += repaired.torn_bytes
             self._volume.truncate(name, len(repaired.data))
         self._sizes[segment] = max(len(repaired.data), HEADER_BYTES)
-        return repaired.data or header()
+        return repaired.data or HEADER
 
     def release(self, before: int) -> None:
-        """Remove the segments below `before`, never the one being written.
-
-        Raises:
-            OSError: the volume cannot remove one; those before it are gone.
-        """
+        """Remove the segments below `before`, never the one being written. On OSError those before it are gone."""
         # Oldest first: what a crash leaves is again a run of segments without a hole.
         for segment in [number for number in self.segments if number < min(before, self._segment)]:
             self._volume.remove(segment_name(segment))
             del self._sizes[segment]
 
     def write_beside(self, name: str, data: bytes) -> None:
-        """Replace a file that is no segment, after everything appended before is durable too. Blocks.
-
-        Raises:
-            OSError: the old file stands.
-        """
+        """Replace a file that is no segment, once all appended is durable. Blocks. On OSError the old one stands."""
         # A checkpoint on the disk whose position the journal on the disk does not reach would skip events.
         self.sync()
         self._volume.replace(name, data)
@@ -271,11 +256,7 @@ class EventJournal:
         self._volume.close()
 
     def sync(self) -> None:
-        """Make durable everything appended before the call. Blocks.
-
-        Raises:
-            OSError: the records are not known to be durable.
-        """
+        """Make durable everything appended before the call. Blocks. After an OSError none of it is known to be."""
         if self.sync_error is not None:
             raise self.sync_error
         try:

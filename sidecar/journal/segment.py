@@ -26,21 +26,22 @@ from enum import Enum
 
 from google.protobuf.message import DecodeError
 
-from pod_runtime.framing import (
-    HEADER_BYTES,
-    RECORD_HEADER_BYTES,
-    FormatError,
-    Record,
-    file_header,
-    file_version,
-    frame,
-    records,
+from pod_runtime.framing import RECORD_HEADER_BYTES, FormatError, Record, file_header, file_version, frame, records
+from sidecar.telemetry.model import (
+    EventType,
+    Field,
+    JournalPosition,
+    LogTemplate,
+    MetricInstrument,
+    Session,
+    StoredBatch,
 )
-from sidecar.telemetry.model import EventType, Field, LogTemplate, MetricInstrument, Session
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 KIND = b"TELJ"
 VERSION = 1
+HEADER = file_header(KIND, VERSION)
+"""First bytes of a segment."""
 SUFFIX = ".journal"
 HELLO, DEFINE, FILLER = b"S", b"D", b"-"
 
@@ -92,19 +93,18 @@ def stream_payload(kind: bytes, stream: int, message: bytes = b"") -> bytes:
     return _STREAM.pack(kind, stream) + message
 
 
-def batch_payload(stream: int, received_ns: int, refused: bytes, raw: bytes, *, kept: bool = False) -> bytes:
-    """Payload of a `BatchEntry`."""
-    return _BATCH.pack(b"K" if kept else b"B", stream, received_ns, len(refused)) + refused + raw
-
-
-def lost_payload(producer_id: str, session_id: str) -> bytes:
-    """Payload of a `SessionLost`."""
-    return f"L{producer_id}\n{session_id}".encode()
-
-
-def expire_payload(now_ns: int, idle_ns: int) -> bytes:
-    """Payload of a `SeriesExpiry`."""
-    return _EXPIRE.pack(b"X", now_ns, idle_ns)
+def entry_payload(entry: SessionMark | SessionLost | SeriesExpiry | BatchEntry, stream: int = 0) -> bytes:
+    """Payload of an entry."""
+    match entry:
+        case BatchEntry():
+            kind, refused = b"K" if entry.kept else b"B", entry.refused
+            return _BATCH.pack(kind, stream, entry.received_ns, len(refused)) + refused + entry.raw
+        case SessionMark():
+            return stream_payload(entry.value, stream)
+        case SessionLost():
+            return f"L{entry.producer_id}\n{entry.session_id}".encode()
+        case SeriesExpiry():
+            return _EXPIRE.pack(b"X", entry.now_ns, entry.idle_ns)
 
 
 def segment_name(number: int) -> str:
@@ -116,11 +116,6 @@ def segment_numbers(names: Iterable[str]) -> list[int]:
     """Numbers of the segments among file names, in order."""
     stems = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
     return sorted(int(stem) for stem in stems if stem.isdigit())
-
-
-def header() -> bytes:
-    """First bytes of a segment."""
-    return file_header(KIND, VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +140,7 @@ def repair(data: bytes, *, last: bool) -> SegmentRepair:
     if version != VERSION:
         raise FormatError(f"journal segment of version {version}; this program reads {VERSION}")
     parts: list[bytes] = []
-    at = kept_from = HEADER_BYTES
+    at = kept_from = len(HEADER)
     damaged = 0
     while True:
         for sound in records(data, at):
@@ -160,7 +155,7 @@ def repair(data: bytes, *, last: bool) -> SegmentRepair:
     rest = len(data) - at
     if not damaged and not rest:
         return SegmentRepair(data, 0, 0)
-    whole = b"".join([data[:HEADER_BYTES], *parts, data[kept_from:at]])
+    whole = b"".join([data[: len(HEADER)], *parts, data[kept_from:at]])
     return SegmentRepair(whole, damaged if last else damaged + rest, rest if last else 0)
 
 
@@ -176,6 +171,7 @@ def _framed_end(data: bytes, at: int) -> int | None:
 class Declarations:
     """Serialized messages that a segment must hold about a stream before its batches."""
 
+    stream: int
     hello: bytes
     defines: dict[int, bytes] = field(default_factory=dict)
 
@@ -188,6 +184,10 @@ class StreamContext:
     hello: pb.Hello
     declarations: Declarations
     types: dict[int, EventType] = field(default_factory=dict)
+
+    def stored(self, end: JournalPosition, batch: pb.Batch, received_ns: int) -> StoredBatch:
+        """Batch of the stream whose record ends at `end`."""
+        return StoredBatch(end=end, session=self.session, batch=batch, types=self.types, received_ns=received_ns)
 
 
 class SegmentReader:
@@ -217,7 +217,7 @@ class SegmentReader:
 
     def _declare(self, stream: int, entry: SegmentEntry, raw: bytes) -> None:
         if isinstance(entry, pb.Hello):
-            self.streams.setdefault(stream, StreamContext(session_of(entry), entry, Declarations(raw)))
+            self.streams.setdefault(stream, StreamContext(session_of(entry), entry, Declarations(stream, raw)))
         elif isinstance(entry, pb.Define):
             context = self.streams[stream]
             # Batches read before share the old mapping: replace it, do not change it.

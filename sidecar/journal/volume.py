@@ -6,7 +6,6 @@ import fcntl
 import os
 import threading
 from pathlib import Path
-from typing import Protocol
 
 from pod_runtime.atomic_file import fsync_directory, replace_file
 
@@ -17,36 +16,10 @@ class JournalInUseError(OSError):
     """Another process holds the journal's directory."""
 
 
-class Volume(Protocol):
-    """A flat set of files. One of them is appended to at a time; `sync` and `replace` may run in a thread."""
-
-    def sizes(self) -> dict[str, int]:
-        """Names of all files in alphabetical order, and their bytes."""
-
-    def read(self, name: str) -> bytes:
-        """Read a whole file. Raises FileNotFoundError if there is none."""
-
-    def replace(self, name: str, data: bytes) -> None:
-        """Write a file in one step: a reader sees the old one or the new one."""
-
-    def append(self, name: str, data: bytes) -> None:
-        """Create or extend a file. On OSError the file is as it was."""
-
-    def truncate(self, name: str, size: int) -> None:
-        """Cut a file. Needs no free space, as `replace` would: a full volume may be why its last write was torn."""
-
-    def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-
-    def sync(self) -> None:
-        """Make durable everything appended before the call. May block: run it in a thread."""
-
-    def close(self) -> None:
-        """Close what is open."""
-
-
 class DirectoryVolume:
-    """Files of a directory that one process holds at a time. Whoever makes it closes it.
+    """Flat set of files in a directory that one process holds at a time. Whoever makes it closes it.
+
+    One file is appended to at a time; `sync` and `replace` may run in a thread.
 
     Raises:
         JournalInUseError: another process holds the directory.
@@ -64,20 +37,20 @@ class DirectoryVolume:
         """End of the last whole record, while a part of another stands behind it."""
 
     def sizes(self) -> dict[str, int]:
-        """Names and bytes of the files, without hidden ones."""
+        """Names and bytes of the files in alphabetical order, without hidden ones."""
         found = sorted(item for item in self._directory.iterdir() if item.is_file() and item.name[0] != ".")
         return {item.name: item.stat().st_size for item in found}
 
     def read(self, name: str) -> bytes:
-        """Read a whole file."""
+        """Read a whole file. Raises FileNotFoundError if there is none."""
         return (self._directory / name).read_bytes()
 
     def replace(self, name: str, data: bytes) -> None:
-        """Write a file in one step, durably."""
+        """Write a file in one step, durably: a reader sees the old one or the new one."""
         replace_file(self._directory / name, data, mode=FILE_MODE)
 
     def append(self, name: str, data: bytes) -> None:
-        """Extend the file; cut it back if the volume takes only a part."""
+        """Create or extend a file. On OSError it is as it was: cut back if the volume took only a part."""
         if name != self._name:
             self._leave_file()
             # O_APPEND: after a cut the next write stands at the new end, without a seek.
@@ -107,7 +80,7 @@ class DirectoryVolume:
             self._torn_at = -1
 
     def truncate(self, name: str, size: int) -> None:
-        """Cut a file."""
+        """Cut a file. Needs no free space, as `replace` would: a full volume may be why its last write was torn."""
         # By name: only a segment of an earlier process is ever cut here, and it is not open.
         os.truncate(self._directory / name, size)
 
@@ -121,7 +94,7 @@ class DirectoryVolume:
             self._handle, self._name = -1, ""
 
     def sync(self) -> None:
-        """Flush the files appended to, and the directory's names."""
+        """Make durable everything appended before the call, and the directory's names. Blocks: run it in a thread."""
         # One at a time: a second sync that began while the first still flushes the segment before would find
         # nothing left of it to flush, and would report events as durable that are not.
         with self._syncing:
@@ -167,7 +140,7 @@ def _lock_directory(directory: Path) -> int:
 
 
 class MemoryVolume:
-    """Files in memory, for `durability = "none"` and for tests."""
+    """Files in memory with the methods of `DirectoryVolume`, for `durability = "none"` and for tests."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytearray] = {}
@@ -203,3 +176,6 @@ class MemoryVolume:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+Volume = DirectoryVolume | MemoryVolume

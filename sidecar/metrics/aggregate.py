@@ -164,26 +164,20 @@ class Aggregate:
         return tuple(dict.fromkeys(refused))
 
     def _claim(
-        self,
-        producer: ProducerInstruments,
-        instrument: MetricInstrument,
-        stream: int,
-        session_id: str,
-        *,
-        recovery: bool,
+        self, producer: ProducerInstruments, item: MetricInstrument, stream: int, session_id: str, *, recovery: bool
     ) -> InstrumentTable | None:
-        table = producer.tables.get(instrument.name)
+        table = producer.tables.get(item.name)
         if table is None:
             if len(producer.tables) >= self._limit.instruments:
                 return None
-            table = producer.tables[instrument.name] = InstrumentTable(instrument, stream, session_id)
-        elif identity(table.instrument) != identity(instrument):
+            table = producer.tables[item.name] = InstrumentTable(item, stream, session_id)
+        elif identity(table.instrument) != identity(item):
             # Stream numbers grow, over restarts too: a lower one speaks for an older program.
             if recovery or stream <= table.owner or session_id == table.owner_session:
                 return None
             producer.series -= len(table.series)
             table.retired = True
-            table = producer.tables[instrument.name] = InstrumentTable(instrument, stream, session_id)
+            table = producer.tables[item.name] = InstrumentTable(item, stream, session_id)
         elif not recovery and stream > table.owner:
             table.owner, table.owner_session = stream, session_id
         return table
@@ -255,19 +249,15 @@ class Aggregate:
             if full or long or plan.producer.series >= self._limit.producer:
                 # Not remembered in the feed's cache, which would grow without bound.
                 self.overflow[plan.producer_id, table.instrument.name] += events
-                return table.series.get(OVERFLOW) or self._new_series(
-                    plan.producer, table, OVERFLOW, OVERFLOW, now_ns
-                )
-            found = self._new_series(plan.producer, table, key, labels, now_ns)
+                return table.series.get(OVERFLOW) or self._new_series(plan, table, OVERFLOW, now_ns)
+            found = self._new_series(plan, table, labels, now_ns)
         feed.cache[texts] = found
         return found
 
-    def _new_series(
-        self, producer: ProducerInstruments, table: InstrumentTable, key: Labels, labels: Labels, now_ns: int
-    ) -> Series:
-        producer.series += 1
+    def _new_series(self, plan: EventTypePlan, table: InstrumentTable, labels: Labels, now_ns: int) -> Series:
+        plan.producer.series += 1
         self._latest_start_ns = max(self._latest_start_ns, now_ns)
-        table.series[key] = series = new_series(table.instrument, labels, now_ns)
+        table.series[tuple(sorted(labels))] = series = new_series(table.instrument, labels, now_ns)
         return series
 
     def expire(self, now_ns: int, idle_ns: int) -> int:
@@ -288,11 +278,8 @@ class Aggregate:
 
     def has_idle(self, now_ns: int, idle_ns: int) -> bool:
         """True if `expire` would forget a series."""
-        return any(
-            table.idle(now_ns - idle_ns)
-            for producer in self._producers.values()
-            for table in producer.tables.values()
-        )
+        tables = (table for producer in self._producers.values() for table in producer.tables.values())
+        return any(table.idle(now_ns - idle_ns) for table in tables)
 
     def live_sessions(self) -> list[tuple[str, str]]:
         """Producer and session of every session that owns gauges."""
@@ -308,15 +295,11 @@ class Aggregate:
         clamp = now_ns < self._latest_start_ns
         producers = []
         for producer_id, producer in sorted(self._producers.items()):
-            families = [
-                producer.tables[name].freeze() for name in sorted(producer.tables) if producer.tables[name].series
-            ]
+            families = tuple(table.freeze() for _, table in sorted(producer.tables.items()) if table.series)
             if clamp:
-                families = [_clamped(family, now_ns) for family in families]
+                families = tuple(_clamped(family, now_ns) for family in families)
             if families:
-                metrics = ProducerMetrics(
-                    producer_id=producer_id, resource=producer.resource, families=tuple(families)
-                )
+                metrics = ProducerMetrics(producer_id=producer_id, resource=producer.resource, families=families)
                 producers.append(metrics)
         return Snapshot(time_ns=now_ns, producers=tuple(producers))
 
@@ -338,9 +321,7 @@ class Aggregate:
         for row in rows:
             match row:
                 case ["producer", producer_id, resource, session_id]:
-                    self._producers[producer_id] = ProducerInstruments(
-                        resource=labels_of(resource), session_id=session_id
-                    )
+                    self._producers[producer_id] = ProducerInstruments(labels_of(resource), session_id)
                 case ["table", producer_id, *captured]:
                     self._restore_table(producer_id, captured)
                 case ["refused", counts]:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from sidecar.metrics.series import GaugeSeries, HistogramSeries, InstrumentTable, Series, SumSeries
 from sidecar.telemetry.model import EventType, Exemplar, Labels, MetricInstrument
@@ -33,14 +33,11 @@ FindSeries = Callable[[tuple[str, ...], int], Series]
 """Finds the series of label values that takes so many measurements next."""
 
 
-class LabelColumn:
+class LabelColumn(NamedTuple):
     """Label column: one code for each event, and the text of a code. An absent value is the empty text."""
 
-    __slots__ = ("codes", "texts")
-
-    def __init__(self, codes: Sequence[Hashable], texts: Sequence[str] | None) -> None:
-        self.codes = codes
-        self.texts = texts
+    codes: Sequence[Hashable]
+    texts: Sequence[str] | None
 
     def text(self, code: Hashable) -> str:
         """Label value that `code` stands for."""

@@ -2,7 +2,7 @@
 
 A series says everything of itself in one `row` of plain values, which a checkpoint keeps, and one `freeze` point,
 which a snapshot shows. A point is made again only after a change, so a snapshot of idle series costs almost
-nothing.
+nothing. `touched_ns` is the time of the last measurement, by the sidecar's clock.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ CAPTURE_ROWS = 100
 
 _number = tuple.__new__
 """Makes a point in two thirds of the time that its class takes: a snapshot makes thousands at once."""
+
+_COMMON = ("labels", "point", "reader", "start_ns", "touched_ns")
 
 Row = Sequence[Any]
 """State of a series as plain values. Tuples: garbage collection passes them by."""
@@ -45,21 +47,16 @@ def exact_sum(high: float, low: float, values: Sequence[float]) -> tuple[float, 
 class SumSeries:
     """Series of a counter or up-down counter. Integers stay integers."""
 
-    __slots__ = ("exemplar", "labels", "low", "point", "reader", "start_ns", "time_ns", "value")
+    __slots__ = (*_COMMON, "exemplar", "low", "value")
 
     def __init__(self, labels: Labels, now_ns: int) -> None:
         self.labels = labels
-        self.start_ns = self.time_ns = now_ns
+        self.start_ns = self.touched_ns = now_ns
         self.value: float = 0
         self.low = 0.0
         self.exemplar: Exemplar | None = None
         self.point: Number | None = None
         self.reader: object = None
-
-    @property
-    def touched_ns(self) -> int:
-        """Time of the last measurement, by the sidecar's clock."""
-        return self.time_ns
 
     def add(self, values: Sequence[float], now_ns: int) -> None:
         """Add measurements."""
@@ -71,22 +68,20 @@ class SumSeries:
                 self.value = float(self.value)
         else:
             self.value, self.low = exact_sum(self.value, self.low, values)
-        self.time_ns = now_ns
+        self.touched_ns = now_ns
         self.point = None
 
     def count(self, events: int, now_ns: int) -> None:
         """Add 1 for each of `events` events."""
         self.value += events
-        self.time_ns = now_ns
+        self.touched_ns = now_ns
         self.point = None
 
     def freeze(self) -> Number:
         """Point of the series; the same object until the series changes."""
-        point = self.point
-        if point is None:
-            values = (self.labels, self.start_ns, self.time_ns, self.value, self.exemplar)
-            self.point = point = _number(Number, values)
-        return point
+        if self.point is None:
+            self.point = _number(Number, (self.labels, self.start_ns, self.touched_ns, self.value, self.exemplar))
+        return self.point
 
     def keep_exemplar(self, exemplar: Exemplar) -> None:
         """Keep the latest exemplar."""
@@ -95,21 +90,18 @@ class SumSeries:
 
     def row(self) -> Row:
         """State as plain values."""
-        return (self.labels, self.start_ns, self.time_ns, self.value, self.low, exemplar_row(self.exemplar))
+        return (self.labels, self.start_ns, self.touched_ns, self.value, self.low, exemplar_row(self.exemplar))
 
-    @classmethod
-    def from_row(cls, row: Row) -> SumSeries:
-        """Series of a `row`."""
-        series = cls(labels_of(row[0]), row[1])
-        series.time_ns, series.value, series.low = row[2], row[3], row[4]
-        series.exemplar = exemplar_of(row[5])
-        return series
+    def restore(self, row: Row) -> None:
+        """Load a `row` into an empty series."""
+        _, _, self.touched_ns, self.value, self.low, exemplar = row
+        self.exemplar = exemplar_of(exemplar)
 
 
 class GaugeSeries:
     """Series of a gauge: the value with the highest sequence."""
 
-    __slots__ = ("labels", "point", "reader", "sequence", "start_ns", "time_ns", "touched_ns", "value")
+    __slots__ = (*_COMMON, "sequence", "time_ns", "value")
 
     def __init__(self, labels: Labels, now_ns: int) -> None:
         self.labels = labels
@@ -128,42 +120,33 @@ class GaugeSeries:
 
     def freeze(self) -> Number:
         """Point of the series; the same object until the series changes."""
-        point = self.point
-        if point is None:
-            self.point = point = Number(self.labels, self.start_ns, self.time_ns, self.value)
-        return point
+        if self.point is None:
+            self.point = Number(self.labels, self.start_ns, self.time_ns, self.value)
+        return self.point
 
     def row(self) -> Row:
         """State as plain values."""
         return (self.labels, self.start_ns, self.time_ns, self.touched_ns, self.value, self.sequence)
 
-    @classmethod
-    def from_row(cls, row: Row) -> GaugeSeries:
-        """Series of a `row`."""
-        series = cls(labels_of(row[0]), row[1])
-        series.time_ns, series.touched_ns, series.value, series.sequence = row[2:6]
-        return series
+    def restore(self, row: Row) -> None:
+        """Load a `row` into an empty series."""
+        _, _, self.time_ns, self.touched_ns, self.value, self.sequence = row
 
 
 class HistogramSeries:
     """Series of a histogram over explicit bounds; a value equal to a bound is in the bucket below it."""
 
-    __slots__ = ("bounds", "buckets", "exemplars", "labels", "low", "point", "reader", "start_ns", "time_ns", "total")
+    __slots__ = (*_COMMON, "bounds", "buckets", "exemplars", "low", "total")
 
     def __init__(self, labels: Labels, now_ns: int, bounds: Sequence[float]) -> None:
         self.labels = labels
-        self.start_ns = self.time_ns = now_ns
+        self.start_ns = self.touched_ns = now_ns
         self.total = self.low = 0.0
         self.bounds = bounds
         self.buckets = [0] * (len(bounds) + 1)
         self.exemplars: list[Exemplar | None] = []
         self.point: Distribution | None = None
         self.reader: object = None
-
-    @property
-    def touched_ns(self) -> int:
-        """Time of the last measurement, by the sidecar's clock."""
-        return self.time_ns
 
     def record(self, values: Sequence[float], now_ns: int) -> None:
         """Add measurements: sort them once, then look each bound up among them."""
@@ -177,18 +160,16 @@ class HistogramSeries:
             below = reached
         buckets[-1] += len(ordered) - below
         self.total, self.low = exact_sum(self.total, self.low, values)
-        self.time_ns = now_ns
+        self.touched_ns = now_ns
         self.point = None
 
     def freeze(self) -> Distribution:
         """Point of the series; the same object until the series changes."""
-        point = self.point
-        if point is None:
-            buckets = tuple(self.buckets)
-            times = (self.start_ns, self.time_ns)
-            point = Distribution(self.labels, *times, sum(buckets), self.total, buckets, tuple(self.exemplars))
-            self.point = point
-        return point
+        if self.point is None:
+            buckets, exemplars = tuple(self.buckets), tuple(self.exemplars)
+            times = (self.start_ns, self.touched_ns)
+            self.point = Distribution(self.labels, *times, sum(buckets), self.total, buckets, exemplars)
+        return self.point
 
     def keep_exemplar(self, exemplar: Exemplar) -> None:
         """Keep the latest exemplar of its bucket."""
@@ -201,17 +182,14 @@ class HistogramSeries:
     def row(self) -> Row:
         """State as plain values."""
         exemplars = tuple(map(exemplar_row, self.exemplars))
-        times = (self.start_ns, self.time_ns)
+        times = (self.start_ns, self.touched_ns)
         return (self.labels, *times, self.total, self.low, tuple(self.buckets), exemplars)
 
-    @classmethod
-    def from_row(cls, row: Row, bounds: Sequence[float]) -> HistogramSeries:
-        """Series of a `row`."""
-        series = cls(labels_of(row[0]), row[1], bounds)
-        series.time_ns, series.total, series.low = row[2:5]
-        series.buckets = list(row[5])
-        series.exemplars = [exemplar_of(item) for item in row[6]]
-        return series
+    def restore(self, row: Row) -> None:
+        """Load a `row` into an empty series."""
+        _, _, self.touched_ns, self.total, self.low, buckets, exemplars = row
+        self.buckets = list(buckets)
+        self.exemplars = list(map(exemplar_of, exemplars))
 
 
 Series = SumSeries | GaugeSeries | HistogramSeries
@@ -222,13 +200,6 @@ def new_series(instrument: MetricInstrument, labels: Labels, now_ns: int) -> Ser
     if instrument.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
         return HistogramSeries(labels, now_ns, instrument.bounds)
     return GaugeSeries(labels, now_ns) if instrument.kind == pb.INSTRUMENT_KIND_GAUGE else SumSeries(labels, now_ns)
-
-
-def series_of(instrument: MetricInstrument, row: Row) -> Series:
-    """Series of a `row`."""
-    if instrument.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
-        return HistogramSeries.from_row(row, instrument.bounds)
-    return GaugeSeries.from_row(row) if instrument.kind == pb.INSTRUMENT_KIND_GAUGE else SumSeries.from_row(row)
 
 
 def exemplar_row(exemplar: Exemplar | None) -> Row | None:
@@ -306,10 +277,9 @@ class InstrumentTable:
 
     def freeze(self) -> Family:
         """Family of the snapshot; the same object until a series changes."""
-        family = self.frozen
-        if family is None:
+        if self.frozen is None:
             item = self.instrument
-            family = Family(
+            self.frozen = Family(
                 name=item.name,
                 kind=item.kind,
                 unit=item.unit,
@@ -317,8 +287,7 @@ class InstrumentTable:
                 bounds=item.bounds,
                 points=[series.freeze() for series in self.series.values()],
             )
-            self.frozen = family
-        return family
+        return self.frozen
 
     def before_change(self, series: Series) -> None:
         """Hand the row of a series that takes measurements next to the capture that may still want it."""
@@ -344,7 +313,9 @@ class InstrumentTable:
         table = cls(instrument, owner, owner_session)
         table.kept = set(map(labels_of, kept))
         for row in rows:
-            series = series_of(instrument, row)
+            # A row begins with labels and start, of whatever kind the series is.
+            series = new_series(instrument, labels_of(row[0]), row[1])
+            series.restore(row)
             table.series[tuple(sorted(series.labels))] = series
         return table
 

@@ -9,7 +9,7 @@ from typing import Any
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
 from broker.events.orders import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
 from broker.orders.model.order_record import OrderAction, OrderRecord
-from broker.venue.v20.reasons import label
+from broker.venue.v20.transactions import reason_label
 
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
 
@@ -67,7 +67,7 @@ def _ended(before: OrderRecord | None, order: Order) -> Iterator[tuple[Any, ...]
         return
     if order.status in {OrderStatus.DENIED, OrderStatus.REJECTED}:
         yield OrderRefused(
-            reason=label(order.reason),
+            reason=reason_label(order.reason),
             source="risk" if order.status is OrderStatus.DENIED else "venue",
             order_id=order.id,
             client_order_id=request.client_order_id,
@@ -76,7 +76,7 @@ def _ended(before: OrderRecord | None, order: Order) -> Iterator[tuple[Any, ...]
         )
     elif order.status in {OrderStatus.CANCELLED, OrderStatus.FILLED}:
         yield OrderCancelled(
-            reason=label(order.reason),
+            reason=reason_label(order.reason),
             order_id=order.id,
             client_order_id=request.client_order_id,
             instrument=request.instrument,
@@ -84,7 +84,7 @@ def _ended(before: OrderRecord | None, order: Order) -> Iterator[tuple[Any, ...]
 
 
 def _words(reason: str, message: str | None) -> str | None:
-    return message if label(reason) == reason else f"{reason}: {message or ''}"
+    return message if reason_label(reason) == reason else f"{reason}: {message or ''}"
 
 
 def _filled(

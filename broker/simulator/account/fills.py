@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import (
+from broker.simulator.account.book import (
     ZERO,
     AccountBook,
     RestingOrder,
     SimulatedTrade,
     TransactionPayload,
     money,
+    money_texts,
 )
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import Price, Prices, home_factor
+from broker.simulator.market.market import Price
 from broker.simulator.v20.order_requests import ON_FILL, OrderSpec
 
 Reduction = tuple[SimulatedTrade, dict[str, str]]
@@ -26,10 +27,9 @@ Reduction = tuple[SimulatedTrade, dict[str, str]]
 
 @dataclass(slots=True)
 class Fills:
-    """Writes fills and cancels on one account at one moment; the caller passes prices and time."""
+    """Writes fills and cancels on one account at one moment."""
 
     book: AccountBook
-    prices: Prices
     now_ns: int
     request_id: str | None = None
 
@@ -47,33 +47,20 @@ class Fills:
 
     def fill(self, order: RestingOrder, units: Decimal, batch: str | None, reason: str) -> TransactionPayload:
         """Trade `units` of an order (signed): reduce the trades against it, open the rest."""
-        spec, price = order.spec, self.prices[order.spec.instrument]
+        spec, price = order.spec, self.book.prices[order.spec.instrument]
         at = _fill_price(spec, price, units)
         # Reduced before the fill is written, for that tells the gain and the new balance. A trade opens after it, for
         # the id of the trade is that of the fill.
         reductions, left = self._reduce(spec, units, at)
-        factor = home_factor(spec.instrument, self.prices)
-        filled = self.write(
-            "ORDER_FILL",
-            batch,
-            orderID=order.id,
-            clientOrderID=spec.client.get("id"),
-            instrument=spec.instrument,
-            units=str(units),
-            requestedUnits=str(spec.units),
-            price=str(at),
-            fullVWAP=str(at),
-            fullPrice=_full_price(price),
-            reason=reason,
-            pl=str(money(sum((Decimal(part["realizedPL"]) for _, part in reductions), Decimal(0)))),
-            financing=ZERO,
-            commission=ZERO,
-            guaranteedExecutionFee=ZERO,
-            accountBalance=str(self.book.balance),
-            halfSpreadCost=str(money((price.ask - price.bid) / 2 * abs(units) * factor)),
-            gainQuoteHomeConversionFactor=str(factor),
-            lossQuoteHomeConversionFactor=str(factor),
-        )
+        factor = self.book.home_factor(spec.instrument)
+        cost = (price.ask - price.bid) / 2 * abs(units) * factor
+        gain = sum((Decimal(part["realizedPL"]) for _, part in reductions), Decimal(0))
+        texts = {"units": str(units), "requestedUnits": str(spec.units), "price": str(at), "fullVWAP": str(at)}
+        texts |= money_texts(pl=gain, halfSpreadCost=cost, accountBalance=self.book.balance)
+        texts |= dict.fromkeys(("financing", "commission", "guaranteedExecutionFee"), ZERO)
+        texts |= dict.fromkeys(("gainQuoteHomeConversionFactor", "lossQuoteHomeConversionFactor"), str(factor))
+        found = {"instrument": spec.instrument, "reason": reason, "fullPrice": _full_price(price), **texts}
+        filled = self.write("ORDER_FILL", batch, orderID=order.id, clientOrderID=spec.client.get("id"), **found)
         self.book.end_order(order, "FILLED")
         order.outcome |= {"fillingTransactionID": filled["id"], "filledTime": filled["time"]}
         self._settle(order, filled, reductions)
@@ -91,7 +78,7 @@ class Fills:
                 break
             taken = min(abs(left), abs(trade.units)).copy_sign(left)
             # Rounded at once: the balance must be the sum of the log's amounts, to the last place.
-            gain = money((at - trade.price) * -taken * home_factor(trade.instrument, self.prices))
+            gain = money((at - trade.price) * -taken * self.book.home_factor(trade.instrument))
             side = 1 if trade.units > 0 else -1
             trade.units += taken
             trade.closed_value += at * abs(taken)
@@ -119,28 +106,22 @@ class Fills:
                 self.cancel(linked, "LINKED_TRADE_CLOSED", filled["batchID"])
 
     def _open(self, order: RestingOrder, filled: TransactionPayload, units: Decimal, at: Decimal) -> None:
-        spec = order.spec
+        spec, now_ns = order.spec, self.now_ns
         trade = SimulatedTrade(
             id=filled["id"],
             instrument=spec.instrument,
             initial_units=units,
             units=units,
             price=at,
-            open_time_ns=self.now_ns,
-            initial_margin=money(self.book.margin(spec.instrument, units, self.prices)),
-            client=dict(spec.trade_client),
+            open_time_ns=now_ns,
         )
+        trade.initial_margin = money(self.book.margin(spec.instrument, units))
+        trade.client = dict(spec.trade_client)
         self.book.add_trade(trade)
         order.outcome["tradeOpenedID"] = trade.id
-        filled["tradeOpened"] = {
-            "tradeID": trade.id,
-            "units": str(units),
-            "price": str(at),
-            "guaranteedExecutionFee": ZERO,
-            "halfSpreadCost": filled["halfSpreadCost"],
-            "initialMarginRequired": str(trade.initial_margin),
-            **({"clientExtensions": dict(trade.client)} if trade.client else {}),
-        }
+        part = {"tradeID": trade.id, "units": str(units), "price": str(at), "guaranteedExecutionFee": ZERO}
+        part |= {"halfSpreadCost": filled["halfSpreadCost"], "initialMarginRequired": str(trade.initial_margin)}
+        filled["tradeOpened"] = part | ({"clientExtensions": dict(trade.client)} if trade.client else {})
         for key, kind in ON_FILL.items():
             if key in spec.on_fill:
                 self._attach(trade, kind, spec.on_fill[key], filled)
@@ -163,7 +144,7 @@ class Fills:
         if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
             # A distance counts from the price that would close the trade now, and is fixed from here on.
             trade = self.book.trades[str(spec.trade_id)]
-            at = self.prices[trade.instrument].side(-trade.units)
+            at = self.book.prices[trade.instrument].side(-trade.units)
             spec.price = protection_price(spec.type, {"distance": spec.distance}, trade.units, at, trade.instrument)
         created = self.write(f"{spec.type}_ORDER", batch, **spec.payload(), **extra)
         order = RestingOrder(id=created["id"], spec=spec, create_time_ns=self.now_ns)
@@ -171,7 +152,7 @@ class Fills:
         if spec.type == "TRAILING_STOP_LOSS":
             order.trailing_value = self.trailing_value(order)
         if spec.type == "MARKET_IF_TOUCHED":
-            order.touched_from = LISTINGS[spec.instrument].round(self.prices[spec.instrument].mid)
+            order.touched_from = LISTINGS[spec.instrument].round(self.book.prices[spec.instrument].mid)
         self.book.add_order(order)
         return order, created
 
@@ -180,7 +161,7 @@ class Fills:
         trade, distance = self.book.trades.get(order.spec.trade_id or ""), order.spec.distance
         if trade is None or distance is None:
             return order.trailing_value
-        price, before = self.prices[trade.instrument], order.trailing_value
+        price, before = self.book.prices[trade.instrument], order.trailing_value
         if trade.units > 0:
             value = price.bid - distance
             return value if before is None else max(value, before)
@@ -207,11 +188,8 @@ def protection_price(kind: str, raw: Mapping[str, Any], units: Decimal, at: Deci
 
 
 def _full_price(price: Price) -> dict[str, Any]:
+    bid, ask = str(price.bid), str(price.ask)
+    found: dict[str, Any] = {"closeoutBid": bid, "closeoutAsk": ask, "timestamp": rfc3339(price.time_ns)}
     # `liquidity` is a text here and a number in pricing, as the venue sends it.
-    return {
-        "closeoutBid": str(price.bid),
-        "closeoutAsk": str(price.ask),
-        "timestamp": rfc3339(price.time_ns),
-        "bids": [{"price": str(price.bid), "liquidity": str(price.liquidity)}],
-        "asks": [{"price": str(price.ask), "liquidity": str(price.liquidity)}],
-    }
+    levels = {"bids": bid, "asks": ask}
+    return found | {key: [{"price": at, "liquidity": str(price.liquidity)}] for key, at in levels.items()}

@@ -5,18 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import (
+from broker.simulator.account.book import (
     CLOSEOUT_SHARE,
     AccountBook,
     RestingOrder,
     SimulatedTrade,
     TransactionPayload,
     money,
-    notional,
 )
 from broker.simulator.account.fills import Fills, protection_price
 from broker.simulator.clock import NANOS, parse_ns
-from broker.simulator.market.market import Price, Prices
+from broker.simulator.market.market import Price
 from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ON_FILL, OrderSpec, RejectError
 
 DAY_NS = 86_400 * NANOS
@@ -37,11 +36,11 @@ def trading_day(now_ns: int) -> int:
 class Matching:
     """The rules, applied to one account at one moment: one object for a request or a step of the market."""
 
-    def __init__(self, book: AccountBook, prices: Prices, now_ns: int, request_id: str | None = None) -> None:
+    def __init__(self, book: AccountBook, now_ns: int, request_id: str | None = None) -> None:
         self.book = book
-        self.prices = prices
+        self.prices = book.prices
         self.now_ns = now_ns
-        self.fills = Fills(book, prices, now_ns, request_id)
+        self.fills = Fills(book, now_ns, request_id)
         self._entries_before = len(book.log)
 
     def acted(self, transactions: Made) -> dict[str, Any]:
@@ -74,21 +73,17 @@ class Matching:
             made["replacingOrderCancelTransaction"] = made.pop("orderCancelTransaction")
         return {"orderCancelTransaction": cancelled, **made}
 
-    def close_trade(self, trade: SimulatedTrade, units: Decimal, *, reason: str, **extra: Any) -> Made:
-        """Reduce one trade by `units` (positive), with a market order."""
-        spec = OrderSpec(type="MARKET", instrument=trade.instrument, trade_id=trade.id)
-        spec.units = -units.copy_sign(trade.units)
-        return self._reduce(spec, reason, extra)
-
-    def close_position(self, instrument: str, units: Decimal, client: dict[str, str], **extra: Any) -> Made:
-        """Reduce the position by `units` (signed against it), with a market order."""
-        spec = OrderSpec(type="MARKET", instrument=instrument, units=units, client=client)
-        return self._reduce(spec, "POSITION_CLOSEOUT", extra)
-
-    def _reduce(self, spec: OrderSpec, reason: str, extra: dict[str, Any]) -> Made:
+    def reduce(self, spec: OrderSpec, reason: str, **extra: Any) -> Made:
+        """Reduce a trade, or else the position, by the spec's units (signed against it), with a market order."""
         spec.time_in_force, spec.position_fill = "FOK", "REDUCE_ONLY"
         order, created = self.fills.rest(spec, reason=reason, **extra)
         return {"orderCreateTransaction": created, **self._trade(order, created["batchID"], f"MARKET_ORDER_{reason}")}
+
+    def reduce_trade(self, trade: SimulatedTrade, units: Decimal, reason: str, **extra: Any) -> Made:
+        """Reduce one trade by `units` (positive)."""
+        against = -units.copy_sign(trade.units)
+        spec = OrderSpec(type="MARKET", instrument=trade.instrument, trade_id=trade.id, units=against)
+        return self.reduce(spec, reason, **extra)
 
     def check(self, spec: OrderSpec, replaced: RestingOrder | None = None, *, replaces_like: bool = False) -> None:
         """Check an order before it is taken; with `replaces_like` one of its type is about to end.
@@ -165,8 +160,8 @@ class Matching:
         # A reduction frees margin, even where there is too little.
         if abs(after) <= abs(before):
             return None
-        more = self.book.margin(instrument, after, self.prices) - self.book.margin(instrument, before, self.prices)
-        if self.book.margin_used(self.prices) + more > self.book.equity(self.prices):
+        more = self.book.margin(instrument, after) - self.book.margin(instrument, before)
+        if self.book.margin_used() + more > self.book.equity():
             return "INSUFFICIENT_MARGIN"
         return None
 
@@ -202,14 +197,14 @@ class Matching:
         self.fills.fill(order, order.spec.units, None, f"{order.spec.type}_ORDER")
 
     def _close_out(self) -> None:
-        used = self.book.margin_used(self.prices)
+        used = self.book.margin_used()
         # Last of a step: a stop-loss that was triggered just now may have freed the margin.
-        if not used or self.book.equity(self.prices) > used * CLOSEOUT_SHARE:
+        if not used or self.book.equity() > used * CLOSEOUT_SHARE:
             return
         for trade in self.book.open_trades():
             if self.prices[trade.instrument].tradeable:
                 cause = {"reason": "MARGIN_CHECK_VIOLATION"}
-                self.close_trade(trade, abs(trade.units), reason="MARGIN_CLOSEOUT", marginCloseout=cause)
+                self.reduce_trade(trade, abs(trade.units), "MARGIN_CLOSEOUT", marginCloseout=cause)
 
     def finance(self) -> None:
         """Charge a day's financing: the account's amount is the sum of the trades' amounts, to the last place."""
@@ -225,16 +220,11 @@ class Matching:
             return
         self.book.balance += total
         self.book.financing += total
-        self.fills.write(
-            "DAILY_FINANCING",
-            financing=str(total),
-            accountBalance=str(self.book.balance),
-            accountFinancingMode="DAILY",
-            positionFinancings=positions,
-        )
+        amounts = {"financing": str(total), "accountBalance": str(self.book.balance)}
+        self.fills.write("DAILY_FINANCING", **amounts, accountFinancingMode="DAILY", positionFinancings=positions)
 
     def _financing(self, trade: SimulatedTrade) -> Decimal:
-        amount = -money(notional(trade.instrument, trade.units, self.prices) * FINANCING_RATE / _DAYS)
+        amount = -money(self.book.notional(trade.instrument, trade.units) * FINANCING_RATE / _DAYS)
         trade.financing += amount
         return amount
 

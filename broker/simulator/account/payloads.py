@@ -5,24 +5,20 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import (
-    CLOSEOUT_SHARE,
-    ZERO,
-    AccountBook,
-    RestingOrder,
-    SimulatedTrade,
-    money,
-    notional,
-    profit,
-)
+from broker.simulator.account.book import CLOSEOUT_SHARE, ZERO, AccountBook, RestingOrder, SimulatedTrade, money_texts
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import HOME, Price, Prices, home_factor, value_at_home
+from broker.simulator.market.market import HOME, Price, Prices, value_at_home
+from broker.simulator.v20.order_requests import DEPENDENTS
+
+_LINKS = {kind: f"{key}Order" for key, kind in DEPENDENTS.items()}
+"""Type of an order that closes a trade to the trade's field for it."""
 
 
 def price(item: Price, prices: Prices) -> dict[str, Any]:
     """`ClientPrice`, of `pricing` and of its stream."""
-    factor = str(home_factor(item.instrument, prices))
+    factor = str(value_at_home(LISTINGS[item.instrument].quote_currency, prices))
+    bid, ask = str(item.bid), str(item.ask)
     return {
         "type": "PRICE",
         "instrument": item.instrument,
@@ -30,10 +26,10 @@ def price(item: Price, prices: Prices) -> dict[str, Any]:
         "status": "tradeable" if item.tradeable else "non-tradeable",
         "tradeable": item.tradeable,
         # A number here, a text in `fullPrice` of a fill: as the venue sends it.
-        "bids": [{"price": str(item.bid), "liquidity": item.liquidity}],
-        "asks": [{"price": str(item.ask), "liquidity": item.liquidity}],
-        "closeoutBid": str(item.bid),
-        "closeoutAsk": str(item.ask),
+        "bids": [{"price": bid, "liquidity": item.liquidity}],
+        "asks": [{"price": ask, "liquidity": item.liquidity}],
+        "closeoutBid": bid,
+        "closeoutAsk": ask,
         "quoteHomeConversionFactors": {"positiveUnits": factor, "negativeUnits": factor},
     }
 
@@ -45,143 +41,95 @@ def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
     return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
 
 
-def totals(book: AccountBook, prices: Prices) -> dict[str, str]:
+def totals(book: AccountBook) -> dict[str, str]:
     """`CalculatedAccountState`: the figures of an account that depend on prices."""
-    unrealized = book.unrealized(prices)
-    nav = book.balance + unrealized
-    used = book.margin_used(prices)
-    free = str(money(max(nav - used, Decimal(0))))
-    value = str(
-        money(sum((notional(item.instrument, item.units, prices) for item in book.open_trades()), Decimal(0)))
-    )
-    return {
-        "unrealizedPL": str(unrealized),
-        "NAV": str(money(nav)),
-        "marginUsed": str(used),
-        "marginAvailable": free,
-        "positionValue": value,
-        "marginCloseoutUnrealizedPL": str(unrealized),
-        "marginCloseoutNAV": str(money(nav)),
-        "marginCloseoutMarginUsed": str(used),
-        # 1 is the close-out: half of the margin against the equity (v20, `AccountSummary`).
-        "marginCloseoutPercent": _share(used * CLOSEOUT_SHARE, nav),
-        "marginCloseoutPositionValue": value,
-        "withdrawalLimit": free,
-        "marginCallMarginUsed": str(used),
-        "marginCallPercent": _share(used, nav),
-    }
+    gain, used = book.unrealized(), book.margin_used()
+    nav = book.balance + gain
+    free = max(nav - used, Decimal(0))
+    value = sum((book.notional(item.instrument, item.units) for item in book.open_trades()), Decimal(0))
+    found = money_texts(unrealizedPL=gain, NAV=nav, marginUsed=used, positionValue=value)
+    closeout = {f"marginCloseout{name[0].upper()}{name[1:]}": text for name, text in found.items()}
+    found |= closeout | money_texts(marginAvailable=free, withdrawalLimit=free, marginCallMarginUsed=used)
+    # 1 is the close-out: half of the margin against the equity (v20, `AccountSummary`).
+    shares = {"marginCloseoutPercent": used * CLOSEOUT_SHARE, "marginCallPercent": used}
+    return found | {name: str(round(part / nav, 5)) if nav > 0 else ZERO for name, part in shares.items()}
 
 
-def _share(part: Decimal, whole: Decimal) -> str:
-    return str(round(part / whole, 5)) if whole > 0 else ZERO
-
-
-def summary(book: AccountBook, prices: Prices) -> dict[str, Any]:
+def summary(book: AccountBook) -> dict[str, Any]:
     """`AccountSummary`."""
-    realized = str(money(sum(book.realized.values(), Decimal(0))))
-    return {
-        "id": book.id,
-        "alias": book.alias,
-        "currency": HOME,
-        "createdByUserID": book.user_id,
-        "createdTime": rfc3339(book.created_ns),
-        "guaranteedStopLossOrderMode": "ALLOWED",
-        "hedgingEnabled": False,
-        "marginRate": str(book.margin_rate),
-        "balance": str(money(book.balance)),
-        "pl": realized,
-        # Never reset here.
-        "resettablePL": realized,
-        "financing": str(money(book.financing)),
-        "commission": ZERO,
-        "guaranteedExecutionFees": ZERO,
-        "openTradeCount": len(book.open_trades()),
-        "openPositionCount": len(book.instruments()),
-        "pendingOrderCount": len(book.pending()),
-        "lastTransactionID": book.last_id,
-        **totals(book, prices),
-    }
+    realized = sum(book.realized.values(), Decimal(0))
+    found: dict[str, Any] = {"id": book.id, "alias": book.alias, "currency": HOME, "hedgingEnabled": False}
+    found |= {"createdByUserID": book.user_id, "createdTime": rfc3339(book.created_ns)}
+    found |= {"marginRate": str(book.margin_rate), "guaranteedStopLossOrderMode": "ALLOWED"}
+    # The result is never reset here.
+    found |= money_texts(balance=book.balance, pl=realized, resettablePL=realized, financing=book.financing)
+    found |= {"commission": ZERO, "guaranteedExecutionFees": ZERO, "lastTransactionID": book.last_id}
+    found |= {"openTradeCount": len(book.open_trades()), "openPositionCount": len(book.instruments())}
+    return {**found, "pendingOrderCount": len(book.pending()), **totals(book)}
 
 
-def account(book: AccountBook, prices: Prices) -> dict[str, Any]:
+def account(book: AccountBook) -> dict[str, Any]:
     """`Account`: the summary and everything that is open."""
     return {
-        **summary(book, prices),
-        "trades": [trade_summary(item, book, prices) for item in book.open_trades()],
+        **summary(book),
+        "trades": [trade_summary(item, book) for item in book.open_trades()],
         # Closed ones, too: v20 lists every instrument that ever traded.
-        "positions": [position(name, book, prices) for name in book.traded()],
+        "positions": [position(name, book) for name in book.traded()],
         "orders": [order(item) for item in book.pending()],
     }
 
 
-def state(book: AccountBook, prices: Prices) -> dict[str, Any]:
+def state(book: AccountBook) -> dict[str, Any]:
     """`AccountChangesState`: changes that prices alone have made."""
     trailing = [item for item in book.pending() if item.trailing_value is not None]
     return {
-        **totals(book, prices),
+        **totals(book),
         "orders": [{"id": item.id, "trailingStopValue": str(item.trailing_value)} for item in trailing],
-        "trades": [
-            {
-                "id": item.id,
-                "unrealizedPL": str(money(profit(item, prices))),
-                "marginUsed": str(money(book.margin(item.instrument, item.units, prices))),
-            }
-            for item in book.open_trades()
-        ],
-        "positions": [_position_state(name, book, prices) for name in book.instruments()],
+        "trades": [{"id": item.id, **_trade_state(item, book)} for item in book.open_trades()],
+        "positions": [_position_state(name, book) for name in book.instruments()],
     }
 
 
-def _position_state(instrument: str, book: AccountBook, prices: Prices) -> dict[str, str]:
-    trades = book.open_trades(instrument)
-    longs = book.unrealized(prices, [item for item in trades if item.units > 0])
-    shorts = book.unrealized(prices, [item for item in trades if item.units < 0])
-    return {
-        "instrument": instrument,
-        "netUnrealizedPL": str(longs + shorts),
-        "longUnrealizedPL": str(longs),
-        "shortUnrealizedPL": str(shorts),
-        "marginUsed": str(money(book.margin(instrument, book.position(instrument), prices))),
-    }
+def _trade_state(item: SimulatedTrade, book: AccountBook) -> dict[str, str]:
+    return money_texts(unrealizedPL=book.profit(item), marginUsed=book.margin(item.instrument, item.units))
 
 
-_LINKS = {
-    "TAKE_PROFIT": "takeProfitOrder",
-    "STOP_LOSS": "stopLossOrder",
-    "GUARANTEED_STOP_LOSS": "guaranteedStopLossOrder",
-    "TRAILING_STOP_LOSS": "trailingStopLossOrder",
-}
+def _position_state(instrument: str, book: AccountBook) -> dict[str, str]:
+    longs, shorts = (book.unrealized(_on_side(instrument, sign, book)) for sign in (1, -1))
+    found = money_texts(netUnrealizedPL=longs + shorts, longUnrealizedPL=longs, shortUnrealizedPL=shorts)
+    return {"instrument": instrument, **found, **_margin(instrument, book)}
 
 
-def trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+def _margin(instrument: str, book: AccountBook) -> dict[str, str]:
+    return money_texts(marginUsed=book.margin(instrument, book.position(instrument)))
+
+
+def _on_side(instrument: str, sign: int, book: AccountBook) -> list[SimulatedTrade]:
+    return [item for item in book.open_trades(instrument) if item.units * sign > 0]
+
+
+def trade(item: SimulatedTrade, book: AccountBook) -> dict[str, Any]:
     """`Trade`, with the orders that would close it in full."""
     linked = {_LINKS[waiting.spec.type]: order(waiting) for waiting in _linked(item, book)}
-    return _trade(item, book, prices) | linked
+    return _trade(item, book) | linked
 
 
-def trade_summary(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
+def trade_summary(item: SimulatedTrade, book: AccountBook) -> dict[str, Any]:
     """`TradeSummary`, with the orders that would close it by their ids."""
     linked = {f"{_LINKS[waiting.spec.type]}ID": waiting.id for waiting in _linked(item, book)}
-    return _trade(item, book, prices) | linked
+    return _trade(item, book) | linked
 
 
 def _linked(item: SimulatedTrade, book: AccountBook) -> list[RestingOrder]:
     return [waiting for waiting in book.pending_for(item.id) if waiting.spec.type in _LINKS]
 
 
-def _trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "id": item.id,
-        "instrument": item.instrument,
-        "price": str(item.price),
-        "openTime": rfc3339(item.open_time_ns),
-        "initialUnits": str(item.initial_units),
-        "initialMarginRequired": str(item.initial_margin),
-        "state": item.state,
-        "currentUnits": str(item.units),
-        "realizedPL": str(money(item.realized)),
-        "financing": str(money(item.financing)),
-    }
+def _trade(item: SimulatedTrade, book: AccountBook) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": item.id, "instrument": item.instrument, "state": item.state}
+    found |= {"price": str(item.price), "openTime": rfc3339(item.open_time_ns)}
+    found |= {"initialUnits": str(item.initial_units), "currentUnits": str(item.units)}
+    found |= money_texts(initialMarginRequired=item.initial_margin)
+    found |= money_texts(realizedPL=item.realized, financing=item.financing)
     if item.client:
         found["clientExtensions"] = dict(item.client)
     if item.closing_ids:
@@ -189,68 +137,43 @@ def _trade(item: SimulatedTrade, book: AccountBook, prices: Prices) -> dict[str,
         # Only now: before the first reduction there is nothing to divide by.
         found["averageClosePrice"] = str(item.average_close_price)
     if item.state == "OPEN":
-        found["unrealizedPL"] = str(money(profit(item, prices)))
-        found["marginUsed"] = str(money(book.margin(item.instrument, item.units, prices)))
-    else:
-        found["closeTime"] = rfc3339(item.close_time_ns or 0)
-    return found
+        return found | _trade_state(item, book)
+    return found | {"closeTime": rfc3339(item.close_time_ns or 0)}
 
 
 def order(item: RestingOrder) -> dict[str, Any]:
     """`Order` of its type."""
-    found: dict[str, Any] = {
-        "id": item.id,
-        "createTime": rfc3339(item.create_time_ns),
-        "type": item.spec.type,
-        "state": item.state,
-        **item.spec.payload(),
-        **item.outcome,
-    }
-    if item.trailing_value is not None:
-        # Trailing stops only; market-if-touched orders below.
-        found["trailingStopValue"] = str(item.trailing_value)
-    if item.touched_from is not None:
-        found["initialMarketPrice"] = str(item.touched_from)
-    return found
+    found = {"id": item.id, "createTime": rfc3339(item.create_time_ns), "type": item.spec.type, "state": item.state}
+    # Trailing stops have the first, market-if-touched orders the second.
+    levels = {"trailingStopValue": item.trailing_value, "initialMarketPrice": item.touched_from}
+    given = {name: str(level) for name, level in levels.items() if level is not None}
+    return {**found, **item.spec.payload(), **item.outcome, **given}
 
 
-def position(instrument: str, book: AccountBook, prices: Prices) -> dict[str, Any]:
+def position(instrument: str, book: AccountBook) -> dict[str, Any]:
     """`Position`: both sides, of which one is empty without hedging."""
-    trades = book.open_trades(instrument)
+    realized = book.realized[instrument, 1] + book.realized[instrument, -1]
     return {
         "instrument": instrument,
-        **_results(book.realized[instrument, 1] + book.realized[instrument, -1], book.unrealized(prices, trades)),
+        **_results(realized, book.unrealized(book.open_trades(instrument))),
         "commission": ZERO,
-        "marginUsed": str(money(book.margin(instrument, book.position(instrument), prices))),
-        "long": _side(instrument, 1, book, prices),
-        "short": _side(instrument, -1, book, prices),
+        **_margin(instrument, book),
+        "long": _side(instrument, 1, book),
+        "short": _side(instrument, -1, book),
     }
 
 
 def _results(realized: Decimal, unrealized: Decimal) -> dict[str, str]:
-    return {
-        "pl": str(money(realized)),
-        "resettablePL": str(money(realized)),
-        "unrealizedPL": str(unrealized),
-        "financing": ZERO,
-        "guaranteedExecutionFees": ZERO,
-    }
+    found = money_texts(pl=realized, resettablePL=realized, unrealizedPL=unrealized)
+    return found | {"financing": ZERO, "guaranteedExecutionFees": ZERO}
 
 
-def _side(instrument: str, sign: int, book: AccountBook, prices: Prices) -> dict[str, Any]:
-    trades = [item for item in book.open_trades(instrument) if item.units * sign > 0]
+def _side(instrument: str, sign: int, book: AccountBook) -> dict[str, Any]:
+    trades = _on_side(instrument, sign, book)
     units = sum((item.units for item in trades), Decimal(0))
-    found: dict[str, Any] = {
-        "units": str(units),
-        **_results(book.realized[instrument, sign], book.unrealized(prices, trades)),
-    }
-    if units:
-        value = sum((item.units * item.price for item in trades), Decimal(0))
-        found["averagePrice"] = str(LISTINGS[instrument].round(value / units))
-        found["tradeIDs"] = [item.id for item in trades]
-    return found
-
-
-def read_body(book: AccountBook, **found: Any) -> dict[str, Any]:
-    """Body of a read."""
-    return {**found, "lastTransactionID": book.last_id}
+    found = {"units": str(units), **_results(book.realized[instrument, sign], book.unrealized(trades))}
+    if not units:
+        return found
+    value = sum((item.units * item.price for item in trades), Decimal(0))
+    average = str(LISTINGS[instrument].round(value / units))
+    return found | {"averagePrice": average, "tradeIDs": [item.id for item in trades]}

@@ -1,4 +1,4 @@
-"""Actions of v20's clients on an account: place, replace, cancel, modify and close."""
+"""Actions of v20's clients on an account: place, replace, cancel, modify, close and configure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from broker.simulator.account.account import AccountBook, RestingOrder, SimulatedTrade
+from broker.simulator.account.book import CLOSEOUT_SHARE, AccountBook, RestingOrder, SimulatedTrade
 from broker.simulator.account.matching import Made, Matching
 from broker.simulator.v20.answers import RefusalError, absent, invalid
 from broker.simulator.v20.order_requests import (
-    DEPENDENT_TYPES,
-    Json,
+    DEPENDENTS,
     OrderSpec,
     RejectError,
     extensions,
     number,
     parse_order,
+    text,
 )
 
 _ECHOED_DEPENDENT = ("tradeID", "price", "distance", "timeInForce", "gtdTime", "clientExtensions")
@@ -28,12 +28,6 @@ _MESSAGES = {
     "CLOSEOUT_POSITION_DOESNT_EXIST": "The Position requested to be closed out does not exist",
 }
 _SIDES = {"long": 1, "short": -1}
-_DEPENDENTS = {
-    "takeProfit": "TAKE_PROFIT",
-    "stopLoss": "STOP_LOSS",
-    "trailingStopLoss": "TRAILING_STOP_LOSS",
-    "guaranteedStopLoss": "GUARANTEED_STOP_LOSS",
-}
 
 
 def place(rules: Matching, body: Any) -> dict[str, Any]:
@@ -54,9 +48,7 @@ def replace(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     Raises:
         RefusalError: the order does not wait, or the new one is refused.
     """
-    old = waiting(rules.book, specifier)
-    if old is None:
-        raise _cancel_rejected(rules, specifier)
+    old = _waiting_or_reject(rules, specifier)
     try:
         return rules.acted(rules.replace(old, _parse(rules, body)))
     except RejectError as error:
@@ -64,16 +56,20 @@ def replace(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
         raise _rejected(rules, body["order"], error.reason, **more) from None
 
 
-def cancel(rules: Matching, specifier: str) -> dict[str, Any]:
+def cancel(rules: Matching, specifier: str, _body: Any = None) -> dict[str, Any]:
     """`PUT orders/{spec}/cancel`.
 
     Raises:
         RefusalError: 404 where it does not wait; that it never filled does not follow.
     """
-    order = waiting(rules.book, specifier)
-    if order is None:
-        raise _cancel_rejected(rules, specifier)
+    order = _waiting_or_reject(rules, specifier)
     return rules.acted({"orderCancelTransaction": rules.fills.cancel(order, "CLIENT_REQUEST")})
+
+
+def _waiting_or_reject(rules: Matching, specifier: str) -> RestingOrder:
+    if (order := waiting(rules.book, specifier)) is None:
+        raise _refused(rules, "orderCancel", "ORDER_CANCEL", "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))
+    return order
 
 
 def modify_order(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
@@ -110,7 +106,7 @@ def close_trade(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     units = abs(trade.units) if wanted == "ALL" else _units(wanted, "units")
     if units > abs(trade.units):
         raise _close_rejected(rules, "order", 400, "CLOSE_TRADE_UNITS_EXCEED_TRADE_SIZE", tradeClose=close)
-    return rules.acted(rules.close_trade(trade, units, reason="TRADE_CLOSE", tradeClose=close))
+    return rules.acted(rules.reduce_trade(trade, units, "TRADE_CLOSE", tradeClose=close))
 
 
 def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any]:
@@ -127,9 +123,10 @@ def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any
     made: Made = {}
     for side, units in sizes.items():
         closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted[side]}}
-        client = _extensions(raw, f"{side}ClientExtensions")
         # Against the side: a long position is closed by selling.
-        closed = rules.close_position(instrument, -units * _SIDES[side], client, **closeout)
+        spec = OrderSpec(type="MARKET", instrument=instrument, units=-units * _SIDES[side])
+        spec.client = _extensions(raw, f"{side}ClientExtensions")
+        closed = rules.reduce(spec, "POSITION_CLOSEOUT", **closeout)
         made |= {f"{side}{key[0].upper()}{key[1:]}": entry for key, entry in closed.items()}
     return rules.acted(made)
 
@@ -152,11 +149,11 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
         raise absent("NO_SUCH_TRADE", "The trade ID specified does not exist")
     raw = body if isinstance(body, Mapping) else {}
     # All are read and checked before the first one is ended: a refusal leaves the trade as it was.
-    named = [key for key in _DEPENDENTS if key in raw]
+    named = [key for key in DEPENDENTS if key in raw]
     specs = {key: _protection(rules, trade, key, raw[key]) for key in named if raw[key] is not None}
     made: Made = {}
     for key in named:
-        held = (item for item in rules.book.pending_for(trade.id) if item.spec.type == _DEPENDENTS[key])
+        held = (item for item in rules.book.pending_for(trade.id) if item.spec.type == DEPENDENTS[key])
         if (order := next(held, None)) is not None:
             made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(order, "CLIENT_REQUEST_REPLACED")
         if key in specs:
@@ -167,13 +164,53 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
 def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any) -> OrderSpec:
     if not isinstance(raw, Mapping):
         raise invalid(key)
-    request = {**raw, "type": _DEPENDENTS[key], "tradeID": trade.id}
+    request = {**raw, "type": DEPENDENTS[key], "tradeID": trade.id}
     try:
         spec = _parse(rules, {"order": request})
         rules.check(spec, replaces_like=True)
     except RejectError as error:
         raise _rejected(rules, request, error.reason, name=f"{key}Order") from None
     return spec
+
+
+def configure(rules: Matching, body: Any) -> dict[str, Any]:
+    """`PATCH configuration`.
+
+    Raises:
+        RefusalError: 400, with a reject transaction where the request could be read.
+    """
+    if not isinstance(body, Mapping):
+        raise invalid("configureAccountBody")
+    asked = {name: str(body[name]) for name in ("alias", "marginRate") if body.get(name) is not None}
+    try:
+        # Both are read and checked before either is set.
+        alias = text(body, "alias", rules.book.alias, where="")
+        was = rules.book.margin_rate
+        rate = number(body, "marginRate", "MARGIN_RATE", where="") if "marginRate" in asked else was
+        _check_margin(rules, asked, rate)
+    except RejectError as error:
+        rejected = rules.fills.write("CLIENT_CONFIGURE_REJECT", **asked, rejectReason=error.reason)
+        shown = {"clientConfigureRejectTransaction": rejected, "lastTransactionID": rules.book.last_id}
+        raise RefusalError(400, shown | _words(error.reason)) from None
+    rules.book.alias, rules.book.margin_rate = alias, rate
+    written = rules.fills.write("CLIENT_CONFIGURE", **asked)
+    return {"clientConfigureTransaction": written, "lastTransactionID": rules.book.last_id}
+
+
+def _check_margin(rules: Matching, asked: Mapping[str, str], rate: Decimal) -> None:
+    """Refuse a rate that would close open positions."""
+    if not asked:
+        raise RejectError("CLIENT_CONFIGURE_DATA_MISSING")
+    if not 0 < rate <= 1:
+        raise RejectError("MARGIN_RATE_INVALID")
+    # A lower rate frees margin, and cannot hurt.
+    if rate <= rules.book.margin_rate:
+        return
+    used, equity = rules.book.margin_used(rate), rules.book.equity()
+    if used * CLOSEOUT_SHARE >= equity:
+        raise RejectError("MARGIN_RATE_WOULD_TRIGGER_CLOSEOUT")
+    if used > equity:
+        raise RejectError("MARGIN_RATE_WOULD_TRIGGER_MARGIN_CALL")
 
 
 def waiting(book: AccountBook, specifier: str) -> RestingOrder | None:
@@ -198,20 +235,20 @@ def _parse(rules: Matching, body: Any) -> OrderSpec:
 
 
 def _new_extensions(body: Any) -> dict[str, str]:
-    if not isinstance(body, Mapping) or not isinstance(body.get("clientExtensions"), Mapping):
-        raise invalid("clientExtensions")
-    return _extensions(body, "clientExtensions")
+    if isinstance(body, Mapping) and isinstance(body.get("clientExtensions"), Mapping):
+        return _extensions(body, "clientExtensions")
+    raise invalid("clientExtensions")
 
 
-def _extensions(raw: Json, key: str) -> dict[str, str]:
+def _extensions(raw: Mapping[str, Any], key: str) -> dict[str, str]:
     try:
         return extensions(raw, key)
     except (RefusalError, RejectError):
         raise invalid(key) from None
 
 
-def _units(text: str, field: str) -> Decimal:
-    units = number({field: text}, field, "UNITS", where="")
+def _units(amount: str, field: str) -> Decimal:
+    units = number({field: amount}, field, "UNITS", where="")
     if units <= 0 or units != units.to_integral_value():
         raise invalid(field)
     return units
@@ -221,20 +258,22 @@ def _names_order(specifier: str) -> dict[str, str]:
     return {"clientOrderID": specifier[1:]} if specifier.startswith("@") else {"orderID": specifier}
 
 
-def _cancel_rejected(rules: Matching, specifier: str) -> RefusalError:
-    return _refused(rules, "orderCancel", "ORDER_CANCEL", "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))
-
-
 def _close_rejected(rules: Matching, name: str, status: int, reject: str, **closeout: Any) -> RefusalError:
     reason = "TRADE_CLOSE" if "tradeClose" in closeout else "POSITION_CLOSEOUT"
     return _refused(rules, name, "MARKET_ORDER", reject, status, **closeout, reason=reason)
 
 
 def _rejected(
-    rules: Matching, raw: Json, reject: str, *, name: str = "order", reason: str = "CLIENT_ORDER", **extra: Any
+    rules: Matching,
+    raw: Mapping[str, Any],
+    reject: str,
+    *,
+    name: str = "order",
+    reason: str = "CLIENT_ORDER",
+    **extra: Any,
 ) -> RefusalError:
     kind = raw.get("type", "MARKET")
-    names = _ECHOED_DEPENDENT if kind in DEPENDENT_TYPES else _ECHOED
+    names = _ECHOED_DEPENDENT if kind in DEPENDENTS.values() else _ECHOED
     # As texts, whatever they came as: the log of v20 has no other numbers.
     echoed = {key: raw[key] if isinstance(raw[key], Mapping) else str(raw[key]) for key in names if key in raw}
     status = 404 if reject.endswith("DOESNT_EXIST") else 400
@@ -244,5 +283,8 @@ def _rejected(
 def _refused(rules: Matching, name: str, kind: str, reject: str, status: int, **fields: Any) -> RefusalError:
     """Write a reject transaction; return the refusal that shows it as `{name}RejectTransaction`."""
     written = rules.fills.write(f"{kind}_REJECT", **fields, rejectReason=reject)
-    words = {"errorCode": reject, "errorMessage": _MESSAGES.get(reject, reject.replace("_", " ").capitalize())}
-    return RefusalError(status, rules.acted({f"{name}RejectTransaction": written}) | words)
+    return RefusalError(status, rules.acted({f"{name}RejectTransaction": written}) | _words(reject))
+
+
+def _words(reject: str) -> dict[str, str]:
+    return {"errorCode": reject, "errorMessage": _MESSAGES.get(reject, reject.replace("_", " ").capitalize())}

@@ -6,26 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.simulator.account import payloads
-from broker.simulator.account.account import AccountBook, TransactionPayload
+from broker.simulator.account.book import AccountBook, TransactionPayload
 from broker.simulator.clock import parse_ns
-from broker.simulator.market.market import Prices
-from broker.simulator.v20.answers import RefusalError, absent, invalid, whole
+from broker.simulator.v20.answers import RefusalError, absent, invalid, size, whole
 from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ENTRY_TYPES
 
 Query = Mapping[str, str]
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 _ORDER_TYPES = tuple(f"{name}_ORDER" for name in (*ENTRY_TYPES, *DEPENDENT_TYPES))
+_ORDER_REJECTS = tuple(f"{name}_REJECT" for name in _ORDER_TYPES)
 _GROUPS = {
-    "ORDER": (
-        *_ORDER_TYPES,
-        *(f"{name}_REJECT" for name in _ORDER_TYPES),
-        "ORDER_FILL",
-        "ORDER_CANCEL",
-        "ORDER_CANCEL_REJECT",
-    ),
-    "FUNDING": ("TRANSFER_FUNDS", "TRANSFER_FUNDS_REJECT"),
-    "ADMIN": ("CREATE", "CLOSE", "REOPEN", "CLIENT_CONFIGURE", "CLIENT_CONFIGURE_REJECT"),
+    "ORDER": {*_ORDER_TYPES, *_ORDER_REJECTS, "ORDER_FILL", "ORDER_CANCEL", "ORDER_CANCEL_REJECT"},
+    "FUNDING": {"TRANSFER_FUNDS", "TRANSFER_FUNDS_REJECT"},
+    "ADMIN": {"CREATE", "CLOSE", "REOPEN", "CLIENT_CONFIGURE", "CLIENT_CONFIGURE_REJECT"},
 }
 
 
@@ -50,8 +44,7 @@ def between(log: list[TransactionPayload], query: Query) -> list[TransactionPayl
     """`transactions/idrange`, both ends included."""
     first, last = whole(query.get("from", ""), "from"), whole(query.get("to", ""), "to")
     if not 0 < first <= last or first > len(log):
-        words = {"errorMessage": "The specified range is not satisfiable"}
-        raise RefusalError(416, words)
+        raise RefusalError(416, {"errorMessage": "The specified range is not satisfiable"})
     return of_types(log[first - 1 : last], query)
 
 
@@ -66,9 +59,7 @@ def of_types(entries: Iterable[TransactionPayload], query: Query) -> list[Transa
 
 def pages(log: list[TransactionPayload], query: Query, base: str, now: str) -> dict[str, Any]:
     """`transactions`: no transactions, but the addresses of pages of them."""
-    size = whole(query.get("pageSize", str(DEFAULT_PAGE)), "pageSize")
-    if not 0 < size <= LARGEST_PAGE:
-        raise invalid("pageSize")
+    page = size(query, "pageSize", DEFAULT_PAGE, LARGEST_PAGE)
     start, end = query.get("from", log[0]["time"]), query.get("to", now)
     try:
         low, high = parse_ns(start), parse_ns(end)
@@ -76,11 +67,11 @@ def pages(log: list[TransactionPayload], query: Query, base: str, now: str) -> d
         raise invalid("from") from None
     ids = [int(entry["id"]) for entry in of_types(log, query) if low <= parse_ns(entry["time"]) <= high]
     kinds = f"&type={query['type']}" if "type" in query else ""
-    chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
+    chunks = [ids[at : at + page] for at in range(0, len(ids), page)]
     return {
         "from": start,
         "to": end,
-        "pageSize": size,
+        "pageSize": page,
         **({"type": query["type"].split(",")} if "type" in query else {}),
         "count": len(ids),
         # Addresses, not transactions: the venue has the client fetch each page by its range of ids.
@@ -88,41 +79,33 @@ def pages(log: list[TransactionPayload], query: Query, base: str, now: str) -> d
     }
 
 
-def changes(book: AccountBook, query: Query, prices: Prices) -> dict[str, Any]:
+def changes(book: AccountBook, query: Query) -> dict[str, Any]:
     """`changes`: orders, trades and positions changed behind a transaction, and the state that depends on prices."""
     after = whole(query.get("sinceTransactionID", ""), "sinceTransactionID")
     if after > len(book.log):
         raise invalid("sinceTransactionID")
+
     # The log may reach back far, but orders and trades that ended are never dropped from the account.
+    def orders(ids: Iterable[str]) -> list[dict[str, Any]]:
+        return [payloads.order(book.orders[item]) for item in dict.fromkeys(ids)]
+
+    def trades(parts: Iterable[dict[str, str]]) -> list[dict[str, Any]]:
+        ids = dict.fromkeys(part["tradeID"] for part in parts)
+        return [payloads.trade_summary(book.trades[item], book) for item in ids]
+
     entries = book.log[after:]
     fills = [entry for entry in entries if entry["type"] == "ORDER_FILL"]
-    created = [entry["id"] for entry in entries if entry["type"] in _ORDER_TYPES]
-    cancelled = [entry["orderID"] for entry in entries if entry["type"] == "ORDER_CANCEL"]
-    opened = [entry["tradeOpened"]["tradeID"] for entry in fills if "tradeOpened" in entry]
-    reduced = [entry["tradeReduced"]["tradeID"] for entry in fills if "tradeReduced" in entry]
-    closed = [part["tradeID"] for entry in fills for part in entry.get("tradesClosed", ())]
-    return {
-        "changes": {
-            "ordersCreated": _orders(book, created),
-            "ordersCancelled": _orders(book, cancelled),
-            "ordersFilled": _orders(book, [entry["orderID"] for entry in fills]),
-            # The log does not tell a triggered order from one that filled at once.
-            "ordersTriggered": [],
-            "tradesOpened": _trades(book, opened, prices),
-            "tradesReduced": _trades(book, reduced, prices),
-            "tradesClosed": _trades(book, closed, prices),
-            "positions": [
-                payloads.position(name, book, prices) for name in sorted({entry["instrument"] for entry in fills})
-            ],
-            "transactions": entries,
-        },
-        "state": payloads.state(book, prices),
+    instruments = sorted({entry["instrument"] for entry in fills})
+    found = {
+        "ordersCreated": orders(entry["id"] for entry in entries if entry["type"] in _ORDER_TYPES),
+        "ordersCancelled": orders(entry["orderID"] for entry in entries if entry["type"] == "ORDER_CANCEL"),
+        "ordersFilled": orders(entry["orderID"] for entry in fills),
+        # The log does not tell a triggered order from one that filled at once.
+        "ordersTriggered": [],
+        "tradesOpened": trades(entry["tradeOpened"] for entry in fills if "tradeOpened" in entry),
+        "tradesReduced": trades(entry["tradeReduced"] for entry in fills if "tradeReduced" in entry),
+        "tradesClosed": trades(part for entry in fills for part in entry.get("tradesClosed", ())),
+        "positions": [payloads.position(name, book) for name in instruments],
+        "transactions": entries,
     }
-
-
-def _orders(book: AccountBook, ids: Iterable[str]) -> list[dict[str, Any]]:
-    return [payloads.order(book.orders[item]) for item in dict.fromkeys(ids)]
-
-
-def _trades(book: AccountBook, ids: Iterable[str], prices: Prices) -> list[dict[str, Any]]:
-    return [payloads.trade_summary(book.trades[item], book, prices) for item in dict.fromkeys(ids)]
+    return {"changes": found, "state": payloads.state(book)}

@@ -10,70 +10,46 @@ from typing import Any
 
 from aiohttp import web
 
+from broker.simulator.account.book import AccountBook
 from broker.simulator.clock import rfc3339
 from broker.simulator.faults import KINDS, FaultError, parse_rule
 from broker.simulator.market.market import Scenario
 from broker.simulator.venue import SimulatedVenue
 
 Command = Callable[[SimulatedVenue, dict[str, Any]], dict[str, Any]]
-COMMANDS: list[tuple[str, str, Command]] = []
-"""Method, path and function; filled by the decorators below."""
 
 
 class CommandError(ValueError):
     """A command that cannot be followed; the text names the field and its allowed values."""
 
 
-def _command(method: str, path: str) -> Callable[[Command], Command]:
-    def register(command: Command) -> Command:
-        COMMANDS.append((method, path, command))
-        return command
-
-    return register
-
-
-@_command("GET", "/simulator/state")
 def state(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
     """Sum the venue up: for a status line and for tests that count."""
-    return {
-        "time": rfc3339(venue.clock.now_ns()),
-        "speed": venue.clock.speed,
-        "scenario": venue.market.scenario.value,
-        "tokens": len(venue.tokens),
-        "streams": len(venue.subscriptions),
-        "connections": venue.connections,
-        "requests": len(venue.requests),
-        "faults_used": dict(venue.faults.used),
-        "accounts": {name: _account(venue, name) for name in venue.accounts},
-    }
+    found: dict[str, Any] = {"time": rfc3339(venue.clock.now_ns()), "speed": venue.clock.speed}
+    found |= {"scenario": venue.market.scenario.value, "tokens": len(venue.tokens)}
+    found |= {"streams": len(venue.subscriptions), "connections": venue.connections, "requests": len(venue.requests)}
+    accounts = {name: _account(book) for name, book in venue.accounts.items()}
+    return found | {"faults_used": dict(venue.faults.used), "accounts": accounts}
 
 
-def _account(venue: SimulatedVenue, name: str) -> dict[str, Any]:
-    book = venue.accounts[name]
-    return {
-        "balance": str(book.balance),
-        "lastTransactionID": book.last_id,
-        "pendingOrders": len(book.pending()),
-        "openTrades": len(book.open_trades()),
-        # For tests: an order that was sent twice shows here.
-        "fills": sum(entry["type"] == "ORDER_FILL" for entry in book.log),
-    }
+def _account(book: AccountBook) -> dict[str, Any]:
+    # For tests: an order that was sent twice shows in the fills.
+    fills = sum(entry["type"] == "ORDER_FILL" for entry in book.log)
+    found = {"pendingOrders": len(book.pending()), "openTrades": len(book.open_trades()), "fills": fills}
+    return {"balance": str(book.balance), "lastTransactionID": book.last_id, **found}
 
 
-@_command("GET", "/simulator/requests")
 def requests(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
     """List the last requests, oldest first, with their times by the machine's monotonic clock."""
     return {"requests": [dataclasses.asdict(item) for item in venue.requests]}
 
 
-@_command("GET", "/simulator/faults")
 def faults(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
     """List the rules in force, the uses of each kind, and the meanings of the kinds."""
     rules = [dataclasses.asdict(item) for item in venue.faults.rules]
     return {"rules": rules, "used": dict(venue.faults.used), "kinds": KINDS}
 
 
-@_command("POST", "/simulator/faults")
 def add_faults(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     """Add `{"kind": "reset_after", "path": "/orders", "count": 1, …}`, or a list of such under `rules`."""
     raw = body.get("rules", [body])
@@ -88,14 +64,12 @@ def add_faults(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     return faults(venue, {})
 
 
-@_command("DELETE", "/simulator/faults")
 def clear_faults(venue: SimulatedVenue, _: dict[str, Any]) -> dict[str, Any]:
     """Remove every rule."""
     venue.faults.rules.clear()
     return faults(venue, {})
 
 
-@_command("POST", "/simulator/clock")
 def clock(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     """Follow `{"seconds": 3600, "speed": 60, "steps": 1}`: jump, set the speed, then move the prices."""
     _only(body, "seconds", "speed", "steps")
@@ -109,7 +83,6 @@ def clock(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     return state(venue, {})
 
 
-@_command("POST", "/simulator/tokens")
 def tokens(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     """Follow `{"accept": ["…"], "revoke": ["…"], "cut_streams": true}`; tokens change from the next request on."""
     _only(body, "accept", "revoke", "cut_streams")
@@ -123,7 +96,6 @@ def tokens(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     return state(venue, {})
 
 
-@_command("POST", "/simulator/scenario")
 def scenario(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     """Follow `{"scenario": "news", "liquidity": 1000}`: change the market, and the units that trade at once."""
     _only(body, "scenario", "liquidity")
@@ -138,7 +110,6 @@ def scenario(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     return state(venue, {})
 
 
-@_command("POST", "/simulator/prices")
 def prices(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     """Follow `{"instrument": "EUR_USD", "mid": "1.1"}`: set a price; resting orders see it at once."""
     _only(body, "instrument", "mid")
@@ -171,11 +142,17 @@ def _price(value: Any) -> Decimal:
     return price
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    body = json.loads(data or b"{}")
-    if not isinstance(body, dict):
-        raise CommandError("the body must be a JSON object")
-    return body
+COMMANDS: dict[str, Command] = {
+    "GET /simulator/state": state,
+    "GET /simulator/requests": requests,
+    "GET /simulator/faults": faults,
+    "POST /simulator/faults": add_faults,
+    "DELETE /simulator/faults": clear_faults,
+    "POST /simulator/clock": clock,
+    "POST /simulator/tokens": tokens,
+    "POST /simulator/scenario": scenario,
+    "POST /simulator/prices": prices,
+}
 
 
 def handler(venue: SimulatedVenue, command: Command) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -183,10 +160,14 @@ def handler(venue: SimulatedVenue, command: Command) -> Callable[[web.Request], 
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            return web.json_response(command(venue, _object(await request.read())))
+            body = json.loads(await request.read() or b"{}")
+            if isinstance(body, dict):
+                return web.json_response(command(venue, body))
+            words = "the body must be a JSON object"
         except CommandError as error:
-            return web.json_response({"errorMessage": str(error)}, status=400)
+            words = str(error)
         except json.JSONDecodeError as error:
-            return web.json_response({"errorMessage": f"the body is not JSON: {error}"}, status=400)
+            words = f"the body is not JSON: {error}"
+        return web.json_response({"errorMessage": words}, status=400)
 
     return handle

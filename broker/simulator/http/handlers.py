@@ -8,22 +8,18 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from broker.simulator.account.account import AccountBook, TransactionPayload
+from broker.simulator.account.book import AccountBook, TransactionPayload
 from broker.simulator.account.matching import Matching
-from broker.simulator.account.payloads import read_body
 from broker.simulator.faults import REQUEST_KINDS, FaultError, FaultRule, header_rule
 from broker.simulator.http import streams
-from broker.simulator.market.market import Prices
-from broker.simulator.v20.answers import RefusalError, encode, invalid, plain_error, whole
+from broker.simulator.v20.answers import RefusalError, encode, invalid, plain_error, size
 from broker.simulator.venue import SeenRequest, SimulatedVenue, Subscription
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Headers = dict[str, str]
 HTML = "<html><head><title>503 Service Temporarily Unavailable</title></head><body>503</body></html>"
 LARGEST_COUNT = 500
 DEFAULT_COUNT = 50
@@ -33,31 +29,45 @@ _BEFORE = {"reset_before": 0, "error_before": 500, "html": 503, "unauthorized": 
 """Faults that answer without applying anything, and their status unless the rule names another."""
 
 
-@dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """One request, read: all that an endpoint works with."""
+    """One request from its fault to its answer: all that an endpoint works with."""
 
-    venue: SimulatedVenue
     book: AccountBook
-    request_id: str
-    path: str
-    parts: Mapping[str, str]
-    query: Mapping[str, str]
+    """Account of the path."""
     body: Any
-    headers: Headers
-    """Headers of the answer; an endpoint may add to them."""
-    lag_s: float = 0.0
-    """Lag of this reader behind the log."""
+
+    def __init__(self, venue: SimulatedVenue, request: web.Request) -> None:
+        self.venue = venue
+        self.request = request
+        self.parts: Mapping[str, str] = request.match_info
+        self.query: Mapping[str, str] = request.query
+        self.path = f"{request.scheme}://{request.host}{request.path}"
+        self.request_id = venue.request_id()
+        self.headers = {"RequestID": self.request_id, "Content-Type": "application/json"}
+        """Headers of the answer; an endpoint may add to them."""
+        self.fault = self._take_fault()
+        self.kind = self.fault.kind if self.fault is not None else None
+        self.lag_s = self.fault.seconds if self.fault is not None and self.kind == "lag" else 0.0
+        """Lag of this reader behind the log."""
+
+    def _take_fault(self) -> FaultRule | None:
+        header = self.request.headers.get("X-Simulate-Fault")
+        if header is None:
+            # Taken before the token is checked: a rule is used up by a refused request, too.
+            return self.venue.faults.take(self.request.method, self.request.path, kinds=REQUEST_KINDS)
+        try:
+            return self.venue.faults.use(header_rule(header))
+        except FaultError as fault:
+            raise web.HTTPBadRequest(reason=str(fault)) from None
+
+    def status_of(self, usual: int) -> int:
+        """Status that the fault names, else the usual one of its kind."""
+        return (self.fault.status if self.fault is not None else 0) or usual
 
     @property
     def rules(self) -> Matching:
         """Rules of the venue for the account, now."""
         return self.venue.matching(self.book, self.request_id)
-
-    @property
-    def prices(self) -> Prices:
-        """Prices now."""
-        return self.venue.market.prices
 
     @property
     def now_ns(self) -> int:
@@ -78,17 +88,14 @@ class RequestContext:
     def instrument(self) -> str:
         """Instrument of the path; raises RefusalError if it is not listed."""
         name = self.parts["instrument"]
-        if name not in self.prices:
+        if name not in self.venue.market.prices:
             raise invalid("instrument")
         return name
 
     @property
     def count(self) -> int:
         """Number of items that are asked for; raises RefusalError if it is out of bounds."""
-        count = whole(self.query.get("count", str(DEFAULT_COUNT)), "count")
-        if not 0 < count <= LARGEST_COUNT:
-            raise invalid("count")
-        return count
+        return size(self.query, "count", DEFAULT_COUNT, LARGEST_COUNT)
 
     def names(self, *, required: bool) -> list[str]:
         """Instruments of the query; all where it may name none.
@@ -99,18 +106,73 @@ class RequestContext:
         text = self.query.get("instruments", "")
         if not text and required:
             raise RefusalError(400, {"errorMessage": "Missing argument 'instruments'"})
-        names = text.split(",") if text else list(self.prices)
-        if any(name not in self.prices for name in names):
+        names = text.split(",") if text else list(self.venue.market.prices)
+        if any(name not in self.venue.market.prices for name in names):
             raise invalid("instruments")
         return names
 
     def read(self, **found: Any) -> dict[str, Any]:
         """Body of a read of the account."""
-        return read_body(self.book, **found)
+        return {**found, "lastTransactionID": self.book.last_id}
 
     def read_log(self, **found: Any) -> dict[str, Any]:
         """Body of a read of the log, as far as this reader sees it."""
         return {**found, "lastTransactionID": str(self.visible)}
+
+    def find_book(self) -> None:
+        """Find the account.
+
+        Raises:
+            RefusalError: 403 where it is not the token's.
+        """
+        # Routes without an account (`/accounts`, candles, books) need none: the first one stands in.
+        name = self.parts.get("account", self.venue.options.accounts[0])
+        if name not in self.venue.accounts:
+            raise RefusalError(403, {"errorMessage": "The provided request was forbidden."})
+        self.book = self.venue.accounts[name]
+
+    async def read_request(self) -> None:
+        """Read the body.
+
+        Raises:
+            RefusalError: 400 where it is no JSON; 0 cuts the connection.
+        """
+        try:
+            self.body = json.loads(await self.request.read() or b"{}")
+        except ConnectionError:
+            raise RefusalError(0, {}) from None  # the client went in the middle of its request
+        except ValueError:
+            raise RefusalError(400, {"errorMessage": "Invalid JSON in the body of the request"}) from None
+
+    def note(self, status: int) -> None:
+        """Keep the request for tests that count."""
+        seen = SeenRequest(time.monotonic_ns(), self.request.method, self.request.path, status, self.kind)
+        self.venue.requests.append(seen)
+
+    async def send(self, status: int, body: Mapping[str, Any]) -> web.StreamResponse:
+        """Answer, or show a fault in the answer's place."""
+        if status == 0 or self.kind == "reset_after":
+            if self.request.transport is not None:
+                self.request.transport.abort()
+            return web.Response()
+        # Its request was applied before: only the answer hangs.
+        if self.kind == "hang":
+            await asyncio.sleep(HANG_S)
+        if self.kind == "html":
+            return web.Response(text=HTML, status=status, content_type="text/html")
+        data = encode(body, self.request.headers)
+        if self.headers.get("Content-Encoding") == "gzip":
+            # Without the time in the header: the same book is the same bytes.
+            data = gzip.compress(data, mtime=0)
+        if self.kind != "half_body":
+            return web.Response(body=data, status=status, headers=self.headers)
+        # Announced whole and sent half: the client can tell a truncated body from a short one.
+        response = web.StreamResponse(status=status, headers=self.headers | {"Content-Length": str(len(data))})
+        await response.prepare(self.request)
+        await response.write(data[: len(data) // 2])
+        if self.request.transport is not None:
+            self.request.transport.close()
+        return response
 
 
 Endpoint = Callable[[RequestContext], dict[str, Any]]
@@ -151,14 +213,14 @@ class HandlerFactory:
         """Make the handler of one of v20's endpoints; `status` is that of a success."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            headers, fault = self._new_headers(), self._fault(request)
-            answered = status
+            call, answered = RequestContext(self._venue, request), status
+            body: Mapping[str, Any]
             try:
-                body = await self._answer(request, headers, act, fault)
+                body = await self._answer(call, act)
             except RefusalError as refusal:
-                answered, body = refusal.status, dict(refusal.body)
-            self._note(request, answered, fault)
-            return await self._send(request, fault, answered, body, headers)
+                answered, body = refusal.status, refusal.body
+            call.note(answered)
+            return await call.send(answered, body)
 
         return handle
 
@@ -166,17 +228,17 @@ class HandlerFactory:
         """Make the handler of one of the streams."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            headers, fault = self._new_headers(), self._fault(request)
+            call = RequestContext(self._venue, request)
             try:
-                self._admit(request, fault)
-                context = self._context(request, headers, None)
-                names = frozenset(context.names(required=True) if kind == "pricing" else ())
+                self._admit(call)
+                call.find_book()
+                names = frozenset(call.names(required=True) if kind == "pricing" else ())
             except RefusalError as refusal:
-                self._note(request, refusal.status, fault)
-                return await self._send(request, fault, refusal.status, dict(refusal.body), headers)
+                call.note(refusal.status)
+                return await call.send(refusal.status, refusal.body)
             # Noted at its beginning: a stream may last as long as the test.
-            self._note(request, 200, fault)
-            return await streams.serve(request, self._venue, Subscription(context.book.id, kind, names), headers)
+            call.note(200)
+            return await streams.serve(request, self._venue, Subscription(call.book.id, kind, names), call.headers)
 
         return handle
 
@@ -185,55 +247,40 @@ class HandlerFactory:
         for subscription in self._venue.subscriptions:
             subscription.end()
 
-    def _new_headers(self) -> Headers:
-        return {"RequestID": self._venue.request_id(), "Content-Type": "application/json"}
-
-    async def _answer(
-        self, request: web.Request, headers: Headers, act: Endpoint, fault: FaultRule | None
-    ) -> dict[str, Any]:
-        self._admit(request, fault)
+    async def _answer(self, call: RequestContext, act: Endpoint) -> dict[str, Any]:
+        self._admit(call)
         # Read whole first: a request that has arrived is acted on, whether or not its client waits for the answer.
-        body = await self._read(request)
+        await call.read_request()
         if self._venue.options.latency_s:
             await asyncio.sleep(self._venue.options.latency_s)
-        if fault is None:
-            return self._apply(request, headers, act, body)
-        if fault.kind == "delay":
-            await asyncio.sleep(fault.seconds)
-        lag_s = fault.seconds if fault.kind == "lag" else 0.0
-        answer = self._apply(request, headers, act, body, lag_s)
-        if fault.kind == "error_after":
-            status = fault.status or 500
-            raise RefusalError(status, plain_error(status))
-        return _from_tomorrow(answer) if fault.kind == "unknown_value" else answer
-
-    def _apply(
-        self, request: web.Request, headers: Headers, act: Endpoint, body: Any, lag_s: float = 0.0
-    ) -> dict[str, Any]:
-        context = self._context(request, headers, body, lag_s)
+        if call.fault is not None and call.kind == "delay":
+            await asyncio.sleep(call.fault.seconds)
+        call.find_book()
         try:
-            return act(context)
+            answer = act(call)
         finally:
-            if request.method != "GET":
-                self._venue.publish(context.book)  # a refusal has written a transaction, too
+            if call.request.method != "GET":
+                self._venue.publish(call.book)  # a refusal has written a transaction, too
+        if call.kind == "error_after":
+            raise plain_error(call.status_of(500))
+        return _from_tomorrow(answer) if call.kind == "unknown_value" else answer
 
-    def _admit(self, request: web.Request, fault: FaultRule | None) -> None:
+    def _admit(self, call: RequestContext) -> None:
         """Count the connection and the request, check the token, and show a fault that comes first.
 
         Raises:
             RefusalError: a status; 0 cuts the connection.
         """
         now_s = time.monotonic()
-        if self._is_new(request) and not self._connections.allows(now_s):
+        if self._is_new(call.request) and not self._connections.allows(now_s):
             raise RefusalError(0, {})
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, token = call.request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or token not in self._venue.tokens:
-            raise RefusalError(401, plain_error(401))
+            raise plain_error(401)
         if not self._requests.allows(now_s):
-            raise RefusalError(429, plain_error(429))
-        if fault is not None and fault.kind in _BEFORE:
-            status = fault.status or _BEFORE[fault.kind]
-            raise RefusalError(status, plain_error(status))
+            raise plain_error(429)
+        if call.kind in _BEFORE:
+            raise plain_error(call.status_of(_BEFORE[call.kind]))
 
     def _is_new(self, request: web.Request) -> bool:
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
@@ -245,77 +292,6 @@ class HandlerFactory:
             del self._peers[next(iter(self._peers))]
         self._venue.connections += 1
         return True
-
-    def _context(self, request: web.Request, headers: Headers, body: Any, lag_s: float = 0.0) -> RequestContext:
-        # Routes without an account (`/accounts`, candles, books) need none: the first one stands in.
-        name = request.match_info.get("account", self._venue.options.accounts[0])
-        book = self._venue.accounts.get(name)
-        if book is None:
-            raise RefusalError(403, {"errorMessage": "The provided request was forbidden."})
-        return RequestContext(
-            venue=self._venue,
-            book=book,
-            request_id=headers["RequestID"],
-            headers=headers,
-            path=f"{request.scheme}://{request.host}{request.path}",
-            parts=request.match_info,
-            query=request.query,
-            body=body,
-            lag_s=lag_s,
-        )
-
-    async def _read(self, request: web.Request) -> Any:
-        try:
-            data = await request.read()
-        except ConnectionError:
-            raise RefusalError(0, {}) from None  # the client went in the middle of its request
-        if not data:
-            return {}
-        try:
-            return json.loads(data)
-        except ValueError:
-            raise RefusalError(400, {"errorMessage": "Invalid JSON in the body of the request"}) from None
-
-    def _fault(self, request: web.Request) -> FaultRule | None:
-        header = request.headers.get("X-Simulate-Fault")
-        if header is None:
-            # Taken before the token is checked: a rule is used up by a refused request, too.
-            return self._venue.faults.take(request.method, request.path, kinds=REQUEST_KINDS)
-        try:
-            return self._venue.faults.use(header_rule(header))
-        except FaultError as fault:
-            raise web.HTTPBadRequest(reason=str(fault)) from None
-
-    def _note(self, request: web.Request, status: int, fault: FaultRule | None) -> None:
-        kind = fault.kind if fault is not None else None
-        self._venue.requests.append(SeenRequest(time.monotonic_ns(), request.method, request.path, status, kind))
-
-    async def _send(
-        self, request: web.Request, fault: FaultRule | None, status: int, body: dict[str, Any], headers: Headers
-    ) -> web.StreamResponse:
-        kind = fault.kind if fault is not None else ""
-        if status == 0 or kind == "reset_after":
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
-        # Its request was applied before: only the answer hangs.
-        if kind == "hang":
-            await asyncio.sleep(HANG_S)
-        if kind == "html":
-            return web.Response(text=HTML, status=status, content_type="text/html")
-        data = encode(body, in_unix=request.headers.get("Accept-Datetime-Format") == "UNIX")
-        if headers.get("Content-Encoding") == "gzip":
-            # Without the time in the header: the same book is the same bytes.
-            data = gzip.compress(data, mtime=0)
-        if kind != "half_body":
-            return web.Response(body=data, status=status, headers=headers)
-        # Announced whole and sent half: the client can tell a truncated body from a short one.
-        response = web.StreamResponse(status=status, headers=headers | {"Content-Length": str(len(data))})
-        await response.prepare(request)
-        await response.write(data[: len(data) // 2])
-        if request.transport is not None:
-            request.transport.close()
-        return response
 
 
 def _from_tomorrow(value: Any) -> Any:

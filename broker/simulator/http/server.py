@@ -12,7 +12,7 @@ from aiohttp import web
 from broker.simulator.clock import SimulatedClock
 from broker.simulator.http import admin
 from broker.simulator.http.handlers import Handler, HandlerFactory
-from broker.simulator.http.routes import ROUTES
+from broker.simulator.http.routes import CREATING, ROUTES
 from broker.simulator.venue import Options, SimulatedVenue
 from pod_runtime.ports import listen, name_of
 
@@ -89,9 +89,12 @@ def application(venue: SimulatedVenue) -> web.Application:
     handlers = HandlerFactory(venue)
     for kind in ("pricing", "transactions"):
         app.router.add_get(f"/v3/accounts/{{account}}/{kind}/stream", handlers.stream(kind))
-    for method, path, endpoint, status in ROUTES:
+    for route, endpoint in ROUTES.items():
+        method, path = route.replace("~", "/accounts/{account}").split()
+        status = 201 if route in CREATING else 200
         app.router.add_route(method, f"/v3{path}", handlers.endpoint(endpoint, status))
-    for method, path, command in admin.COMMANDS:
+    for route, command in admin.COMMANDS.items():
+        method, path = route.split()
         app.router.add_route(method, path, admin.handler(venue, command))
     app.on_shutdown.append(handlers.end_streams)
     return app
@@ -103,5 +106,4 @@ async def _as_json(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except web.HTTPException as error_:
         # aiohttp's own 404 and 405 are plain text; clients of v20 expect JSON of every answer.
-        words = {"errorMessage": error_.reason}
-        return web.json_response(words, status=error_.status, headers={"RequestID": "0"})
+        return web.json_response({"errorMessage": error_.reason}, status=error_.status, headers={"RequestID": "0"})

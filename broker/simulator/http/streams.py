@@ -69,7 +69,7 @@ class _Stream:
         return self._line(beat)
 
     def _line(self, item: Mapping[str, Any]) -> bytes:
-        return encode(item, in_unix=self.request.headers.get("Accept-Datetime-Format") == "UNIX") + b"\n"
+        return encode(item, self.request.headers) + b"\n"
 
     async def _show(self, fault: FaultRule, data: bytes) -> None:
         if fault.kind == "stream_stall":

@@ -106,20 +106,9 @@ class SimulatedMarket:
         return self._quote(listing, self._mids[listing.name], now_ns)
 
     def _quote(self, listing: Listing, mid: Decimal, now_ns: int) -> Price:
-        half = listing.half_spread * _SPREAD[self.scenario]
-        return Price(
-            instrument=listing.name,
-            bid=listing.round(mid - half),
-            ask=listing.round(mid + half),
-            time_ns=now_ns,
-            tradeable=self.scenario is not Scenario.WEEKEND,
-            liquidity=self.liquidity,
-        )
-
-
-def home_factor(instrument: str, prices: Prices) -> Decimal:
-    """Value of one unit of the instrument's quote currency in the account's currency."""
-    return value_at_home(LISTINGS[instrument].quote_currency, prices)
+        half, tradeable = listing.half_spread * _SPREAD[self.scenario], self.scenario is not Scenario.WEEKEND
+        bid, ask, units = listing.round(mid - half), listing.round(mid + half), self.liquidity
+        return Price(instrument=listing.name, bid=bid, ask=ask, time_ns=now_ns, tradeable=tradeable, liquidity=units)
 
 
 def value_at_home(currency: str, prices: Prices) -> Decimal:

@@ -41,9 +41,9 @@ def absent(code: str, message: str) -> RefusalError:
     return RefusalError(404, {"errorCode": code, "errorMessage": message})
 
 
-def plain_error(status: int) -> dict[str, Any]:
-    """Body of a plain error, such as a gateway makes."""
-    return {"errorMessage": _MESSAGES.get(status, "")}
+def plain_error(status: int) -> RefusalError:
+    """Make a plain error, such as a gateway answers."""
+    return RefusalError(status, {"errorMessage": _MESSAGES.get(status, "")})
 
 
 def whole(text: str, field: str) -> int:
@@ -57,10 +57,22 @@ def whole(text: str, field: str) -> int:
     return int(text)
 
 
-def encode(body: Mapping[str, Any], *, in_unix: bool) -> bytes:
-    """Encode JSON, its times in the form that the request asked for."""
+def size(query: Mapping[str, str], field: str, usual: int, largest: int) -> int:
+    """Parse a number of items, of 1 to `largest`.
+
+    Raises:
+        RefusalError: it is none; names the field.
+    """
+    found = whole(query.get(field, str(usual)), field)
+    if not 0 < found <= largest:
+        raise invalid(field)
+    return found
+
+
+def encode(body: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
+    """Encode JSON, its times in the form that the headers of the request ask for."""
     text = json.dumps(body, separators=(",", ":"))
-    if in_unix:
+    if headers.get("Accept-Datetime-Format") == "UNIX":
         # Every time is a text of one exact form, so that one pass over the text spares each payload a parameter.
         text = _TIME.sub(lambda match: f'"{unix(match[1])}"', text)
     return text.encode()

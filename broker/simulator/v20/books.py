@@ -13,15 +13,15 @@ from typing import Any
 from urllib.parse import quote
 
 from broker.simulator.clock import NANOS, parse_ns, rfc3339
-from broker.simulator.market.instruments import LISTINGS, Listing
+from broker.simulator.market.instruments import LISTINGS
 from broker.simulator.market.market import SimulatedMarket
 from broker.simulator.v20.answers import RefusalError, invalid
 from broker.simulator.v20.candles import mid
 
 SNAPSHOT_S = 1200
 """The venue takes one every 20 minutes."""
-_REACH = 40
-"""Buckets on each side of the price."""
+_REACH = range(-40, 41)
+"""Distances from the price in buckets."""
 _FADES = 12.0
 """Buckets from the price at which 1/e of the crowd is left."""
 _CROWD = 200.0
@@ -46,13 +46,9 @@ def taken_s(query: Mapping[str, str], now_ns: int) -> int:
 
 def links(address: str, at_s: int, now_ns: int) -> str:
     """Header `Link`: addresses of the snapshots before and after."""
-    steps = {"prev": at_s - SNAPSHOT_S, "next": at_s + SNAPSHOT_S}
-    found = (
-        f'<{address}?time={quote(rfc3339(step * NANOS))}>; rel="{relation}"'
-        for relation, step in steps.items()
-        if step * NANOS <= now_ns
-    )
-    return ", ".join(found)
+    steps = {"prev": (at_s - SNAPSHOT_S) * NANOS, "next": (at_s + SNAPSHOT_S) * NANOS}
+    known = {relation: quote(rfc3339(step)) for relation, step in steps.items() if step <= now_ns}
+    return ", ".join(f'<{address}?time={time}>; rel="{relation}"' for relation, time in known.items())
 
 
 def snapshot(market: SimulatedMarket, kind: str, instrument: str, at_s: int) -> dict[str, Any]:
@@ -60,38 +56,22 @@ def snapshot(market: SimulatedMarket, kind: str, instrument: str, at_s: int) -> 
     listing = LISTINGS[instrument]
     price = listing.round(Decimal(repr(mid(market.seed, listing, at_s))))
     width = Decimal(5).scaleb(listing.pip_location)
+    # Seeded by the moment, so that a snapshot is the same whenever it is asked for.
     chance = random.Random(f"{market.seed}:{kind}:{instrument}:{at_s}")
-    return {
-        "instrument": instrument,
-        "time": rfc3339(at_s * NANOS),
-        "price": str(price),
-        "bucketWidth": str(listing.round(width)),
-        # Seeded by the moment, so that a snapshot is the same whenever it is asked for.
-        "buckets": _buckets(listing, price, width, _LEAN[kind], chance),
-    }
-
-
-def _buckets(
-    listing: Listing, price: Decimal, width: Decimal, lean: float, chance: random.Random
-) -> list[dict[str, str]]:
     # Buckets begin at multiples of their width, wherever the price is.
-    middle = int(price // width)
-    counts = {}
-    for distance in range(-_REACH, _REACH + 1):
-        left = _CROWD * math.exp(-abs(distance) / _FADES)
-        leans = (lean, 1.0) if distance < 0 else (1.0, lean)
-        counts[middle + distance] = tuple(int(left * factor * chance.random()) for factor in leans)
-    whole = sum(longs + shorts for longs, shorts in counts.values())
-    return [
-        {
-            "price": str(listing.round(number * width)),
-            "longCountPercent": _percent(longs, whole),
-            "shortCountPercent": _percent(shorts, whole),
-        }
-        for number, (longs, shorts) in counts.items()
-        if longs or shorts
-    ]
+    crowd = {(price // width + distance) * width: _crowd(distance, _LEAN[kind], chance) for distance in _REACH}
+    whole = sum(map(sum, crowd.values()))
+    buckets = []
+    for at, counts in crowd.items():
+        longs, shorts = (str(round(Decimal(100 * count) / whole, 4)) for count in counts)
+        if any(counts):
+            buckets.append({"price": str(listing.round(at)), "longCountPercent": longs, "shortCountPercent": shorts})
+    found = {"instrument": instrument, "time": rfc3339(at_s * NANOS), "price": str(price)}
+    return {**found, "bucketWidth": str(listing.round(width)), "buckets": buckets}
 
 
-def _percent(count: int, whole: int) -> str:
-    return str(round(Decimal(100 * count) / whole, 4))
+def _crowd(distance: int, lean: float, chance: random.Random) -> list[int]:
+    """Long and short clients in the bucket at a distance from the price."""
+    left = _CROWD * math.exp(-abs(distance) / _FADES)
+    leans = (lean, 1.0) if distance < 0 else (1.0, lean)
+    return [int(left * factor * chance.random()) for factor in leans]

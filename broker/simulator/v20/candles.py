@@ -8,12 +8,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from broker.simulator.clock import NANOS, parse_ns, rfc3339
 from broker.simulator.market.instruments import LISTINGS, Listing
 from broker.simulator.market.market import SimulatedMarket
-from broker.simulator.v20.answers import invalid, whole
+from broker.simulator.v20.answers import invalid, size
 
 LARGEST_COUNT = 5000
 DEFAULT_COUNT = 500
@@ -34,11 +35,8 @@ def answer(market: SimulatedMarket, instrument: str, query: Mapping[str, str], n
         raise invalid("price")
     last = now_ns // NANOS // width_s
     first, end = _range(query, width_s, last)
-    listing = LISTINGS[instrument]
-    found = [
-        _candle(market.seed, listing, number, width_s, components) | {"complete": number < last}
-        for number in range(first, end)
-    ]
+    candle = partial(_candle, market.seed, LISTINGS[instrument], width_s, components)
+    found = [candle(number) | {"complete": number < last} for number in range(first, end)]
     return {"instrument": instrument, "granularity": granularity, "candles": found}
 
 
@@ -58,10 +56,10 @@ def latest(market: SimulatedMarket, query: Mapping[str, str], now_ns: int) -> di
 def _width_s(granularity: str) -> int:
     if granularity in _LARGE:
         return _LARGE[granularity]
-    unit, size = granularity[:1], granularity[1:]
-    if unit not in _SIZES or size not in map(str, _SIZES[unit]):
+    unit, number = granularity[:1], granularity[1:]
+    if unit not in _SIZES or number not in map(str, _SIZES[unit]):
         raise invalid("granularity")
-    return int(size) * _UNITS[unit]
+    return int(number) * _UNITS[unit]
 
 
 def _range(query: Mapping[str, str], width_s: int, last: int) -> tuple[int, int]:
@@ -75,16 +73,14 @@ def _range(query: Mapping[str, str], width_s: int, last: int) -> tuple[int, int]
         if "count" in query or not start <= stop or stop - start > LARGEST_COUNT:
             raise invalid("count")
         return start, min(stop, last + 1)
-    count = whole(query.get("count", str(DEFAULT_COUNT)), "count")
-    if not 0 < count <= LARGEST_COUNT:
-        raise invalid("count")
+    count = size(query, "count", DEFAULT_COUNT, LARGEST_COUNT)
     if start is not None:
         return start, min(start + count, last + 1)
     end = last + 1 if stop is None else min(stop, last + 1)
     return end - count, end
 
 
-def _candle(seed: int, listing: Listing, number: int, width_s: int, components: str) -> dict[str, Any]:
+def _candle(seed: int, listing: Listing, width_s: int, components: str, number: int) -> dict[str, Any]:
     # A function of the candle's number alone: nothing is stored, and any two ranges agree where they overlap.
     chance = random.Random(f"{seed}:{listing.name}:{width_s}:{number}")
     opened, closed = (mid(seed, listing, at * width_s) for at in (number, number + 1))

@@ -18,13 +18,15 @@ _DIGITS = 15
 """Before the point: more is no amount of anything."""
 # Not FIXED_PRICE: the venue makes those itself, and has no request for them.
 ENTRY_TYPES = ("MARKET", "LIMIT", "STOP", "MARKET_IF_TOUCHED")
-DEPENDENT_TYPES = ("TAKE_PROFIT", "STOP_LOSS", "GUARANTEED_STOP_LOSS", "TRAILING_STOP_LOSS")
-ON_FILL = {
-    "takeProfitOnFill": "TAKE_PROFIT",
-    "stopLossOnFill": "STOP_LOSS",
-    "guaranteedStopLossOnFill": "GUARANTEED_STOP_LOSS",
-    "trailingStopLossOnFill": "TRAILING_STOP_LOSS",
+DEPENDENTS = {
+    "takeProfit": "TAKE_PROFIT",
+    "stopLoss": "STOP_LOSS",
+    "guaranteedStopLoss": "GUARANTEED_STOP_LOSS",
+    "trailingStopLoss": "TRAILING_STOP_LOSS",
 }
+"""Orders that close a trade, by their names in requests and answers."""
+DEPENDENT_TYPES = tuple(DEPENDENTS.values())
+ON_FILL = {f"{key}OnFill": kind for key, kind in DEPENDENTS.items()}
 _RESTING = ("GTC", "GTD", "GFD")
 _TIME_IN_FORCE = {"MARKET": ("FOK", "IOC"), "LIMIT": (*_RESTING, "FOK", "IOC"), "STOP": (*_RESTING, "FOK", "IOC")}
 _POSITION_FILL = ("DEFAULT", "OPEN_ONLY", "REDUCE_FIRST", "REDUCE_ONLY")
@@ -56,7 +58,6 @@ class OrderSpec:
     client: dict[str, str] = field(default_factory=dict)
     on_fill: dict[str, Json] = field(default_factory=dict)
     """`takeProfitOnFill`, `stopLossOnFill`, … as they came."""
-
     trade_client: dict[str, str] = field(default_factory=dict)
     """`tradeClientExtensions`, for the trade that the order opens."""
 
@@ -72,18 +73,15 @@ class OrderSpec:
             fields["tradeID"] = self.trade_id
         else:
             fields |= {"instrument": self.instrument, "units": str(self.units), "positionFill": self.position_fill}
-        for name, value in (("price", self.price), ("priceBound", self.price_bound), ("distance", self.distance)):
-            if value is not None:
-                fields[name] = str(value)
         if self.type != "MARKET":
             fields["triggerCondition"] = "DEFAULT"
         if self.gtd_time is not None:
             fields["gtdTime"] = self.gtd_time
-        if self.client:
-            fields["clientExtensions"] = dict(self.client)
-        if self.trade_client:
-            fields["tradeClientExtensions"] = dict(self.trade_client)
-        return fields | {key: dict(value) for key, value in self.on_fill.items()}
+        amounts = {"price": self.price, "priceBound": self.price_bound, "distance": self.distance}
+        fields |= {name: str(value) for name, value in amounts.items() if value is not None}
+        parts = {"clientExtensions": self.client, "tradeClientExtensions": self.trade_client, **self.on_fill}
+        # Copies: a later change of an order's extensions must not reach its create transaction in the log.
+        return fields | {name: dict(part) for name, part in parts.items() if part}
 
 
 def parse_order(body: Any, trades: Mapping[str, str], listed: Collection[str]) -> OrderSpec:
@@ -131,12 +129,11 @@ def _dependent(raw: Json, kind: str, trades: Mapping[str, str]) -> OrderSpec:
     spec = OrderSpec(type=kind, instrument=trades[trade_id], trade_id=trade_id)
     _read_common(raw, spec)
     # A trailing stop has nothing but a distance, a take-profit nothing but a price; other stops have either.
-    by_distance = kind == "TRAILING_STOP_LOSS" or (raw.get("distance") is not None and kind != "TAKE_PROFIT")
-    if by_distance:
+    if kind == "TRAILING_STOP_LOSS" or (raw.get("distance") is not None and kind != "TAKE_PROFIT"):
         spec.distance = _price(raw, "distance", spec.listing, "PRICE_DISTANCE")
-    if by_distance and kind != "TRAILING_STOP_LOSS" and raw.get("price") is not None:
-        raise RejectError(f"{kind}_ORDER_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
-    if not by_distance:
+        if kind != "TRAILING_STOP_LOSS" and raw.get("price") is not None:
+            raise RejectError(f"{kind}_ORDER_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
+    else:
         spec.price = _price(raw, "price", spec.listing, "PRICE")
     return spec
 
@@ -145,7 +142,7 @@ def _read_common(raw: Json, spec: OrderSpec) -> None:
     spec.time_in_force = text(raw, "timeInForce", "FOK" if spec.type == "MARKET" else "GTC")
     if spec.time_in_force not in _TIME_IN_FORCE.get(spec.type, _RESTING):
         raise RejectError("TIME_IN_FORCE_INVALID")
-    spec.gtd_time = _moment(raw, "gtdTime")
+    spec.gtd_time = _moment(raw)
     if spec.time_in_force == "GTD" and spec.gtd_time is None:
         raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_MISSING")
     spec.client = extensions(raw)
@@ -154,21 +151,20 @@ def _read_common(raw: Json, spec: OrderSpec) -> None:
 def _on_fill(raw: Any, key: str, listing: Listing) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         raise invalid(f"order.{key}")
-    kind = ON_FILL[key]
-    name = f"{kind}_ON_FILL_PRICE"
+    name = f"{ON_FILL[key]}_ON_FILL"
     found: dict[str, Any] = {"timeInForce": text(raw, "timeInForce", "GTC")}
     if found["timeInForce"] not in _RESTING:
-        raise RejectError(f"{kind}_ON_FILL_TIME_IN_FORCE_INVALID")
-    if raw.get("distance") is not None or kind == "TRAILING_STOP_LOSS":
-        found["distance"] = str(_price(raw, "distance", listing, f"{name}_DISTANCE"))
+        raise RejectError(f"{name}_TIME_IN_FORCE_INVALID")
+    if raw.get("distance") is not None or ON_FILL[key] == "TRAILING_STOP_LOSS":
+        found["distance"] = str(_price(raw, "distance", listing, f"{name}_PRICE_DISTANCE"))
         if raw.get("price") is not None:
-            raise RejectError(f"{kind}_ON_FILL_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
+            raise RejectError(f"{name}_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
     else:
-        found["price"] = str(_price(raw, "price", listing, name))
-    if (until := _moment(raw, "gtdTime")) is not None:
+        found["price"] = str(_price(raw, "price", listing, f"{name}_PRICE"))
+    if (until := _moment(raw)) is not None:
         found["gtdTime"] = until
     elif found["timeInForce"] == "GTD":
-        raise RejectError(f"{kind}_ON_FILL_GTD_TIMESTAMP_MISSING")
+        raise RejectError(f"{name}_GTD_TIMESTAMP_MISSING")
     if client := extensions(raw):
         found["clientExtensions"] = client
     return found
@@ -223,15 +219,13 @@ def _price(raw: Json, key: str, listing: Listing, name: str) -> Decimal:
     return listing.round(found)
 
 
-def _moment(raw: Json, key: str) -> str | None:
-    """Read a time in either of the venue's forms, as RFC 3339."""
-    value = text(raw, key, "")
-    if not value:
-        return None
+def _moment(raw: Json) -> str | None:
+    """Read `gtdTime` in either of the venue's forms, as RFC 3339."""
     try:
-        return rfc3339(parse_ns(value))
+        value = text(raw, "gtdTime", "")
+        return rfc3339(parse_ns(value)) if value else None
     except (ValueError, OverflowError, OSError):
-        raise invalid(f"order.{key}") from None
+        raise invalid("order.gtdTime") from None
 
 
 def extensions(raw: Json, key: str = "clientExtensions") -> dict[str, str]:

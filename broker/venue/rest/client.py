@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
@@ -29,6 +30,7 @@ from producer.emitter import Emit
 SendGuard = Callable[[], str | None]
 """Asked last before a write is sent: a reason withholds the write, None lets it go."""
 NO_TURN = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
+BACKOFF = Backoff(base_s=0.1, cap_s=5.0)
 REACHED = (errors.VenueRefusedError, errors.RateLimitedError)
 """Errors that only a working venue gives."""
 
@@ -43,6 +45,7 @@ class VenueTokens(Protocol):
         """Take note that the venue answered 401 or 403 to `token`."""
 
 
+@dataclass(slots=True)
 class VenueRest:
     """REST requests of one account, over connections that all accounts share.
 
@@ -50,24 +53,14 @@ class VenueRest:
     POST or PUT; reads are repeated with jittered backoff.
     """
 
-    def __init__(
-        self,
-        settings: VenueSettings,
-        connections: VenueConnections,
-        *,
-        tokens: VenueTokens,
-        emit: Emit,
-        chance: Callable[[], float],
-    ) -> None:
-        self.settings = settings
-        self.connections = connections
-        self.tokens = tokens
-        self.emit = emit
-        self.chance = chance
-        self._backoff = Backoff(base_s=0.1, cap_s=5.0)
-        self._account_url = f"{settings.rest_url.rstrip('/')}/v3/accounts/{settings.account}"
-        self.is_up: bool | None = None
-        """True after an answer of a working venue, False after any other; None before the first."""
+    settings: VenueSettings
+    connections: VenueConnections
+    _: KW_ONLY
+    tokens: VenueTokens
+    emit: Emit
+    chance: Callable[[], float]
+    is_up: bool | None = None
+    """True after an answer of a working venue, False after any other; None before the first."""
 
     async def submit(
         self, call: VenueCall, precedence: Precedence = Precedence.OPEN, *, guard: SendGuard = lambda: None
@@ -120,7 +113,7 @@ class VenueRest:
 
     async def pricing(self, names: Sequence[str]) -> tuple[list[Quote], dict[str, Decimal]]:
         """Read quotes, and the factors to the account's currency."""
-        body = await self._read("pricing", "/pricing", {"instruments": ",".join(names)})
+        body = await self._read("pricing", "/pricing", instruments=",".join(names))
         quotes = [parse.parse_quote(raw, datetime.now(UTC)) for raw in body["prices"]]
         return [quote for quote in quotes if quote is not None], parse.parse_conversions(body["prices"])
 
@@ -142,7 +135,7 @@ class VenueRest:
 
     async def transactions_since(self, after: int) -> parse.TransactionPage:
         """Read the log behind transaction `after`, as far as the venue shows it."""
-        body = await self._read("transactions_since", "/transactions/sinceid", {"id": str(after)})
+        body = await self._read("transactions_since", "/transactions/sinceid", id=str(after))
         return parse.parse_page(body)
 
     async def prove(self, token: Secret) -> None:
@@ -151,42 +144,34 @@ class VenueRest:
         Raises:
             VenueError: it does not, or the venue cannot be asked.
         """
-        call = VenueCall(operation="prove_token", method="GET", path="/summary")
-        await self._read_once(call, token=token)
+        await self._read_once(VenueCall(operation="prove_token", method="GET", path="/summary"), token)
 
-    async def _read(self, operation: str, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
-        call = VenueCall(operation=operation, method="GET", path=path)
+    async def _read(self, operation: str, path: str, **query: str) -> dict[str, Any]:
+        call = VenueCall(operation=operation, method="GET", path=path, query=query)
         for attempt in range(self.settings.read_attempts - 1):
             try:
-                return await self._read_once(call, params)
+                return await self._read_once(call)
             # Only errors that another attempt may not meet: a refusal or a dead token would be the same again.
             except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
                 self.emit(ApiRetry(operation=operation))
-            await asyncio.sleep(self._backoff.delay_s(attempt, self.chance()))
-        return await self._read_once(call, params)
+            await asyncio.sleep(BACKOFF.delay_s(attempt, self.chance()))
+        return await self._read_once(call)
 
-    async def _read_once(
-        self, call: VenueCall, params: Mapping[str, str] | None = None, *, token: Secret | None = None
-    ) -> dict[str, Any]:
+    async def _read_once(self, call: VenueCall, token: Secret | None = None) -> dict[str, Any]:
         connection = await self._borrow(call, Precedence.READ)
         try:
-            return (await self._exchange(connection, call, params, token=token))[0]
+            return (await self._exchange(connection, call, token))[0]
         finally:
             self.connections.give_back(connection)
 
     async def _exchange(
-        self,
-        connection: PooledConnection,
-        call: VenueCall,
-        params: Mapping[str, str] | None = None,
-        *,
-        token: Secret | None = None,
+        self, connection: PooledConnection, call: VenueCall, token: Secret | None = None
     ) -> tuple[dict[str, Any], str | None]:
         """Send a request and read its answer: the body and the venue's id of the request."""
         started = perf_counter()
         status: int | None = None
         try:
-            status, body, request_id = await self._send(connection, call, params, token)
+            status, body, request_id = await self._send(connection, call, token)
         except errors.VenueError as error:
             status = error.status
             self._report(call, error)
@@ -205,15 +190,8 @@ class VenueRest:
         self.emit(ApiRequest(operation=call.operation, status_class=status_class, duration_s=duration_s))
 
     def _report(self, call: VenueCall, error: errors.VenueError) -> None:
-        self.emit(
-            ApiError(
-                error_type=error.error_type,
-                operation=call.operation,
-                status=error.status,
-                request_id=error.request_id,
-                message=str(error)[:MAX_WORDS],
-            )
-        )
+        where: dict[str, Any] = {"operation": call.operation, "status": error.status, "request_id": error.request_id}
+        self.emit(ApiError(error_type=error.error_type, message=str(error)[:MAX_WORDS], **where))
         if isinstance(error, errors.RateLimitedError):
             self.emit(TooManyRequests(operation=call.operation))
         self._set_up(up=isinstance(error, REACHED), reason=error.error_type)
@@ -224,22 +202,19 @@ class VenueRest:
         self.is_up = up
 
     async def _send(
-        self, connection: PooledConnection, call: VenueCall, params: Mapping[str, str] | None, token: Secret | None
+        self, connection: PooledConnection, call: VenueCall, token: Secret | None
     ) -> tuple[int, dict[str, Any], str | None]:
         secret = token or self.tokens.token()
         if secret is None:
-            raise errors.NotAuthorizedError(
-                "no venue token yet: the secret volume has none", operation=call.operation
-            )
+            words = "no venue token yet: the secret volume has none"
+            raise errors.NotAuthorizedError(words, operation=call.operation)
         headers = {"Authorization": f"Bearer {secret.reveal()}"}
         data = json.dumps(call.body).encode() if call.body is not None else None
-        url = self._account_url + call.path
+        url = f"{self.settings.rest_url.rstrip('/')}/v3/accounts/{self.settings.account}{call.path}"
         try:
-            async with connection.session.request(
-                call.method, url, params=params, data=data, headers=headers
-            ) as answer:
-                text = await answer.read()
-                body = read_answer(call.operation, answer.status, answer.headers, text)
+            request = connection.session.request(call.method, url, params=call.query, data=data, headers=headers)
+            async with request as answer:
+                body = read_answer(call.operation, answer.status, answer.headers, await answer.read())
                 return answer.status, body, answer.headers.get("RequestID")
         except errors.NotAuthorizedError:
             self.tokens.on_unauthorized(secret)

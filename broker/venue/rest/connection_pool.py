@@ -66,21 +66,10 @@ class VenueConnections:
         self._timeout = aiohttp.ClientTimeout(total=deadline_s, connect=connect_s)
         self._delivery_ms = max(1, round(min(connect_s, delivery_s) * 1000))
         self._emit = emit
-        self.requests = Throttle(
-            "requests",
-            rate=settings.requests_per_s,
-            burst=float(settings.burst),
-            now_s=monotonic,
-            emit=emit,
-            admission=self,
-        )
-        self.openings = Throttle(
-            "connections",
-            rate=settings.connections_per_s,
-            burst=max(1.0, settings.connections_per_s),
-            now_s=monotonic,
-            emit=emit,
-        )
+        rate, burst = settings.requests_per_s, float(settings.burst)
+        self.requests = Throttle("requests", rate=rate, burst=burst, now_s=monotonic, emit=emit, admission=self)
+        rate = settings.connections_per_s
+        self.openings = Throttle("connections", rate=rate, burst=max(1.0, rate), now_s=monotonic, emit=emit)
         self._closed: list[PooledConnection] = []
         self._idle: list[PooledConnection] = []
         self._lent = 0

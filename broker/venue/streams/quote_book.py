@@ -59,7 +59,7 @@ class QuoteBook:
         if (held := self._raw.get(instrument)) is None:
             return None
         try:
-            quote = parse_quote(held[0], held[1])
+            quote = parse_quote(*held)
         except (ValueError, KeyError, TypeError):
             quote = None
         if quote is None:

@@ -120,16 +120,14 @@ class TransactionFeed:
                 end = last_without_gap([item.id for item in fresh], self.applied)
                 tries = 0 if end > self.applied else tries + 1
                 # The last try passes the hole over.
-                self._take_all(fresh if tries == HOLE_TRIES else [item for item in fresh if item.id <= end], missed)
+                whole = fresh if tries == HOLE_TRIES else [item for item in fresh if item.id <= end]
+                if whole and missed:
+                    self._emit(StreamGap(transactions=len(whole)))
+                for transaction in whole:
+                    self._take(transaction)
                 if self.applied >= self.last_known:
                     return
                 await asyncio.sleep(HOLE_WAIT_S * tries)
-
-    def _take_all(self, fresh: list[Transaction], missed: bool) -> None:
-        if fresh and missed:
-            self._emit(StreamGap(transactions=len(fresh)))
-        for transaction in fresh:
-            self._take(transaction)
 
     def _take(self, transaction: Transaction) -> None:
         self._deliver(transaction)

@@ -27,6 +27,7 @@ class VenueCall(Struct, frozen=True, kw_only=True):
     """Low-cardinality name, for metrics."""
     method: str
     path: str
+    query: Mapping[str, str] | None = None
     body: Mapping[str, Any] | None = None
 
 
@@ -82,11 +83,8 @@ def _part(text: str) -> str:
 
 def _order(request: OrderRequest, client_id: str) -> dict[str, Any]:
     extensions = {"id": client_id, "tag": request.tag, "comment": request.comment}
-    order: dict[str, Any] = {
-        "type": request.type.name,
-        "timeInForce": time_in_force(request).name,
-        "clientExtensions": {key: value for key, value in extensions.items() if value is not None},
-    }
+    order: dict[str, Any] = {"type": request.type.name, "timeInForce": time_in_force(request).name}
+    order["clientExtensions"] = {key: value for key, value in extensions.items() if value is not None}
     order |= _dependent(request) if request.type in DEPENDENT else _entry(request)
     if request.price is not None and request.type is not OrderType.MARKET:
         order["price"] = number(request.price)
@@ -96,18 +94,14 @@ def _order(request: OrderRequest, client_id: str) -> dict[str, Any]:
 
 
 def _dependent(request: OrderRequest) -> dict[str, Any]:
-    order: dict[str, Any] = {"tradeID": request.trade_id}
-    if request.distance is not None:
-        order["distance"] = number(request.distance)
-    return order
+    distance = {} if request.distance is None else {"distance": number(request.distance)}
+    return {"tradeID": request.trade_id, **distance}
 
 
 def _entry(request: OrderRequest) -> dict[str, Any]:
-    order: dict[str, Any] = {
-        "instrument": request.instrument,
-        "units": number(request.units * request.side.sign),
-        "positionFill": request.position_fill.name,
-    }
+    units = number(request.units * request.side.sign)
+    order: dict[str, Any] = {"instrument": request.instrument, "units": units}
+    order["positionFill"] = request.position_fill.name
     if request.price_bound is not None and request.type in BOUNDED:
         order["priceBound"] = number(request.price_bound)
     if request.take_profit is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -23,15 +23,7 @@ from broker.domain import (
 from broker.venue.v20.transactions import Transaction, decimal, parse_time, parse_transaction
 
 Json = Mapping[str, Any]
-_SUMMARY_DETAILS = (
-    "pl",
-    "unrealizedPL",
-    "financing",
-    "commission",
-    "marginRate",
-    "withdrawalLimit",
-    "hedgingEnabled",
-)
+_DETAILS = ("pl", "unrealizedPL", "financing", "commission", "marginRate", "withdrawalLimit", "hedgingEnabled")
 
 
 class OrderAnswer(Struct, frozen=True, kw_only=True):
@@ -50,7 +42,8 @@ def parse_answer(body: Json, request_id: str | None = None) -> OrderAnswer:
     Raises:
         ValueError: a transaction cannot be read.
     """
-    found = {item.id: item for item in _transactions(body)}
+    items = (value for key, value in body.items() if key.endswith("Transaction") and isinstance(value, Mapping))
+    found = {item.id: item for item in map(parse_transaction, items)}
     last = body.get("lastTransactionID")
     return OrderAnswer(
         # By id: an answer names its transactions in no certain order.
@@ -60,12 +53,6 @@ def parse_answer(body: Json, request_id: str | None = None) -> OrderAnswer:
         error_message=body.get("errorMessage"),
         request_id=request_id,
     )
-
-
-def _transactions(body: Json) -> Iterator[Transaction]:
-    for key, value in body.items():
-        if key.endswith("Transaction") and isinstance(value, Mapping):
-            yield parse_transaction(value)
 
 
 class TransactionPage(Struct, frozen=True, kw_only=True):
@@ -81,11 +68,8 @@ def parse_page(body: Json) -> TransactionPage:
     Raises:
         ValueError, KeyError: not that answer.
     """
-    items = [parse_transaction(item) for item in body["transactions"]]
-    return TransactionPage(
-        transactions=tuple(sorted(items, key=lambda item: item.id)),
-        last_transaction_id=int(body["lastTransactionID"]),
-    )
+    items = sorted(map(parse_transaction, body["transactions"]), key=lambda item: item.id)
+    return TransactionPage(transactions=tuple(items), last_transaction_id=int(body["lastTransactionID"]))
 
 
 def parse_account(body: Json) -> Account:
@@ -103,7 +87,7 @@ def parse_account(body: Json) -> Account:
         open_trades=int(summary["openTradeCount"]),
         open_positions=int(summary["openPositionCount"]),
         last_transaction_id=str(body.get("lastTransactionID") or summary["lastTransactionID"]),
-        details={key: str(summary[key]) for key in _SUMMARY_DETAILS if key in summary},
+        details={key: str(summary[key]) for key in _DETAILS if key in summary},
     )
 
 
@@ -207,12 +191,8 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
         tag=extensions.get("tag"),
         comment=extensions.get("comment"),
     )
-    return VenueOrder(
-        id=order_id,
-        client_id=extensions.get("id"),
-        time=parse_time(raw.get("createTime") or raw.get("time")),
-        request=request,
-    )
+    time = parse_time(raw.get("createTime") or raw.get("time"))
+    return VenueOrder(id=order_id, client_id=extensions.get("id"), time=time, request=request)
 
 
 def _member(kind: Any, name: str, default: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,11 +19,11 @@ from sidecar.export.log_queue import NOT_EXPORTED
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import PROBES, HealthCondition, SidecarCondition, verdict
 from sidecar.health.probes import time_text
-from sidecar.ingest.producers import ProducerLedger, ProducerStatus
+from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
 from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import LogLedger, SidecarLedger
 from sidecar.secrets.acknowledge import Rejection
-from sidecar.secrets.status import LastError, SecretsStatus
+from sidecar.secrets.status import LastError, SecretsStatus, SecretStatus, TokenStatus
 
 # Shorter, and a batch more or less in one sample makes the figure jump; longer, and it lags behind the curve.
 RATE_OVER_S = 5.0
@@ -30,6 +31,16 @@ RATE_OVER_S = 5.0
 LATENCY_WINDOW = 10
 
 S = TypeVar("S", bound=doc.Section)
+
+INNER_SECTIONS: Mapping[type, type[doc.Section]] = {
+    ProducerCondition: doc.ProducerConditionSection,
+    SignalStatus: doc.SignalSection,
+    TokenStatus: doc.TokenSection,
+    SecretStatus: doc.SecretSection,
+    LastError: doc.ErrorSection,
+    Rejection: doc.RejectionSection,
+}
+"""Sections of the reports that lie within another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,26 +86,35 @@ def status_document(inputs: StatusInputs) -> doc.StatusDocument:
         flow=_flow(inputs),
         producers=[_producer(item, inputs.now_ns) for item in inputs.producers],
         ledger=ledger_section(inputs.ledger),
-        export=doc.ExportSection(
-            endpoint=inputs.export.endpoint, logs=_signal(inputs.export.logs), metrics=_signal(inputs.export.metrics)
-        ),
+        export=_section(doc.ExportSection, inputs.export),
         secrets=_secrets(inputs.secrets, inputs.actions) if inputs.secrets else doc.NO_SECRETS,
-        journal=_section(doc.JournalSection, inputs.journal) if inputs.journal else doc.CLOSED_JOURNAL,
+        journal=inputs.journal or doc.CLOSED_JOURNAL,
         panels=_panels(inputs.panels, inputs.series),
     )
     return msgspec.structs.replace(document, findings=[finding.json() for finding in diagnose(document)])
 
 
-def _section(kind: type[S], source: object, **computed: Any) -> S:
-    """Make a section from `computed` fields, and the others from the attributes of the same names, times as texts."""
+def _section(kind: type[S], report: object, **computed: Any) -> S:
+    """Make a section from `computed` fields, and the others from the attributes of the same names."""
     # Sections repeat most fields of the parts' own reports. A field that a part renames fails here at the first
     # document, in every test of this module; only `computed` fields need a line each.
-    read = {name: _told(getattr(source, name)) for name in kind.__struct_fields__ if name not in computed}
+    read = {name: _read(report, name) for name in kind.__struct_fields__ if name not in computed}
     return kind(**read, **computed)
 
 
+def _read(report: object, name: str) -> Any:
+    # Reports give times as nanoseconds, 0 for never, in attributes that end in `_ns`.
+    if not hasattr(report, name):
+        return _time(getattr(report, f"{name.removesuffix('_at')}_ns"))
+    return _told(getattr(report, name))
+
+
 def _told(value: Any) -> Any:
-    return moment_text(value) if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return moment_text(value)
+    if isinstance(value, tuple):
+        return [_told(item) for item in value]
+    return _section(INNER_SECTIONS[type(value)], value) if type(value) in INNER_SECTIONS else value
 
 
 def health_section(
@@ -109,47 +129,36 @@ def health_section(
         since=(why[0].since or "") if why else well_since,
         why=why,
         probes={probe: {"ok": verdict(probe, conditions).ok, "conditions": asked} for probe, asked in PROBES.items()},
-        conditions=[_condition(item) for item in conditions],
+        conditions=[_section(doc.ConditionSection, item) for item in conditions],
     )
-
-
-def _condition(item: HealthCondition) -> doc.ConditionSection:
-    return _section(doc.ConditionSection, item, since=_time(item.since_ns))
 
 
 def _causes(
     conditions: Sequence[HealthCondition], producers: Sequence[ProducerStatus]
 ) -> Iterator[doc.ConditionSection]:
     """Yield what fails: a producer's own conditions instead of ours that only sums them up, and its advice."""
-    failing = [(item.producer_id, each) for item in producers if item.connected for each in item.conditions]
-    failing = [(producer_id, item) for producer_id, item in failing if not item.ok]
+    said = [(item.producer_id, each) for item in producers if item.connected for each in item.conditions]
+    failing = [(producer_id, item) for producer_id, item in said if not item.ok]
     unready = any(item.name == SidecarCondition.PRODUCER_READY and not item.ok for item in conditions)
     # "ProducerReady" only repeats the producer's own reason. Both together would read as two faults.
     explained = unready and any(not item.advisory for _, item in failing)
     for ours in conditions:
-        if not ours.ok and not (explained and _sums_up_a_producer(ours)):
-            yield _condition(ours)
+        sums_up = ours.name == SidecarCondition.PRODUCER_READY and ours.reason not in {"NotAlive", "NotConnected"}
+        if not ours.ok and not (explained and sums_up):
+            yield _section(doc.ConditionSection, ours)
     for producer_id, item in failing:
         # A producer that the probes do not report on can fail without making the pod unready: then it is advice.
-        yield _section(
-            doc.ProducerConditionSection,
-            item,
-            name=f"{producer_id} {item.name}",
-            since=time_text(item.since_ns),
-            advisory=item.advisory or not unready,
-        )
-
-
-def _sums_up_a_producer(item: HealthCondition) -> bool:
-    return item.name == SidecarCondition.PRODUCER_READY and item.reason not in {"NotAlive", "NotConnected"}
+        name, advisory = f"{producer_id} {item.name}", item.advisory or not unready
+        since = time_text(item.since_ns)
+        yield _section(doc.ProducerConditionSection, item, name=name, since=since, advisory=advisory)
 
 
 def _flow(inputs: StatusInputs) -> doc.FlowSection:
-    held = sum(item.ledger.held for item in inputs.producers if item.ledger)
+    ledgers = [item.ledger for item in inputs.producers if item.ledger]
+    held = sum(ledger.held for ledger in ledgers)
     drops: Counter[str] = Counter()
-    for producer in inputs.producers:
-        for _, reason, count in producer.ledger.dropped if producer.ledger else ():
-            drops[reason] += count
+    for _, reason, count in chain.from_iterable(ledger.dropped for ledger in ledgers):
+        drops[reason] += count
     logs = inputs.ledger.logs
     gone = {**_by_reason(logs), **logs.rejected}
     # Records that no collector is configured for are not lost: nobody wants them.
@@ -170,7 +179,7 @@ def _side(series: TimeSeries, total: str, waiting: int, lost_by: Mapping[str, in
     )
 
 
-def _by_reason(logs: LogLedger) -> dict[str, int]:
+def _by_reason(logs: LogLedger) -> Counter[str]:
     found: Counter[str] = Counter()
     for (reason, _), count in logs.dropped.items():
         found[reason] += count
@@ -178,21 +187,9 @@ def _by_reason(logs: LogLedger) -> dict[str, int]:
 
 
 def _producer(status: ProducerStatus, now_ns: int) -> doc.ProducerSection:
-    return _section(
-        doc.ProducerSection,
-        status,
-        id=status.producer_id,
-        session=status.session_id,
-        session_started=_time(status.session_start_ns),
-        changed=_time(status.changed_ns),
-        heartbeat_age_s=_age(status.last_heartbeat_ns, now_ns),
-        last_event_age_s=_age(status.last_event_ns, now_ns),
-        conditions=[
-            _section(doc.ProducerConditionSection, item, since=_time(item.since_ns)) for item in status.conditions
-        ],
-        ledger=_producer_ledger(status.ledger) if status.ledger else None,
-        refusal=asdict(status.refusal) if status.refusal else None,
-    )
+    heard, event = _age(status.last_heartbeat_ns, now_ns), _age(status.last_event_ns, now_ns)
+    ledger = _producer_ledger(status.ledger) if status.ledger else None
+    return _section(doc.ProducerSection, status, heartbeat_age_s=heard, last_event_age_s=event, ledger=ledger)
 
 
 def _producer_ledger(ledger: ProducerLedger) -> doc.ProducerLedgerSection:
@@ -208,45 +205,21 @@ def ledger_section(ledger: SidecarLedger) -> doc.LedgerSection:
     return _section(doc.LedgerSection, ledger.events, logs=logs, producers=producers)
 
 
-def _signal(status: SignalStatus) -> doc.SignalSection:
-    return _section(
-        doc.SignalSection,
-        status,
-        last_success=_time(status.last_success_ns),
-        failing_since=_time(status.failing_since_ns),
-        last_error_at=_time(status.last_error_ns),
-    )
-
-
 def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.SecretsSection:
-    token = status.token
+    counts = sorted(status.requests.items())
+    requests = [
+        {"operation": operation, "outcome": outcome, "count": count} for (operation, outcome), count in counts
+    ]
     return _section(
         doc.SecretsSection,
         status,
         configured=True,
         generation=status.generation_published,
         acknowledged=status.generation_acknowledged,
-        token=_section(doc.TokenSection, token, mishap=_error(token.last_error)),
-        token_expires_in_s=token.expires_in_s,
-        secrets=[_section(doc.SecretSection, item, mishap=_error(item.last_error)) for item in status.secrets],
-        rejection=_rejection(status.rejection),
-        mishap=_error(status.last_error),
-        requests=[
-            {"operation": operation, "outcome": outcome, "count": count}
-            for (operation, outcome), count in sorted(status.requests.items())
-        ],
+        token_expires_in_s=status.token.expires_in_s,
+        requests=requests,
         deeds=list(actions),
     )
-
-
-def _rejection(rejection: Rejection | None) -> doc.RejectionSection | None:
-    if rejection is None:
-        return None
-    return _section(doc.RejectionSection, rejection, producer=rejection.producer_id)
-
-
-def _error(error: LastError | None) -> doc.ErrorSection | None:
-    return None if error is None else _section(doc.ErrorSection, error)
 
 
 def _panels(panels: Sequence[PanelSettings], series: TimeSeries) -> list[doc.JsonObject]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from sidecar.console.settings import PanelSettings
-from sidecar.telemetry.model import Distribution, Family, Number, Snapshot
+from sidecar.telemetry.model import Family, Number, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +49,8 @@ class TimeSeries:
         """Return the mean rate of a total, per second, over the last `over_s`; 0 before there are two samples."""
         if len(self._samples) < 2:  # noqa: PLR2004 - a rate needs two
             return 0.0
-        last = self._samples[-1]
-        first = next(item for item in self._samples if item.time_s >= last.time_s - over_s or item is last)
-        if first is last:
-            first = self._samples[-2]
+        *earlier, last = self._samples
+        first = next((item for item in earlier if item.time_s >= last.time_s - over_s), earlier[-1])
         return _rate(first.time_s, first.totals.get(name, 0), last.time_s, last.totals.get(name, 0))
 
 
@@ -75,16 +73,13 @@ def panel_quantiles(samples: Sequence[StatusSample], place: int, share: float, w
     states = [item.panels[place] for item in samples]
     found = []
     for position in range(1, len(states)):
-        before = states[max(0, position - window)]
-        found.append(quantile(share, states[position].bounds, _values_since(before, states[position])))
+        before, after = states[max(0, position - window)], states[position]
+        values: Sequence[int] = after.buckets
+        # Other bounds are another instrument: a producer of a new release has declared it anew.
+        if before.bounds == after.bounds:
+            values = [max(0, new - old) for old, new in zip(before.buckets, after.buckets, strict=True)]
+        found.append(quantile(share, after.bounds, values))
     return found
-
-
-def _values_since(before: PanelSample, after: PanelSample) -> Sequence[int]:
-    # Other bounds are another instrument: a producer of a new release has declared it anew.
-    if before.bounds != after.bounds:
-        return after.buckets
-    return [max(0, new - old) for old, new in zip(before.buckets, after.buckets, strict=True)]
 
 
 def quantile(share: float, bounds: Sequence[float], buckets: Sequence[int]) -> float | None:
@@ -129,17 +124,8 @@ def _panel_sample(panel: PanelSettings, families: Sequence[Family]) -> PanelSamp
     for family in families:
         for point in family.points:
             if isinstance(point, Number):
-                totals[_value_of(panel.by, point)] += point.value  # type: ignore[assignment] # a Counter holds floats
+                totals[dict(point.labels).get(panel.by, "")] += point.value  # type: ignore[assignment] # a Counter holds floats
             # Buckets add up only over producers with the same bounds; others are left out rather than guessed.
             elif family.bounds == bounds:
-                _add(buckets, point)
+                buckets = [known + more for known, more in zip(buckets, point.buckets, strict=True)]
     return PanelSample(totals=dict(totals), bounds=bounds, buckets=tuple(buckets))
-
-
-def _add(buckets: list[int], point: Distribution) -> None:
-    for place, count in enumerate(point.buckets):
-        buckets[place] += count
-
-
-def _value_of(label: str, point: Number) -> str:
-    return next((value for name, value in point.labels if name == label), "")

@@ -37,6 +37,11 @@ def named_order_define() -> pb.Define:
     return define
 
 
+def encoded(checkpoint: checkpoints.Checkpoint) -> bytes:
+    """The whole file of a checkpoint."""
+    return b"".join(checkpoints.slices(checkpoint))
+
+
 @dataclass
 class TelemetryCore:
     """The state behind the streams, on a volume in memory."""
@@ -77,9 +82,7 @@ class TelemetryCore:
         self.intake.batch(stream, mixed(sequence, count).SerializeToString(), self.tick())
 
     def checkpoint(self) -> None:
-        self.volume.replace(
-            checkpoints.FILE, checkpoints.encode(self.telemetry_state.checkpoint(self.journal.end, "instance"))
-        )
+        self.volume.replace(checkpoints.FILE, encoded(self.telemetry_state.checkpoint(self.journal.end)))
 
     def killed(self) -> TelemetryCore:
         """What a new process finds."""
@@ -88,7 +91,7 @@ class TelemetryCore:
         return TelemetryCore(copy, self.now_ns, self.segment_bytes)
 
     def state(self) -> dict[str, Any]:
-        state = checkpoints.decode(checkpoints.encode(self.telemetry_state.checkpoint(self.journal.end, "instance")))
+        state = checkpoints.decode(encoded(self.telemetry_state.checkpoint(self.journal.end)))
         assert self.counts.ledger(self.log_queue.queued).balanced
         return {
             "aggregate": sorted(map(repr, state.aggregate)),

@@ -93,12 +93,12 @@ def test_a_set_that_nobody_proved_in_time_is_a_fault_until_somebody_does() -> No
 )
 def test_a_failing_export_is_named_as_conditions_are(error: str, fault: tuple[str, str]) -> None:
     failing = replace(EXPORT, metrics=replace(SIGNAL, failing_since_ns=1, last_error=error))
-    assert export_facts(failing, 5).fault == fault
+    assert export_facts(failing).fault == fault
 
 
 def test_an_export_that_works_again_is_no_fault() -> None:
     healed = replace(EXPORT, logs=replace(SIGNAL, last_error="unavailable: refused"))
-    assert export_facts(healed, 0).fault is None
+    assert export_facts(healed).fault is None
 
 
 def test_the_journals_own_fault_goes_before_the_checkpoints() -> None:

@@ -13,7 +13,7 @@ from sidecar.journal.segment import segment_name
 from sidecar.journal.volume import MemoryVolume
 from sidecar.telemetry.model import JournalPosition, Number
 from tests.unit.sidecar.batches import TIME_NS
-from tests.unit.sidecar.telemetry_core import TelemetryCore
+from tests.unit.sidecar.telemetry_core import TelemetryCore, encoded
 
 DATA = Path(__file__).parents[3] / "data" / "telemetry"
 JOURNAL = (DATA / "journal-v1.bin").read_bytes()
@@ -54,7 +54,7 @@ def test_a_checkpoint_says_what_it_said() -> None:
     found = checkpoints.decode(CHECKPOINT)
     assert found.instance_id == "instance"
     assert found.position == JournalPosition(1, 1210)
-    assert checkpoints.encode(found) == CHECKPOINT
+    assert encoded(found) == CHECKPOINT
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_a_newer_journal_is_set_aside_whole() -> None:
 
 
 def test_an_empty_checkpoint_comes_back() -> None:
-    assert checkpoints.decode(checkpoints.encode(Checkpoint())).aggregate == []
+    assert checkpoints.decode(encoded(Checkpoint())).aggregate == []

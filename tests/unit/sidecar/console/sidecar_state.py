@@ -14,8 +14,7 @@ from sidecar.console.status.builder import ProcessIdentity, StatusInputs, status
 from sidecar.console.status.sampler import AuditTimeline
 from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries
 from sidecar.export.status import ExportStatus, SignalStatus
-from sidecar.health.conditions import HealthFacts, evaluate, track
-from sidecar.health.settings import HealthSettings
+from sidecar.health.conditions import HealthFacts, HealthSettings, evaluate, track
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
 from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import EventLedger, LogLedger, SidecarLedger
@@ -105,7 +104,7 @@ def inputs(
             (NOW_NS - producer.last_heartbeat_ns) / NS if producer else None,
             (NOW_NS - producer.changed_ns) / NS if producer else None,
         ),
-        export=facts.export_facts(export, ledger.logs.queued),
+        export=facts.export_facts(export),
     )
     timeline = AuditTimeline()
     timeline.add(AuditEvent(time=MOMENT, name="secrets.publish", generation=3))

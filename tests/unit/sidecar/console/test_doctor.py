@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -125,15 +126,27 @@ SEEDED: list[tuple[str, Change]] = [
     ),
     (
         "records_rejected",
-        {"ledger": replace(LEDGER, logs=LogLedger(accepted=90, exported=87, queued=2, rejected={"invalid": 1}))},
+        {
+            "ledger": replace(
+                LEDGER, logs=LogLedger(accepted=90, exported=87, queued=2, rejected=Counter({"invalid": 1}))
+            )
+        },
     ),
     (
         "records_dropped",
-        {"ledger": replace(LEDGER, logs=LogLedger(accepted=90, exported=88, dropped={("journal_full", "a.b"): 2}))},
+        {
+            "ledger": replace(
+                LEDGER, logs=LogLedger(accepted=90, exported=88, dropped=Counter({("journal_full", "a.b"): 2}))
+            )
+        },
     ),
     (
         "events_rejected",
-        {"ledger": replace(LEDGER, events=EventLedger(received=100, counted=99, rejected={"column_length": 1}))},
+        {
+            "ledger": replace(
+                LEDGER, events=EventLedger(received=100, counted=99, rejected=Counter({"column_length": 1}))
+            )
+        },
     ),
     ("ledger_unbalanced", {"ledger": replace(LEDGER, events=EventLedger(received=100, counted=99))}),
 ]
@@ -153,7 +166,7 @@ def test_each_seeded_fault_is_found_and_only_it(fault: str, changes: Change) -> 
 
 
 def test_log_records_that_nobody_wants_are_not_lost() -> None:
-    logs = LogLedger(accepted=90, dropped={("not_exported", "a.b"): 90})
+    logs = LogLedger(accepted=90, dropped=Counter({("not_exported", "a.b"): 90}))
     found = status(export=replace(EXPORT, endpoint=""), ledger=replace(LEDGER, logs=logs))
     assert [item.fault for item in diagnose(found)] == ["export_off"]
     assert found.flow.out.lost == 0

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from sidecar.console.document import StatusDocument
 from sidecar.console.event_stream import Watchers
-from sidecar.console.server import PAGES, console_application
+from sidecar.console.server import PAGES, console_application, host_name
 from sidecar.ingest.tail import TailEvent
 from tests.unit.sidecar.console.sidecar_state import status
 
@@ -178,3 +178,18 @@ async def test_the_bundle_is_a_zip_file_to_keep(client: Client) -> None:
     assert "attachment" in answer.headers["Content-Disposition"]
     with zipfile.ZipFile(io.BytesIO(await answer.read())) as archive:
         assert archive.read("status.json") == b"{}\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("LOCALHOST:8090", "localhost"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]:8090", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("evil.example:80", "evil.example"),
+        ("", ""),
+    ],
+)
+def test_the_name_in_a_host_header_has_neither_port_nor_capitals(header: str, name: str) -> None:
+    assert host_name(header) == name

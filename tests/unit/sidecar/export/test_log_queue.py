@@ -5,8 +5,8 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.checkpoint.retention import JOURNAL_FULL
 from sidecar.export.log_queue import LogQueue
-from sidecar.journal.retention import JOURNAL_FULL
 from sidecar.telemetry.model import JournalPosition
 from tests.unit.sidecar.telemetry_core import TelemetryCore
 

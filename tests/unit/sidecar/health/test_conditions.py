@@ -12,6 +12,7 @@ from sidecar.health.conditions import (
     ExportFacts,
     HealthCondition,
     HealthFacts,
+    HealthSettings,
     ProducerFacts,
     SecretFacts,
     SecretsFacts,
@@ -19,7 +20,6 @@ from sidecar.health.conditions import (
     track,
     verdict,
 )
-from sidecar.health.settings import HealthSettings
 
 SETTINGS = HealthSettings()
 WELL = HealthFacts(
@@ -185,3 +185,8 @@ def test_ready_implies_that_the_producer_lives_and_nothing_drains(facts: HealthF
 def test_nothing_of_the_producer_moves_the_sidecars_own_probes(connected: bool, age: float, goodbye: str) -> None:
     found = answers(producer(connected=connected, heartbeat_age_s=age, goodbye=goodbye, conditions=()))
     assert (found["livez"], found["startupz"]) == (True, True)
+
+
+def test_a_verdict_that_goes_stale_sooner_than_it_is_renewed_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice interval_s"):
+        HealthSettings(interval_s=5, stale_s=6)

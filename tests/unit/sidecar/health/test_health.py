@@ -3,9 +3,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from sidecar.health.conditions import HealthFacts, ProducerFacts, SecretsFacts
+from sidecar.health.conditions import HealthFacts, HealthSettings, ProducerFacts, SecretsFacts
 from sidecar.health.health import ChangeAges, HealthMonitor
-from sidecar.health.settings import HealthSettings
 
 WELL = HealthFacts(
     now_ns=1,

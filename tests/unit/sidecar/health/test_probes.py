@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import grpc
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.health.conditions import HealthFacts, ProducerFacts, SecretsFacts
+from sidecar.health.conditions import HealthFacts, HealthSettings, ProducerFacts, SecretsFacts
 from sidecar.health.health import HealthMonitor
-from sidecar.health.probes import probe_application, time_text
-from sidecar.health.settings import HealthSettings
+from sidecar.health.probes import GrpcHealth, probe_application, time_text
 
 Client = TestClient[web.Request, web.Application]
 NOW_NS = 1_700_000_000_123_000_000
@@ -108,3 +111,30 @@ async def test_before_the_first_evaluation_every_probe_fails(client: Client) -> 
 
 def test_times_are_told_to_the_millisecond() -> None:
     assert time_text(NOW_NS) == "2023-11-14T22:13:20.123Z"
+
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_the_official_client_sees_each_probe_as_a_service(tmp_path: Path) -> None:
+    ours, stop = GrpcHealth(), asyncio.Event()
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(ours.servicer, server)
+    server.add_insecure_port(f"unix:{tmp_path}/s")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/s") as channel, asyncio.TaskGroup() as tasks:
+        tasks.create_task(ours.run(stop))
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="readyz"))
+        seen = [(await watch.read()).status]
+        if seen[0] == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            seen = [(await watch.read()).status]
+        ours.tell({"livez": True, "livez/broker": True, "readyz": True, "startupz": True})
+        seen.append((await watch.read()).status)
+        overall = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        stop.set()
+        seen.append((await watch.read()).status)
+        watch.cancel()
+    await server.stop(0)
+    assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
+    assert overall.status == SERVING

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.ingest.accept import StreamFaultError, trimmed
+from sidecar.ingest.accept import trimmed
+from sidecar.ingest.protocol import StreamRefusedError
 from sidecar.ingest.tail import TailEvent, events
 from sidecar.ingest.validate import check_cover, check_group
 from sidecar.journal.segment import event_type
@@ -32,7 +33,7 @@ def test_sessions_that_are_silent_or_too_many_are_forgotten_but_not_connected_on
 def test_a_gap_ends_the_stream_and_takes_nothing() -> None:
     core = TelemetryCore()
     core.send("a", "s1", 3, 1)
-    with pytest.raises(StreamFaultError, match="sequence_gap"):
+    with pytest.raises(StreamRefusedError, match="sequence_gap"):
         core.send("a", "s1", 3, 5)
     assert core.counts.ledger(0).events.received == 3
 

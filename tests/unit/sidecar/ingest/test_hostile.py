@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from sidecar.ingest.accept import OpenStream, StreamFaultError
+from sidecar.ingest.accept import OpenStream
+from sidecar.ingest.protocol import StreamRefusedError
 from sidecar.metrics.aggregate import SeriesLimits
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, hello, order_define, orders, sample_define
@@ -73,8 +74,8 @@ def answer(core: TelemetryCore, stream: OpenStream, raw: bytes) -> set[str]:
     """The names by which the sidecar refuses `raw`; empty if it takes it."""
     try:
         return {item.reason for item in core.intake.batch(stream, raw, core.tick())}
-    except StreamFaultError as error:
-        return {error.fault.reason}
+    except StreamRefusedError as error:
+        return {error.rule}
 
 
 def test_batches_of_changed_bytes_are_taken_or_refused_by_name_and_the_ledger_balances() -> None:

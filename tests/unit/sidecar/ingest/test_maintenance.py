@@ -3,12 +3,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.ingest.maintenance import Maintenance
+from sidecar.ingest.service import IngestService
+from sidecar.telemetry.model import JournalPosition
 from sidecar.telemetry.settings import TelemetrySettings
 from tests.unit.sidecar.batches import batch, orders
 from tests.unit.sidecar.telemetry_core import TelemetryCore
@@ -23,17 +25,9 @@ class MaintainedCore:
 
     def __post_init__(self) -> None:
         core = self.core
-        self.maintenance = Maintenance(
-            TelemetrySettings(socket=Path("s"), session_grace_s=60, idle_expiry_s=1),
-            journal=core.journal,
-            state=core.telemetry_state,
-            intake=core.intake,
-            checkpoints=CheckpointWriter(
-                core.journal, core.telemetry_state, Checkpoint(), instance_id="i", clock=core.tick
-            ),
-            sessions=self,
-            clock=core.tick,
-        )
+        core.intake.settings = TelemetrySettings(socket=Path("s"), session_grace_s=60, idle_expiry_s=1)
+        checkpoints = CheckpointWriter(core.journal, core.telemetry_state, JournalPosition(), core.tick)
+        self.maintenance = Maintenance(core.intake, checkpoints, cast("IngestService", self), core.tick)
 
     def is_connected(self, producer_id: str, session_id: str) -> bool:
         return (producer_id, session_id) in self.connected

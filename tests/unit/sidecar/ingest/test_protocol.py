@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from sidecar.ingest.protocol import KINDS, TABLE, UNKNOWN, BrokenRule, StreamState, batch_bytes
+from sidecar.ingest.protocol import KINDS, TABLE, UNKNOWN, StreamState, batch_bytes
+from sidecar.ingest.validate import ContractFault
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, filled, hello
 
@@ -20,15 +21,15 @@ def test_the_kinds_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "hello"])
 def test_nothing_comes_before_hello(kind: str) -> None:
     found = TABLE[StreamState.NEW, kind]
-    assert isinstance(found, BrokenRule)
-    assert found.rule == "hello_first"
+    assert isinstance(found, ContractFault)
+    assert found.reason == "hello_first"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_follows_goodbye(kind: str) -> None:
     found = TABLE[StreamState.LEFT, kind]
-    assert isinstance(found, BrokenRule)
-    assert found.rule == "after_goodbye"
+    assert isinstance(found, ContractFault)
+    assert found.reason == "after_goodbye"
 
 
 @pytest.mark.parametrize("state", StreamState)

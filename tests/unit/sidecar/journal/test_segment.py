@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pod_runtime.framing import FormatError, Record, frame, records
-from sidecar.journal.segment import header, repair, segment_name, segment_numbers
+from sidecar.journal.segment import HEADER, repair, segment_name, segment_numbers
 
 PAYLOADS = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=8)
 
 
 def segment(payloads: list[bytes]) -> bytes:
-    return header() + b"".join(map(frame, payloads))
+    return HEADER + b"".join(map(frame, payloads))
 
 
 def found(data: bytes) -> list[Record]:

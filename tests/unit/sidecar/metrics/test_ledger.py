@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from sidecar.metrics.ledger import EventLedger, LedgerCounts, LogLedger, SidecarLedger
 
@@ -19,7 +20,7 @@ def counted() -> LedgerCounts:
 
 def test_the_ledger_sums_its_producers_and_balances() -> None:
     ledger = counted().ledger(queued=2)
-    assert ledger.events == EventLedger(received=13, counted=10, duplicate=1, rejected={"column_length": 2})
+    assert ledger.events == EventLedger(received=13, counted=10, duplicate=1, rejected=Counter({"column_length": 2}))
     assert ledger.balanced
 
 

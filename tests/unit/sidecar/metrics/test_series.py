@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sidecar.checkpoint import format as checkpoints
 from sidecar.metrics.series import CAPTURE_ROWS, SeriesCapture, SumSeries, exact_sum
 from tests.unit.sidecar.batches import TIME_NS
-from tests.unit.sidecar.telemetry_core import TelemetryCore
+from tests.unit.sidecar.telemetry_core import TelemetryCore, encoded
 
 
 def series(number: int) -> SumSeries:
@@ -47,9 +47,9 @@ def test_a_checkpoint_that_is_written_while_events_arrive_says_its_moment(turns:
     core = TelemetryCore()
     core.send("a", "s1", 12, 1)
     core.send("b", "s1", 5, 1)
-    wanted = checkpoints.decode(checkpoints.encode(core.telemetry_state.checkpoint(core.journal.end, "instance")))
+    wanted = checkpoints.decode(encoded(core.telemetry_state.checkpoint(core.journal.end)))
     parts, sequence = [], 13
-    writing = checkpoints.slices(core.telemetry_state.checkpoint(core.journal.end, "instance"))
+    writing = checkpoints.slices(core.telemetry_state.checkpoint(core.journal.end))
     for turn in turns:
         parts += [part for _, part in zip(range(turn), writing, strict=False)]
         core.send("a", "s1", count, sequence)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.health.conditions import HealthCondition, HealthFacts, evaluate
-from sidecar.health.settings import HealthSettings
+from sidecar.health.conditions import HealthCondition, HealthFacts, HealthSettings, evaluate
 from sidecar.status_facts import secrets_facts
 from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, VENUE, AgentHarness
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable

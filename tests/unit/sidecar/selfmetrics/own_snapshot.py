@@ -24,9 +24,13 @@ BROKER = ProducerStatus(
     last_heartbeat_ns=NOW - 2_000_000_000,
     ledger=ProducerLedger(emitted=10, acknowledged=7, held=1, dropped=(("e", "spool_full", 2),), spool_bytes=99),
 )
-EVENTS = EventLedger(received=9, counted=6, duplicate=1, rejected={"bad_column": 2})
+EVENTS = EventLedger(received=9, counted=6, duplicate=1, rejected=Counter({"bad_column": 2}))
 LOGS = LogLedger(
-    accepted=20, exported=10, queued=4, rejected={"invalid_argument": 1}, dropped={("journal_full", "e"): 5}
+    accepted=20,
+    exported=10,
+    queued=4,
+    rejected=Counter({"invalid_argument": 1}),
+    dropped=Counter({("journal_full", "e"): 5}),
 )
 JOURNAL = JournalStatus(
     bytes_used=5,

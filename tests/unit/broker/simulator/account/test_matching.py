@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.simulator.account import trading
-from broker.simulator.account.account import AccountBook
+from broker.simulator.account.book import AccountBook
 from broker.simulator.account.matching import Matching
 from broker.simulator.clock import NANOS
 from broker.simulator.market.market import Scenario, SimulatedMarket
@@ -24,12 +24,12 @@ class SampleAccount:
     def __init__(self, balance: str = "100000") -> None:
         self.now_ns = START_NS
         self.market = SimulatedMarket(1, START_NS, NAMES)
-        self.book = AccountBook("101-004-1234567-001", Decimal(balance), START_NS)
+        self.book = AccountBook("101-004-1234567-001", Decimal(balance), START_NS, self.market.prices)
         self.price("1.08500")
 
     @property
     def rules(self) -> Matching:
-        return Matching(self.book, self.market.prices, self.now_ns, "1")
+        return Matching(self.book, self.now_ns, "1")
 
     def price(self, mid: str, instrument: str = "EUR_USD") -> None:
         self.market.place(instrument, Decimal(mid), self.now_ns)

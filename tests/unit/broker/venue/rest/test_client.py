@@ -115,7 +115,7 @@ async def test_write_whose_outcome_is_unknown_is_sent_once(answer: Answer, call:
 
 async def test_silence_is_given_up_at_the_deadline() -> None:
     server = FakeVenueServer(never)
-    async with server.rest(request_deadline_s=0.05) as rest:
+    async with server.rest(request_deadline_s=1.0) as rest:
         with pytest.raises(errors.AnswerLostError):
             await rest.submit(POST)
 

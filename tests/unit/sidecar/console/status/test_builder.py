@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from sidecar.console.status.builder import health_section
@@ -37,9 +38,9 @@ def test_advice_alone_is_a_flaw() -> None:
 def test_the_flow_shows_speed_backlog_and_losses_by_reason() -> None:
     ledger = replace(
         LEDGER,
-        events=EventLedger(received=100, counted=99, rejected={"bad_label": 1}),
+        events=EventLedger(received=100, counted=99, rejected=Counter({"bad_label": 1})),
         logs=LogLedger(
-            accepted=90, exported=80, queued=5, dropped={("journal_full", "a"): 2, ("journal_full", "b"): 3}
+            accepted=90, exported=80, queued=5, dropped=Counter({("journal_full", "a"): 2, ("journal_full", "b"): 3})
         ),
     )
     producer = replace(

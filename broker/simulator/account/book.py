@@ -9,7 +9,7 @@ from typing import Any
 
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import HOME, Prices, home_factor
+from broker.simulator.market.market import HOME, Prices, value_at_home
 from broker.simulator.v20.order_requests import OrderSpec
 
 CENT = Decimal("0.0001")
@@ -26,6 +26,11 @@ TransactionPayload = dict[str, Any]
 def money(value: Decimal) -> Decimal:
     """Round an amount to four places, as the venue does."""
     return value.quantize(CENT)
+
+
+def money_texts(**amounts: Decimal) -> dict[str, str]:
+    """Round amounts and write them as texts, as v20 has all numbers."""
+    return {name: str(money(amount)) for name, amount in amounts.items()}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,12 +80,13 @@ class RestingOrder:
 
 
 class AccountBook:
-    """State of an account. It decides nothing: `Matching` and `Fills` do, and write here."""
+    """State of an account, valued at the market's `prices`. It decides nothing: `Matching` and `Fills` write here."""
 
-    def __init__(self, account_id: str, balance: Decimal = Decimal(100_000), now_ns: int = 0) -> None:
+    def __init__(self, account_id: str, balance: Decimal, now_ns: int, prices: Prices) -> None:
         self.id = account_id
-        self.user_id = int(account_id.split("-")[2])
+        site, division, self.user_id, number = (int(part) for part in account_id.split("-"))
         self.created_ns = now_ns
+        self.prices = prices
         self.alias = "Simulated"
         self.margin_rate = MARGIN_RATE
         """Margin as a share of a position's value, at least; an instrument's own rate may be more."""
@@ -97,7 +103,15 @@ class AccountBook:
         self._waiting: dict[str, RestingOrder] = {}
         self._client_ids: dict[str, RestingOrder] = {}
         self._open: dict[str, dict[str, SimulatedTrade]] = {}
-        self._open_log(now_ns)
+        ids: dict[str, Any] = {
+            "divisionID": division,
+            "siteID": site,
+            "accountUserID": self.user_id,
+            "accountNumber": number,
+        }
+        self.append("CREATE", now_ns, None, homeCurrency=HOME, **ids)
+        funds = money_texts(amount=self.balance, accountBalance=self.balance)
+        self.append("TRANSFER_FUNDS", now_ns, None, fundingReason="CLIENT_FUNDING", **funds)
 
     @property
     def last_id(self) -> str:
@@ -109,31 +123,14 @@ class AccountBook:
     ) -> TransactionPayload:
         """Write a transaction; ids count from 1 without a gap."""
         number = str(len(self.log) + 1)
-        entry: TransactionPayload = {
-            "id": number,
-            "accountID": self.id,
-            "userID": self.user_id,
-            # A batch has the id of its first transaction.
-            "batchID": batch_id or number,
-            "time": rfc3339(now_ns),
-            "type": kind,
-        }
-        if request_id is not None:
-            entry["requestID"] = request_id
+        # A batch has the id of its first transaction.
+        entry = {"id": number, "accountID": self.id, "userID": self.user_id, "batchID": batch_id or number}
+        entry |= {"time": rfc3339(now_ns), "type": kind}
         # v20 leaves out fields without a value.
-        entry.update({key: value for key, value in fields.items() if value is not None})
+        entry |= {key: value for key, value in {"requestID": request_id, **fields}.items() if value is not None}
         self.log.append(entry)
         self.times_ns.append(now_ns)
         return entry
-
-    def _open_log(self, now_ns: int) -> None:
-        site, division, user, number = (int(part) for part in self.id.split("-"))
-        ids: dict[str, Any] = {"divisionID": division, "siteID": site, "accountUserID": user, "accountNumber": number}
-        self.append("CREATE", now_ns, None, homeCurrency=HOME, **ids)
-        balance = str(self.balance)
-        self.append(
-            "TRANSFER_FUNDS", now_ns, None, amount=balance, fundingReason="CLIENT_FUNDING", accountBalance=balance
-        )
 
     def add_order(self, order: RestingOrder) -> None:
         """Enter an order that waits, if only until the end of its own batch."""
@@ -210,33 +207,33 @@ class AccountBook:
         """Net units."""
         return sum((trade.units for trade in self.open_trades(instrument)), Decimal(0))
 
-    def unrealized(self, prices: Prices, trades: Iterable[SimulatedTrade] | None = None) -> Decimal:
-        """Gain of closing the trades (all open ones) at these prices."""
-        chosen = self.open_trades() if trades is None else trades
-        return money(sum((profit(trade, prices) for trade in chosen), Decimal(0)))
+    def home_factor(self, instrument: str) -> Decimal:
+        """Value of one unit of the instrument's quote currency in the account's currency."""
+        return value_at_home(LISTINGS[instrument].quote_currency, self.prices)
 
-    def margin_used(self, prices: Prices, rate: Decimal | None = None) -> Decimal:
+    def notional(self, instrument: str, units: Decimal) -> Decimal:
+        """Value of units of an instrument at the mid price, in the account's currency."""
+        return abs(units) * self.prices[instrument].mid * self.home_factor(instrument)
+
+    def profit(self, trade: SimulatedTrade) -> Decimal:
+        """Unrealised profit of a trade at the price that would close it, in the account's currency."""
+        exit_price = self.prices[trade.instrument].side(-trade.units)
+        return (exit_price - trade.price) * trade.units * self.home_factor(trade.instrument)
+
+    def unrealized(self, trades: Iterable[SimulatedTrade] | None = None) -> Decimal:
+        """Gain of closing the trades (all open ones) now."""
+        return money(sum(map(self.profit, self.open_trades() if trades is None else trades), Decimal(0)))
+
+    def margin_used(self, rate: Decimal | None = None) -> Decimal:
         """Margin of the net positions, in the account's currency; at another rate of the account if given."""
         # Net positions: without hedging the two sides of an instrument never stand at once.
-        margins = (self.margin(name, self.position(name), prices, rate) for name in self._open)
-        return money(sum(margins, Decimal(0)))
+        return money(sum((self.margin(name, self.position(name), rate) for name in self._open), Decimal(0)))
 
-    def margin(self, instrument: str, units: Decimal, prices: Prices, rate: Decimal | None = None) -> Decimal:
+    def margin(self, instrument: str, units: Decimal, rate: Decimal | None = None) -> Decimal:
         """Margin for net units of an instrument."""
         least = self.margin_rate if rate is None else rate
-        return notional(instrument, units, prices) * max(LISTINGS[instrument].margin_rate, least)
+        return self.notional(instrument, units) * max(LISTINGS[instrument].margin_rate, least)
 
-    def equity(self, prices: Prices) -> Decimal:
+    def equity(self) -> Decimal:
         """Balance and unrealised profit: the venue's NAV."""
-        return self.balance + self.unrealized(prices)
-
-
-def notional(instrument: str, units: Decimal, prices: Prices) -> Decimal:
-    """Value of units of an instrument at the mid price, in the account's currency."""
-    return abs(units) * prices[instrument].mid * home_factor(instrument, prices)
-
-
-def profit(trade: SimulatedTrade, prices: Prices) -> Decimal:
-    """Unrealised profit of a trade at the price that would close it, in the account's currency."""
-    exit_price = prices[trade.instrument].side(-trade.units)
-    return (exit_price - trade.price) * trade.units * home_factor(trade.instrument, prices)
+        return self.balance + self.unrealized()

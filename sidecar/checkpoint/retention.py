@@ -27,13 +27,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Protocol
 
+from sidecar.checkpoint.writer import CheckpointWriter
+from sidecar.export.log_queue import LogQueue
 from sidecar.journal.journal import EventJournal
-from sidecar.journal.segment import BatchEntry, StreamContext, batch_payload
+from sidecar.journal.segment import BatchEntry, StreamContext, entry_payload
 from sidecar.telemetry.model import EventType, JournalPosition, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -45,78 +46,40 @@ TURN_S = 0.002
 _log = logging.getLogger(__name__)
 
 
-class WaitingLogs(Protocol):
-    """Queue of the log records that wait for export (`export.log_queue`)."""
-
-    def waits(self, end: JournalPosition) -> bool:
-        """True while records of the batch that ends there wait, and the exporter does not have them in hand."""
-
-    def beyond(self, quota_bytes: int) -> frozenset[str]:
-        """Producers over their quota, if others have records waiting too."""
-
-    def keep(self, stored: StoredBatch, size_bytes: int, segment: int) -> None:
-        """Take over rescued records; `segment` held them before."""
-
-    def drop(self, segment: int, reason: str) -> Counter[str]:
-        """Give up the records of the segments up to `segment`; return how many, by event type."""
-
-
-class Checkpoints(Protocol):
-    """Writer of the checkpoint (`checkpoint.writer`)."""
-
-    @property
-    def end(self) -> JournalPosition:
-        """Position up to which the journal's metrics are in the checkpoint."""
-
-    async def write(self) -> None:
-        """Write the state of this moment, and free the segments that it makes superfluous."""
-
-    def release(self, before: int) -> None:
-        """Remove the segments below `before`."""
-
-
+@dataclass(slots=True)
 class Retention:
     """Keeps the journal below `limit_bytes`. Bytes of waiting log records above `quota_bytes` go first."""
 
-    def __init__(
-        self,
-        journal: EventJournal,
-        waiting: WaitingLogs,
-        checkpoints: Checkpoints,
-        *,
-        limit_bytes: int,
-        quota_bytes: int,
-    ) -> None:
-        self._journal = journal
-        self._waiting = waiting
-        self._checkpoints = checkpoints
-        self._limit_bytes = limit_bytes
-        self._quota_bytes = quota_bytes
+    journal: EventJournal
+    waiting: LogQueue
+    checkpoints: CheckpointWriter
+    limit_bytes: int
+    quota_bytes: int
 
     async def make_room(self) -> None:
         """Free space by the steps above until the journal is below its limit."""
-        if self._journal.size_bytes <= self._limit_bytes:
+        if self.journal.size_bytes <= self.limit_bytes:
             return
-        await self._checkpoints.write()
-        if over_quota := self._waiting.beyond(self._quota_bytes):
+        await self.checkpoints.write()
+        if over_quota := self.waiting.beyond(self.quota_bytes):
             await self._drop_oldest(PRODUCER_QUOTA, over_quota)
         await self._drop_oldest(JOURNAL_FULL)
         await self._drop_oldest(JOURNAL_FULL, rescue=False)
 
     async def _drop_oldest(self, reason: str, over_quota: Collection[str] = (), *, rescue: bool = True) -> None:
         # Rescued records make new segments: none of those is dropped in the same round, which would never end.
-        last = min(self._checkpoints.end.segment, self._journal.end.segment)
-        while self._journal.size_bytes > self._limit_bytes:
-            segment = self._journal.segments[0]
+        last = min(self.checkpoints.end.segment, self.journal.end.segment)
+        while self.journal.size_bytes > self.limit_bytes:
+            segment = self.journal.segments[0]
             if segment >= last:
                 return
             if rescue:
                 with contextlib.suppress(OSError):
                     await self.rescue(segment, over_quota)
-            dropped = self._waiting.drop(segment, reason)
+            dropped = self.waiting.drop(segment, reason)
             # The checkpoint knows where rescued records stand now before their old place is gone.
-            await self._checkpoints.write()
-            self._checkpoints.release(segment + 1)
+            await self.checkpoints.write()
+            self.checkpoints.release(segment + 1)
             _log.warning("log records dropped", extra={"reason": reason, "events": dict(dropped)})
 
     async def rescue(self, segment: int, over_quota: Collection[str] = ()) -> None:
@@ -125,10 +88,10 @@ class Retention:
         Raises:
             OSError: the volume rejects writes; the records left are lost with the segment.
         """
-        reader = self._journal.read(segment)
+        reader = self.journal.read(segment)
         if reader is None:
             return
-        found: list[tuple[JournalPosition, int, StreamContext, BatchEntry, pb.Batch, bool]] = []
+        found: list[tuple[StoredBatch, int, StreamContext, bool]] = []
         reserved_bytes = 0
         began_s = perf_counter()
         for record, stream, entry in reader:
@@ -136,31 +99,23 @@ class Retention:
                 await asyncio.sleep(0)
                 began_s = perf_counter()
             end = JournalPosition(segment, record.end)
-            if not isinstance(entry, BatchEntry) or not self._waiting.waits(end):
+            if not isinstance(entry, BatchEntry) or not self.waiting.waits(end):
                 continue
             context = reader.streams[stream]
             whole = bool(over_quota) and context.session.producer_id not in over_quota
             batch = logged_part(entry.raw, context.types, reserved_only=not whole)
             reserved_bytes += 0 if whole else batch.ByteSize()
             if batch.groups:
-                found.append((end, stream, context, entry, batch, whole))
-        keeps_reserved = reserved_bytes * 2 <= self._journal.size_of(segment)
+                found.append((context.stored(end, batch, entry.received_ns), stream, context, whole))
+        keeps_reserved = reserved_bytes * 2 <= self.journal.size_of(segment)
         # Without a pause from here on, and asked again: the exporter may have taken records during the search.
-        for end, stream, context, entry, batch, whole in found:
-            if self._waiting.waits(end) and (whole or keeps_reserved):
-                self._append_again(segment, stream, context, entry.received_ns, batch)
-
-    def _append_again(
-        self, segment: int, stream: int, context: StreamContext, received_ns: int, batch: pb.Batch
-    ) -> None:
-        raw = batch.SerializeToString()
-        payload = batch_payload(stream, received_ns, b"", raw, kept=True)
-        events = [group.event_id for group in batch.groups]
-        end = self._journal.append([payload], stream, context.declarations, events)
-        stored = StoredBatch(
-            end=end, session=context.session, batch=batch, types=context.types, received_ns=received_ns
-        )
-        self._waiting.keep(stored, len(raw), segment)
+        for old, stream, context, whole in found:
+            if self.waiting.waits(old.end) and (whole or keeps_reserved):
+                raw = old.batch.SerializeToString()
+                entry = BatchEntry(old.received_ns, b"", raw, kept=True)
+                events = [group.event_id for group in old.batch.groups]
+                end = self.journal.append([entry_payload(entry, stream)], context.declarations, events)
+                self.waiting.keep(replace(old, end=end), len(raw), segment)
 
 
 def logged_part(raw: bytes, types: Mapping[int, EventType], *, reserved_only: bool) -> pb.Batch:

@@ -7,18 +7,18 @@ import pytest
 
 from broker.orders import submission
 from broker.orders.checks import risk
-from broker.venue.v20.reasons import KNOWN, label
+from broker.venue.v20.transactions import KNOWN_REASONS, reason_label
 
 
 @pytest.mark.parametrize(
     "name", ["UNITS_MIMIMUM_NOT_MET", "UNITS_MINIMUM_NOT_MET", "INSUFFICIENT_MARGIN", "CLIENT_REQUEST"]
 )
 def test_the_venues_names_are_labels_in_both_spellings(name: str) -> None:
-    assert label(name) == name
+    assert reason_label(name) == name
 
 
 def test_an_invented_reason_is_other() -> None:
-    assert label("INVENTED_YESTERDAY") == "OTHER"
+    assert reason_label("INVENTED_YESTERDAY") == "OTHER"
 
 
 @pytest.mark.parametrize("module", [risk, submission])
@@ -28,4 +28,4 @@ def test_every_reason_of_ours_is_known(module: object) -> None:
         re.findall(r'(?:DENIED|REJECTED), "([A-Z_]+)"', text)
     )
     assert names
-    assert names <= KNOWN
+    assert names <= KNOWN_REASONS

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sidecar.checkpoint.format import Checkpoint
+from sidecar.checkpoint import retention
+from sidecar.checkpoint.retention import JOURNAL_FULL, Retention
 from sidecar.checkpoint.writer import CheckpointWriter
-from sidecar.journal import retention
-from sidecar.journal.retention import JOURNAL_FULL, Retention
 from sidecar.telemetry.model import JournalPosition
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import batch, orders
@@ -25,9 +24,7 @@ class FullCore:
 
     def __post_init__(self) -> None:
         core = self.core
-        checkpoints = CheckpointWriter(
-            core.journal, core.telemetry_state, Checkpoint(), instance_id="i", clock=core.tick
-        )
+        checkpoints = CheckpointWriter(core.journal, core.telemetry_state, JournalPosition(), core.tick)
         self.retention = Retention(
             core.journal, core.log_queue, checkpoints, limit_bytes=LIMIT_BYTES, quota_bytes=LIMIT_BYTES // 2
         )
