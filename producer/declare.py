@@ -70,10 +70,8 @@ class MetricInstrument:
     """Labels whose values the declaration gives, beside those that the event brings."""
     presets: tuple[tuple[str, ...], ...] = ()
     """Values of `labels` whose series exist at zero before their first event, so that a rate sees that event."""
-
     buckets: tuple[float, ...] = ()
     """Upper bounds in ascending order, of a histogram only; the last bucket has none."""
-
     kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UNSPECIFIED
 
     def __call__(self, kind: type[T]) -> type[T]:
@@ -88,32 +86,28 @@ class MetricInstrument:
         return self.kind, self.unit, self.buckets
 
 
-@dataclass(frozen=True, slots=True)
 class Counter(MetricInstrument):
     """Adds `measure`; 1 for each event if no measure is named."""
 
-    kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_COUNTER
+    kind = pb.INSTRUMENT_KIND_COUNTER
 
 
-@dataclass(frozen=True, slots=True)
 class UpDownCounter(MetricInstrument):
     """Adds `measure`, which may be negative; ends with the process."""
 
-    kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UP_DOWN_COUNTER
+    kind = pb.INSTRUMENT_KIND_UP_DOWN_COUNTER
 
 
-@dataclass(frozen=True, slots=True)
 class Gauge(MetricInstrument):
     """Holds the last `measure`; ends with the process."""
 
-    kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_GAUGE
+    kind = pb.INSTRUMENT_KIND_GAUGE
 
 
-@dataclass(frozen=True, slots=True)
 class Histogram(MetricInstrument):
     """Counts `measure` into `buckets`."""
 
-    kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_HISTOGRAM
+    kind = pb.INSTRUMENT_KIND_HISTOGRAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +141,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A named tuple with its name, metrics and log record.
-
-    Raises:
-        DeclarationError: with every fault.
-    """
+    """A named tuple with its name, metrics and log record. Raises DeclarationError with every fault."""
 
     type: type[tuple[Any, ...]]
     name: str
@@ -165,10 +155,11 @@ class Event:
 
     def __post_init__(self) -> None:
         # The hints are resolved once: at 50 events, each look at them would cost the start of a process milliseconds.
-        object.__setattr__(self, "columns", _columns(self.type))
+        hints = typing.get_type_hints(self.type, include_extras=True)
+        columns = tuple(_column(name, hints[name]) for name in getattr(self.type, "_fields", ()))
+        object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "instruments", tuple(map(self._completed, self.instruments)))
-        faults = [f"{self.type.__name__}: {fault}" for fault in _faults(self)]
-        if faults:
+        if faults := [f"{self.type.__name__}: {fault}" for fault in _faults(self)]:
             raise DeclarationError(faults)
 
     @property
@@ -188,15 +179,9 @@ class Event:
 
     def _completed(self, item: MetricInstrument) -> MetricInstrument:
         """The instrument with the labels and the measure that its declaration left to the event."""
-        measure = item.measure
-        if not measure and not isinstance(item, Counter) and len(self.measures) == 1:
-            measure = self.measures[0]
-        return replace(item, labels=self.labels if item.labels == ALL_LABELS else item.labels, measure=measure)
-
-
-def _columns(kind: type[tuple[Any, ...]]) -> tuple[Column, ...]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return tuple(_column(name, hints[name]) for name in getattr(kind, "_fields", ()))
+        only = self.measures[0] if len(self.measures) == 1 and not isinstance(item, Counter) else ""
+        labels = self.labels if item.labels == ALL_LABELS else item.labels
+        return replace(item, labels=labels, measure=item.measure or only)
 
 
 def _column(name: str, hint: Any) -> Column:
@@ -258,8 +243,7 @@ def sound_bounds(bounds: tuple[float, ...]) -> bool:
 class Catalogue:
     """Event types of a producer, in the order of their ids on the stream, which count from 1.
 
-    Raises:
-        DeclarationError: a name or type stands twice, or two events disagree about an instrument.
+    Raises DeclarationError if a name or type stands twice, or two events disagree about an instrument.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:

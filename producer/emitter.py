@@ -190,9 +190,8 @@ def _fast_path(codes: Mapping[type, int], clock: Callable[[], int], writer: Segm
     def emit(event: tuple[Any, ...]) -> None:
         try:
             data = dumps((codes[event.__class__], clock(), trace()) + event, MARSHAL_VERSION)  # noqa: RUF005 - costs half
-            writer.append(
-                pack(len(data), checksum(data)) + data
-            )  # a record of `pod_runtime.framing`, without the call
+            # A record of `pod_runtime.framing`, without the call.
+            writer.append(pack(len(data), checksum(data)) + data)
         except Exception:  # noqa: BLE001 - whatever it was, the slow path finds out and counts it
             emit_slowly(event)
 

@@ -78,14 +78,8 @@ class EmitterLedger:
 
     def to_message(self) -> pb.ProducerLedger:
         """The ledger in the contract."""
-        counts = [
-            pb.DropCount(event=event, reason=reason, count=count)
-            for (event, reason), count in sorted(self.dropped.items())
-        ]
-        return pb.ProducerLedger(
-            emitted=self.emitted,
-            acknowledged=self.acknowledged,
-            held=self.held,
-            dropped=counts,
-            spool_bytes=self.spool_bytes,
-        )
+        message = pb.ProducerLedger(emitted=self.emitted, acknowledged=self.acknowledged, held=self.held)
+        message.spool_bytes = self.spool_bytes
+        for (event, reason), count in sorted(self.dropped.items()):
+            message.dropped.add(event=event, reason=reason, count=count)
+        return message

@@ -13,11 +13,7 @@ _PRODUCER_ID = re.compile(r"[a-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerSettings:
-    """Way of events to the sidecar, and the spool that holds them until then.
-
-    Raises:
-        ValueError: a value contradicts another, or `producer_id` is no such name.
-    """
+    """Way of events to the sidecar, and the spool that holds them until then; ValueError if two values disagree."""
 
     socket: Path = setting(Path("/run/telemetry/telemetry.sock"), doc="Unix socket of the sidecar")
     producer_id: str = setting(

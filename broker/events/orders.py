@@ -7,7 +7,7 @@ each. If a label's set is open, as the venue's reasons are, those are named that
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from broker.domain import OrderStatus
 from producer.declare import Catalogue, Counter, Gauge, Histogram, Label, Log, Measure, combinations
@@ -18,15 +18,20 @@ LATENCY_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5,
 STAGE_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 SETTLING_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 SLIPPAGE_PIPS = (-10.0, -5.0, -2.0, -1.0, -0.5, -0.2, -0.1, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-SIDES = ("buy", "sell")
+SIDES, BOOLEANS = ("buy", "sell"), ("false", "true")
 CHECK_NAMES = (
     "account", "state", "instrument", "form", "precision", "size", "position", "tradeable", "stale_price",
     "collar", "notional", "open_orders", "order_rate", "duplicate", "daily_loss", "circuit",
 )  # fmt: skip
-STAGE_DURATION = Histogram(
-    "broker.order.stage.duration", "s", "Time that one stage of the order path took.", buckets=STAGE_S
-)
+CANCEL_REASONS = ("OTHER", "CLIENT_REQUEST", "INSUFFICIENT_MARGIN", "MARKET_HALTED", "TIME_IN_FORCE_EXPIRED")
+STAGE = Histogram("broker.order.stage.duration", "s", "Time that one stage of the order path took.", buckets=STAGE_S)
 RISK_CHECKS = Counter("broker.risk.checks", "{check}", "Pre-trade checks made; those behind a denial are not.")
+
+
+def latency(name: str, description: str, **more: Any) -> Histogram:
+    """Histogram of seconds, with the bounds of an answer that came over the network."""
+    return Histogram(name, "s", description, buckets=LATENCY_S, **more)
+
 
 # Amounts and prices are texts with the venue's decimals; only numbers that a metric adds up or sorts are floats.
 # Reserved are the events that an audit needs after a day without a sidecar: fates of orders, and the trading state.
@@ -42,12 +47,7 @@ ORDERS = Catalogue()
     "Statuses that orders reached; `received` counts every order once.",
     presets=combinations(tuple(map(str, OrderStatus))),
 )
-@Histogram(
-    "broker.order.duration",
-    "s",
-    "Time from the API's receipt of an order to the status that its caller is told.",
-    buckets=LATENCY_S,
-)
+@latency("broker.order.duration", "Time from the API's receipt of an order to the status that its caller is told.")
 class OrderTransition(NamedTuple):
     """An order reached a status."""
 
@@ -66,7 +66,7 @@ class OrderTransition(NamedTuple):
 
 
 @ORDERS.event("broker.order.stage")
-@STAGE_DURATION
+@STAGE
 class OrderStage(NamedTuple):
     """A stage of the order path ended: validate, risk, journal, throttle, http, parse."""
 
@@ -75,7 +75,7 @@ class OrderStage(NamedTuple):
 
 
 @ORDERS.event("broker.order.acknowledged")
-@Histogram("broker.order.ack.latency", "s", "Time from sending an order to the venue's answer.", buckets=LATENCY_S)
+@latency("broker.order.ack.latency", "Time from sending an order to the venue's answer.")
 class OrderAcknowledged(NamedTuple):
     """The venue answered a submission."""
 
@@ -84,13 +84,7 @@ class OrderAcknowledged(NamedTuple):
 
 
 @ORDERS.event("broker.order.filled", log=Log(pb.SEVERITY_INFO, "Order traded"), reserved=True)
-@Counter(
-    "broker.fills",
-    "{fill}",
-    "Trades made.",
-    labels=("side", "partial"),
-    presets=combinations(SIDES, ("false", "true")),
-)
+@Counter("broker.fills", "{fill}", "Trades made.", labels=("side", "partial"), presets=combinations(SIDES, BOOLEANS))
 @Counter(
     "broker.filled.units",
     "{unit}",
@@ -99,13 +93,11 @@ class OrderAcknowledged(NamedTuple):
     measure="units",
     presets=combinations(SIDES, ("CURRENCY", "CFD", "METAL")),
 )
-@Histogram(
+@latency(
     "broker.order.fill.latency",
-    "s",
     "Time from the API's receipt of an order to its fill; orders that rested have none.",
     labels=("order_type",),
     measure="latency_s",
-    buckets=LATENCY_S,
 )
 @Histogram(
     "broker.slippage.pips",
@@ -168,9 +160,7 @@ class OrderRefused(NamedTuple):
     "broker.order.cancels",
     "{order}",
     "Orders that ended without a trade, or whose rest was cancelled.",
-    presets=combinations(
-        ("OTHER", "CLIENT_REQUEST", "INSUFFICIENT_MARGIN", "MARKET_HALTED", "TIME_IN_FORCE_EXPIRED")
-    ),
+    presets=combinations(CANCEL_REASONS),
 )
 class OrderCancelled(NamedTuple):
     """An order ended without a trade, or its rest was cancelled."""
@@ -182,7 +172,7 @@ class OrderCancelled(NamedTuple):
 
 
 @ORDERS.event("broker.cancel.answered", log=Log(pb.SEVERITY_INFO, "Cancel answered"))
-@Histogram("broker.cancel.duration", "s", "Time from a request to cancel to the venue's answer.", buckets=LATENCY_S)
+@latency("broker.cancel.duration", "Time from a request to cancel to the venue's answer.")
 class CancelAnswered(NamedTuple):
     """The venue answered a request to cancel."""
 
@@ -238,7 +228,7 @@ def _every_check_passed(kind: type[T]) -> type[T]:
 
 # One event for all checks: most orders pass, and an event for each check would be two thirds of theirs.
 @ORDERS.event("broker.risk.passed")
-@replace(STAGE_DURATION, constant={"stage": "risk"})
+@replace(STAGE, constant={"stage": "risk"})
 @_every_check_passed
 class RiskPassed(NamedTuple):
     """Every pre-trade check was made and let an order pass."""

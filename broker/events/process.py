@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.events.orders import LATENCY_S
+from broker.events.orders import latency
 from producer.declare import Catalogue, Counter, Gauge, Histogram, Label, Log, Measure, combinations
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -15,13 +15,7 @@ PROCESS = Catalogue()
 
 @PROCESS.event("broker.http.request")
 @Counter("broker.http.requests", "{request}", "Requests that the order API answered.")
-@Histogram(
-    "broker.http.request.duration",
-    "s",
-    "Time that the order API took to answer.",
-    labels=("method", "route"),
-    buckets=LATENCY_S,
-)
+@latency("broker.http.request.duration", "Time that the order API took to answer.", labels=("method", "route"))
 class HttpRequest(NamedTuple):
     """The order API answered a request."""
 

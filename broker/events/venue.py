@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.events.orders import LATENCY_S, STAGE_S
+from broker.events.orders import STAGE_S, latency
 from producer.declare import Catalogue, Counter, Gauge, Histogram, Label, Log, Measure, combinations
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -23,13 +23,7 @@ VENUE = Catalogue()
 
 @VENUE.event("broker.api.request")
 @Counter("broker.api.requests", "{request}", "Requests to the venue.")
-@Histogram(
-    "broker.api.request.duration",
-    "s",
-    "Time that the venue took to answer.",
-    labels=("operation",),
-    buckets=LATENCY_S,
-)
+@latency("broker.api.request.duration", "Time that the venue took to answer.", labels=("operation",))
 class ApiRequest(NamedTuple):
     """The venue answered a request, or did not."""
 

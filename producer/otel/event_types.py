@@ -94,9 +94,7 @@ class InstrumentTypes:
     """
 
     def __init__(self, instrument: MetricInstrument, emitter: Emitter, types_left: threading.Semaphore) -> None:
-        self.instrument = instrument
-        self._emitter = emitter
-        self._types_left = types_left
+        self.instrument, self._emitter, self._types_left = instrument, emitter, types_left
         self._lock = threading.Lock()
         # Code gives its attributes in few orders. The first table saves sorting the names at each measurement.
         self._by_order: dict[tuple[str, ...], MeasurementType] = {}

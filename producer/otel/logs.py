@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry._logs import Logger, LoggerProvider, LogRecord
 
 from producer.emitter import Emitter
-from producer.otel.event_types import Attributes, trace_of
+from producer.otel.event_types import trace_of
 from producer.stdlib_logging import as_json, line_type
 
 # Severity number of a record that gives none.
@@ -21,13 +21,7 @@ class EventLoggerProvider(LoggerProvider):
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
 
-    def get_logger(
-        self,
-        name: str,
-        version: str | None = None,  # noqa: ARG002 - the API's signature
-        schema_url: str | None = None,  # noqa: ARG002 - the API's signature
-        attributes: Attributes = None,  # noqa: ARG002 - the API's signature
-    ) -> Logger:
+    def get_logger(self, name: str, *_: Any, **__: Any) -> Logger:
         """A logger of that name."""
         return _EventLogger(self._emitter, name)
 

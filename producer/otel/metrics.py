@@ -1,10 +1,13 @@
-"""OpenTelemetry's metrics API: measurements become events, whose types are declared when code first uses them."""
+"""OpenTelemetry's metrics API: measurements become events, whose types are declared when code first uses them.
+
+Callbacks of observable instruments are asked at an interval; their observations become measurements like the others.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import metrics as api
@@ -20,8 +23,7 @@ from producer.declare import (
     sound_bounds,
 )
 from producer.emitter import Emitter
-from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, contract_name
-from producer.otel.observables import Callback, ObservedInstrument
+from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, as_text, contract_name
 
 log = logging.getLogger(__name__)
 # https://opentelemetry.io/docs/specs/otel/metrics/sdk/#explicit-bucket-histogram-aggregation
@@ -29,6 +31,12 @@ DEFAULT_BUCKETS = (
     0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10_000.0,
 )  # fmt: skip
 MAX_UNIT, MAX_DESCRIPTION = 63, 1000
+Asked = Callable[[api.CallbackOptions], Iterable[api.Observation]]
+Callback = Asked | Generator[Iterable[api.Observation], api.CallbackOptions, None]
+TIMEOUT_MS = 10_000
+# Sets of attributes whose last sum is remembered; the sidecar has as many series of an instrument.
+MAX_SETS = 2000
+Key = frozenset[tuple[str, str]]
 
 
 class _EventInstrument:
@@ -58,6 +66,52 @@ class _EventGauge(_EventInstrument, api._Gauge):  # noqa: SLF001 - the API's own
     set = _EventInstrument.measure
 
 
+class ObservedInstrument:
+    """One observable instrument. With `sums` its callbacks observe running sums, of which the change is measured.
+
+    A counter's sum that falls began anew at zero: all of it is measured.
+    """
+
+    def __init__(self, types: InstrumentTypes, callbacks: Sequence[Callback], *, sums: bool) -> None:
+        self._types, self._sums = types, sums
+        self._callbacks = [_asked(item) for item in callbacks]
+        self._last: dict[Key, float] = {}
+
+    def observe(self) -> None:
+        """Asks the callbacks once."""
+        for callback in self._callbacks:
+            try:
+                for item in callback(api.CallbackOptions(timeout_millis=TIMEOUT_MS)):
+                    if (amount := self._change(item) if self._sums else item.value) is not None:
+                        self._types.measure(amount, item.attributes, item.context)
+            except Exception:
+                log.exception("observing failed", extra={"instrument": self._types.instrument.name})
+
+    def _change(self, item: api.Observation) -> float | None:
+        key = frozenset((name, as_text(value)) for name, value in (item.attributes or {}).items())
+        known = key in self._last
+        if not known and len(self._last) >= MAX_SETS:
+            self._types.drop("too_many_series")
+            return None
+        falls = not isinstance(self._types.instrument, Counter)
+        change = change_of(self._last.get(key, 0.0), item.value, falls=falls)
+        self._last[key] = item.value
+        return change if change or not known else None  # a first sum of zero makes its series exist
+
+
+def change_of(before: float, now: float, *, falls: bool) -> float:
+    """The amount that takes a sum from `before` to `now`; a sum that may not fall and did began anew at zero."""
+    return now - before if falls or now >= before else now
+
+
+def _asked(callback: Callback) -> Asked:
+    """A generator is asked by `send`, as the specification's Python API says."""
+    if not isinstance(callback, Generator):
+        return callback
+    next(callback)
+    return callback.send
+
+
 class EventMeterProvider(api.MeterProvider):
     """Gives meters whose instruments emit events. `buckets` bound histograms by name, as a view of the SDK would.
 
@@ -73,11 +127,7 @@ class EventMeterProvider(api.MeterProvider):
         self._observed: list[ObservedInstrument] = []
 
     def get_meter(
-        self,
-        name: str,
-        version: str | None = None,
-        schema_url: str | None = None,
-        attributes: Attributes = None,  # noqa: ARG002 - the API's signature
+        self, name: str, version: str | None = None, schema_url: str | None = None, *_: Any, **__: Any
     ) -> api.Meter:
         """A meter. An instrument's name means the same in all of them, as it does on a page of metrics."""
         return _EventMeter(self, name, version=version, schema_url=schema_url)
@@ -92,15 +142,11 @@ class EventMeterProvider(api.MeterProvider):
         return None
 
     def bounds(self, name: str, advised: Sequence[float] | None) -> tuple[float, ...]:
-        """The buckets of a histogram: the owner's, or those that the code advises, or OpenTelemetry's default.
-
-        Raises:
-            DeclarationError: the owner's are not ascending, or too many. Code that advises such must not fail.
-        """
+        """The buckets of a histogram: the owner's, or those that the code advises, or OpenTelemetry's default."""
         chosen = tuple(map(float, self._buckets.get(name) or advised or DEFAULT_BUCKETS))
         if sound_bounds(chosen):
             return chosen
-        if name in self._buckets:
+        if name in self._buckets:  # the owner hears of a mistake; code that advises such must not fail
             raise DeclarationError([f"buckets of {name!r} must be 1 to 64, finite and ascending"])
         return DEFAULT_BUCKETS
 
@@ -125,8 +171,7 @@ class _EventMeter(api.NoOpMeter):
         self._provider = provider
 
     def _emitting(self, kind: type[_EventInstrument], wanted: MetricInstrument) -> Any:
-        types = self._provider.types_of(wanted)
-        return kind(types) if types is not None else None
+        return kind(types) if (types := self._provider.types_of(wanted)) is not None else None
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
         found = self._emitting(_EventCounter, Counter(**_about(name, unit, description)))

@@ -43,8 +43,7 @@ class OtelFront:
     """The installed front. `close`, leaving a `with` block, or the end of the program delivers what is left."""
 
     def __init__(self, producer: Producer, meters: EventMeterProvider, observe_s: float) -> None:
-        self._producer = producer
-        self._meters = meters
+        self._producer, self._meters = producer, meters
         self._handler = EmittingHandler(producer.emit)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, args=(observe_s,), name="observe", daemon=True)
@@ -97,11 +96,8 @@ def install(
     """Sets OpenTelemetry's meter and logger providers and a handler of the root logger; call it once, after any fork.
 
     `producer_id` is the same over restarts: counters belong to it. The resource is that of `OTEL_RESOURCE_ATTRIBUTES`
-    and `OTEL_SERVICE_NAME`, under `resource`. `buckets` bound histograms by name.
-
-    Raises:
-        ProvidersSetError: other providers are set: take their line out.
-        ValueError: `producer_id` is no such name.
+    and `OTEL_SERVICE_NAME`, under `resource`. `buckets` bound histograms by name. Raises ProvidersSetError if other
+    providers are set: take their line out; ValueError if `producer_id` is no such name.
     """
     settings = ProducerSettings(socket=socket, spool_directory=spool_directory, producer_id=producer_id)
     about = {"service.name": producer_id, **resource_of(os.environ), **(resource or {})}

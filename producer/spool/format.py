@@ -27,15 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pod_runtime.atomic_file import replace_file
-from pod_runtime.framing import (
-    HEADER_BYTES,
-    RECORD_HEADER_BYTES,
-    FormatError,
-    file_header,
-    file_version,
-    frame,
-    records,
-)
+from pod_runtime.framing import RECORD_HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 # An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields.
@@ -64,24 +56,15 @@ class SessionMeta:
 
 
 def write_session(directory: Path, meta: SessionMeta) -> None:
-    """Writes the session file.
-
-    Raises:
-        OSError: the volume is full, read-only or broken.
-    """
+    """Writes the session file. Raises OSError if the volume is full, read-only or broken."""
     # Not durable: after a loss of power the segments, which nobody syncs, would be missing as well.
     replace_file(directory / SESSION_FILE, _session_bytes(meta), durable=False)
 
 
 def extend_session(directory: Path, meta: SessionMeta) -> None:
-    """Writes the definitions that `meta` has beyond the session file; the file keeps its inode, for its lock is held.
-
-    The old content is written over itself with the same bytes, so that a kill at any byte leaves a file that can be
-    read: the old definitions, and behind them a record that is cut.
-
-    Raises:
-        OSError: the volume is full, read-only or broken.
-    """
+    """Writes the definitions that `meta` has beyond the session file, or raises OSError as `write_session` does."""
+    # The file keeps its inode, for its lock is held. The old content is written over itself with the same bytes, so a
+    # kill at any byte leaves a file that can be read: the old definitions, and behind them a record that is cut.
     with (directory / SESSION_FILE).open("r+b", buffering=0) as file:
         data = memoryview(_session_bytes(meta))
         while data:
@@ -101,12 +84,7 @@ def _session_bytes(meta: SessionMeta) -> bytes:
 
 
 def read_session(directory: Path) -> SessionMeta:
-    """Reads the session file.
-
-    Raises:
-        FormatError: it is cut, damaged, or of a version that this program does not read.
-        OSError: it is not there or cannot be read.
-    """
+    """Reads the session file; OSError if that fails, FormatError if it is cut, damaged or of another version."""
     data = (directory / SESSION_FILE).read_bytes()
     _known_version(data, SESSION_KIND)
     payloads = [record.payload for record in records(data)]
@@ -130,19 +108,14 @@ def _known_version(data: bytes, kind: bytes) -> None:
 
 
 def lock_session(directory: Path) -> int | None:
-    """Takes the session's lock: a handle to close, or None where a living process has it.
-
-    Raises:
-        OSError: there is no session file, or it cannot be opened.
-    """
+    """Takes the session's lock: a handle to close, or None where a living process has it. May raise OSError."""
     handle = os.open(directory / SESSION_FILE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(handle)
-        return None
-    except OSError:
-        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            return None
         raise
     return handle
 
@@ -154,16 +127,11 @@ def segment_path(directory: Path, first: int) -> Path:
 
 def segment_paths(directory: Path) -> list[tuple[int, Path]]:
     """The segments of a session by their first sequences, ascending."""
-    found = [(int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal()]
-    return sorted(found)
+    return sorted((int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal())
 
 
 def encode_row(row: Row) -> bytes:
-    """The record of a row.
-
-    Raises:
-        ValueError: a field is not text, number, boolean or None.
-    """
+    """The record of a row. Raises ValueError if a field is not text, number, boolean or None."""
     return frame(marshal.dumps(row, MARSHAL_VERSION))
 
 
@@ -176,9 +144,8 @@ def count_mapped_rows(data: mmap.mmap, start: int) -> tuple[int, int]:
     return count, start
 
 
-def skip_mapped_rows(data: mmap.mmap, count: int) -> int:
-    """Place in a mapping behind its first `count` rows."""
-    start = HEADER_BYTES
+def skip_rows(data: mmap.mmap, start: int, count: int) -> int:
+    """Place in a mapping behind `count` rows from `start` on."""
     for _ in range(count):
         start += RECORD_HEADER_BYTES + _length(data, start)[0]
     return start
@@ -203,12 +170,8 @@ def read_checked_rows(data: bytes, start: int, limit: int) -> tuple[list[Row], i
     for record in islice(records(data, start), limit):
         try:
             rows.append(marshal.loads(record.payload))  # noqa: S302 - our own volume's file, its sum was right
-        except (
-            ValueError,
-            EOFError,
-            TypeError,
-        ):  # whole by its checksum, and still no row: a bug of the writer's version
-            break
+        except (ValueError, EOFError, TypeError):
+            break  # whole by its checksum, and still no row: a bug of the writer's version
         start = record.end
     return rows, start
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from pod_runtime.framing import FormatError
@@ -19,8 +18,7 @@ class OrphanedSession:
     """The session of a dead process, locked for us. Its files are read up to the first torn record; see `release`."""
 
     def __init__(self, directory: Path, lock_handle: int) -> None:
-        self.directory = directory
-        self.lock_handle = lock_handle
+        self.directory, self.lock_handle = directory, lock_handle
         segments = [
             SpoolSegment(first, path, count=count)
             for first, path in segment_paths(directory)
@@ -35,24 +33,32 @@ class OrphanedSession:
         os.close(self.lock_handle)
 
 
-def orphaned_sessions(spool: Path, own: str) -> Iterator[OrphanedSession]:
+def orphaned_sessions(spool: Path, own: str) -> list[OrphanedSession]:
     """Every session of a dead process below `spool` but our own, locked for us; the caller releases each.
 
     Sessions of living processes are passed over: their locks are held. A session that cannot be read is set aside.
     """
-    if not spool.is_dir():
-        return
-    # A session's name begins with its start, so the oldest is delivered first.
-    for directory in sorted(item for item in spool.iterdir() if item.is_dir() and not item.name.endswith(ASIDE)):
-        if directory.name != own and (session := _claim(directory)) is not None:
-            yield session
+    try:
+        # A session's name begins with its start, so the oldest is delivered first.
+        found = sorted(item for item in spool.iterdir() if item.is_dir() and not item.name.endswith(ASIDE))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        log.error("spool cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it
+        return []
+    return [session for item in found if item.name != own and (session := _claim(item)) is not None]
 
 
 def _claim(directory: Path) -> OrphanedSession | None:
     try:
         lock_handle = lock_session(directory)
     except OSError as error:
-        _without_session_file(directory, error)
+        # The session file is written first and removed last: without it and without segments, a process was killed
+        # while it made or removed the directory, and no event can be lost with it.
+        if isinstance(error, FileNotFoundError) and not any(directory.glob("*.spool")):
+            remove_session(directory)
+        else:
+            set_aside(directory, str(error))
         return None
     if lock_handle is None:
         return None
@@ -62,15 +68,6 @@ def _claim(directory: Path) -> OrphanedSession | None:
         os.close(lock_handle)
         set_aside(directory, str(error))
         return None
-
-
-def _without_session_file(directory: Path, error: OSError) -> None:
-    # The session file is written first and removed last: without it and without segments, a process was killed while
-    # it made or removed the directory, and no event can be lost with it.
-    if isinstance(error, FileNotFoundError) and not any(directory.glob("*.spool")):
-        remove_session(directory)
-        return
-    set_aside(directory, str(error))
 
 
 def set_aside(directory: Path, reason: str) -> None:

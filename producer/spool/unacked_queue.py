@@ -21,14 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pod_runtime.framing import HEADER_BYTES
-from producer.spool.format import (
-    Row,
-    SessionMeta,
-    count_mapped_rows,
-    read_checked_rows,
-    read_mapped_rows,
-    skip_mapped_rows,
-)
+from producer.spool.format import Row, SessionMeta, count_mapped_rows, read_checked_rows, read_mapped_rows, skip_rows
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +54,6 @@ class SpoolSegment:
         if self.map is not None:
             more, self.end = count_mapped_rows(self.map, self.end)
             self.count += more
-
-    def rename(self, path: Path) -> None:
-        """Gives the file its name in the session; raises OSError."""
-        if self.path is not None:
-            self.path = self.path.rename(path)
 
     def trim(self) -> None:
         """Closes the mapping of a sealed file and cuts the file behind its last event; reads go to the file now."""
@@ -200,9 +188,7 @@ class UnackedQueue:
             limit = min(limit, segment.last - first + 1)
         try:
             rows, cursor.place = _read_mapped(cursor, first, limit)
-        except (
-            ValueError
-        ):  # the segment is in its file only, or the thread that rolled on closed the mapping just now
+        except ValueError:  # in its file only, or the thread that rolled on closed the mapping just now
             rows, cursor.place = _read_file(cursor, first, min(limit, segment.last - first + 1))
         cursor.next = first + len(rows)
         with self.lock:
@@ -261,7 +247,7 @@ def _read_mapped(cursor: _Cursor, first: int, limit: int) -> tuple[list[Row], in
     mapped = cursor.segment.map
     if mapped is None:
         raise ValueError
-    place = cursor.place if cursor.next == first else skip_mapped_rows(mapped, first - cursor.segment.first)
+    place = cursor.place if cursor.next == first else skip_rows(mapped, HEADER_BYTES, first - cursor.segment.first)
     return read_mapped_rows(mapped, place, limit)
 
 
@@ -269,10 +255,9 @@ def _read_file(cursor: _Cursor, first: int, limit: int) -> tuple[list[Row], int]
     """Rows of the file, whose checksums are compared: unlike our own memory it may have been damaged."""
     path, place = cursor.segment.path, cursor.place
     if cursor.data is None:
-        try:
+        cursor.data = b""
+        with suppress(OSError):
             cursor.data = path.read_bytes() if path is not None else b""
-        except OSError:
-            cursor.data = b""
     if first > cursor.next:
         _, place = read_checked_rows(cursor.data, place, first - cursor.next)
     return read_checked_rows(cursor.data, place, limit)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,20 +46,8 @@ class WriterState(enum.Enum):
     CLOSED = "closed"
 
 
-TRANSITIONS: Mapping[WriterState, frozenset[WriterState]] = {
-    WriterState.OPEN: frozenset(WriterState),
-    WriterState.FULL: frozenset(WriterState),
-    WriterState.MEMORY: frozenset(WriterState),
-    WriterState.CLOSED: frozenset({WriterState.CLOSED}),
-}
-
-
 def no_room(_: bytes) -> int:
-    """Stands in for a mapping that takes nothing more, and fails as a full one does.
-
-    Raises:
-        ValueError: always.
-    """
+    """Stands in for a mapping that takes nothing more, and raises ValueError as a full one does."""
     raise ValueError
 
 
@@ -78,10 +66,7 @@ class SegmentWriter:
         self.state = WriterState.MEMORY  # until the session's directory is ours
         self.fault: OSError | None = None
         """Reason for MEMORY."""
-        self._directory = directory
-        self._settings = settings
-        self._reserved = reserved
-        self._queue = queue
+        self._directory, self._settings, self._reserved, self._queue = directory, settings, reserved, queue
         # The current file and the spare one are whole, however few events they hold.
         self._limit = settings.spool_bytes - 2 * settings.segment_bytes
         self._memory_part = settings.memory_bytes // MEMORY_PARTS
@@ -102,7 +87,7 @@ class SegmentWriter:
         return self.bytes_locked + self._settings.segment_bytes > self._limit * (1.0 - self._settings.reserve_ratio)
 
     def _enter(self, state: WriterState) -> None:
-        if state not in TRANSITIONS[self.state]:
+        if self.state is WriterState.CLOSED and state is not WriterState.CLOSED:
             raise RuntimeError(f"a spool writer that is {self.state.value} cannot become {state.value}")
         self.state = state
         mapped = self._current.map if self._current is not None else None
@@ -177,7 +162,8 @@ class SegmentWriter:
         # Sealing counts the old segment, and only then the name of the new one, its first sequence, is known.
         self._seal()
         try:
-            segment.rename(segment_path(self._directory, self._queue.next_locked))
+            if segment.path is not None:
+                segment.path = segment.path.rename(segment_path(self._directory, self._queue.next_locked))
         except OSError:
             segment.discard()
             raise
@@ -187,7 +173,6 @@ class SegmentWriter:
         self._begin(segment)
 
     def _allocate(self, name: str) -> SpoolSegment:
-        """An empty segment in a new file; raises OSError."""
         size, scratch = self._settings.segment_bytes, self._directory / name
         # A new inode: a file left under that name may still be mapped, and truncating it would mean SIGBUS.
         scratch.unlink(missing_ok=True)

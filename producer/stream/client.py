@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import grpc.aio
 
@@ -48,8 +47,7 @@ class TelemetryStream:
         self.control = ControlMessages(emitter, conditions)
         self.begun = threading.Event()
         """Set once no further thread is needed: a program that ends begins none."""
-        self._emitter = emitter
-        self._settings = settings
+        self._emitter, self._settings = emitter, settings
         self._backoff = Backoff(base_s=settings.backoff_s, cap_s=settings.backoff_cap_s)
         self._random = secrets.SystemRandom()
         self._drain_until_s: float | None = None
@@ -114,11 +112,10 @@ class TelemetryStream:
         return grpc.aio.insecure_channel(f"unix:{self._settings.socket}", options=CHANNEL_OPTIONS)
 
     async def _recover(self) -> None:
-        """Delivers the sessions of dead predecessors, one after the other."""
         spool = self._emitter.spool
         own = spool.queue.meta.session_id
         # In a thread: whole segments are read and their checksums compared, up to the size of the spool.
-        listing = asyncio.get_running_loop().run_in_executor(None, _sessions_in, spool.directory.parent, own)
+        listing = asyncio.get_running_loop().run_in_executor(None, orphaned_sessions, spool.directory.parent, own)
         self.begun.set()
         for session in await listing:
             try:
@@ -136,8 +133,8 @@ class TelemetryStream:
             while queue.held and not await _attempt(session, channel, lambda: not queue.held):
                 await asyncio.sleep(self._delay_s(attempt))
                 attempt += 1
-        extra = {"session": queue.meta.session_id, "events": waiting, "rejected": dict(rejected)}
         if waiting:
+            extra = {"session": queue.meta.session_id, "events": waiting, "rejected": dict(rejected)}
             log.info("events of a predecessor delivered", extra=extra)
 
 
@@ -155,11 +152,3 @@ async def _attempt(session: PublishSession, channel: grpc.aio.Channel, done: Cal
     else:
         return True
     return False
-
-
-def _sessions_in(spool: Path, own: str) -> list[OrphanedSession]:
-    try:
-        return list(orphaned_sessions(spool, own))
-    except OSError as error:
-        log.error("spool cannot be read", extra={"reason": str(error)})  # noqa: TRY400 - the reason says it
-        return []

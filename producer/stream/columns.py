@@ -33,6 +33,10 @@ VALUES, INDEXES = pb.Column.VALUES_FIELD_NUMBER, pb.Column.INDEXES_FIELD_NUMBER
 DOUBLES = pb.Column.DOUBLES_FIELD_NUMBER
 
 
+# Values that did not fit their column, counted by event name and reason.
+Coerced = Counter[tuple[str, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class EventSchema:
     """Name and column types of an event type: all that its rows need to become columns."""
@@ -41,14 +45,15 @@ class EventSchema:
     types: tuple[int, ...]
 
 
+UNKNOWN = EventSchema("unknown", ())  # the sidecar refuses a group of that name
+
+
 def event_schemas(defines: Iterable[pb.Define]) -> Mapping[int, EventSchema]:
     """The event types by their ids."""
     return {item.event_id: EventSchema(item.name, tuple(field.type for field in item.fields)) for item in defines}
 
 
-def encode_batch(
-    first: int, rows: Sequence[Row], schemas: Mapping[int, EventSchema], coerced: Counter[tuple[str, str]]
-) -> bytes:
+def encode_batch(first: int, rows: Sequence[Row], schemas: Mapping[int, EventSchema], coerced: Coerced) -> bytes:
     """A serialised Batch of consecutive rows, the first of which has sequence `first`.
 
     A value that does not fit its column becomes the nearest that does, or is left out; `coerced` counts it by
@@ -58,38 +63,24 @@ def encode_batch(
     codes = {row[0] for row in rows}
     if len(codes) == 1:
         code = codes.pop()
-        return parts[0] + delimited(GROUPS, _group(code, rows, (), schemas.get(code), coerced))
+        return parts[0] + delimited(GROUPS, _group(code, rows, (), schemas.get(code, UNKNOWN), coerced))
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         places[row[0]].append(place)
     # Columns need rows of one type: each type is a group, and `offsets` says which places of the batch it takes.
     for code, offsets in places.items():
-        parts.append(
-            delimited(GROUPS, _group(code, [rows[place] for place in offsets], offsets, schemas.get(code), coerced))
-        )
+        group = _group(code, [rows[place] for place in offsets], offsets, schemas.get(code, UNKNOWN), coerced)
+        parts.append(delimited(GROUPS, group))
     return b"".join(parts)
 
 
-def _group(
-    code: int,
-    rows: Sequence[Row],
-    offsets: Sequence[int],
-    schema: EventSchema | None,
-    coerced: Counter[tuple[str, str]],
-) -> bytes:
-    schema = schema or EventSchema("unknown", ())  # the sidecar refuses the group by name
+def _group(code: int, rows: Sequence[Row], offsets: Sequence[int], schema: EventSchema, coerced: Coerced) -> bytes:
     # The clock may have been set back between two events: offsets of time may be negative.
     _, times, traces, *values = _transposed(rows, schema, coerced)
     base = times[0]
-    parts = [
-        pb.Group(
-            event_id=code,
-            count=len(rows),
-            offsets=offsets,
-            base_time_unix_nano=base,
-            time_offsets_nano=[time - base for time in times],
-        ).SerializeToString()
-    ]
+    group = pb.Group(event_id=code, count=len(rows), offsets=offsets, base_time_unix_nano=base)
+    group.time_offsets_nano.extend([time - base for time in times])
+    parts = [group.SerializeToString()]
     for column_type, column_values in zip(schema.types, values, strict=True):
         parts.append(delimited(COLUMNS, _column(column_type, column_values, schema, coerced)))
     if any(traces):
@@ -97,7 +88,7 @@ def _group(
     return b"".join(parts)
 
 
-def _transposed(rows: Sequence[Row], schema: EventSchema, coerced: Counter[tuple[str, str]]) -> list[tuple[Any, ...]]:
+def _transposed(rows: Sequence[Row], schema: EventSchema, coerced: Coerced) -> list[tuple[Any, ...]]:
     width = FIXED + len(schema.types)
     try:  # `zip` transposes in C; a row of another width was made past the constructor of its named tuple
         columns = list(zip(*rows, strict=True))
@@ -118,7 +109,7 @@ def _traces(traces: Sequence[bytes | None]) -> pb.TraceColumn:
     )
 
 
-def _column(column_type: int, values: Sequence[Any], schema: EventSchema, coerced: Counter[tuple[str, str]]) -> bytes:
+def _column(column_type: int, values: Sequence[Any], schema: EventSchema, coerced: Coerced) -> bytes:
     codec = _CODECS[column_type]
     try:
         return codec.encode(values)
@@ -126,19 +117,15 @@ def _column(column_type: int, values: Sequence[Any], schema: EventSchema, coerce
         return _column_with_gaps(codec, values, schema, coerced)
 
 
-def _column_with_gaps(
-    codec: ColumnCodec, values: Sequence[Any], schema: EventSchema, coerced: Counter[tuple[str, str]]
-) -> bytes:
-    """A column in which values are absent or do not fit."""
+def _column_with_gaps(codec: Codec, values: Sequence[Any], schema: EventSchema, coerced: Coerced) -> bytes:
     if values.count(None) == len(values):
         return codec.encode([codec.filler] * len(values)) + pb.Column(absent=range(len(values))).SerializeToString()
     try:
         data = codec.encode([codec.filler if value is None else value for value in values])
     except (TypeError, ValueError, OverflowError):
         good = list(map(codec.coerce, values))
-        coerced[schema.name, "wrong_type"] += sum(
-            1 for before, after in zip(values, good, strict=True) if before is not after
-        )
+        misfits = sum(before is not after for before, after in zip(values, good, strict=True))
+        coerced[schema.name, "wrong_type"] += misfits
         values = good
         data = codec.encode([codec.filler if value is None else value for value in values])
     absent = [place for place, value in enumerate(values) if value is None]
@@ -201,7 +188,7 @@ def _coerce_integer(value: Any) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnCodec:
+class Codec:
     """Encoder of a type's values, coercion of one that does not fit, and the filler for an absent one."""
 
     encode: Callable[[Sequence[Any]], bytes]
@@ -209,13 +196,11 @@ class ColumnCodec:
     filler: Any
 
 
-_CODECS: Mapping[int, ColumnCodec] = {
-    pb.FIELD_TYPE_STRING: ColumnCodec(_strings, _coerce_string, ""),
-    pb.FIELD_TYPE_DOUBLE: ColumnCodec(_doubles, _coerce_double, 0.0),
-    pb.FIELD_TYPE_INT64: ColumnCodec(
-        lambda values: pb.Column(integers=values).SerializeToString(), _coerce_integer, 0
-    ),
-    pb.FIELD_TYPE_BOOL: ColumnCodec(
+_CODECS: Mapping[int, Codec] = {
+    pb.FIELD_TYPE_STRING: Codec(_strings, _coerce_string, ""),
+    pb.FIELD_TYPE_DOUBLE: Codec(_doubles, _coerce_double, 0.0),
+    pb.FIELD_TYPE_INT64: Codec(lambda values: pb.Column(integers=values).SerializeToString(), _coerce_integer, 0),
+    pb.FIELD_TYPE_BOOL: Codec(
         lambda values: pb.Column(booleans=values).SerializeToString(),
         lambda value: value if isinstance(value, bool) else None,
         False,

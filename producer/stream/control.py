@@ -24,8 +24,7 @@ class ControlMessages:
     """
 
     def __init__(self, emitter: Emitter, conditions: Conditions) -> None:
-        self._emitter = emitter
-        self._conditions = conditions
+        self._emitter, self._conditions = emitter, conditions
         self._secrets: dict[str, pb.PublishRequest] = {}
         self._unsent: dict[str, pb.PublishRequest] = {}
         self._interval_s = MIN_INTERVAL_S
@@ -42,14 +41,12 @@ class ControlMessages:
 
     def secrets_rejected(self, generation: int, secret: str, reason: str, message: str) -> None:
         """Tells the sidecar that a generation cannot be used; `message` without secrets."""
-        refusal = pb.SecretsRejected(
-            generation=generation, secret=secret, reason=reason[:MAX_NAME], message=message[:MAX_MESSAGE]
-        )
+        reason, message = reason[:MAX_NAME], message[:MAX_MESSAGE]
+        refusal = pb.SecretsRejected(generation=generation, secret=secret, reason=reason, message=message)
         self._tell("rejected", pb.PublishRequest(secrets_rejected=refusal))
 
     def _tell(self, kind: str, message: pb.PublishRequest) -> None:
-        self._secrets[kind] = message
-        self._unsent[kind] = message
+        self._secrets[kind] = self._unsent[kind] = message
 
     def begin(self, welcome: pb.Welcome) -> None:
         """Starts anew for a stream that `welcome` opened."""
@@ -73,12 +70,9 @@ class ControlMessages:
         yield pb.PublishRequest(goodbye=pb.Goodbye(reason="sigterm"))
 
     def _heartbeat(self) -> pb.Heartbeat:
-        conditions = (*self._conditions(), self._spool_condition())
-        return pb.Heartbeat(
-            time_unix_nano=time.time_ns(),
-            conditions=[item.to_message() for item in conditions],
-            ledger=self._emitter.ledger().to_message(),
-        )
+        conditions = [item.to_message() for item in (*self._conditions(), self._spool_condition())]
+        ledger = self._emitter.ledger().to_message()
+        return pb.Heartbeat(time_unix_nano=time.time_ns(), conditions=conditions, ledger=ledger)
 
     def _spool_condition(self) -> Condition:
         """Durability of events; never a reason not to work, therefore advisory."""
@@ -90,11 +84,7 @@ class ControlMessages:
             reason, message = "SpoolFull", "only reserved events are taken; the rest is dropped and counted"
         if reason != self._spool_reason:
             self._spool_reason, self._spool_since = reason, datetime.now(UTC)
+        since = self._spool_since
         return Condition(
-            name="TelemetrySpool",
-            ok=reason == "Ready",
-            reason=reason,
-            message=message,
-            since=self._spool_since,
-            advisory=True,
+            name="TelemetrySpool", ok=reason == "Ready", reason=reason, message=message, since=since, advisory=True
         )

@@ -38,7 +38,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc.aio
 
@@ -46,7 +45,7 @@ from pod_runtime.framing import delimited
 from pod_runtime.run import leaves
 from producer.settings import ProducerSettings
 from producer.spool.unacked_queue import EventRun, UnackedQueue
-from producer.stream.columns import encode_batch, event_schemas
+from producer.stream.columns import Coerced, encode_batch, event_schemas
 from producer.stream.control import ControlMessages
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
@@ -111,16 +110,12 @@ class PublishSession:
         settings: ProducerSettings,
         *,
         control: ControlMessages | None = None,
-        coerced: Counter[tuple[str, str]],
+        coerced: Coerced,
         rejected: Counter[str],
     ) -> None:
-        self.opened = False
-        self._closing = False
-        self._queue = queue
-        self._settings = settings
-        self._control = control
-        self._coerced = coerced
-        self._rejected = rejected
+        self.opened = self._closing = False
+        self._queue, self._settings, self._control = queue, settings, control
+        self._coerced, self._rejected = coerced, rejected
         self._schemas = event_schemas(queue.meta.defines)
         self._defined = 0
         """Event types that were defined on the open stream."""
@@ -132,9 +127,8 @@ class PublishSession:
     async def run(self, channel: grpc.aio.Channel, done: Callable[[], bool]) -> None:
         """Opens a stream and delivers until `done()` holds; then ends it in order.
 
-        Raises:
-            StreamEndedError: the stream broke or fell silent.
-            grpc.aio.AioRpcError: the sidecar refused or ended it, or is not there.
+        Raises StreamEndedError if the stream broke or fell silent, and grpc.aio.AioRpcError if the sidecar refused or
+        ended it, or is not there.
         """
         call: PublishCall = channel.stream_stream(PUBLISH, response_deserializer=pb.PublishResponse.FromString)()
         try:
@@ -155,17 +149,14 @@ class PublishSession:
                 reading = tasks.create_task(self._read_acks(call))
                 await self._write(call, done)
                 await self._put(call, self._control.closing() if self._control is not None else ())
-                await self._finish(call, reading)
+                self._closing = True
+                async with asyncio.timeout(self._settings.connect_deadline_s):
+                    await call.done_writing()
+                await asyncio.wait([reading], timeout=self._settings.connect_deadline_s)
+                call.cancel()
         except ExceptionGroup as group:
             # Not `except*`: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
             raise next(leaves(group)) from group
-
-    async def _finish(self, call: PublishCall, reading: asyncio.Task[None]) -> None:
-        self._closing = True
-        async with asyncio.timeout(self._settings.connect_deadline_s):
-            await call.done_writing()
-        await asyncio.wait([reading], timeout=self._settings.connect_deadline_s)
-        call.cancel()
 
     async def _open(self, call: PublishCall) -> None:
         meta = self._queue.meta
@@ -194,7 +185,6 @@ class PublishSession:
             self._control.begin(welcome)
 
     async def _define_types(self, call: PublishCall) -> None:
-        """Defines the event types that were declared since the last call."""
         defines = self._queue.meta.defines
         await self._put(call, (pb.PublishRequest(define=define) for define in defines[self._defined :]))
         self._defined = len(defines)
@@ -208,10 +198,7 @@ class PublishSession:
             await call.write(data)
 
     async def _read_acks(self, call: PublishCall) -> None:
-        while True:
-            answer: Any = await call.read()
-            if not isinstance(answer, pb.PublishResponse):
-                break
+        while isinstance(answer := await call.read(), pb.PublishResponse):
             if answer.HasField("ack"):
                 self._take(answer.ack)
         if not self._closing:
@@ -230,15 +217,15 @@ class PublishSession:
         self._queue.acknowledge(ack.durable_through)
 
     async def _write(self, call: PublishCall, done: Callable[[], bool]) -> None:
-        idle = 0
-        rest_s = self._settings.batch_age_ms / 1000
+        idle, window, rest_s = 0, self._window, self._settings.batch_age_ms / 1000
         while not done():
             if self._control is not None:
                 await self._put(call, self._control.due())
             sent = await self._send(call)
             idle = 0 if sent else idle + 1
             if sent < self._settings.batch_events:
-                self._check_silence()
+                if window.batches and time.monotonic() - window.heard_at_s > self._settings.ack_deadline_s:
+                    raise StreamEndedError("unacknowledged")
                 await asyncio.sleep(rest_s * pace(sent, idle))
 
     async def _send(self, call: PublishCall) -> int:
@@ -271,7 +258,6 @@ class PublishSession:
         return None
 
     def _largest_batch(self, run: EventRun) -> tuple[int, bytes]:
-        """The largest batch from the run's start that the sidecar takes."""
         rows = run.rows
         defines = self._queue.meta.defines  # read after the rows: a type is declared before its first event
         if len(defines) > len(self._schemas):
@@ -283,11 +269,6 @@ class PublishSession:
             if len(data) <= most or len(rows) == 1:
                 return run.first + len(rows) - 1, data
             rows = rows[: len(rows) // 2]
-
-    def _check_silence(self) -> None:
-        window = self._window
-        if window.batches and time.monotonic() - window.heard_at_s > self._settings.ack_deadline_s:
-            raise StreamEndedError("unacknowledged")
 
 
 def pace(sent: int, idle: int) -> float:

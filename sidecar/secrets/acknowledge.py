@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sidecar.secrets.messages import AgentContext, LeasesInUseChanged
+from sidecar.secrets.messages import AgentContext, Change
 
 # A producer's text goes into the status and the log as it is, so it is bounded.
 MESSAGE_CHARACTERS = 1024
@@ -30,27 +30,13 @@ class Stage(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-class StageEvent(StrEnum):
-    """Events that move a generation to another stage."""
-
-    PUBLISH = "publish"
-    APPLY = "apply"
-    REJECT = "reject"
-    TIME_OUT = "time_out"
-
-
-TRANSITIONS: dict[tuple[Stage, StageEvent], Stage] = {
-    (Stage.FETCHED, StageEvent.PUBLISH): Stage.PUBLISHED,
-    # A reader may see a generation before its publisher, a thread, has told the loop that it is visible.
-    (Stage.FETCHED, StageEvent.APPLY): Stage.ACKNOWLEDGED,
-    (Stage.FETCHED, StageEvent.REJECT): Stage.REJECTED,
-    (Stage.PUBLISHED, StageEvent.APPLY): Stage.ACKNOWLEDGED,
-    (Stage.PUBLISHED, StageEvent.REJECT): Stage.REJECTED,
-    (Stage.PUBLISHED, StageEvent.TIME_OUT): Stage.TIMED_OUT,
-    # A reader may succeed later: the database was away, or the reader started late.
-    (Stage.REJECTED, StageEvent.APPLY): Stage.ACKNOWLEDGED,
-    (Stage.TIMED_OUT, StageEvent.APPLY): Stage.ACKNOWLEDGED,
-    (Stage.TIMED_OUT, StageEvent.REJECT): Stage.REJECTED,
+REACHED_FROM: dict[Stage, frozenset[Stage]] = {
+    Stage.PUBLISHED: frozenset({Stage.FETCHED}),
+    # A reader may see a generation before its publisher, a thread, has told the loop that it is visible. And it may
+    # succeed after a rejection or time-out: the database was away, or the reader started late.
+    Stage.ACKNOWLEDGED: frozenset({Stage.FETCHED, Stage.PUBLISHED, Stage.REJECTED, Stage.TIMED_OUT}),
+    Stage.REJECTED: frozenset({Stage.FETCHED, Stage.PUBLISHED, Stage.TIMED_OUT}),
+    Stage.TIMED_OUT: frozenset({Stage.PUBLISHED}),
     # ACKNOWLEDGED is final. A later failure changes nothing: the replaced credentials are already being revoked.
 }
 
@@ -66,14 +52,14 @@ class Acknowledgement:
     leases: frozenset[str] = field(default=frozenset(), repr=False)
     applied_by: frozenset[str] = frozenset()
 
-    def after(self, event: StageEvent) -> Acknowledgement:
-        """Return it after an event; one that its stage does not know changes nothing."""
-        return replace(self, stage=TRANSITIONS.get((self.stage, event), self.stage))
+    def moved(self, stage: Stage) -> Acknowledgement:
+        """Return it in another stage; one that cannot be reached from its own changes nothing."""
+        return replace(self, stage=stage) if self.stage in REACHED_FROM[stage] else self
 
     def applied(self, producer_id: str, required: frozenset[str]) -> Acknowledgement:
         """Return it after a producer's proof: acknowledged once all `required` producers have given theirs."""
         told = replace(self, applied_by=self.applied_by | {producer_id})
-        return told.after(StageEvent.APPLY) if required <= told.applied_by else told
+        return told.moved(Stage.ACKNOWLEDGED) if required <= told.applied_by else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +81,10 @@ class Acknowledgements:
     """
 
     def __init__(self, context: AgentContext) -> None:
-        self._required = frozenset(context.settings.acknowledged_by)
-        self._timeout_s = context.settings.acknowledge_timeout_s
+        self._settings, self._required = context.settings, frozenset(context.settings.acknowledged_by)
         self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
         self._generations: dict[int, Acknowledgement] = {}
-        self.readers: set[str] = set()
-        self._ended: set[str] = set()
+        self.readers, self._ended = set[str](), set[str]()
         self.acknowledged = 0
         self.rejection: Rejection | None = None
         self.counters: Counter[str] = Counter()
@@ -113,8 +97,8 @@ class Acknowledgements:
 
     def published(self, generation: int) -> None:
         """Note that a generation is visible."""
-        self._generations[generation] = self._generations[generation].after(StageEvent.PUBLISH)
-        self._messages.put_nowait(LeasesInUseChanged())
+        self._generations[generation] = self._generations[generation].moved(Stage.PUBLISHED)
+        self._messages.put_nowait(Change.LEASES_IN_USE)
 
     def withdrawn(self, generation: int) -> None:
         """Drop a generation that could not be made visible."""
@@ -126,7 +110,7 @@ class Acknowledgements:
         # the predecessor's sessions.
         if generation in self._generations:
             self._generations[generation] = replace(self._generations[generation], sessions=sessions, leases=leases)
-        self._messages.put_nowait(LeasesInUseChanged())
+        self._messages.put_nowait(Change.LEASES_IN_USE)
 
     def stage(self, generation: int) -> Stage | None:
         """Stage of a generation; None if it is unknown or superseded by an acknowledged one."""
@@ -173,7 +157,7 @@ class Acknowledgements:
         self._generations = {number: item for number, item in self._generations.items() if number >= generation}
         if self.rejection and self.rejection.generation <= generation:
             self.rejection = None
-        self._messages.put_nowait(LeasesInUseChanged())
+        self._messages.put_nowait(Change.LEASES_IN_USE)
 
     def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
         """Note that a producer could not use a generation; the credentials that it replaced live on."""
@@ -181,7 +165,7 @@ class Acknowledgements:
         before = self._generations.get(generation)
         if before is None:
             return  # superseded meanwhile: there is nothing left to hold back
-        self._generations[generation] = before.after(StageEvent.REJECT)
+        self._generations[generation] = before.moved(Stage.REJECTED)
         self.rejection = Rejection(
             generation=generation,
             producer_id=producer_id,
@@ -198,9 +182,9 @@ class Acknowledgements:
     def time_out(self) -> None:
         """Mark generations that nobody has acknowledged in time."""
         # A mark for health and console only. Taking the generation back would help nobody: its readers may be late.
-        limit = self._clock.boot() - self._timeout_s
+        limit = self._clock.boot() - self._settings.acknowledge_timeout_s
         for generation, item in self._generations.items():
             if item.stage is Stage.PUBLISHED and item.published < limit:
-                self._generations[generation] = item.after(StageEvent.TIME_OUT)
+                self._generations[generation] = item.moved(Stage.TIMED_OUT)
                 self.counters["timeouts"] += 1
                 self._trail.record("secrets.acknowledge", outcome="timed_out", generation=generation)

@@ -68,18 +68,10 @@ from sidecar.secrets.audit import AuditSink, AuditTrail
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.errors import PublishError, VaultError
 from sidecar.secrets.lease.record import LeaseJournal
-from sidecar.secrets.lease.renew import LeaseRenewer
 from sidecar.secrets.lease.revoke import LeaseRevoker
 from sidecar.secrets.lease.schedule import Failures
 from sidecar.secrets.lease.session import VaultSessions
-from sidecar.secrets.messages import (
-    AgentContext,
-    LeasesInUseChanged,
-    Messages,
-    SecretVersionChanged,
-    SupersededLease,
-    TokenChanged,
-)
+from sidecar.secrets.messages import AgentContext, Change, Messages, SupersededLease
 from sidecar.secrets.publish.files import check_memory_backed
 from sidecar.secrets.publish.generation import GenerationPublisher, SecretVersion, sessions_of
 from sidecar.secrets.refresh import SecretRefresher
@@ -111,18 +103,15 @@ class SecretsAgent:
         self._clock = clock or Clock()
         self._trail = AuditTrail(self._clock, audit)
         self._messages = Messages()
-        context = AgentContext(settings=settings, clock=self._clock, trail=self._trail, messages=self._messages)
         self._client = VaultClient(settings)
-        self._journal = journal = LeaseJournal(settings.lease_journal)
-        self._sessions = sessions = VaultSessions(caller or self._client, journal, self._clock)
-        renewer = LeaseRenewer(sessions, self._clock)
+        self._journal = LeaseJournal(settings.lease_journal)
+        self._sessions = VaultSessions(caller or self._client, self._journal, self._clock)
+        context = AgentContext(settings, self._clock, self._trail, self._messages, self._journal, self._sessions)
         self.acknowledgements = Acknowledgements(context)
-        self._tokens = TokenRefresher(context, sessions, renewer, journal)
+        self._tokens = TokenRefresher(context)
         self._publisher = GenerationPublisher(context, self.acknowledgements)
-        self._revoker = LeaseRevoker(context, sessions, renewer, journal, self.acknowledgements)
-        self._refreshers = {
-            secret.name: SecretRefresher(secret, context, sessions, renewer, journal) for secret in settings.secrets
-        }
+        self._revoker = LeaseRevoker(context, self.acknowledgements)
+        self._refreshers = {secret.name: SecretRefresher(secret, context) for secret in settings.secrets}
         self._publish_due, self._tend_due = asyncio.Event(), asyncio.Event()
         self._last_error: LastError | None = None
 
@@ -143,27 +132,24 @@ class SecretsAgent:
 
     async def _work(self) -> None:
         await self._open()
+        reading = [refresher.run() for refresher in self._refreshers.values()]
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tokens.run())
-            group.create_task(self._loop())
-            group.create_task(self._publish_changes())
-            group.create_task(self._tend())
-            for refresher in self._refreshers.values():
-                group.create_task(refresher.run())
+            for work in (self._tokens.run(), self._loop(), self._publish_changes(), self._tend(), *reading):
+                group.create_task(work)
 
     async def _loop(self) -> None:
         while True:
             match await self._messages.get():
-                case SecretVersionChanged():
+                case Change.VERSION:
                     self._publish_due.set()
                 case SupersededLease() as lease:
                     self._revoker.supersede(lease)
                     self._tend_due.set()
-                case TokenChanged():
+                case Change.SESSION:
                     for refresher in self._refreshers.values():
                         refresher.wake()
                     self._tend_due.set()
-                case LeasesInUseChanged():
+                case Change.LEASES_IN_USE:
                     self._tend_due.set()
 
     async def _open(self) -> None:
@@ -213,12 +199,11 @@ class SecretsAgent:
             await asyncio.sleep(0)
 
     async def _publish(self, failures: Failures) -> bool:
-        """Publish if every secret has a version and was tried. Returns False if the volume refused."""
+        """Publish if every secret has a version and was tried; False if the volume refused."""
         versions = self._versions()
         # After a restart each secret has its carried version at once. Without the wait for first attempts the readers
         # would get a generation for each secret.
-        whole = len(versions) == len(self._refreshers) and all(item.tried for item in self._refreshers.values())
-        if not whole:
+        if len(versions) < len(self._refreshers) or not all(item.tried for item in self._refreshers.values()):
             return True
         try:
             await self._publisher.publish(versions)
@@ -252,19 +237,14 @@ class SecretsAgent:
             self._trail.record("secrets.end")
 
     async def rotate(self, name: str | None) -> None:
-        """Read a secret again now; None: all of them.
-
-        Raises:
-            KeyError: there is no secret of that name.
-        """
+        """Read a secret again now, or all of them for None; raises KeyError if there is none of that name."""
         for refresher in list(self._refreshers.values()) if name is None else [self._refreshers[name]]:
             self._trail.record("secrets.rotate", secret=refresher.secret.name)
             refresher.force("requested")
 
     def status(self) -> SecretsStatus:
         """Return the status of all parts, without a secret."""
-        manifest, holdings = self._publisher.manifest, self._journal.holdings
-        acknowledgements = self.acknowledgements
+        manifest, holdings, acknowledgements = self._publisher.manifest, self._journal.holdings, self.acknowledgements
         return SecretsStatus(
             generation_published=self._publisher.generation,
             generation_acknowledged=acknowledgements.acknowledged,

@@ -14,7 +14,7 @@ from sidecar.secrets.clock import Clock
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AuditEvent:
     """One action. `request_id` is Vault's, the same as `request.id` in Vault's own audit log."""
 
@@ -59,15 +59,8 @@ class AuditTrail:
         **attributes: str | float,
     ) -> None:
         """Record an action; attributes that are empty or 0 are left out."""
-        event = AuditEvent(
-            time=self._clock.wall(),
-            name=name,
-            outcome=outcome,
-            secret=secret,
-            generation=generation,
-            request_id=request_id,
-            attributes={key: value for key, value in attributes.items() if value},
-        )
+        told = {key: value for key, value in attributes.items() if value}
+        event = AuditEvent(self._clock.wall(), name, outcome, secret, generation, request_id, told)
         if self._sink is None:
             log_audit(event)
         else:

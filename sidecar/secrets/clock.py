@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from datetime import UTC, datetime
@@ -27,11 +28,9 @@ class Clock:
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Wait until the event is set, at most `seconds`."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
-        except TimeoutError:
-            return
 
 
 async def wait_until(clock: Clock, event: asyncio.Event, due: float) -> None:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from enum import Enum
 
 from sidecar.secrets.audit import AuditTrail
 from sidecar.secrets.clock import Clock
+from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.schedule import Failures, Life
+from sidecar.secrets.lease.session import VaultSessions
 from sidecar.secrets.settings import SecretsSettings
 
 
-@dataclass(frozen=True, slots=True)
-class SecretVersionChanged:
-    """A secret has another version, or has been tried for the first time: a generation may be due."""
+class Change(Enum):
+    """A change that another part of the agent acts on."""
+
+    VERSION = "a secret has another version, or was tried for the first time: a generation may be due"
+    SESSION = "another token is in use, or none: all secrets look at their schedules again"
+    LEASES_IN_USE = "a generation was published, recomposed or acknowledged: a lease may have become free"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,30 +41,19 @@ class SupersededLease:
     failures: Failures = field(default_factory=Failures)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenChanged:
-    """Another token is in use, or none: all secrets look at their schedules again."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeasesInUseChanged:
-    """A generation was published, recomposed or acknowledged: a lease may have become free."""
-
-
-Message = SecretVersionChanged | SupersededLease | TokenChanged | LeasesInUseChanged
-
-
 # The queue has no maxsize, for `put_nowait` must not fail in the middle of a change of state. It stays short all the
 # same: the agent's loop awaits nothing but the queue and empties it at each of its turns, and one turn of the event
 # loop posts at most three messages for each secret, two for the token and one for each acknowledged generation.
-Messages = asyncio.Queue[Message]
+Messages = asyncio.Queue[Change | SupersededLease]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AgentContext:
-    """Settings, clock, audit trail and message queue of one agent."""
+    """Parts of one agent that all the others work with."""
 
     settings: SecretsSettings
     clock: Clock
     trail: AuditTrail
     messages: Messages
+    journal: LeaseJournal
+    sessions: VaultSessions

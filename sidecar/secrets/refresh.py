@@ -11,21 +11,20 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import wait_until
 from sidecar.secrets.errors import RenderError, SecretsError, VaultError
-from sidecar.secrets.lease.record import LeaseJournal
-from sidecar.secrets.lease.renew import LeaseRenewer
 from sidecar.secrets.lease.schedule import LEASE_LOST, NEVER, Act, Failures, HeldVersion, Life, Step, next_step
-from sidecar.secrets.lease.session import VaultSession, VaultSessions
-from sidecar.secrets.messages import AgentContext, SecretVersionChanged, SupersededLease
+from sidecar.secrets.lease.session import VaultSession
+from sidecar.secrets.messages import AgentContext, Change, SupersededLease
 from sidecar.secrets.publish.files import FileContent
 from sidecar.secrets.publish.generation import SecretVersion
 from sidecar.secrets.publish.render import render
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.status import LastError, SecretStatus
-from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_request
+from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_path
 
 # Request that notices a change, by source. kv has versions; kv1 and transit must be read whole. Leases, certificates
 # and static roles announce their changes by their times.
@@ -38,21 +37,13 @@ class SecretRefresher:
     `tried` turns True with the first attempt, `busy` is True while a version is being read.
     """
 
-    def __init__(
-        self,
-        secret: SecretSettings,
-        context: AgentContext,
-        sessions: VaultSessions,
-        renewer: LeaseRenewer,
-        journal: LeaseJournal,
-    ) -> None:
-        self.secret, self._settings = secret, context.settings
-        self._sessions, self._renewer, self._journal = sessions, renewer, journal
-        self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
+    def __init__(self, secret: SecretSettings, context: AgentContext) -> None:
+        self.secret, self._settings, self._clock = secret, context.settings, context.clock
+        self._sessions, self._journal, self._messages = context.sessions, context.journal, context.messages
+        self._record = partial(context.trail.record, secret=secret.name)
         self._wake = asyncio.Event()
         self._failures = Failures()
-        self._forced = ""
-        self._newest = ""
+        self._forced, self._newest = "", ""
         self._failed_act: Act | None = None
         self._polled = -NEVER
         self._last_error: LastError | None = None
@@ -60,8 +51,7 @@ class SecretRefresher:
         self._last_success: datetime | None = None
         self._reads: Counter[str] = Counter()
         self.version: SecretVersion | None = None
-        self.tried = False
-        self.busy = False
+        self.tried = self.busy = False
 
     async def run(self) -> None:
         """Keep the secret fresh until cancelled."""
@@ -133,7 +123,7 @@ class SecretRefresher:
             self.busy = False
             first, self.tried = not self.tried, True
             if first:
-                self._messages.put_nowait(SecretVersionChanged())
+                self._messages.put_nowait(Change.VERSION)
 
     def _failed(self, step: Step, error: SecretsError) -> None:
         now = self._clock.wall()
@@ -141,21 +131,12 @@ class SecretRefresher:
         self._failed_act = step.act
         self._failing_since = self._failing_since or now
         self._last_error = LastError.of(error, now)
-        self._trail.record(
-            f"secrets.{step.act.value}",
-            secret=self.secret.name,
-            outcome=error.name,
-            reason=step.reason,
-            status=error.status,
-        )
+        self._record(f"secrets.{step.act.value}", outcome=error.name, reason=step.reason, status=error.status)
         if step.act is Act.RENEW and isinstance(error, VaultError) and error.gone:
             self.force(LEASE_LOST)
 
     async def _poll(self, session: VaultSession) -> None:
-        request = version_request(self.secret)
-        if request is None:
-            return
-        answer = await self._sessions.call_as(session, "poll", request.method, request.path)
+        answer = await self._sessions.call_as(session, "poll", "GET", version_path(self.secret))
         self._polled = self._clock.boot()
         self._newest = read_version(self.secret, answer, self._clock.wall())
 
@@ -164,16 +145,11 @@ class SecretRefresher:
         if version is None:
             return
         asked_s = self.secret.renew_increment_s or int(version.first_ttl_s)
-        renewal = await self._renewer.renew_lease(session, version.lease_id, version.life, asked_s)
+        renewal = await self._sessions.renew_lease(session, version.lease_id, version.life, asked_s)
         expires_at = self._clock.wall() + timedelta(seconds=renewal.given_s)
         self.version = replace(version, life=renewal.life, expires_at=expires_at)
-        self._trail.record(
-            "secrets.renew",
-            secret=self.secret.name,
-            request_id=renewal.request_id,
-            lease=hashed(version.lease_id),
-            ttl_s=renewal.given_s,
-        )
+        lease = hashed(version.lease_id)
+        self._record("secrets.renew", request_id=renewal.request_id, lease=lease, ttl_s=renewal.given_s)
 
     async def _read(self, reason: str, session: VaultSession) -> None:
         request = read_request(self.secret)
@@ -212,29 +188,21 @@ class SecretRefresher:
         same = old is not None and (old.version, old.files) == (reading.version, files)
         if reason != "poll" or not same:
             self._reads[reason] += 1
-            self._trail.record(
-                "secrets.read",
-                secret=self.secret.name,
-                request_id=reading.request_id,
-                reason=reason,
-                lease=hashed(reading.lease_id),
-                version=reading.version,
-            )
+            request_id, lease = reading.request_id, hashed(reading.lease_id)
+            self._record("secrets.read", request_id=request_id, reason=reason, lease=lease, version=reading.version)
         if old is not None:
             self._supersede(old)
         if not same or (old is not None and old.carried):
-            self._messages.put_nowait(SecretVersionChanged())
+            self._messages.put_nowait(Change.VERSION)
 
     def _version_of(self, reading: SecretReading, session: VaultSession) -> SecretVersion:
-        """Return the version that was read, without its files."""
-        now, wall, leased = self._clock.boot(), self._clock.wall(), bool(reading.lease_id)
+        now, wall, chance = self._clock.boot(), self._clock.wall(), self._clock.chance()
+        leased = bool(reading.lease_id)
         last = now + self.secret.max_ttl_s if self.secret.max_ttl_s and leased else NEVER
-        chance = self._clock.chance()
-        life = Life.issued(now, reading.ttl_s, renewable=reading.renewable, chance=chance, last=last)
         return SecretVersion(
             version=reading.version,
             files={},
-            life=life,
+            life=Life.issued(now, reading.ttl_s, renewable=reading.renewable, chance=chance, last=last),
             lease_id=reading.lease_id,
             sessions=frozenset({session.number}) if leased else frozenset(),
             expires_at=wall + timedelta(seconds=reading.ttl_s) if reading.ttl_s else None,
@@ -245,15 +213,14 @@ class SecretRefresher:
 
     def _supersede(self, version: SecretVersion) -> None:
         if version.lease_id:
-            self._messages.put_nowait(
-                SupersededLease(
-                    secret=self.secret.name,
-                    lease_id=version.lease_id,
-                    session=next(iter(version.sessions)),
-                    life=version.life,
-                    asked_s=version.first_ttl_s,
-                )
+            replaced = SupersededLease(
+                secret=self.secret.name,
+                lease_id=version.lease_id,
+                session=next(iter(version.sessions)),
+                life=version.life,
+                asked_s=version.first_ttl_s,
             )
+            self._messages.put_nowait(replaced)
 
     def status(self) -> SecretStatus:
         """Return the status, for people and metrics."""
@@ -290,6 +257,5 @@ def _template_of(file: FileSettings) -> str:
     try:
         return file.template_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RenderError(
-            f"file {file.name!r}: {file.template_file} cannot be read ({type(error).__name__})"
-        ) from None
+        reason = type(error).__name__
+        raise RenderError(f"file {file.name!r}: {file.template_file} cannot be read ({reason})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -74,28 +75,24 @@ class FileSettings:
     mode: str = setting("0440", doc="permissions, octal; 0440 or tighter")
 
     def __post_init__(self) -> None:
-        if faults := [fault for fault in (self._name_fault(), self._mode_fault(), self._format_fault()) if fault]:
-            raise ValueError(f"file {self.name!r}: {'; '.join(faults)}")
+        if faults := "; ".join(self._faults()):
+            raise ValueError(f"file {self.name!r}: {faults}")
 
-    def _name_fault(self) -> str:
+    def _faults(self) -> Iterator[str]:
         path = PurePosixPath(self.name)
         if len(path.parts) != 1 or self.name.startswith("..") or len(self.name) > 255:  # noqa: PLR2004 - NAME_MAX
-            return "name must be one plain file name that does not begin with .."
-        return f"{MANIFEST} is the manifest's name" if self.name == MANIFEST else ""
-
-    def _mode_fault(self) -> str:
+            yield "name must be one plain file name that does not begin with .."
+        elif self.name == MANIFEST:
+            yield f"{MANIFEST} is the manifest's name"
         try:
-            number = int(self.mode, 8)
+            if self.permissions & ~_FULLEST_MODE or not self.permissions & 0o400:
+                yield "mode must be 0440 or tighter"
         except ValueError:
-            return 'mode must be octal, for example "0440"'
-        return "mode must be 0440 or tighter" if number & ~_FULLEST_MODE or not number & 0o400 else ""
-
-    def _format_fault(self) -> str:
+            yield 'mode must be octal, for example "0440"'
         if self.format == "raw" and not self.key:
-            return "a raw file needs key"
+            yield "a raw file needs key"
         if self.format == "jinja2" and bool(self.template) == bool(self.template_file):
-            return "a jinja2 file needs template or template_file"
-        return ""
+            yield "a jinja2 file needs template or template_file"
 
     @property
     def permissions(self) -> int:
@@ -136,18 +133,19 @@ class SecretSettings:
     )
 
     def __post_init__(self) -> None:
-        faults = []
+        if faults := "; ".join(self._faults()):
+            raise ValueError(f"secret {self.name!r}: {faults}")
+
+    def _faults(self) -> Iterator[str]:
         needed = _ENGINES[self.source][1]
         if not getattr(self, needed):
-            faults.append(f"source {self.source!r} needs {needed}")
+            yield f"source {self.source!r} needs {needed}"
         if self.source == "transit" and self.ciphertext_file is None:
-            faults.append("source 'transit' needs ciphertext_file")
+            yield "source 'transit' needs ciphertext_file"
         if self.source == "pki" and "common_name" not in self.parameters:
-            faults.append("source 'pki' needs parameters.common_name")
+            yield "source 'pki' needs parameters.common_name"
         if not self.files:
-            faults.append("needs at least one file")
-        if faults:
-            raise ValueError(f"secret {self.name!r}: {'; '.join(faults)}")
+            yield "needs at least one file"
 
     @property
     def mount_path(self) -> str:
@@ -186,8 +184,7 @@ class SecretsSettings:
     )
 
     def __post_init__(self) -> None:
-        faults = [*self._address_faults(), *self._name_faults()]
-        if faults:
+        if faults := [*self._address_faults(), *self._name_faults()]:
             raise ValueError("; ".join(faults))
 
     def _address_faults(self) -> list[str]:

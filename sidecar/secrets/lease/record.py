@@ -82,17 +82,12 @@ class LeaseJournal:
     """Keeps `holdings` on the volume. `fault` is the reason of the last refused write, empty after a good one."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
-        self._token_path = directory / TOKEN_FILE
+        self._path, self._token_path = directory / FILE, directory / TOKEN_FILE
         self.holdings = Holdings()
         self.fault = ""
 
     def open(self) -> str:
-        """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or "".
-
-        Raises:
-            OSError: the directory cannot be made or read.
-        """
+        """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or ""."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.parent.chmod(0o700)  # mkdir leaves the mode of a mounted volume as it is
         try:
@@ -107,11 +102,7 @@ class LeaseJournal:
         return ""
 
     def begin_session(self, now: datetime, *, owned: bool) -> int:
-        """Write the intent to log in; returns the session's number.
-
-        Raises:
-            LeaseJournalError: the volume refused it.
-        """
+        """Write the intent to log in and return the session's number, or raise LeaseJournalError."""
         # Leases and token.json name sessions by number: one given twice would tie old leases to a new token.
         number = self.holdings.last_session + 1
         record = JournaledSession(number=number, begun_at=now.isoformat(), owned=owned)
@@ -120,41 +111,30 @@ class LeaseJournal:
 
     def name_session(self, number: int, accessor: str, *, owned: bool) -> None:
         """Write the accessor of a session's token."""
-        changed = (
-            replace(item, accessor=accessor, owned=owned) if item.number == number else item
-            for item in self.holdings.sessions
-        )
-        self._store(replace(self.holdings, sessions=tuple(changed)))
+        # The revoker's pass may have ended the unnamed session meanwhile; then there is nothing to name.
+        old = self.holdings.sessions
+        new = (replace(item, accessor=accessor, owned=owned) if item.number == number else item for item in old)
+        self._store(replace(self.holdings, sessions=tuple(new)))
 
     def end_session(self, number: int) -> None:
         """Forget a session with its leases and its kept token."""
-        kept = self.kept_token()
-        if kept is not None and kept[0] == number:
+        if (kept := self.kept_token()) and kept[0] == number:
             self.drop_token()
-        self._store(
-            replace(
-                self.holdings,
-                sessions=tuple(item for item in self.holdings.sessions if item.number != number),
-                leases=tuple(item for item in self.holdings.leases if item.session != number),
-            )
-        )
+        sessions = tuple(item for item in self.holdings.sessions if item.number != number)
+        leases = tuple(item for item in self.holdings.leases if item.session != number)
+        self._store(replace(self.holdings, sessions=sessions, leases=leases))
 
     def begin_lease(self, secret: str, session: int, now: datetime) -> None:
-        """Write the intent to read a lease.
-
-        Raises:
-            LeaseJournalError: the volume refused it.
-        """
+        """Write the intent to read a lease, or raise LeaseJournalError."""
         record = JournaledLease(secret=secret, session=session, begun_at=now.isoformat())
         self._intend(replace(self.holdings, leases=(*self.holdings.leases, record)))
 
     def name_lease(self, secret: str, session: int, lease_id: str) -> None:
         """Write the id of the lease that was read; without one the intent is dropped."""
         # A secret has one read at a time: its earlier intents under this session came to nothing.
-        kept = [
-            item for item in self.holdings.leases if item.lease_id or (item.secret, item.session) != (secret, session)
-        ]
-        intents = [item for item in self.holdings.leases if item not in kept]
+        leases = self.holdings.leases
+        kept = [item for item in leases if item.lease_id or (item.secret, item.session) != (secret, session)]
+        intents = [item for item in leases if item not in kept]
         named = [replace(intents[-1], lease_id=lease_id)] if lease_id and intents else []
         self._store(replace(self.holdings, leases=(*kept, *named)))
 
@@ -193,13 +173,11 @@ class LeaseJournal:
             raise LeaseJournalError(self.fault)
 
     def _store(self, holdings: Holdings) -> None:
-        self.holdings = holdings
+        self.holdings, self.fault = holdings, ""
         try:
             replace_file(self._path, json.dumps({"version": VERSION, **asdict(holdings)}).encode(), mode=0o600)
         except OSError as error:
             self.fault = f"{self._path}: {error.strerror}"
-        else:
-            self.fault = ""
 
 
 def _decode(data: bytes) -> Holdings:

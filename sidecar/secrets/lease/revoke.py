@@ -20,10 +20,9 @@ from dataclasses import dataclass, field
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.errors import VaultError, VaultFault
-from sidecar.secrets.lease.record import JournaledSession, LeaseJournal
-from sidecar.secrets.lease.renew import LeaseRenewer
+from sidecar.secrets.lease.record import JournaledSession
 from sidecar.secrets.lease.schedule import RENEW_FROM, Failures, Life
-from sidecar.secrets.lease.session import VaultSession, VaultSessions
+from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, SupersededLease
 
 
@@ -38,16 +37,9 @@ class InheritedToken:
 class LeaseRevoker:
     """Holds what was replaced until no reader can use it."""
 
-    def __init__(
-        self,
-        context: AgentContext,
-        sessions: VaultSessions,
-        renewer: LeaseRenewer,
-        journal: LeaseJournal,
-        acknowledgements: Acknowledgements,
-    ) -> None:
-        self._sessions, self._renewer, self._journal = sessions, renewer, journal
-        self._acknowledgements, self._clock, self._trail = acknowledgements, context.clock, context.trail
+    def __init__(self, context: AgentContext, acknowledgements: Acknowledgements) -> None:
+        self._acknowledgements, self._sessions, self._journal = acknowledgements, context.sessions, context.journal
+        self._clock, self._trail = context.clock, context.trail
         self._superseded: list[SupersededLease] = []
         self._failures: dict[int, Failures] = {}
         self._inherited: dict[int, InheritedToken] = {}
@@ -94,18 +86,14 @@ class LeaseRevoker:
                 await self._renew_inherited(record, current)
 
     async def revoke_all(self) -> None:
-        """End everything that is held, whoever may use it.
-
-        Raises:
-            VaultError: a lease under a token that is not ours could not be revoked.
-        """
+        """End everything that is held; raises VaultError if a lease under a token that is not ours stays."""
         current = self._sessions.current
         if current is None:
             return
         if not current.owned:
             for lease in self._journal.holdings.leases:
                 if lease.lease_id:
-                    await self._request_revocation(current, lease.lease_id)
+                    await self._revoke_lease(current, lease.lease_id)
         # The current token goes last: the others are revoked with it.
         *others, own = sorted(self._journal.holdings.sessions, key=lambda item: item.number == current.number)
         async with asyncio.TaskGroup() as group:
@@ -123,12 +111,11 @@ class LeaseRevoker:
             return
         try:
             if lease.lease_id in in_use and lease.life.renew_at() <= now:
-                renewal = await self._renewer.renew_lease(session, lease.lease_id, lease.life, lease.asked_s)
+                renewal = await self._sessions.renew_lease(session, lease.lease_id, lease.life, lease.asked_s)
                 lease.life = renewal.life
                 lease.failures.succeeded()
             elif lease.lease_id not in in_use and current:
-                request_id = await self._request_revocation(current, lease.lease_id)
-                identifier = hashed(lease.lease_id)
+                identifier, request_id = hashed(lease.lease_id), await self._revoke_lease(current, lease.lease_id)
                 self._trail.record("secrets.revoke", secret=lease.secret, request_id=request_id, lease=identifier)
                 self.counters["retirements"] += 1
                 self._drop(lease)
@@ -137,7 +124,7 @@ class LeaseRevoker:
             if error.gone:
                 self._drop(lease)
 
-    async def _request_revocation(self, current: VaultSession, lease_id: str) -> str:
+    async def _revoke_lease(self, current: VaultSession, lease_id: str) -> str:
         answer = await self._sessions.call_as(current, "revoke", "POST", "sys/leases/revoke", {"lease_id": lease_id})
         return answer.request_id
 
@@ -147,7 +134,7 @@ class LeaseRevoker:
         if max(item.life.renew_at(), item.failures.retry_at()) > now:
             return
         try:
-            renewal = await self._renewer.renew_inherited(current, record.accessor, item.life)
+            renewal = await self._sessions.renew_inherited(current, record.accessor, item.life)
         except VaultError as error:
             item.failures.failed(now, self._clock.chance(), error.retry_after_s)
         else:

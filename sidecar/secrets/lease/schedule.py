@@ -1,7 +1,7 @@
 """Schedule of secrets and tokens: decides when to read, renew, poll or replace.
 
 Pure: the caller passes the time (seconds of the boot clock) and the random number. The requests are made elsewhere:
-renewals in `renew.py`, reads and polls in `refresh.py`, logins and checks in `token/refresh.py`.
+renewals in `session.py`, reads and polls in `refresh.py`, logins and checks in `token/refresh.py`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from pathlib import Path
 
 from pod_runtime.atomic_file import fsync_directory
 from sidecar.secrets.errors import PublishError
-from sidecar.secrets.publish.manifest import Manifest
+from sidecar.secrets.publish.manifest import NO_MANIFEST, Manifest
 from sidecar.secrets.settings import MANIFEST
 
 DATA = "..data"
@@ -59,16 +59,10 @@ class GenerationDirectory:
     """The shared directory of published generations. Its calls block; one caller at a time."""
 
     def __init__(self, directory: Path, *, owner: tuple[int, int] = (-1, -1), require_tmpfs: bool = True) -> None:
-        self._directory = directory
-        self._owner = owner
-        self._require_tmpfs = require_tmpfs
+        self._directory, self._owner, self._require_tmpfs = directory, owner, require_tmpfs
 
     def open(self) -> Manifest | None:
-        """Make the directory, repair a killed predecessor's half-done work, and return the published manifest.
-
-        Raises:
-            PublishError: the directory is not memory-backed, or cannot be written.
-        """
+        """Make the directory, repair a killed predecessor's work, and return the manifest; may raise PublishError."""
         try:
             self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             if self._require_tmpfs:
@@ -85,7 +79,7 @@ class GenerationDirectory:
         """Return the published manifest; None if there is none that can be read."""
         try:
             return Manifest.parse((self._directory / DATA / MANIFEST).read_bytes())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, *NO_MANIFEST):
             return None
 
     def contents(self) -> dict[str, FileContent]:
@@ -100,11 +94,7 @@ class GenerationDirectory:
             return {}
 
     def publish(self, manifest: Manifest, files: Mapping[str, FileContent]) -> None:
-        """Make a generation visible as a whole.
-
-        Raises:
-            PublishError: the volume is full or not writable; the generation before stays.
-        """
+        """Make a generation visible as a whole, or raise PublishError and leave the generation before."""
         # The random part keeps the name apart from a half-written directory of a predecessor with the same number.
         place = self._directory / f"..{manifest.generation}-{secrets.token_hex(4)}"
         try:
@@ -162,20 +152,20 @@ class GenerationDirectory:
             os.close(handle)
 
     def _swap(self, target: str) -> None:
+        self._replace_link(self._directory / DATA, target)
+        fsync_directory(self._directory)
+
+    def _replace_link(self, link: Path, target: str) -> None:
         scratch = self._directory / f"{_SWAP}{secrets.token_hex(4)}"
         scratch.symlink_to(target)
-        scratch.replace(self._directory / DATA)
-        fsync_directory(self._directory)
+        scratch.replace(link)
 
     def _link(self, names: Mapping[str, object]) -> None:
         """Make `name` → `..data/name` for every file, and remove links that lead to none."""
         for name in [*names, MANIFEST]:
             link, target = self._directory / name, f"{DATA}/{name}"
-            if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115 - the text of the link
-                continue
-            scratch = self._directory / f"{_SWAP}{secrets.token_hex(4)}"
-            scratch.symlink_to(target)
-            scratch.replace(link)
+            if not link.is_symlink() or os.readlink(link) != target:  # noqa: PTH115 - the text of the link
+                self._replace_link(link, target)
         for entry in list(os.scandir(self._directory)):
             stale = entry.is_symlink() and not entry.name.startswith("..") and entry.name not in {*names, MANIFEST}
             if stale and os.readlink(entry.path).startswith(DATA + "/"):  # noqa: PTH115 - the text of the link
@@ -214,11 +204,7 @@ _MEMORY_FILESYSTEMS = {"tmpfs", "ramfs"}
 
 
 def check_memory_backed(path: Path) -> None:
-    """Refuse a directory whose files would reach a disk.
-
-    Raises:
-        PublishError: it is not on tmpfs or ramfs.
-    """
+    """Refuse a directory whose files would reach a disk. Raises PublishError if it is not on tmpfs or ramfs."""
     kind = filesystem_of(path)
     if kind not in _MEMORY_FILESYSTEMS:
         raise PublishError(

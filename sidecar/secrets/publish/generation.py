@@ -70,11 +70,7 @@ class GenerationPublisher:
         return self.manifest.generation if self.manifest else 0
 
     def open(self, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
-        """Take over a predecessor's generation; any of the `sessions` and `leases` it held may be part of it.
-
-        Raises:
-            PublishError: the directory cannot be used.
-        """
+        """Take over a predecessor's generation; any of the `sessions` and `leases` it held may be part of it."""
         self.manifest = self._directory.open()
         # The times of a predecessor's swaps are unknown, so each replaced generation gets a whole grace.
         self._grace = dict.fromkeys(self._directory.replaced(), self._clock.boot() + self._grace_s)
@@ -98,15 +94,12 @@ class GenerationPublisher:
         )
 
     async def publish(self, versions: SecretVersions) -> None:
-        """Make a generation visible, unless it equals the visible one.
-
-        Raises:
-            PublishError: the volume is full or not writable.
-        """
+        """Make a generation visible unless it equals the visible one, or raise PublishError."""
         files = {name: content for item in versions.values() for name, content in item.files.items()}
         sessions = sessions_of(versions)
         leases = frozenset(item.lease_id for item in versions.values() if item.lease_id)
-        if self._is_visible(versions, files):
+        visible = {name: entry.version for name, entry in self.manifest.secrets.items()} if self.manifest else None
+        if files == self._files and visible == {name: item.version for name, item in versions.items()}:
             self._acknowledgements.composed(self.generation, sessions=sessions, leases=leases)
             return
         manifest = self._manifest_of(versions)
@@ -138,12 +131,6 @@ class GenerationPublisher:
         kept = frozenset(names[:KEPT])
         self._directory.sweep(kept)
         self._grace = {name: due for name, due in self._grace.items() if name in kept}
-
-    def _is_visible(self, versions: SecretVersions, files: Mapping[str, FileContent]) -> bool:
-        if self.manifest is None or files != self._files:
-            return False
-        visible = {name: entry.version for name, entry in self.manifest.secrets.items()}
-        return visible == {name: item.version for name, item in versions.items()}
 
     def _manifest_of(self, versions: SecretVersions) -> Manifest:
         entries = {

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 VERSION = 1
+NO_MANIFEST = (ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +39,7 @@ class Manifest:
 
     @staticmethod
     def parse(data: bytes) -> Manifest:
-        """Parse a manifest's file.
-
-        Raises:
-            ValueError, KeyError, TypeError, AttributeError: it is no manifest, or of another version.
-        """
+        """Parse `manifest.json`; raises one of `NO_MANIFEST` if it is none, or of another version."""
         tree = json.loads(data)
         if tree["version"] != VERSION:
             raise ValueError(f"manifest of version {tree['version']}")

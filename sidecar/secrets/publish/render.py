@@ -14,15 +14,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def render(file: FileSettings, data: Mapping[str, Any], template: str = "") -> bytes:
-    """Render a file; `template` is the text of its template.
-
-    Raises:
-        RenderError: a field is missing, or has no form in the file's format.
-    """
-    makers = {"json": _json, "raw": _raw, "dotenv": _dotenv}
+    """Render a file, with the text of its `template`; RenderError if a field is missing or has no such form."""
     if file.format == "jinja2":
         return _jinja2(file, data, template or file.template).encode()
-    return makers[file.format](file, data).encode()
+    return {"json": _json, "raw": _raw, "dotenv": _dotenv}[file.format](file, data).encode()
 
 
 def _chosen(file: FileSettings, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -70,11 +65,7 @@ def _jinja2(file: FileSettings, data: Mapping[str, Any], template: str) -> str:
     import jinja2  # noqa: PLC0415 - only where a template is used
     from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415 - see above
 
-    environment = SandboxedEnvironment(
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     try:
         return environment.from_string(template).render(data)
     except jinja2.UndefinedError as error:

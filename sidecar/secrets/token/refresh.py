@@ -14,14 +14,11 @@ from datetime import datetime
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.errors import LoginError, SecretsError, SpentError, VaultError, VaultFault
-from sidecar.secrets.lease.record import LeaseJournal
-from sidecar.secrets.lease.renew import LeaseRenewer
 from sidecar.secrets.lease.schedule import NEVER, Act, Failures, Life, Step, token_steps
-from sidecar.secrets.lease.session import VaultSession, VaultSessions
-from sidecar.secrets.messages import AgentContext, TokenChanged
+from sidecar.secrets.lease.session import VaultSession
+from sidecar.secrets.messages import AgentContext, Change
 from sidecar.secrets.status import LastError, TokenStatus
-from sidecar.secrets.token.approle import SecretIds
-from sidecar.secrets.token.login import VaultLogin, log_in, resume
+from sidecar.secrets.token.login import SecretIds, VaultLogin, adopt, log_in
 from sidecar.secrets.vault.credential import fingerprint
 
 CREDENTIALS_POLL_S = 1.0
@@ -88,11 +85,9 @@ class TokenFailures:
 class TokenRefresher:
     """Keeps `VaultSessions.current` usable; `run` is its task."""
 
-    def __init__(
-        self, context: AgentContext, sessions: VaultSessions, renewer: LeaseRenewer, journal: LeaseJournal
-    ) -> None:
+    def __init__(self, context: AgentContext) -> None:
         self._settings, self._auth = context.settings, context.settings.auth
-        self._sessions, self._renewer, self._journal = sessions, renewer, journal
+        self._sessions, self._journal = context.sessions, context.journal
         self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
         self._secret_ids = SecretIds(context.settings.lease_journal)
         self._failures = TokenFailures(context.clock)
@@ -211,7 +206,7 @@ class TokenRefresher:
         self._failures.token_lost()
         self._trail.record("secrets.token.lost", outcome=reason, accessor=hashed(session.accessor))
         self._sessions.forget(session.number)
-        self._messages.put_nowait(TokenChanged())
+        self._messages.put_nowait(Change.SESSION)
 
     async def _log_in(self, reason: str) -> VaultSession:
         current = self._sessions.current
@@ -244,7 +239,7 @@ class TokenRefresher:
             return None
         number, token = kept
         try:
-            login = await resume(self._sessions, token)
+            login = await adopt(self._sessions, token, owned=True)
         except VaultError as error:
             if error.fault is not VaultFault.DENIED:
                 raise
@@ -253,34 +248,27 @@ class TokenRefresher:
         return self._adopt(number, login, "resumed")
 
     def _adopt(self, number: int, login: VaultLogin, reason: str) -> VaultSession:
-        now, maximum = self._clock.boot(), self._auth.max_ttl_s
+        now, chance, maximum = self._clock.boot(), self._clock.chance(), self._auth.max_ttl_s
         last = now + maximum - login.age_s if maximum else NEVER
-        chance = self._clock.chance()
-        life = Life.issued(now, login.ttl_s, renewable=login.renewable, chance=chance, last=last)
         session = VaultSession(
             number=number,
             token=login.token,
             accessor=login.accessor,
             owned=login.owned,
-            life=life,
+            life=Life.issued(now, login.ttl_s, renewable=login.renewable, chance=chance, last=last),
             asked_s=self._auth.ttl_s or login.ttl_s,
             checked=now,
         )
         self._sessions.current = self._sessions.alive[number] = session
         self._sessions.suspect = False
         self._logins[reason] += 1
-        self._trail.record(
-            "secrets.login",
-            request_id=login.request_id,
-            reason=reason,
-            accessor=hashed(login.accessor),
-            ttl_s=login.ttl_s,
-        )
-        self._messages.put_nowait(TokenChanged())
+        request, accessor = login.request_id, hashed(login.accessor)
+        self._trail.record("secrets.login", request_id=request, reason=reason, accessor=accessor, ttl_s=login.ttl_s)
+        self._messages.put_nowait(Change.SESSION)
         return session
 
     async def _renew(self, session: VaultSession) -> None:
-        renewal = await self._renewer.renew_token(session)
+        renewal = await self._sessions.renew_token(session)
         session.life = renewal.life
         self._trail.record("secrets.token.renew", request_id=renewal.request_id, ttl_s=renewal.given_s)
 

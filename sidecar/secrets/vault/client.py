@@ -56,16 +56,12 @@ class VaultAnswer:
 
 
 class VaultCaller(Protocol):
-    """Maker of requests: the client, or a test's fake."""
+    """Maker of requests: the client, the sessions that count them, or a test's fake."""
 
     async def call(
         self, method: str, path: str, *, token: Secret | None = None, body: Mapping[str, Any] | None = None
     ) -> VaultAnswer:
-        """Make one request of the HTTP API; `path` goes without /v1/.
-
-        Raises:
-            VaultError: the request failed.
-        """
+        """Make one request of the HTTP API, or raise VaultError; `path` goes without /v1/."""
         ...
 
 
@@ -106,11 +102,7 @@ class VaultClient:
 
 
 def read_answer(operation: str, status: int, headers: Mapping[str, str], body: bytes) -> VaultAnswer:
-    """Parse an answer.
-
-    Raises:
-        VaultError: the status is not a success, or the body is not Vault's JSON.
-    """
+    """Parse an answer. Raises VaultError if the status is not a success, or the body is not Vault's JSON."""
     if status >= 300:  # noqa: PLR2004 - every status above is no success
         raise _failure(operation, status, headers)
     if not body:

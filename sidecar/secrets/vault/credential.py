@@ -10,11 +10,7 @@ from sidecar.secrets.errors import LoginError
 
 
 def read_credential(path: Path | None, key: str) -> Secret:
-    """Read a credential's file, without the white space around it; `key` names its setting in errors.
-
-    Raises:
-        LoginError: the file cannot be read or is empty.
-    """
+    """Read a credential's file, without the white space around it; the LoginError of a bad one names `key`."""
     try:
         text = Path(path or "").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,7 @@ from sidecar.secrets.vault.credential import read_credential
 STATIC_ROLE_MARGIN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """A request to an engine."""
 
@@ -44,66 +45,47 @@ class SecretReading:
 
 
 def read_request(secret: SecretSettings) -> EngineRequest:
-    """Return the request that reads a secret.
-
-    Raises:
-        LoginError: the ciphertext's file cannot be read.
-    """
+    """Return the request that reads a secret. Raises LoginError if the ciphertext's file cannot be read."""
     mount = secret.mount_path
     match secret.source:
         case "kv":
-            return EngineRequest(method="GET", path=f"{mount}/data/{secret.path}")
+            return EngineRequest("GET", f"{mount}/data/{secret.path}")
         case "kv1":
-            return EngineRequest(method="GET", path=f"{mount}/{secret.path}")
+            return EngineRequest("GET", f"{mount}/{secret.path}")
         case "static_role":
-            return EngineRequest(method="GET", path=f"{mount}/static-creds/{secret.role}")
+            return EngineRequest("GET", f"{mount}/static-creds/{secret.role}")
         case "pki":
-            return EngineRequest(method="POST", path=f"{mount}/issue/{secret.role}", body=dict(secret.parameters))
+            return EngineRequest("POST", f"{mount}/issue/{secret.role}", dict(secret.parameters))
         case "transit":
             ciphertext = read_credential(secret.ciphertext_file, f"secret {secret.name!r}: ciphertext_file")
-            return EngineRequest(
-                method="POST", path=f"{mount}/decrypt/{secret.role}", body={"ciphertext": ciphertext.reveal()}
-            )
+            return EngineRequest("POST", f"{mount}/decrypt/{secret.role}", {"ciphertext": ciphertext.reveal()})
         case _:
             body = dict(secret.parameters) or None
-            return EngineRequest(method="POST" if body else "GET", path=secret.path, body=body)
+            return EngineRequest("POST" if body else "GET", secret.path, body)
 
 
-def version_request(secret: SecretSettings) -> EngineRequest | None:
-    """Return the request for a secret's version alone; None if its engine has none."""
-    if secret.source != "kv":
-        return None
+def version_path(secret: SecretSettings) -> str:
+    """Return the path of a kv secret's metadata, which tells its version."""
     # The metadata has no value: polls, the most frequent requests of all, carry no secret.
-    return EngineRequest(method="GET", path=f"{secret.mount_path}/metadata/{secret.path}")
+    return f"{secret.mount_path}/metadata/{secret.path}"
 
 
 def read_version(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> str:
-    """Read the current version from a secret's metadata.
-
-    Raises:
-        SourceError: the secret has no version that can be read.
-    """
+    """Read the current version from a secret's metadata; SourceError if there is none that can be read."""
     current = str(answer.data.get("current_version", ""))
     versions = answer.data.get("versions") or {}
     entry = versions.get(current)
     if not current or entry is None:
         raise SourceError(f"secret {secret.name!r}: the metadata of {secret.path} names no current version")
-    if entry.get("destroyed") or _deleted(entry, answer.server_time or now):
+    deleted_at = str(entry.get("deletion_time") or "")
+    deleted = bool(deleted_at) and datetime.fromisoformat(deleted_at) <= (answer.server_time or now)
+    if entry.get("destroyed") or deleted:
         raise SourceError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
     return current
 
 
-def _deleted(entry: Mapping[str, Any], now: datetime) -> bool:
-    text = str(entry.get("deletion_time") or "")
-    return bool(text) and datetime.fromisoformat(text) <= now
-
-
 def read_secret(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretReading:
-    """Parse the answer to a read; `now` dates certificates if the server does not tell its own time.
-
-    Raises:
-        SourceError: the answer lacks a field that this kind of secret must have.
-    """
+    """Parse the answer to a read, or raise SourceError; `now` dates certificates if the server tells no time."""
     match secret.source:
         case "kv":
             return _kv(secret, answer)
@@ -161,16 +143,11 @@ def _pki(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretRe
     left = float(answer.data["expiration"]) - now.timestamp()
     if left <= 0:
         raise SourceError(f"secret {secret.name!r}: the certificate had expired when it came; compare the clocks")
-    chain = answer.data.get("ca_chain") or [answer.data.get("issuing_ca", "")]
-    data = dict(answer.data)
-    data["ca"] = str(answer.data.get("issuing_ca", ""))
-    data["chain"] = "\n".join([str(answer.data["certificate"]), *(str(item) for item in chain if item)]) + "\n"
-    return SecretReading(
-        data=data,
-        version=str(answer.data.get("serial_number", "")),
-        ttl_s=left,
-        request_id=answer.request_id,
-    )
+    ca = str(answer.data.get("issuing_ca", ""))
+    chain = [answer.data["certificate"], *(answer.data.get("ca_chain") or [ca])]
+    data = {**answer.data, "ca": ca, "chain": "\n".join(str(item) for item in chain if item) + "\n"}
+    version = str(answer.data.get("serial_number", ""))
+    return SecretReading(data=data, version=version, ttl_s=left, request_id=answer.request_id)
 
 
 def _transit(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
@@ -178,8 +155,7 @@ def _transit(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
     if "plaintext" not in answer.data:
         raise SourceError(f"secret {secret.name!r}: key {secret.role} gave no plaintext")
     plaintext = str(answer.data["plaintext"])
-    try:
-        text = base64.b64decode(plaintext, validate=True).decode("utf-8")
-    except ValueError:
-        return SecretReading(data={"plaintext": plaintext}, request_id=answer.request_id)
-    return SecretReading(data={"plaintext": plaintext, "text": text}, request_id=answer.request_id)
+    data = {"plaintext": plaintext}
+    with contextlib.suppress(ValueError):
+        data["text"] = base64.b64decode(plaintext, validate=True).decode("utf-8")
+    return SecretReading(data=data, request_id=answer.request_id)

@@ -79,9 +79,7 @@ def make_transport(settings: SecretsSettings) -> Transport:
 
 
 def _read(answer: requests.Response, operation: str, deadline: float) -> bytes:
-    """Read the body within its limits of size and time."""
-    parts = []
-    size = 0
+    parts, size = [], 0
     for part in answer.iter_content(_CHUNK):
         parts.append(part)
         size += len(part)

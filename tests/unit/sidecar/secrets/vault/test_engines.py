@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.errors import SourceError
+from sidecar.secrets.lease.schedule import Act
+from sidecar.secrets.refresh import POLLS
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.vault.client import VaultAnswer
-from sidecar.secrets.vault.engines import read_request, read_secret, read_version, version_request
+from sidecar.secrets.vault.engines import read_request, read_secret, read_version, version_path
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 FILES = (FileSettings(name="file"),)
@@ -53,10 +55,8 @@ def test_a_ciphertext_is_read_from_its_file(tmp_path: Path) -> None:
 
 
 def test_only_versioned_secrets_are_asked_for_a_version() -> None:
-    request = version_request(secret("kv", path="a", mount="team/kv"))
-    assert request is not None
-    assert request.path == "team/kv/metadata/a"
-    assert version_request(PKI) is None
+    assert version_path(secret("kv", path="a", mount="team/kv")) == "team/kv/metadata/a"
+    assert [source for source, act in POLLS.items() if act is Act.POLL] == ["kv"]
 
 
 def read(settings: SecretSettings, **parts: Any) -> Any:
