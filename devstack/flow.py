@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -112,7 +113,8 @@ class Flow:
     async def _far_below(self, session: aiohttp.ClientSession, instrument: str) -> str | None:
         """A price that rests; None while there is no quote."""
         async with session.get("/v1/prices", params={"instruments": instrument}) as answer:
-            quotes = (await answer.json(content_type=None)).get("prices")
+            # Between two owners the proxy answers without a body: there is no quote to rest below.
+            quotes = (await answer.json(content_type=None)).get("prices") if answer.status == HTTPStatus.OK else None
         if not quotes:
             return None
         bid = Decimal(quotes[0]["bid"])
