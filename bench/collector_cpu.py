@@ -68,10 +68,7 @@ def configuration(port: int, endpoint: str, storage: Path | None, *, metrics: bo
     made: dict[str, Any] = {
         "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{port}"}}}},
         "exporters": {"otlp_grpc": exporter},
-        "service": {
-            "telemetry": {"metrics": {"level": "none"}, "logs": {"level": "error"}},
-            "pipelines": pipelines,
-        },
+        "service": {"telemetry": {"metrics": {"level": "none"}, "logs": {"level": "error"}}, "pipelines": pipelines},
     }
     if storage is not None:
         made["extensions"] = {"file_storage": {"directory": str(storage)}}

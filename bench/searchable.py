@@ -51,9 +51,7 @@ async def measure(samples: int, place: Path) -> list[float]:
         search.install_templates()
         journal, stop = _Journal(), asyncio.Event()
         otlp = OtlpSettings(endpoint=pipe.endpoint, namespace="bench", metrics=False)
-        exporter = exporter_over(
-            journal, otlp, resource={"service.name": "bench"}, clock=time_ns, chance=random.random
-        )
+        exporter = exporter_over(journal, otlp, resource={"service.name": "bench"}, clock=time_ns, chance=random.random)
         last = 0
 
         async def load() -> None:

@@ -217,14 +217,7 @@ def measure(bao: OpenBao, contender: Contender) -> Figures:
         for accessor in bao.tokens("broker"):
             bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
         revoked_s = wait(lambda: text(contender.database) not in {before, ""})
-    return Figures(
-        start_s=start_s,
-        change_s=change_s,
-        revoked_s=revoked_s,
-        resident=resident,
-        private=private,
-        cpu=cpu,
-    )
+    return Figures(start_s=start_s, change_s=change_s, revoked_s=revoked_s, resident=resident, private=private, cpu=cpu)
 
 
 def idle(process: psutil.Process) -> tuple[int, int, float]:

@@ -103,9 +103,7 @@ def build_account(shared: SharedComponents, account: str) -> AccountComponents:
         # Some of several accounts are the other processes': a process is ready without them.
         orders = replace(orders, standby_ready=True)
     venue_settings = replace(config.venue, account=account, further_accounts=())
-    venue = VenueRest(
-        venue_settings, shared.connections, tokens=shared.tokens, emit=emitter.emit, chance=random.random
-    )
+    venue = VenueRest(venue_settings, shared.connections, tokens=shared.tokens, emit=emitter.emit, chance=random.random)
     archive = Archive(shared.database, account)
     recall = Recall(archive)
     service = build_order_service(orders, venue, address=shared.address, share=shared.share, memory=recall)

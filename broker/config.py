@@ -23,9 +23,7 @@ class CredentialSettings:
     directory: Path = setting(
         Path("/run/secrets/broker"), doc="directory with the link `..data` to the current generation of secrets"
     )
-    poll_s: float = setting(
-        2.0, minimum=0.05, doc="seconds between polls of the directory, besides its notifications"
-    )
+    poll_s: float = setting(2.0, minimum=0.05, doc="seconds between polls of the directory, besides its notifications")
     prove_s: float = setting(10.0, minimum=0.1, doc="seconds in which a new credential must work once")
     retry_s: float = setting(
         5.0, minimum=0.1, doc="seconds before a generation that failed for a passing reason is tried again"

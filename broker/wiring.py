@@ -123,9 +123,7 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
     )
 
 
-def _api(
-    shared: SharedComponents, accounts: Sequence[AccountComponents], credentials: CredentialWatcher
-) -> ApiContext:
+def _api(shared: SharedComponents, accounts: Sequence[AccountComponents], credentials: CredentialWatcher) -> ApiContext:
     config, conditions = shared.config, shared.conditions
 
     def health_of(account: AccountComponents) -> list[Condition]:

@@ -103,9 +103,7 @@ def _say_where(stack: Stack, console: Console) -> None:
     console.print("\nCtrl-C drains and ends\n")
 
 
-async def _flow(
-    stack: Stack, console: Console, orders_per_s: float, for_s: float | None, stop: asyncio.Event
-) -> None:
+async def _flow(stack: Stack, console: Console, orders_per_s: float, for_s: float | None, stop: asyncio.Event) -> None:
     flow = Flow(base_url=stack.addresses["api"], api_key=stack.api_key, chance=random.Random(stack.seed))
     async with aiohttp.ClientSession() as session:
         ended = asyncio.Event()

@@ -210,9 +210,7 @@ class Show:
 
 
 @click.command()
-@click.option(
-    "--swaps", default=10, type=click.IntRange(min=2), help="How many; the last but one gets a bad preview."
-)
+@click.option("--swaps", default=10, type=click.IntRange(min=2), help="How many; the last but one gets a bad preview.")
 @click.option("--orders-per-s", default=50.0, type=click.FloatRange(min=1.0, max=60.0))
 def main(swaps: int, orders_per_s: float) -> None:
     """Swaps colours under load and checks every order at the venue."""

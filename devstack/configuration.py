@@ -22,10 +22,7 @@ def simulator_command(port: int, seed: int, token_file: Path) -> list[str]:
 def sidecar(place: Place, addresses: Mapping[str, str], otlp_endpoint: str, port: Ports) -> dict[str, Any]:
     """The sidecar's file: AppRole at the embedded Vault, KV only."""
     return {
-        "telemetry": {
-            "socket": str(place.socket),
-            "journal_directory": str(place.state / "sidecar" / "journal"),
-        },
+        "telemetry": {"socket": str(place.socket), "journal_directory": str(place.state / "sidecar" / "journal")},
         "otlp": {"endpoint": otlp_endpoint},
         "secrets": {
             "address": addresses["vault"],
@@ -59,10 +56,7 @@ def broker(place: Place, addresses: Mapping[str, str], port: Ports) -> dict[str,
             "sampled_instruments": ["EUR_USD", "GBP_USD", "USD_JPY"],
         },
         "orders": {"directory": str(place.state / "broker" / "orders")},
-        "telemetry": {
-            "socket": str(place.socket),
-            "spool_directory": str(place.state / "broker" / "spool"),
-        },
+        "telemetry": {"socket": str(place.socket), "spool_directory": str(place.state / "broker" / "spool")},
         "history": {"url": f"sqlite+aiosqlite:///{place.state / 'broker' / 'history.sqlite'}"},
         "credentials": {"directory": str(place.secrets)},
     }

@@ -165,10 +165,7 @@ class Stack:
     async def _start(self, name: str, arguments: list[str], environ: Mapping[str, str]) -> dict[str, Any]:
         began = time.monotonic()
         child = await start(
-            name,
-            [sys.executable, *arguments],
-            directory=self.place.state,
-            environ={**self.environ(), **environ},
+            name, [sys.executable, *arguments], directory=self.place.state, environ={**self.environ(), **environ}
         )
         self.children[name] = child
         found = await wait_event(child, "listening", START_DEADLINE_S)

@@ -16,9 +16,7 @@ class ProducerSettings:
     """Way of events to the sidecar, and the spool that holds them until then; ValueError if two values disagree."""
 
     socket: Path = setting(Path("/run/telemetry/telemetry.sock"), doc="Unix socket of the sidecar")
-    producer_id: str = setting(
-        doc="name of this producer, the same over restarts: counters belong to it; [a-z0-9._-]"
-    )
+    producer_id: str = setting(doc="name of this producer, the same over restarts: counters belong to it; [a-z0-9._-]")
     spool_directory: Path = setting(
         Path("/var/lib/telemetry/spool"), doc="where events wait for their acknowledgement; outlives the process"
     )

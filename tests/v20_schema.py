@@ -52,11 +52,7 @@ _FACTORS: Schema = {
 }
 _TEXT_BUCKETS: Schema = {
     "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {"price": _NUMBER, "liquidity": _NUMBER},
-        "additionalProperties": False,
-    },
+    "items": {"type": "object", "properties": {"price": _NUMBER, "liquidity": _NUMBER}, "additionalProperties": False},
 }
 _FULL_PRICE: Schema = {
     "type": "object",

@@ -42,12 +42,8 @@ SEARCHES = (
         "event_name:broker.order.*",
         ("event_name", "status", "order_id", "client_order_id", "instrument", "reason"),
     ),
-    Search(
-        "refused", "Refused orders", "event_name:broker.order.refused", ("reason", "source", "order_id", "message")
-    ),
-    Search(
-        "venue", "Venue errors", "event_name:broker.api.error", ("error_type", "operation", "status", "request_id")
-    ),
+    Search("refused", "Refused orders", "event_name:broker.order.refused", ("reason", "source", "order_id", "message")),
+    Search("venue", "Venue errors", "event_name:broker.api.error", ("error_type", "operation", "status", "request_id")),
     Search("audit", "Audit trail", "*", ("event_name", "outcome", "secret", "generation", "request_id"), AUDIT),
     Search("audit-failures", "Audit failures", NO_SUCCESS, ("event_name", "outcome", "secret", "reason"), AUDIT),
 )
@@ -88,10 +84,7 @@ BOARDS = (
     Board(
         "broker-audit",
         "Broker: audit",
-        (
-            Chart("Deeds", "event_name", view=AUDIT),
-            Chart("Outcomes that were not ok", "outcome", NO_SUCCESS, AUDIT),
-        ),
+        (Chart("Deeds", "event_name", view=AUDIT), Chart("Outcomes that were not ok", "outcome", NO_SUCCESS, AUDIT)),
         ("audit-failures", "audit"),
     ),
 )
@@ -144,11 +137,7 @@ def _search(item: Search) -> dict[str, Any]:
         "sort": [["@timestamp", "desc"]],
         "kibanaSavedObjectMeta": {"searchSourceJSON": _source(item.query)},
     }
-    reference = {
-        "id": item.view,
-        "name": "kibanaSavedObjectMeta.searchSourceJSON.index",
-        "type": "index-pattern",
-    }
+    reference = {"id": item.view, "name": "kibanaSavedObjectMeta.searchSourceJSON.index", "type": "index-pattern"}
     return _object("search", f"broker-{item.id}", attributes, [reference])
 
 

@@ -188,9 +188,7 @@ def _pairs(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dic
 @click.command()
 @click.option("--pods", default=10_000, type=click.IntRange(min=1), show_default=True)
 @click.option("--orders-per-s", default=0.5, type=click.FloatRange(min=0), show_default=True, help="Mean of one pod.")
-@click.option(
-    "--set", "chosen", multiple=True, callback=_pairs, help="NAME=NUMBER: an input of your own; repeatable."
-)
+@click.option("--set", "chosen", multiple=True, callback=_pairs, help="NAME=NUMBER: an input of your own; repeatable.")
 @click.option("--inputs", is_flag=True, help="List the inputs, their values and sources; then end.")
 @click.option("--write", is_flag=True, help="Put the tables into docs/scaling.md.")
 def main(pods: int, orders_per_s: float, chosen: dict[str, float], inputs: bool, write: bool) -> None:

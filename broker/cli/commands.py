@@ -30,9 +30,7 @@ _CONNECTION = (
     click.Option(
         ["--url"], envvar="BROKER_URL", default="http://127.0.0.1:8080", show_default=True, help="Also BROKER_URL."
     ),
-    click.Option(
-        ["--account"], envvar="BROKER_ACCOUNT", help="Where the broker trades several. Also BROKER_ACCOUNT."
-    ),
+    click.Option(["--account"], envvar="BROKER_ACCOUNT", help="Where the broker trades several. Also BROKER_ACCOUNT."),
     click.Option(["--ca-file"], type=_FILE, help="Certificates to check an https broker with."),
     click.Option(
         ["--key-file"],
@@ -169,9 +167,7 @@ def _state_command(name: str, state: str, summary: str) -> click.Command:
 
 
 @click.command(cls=BrokerCommand)
-@click.option(
-    "--preview", is_flag=True, help="Send nothing: a preview would pass orders on to who trades the account."
-)
+@click.option("--preview", is_flag=True, help="Send nothing: a preview would pass orders on to who trades the account.")
 @click.option("--instrument", default="EUR_USD", show_default=True)
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="How often, a second apart.")
 def smoke(*, as_json: bool, preview: bool, instrument: str, rounds: int, **broker: Any) -> None:

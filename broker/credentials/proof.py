@@ -53,11 +53,7 @@ class CredentialProver:
     """Uses the credentials of a generation once each."""
 
     def __init__(
-        self,
-        settings: CredentialSettings,
-        needs: CredentialNeeds,
-        venues: Sequence[TokenVerifier],
-        database: Database,
+        self, settings: CredentialSettings, needs: CredentialNeeds, venues: Sequence[TokenVerifier], database: Database
     ) -> None:
         self._settings = settings
         self._needs = needs

@@ -189,9 +189,7 @@ class CredentialWatcher:
             await self._database.adopt(proof.engine)
         if self._tls is not None and generation.certificate is not None:
             pair = generation.certificate
-            load_certificate(
-                self._tls, pair.certificate, pair.key, pair.authority if self._needs.asks_peers else None
-            )
+            load_certificate(self._tls, pair.certificate, pair.key, pair.authority if self._needs.asks_peers else None)
         self._note_ages(generation)
         self._held, self._is_proved = generation, proof.doubt is None
 

@@ -268,9 +268,7 @@ class TradingStateChanged(NamedTuple):
 @ORDERS.event("broker.order.sample")
 @Gauge("broker.orders.inflight", "{order}", "Orders whose answer is awaited.", measure="in_flight")
 @Gauge("broker.orders.unknown", "{order}", "Orders whose outcome is not known.", measure="unknown")
-@Gauge(
-    "broker.journal.unresolved", "{order}", "Intents in the order journal without an outcome.", measure="unresolved"
-)
+@Gauge("broker.journal.unresolved", "{order}", "Intents in the order journal without an outcome.", measure="unresolved")
 @Gauge("broker.open.orders", "{order}", "Orders that rest at the venue.", measure="open_orders")
 class OrderSample(NamedTuple):
     """Gauges of the order book, on a beat and on a change."""

@@ -51,9 +51,7 @@ def call_of(record: OrderRecord) -> VenueCall:
             return order_call.replace(request, record.client_id, record.target or "")
         case OrderAction.CLOSE_POSITION:
             long = request.side.sign < 0
-            return order_call.close_position(
-                request.instrument, record.client_id, long=long, units=record.close_units
-            )
+            return order_call.close_position(request.instrument, record.client_id, long=long, units=record.close_units)
         case OrderAction.CLOSE_TRADE:
             return order_call.close_trade(record.target or "", record.close_units)
         case _:
@@ -332,9 +330,7 @@ class OrderEngine:
         name = order_id(milliseconds(now), random_bits(self._dependencies.chance))
         order = Order(id=name, request=request, status=OrderStatus.RECEIVED, created_at=now, updated_at=now)
         caller = caller_digest(request.client, request.client_order_id)
-        tag = ClientTag(
-            owner=self._settings.owner, epoch=self._dependencies.lease.epoch, order_id=name, caller=caller
-        )
+        tag = ClientTag(owner=self._settings.owner, epoch=self._dependencies.lease.epoch, order_id=name, caller=caller)
         return OrderRecord(
             order=order,
             client_id=str(tag),

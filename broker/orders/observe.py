@@ -7,14 +7,7 @@ from datetime import UTC, datetime
 from broker.domain import Account, OrderStatus
 from broker.events.orders import OrderSample, PositionSample, TradingStateSample
 from broker.events.process import QueueSample
-from broker.events.venue import (
-    AccountSample,
-    CircuitSample,
-    PriceSample,
-    StreamSample,
-    ThrottleSample,
-    TransactionLag,
-)
+from broker.events.venue import AccountSample, CircuitSample, PriceSample, StreamSample, ThrottleSample, TransactionLag
 from broker.orders.checks.context import CircuitState
 from broker.orders.checks.prices import PriceFeed, QuoteBook
 from broker.orders.conditions import BrokerCondition, Conditions

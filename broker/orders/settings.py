@@ -62,9 +62,7 @@ class OrderSettings:
         60.0, minimum=0.1, doc="seconds of scans after which an order that is not found is presumed absent"
     )
     absence_scans: int = setting(
-        4,
-        minimum=2,
-        doc="whole scans that must not find the order, besides the horizon, before it is presumed absent",
+        4, minimum=2, doc="whole scans that must not find the order, besides the horizon, before it is presumed absent"
     )
     circuit_failures: int = setting(
         5, minimum=1, doc="submissions in a row without an answer after which orders that add exposure are denied"

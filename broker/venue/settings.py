@@ -20,9 +20,7 @@ class VenueSettings:
         (), doc="ids of more accounts of the same token, each owned, journaled and limited by itself"
     )
     rest_url: str = setting("https://api-fxpractice.oanda.com", doc="scheme and host of the REST API, without /v3")
-    stream_url: str = setting(
-        "https://stream-fxpractice.oanda.com", doc="scheme and host of the streams, without /v3"
-    )
+    stream_url: str = setting("https://stream-fxpractice.oanda.com", doc="scheme and host of the streams, without /v3")
     live_acknowledged: bool = setting(default=False, doc="must be true to trade real money on the live hosts")
     instruments: tuple[str, ...] = setting((), doc="instruments to stream and trade; none means all of the account's")
     sampled_instruments: tuple[str, ...] = setting(
@@ -64,9 +62,7 @@ class VenueSettings:
         rest, stream = urlsplit(self.rest_url), urlsplit(self.stream_url)
         if rest.scheme not in {"http", "https"} or stream.scheme not in {"http", "https"}:
             raise ValueError("rest_url and stream_url must start with http:// or https://")
-        live = {
-            host in LIVE_HOSTS for host in (rest.hostname, stream.hostname) if host in LIVE_HOSTS | PRACTICE_HOSTS
-        }
+        live = {host in LIVE_HOSTS for host in (rest.hostname, stream.hostname) if host in LIVE_HOSTS | PRACTICE_HOSTS}
         # Live orders judged by practice prices would look right in every log.
         if len(live) > 1:
             raise ValueError("rest_url and stream_url mix the practice and the live environment")

@@ -13,15 +13,7 @@ from typing import Any
 from opentelemetry import metrics as api
 from opentelemetry.context import Context
 
-from producer.declare import (
-    Counter,
-    DeclarationError,
-    Gauge,
-    Histogram,
-    MetricInstrument,
-    UpDownCounter,
-    sound_bounds,
-)
+from producer.declare import Counter, DeclarationError, Gauge, Histogram, MetricInstrument, UpDownCounter, sound_bounds
 from producer.emitter import Emitter
 from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, as_text, contract_name
 

@@ -73,9 +73,7 @@ def restore(state: TelemetryState, journal: EventJournal, checkpoint: Checkpoint
     return ReplayResult(sum(each.batches for each in found), sum(each.unreadable for each in found))
 
 
-def _replay_segment(
-    state: TelemetryState, journal: EventJournal, segment: int, start: JournalPosition
-) -> ReplayResult:
+def _replay_segment(state: TelemetryState, journal: EventJournal, segment: int, start: JournalPosition) -> ReplayResult:
     reader = journal.read(segment) if segment >= start.segment else None
     if reader is None:
         return ReplayResult()

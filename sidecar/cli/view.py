@@ -178,9 +178,7 @@ def findings_view(findings: Sequence[Finding]) -> View:
     """Make the view of `sidecar doctor`: each fault with its evidence, the remedy and the next command."""
     rows = [Row(mark="fault", cells=(item.fault, item.evidence, item.next, item.command)) for item in findings]
     title = f"{len(findings)} fault{'s' if len(findings) != 1 else ''}" if findings else "No fault found"
-    return View(
-        well=not findings, title=title, columns=("fault", "evidence", "next", "command"), rows=rows, cards=True
-    )
+    return View(well=not findings, title=title, columns=("fault", "evidence", "next", "command"), rows=rows, cards=True)
 
 
 def event_line(event: JsonObject) -> str:

@@ -48,9 +48,7 @@ class ConsoleSettings:
     )
     history_s: float = setting(300.0, minimum=10, maximum=3600, doc="seconds of history that the curves show")
     # Each costs a document a second; and a page that is open in a forgotten tab stays one for ever.
-    max_watchers: int = setting(
-        8, minimum=1, maximum=100, doc="pages and event tails open at once; one more gets 503"
-    )
+    max_watchers: int = setting(8, minimum=1, maximum=100, doc="pages and event tails open at once; one more gets 503")
     panels: tuple[PanelSettings, ...] = setting(BROKER_PANELS, doc="figures of the producer's instruments")
 
     def __post_init__(self) -> None:

@@ -118,10 +118,7 @@ def _distribution(point: Distribution, bounds: tuple[float, ...], time_ns: int) 
 
 def _exemplar(exemplar: Exemplar) -> otlp.Exemplar:
     return otlp.Exemplar(
-        as_double=exemplar.value,
-        time_unix_nano=exemplar.time_ns,
-        trace_id=exemplar.trace_id,
-        span_id=exemplar.span_id,
+        as_double=exemplar.value, time_unix_nano=exemplar.time_ns, trace_id=exemplar.trace_id, span_id=exemplar.span_id
     )
 
 

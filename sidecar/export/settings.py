@@ -51,10 +51,7 @@ class OtlpSettings:
     )
     max_request_records: int = setting(4096, minimum=1, maximum=65_536, doc="most log records of one request")
     max_request_bytes: int = setting(
-        512 << 10,
-        minimum=16 << 10,
-        maximum=4_000_000,
-        doc="most bytes of a request; collectors refuse over 4 MiB",
+        512 << 10, minimum=16 << 10, maximum=4_000_000, doc="most bytes of a request; collectors refuse over 4 MiB"
     )
     max_request_points: int = setting(1000, minimum=1, maximum=20_000, doc="most metric points of one request")
     requests_in_flight: int = setting(4, minimum=1, maximum=64, doc="most requests with logs without an answer yet")
@@ -66,10 +63,7 @@ class OtlpSettings:
         doc="longest pause in seconds between repeats; it delays the notice of a collector's return",
     )
     drain_s: float = setting(
-        2.0,
-        minimum=0,
-        maximum=60,
-        doc="seconds to send queued records on a stop; the journal keeps the rest",
+        2.0, minimum=0, maximum=60, doc="seconds to send queued records on a stop; the journal keeps the rest"
     )
     rejected_bytes: int = setting(
         8 << 20,

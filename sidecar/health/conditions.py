@@ -31,9 +31,7 @@ class HealthSettings:
     # One: other producers may connect, and no probe waits for them.
     producer: str = setting("broker", doc="id of the producer that /livez/broker and /readyz report on")
     # The kubelet asks once a second at most, so an answer is hardly older than its question.
-    interval_s: float = setting(
-        0.25, minimum=0.01, maximum=10, doc="seconds between two evaluations of the conditions"
-    )
+    interval_s: float = setting(0.25, minimum=0.01, maximum=10, doc="seconds between two evaluations of the conditions")
     # A stalled loop gives no answer at all, or a late one; this limit is for an evaluation that keeps failing.
     stale_s: float = setting(5.0, minimum=0.1, doc="age in seconds at which a cached verdict counts as a failure")
     # Ten heartbeats: one late beat under load must not restart the broker.

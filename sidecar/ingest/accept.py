@@ -160,9 +160,7 @@ class Intake:
         self._tail.add(stored)
         return rejections
 
-    def _valid_part(
-        self, stream: OpenStream, batch: pb.Batch, taken: int
-    ) -> tuple[pb.Batch, list[pb.Rejection], int]:
+    def _valid_part(self, stream: OpenStream, batch: pb.Batch, taken: int) -> tuple[pb.Batch, list[pb.Rejection], int]:
         """A batch without its first `taken` events and its invalid groups; their rejections; strings cut."""
         fault = validate.check_cover(batch)
         if fault is not None:

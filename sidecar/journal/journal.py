@@ -264,7 +264,5 @@ class EventJournal:
         except OSError as error:
             if self._outlives_machine:
                 # Not tried again: the next fdatasync may report success for pages that the kernel dropped.
-                self.sync_error = OSError(
-                    error.errno, f"{error.strerror}: restart the sidecar when the volume is well"
-                )
+                self.sync_error = OSError(error.errno, f"{error.strerror}: restart the sidecar when the volume is well")
             raise

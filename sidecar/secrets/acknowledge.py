@@ -175,9 +175,7 @@ class Acknowledgements:
             time=self._clock.wall(),
         )
         self.counters["rejections"] += 1
-        self._trail.record(
-            "secrets.reject", outcome=reason, generation=generation, secret=secret, producer=producer_id
-        )
+        self._trail.record("secrets.reject", outcome=reason, generation=generation, secret=secret, producer=producer_id)
 
     def time_out(self) -> None:
         """Mark generations that nobody has acknowledged in time."""

@@ -172,9 +172,7 @@ class SecretsSettings:
     grace_s: float = setting(60.0, minimum=0, doc="seconds that a replaced generation stays for readers inside it")
     poll_interval_s: float = setting(2.0, minimum=0.1, doc="seconds between polls of a kv secret's version")
     token_check_interval_s: float = setting(
-        2.0,
-        minimum=0.1,
-        doc="seconds between checks of the token: the longest time that a revoked one goes unnoticed",
+        2.0, minimum=0.1, doc="seconds between checks of the token: the longest time that a revoked one goes unnoticed"
     )
     acknowledge_timeout_s: float = setting(
         30.0, minimum=1, doc="seconds after which a generation without an acknowledgement is reported"

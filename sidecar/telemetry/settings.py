@@ -59,9 +59,7 @@ class TelemetrySettings:
         604_800.0, minimum=60, doc="seconds after its last event that a session's sequence is remembered"
     )
     session_grace_s: float = setting(
-        60.0,
-        minimum=1,
-        doc="seconds that gauges of a producer stay once its stream broke; Goodbye ends them at once",
+        60.0, minimum=1, doc="seconds that gauges of a producer stay once its stream broke; Goodbye ends them at once"
     )
     max_sessions: int = setting(10_000, minimum=1, doc="most sessions remembered; the longest idle go first")
     max_producers: int = setting(16, minimum=1, doc="most producers at once; one more gets RESOURCE_EXHAUSTED")
@@ -79,9 +77,7 @@ class TelemetrySettings:
         2.0, minimum=0, maximum=1000, doc="milliseconds that an acknowledgement waits so that it covers more batches"
     )
     memory_bytes: int = setting(
-        8 << 20,
-        minimum=0,
-        doc="most bytes of recent batches kept parsed for export; it reads older ones again",
+        8 << 20, minimum=0, doc="most bytes of recent batches kept parsed for export; it reads older ones again"
     )
     drain_s: float = setting(
         2.0, minimum=0, doc="seconds for producers to end their streams when the sidecar stops; otlp.drain_s follows"

@@ -41,9 +41,7 @@ async def test_its_events_are_counted_and_logged(tmp_path: Path) -> None:
 
 async def test_without_a_sidecar_its_events_wait_for_the_next_start(tmp_path: Path) -> None:
     async with short_directory() as place:
-        assert (
-            await bake(str(place / "t" / "s"), str(tmp_path / "spool")) == "emitted 100, acknowledged 0, held 100\n"
-        )
+        assert await bake(str(place / "t" / "s"), str(tmp_path / "spool")) == "emitted 100, acknowledged 0, held 100\n"
         async with running(settings(place), place) as process:
             await bake(str(place / "t" / "s"), str(tmp_path / "spool"))
             page = (await process.get("metrics", "/metrics"))[1]

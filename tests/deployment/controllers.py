@@ -51,13 +51,7 @@ def _commands(cluster: Cluster) -> dict[str, list[str]]:
     config = str(cluster.kubeconfig)
     return {
         "kubernetes": [kubernetes, config],
-        "rollouts": [
-            rollouts,
-            f"--kubeconfig={config}",
-            "--leader-elect=false",
-            "--healthzPort=0",
-            "--metricsport=0",
-        ],
+        "rollouts": [rollouts, f"--kubeconfig={config}", "--leader-elect=false", "--healthzPort=0", "--metricsport=0"],
     }
 
 

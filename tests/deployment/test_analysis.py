@@ -212,9 +212,7 @@ def documented() -> dict[str, set[str]]:
 def used() -> list[tuple[str, set[str]]]:
     """Metrics with the labels that the analysis and the adapter's rule ask for."""
     queries = [item["provider"]["prometheus"]["query"] for item in metrics().values()]
-    rule = yaml.safe_load(
-        only(rendered("production"), "ConfigMap", "prometheus-adapter-broker")["data"]["config.yaml"]
-    )
+    rule = yaml.safe_load(only(rendered("production"), "ConfigMap", "prometheus-adapter-broker")["data"]["config.yaml"])
     queries += [item["seriesQuery"] for item in rule["rules"]]
     plain = [re.sub(r"\{\{.*?\}\}", "x", query) for query in queries]
     selectors = [found for query in plain for found in re.findall(r"([a-z_]+)\{([^}]*)\}", query)]

@@ -106,12 +106,8 @@ def text_for_a_number(rollout: Manifest) -> None:
     rollout["spec"]["strategy"]["blueGreen"]["scaleDownDelaySeconds"] = "600s"
 
 
-@pytest.mark.parametrize(
-    ("mutate", "words"), [(misspelt, "previewSvc"), (text_for_a_number, "scaleDownDelaySeconds")]
-)
-def test_the_server_refuses_a_mutated_rollout(
-    cluster: Cluster, mutate: Callable[[Manifest], None], words: str
-) -> None:
+@pytest.mark.parametrize(("mutate", "words"), [(misspelt, "previewSvc"), (text_for_a_number, "scaleDownDelaySeconds")])
+def test_the_server_refuses_a_mutated_rollout(cluster: Cluster, mutate: Callable[[Manifest], None], words: str) -> None:
     rollout = copy.deepcopy(only(rendered("production"), "Rollout", "broker"))
     mutate(rollout)
     assert words in dry_run(cluster, rollout)

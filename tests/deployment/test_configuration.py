@@ -39,9 +39,7 @@ def test_the_grace_holds_every_drain_one_after_the_other(overlay: str, tmp_path:
     spec = only(rendered(overlay), "Deployment", "broker")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     # Twice: the orders on their way, then the answers to who sent them.
-    drains = 2 * broker["orders"]["drain_s"] + sum(
-        broker[name]["drain_s"] for name in ("api", "history", "telemetry")
-    )
+    drains = 2 * broker["orders"]["drain_s"] + sum(broker[name]["drain_s"] for name in ("api", "history", "telemetry"))
     flushes = sidecar["telemetry"]["drain_s"] + sidecar["otlp"]["drain_s"] + REVOCATION_S
     needed = container["lifecycle"]["preStop"]["sleep"]["seconds"] + drains + flushes
     assert needed <= spec["terminationGracePeriodSeconds"]

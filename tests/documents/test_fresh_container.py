@@ -15,11 +15,7 @@ from tests.deployment.containers import require_tool
 from tests.documents.blocks import ROOT, Block, blocks
 from tests.require import require_binary
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1800)]
 IMAGE = "localhost/reader:test"
 WITH_WHAT_THE_README_ASKS_FOR = """
 FROM docker.io/library/python:3.11-slim-bookworm

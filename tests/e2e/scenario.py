@@ -111,12 +111,7 @@ async def _cancelled(client: Client) -> None:
 
 async def _faults(venue: Venue, client: Client) -> None:
     for number, (kind, more) in enumerate(
-        [
-            ("rate_limited", {}),
-            ("reset_after", {}),
-            ("error_before", {"status": 502}),
-            ("unknown_value", {}),
-        ]
+        [("rate_limited", {}), ("reset_after", {}), ("error_before", {"status": 502}), ("unknown_value", {})]
     ):
         await venue.fault(kind, method="POST", path="/orders", **more)
         await client.order(f"fault-{number}")

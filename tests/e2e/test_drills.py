@@ -42,10 +42,7 @@ def test_a_drill_ends_with_queries_of_its_runbook(name: str) -> None:
 async def test_a_drill_fires_its_alert(name: str) -> None:
     require_binary("prometheus")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "devstack.drill", name),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=ROOT,
+        *(sys.executable, "-m", "devstack.drill", name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT
     )
     said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said

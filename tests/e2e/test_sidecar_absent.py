@@ -32,9 +32,7 @@ async def trade(client: Client, word: str, seconds: float) -> list[str]:
         order = await client.order(f"{word}-{len(statuses)}")
         took.append(time.monotonic() - began)
         statuses.append(str(order.get("status")))
-    print(
-        f"{word}: {len(took)} orders, median {statistics.median(took) * 1e3:.2f} ms, worst {max(took) * 1e3:.2f} ms"
-    )
+    print(f"{word}: {len(took)} orders, median {statistics.median(took) * 1e3:.2f} ms, worst {max(took) * 1e3:.2f} ms")
     return statuses
 
 

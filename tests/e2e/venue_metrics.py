@@ -70,9 +70,7 @@ METRICS = (
     Metric(25, "broker_connection_status", G, ("channel",), each("rest", *STREAMS)),
     Metric(26, "broker_connections_opened_total", C, ("channel",), each("rest", *STREAMS)),
     Metric(27, "broker_stream_last_message_age_seconds", G, ("stream",), each(*STREAMS)),
-    Metric(
-        28, "broker_stream_reconnects_total", C, ("stream", "cause"), tuple(product(STREAMS, ("connection_lost",)))
-    ),
+    Metric(28, "broker_stream_reconnects_total", C, ("stream", "cause"), tuple(product(STREAMS, ("connection_lost",)))),
     Metric(29, "broker_stream_gap_transactions_total", C),
     Metric(30, "broker_stream_decode_errors_total", C, ("stream",), each("transactions")),
     Metric(31, "broker_transaction_lag", G, still="the stream is behind for less than a sample"),

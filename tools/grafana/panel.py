@@ -105,10 +105,7 @@ def rise(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
     """How often something rare happened in an interval: `rate` sees nothing of a series that begins above zero."""
     selected = f"{metric}{{<select>{',' + more if more else ''}}}"
     began = f"({selected} unless {selected} offset $__rate_interval)"
-    return Query(
-        expr=f"sum by ({by}) ({began} or increase({selected}[$__rate_interval]))",
-        legend=_legend(name, by),
-    )
+    return Query(expr=f"sum by ({by}) ({began} or increase({selected}[$__rate_interval]))", legend=_legend(name, by))
 
 
 def latest(metric: str, by: str, *, how: str = "max", more: str = "", name: str = "") -> Query:

@@ -136,9 +136,7 @@ def rule_step(path: Path, *, exists: bool) -> Step:
     return Step(f"rule {path.stem}", method, f"api/alerting/rule/{path.stem}", json.dumps(rule).encode())
 
 
-def provision(
-    engine: Server, kibana: Server | None, files: Path, templates: Path, *, roll_over: bool
-) -> Iterator[str]:
+def provision(engine: Server, kibana: Server | None, files: Path, templates: Path, *, roll_over: bool) -> Iterator[str]:
     """Take every step in order; yield the name of each that is done.
 
     `files` is laid out as k8s/logging, `templates` as otel-collector/elasticsearch.

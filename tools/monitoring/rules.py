@@ -157,11 +157,7 @@ def _link(rule: Tree) -> None:
 def rule_tests() -> Tree:
     """Two cases for each written alert: series that make it fire, and series that do not."""
     cases = [_case(rule, kind) for _, rule in written_alerts() for kind in ("fires", "quiet") if rule["test"][kind]]
-    return {
-        "rule_files": ["../prometheus-rules.yaml"],
-        "evaluation_interval": "30s",
-        "tests": cases,
-    }
+    return {"rule_files": ["../prometheus-rules.yaml"], "evaluation_interval": "30s", "tests": cases}
 
 
 def _case(rule: Tree, kind: str) -> Tree:

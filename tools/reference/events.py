@@ -24,11 +24,7 @@ SEVERITIES = {
     pb.SEVERITY_ERROR: "error",
     pb.SEVERITY_FATAL: "fatal",
 }
-ROLES = {
-    pb.FIELD_ROLE_LABEL: "label",
-    pb.FIELD_ROLE_MEASURE: "measure",
-    pb.FIELD_ROLE_ATTRIBUTE: "attribute",
-}
+ROLES = {pb.FIELD_ROLE_LABEL: "label", pb.FIELD_ROLE_MEASURE: "measure", pb.FIELD_ROLE_ATTRIBUTE: "attribute"}
 HEAD = """# Telemetry of the broker
 
 Made from the declarations in `broker/events/` by `python -m tools.reference.events`.

@@ -12,11 +12,7 @@ def made(source: str) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Write a table; a bar in a cell is escaped."""
-    lines = [
-        _row(head),
-        "|" + "---|" * len(head),
-        *(_row([cell.replace("|", "\\|") for cell in row]) for row in rows),
-    ]
+    lines = [_row(head), "|" + "---|" * len(head), *(_row([cell.replace("|", "\\|") for cell in row]) for row in rows)]
     return "\n".join(lines) + "\n"
 
 

@@ -34,9 +34,7 @@ async def get_account(account: Account, _: Reader) -> Response:
 @routes.get("/positions", response_model=PositionList, responses=problems(502), summary="Open positions")
 async def list_positions(account: Account, _: Reader) -> Response:
     """Net holdings, as the venue says now."""
-    return json_response(
-        PositionList.model_construct(positions=views(PositionView, await account.orders.positions()))
-    )
+    return json_response(PositionList.model_construct(positions=views(PositionView, await account.orders.positions())))
 
 
 @routes.get("/prices", response_model=PriceList, summary="Latest prices", dependencies=[OwnerReads])

@@ -34,9 +34,7 @@ _STREAM: Responses = {
 }
 
 
-@routes.get(
-    "/events", responses=_STREAM, summary="Order and price updates as they happen", dependencies=[OwnerStreams]
-)
+@routes.get("/events", responses=_STREAM, summary="Order and price updates as they happen", dependencies=[OwnerStreams])
 async def stream_events(
     api: Api,
     account: Account,

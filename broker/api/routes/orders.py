@@ -51,9 +51,7 @@ IdempotencyKey = Annotated[
 ]
 _INVALID = HTTPStatus.UNPROCESSABLE_ENTITY
 _REFUSED = frozenset({OrderStatus.DENIED, OrderStatus.REJECTED})
-_UNSETTLED = frozenset(
-    {OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT}
-)
+_UNSETTLED = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
 
 
 _PLACED: Responses = {
@@ -125,11 +123,7 @@ class OrderCaller:
 
 # Not the class itself: FastAPI would construct it in a thread, as it does with whatever is no coroutine.
 async def _caller_of(
-    api: Api,
-    account: Account,
-    client: Trader,
-    idempotency_key: IdempotencyKey = None,
-    traceparent: TraceParent = None,
+    api: Api, account: Account, client: Trader, idempotency_key: IdempotencyKey = None, traceparent: TraceParent = None
 ) -> OrderCaller:
     return OrderCaller(api, account, client, idempotency_key, traceparent)
 
@@ -168,10 +162,7 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
 
 
 @routes.put(
-    "/orders/{order_id}",
-    summary="Replace a resting order",
-    dependencies=[NotDraining, OwnerTrades, Ready],
-    **_PLACING,
+    "/orders/{order_id}", summary="Replace a resting order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING
 )
 async def replace_order(order_id: OrderId, body: OrderBody, caller: Caller) -> Response:
     """Cancels a resting order and places another in its stead, in one step of the venue's."""

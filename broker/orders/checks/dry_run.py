@@ -37,9 +37,7 @@ class DryRun:
     """The venue's price of the instrument just now."""
 
 
-async def market_now(
-    venue: VenueRest, request: OrderRequest, *, state: TradingState, now: datetime
-) -> risk.MarketView:
+async def market_now(venue: VenueRest, request: OrderRequest, *, state: TradingState, now: datetime) -> risk.MarketView:
     """The market, asked of the venue now.
 
     Raises:

@@ -141,9 +141,7 @@ def is_same(record: OrderRecord, request: OrderRequest) -> bool:
     return all(getattr(held, name) == getattr(request, name) for name in parts)
 
 
-def is_same_close(
-    record: OrderRecord, *, instrument: str | None, trade_id: str | None, units: Decimal | None
-) -> bool:
+def is_same_close(record: OrderRecord, *, instrument: str | None, trade_id: str | None, units: Decimal | None) -> bool:
     """True if a close asks for the same as the record's did, whatever the position is by now."""
     request = record.order.request
     is_of_target = trade_id in {request.trade_id, record.target} if trade_id else request.instrument == instrument

@@ -194,11 +194,7 @@ class Leadership:
     def _set_standby(self, reason: str, message: str) -> None:
         # A standby that answers reads and waits for its turn is as it should be, where one is wanted.
         self._conditions.set(
-            BrokerCondition.OWNERSHIP,
-            ok=False,
-            reason=reason,
-            message=message,
-            advisory=self._settings.serves_standby,
+            BrokerCondition.OWNERSHIP, ok=False, reason=reason, message=message, advisory=self._settings.serves_standby
         )
 
     async def _watch_policies(self) -> None:

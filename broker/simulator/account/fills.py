@@ -108,12 +108,7 @@ class Fills:
     def _open(self, order: RestingOrder, filled: TransactionPayload, units: Decimal, at: Decimal) -> None:
         spec, now_ns = order.spec, self.now_ns
         trade = SimulatedTrade(
-            id=filled["id"],
-            instrument=spec.instrument,
-            initial_units=units,
-            units=units,
-            price=at,
-            open_time_ns=now_ns,
+            id=filled["id"], instrument=spec.instrument, initial_units=units, units=units, price=at, open_time_ns=now_ns
         )
         trade.initial_margin = money(self.book.margin(spec.instrument, units))
         trade.client = dict(spec.trade_client)
@@ -137,9 +132,7 @@ class Fills:
             spec.price = protection_price(kind, raw, trade.units, trade.price, trade.instrument)
         self.rest(spec, filled["batchID"], reason="ON_FILL", orderFillTransactionID=filled["id"])
 
-    def rest(
-        self, spec: OrderSpec, batch: str | None = None, **extra: Any
-    ) -> tuple[RestingOrder, TransactionPayload]:
+    def rest(self, spec: OrderSpec, batch: str | None = None, **extra: Any) -> tuple[RestingOrder, TransactionPayload]:
         """Write the create transaction of an order that waits from now on."""
         if spec.type != "TRAILING_STOP_LOSS" and spec.price is None and spec.distance is not None:
             # A distance counts from the price that would close the trade now, and is fixed from here on.

@@ -9,17 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from broker.domain import (
-    Account,
-    Instrument,
-    OrderRequest,
-    OrderType,
-    Position,
-    PositionFill,
-    Quote,
-    Side,
-    TimeInForce,
-)
+from broker.domain import Account, Instrument, OrderRequest, OrderType, Position, PositionFill, Quote, Side, TimeInForce
 from broker.venue.v20.transactions import Transaction, decimal, parse_time, parse_transaction
 
 Json = Mapping[str, Any]

@@ -207,9 +207,7 @@ def ledger_section(ledger: SidecarLedger) -> doc.LedgerSection:
 
 def _secrets(status: SecretsStatus, actions: Sequence[doc.JsonObject]) -> doc.SecretsSection:
     counts = sorted(status.requests.items())
-    requests = [
-        {"operation": operation, "outcome": outcome, "count": count} for (operation, outcome), count in counts
-    ]
+    requests = [{"operation": operation, "outcome": outcome, "count": count} for (operation, outcome), count in counts]
     return _section(
         doc.SecretsSection,
         status,

@@ -112,9 +112,7 @@ def _kv(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
 def _leased(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
     # Without a lease there would be nothing to renew, and nothing to revoke after a rotation.
     if not answer.lease_id:
-        raise SourceError(
-            f"secret {secret.name!r}: {secret.path} gave no lease; its source is kv, kv1 or static_role"
-        )
+        raise SourceError(f"secret {secret.name!r}: {secret.path} gave no lease; its source is kv, kv1 or static_role")
     return SecretReading(
         data=answer.data,
         lease_id=answer.lease_id,

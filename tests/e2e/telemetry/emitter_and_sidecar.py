@@ -120,10 +120,7 @@ class TelemetryProcesses:
 
     async def samples(self) -> dict[tuple[str, str], float]:
         """Samples of the load on /metrics: (name, status, and bound of a bucket behind a slash) → value."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://{self.metrics_address}/metrics") as answer,
-        ):
+        async with aiohttp.ClientSession() as session, session.get(f"http://{self.metrics_address}/metrics") as answer:
             text = await answer.text()
         return {
             (sample.name, "/".join(filter(None, (sample.labels["status"], sample.labels.get("le"))))): sample.value

@@ -69,9 +69,7 @@ class OldSidecar:
 async def test_a_broker_of_today_delivers_to_the_sidecar_of_the_release(tmp_path: Path) -> None:
     old, server = OldSidecar(), grpc.aio.server()
     method: Any = grpc.stream_stream_rpc_method_handler(old.publish)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(PUBLISH.split("/")[1], {"Publish": method}),)
-    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(PUBLISH.split("/")[1], {"Publish": method}),))
     (tmp_path / "run").mkdir()
     server.add_insecure_port(f"unix:{tmp_path}/run/telemetry.sock")
     await server.start()
@@ -108,7 +106,5 @@ async def test_a_broker_of_the_release_is_served_by_the_sidecar_of_today(tmp_pat
                 await receiver.wait_records(2)
         finally:
             await processes.stop()
-    told = sorted(
-        (record["attributes"]["shop"], record["attributes"]["number"]) for record in receiver.by_id.values()
-    )
+    told = sorted((record["attributes"]["shop"], record["attributes"]["number"]) for record in receiver.by_id.values())
     assert told == [("north", 1), ("south", -(1 << 40))]

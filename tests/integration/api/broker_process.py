@@ -98,11 +98,7 @@ class Stand:
     def configuration(self) -> Path:
         table: dict[str, Any] = {
             "api": {"host": "127.0.0.1", "port": 0, "tls": "off"},
-            "venue": {
-                "account": ACCOUNT,
-                "rest_url": self.rest,
-                "stream_url": f"http://{self.venue['stream']}",
-            },
+            "venue": {"account": ACCOUNT, "rest_url": self.rest, "stream_url": f"http://{self.venue['stream']}"},
             "orders": {"directory": str(self.place / "orders")},
             "telemetry": {
                 "socket": str(self.place / "telemetry.sock"),

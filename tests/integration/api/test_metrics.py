@@ -69,9 +69,7 @@ def scrape_of(monitor: dict[str, Any], address: str, authority: Path) -> dict[st
         "scrape_interval": "1s",
         "tls_config": {"server_name": endpoint["tlsConfig"]["serverName"], "ca_file": str(authority)},
         "static_configs": [{"targets": [address]}],
-        "relabel_configs": [
-            {"target_label": relabelling["targetLabel"], "replacement": relabelling["replacement"]},
-        ],
+        "relabel_configs": [{"target_label": relabelling["targetLabel"], "replacement": relabelling["replacement"]}],
     }
 
 

@@ -12,12 +12,7 @@ from broker.config import CredentialSettings
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
 from broker.history.archive import ORDERS, HistoryFilter
-from broker.history.database import (
-    Database,
-    DatabaseLogin,
-    DatabaseUnavailableError,
-    LoginRefusedError,
-)
+from broker.history.database import Database, DatabaseLogin, DatabaseUnavailableError, LoginRefusedError
 from broker.history.schema import migrate
 from broker.history.settings import HistorySettings
 from pod_runtime.secret import Secret
@@ -65,9 +60,7 @@ async def lease(superuser: asyncpg.Connection) -> DatabaseLogin:
 
 
 async def revoke(superuser: asyncpg.Connection, login: DatabaseLogin) -> None:
-    await superuser.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", login.username
-    )
+    await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", login.username)
     await superuser.execute(f'DROP ROLE "{login.username}"')
 
 
@@ -94,9 +87,7 @@ async def numbers(history: HistoryParts) -> list[int]:
             return sorted(found)
 
 
-async def test_history_waits_for_a_login_and_is_complete(
-    history: HistoryParts, superuser: asyncpg.Connection
-) -> None:
+async def test_history_waits_for_a_login_and_is_complete(history: HistoryParts, superuser: asyncpg.Connection) -> None:
     for number in range(1, 51):
         history.journal.add(make_order(number))
     history.journal.add(make_transaction(7))
@@ -224,10 +215,7 @@ class AgreeableVenue:
 
 
 def with_login(login: DatabaseLogin) -> dict[str, object]:
-    return {
-        **usual_files(),
-        "database.json": {"username": login.username, "password": login.password.reveal()},
-    }
+    return {**usual_files(), "database.json": {"username": login.username, "password": login.password.reveal()}}
 
 
 async def test_generation_brings_a_login_that_is_proved_before_the_old_one_ends(

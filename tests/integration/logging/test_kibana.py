@@ -45,9 +45,7 @@ INFO, WARNING, ERROR, FATAL = (
 
 def record(event: str, severity: SeverityNumber.ValueType, **attributes: str) -> LogRecord:
     found = LogRecord(event_name=event, severity_number=severity, time_unix_nano=time.time_ns())
-    found.attributes.extend(
-        KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in attributes.items()
-    )
+    found.attributes.extend(KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in attributes.items())
     return found
 
 
@@ -83,9 +81,7 @@ CANARIES = [
             ),
             KeyValue(
                 key="list",
-                value=AnyValue(
-                    array_value=ArrayValue(values=[AnyValue(string_value="hvs.CAESIJ0000canary00000000")])
-                ),
+                value=AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="hvs.CAESIJ0000canary00000000")])),
             ),
         ],
     ),

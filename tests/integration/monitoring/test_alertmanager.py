@@ -64,9 +64,7 @@ async def test_a_cause_silences_its_effects(tmp_path: Path) -> None:
     assert {event["payload"]["class"] for event in server.inbox.pagerduty} == {"VenueDisconnected"}
 
 
-async def test_a_broker_that_hangs_or_a_pod_that_is_gone_is_one_page_and_another_pod_is_another(
-    tmp_path: Path,
-) -> None:
+async def test_a_broker_that_hangs_or_a_pod_that_is_gone_is_one_page_and_another_pod_is_another(tmp_path: Path) -> None:
     async with running_alertmanager(tmp_path) as server:
         await server.send(
             alert("BrokerSilent", pod="broker-1"),
@@ -76,9 +74,7 @@ async def test_a_broker_that_hangs_or_a_pod_that_is_gone_is_one_page_and_another
         )
         await server.inbox.wait(lambda inbox: len(inbox.pagerduty) >= 2)
         await asyncio.sleep(QUIET_S)
-    told = {
-        (event["payload"]["class"], event["payload"]["custom_details"]["pods"]) for event in server.inbox.pagerduty
-    }
+    told = {(event["payload"]["class"], event["payload"]["custom_details"]["pods"]) for event in server.inbox.pagerduty}
     assert told == {("BrokerSilent", "broker-1 "), ("BrokerApiUnreachable", "broker-2 ")}
 
 

@@ -59,9 +59,7 @@ def test_an_alert_says_what_a_person_needs(rule: dict[str, Any]) -> None:
 
 def test_burn_factors_are_those_of_the_budget_and_the_window() -> None:
     factors = {
-        rule["alert"]: float(rule["expr"].split(" > ")[1].split(" * ")[0])
-        for rule in ALERTS
-        if "slo" in rule["labels"]
+        rule["alert"]: float(rule["expr"].split(" > ")[1].split(" * ")[0]) for rule in ALERTS if "slo" in rule["labels"]
     }
     assert factors["OrderAvailabilityBurn1h"] == 14.4
     assert factors["OrderAvailabilityBurn6h"] == 6.0
@@ -81,10 +79,7 @@ def test_no_target_of_the_brokers_own_pages_pages_where_sidecars_are_known(
     (alert,) = group["rules"]
     expected = {
         "exp_labels": {"job": "broker-api", "severity": "page", "team": "platform"},
-        "exp_annotations": {
-            **alert["annotations"],
-            "summary": "Prometheus scrapes no broker process",
-        },
+        "exp_annotations": {**alert["annotations"], "summary": "Prometheus scrapes no broker process"},
     }
     case = {
         "interval": "30s",
@@ -112,9 +107,7 @@ def burn_test(bad_per_minute: float, hour: str, alert: str, orders_per_minute: f
                     {"series": 'broker_orders_total{status="received"}', "values": f"0+{orders_per_minute}x6000"},
                     {"series": 'broker_orders_total{status="unknown"}', "values": f"0+{bad_per_minute}x6000"},
                 ],
-                "promql_expr_test": [
-                    {"expr": f'ALERTS{{alertname="{alert}",alertstate="firing"}}', "eval_time": hour}
-                ],
+                "promql_expr_test": [{"expr": f'ALERTS{{alertname="{alert}",alertstate="firing"}}', "eval_time": hour}],
             }
         ],
     }
@@ -158,9 +151,7 @@ def test_one_lost_order_of_a_quiet_night_does_not_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alert", ["VenueDisconnected", "PricesStale"])
 @pytest.mark.parametrize(("moment", "fires"), [("20h", True), ("50h", False)], ids=["Thursday", "Saturday"])
-def test_a_silent_venue_pages_while_the_market_is_open(
-    tmp_path: Path, alert: str, moment: str, *, fires: bool
-) -> None:
+def test_a_silent_venue_pages_while_the_market_is_open(tmp_path: Path, alert: str, moment: str, *, fires: bool) -> None:
     groups = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]
     kept = [
         {**group, "rules": [rule for rule in group["rules"] if rule.get("alert", alert) == alert]}
@@ -192,10 +183,7 @@ def test_a_silent_venue_pages_while_the_market_is_open(
 BURNING: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "order-availability": (
         {'broker_orders_total{status="received"}': "0+100x1300", 'broker_orders_total{status="unknown"}': "0+3x1300"},
-        {
-            'broker_orders_total{status="received"}': "0+10000x1300",
-            'broker_orders_total{status="unknown"}': "0+5x1300",
-        },
+        {'broker_orders_total{status="received"}': "0+10000x1300", 'broker_orders_total{status="unknown"}': "0+5x1300"},
     ),
     "order-latency": (
         {

@@ -70,9 +70,7 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
         clock=SimulatedClock(source=lambda: time.time_ns() + ahead_ns),
     ) as simulator:
         for kind in FAULTS:
-            simulator.venue.faults.rules.append(
-                FaultRule(kind=kind, count=-1, chance=0.01 / len(FAULTS), seconds=0.3)
-            )
+            simulator.venue.faults.rules.append(FaultRule(kind=kind, count=-1, chance=0.01 / len(FAULTS), seconds=0.3))
         rotating = asyncio.create_task(rotate(simulator, token_file))
         for kills in range(1, KILLS + 1):
             await run_once(

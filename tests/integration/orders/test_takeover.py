@@ -42,9 +42,7 @@ class Rival:
 async def rival(url: str, directory: Path, name: str) -> AsyncIterator[Rival]:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
     command = [sys.executable, "-m", "tests.integration.orders.competing_broker", url, str(directory), name]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, env=environment, cwd=ROOT
-    )
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment, cwd=ROOT)
     made = Rival(process)
     reading = asyncio.create_task(made.read())
     try:
@@ -86,9 +84,7 @@ async def test_paused_owner_wakes_up_fenced_and_nothing_is_doubled(tmp_path: Pat
     assert {name for name, status in known.items() if status == "filled"} <= set(fills)
     assert {line["status"] for line in late} <= {"filled", "denied", "unknown"}
     marks = [
-        item["clientExtensions"]["id"]
-        for item in log
-        if item["type"] == "MARKET_ORDER" and "clientExtensions" in item
+        item["clientExtensions"]["id"] for item in log if item["type"] == "MARKET_ORDER" and "clientExtensions" in item
     ]
     assert len(marks) == len(set(marks))
 

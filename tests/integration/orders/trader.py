@@ -112,11 +112,7 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
         request_deadline_s=2,
     )
     orders = OrderSettings(
-        directory=directory,
-        absence_horizon_s=3.0,
-        price_collar_ratio=Decimal("0.5"),
-        answer_wait_s=10.0,
-        sample_s=0.5,
+        directory=directory, absence_horizon_s=3.0, price_collar_ratio=Decimal("0.5"), answer_wait_s=10.0, sample_s=0.5
     )
     async with open_rest(settings, token, emit=killer) as rest:
         service = build_order_service(orders, rest)

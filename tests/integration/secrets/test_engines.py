@@ -428,9 +428,7 @@ async def test_our_audit_joins_the_servers_own(tmp_path: Path) -> None:
         with process(vault, written(vault, vault.settings(database=False)), "prove"):
             await until((tmp_path / "published" / "manifest.json").exists)
     (tmp_path / "log").rename(tmp_path / "sidecar.log")
-    query = subprocess.run(
-        ["bash", "-c", documented_join()], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
+    query = subprocess.run(["bash", "-c", documented_join()], cwd=tmp_path, check=True, capture_output=True, text=True)
     found = [json.loads(line) for line in query.stdout.splitlines()]
     assert [item["path"] for item in found] == ["auth/approle/login", "secret/data/audited/venue"]
     said = [json.loads(line) for line in (tmp_path / "sidecar.log").read_text().splitlines()]

@@ -165,9 +165,7 @@ class Producer:
         label = pb.Field(name="kind", type=pb.FIELD_TYPE_STRING, role=pb.FIELD_ROLE_LABEL)
         counter = pb.Instrument(name="test.events", kind=pb.INSTRUMENT_KIND_COUNTER, unit="{event}", labels=["kind"])
         log = pb.LogTemplate(severity=pb.SEVERITY_INFO, body="it happened")
-        await self.say(
-            define=pb.Define(event_id=1, name="test.event", fields=[label], instruments=[counter], log=log)
-        )
+        await self.say(define=pb.Define(event_id=1, name="test.event", fields=[label], instruments=[counter], log=log))
 
     async def emit(self, count: int) -> int:
         """Sends events and waits until they are durable; the sequence reached."""

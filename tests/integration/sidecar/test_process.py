@@ -79,9 +79,7 @@ async def test_a_producer_makes_it_ready_and_its_failing_condition_unmakes_it(pl
         assert (await process.get("probes", "/livez/broker"))[0] == 200
 
 
-async def test_a_producer_whose_stream_ends_is_unready_at_once_and_counts_as_alive_for_its_budget(
-    place: Path,
-) -> None:
+async def test_a_producer_whose_stream_ends_is_unready_at_once_and_counts_as_alive_for_its_budget(place: Path) -> None:
     async with running(settings(place), place) as process:
         async with producer(place) as broker:
             await broker.heartbeat(pb.Condition(name="Venue", ok=True, reason="Ready"))
@@ -94,10 +92,7 @@ async def test_a_producer_whose_stream_ends_is_unready_at_once_and_counts_as_ali
 
 
 async def test_the_probes_are_services_of_grpc_health_on_the_socket(place: Path) -> None:
-    async with (
-        running(settings(place), place),
-        grpc.aio.insecure_channel(f"unix:{place / 't' / 's'}") as channel,
-    ):
+    async with running(settings(place), place), grpc.aio.insecure_channel(f"unix:{place / 't' / 's'}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         found = {
             name: (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status

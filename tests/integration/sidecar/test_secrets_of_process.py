@@ -125,10 +125,7 @@ PAGES = (
 
 async def everything(process: Process) -> str:
     """All that the sidecar shows to anybody."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(process.url("console", "/api/diagnostics")) as answer,
-    ):
+    async with aiohttp.ClientSession() as session, session.get(process.url("console", "/api/diagnostics")) as answer:
         archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
     texts = [archive.read(name).decode() for name in archive.namelist()]
     texts += [(await process.get(server, path))[1] for server, path in PAGES]

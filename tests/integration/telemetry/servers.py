@@ -49,9 +49,7 @@ class Server:
     def start(self) -> None:
         """Starts it, again after a stop, on the same ports and files."""
         with self.output.open("ab") as file:
-            self.process = subprocess.Popen(
-                self.command, stdout=file, stderr=file, env={**os.environ, **self.environ}
-            )
+            self.process = subprocess.Popen(self.command, stdout=file, stderr=file, env={**os.environ, **self.environ})
         self.wait(lambda: fetch(self.probe) is not None, f"{self.probe} answers")
 
     def stop(self) -> None:

@@ -14,15 +14,7 @@ from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
 from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
-from tests.integration.telemetry.servers import (
-    ROOT,
-    Collector,
-    Engine,
-    collector,
-    collector_binary,
-    engine,
-    fetch,
-)
+from tests.integration.telemetry.servers import ROOT, Collector, Engine, collector, collector_binary, engine, fetch
 from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, exporter_over, orders
 from tests.unit.sidecar.snapshots import counter, histogram, snapshot
 
@@ -97,12 +89,7 @@ async def test_a_record_becomes_a_document_with_each_field_right(search: Engine,
         "severity_number": 9,
         "severity_text": "INFO",
         "body": {"text": "An order reached a status"},
-        "attributes": {
-            "status": "filled",
-            "order_id": "7",
-            "duration_s": 0.5,
-            "log.record.uid": "broker/s1/7",
-        },
+        "attributes": {"status": "filled", "order_id": "7", "duration_s": 0.5, "log.record.uid": "broker/s1/7"},
         "resource": {
             "attributes": {
                 "service.name": "broker",

@@ -14,9 +14,7 @@ def raised_in_clauses(source: str) -> list[int]:
     """Lines that raise something of their own inside an `except*`."""
     stars = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.TryStar)]
     clauses = [clause for star in stars for clause in star.handlers]
-    return [
-        node.lineno for clause in clauses for node in ast.walk(clause) if isinstance(node, ast.Raise) and node.exc
-    ]
+    return [node.lineno for clause in clauses for node in ast.walk(clause) if isinstance(node, ast.Raise) and node.exc]
 
 
 def test_it_is_found() -> None:

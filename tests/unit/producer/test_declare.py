@@ -157,10 +157,7 @@ def test_instruments_that_decorate_a_named_tuple_are_those_of_its_event() -> Non
         seconds: Measure[float]
 
     (define,) = catalogue.defines({})
-    assert [(item.name, item.measure) for item in define.instruments] == [
-        ("shop.visits", ""),
-        ("shop.stay", "seconds"),
-    ]
+    assert [(item.name, item.measure) for item in define.instruments] == [("shop.visits", ""), ("shop.stay", "seconds")]
     assert Stay(1.0) == (1.0,)
 
 

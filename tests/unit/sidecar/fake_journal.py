@@ -48,9 +48,7 @@ def silence(first: int, *, end: int) -> StoredBatch:
     """A batch whose one event makes no log record."""
     group = pb.Group(event_id=2, count=1, base_time_unix_nano=10**18, time_offsets_nano=[0])
     batch = pb.Batch(first_sequence=first, count=1, groups=[group])
-    return StoredBatch(
-        end=JournalPosition(1, end), session=SESSION, batch=batch, types={2: SILENT}, received_ns=10**18
-    )
+    return StoredBatch(end=JournalPosition(1, end), session=SESSION, batch=batch, types={2: SILENT}, received_ns=10**18)
 
 
 @dataclass

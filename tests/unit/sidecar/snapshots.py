@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from sidecar.telemetry.model import (
-    Distribution,
-    Exemplar,
-    Family,
-    Labels,
-    Number,
-    ProducerMetrics,
-    Snapshot,
-)
+from sidecar.telemetry.model import Distribution, Exemplar, Family, Labels, Number, ProducerMetrics, Snapshot
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 NOW = 1_700_000_000_000_000_000
@@ -91,9 +83,7 @@ _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 def _families(draw: st.DrawFn) -> Family:
     kind = draw(st.sampled_from([1, 2, 3, 4]))
     labels = draw(st.lists(_LABELS, min_size=1, max_size=4, unique=True))
-    bounds = (
-        tuple(sorted(draw(st.sets(st.floats(-5, 5), max_size=4)))) if kind == pb.INSTRUMENT_KIND_HISTOGRAM else ()
-    )
+    bounds = tuple(sorted(draw(st.sets(st.floats(-5, 5), max_size=4)))) if kind == pb.INSTRUMENT_KIND_HISTOGRAM else ()
     points: list[Number | Distribution] = []
     for each in labels:
         if kind == pb.INSTRUMENT_KIND_HISTOGRAM:

@@ -17,15 +17,7 @@ from sidecar.metrics.aggregate import Aggregate, SeriesLimits
 from sidecar.metrics.ledger import LedgerCounts
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
-from tests.unit.sidecar.batches import (
-    TIME_NS,
-    batch,
-    hello,
-    order_define,
-    orders,
-    sample_define,
-    samples,
-)
+from tests.unit.sidecar.batches import TIME_NS, batch, hello, order_define, orders, sample_define, samples
 
 SEGMENT_BYTES = 700
 

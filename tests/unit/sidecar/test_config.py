@@ -21,19 +21,14 @@ def test_no_file_at_all_is_a_configuration() -> None:
 
 
 def test_standard_variables_fill_what_is_open(tmp_path: Path) -> None:
-    found = read(
-        "", tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://c:4317", OTEL_EXPORTER_OTLP_TIMEOUT="2500", **VAULT
-    )
+    found = read("", tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://c:4317", OTEL_EXPORTER_OTLP_TIMEOUT="2500", **VAULT)
     assert (found.otlp.endpoint, found.otlp.timeout_s) == ("http://c:4317", 2.5)
     assert (found.secrets.address, found.secrets.ca_cert) == ("https://vault:8200", Path("/ca.pem"))
 
 
 def test_the_file_goes_before_a_standard_variable_and_our_own_before_the_file(tmp_path: Path) -> None:
     text = '[otlp]\nendpoint = "http://file:4317"\n[secrets]\naddress = "http://127.0.0.1:1"'
-    environ = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://standard:4317",
-        "SIDECAR__SECRETS__ADDRESS": "http://127.0.0.1:2",
-    }
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://standard:4317", "SIDECAR__SECRETS__ADDRESS": "http://127.0.0.1:2"}
     found = read(text, tmp_path, **environ)
     assert (found.otlp.endpoint, found.secrets.address) == ("http://file:4317", "http://127.0.0.1:2")
 

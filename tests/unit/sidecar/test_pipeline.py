@@ -16,16 +16,7 @@ from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import JournalPosition, Number
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
-from tests.unit.sidecar.batches import (
-    TIME_NS,
-    Client,
-    batch,
-    filled,
-    hello,
-    order_define,
-    sample_define,
-    samples,
-)
+from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, hello, order_define, sample_define, samples
 from tests.unit.sidecar.mutations import mutated, seeded
 from tests.unit.sidecar.secrets_reports import SecretsReports
 
@@ -184,11 +175,7 @@ async def test_a_producer_that_is_not_allowed_is_turned_away(tmp_path: Path) -> 
         ([{"hello": hello(protocol_version=2)}], grpc.StatusCode.FAILED_PRECONDITION, "protocol_version"),
         ([{"hello": hello("Broker!")}], grpc.StatusCode.INVALID_ARGUMENT, "producer_id"),
         ([{"hello": hello()}, {"batch": batch(2, filled(1))}], grpc.StatusCode.FAILED_PRECONDITION, "sequence_gap"),
-        (
-            [{"hello": hello()}, {"batch": pb.Batch(first_sequence=1)}],
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "batch_events",
-        ),
+        ([{"hello": hello()}, {"batch": pb.Batch(first_sequence=1)}], grpc.StatusCode.INVALID_ARGUMENT, "batch_events"),
     ],
 )
 async def test_a_broken_rule_ends_the_stream_by_its_name(

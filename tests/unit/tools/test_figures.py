@@ -22,8 +22,7 @@ def test_a_row_names_its_command_and_whether_it_holds() -> None:
 
 def test_the_table_goes_between_the_marks() -> None:
     assert (
-        placed("a\n<!-- figures -->\nold\n<!-- end -->\nb\n", "new\n")
-        == "a\n<!-- figures -->\nnew\n<!-- end -->\nb\n"
+        placed("a\n<!-- figures -->\nold\n<!-- end -->\nb\n", "new\n") == "a\n<!-- figures -->\nnew\n<!-- end -->\nb\n"
     )
 
 

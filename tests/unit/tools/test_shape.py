@@ -4,16 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.shape import (
-    Figure,
-    callable_aliases,
-    callables,
-    docstrings,
-    figures,
-    is_clause,
-    modules,
-    shared_class_names,
-)
+from tools.shape import Figure, callable_aliases, callables, docstrings, figures, is_clause, modules, shared_class_names
 
 FIRST = '''"""Where orders are kept."""
 

@@ -21,10 +21,6 @@ BOARDS: dict[str, tuple[str, str, Rows]] = {
     "broker-risk": ("Broker: risk and account", "Checks, limits, margin and positions.", RISK_BOARD),
     "broker-secrets": ("Sidecar: secrets", "How long each lives, and who proved it.", SECRETS_BOARD),
     "broker-capacity": ("Broker: capacity", "What is left of every limit.", CAPACITY_BOARD),
-    "broker-telemetry": (
-        "Sidecar: telemetry path",
-        "From emit() to the collector, with every loss.",
-        TELEMETRY_BOARD,
-    ),
+    "broker-telemetry": ("Sidecar: telemetry path", "From emit() to the collector, with every loss.", TELEMETRY_BOARD),
     **SERVICE_BOARDS,
 }

@@ -36,8 +36,7 @@ CAPACITY_BOARD: Rows = {
             unit="bytes",
             queries=[
                 Query(
-                    expr="predict_linear(telemetry_journal_size_bytes{<select>}[15m], 3600)",
-                    legend="forecast {{pod}}",
+                    expr="predict_linear(telemetry_journal_size_bytes{<select>}[15m], 3600)", legend="forecast {{pod}}"
                 ),
                 latest("telemetry_journal_limit_bytes", "pod", name="limit"),
             ],

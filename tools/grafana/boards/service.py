@@ -119,9 +119,7 @@ USE: Rows = {
             title="CPU time of the broker",
             description="In cores; also while its sidecar is away.",
             unit="none",
-            queries=[
-                Query(expr=f"sum by (pod) (rate(process_cpu_seconds_total{API}[$__rate_interval]))", legend=POD)
-            ],
+            queries=[Query(expr=f"sum by (pod) (rate(process_cpu_seconds_total{API}[$__rate_interval]))", legend=POD)],
         ),
         Panel(
             title="Resident memory of the broker",
@@ -186,10 +184,7 @@ WORKLOAD: Rows = {
             description="By container; native sidecars count as init containers.",
             unit="none",
             queries=[
-                Query(
-                    expr=f"sum by (pod, container) (increase({metric}{OURS}[1h]))",
-                    legend=EACH,
-                )
+                Query(expr=f"sum by (pod, container) (increase({metric}{OURS}[1h]))", legend=EACH)
                 for metric in (
                     "kube_pod_container_status_restarts_total",
                     "kube_pod_init_container_status_restarts_total",
@@ -240,7 +235,7 @@ LOGS: Rows = {
         _log_rise("Fatal", "Processes that gave up, in an interval.", "log_fatals_total"),
         _log_rise("Secrets removed", "Records with a secret that the collector removed.", "log_redacted_total"),
         _log_rise("Audit failures", "Operations on secrets that failed, in an interval.", "log_audit_failures_total"),
-    ],
+    ]
 }
 SERVICE_BOARDS: dict[str, tuple[str, str, Rows]] = {
     "service-red": ("Service: requests", "Rate, errors, duration.", RED),

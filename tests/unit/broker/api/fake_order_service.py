@@ -10,17 +10,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from broker.api.routes.events import Update
-from broker.domain import (
-    Account,
-    Fill,
-    Order,
-    OrderRequest,
-    OrderStatus,
-    OrderType,
-    Position,
-    Quote,
-    Side,
-)
+from broker.domain import Account, Fill, Order, OrderRequest, OrderStatus, OrderType, Position, Quote, Side
 from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun
 from broker.orders.checks.risk import Denial
@@ -32,9 +22,7 @@ NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
 
 
 def make_order(request: OrderRequest, number: int = 1, status: OrderStatus = OrderStatus.FILLED) -> Order:
-    fill = Fill(
-        transaction_id="9", units=request.units, price=Decimal("1.10000"), time=NOW, profit=Decimal("-0.0000")
-    )
+    fill = Fill(transaction_id="9", units=request.units, price=Decimal("1.10000"), time=NOW, profit=Decimal("-0.0000"))
     return Order(
         id=f"01JGX5TVK2M4N6P8Q0R2S4T{number:03d}",
         request=request,

@@ -153,11 +153,7 @@ async def scrape(api: Client, *, key: str | None = None) -> Answer:
 async def test_it_needs_no_key_and_leaves_no_event(scraped: Client) -> None:
     answer = await scrape(scraped)
 
-    assert (answer.status, answer.headers["content-type"], answer.headers["cache-control"]) == (
-        200,
-        PLAIN,
-        "no-store",
-    )
+    assert (answer.status, answer.headers["content-type"], answer.headers["cache-control"]) == (200, PLAIN, "no-store")
     assert scraped.events == []
 
 

@@ -57,10 +57,7 @@ def test_metrics_have_the_names_that_dashboards_hold_on_to() -> None:
 
 
 def test_every_counter_of_a_closed_set_begins_at_zero() -> None:
-    open_sets = {
-        "broker.api.requests",
-        "broker.http.requests",
-    }  # as many as there are operations, routes and statuses
+    open_sets = {"broker.api.requests", "broker.http.requests"}  # as many as there are operations, routes and statuses
     counters = [item for event in CATALOGUE.events for item in event.instruments if isinstance(item, Counter)]
     assert {item.name for item in counters if not item.presets} == open_sets
 

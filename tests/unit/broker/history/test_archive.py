@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker.domain import OrderStatus, Side
-from broker.history.archive import (
-    ORDERS,
-    CursorError,
-    HistoryFilter,
-    make_cursor,
-    parse_cursor,
-)
+from broker.history.archive import ORDERS, CursorError, HistoryFilter, make_cursor, parse_cursor
 from tests.unit.broker.history.conftest import FOREVER, HistoryParts
 from tests.unit.broker.history.fake_journal import START, make_order
 
@@ -76,8 +70,7 @@ async def test_other_accounts_are_not_seen(history: HistoryParts) -> None:
 
 
 @given(
-    moment=st.datetimes(timezones=st.just(START.tzinfo)),
-    tie=st.text(max_size=20).filter(lambda text: "\0" not in text),
+    moment=st.datetimes(timezones=st.just(START.tzinfo)), tie=st.text(max_size=20).filter(lambda text: "\0" not in text)
 )
 def test_cursor_is_read_as_it_was_made(moment: Any, tie: str) -> None:
     assert parse_cursor(make_cursor(moment, tie), number=False) == (moment, tie)

@@ -12,11 +12,7 @@ from msgspec.structs import replace
 from broker.domain import OrderStatus
 from broker.events.process import HistorySample
 from broker.history import tables
-from broker.history.archive import (
-    FILLS,
-    TRANSACTIONS,
-    HistoryFilter,
-)
+from broker.history.archive import FILLS, TRANSACTIONS, HistoryFilter
 from broker.history.database import DatabaseUnavailableError
 from broker.history.settings import HistorySettings
 from tests.unit.broker.history.conftest import FOREVER, HistoryParts

@@ -179,11 +179,7 @@ class FakeVenue:
         open_side = {"units": str(self.position), "averagePrice": PRICE}
         flat = {"units": "0"}
         long = self.position > 0
-        position = {
-            "instrument": "EUR_USD",
-            "long": open_side if long else flat,
-            "short": flat if long else open_side,
-        }
+        position = {"instrument": "EUR_USD", "long": open_side if long else flat, "short": flat if long else open_side}
         trade = {"id": "1", "instrument": "EUR_USD", "currentUnits": str(self.position), "price": PRICE}
         pages: dict[str, dict[str, Any]] = {
             "summary": {

@@ -15,9 +15,7 @@ from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
 
 
-async def test_hundred_cuts_of_a_stream_lose_and_double_nothing(
-    harness: OrderServiceHarness, venue: FakeVenue
-) -> None:
+async def test_hundred_cuts_of_a_stream_lose_and_double_nothing(harness: OrderServiceHarness, venue: FakeVenue) -> None:
     seen: list[str] = []
     async with harness.service() as service:
 
@@ -143,9 +141,7 @@ async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothin
             patch.setattr(os, "fdatasync", lambda _: goes_on.wait())
             placing = asyncio.create_task(service.place(make_request()))
             await wait_until(lambda: bool(service.open_orders()))
-            (harness.directory / "ownership" / ACCOUNT / f"lease.{service.leadership.lease.epoch + 1}").write_text(
-                "{}"
-            )
+            (harness.directory / "ownership" / ACCOUNT / f"lease.{service.leadership.lease.epoch + 1}").write_text("{}")
             goes_on.set()
             order = (await placing).order
 

@@ -23,11 +23,4 @@ async def test_gauges_are_sampled(harness: OrderServiceHarness, make_request: Ma
         "TransactionLag",
         "TradingStateSample",
     }
-    assert names >= {
-        "PriceSample",
-        "RiskUtilisation",
-        "QueueSample",
-        "ReconcileRun",
-        "ConnectionStatus",
-        "JournalSync",
-    }
+    assert names >= {"PriceSample", "RiskUtilisation", "QueueSample", "ReconcileRun", "ConnectionStatus", "JournalSync"}

@@ -6,11 +6,7 @@ from decimal import Decimal
 import pytest
 
 from broker.domain import Order, OrderStatus, OrderType, Quote, Side
-from broker.orders.errors import (
-    ClientIdConflictError,
-    UnknownOrderError,
-    UnknownPositionError,
-)
+from broker.orders.errors import ClientIdConflictError, UnknownOrderError, UnknownPositionError
 from broker.orders.service import OrderService, Placed
 from broker.orders.settings import RiskLimits
 from broker.orders.updates import Missed
@@ -66,9 +62,7 @@ async def test_refused_order_is_rejected_with_the_venues_reason(
         order = (await service.place(make_request(units=Decimal(666)))).order
 
     assert (order.status, order.reason) == (OrderStatus.REJECTED, "UNITS_LIMIT_EXCEEDED")
-    assert [(event.reason, event.source) for event in harness.of("OrderRefused")] == [
-        ("UNITS_LIMIT_EXCEEDED", "venue")
-    ]
+    assert [(event.reason, event.source) for event in harness.of("OrderRefused")] == [("UNITS_LIMIT_EXCEEDED", "venue")]
 
 
 async def test_same_client_id_twenty_times_at_once_posts_once(
@@ -157,9 +151,7 @@ async def test_replacement_ends_the_old_order_and_rests_a_new_one(
 ) -> None:
     async with harness.service() as service:
         old = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
-        new = (
-            await service.replace(old.id, make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))
-        ).order
+        new = (await service.replace(old.id, make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))).order
         ended = held(service, old.id)
 
     assert (new.status, new.id != old.id) == (OrderStatus.PENDING, True)
@@ -172,9 +164,7 @@ async def test_replacing_an_order_that_is_gone_is_rejected(
     async with harness.service() as service:
         old = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
         venue.pending.clear()
-        new = (
-            await service.replace(old.id, make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))
-        ).order
+        new = (await service.replace(old.id, make_request("second", type=OrderType.LIMIT, price=Decimal("1.08")))).order
 
     assert (new.status, new.reason) == (OrderStatus.REJECTED, "ORDER_DOESNT_EXIST")
 

@@ -34,8 +34,7 @@ def test_labels_are_texts(emitter: Emitter, meter: Meter, value: Any, text: str)
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
-    [("HTTP-Requests/s", "http_requests_s"), ("9lives", "x9lives"), ("a.b_c", "a.b_c"), ("é", "x_")],
+    ("given", "name"), [("HTTP-Requests/s", "http_requests_s"), ("9lives", "x9lives"), ("a.b_c", "a.b_c"), ("é", "x_")]
 )
 def test_names_become_those_of_the_contract(given: str, name: str) -> None:
     assert contract_name(given, 64) == name

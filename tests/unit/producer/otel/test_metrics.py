@@ -45,9 +45,7 @@ def test_buckets_are_the_owners_then_the_codes_then_the_default(emitter: Emitter
     assert bounds == [(100.0, 200.0), (1.0, 2.0), DEFAULT_BUCKETS]
 
 
-def test_an_observed_gauge_is_measured_each_time(
-    emitter: Emitter, provider: EventMeterProvider, meter: Meter
-) -> None:
+def test_an_observed_gauge_is_measured_each_time(emitter: Emitter, provider: EventMeterProvider, meter: Meter) -> None:
     meter.create_observable_gauge("bakery.oven", [lambda _: [Observation(230, {"oven": "left"})]])
     provider.observe()
     provider.observe()

@@ -13,18 +13,7 @@ from hypothesis import strategies as st
 
 from producer.spool import spool
 from producer.spool.format import read_session
-from tests.unit.producer.samples import (
-    LONG,
-    SMALL,
-    VISIT,
-    Chatter,
-    Visit,
-    emitter,
-    is_balanced,
-    numbers,
-    rows_in,
-    sale,
-)
+from tests.unit.producer.samples import LONG, SMALL, VISIT, Chatter, Visit, emitter, is_balanced, numbers, rows_in, sale
 
 LIMIT = (1 << 20) - 2 * (1 << 16)
 """Two segments of the spool's bytes are kept for the current file and the spare one."""

@@ -51,10 +51,7 @@ async def test_no_more_is_under_way_than_the_window(tmp_path: Path) -> None:
     made, fake = emitter(tmp_path), SidecarFake(window_bytes=10_000, silent=True)
     for number in range(3000):
         made.emit(Chatter(f"{number}" * 10))
-    async with (
-        listening(fake, tmp_path / "run" / "t.sock"),
-        streaming(tmp_path, made, drain_s=0.2, ack_deadline_s=5.0),
-    ):
+    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made, drain_s=0.2, ack_deadline_s=5.0):
         await until(lambda: fake.batches)
         await asyncio.sleep(0.1)
     assert 0 < fake.most_unacknowledged <= 10_000 + 64
@@ -85,10 +82,7 @@ async def test_a_sidecar_that_comes_late_gets_everything(tmp_path: Path) -> None
 async def test_a_sidecar_without_acknowledgements_is_left_and_tried_again(tmp_path: Path) -> None:
     made, fake = emitter(tmp_path), SidecarFake(silent=True)
     made.emit(sale())
-    async with (
-        listening(fake, tmp_path / "run" / "t.sock"),
-        streaming(tmp_path, made, ack_deadline_s=0.1, drain_s=1.0),
-    ):
+    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made, ack_deadline_s=0.1, drain_s=1.0):
         await until(lambda: len(fake.hellos) > 1)
         fake.silent = False
         made.emit(sale())

@@ -138,7 +138,4 @@ def test_a_row_of_another_length_is_cut_or_filled() -> None:
 
 def test_rows_of_an_unknown_type_keep_their_places_for_the_sidecar_to_refuse() -> None:
     batch, _ = filled([(2, START_NS, None, "a"), (99, START_NS, None, "b")])
-    assert [(group.event_id, group.count, list(group.offsets)) for group in batch.groups] == [
-        (2, 1, [0]),
-        (99, 1, [1]),
-    ]
+    assert [(group.event_id, group.count, list(group.offsets)) for group in batch.groups] == [(2, 1, [0]), (99, 1, [1])]

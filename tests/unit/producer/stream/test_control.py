@@ -5,13 +5,7 @@ from pathlib import Path
 from producer.stream.control import ControlMessages
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.producer.fake_sidecar import SidecarFake, listening, until
-from tests.unit.producer.samples import (
-    LONG,
-    SMALL,
-    Chatter,
-    emitter,
-    sale,
-)
+from tests.unit.producer.samples import LONG, SMALL, Chatter, emitter, sale
 from tests.unit.producer.stream.live_stream import streaming
 
 

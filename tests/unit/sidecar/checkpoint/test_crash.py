@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.journal.segment import segment_name
-from tests.unit.sidecar.batches import (
-    batch,
-    filled,
-)
+from tests.unit.sidecar.batches import batch, filled
 from tests.unit.sidecar.telemetry_core import TelemetryCore
 
 HOUR_NS = 3_600_000_000_000

@@ -58,8 +58,7 @@ def test_a_checkpoint_says_what_it_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"ELSE\x01\x00\x00\x00", b"TELC\x02\x00\x00\x00", CHECKPOINT[:-1], CHECKPOINT[:200], CHECKPOINT[:8]],
+    "data", [b"", b"ELSE\x01\x00\x00\x00", b"TELC\x02\x00\x00\x00", CHECKPOINT[:-1], CHECKPOINT[:200], CHECKPOINT[:8]]
 )
 def test_a_checkpoint_that_is_cut_or_of_another_version_is_not_guessed_at(data: bytes) -> None:
     with pytest.raises(FormatError):

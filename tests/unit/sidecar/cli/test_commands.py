@@ -42,10 +42,7 @@ def test_a_faulty_configuration_is_told_by_a_command_too(tmp_path: Path) -> None
     file = tmp_path / "c.toml"
     file.write_text("[console]\nadress = 1")
     found = CliRunner().invoke(main, ["--config", str(file), "doctor"])
-    assert (found.exit_code, found.output) == (
-        78,
-        "console.adress: is not a setting; did you mean 'address'?\n",
-    )
+    assert (found.exit_code, found.output) == (78, "console.adress: is not a setting; did you mean 'address'?\n")
 
 
 @pytest.mark.parametrize("arguments", [["rotate"], ["rotate", "venue", "--all"]])

@@ -120,10 +120,7 @@ SEEDED: list[tuple[str, Change]] = [
     ("collector_away", {"export": failing_export("unavailable: connection refused")}),
     ("collector_refuses", {"export": failing_export("unauthenticated: no token")}),
     ("export_off", {"export": replace(EXPORT, endpoint="")}),
-    (
-        "export_behind",
-        {"ledger": replace(LEDGER, logs=LogLedger(accepted=10_099, exported=88, queued=10_011))},
-    ),
+    ("export_behind", {"ledger": replace(LEDGER, logs=LogLedger(accepted=10_099, exported=88, queued=10_011))}),
     (
         "records_rejected",
         {
@@ -248,9 +245,7 @@ def test_no_answer_is_a_finding_too() -> None:
 
 def test_a_producers_conditions_are_one_finding_each_for_what_fails_and_what_it_advises() -> None:
     def failing(name: str, advisory: bool, since_ns: int) -> ProducerCondition:
-        return ProducerCondition(
-            name=name, ok=False, reason="Down", message="x", since_ns=since_ns, advisory=advisory
-        )
+        return ProducerCondition(name=name, ok=False, reason="Down", message="x", since_ns=since_ns, advisory=advisory)
 
     conditions = (
         failing("outcomes", True, NOW_NS),

@@ -13,9 +13,7 @@ def flat(parts: list[tuple[bytes, list[bytes]]]) -> list[tuple[bytes, bytes]]:
     return [(resource, record) for resource, records in parts for record in records]
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from([b"r1", b"r2"]), RECORDS), max_size=6), st.integers(1, 9), st.integers(1, 90)
-)
+@given(st.lists(st.tuples(st.sampled_from([b"r1", b"r2"]), RECORDS), max_size=6), st.integers(1, 9), st.integers(1, 90))
 def test_export_batches_hold_everything_in_order_within_the_limits(
     batches: list[tuple[bytes, list[bytes]]], max_records: int, max_bytes: int
 ) -> None:

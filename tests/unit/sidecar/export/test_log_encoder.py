@@ -11,14 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from sidecar.export.log_encoder import (
-    LogEncoder,
-    record_id_prefix,
-    request,
-    resource_block,
-    scope,
-    unframed,
-)
+from sidecar.export.log_encoder import LogEncoder, record_id_prefix, request, resource_block, scope, unframed
 from sidecar.telemetry.model import EventType, Field, JournalPosition, LogTemplate, Session, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.fake_journal import ORDER, SESSION, orders
@@ -189,10 +182,7 @@ def test_nan_and_infinities_stay_what_they_are() -> None:
 
 
 def test_a_field_with_the_name_of_the_id_does_not_stand_beside_it() -> None:
-    fields = (
-        Field(name="log.record.uid", type=pb.FIELD_TYPE_STRING, role=pb.FIELD_ROLE_ATTRIBUTE),
-        *ORDER.fields[1:],
-    )
+    fields = (Field(name="log.record.uid", type=pb.FIELD_TYPE_STRING, role=pb.FIELD_ROLE_ATTRIBUTE), *ORDER.fields[1:])
     forged = EventType(event_id=1, name="forged", fields=fields, log=LogTemplate(severity=9))
     stored = orders(7, 1, end=1)
     batch = StoredBatch(end=stored.end, session=SESSION, batch=stored.batch, types={1: forged}, received_ns=1)

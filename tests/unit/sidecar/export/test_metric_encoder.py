@@ -12,17 +12,7 @@ from sidecar.prometheus.names import TYPES, MetricNames, label_pairs
 from sidecar.prometheus.render import Exposition, Format
 from sidecar.telemetry.model import Number, Snapshot
 from tests.otlp_receiver import plain_attributes, plain_points
-from tests.unit.sidecar.snapshots import (
-    NOW,
-    START,
-    TRACE,
-    counter,
-    family,
-    gauge,
-    histogram,
-    snapshot,
-    snapshots,
-)
+from tests.unit.sidecar.snapshots import NOW, START, TRACE, counter, family, gauge, histogram, snapshot, snapshots
 
 OWN = {"service.name": "sidecar", "service.instance.id": "i1", "k8s.pod.name": "p"}
 CUMULATIVE, DELTA = 2, 1
@@ -124,9 +114,7 @@ def test_every_series_of_the_page_equals_the_otlp_export(given_: Snapshot) -> No
         shown, _ = names.name(name, family_.kind, family_.unit)
         for point in each:
             labels = frozenset(
-                item
-                for item in [*label_pairs(point["labels"], ("producer", "le")), ("producer", producer)]
-                if item[1]
+                item for item in [*label_pairs(point["labels"], ("producer", "le")), ("producer", producer)] if item[1]
             )
             exported.update(_as_series(shown, TYPES[family_.kind], labels, point["value"]))
     assert exported == page

@@ -46,11 +46,7 @@ def test_each_status_has_its_verdict(code: grpc.StatusCode, verdict: ExportVerdi
 
 def test_exhausted_resources_with_a_delay_are_a_matter_of_time() -> None:
     failure = judge(CODE.RESOURCE_EXHAUSTED, "busy", retry_info(7))
-    assert (failure.verdict, failure.retry_after_s, failure.reason) == (
-        ExportVerdict.RETRY,
-        7.0,
-        "resource_exhausted",
-    )
+    assert (failure.verdict, failure.retry_after_s, failure.reason) == (ExportVerdict.RETRY, 7.0, "resource_exhausted")
 
 
 def test_an_absurd_delay_is_capped() -> None:

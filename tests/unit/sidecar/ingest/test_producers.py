@@ -73,9 +73,7 @@ def test_a_recovery_stream_is_neither_a_connection_nor_an_end() -> None:
 
 def test_a_generation_that_is_applied_settles_its_own_refusal_and_older_ones() -> None:
     producers = connected()
-    producers.rejected(
-        hello(), pb.SecretsRejected(generation=5, secret="venue", reason="refused", message="m" * 2000)
-    )
+    producers.rejected(hello(), pb.SecretsRejected(generation=5, secret="venue", reason="refused", message="m" * 2000))
     refusal = SecretsRefusal(generation=5, secret="venue", reason="refused", message="m" * 1024)
     assert status(producers).refusal == refusal
     producers.applied(hello(), pb.SecretsApplied(generation=4))

@@ -35,9 +35,7 @@ async def test_a_slow_watcher_loses_the_oldest_batches_and_they_are_counted() ->
     session = Session(producer_id="a", session_id="s")
     for number in range(MAX_BATCHES + 3):
         tail.add(
-            StoredBatch(
-                end=JournalPosition(), session=session, batch=mixed(number + 1, 1), types=TYPES, received_ns=0
-            )
+            StoredBatch(end=JournalPosition(), session=session, batch=mixed(number + 1, 1), types=TYPES, received_ns=0)
         )
     assert (await first).sequence == 4
     assert tail.lost_batches == 3
@@ -50,8 +48,6 @@ async def test_nothing_is_lost_where_nobody_watches() -> None:
     session = Session(producer_id="a", session_id="s")
     for number in range(MAX_BATCHES + 3):
         tail.add(
-            StoredBatch(
-                end=JournalPosition(), session=session, batch=mixed(number + 1, 1), types=TYPES, received_ns=0
-            )
+            StoredBatch(end=JournalPosition(), session=session, batch=mixed(number + 1, 1), types=TYPES, received_ns=0)
         )
     assert tail.lost_batches == 0

@@ -149,10 +149,7 @@ def test_any_snapshot_is_a_page_that_both_parsers_read_with_every_series_once(gi
     opened = "".join(Exposition(Format.OPENMETRICS, names).chunks(given_)) + "# EOF\n"
     read_text = [sample for each in parse_text(text) for sample in each.samples]
     read_open = [
-        sample
-        for each in parse_openmetrics(opened)
-        for sample in each.samples
-        if not sample.name.endswith("_created")
+        sample for each in parse_openmetrics(opened) for sample in each.samples if not sample.name.endswith("_created")
     ]
     for samples in (read_text, read_open):
         identities = Counter(

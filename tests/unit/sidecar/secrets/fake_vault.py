@@ -174,9 +174,7 @@ class FakeVault:
         if not versions:
             raise failure(404, operation)
         if kind == "metadata":
-            entries = {
-                str(number): {"deletion_time": "", "destroyed": False} for number in range(1, len(versions) + 1)
-            }
+            entries = {str(number): {"deletion_time": "", "destroyed": False} for number in range(1, len(versions) + 1)}
             return self._ok(data={"current_version": len(versions), "versions": entries})
         return self._ok(data={"data": versions[-1], "metadata": {"version": len(versions)}})
 

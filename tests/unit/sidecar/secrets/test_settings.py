@@ -58,10 +58,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         ({"address": "https://vault:8200"}, "ca_cert .* is required with https"),
         ({"address": "https://user:word@vault"}, r"must be http\(s\)://host:port"),
         ({"secrets": (KV,)}, "address is required"),
-        (
-            {"address": "http://127.0.0.1:1", "secrets": (KV, KV)},
-            "'a' is defined 2 times; file 'a.json' is made",
-        ),
+        ({"address": "http://127.0.0.1:1", "secrets": (KV, KV)}, "'a' is defined 2 times; file 'a.json' is made"),
     ],
 )
 def test_faults_of_the_section(values: dict[str, Any], message: str) -> None:

@@ -20,8 +20,7 @@ def test_key_is_found_by_its_hash_alone() -> None:
 
 def test_one_holder_with_different_scopes_is_refused() -> None:
     entries = ",".join(
-        f'{{"id":"a","sha256":"{digit * 64}","scopes":["{scope}"]}}'
-        for digit, scope in (("1", "read"), ("2", "admin"))
+        f'{{"id":"a","sha256":"{digit * 64}","scopes":["{scope}"]}}' for digit, scope in (("1", "read"), ("2", "admin"))
     )
     with pytest.raises(ValueError, match="'a' has entries with different scopes"):
         parse_api_keys(f'{{"keys":[{entries}]}}')

@@ -20,10 +20,7 @@ async def test_openapi_document_is_valid_and_says_enough_for_a_generated_client(
     assert schemas["OrderBody"]["examples"]
     assert schemas["OrderView"]["properties"]["units"]["type"] == "string"
     errors = [
-        response["content"]
-        for item in operations
-        for status, response in item["responses"].items()
-        if status >= "400"
+        response["content"] for item in operations for status, response in item["responses"].items() if status >= "400"
     ]
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
     assert len(errors) > 50

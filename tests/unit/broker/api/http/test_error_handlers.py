@@ -25,9 +25,7 @@ async def test_body_that_is_no_order_is_a_client_error(api: Client, raw: bytes) 
 
 
 async def test_json_of_another_content_type_is_a_client_error(api: Client) -> None:
-    answer = await api(
-        "POST", "/v1/orders", raw=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"}
-    )
+    answer = await api("POST", "/v1/orders", raw=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
 
     assert (answer.status, answer.problem) == (422, "invalid-request")
 

@@ -44,9 +44,7 @@ async def test_queries_narrow_the_page(api: Client) -> None:
     await fill_history(api, *(make_order(number) for number in range(1, 7)))
 
     async def found(query: str) -> list[str]:
-        return [
-            item["client_order_id"] for item in (await api("GET", f"/v1/history/orders?{query}")).json()["orders"]
-        ]
+        return [item["client_order_id"] for item in (await api("GET", f"/v1/history/orders?{query}")).json()["orders"]]
 
     assert await found("instrument=USD_JPY") == ["c-6", "c-3"]
     assert await found("status=rejected") == []

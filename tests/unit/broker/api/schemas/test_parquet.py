@@ -92,16 +92,12 @@ async def test_a_full_row_group_is_sent_before_the_rest_is_read() -> None:
 
 
 async def test_more_places_than_the_column_has_are_rounded() -> None:
-    table = await written(
-        [row(1, units=Decimal("0.000000000000005")), row(2, units=Decimal(123456789012345678901234))]
-    )
+    table = await written([row(1, units=Decimal("0.000000000000005")), row(2, units=Decimal(123456789012345678901234))])
 
     assert table["units"].to_pylist() == [Decimal(0), Decimal(123456789012345678901234)]
 
 
-@given(
-    text=st.text(st.characters(exclude_categories=["Cs"])), units=st.decimals(-(10**24) + 1, 10**24 - 1, places=14)
-)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])), units=st.decimals(-(10**24) + 1, 10**24 - 1, places=14))
 async def test_any_text_and_number_read_back_equal(text: str, units: Decimal) -> None:
     table = await written([row(1, instrument=text, units=units)], [row(2)])
 

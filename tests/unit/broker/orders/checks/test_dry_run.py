@@ -34,11 +34,7 @@ async def test_who_does_not_own_the_account_tries_orders_all_the_same(
 
 @pytest.mark.parametrize(
     ("changed", "check"),
-    [
-        ({"account": "999"}, "account"),
-        ({"instrument": "XXX_YYY"}, "instrument"),
-        ({"units": Decimal(10**9)}, "size"),
-    ],
+    [({"account": "999"}, "account"), ({"instrument": "XXX_YYY"}, "instrument"), ({"units": Decimal(10**9)}, "size")],
 )
 async def test_a_trial_names_the_check_that_denies(
     harness: OrderServiceHarness, make_request: MakeRequest, changed: dict[str, object], check: str
@@ -71,9 +67,7 @@ async def test_a_trial_that_passes_has_made_all_but_the_owners_checks(
     assert found.not_made == ("order_rate", "duplicate", "daily_loss", "circuit")
 
 
-async def test_checks_behind_a_denial_are_not_reported(
-    harness: OrderServiceHarness, make_request: MakeRequest
-) -> None:
+async def test_checks_behind_a_denial_are_not_reported(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
     async with harness.service() as service:
         found = await service.try_order(make_request(units=Decimal(10**9)))
     assert found.checks == ("account", "state", "instrument", "form", "precision", "size")

@@ -75,11 +75,7 @@ def test_partial_fill_takes_the_units_of_the_fill() -> None:
         "tradesClosed": [{"tradeID": "2", "units": "-20"}],
     }
     order = fold(make_record(), [created(7), filled(8, 7, units="60", requestedUnits="100", **trades)], NOW).order
-    assert (order.status, order.filled_units, order.fills[0].trade_ids) == (
-        OrderStatus.FILLED,
-        Decimal(60),
-        ("2", "3"),
-    )
+    assert (order.status, order.filled_units, order.fills[0].trade_ids) == (OrderStatus.FILLED, Decimal(60), ("2", "3"))
 
 
 def test_cancelled_rest_leaves_a_filled_order_with_its_reason() -> None:

@@ -63,9 +63,7 @@ def outcome(name: str) -> tuple[Order, str | None]:
         ("position_close_wrong_side", S.REJECTED, "CLOSEOUT_POSITION_DOESNT_EXIST", 0),
     ],
 )
-def test_order_ends_as_its_answer_means(
-    name: str, status: OrderStatus, reason: str | None, units: int | None
-) -> None:
+def test_order_ends_as_its_answer_means(name: str, status: OrderStatus, reason: str | None, units: int | None) -> None:
     order, _ = outcome(name)
     assert (order.status, order.reason) == (status, reason)
     expected = units if units is not None else abs(Decimal(fill_of(name)["units"]))

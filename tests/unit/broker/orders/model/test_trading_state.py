@@ -87,9 +87,7 @@ async def test_halted_denies_before_any_write_and_survives_a_restart(
     assert [event.state for event in harness.of("TradingStateChanged")] == ["halted", "active"]
 
 
-async def test_halted_still_cancels(
-    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
-) -> None:
+async def test_halted_still_cancels(harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest) -> None:
     async with harness.service() as service:
         order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
         service.set_state(TradingState.HALTED, "operator", "drill")

@@ -5,10 +5,7 @@ import asyncio
 import pytest
 
 from broker.domain import OrderStatus
-from broker.orders.errors import (
-    DrainingError,
-    NotReadyError,
-)
+from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.ownership.lease import FileLease
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until

@@ -6,9 +6,7 @@ from decimal import Decimal
 import pytest
 
 from broker.domain import OrderStatus, OrderType
-from broker.orders.errors import (
-    ClientIdConflictError,
-)
+from broker.orders.errors import ClientIdConflictError
 from broker.orders.model.trading_state import TradingState
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until

@@ -32,9 +32,7 @@ def test_appended_records_are_read_at_the_next_start_without_a_close(tmp_path: P
 
 
 @given(cut=st.integers(1, 20))
-def test_torn_tail_is_set_aside_and_what_is_before_it_stays(
-    tmp_path_factory: pytest.TempPathFactory, cut: int
-) -> None:
+def test_torn_tail_is_set_aside_and_what_is_before_it_stays(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     directory = tmp_path_factory.mktemp("journal")
     journal, _ = opened_journal(directory)
     journal.append(b"oA")

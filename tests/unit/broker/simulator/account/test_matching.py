@@ -288,9 +288,7 @@ def perform(sample: SampleAccount, act: tuple[str, str, int]) -> None:
         place = str((mid * Decimal("0.999")).quantize(Decimal("0.001")))
         sample.order(type="LIMIT", instrument=name, units=str(number), price=place)
     elif kind == "protected":
-        sample.order(
-            units=str(number), takeProfitOnFill={"distance": "0.00100"}, stopLossOnFill={"distance": "0.001"}
-        )
+        sample.order(units=str(number), takeProfitOnFill={"distance": "0.00100"}, stopLossOnFill={"distance": "0.001"})
     elif kind == "close":
         trading.close_position(sample.rules, name, {("short" if number else "long") + "Units": "NONE"})
     elif kind == "move":

@@ -23,9 +23,7 @@ LEAVES = st.one_of(
     st.integers(-(10**30), 10**30),
     st.floats(allow_nan=True),
     st.text(max_size=12),
-    st.sampled_from(
-        ["1", "-100", "1.08", "1e400", "NaN", "ALL", "NONE", "0", "1.080001", "2030-01-01T00:00:00Z", "3"]
-    ),
+    st.sampled_from(["1", "-100", "1.08", "1e400", "NaN", "ALL", "NONE", "0", "1.080001", "2030-01-01T00:00:00Z", "3"]),
 )
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2)
@@ -53,9 +51,7 @@ INNER = st.dictionaries(
 )
 ORDERS = st.builds(
     lambda kind, name, more: {"type": kind, "instrument": name, "units": "10", "price": "1.0"} | more,
-    st.sampled_from(
-        ["MARKET", "LIMIT", "STOP", "MARKET_IF_TOUCHED", "TAKE_PROFIT", "STOP_LOSS", "TRAILING_STOP_LOSS"]
-    )
+    st.sampled_from(["MARKET", "LIMIT", "STOP", "MARKET_IF_TOUCHED", "TAKE_PROFIT", "STOP_LOSS", "TRAILING_STOP_LOSS"])
     | VALUES,
     st.sampled_from(["EUR_USD", "USD_JPY", "GBP_USD"]) | VALUES,
     st.dictionaries(FIELDS, VALUES | INNER, max_size=4),

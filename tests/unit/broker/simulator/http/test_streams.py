@@ -39,9 +39,7 @@ async def read_all(stream: aiohttp.StreamReader, got: bytearray) -> None:
         got += await stream.readany()
 
 
-async def test_prices_begin_with_a_snapshot_and_go_on_with_what_moves(
-    simulator: Simulator, client: V20Client
-) -> None:
+async def test_prices_begin_with_a_snapshot_and_go_on_with_what_moves(simulator: Simulator, client: V20Client) -> None:
     async with opened(simulator, client, "/pricing/stream?instruments=EUR_USD,USD_JPY") as stream:
         first = await lines(stream, "PRICE", 2)
         simulator.venue.step()
@@ -62,9 +60,7 @@ async def test_a_slow_reader_gets_the_latest_price_only(simulator: Simulator) ->
     assert prices == [simulator.venue.market.prices["EUR_USD"]]
 
 
-async def test_transactions_come_once_each_and_none_before_the_request(
-    simulator: Simulator, client: V20Client
-) -> None:
+async def test_transactions_come_once_each_and_none_before_the_request(simulator: Simulator, client: V20Client) -> None:
     await client.order()
     async with opened(simulator, client, "/transactions/stream") as stream:
         beat = json.loads(await stream.readline())

@@ -171,10 +171,7 @@ async def test_new_token_is_used_from_the_next_request_on() -> None:
         await rest.transactions_since(5)
         server.token = Secret("second-token")
         await rest.transactions_since(5)
-    assert [item.headers["Authorization"] for item in server.requests] == [
-        "Bearer first-token",
-        "Bearer second-token",
-    ]
+    assert [item.headers["Authorization"] for item in server.requests] == ["Bearer first-token", "Bearer second-token"]
 
 
 async def test_without_a_token_nothing_is_sent() -> None:

@@ -69,10 +69,7 @@ def test_limit_order_carries_price_expiry_and_protection() -> None:
     [
         ({"type": OrderType.TAKE_PROFIT, "price": Decimal("1.2")}, {"type": "TAKE_PROFIT", "price": "1.2"}),
         ({"type": OrderType.STOP_LOSS, "distance": Decimal("0.1")}, {"type": "STOP_LOSS", "distance": "0.1"}),
-        (
-            {"type": OrderType.GUARANTEED_STOP_LOSS, "price": Decimal(1)},
-            {"type": "GUARANTEED_STOP_LOSS", "price": "1"},
-        ),
+        ({"type": OrderType.GUARANTEED_STOP_LOSS, "price": Decimal(1)}, {"type": "GUARANTEED_STOP_LOSS", "price": "1"}),
         (
             {"type": OrderType.TRAILING_STOP_LOSS, "distance": Decimal("0.1")},
             {"type": "TRAILING_STOP_LOSS", "distance": "0.1"},

@@ -120,10 +120,7 @@ def test_order_of_an_unknown_kind_is_taken() -> None:
 
 def test_conversion_takes_the_larger_factor() -> None:
     prices: list[wire.Json] = [
-        {
-            "instrument": "USD_JPY",
-            "quoteHomeConversionFactors": {"positiveUnits": "0.0066", "negativeUnits": "0.0067"},
-        },
+        {"instrument": "USD_JPY", "quoteHomeConversionFactors": {"positiveUnits": "0.0066", "negativeUnits": "0.0067"}},
         {"instrument": "EUR_USD"},
     ]
     assert wire.parse_conversions(prices) == {"USD_JPY": Decimal("0.0067")}

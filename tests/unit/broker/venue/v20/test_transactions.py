@@ -24,8 +24,6 @@ def test_an_invented_reason_is_other() -> None:
 @pytest.mark.parametrize("module", [risk, engine])
 def test_every_reason_of_ours_is_known(module: object) -> None:
     text = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
-    names = set(re.findall(r'return "([A-Z_]{4,})"', text)) | set(
-        re.findall(r'(?:DENIED|REJECTED), "([A-Z_]+)"', text)
-    )
+    names = set(re.findall(r'return "([A-Z_]{4,})"', text)) | set(re.findall(r'(?:DENIED|REJECTED), "([A-Z_]+)"', text))
     assert names
     assert names <= KNOWN_REASONS

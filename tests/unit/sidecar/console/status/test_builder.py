@@ -54,13 +54,7 @@ def test_the_flow_shows_speed_backlog_and_losses_by_reason() -> None:
         "lost_by": {"spool_full": 3, "bad_label": 1},
         "curve": [50.0, 50.0],
     }
-    assert flow["out"] == {
-        "rate": 44.0,
-        "backlog": 5,
-        "lost": 5,
-        "lost_by": {"journal_full": 5},
-        "curve": [44.0, 44.0],
-    }
+    assert flow["out"] == {"rate": 44.0, "backlog": 5, "lost": 5, "lost_by": {"journal_full": 5}, "curve": [44.0, 44.0]}
 
 
 def test_both_halves_of_the_ledger_say_whether_they_balance() -> None:
@@ -100,10 +94,7 @@ def test_panels_have_their_totals_largest_first() -> None:
 def test_secrets_are_told_without_a_value_and_with_the_tokens_rest() -> None:
     secrets = document()["secrets"]
     assert (secrets["generation"], secrets["acknowledged"], secrets["token_expires_in_s"]) == (3, 3, 1200.0)
-    assert [(item["name"], item["state"]) for item in secrets["secrets"]] == [
-        ("venue", "fresh"),
-        ("database", "fresh"),
-    ]
+    assert [(item["name"], item["state"]) for item in secrets["secrets"]] == [("venue", "fresh"), ("database", "fresh")]
 
 
 def test_without_secrets_the_document_says_so() -> None:

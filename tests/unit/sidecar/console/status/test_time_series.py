@@ -74,9 +74,7 @@ def test_a_panel_rate_adds_all_labels() -> None:
         (0.5, (0, 0, 0, 0), None),
     ],
 )
-def test_a_quantile_is_linear_within_its_bucket(
-    share: float, buckets: tuple[int, ...], expected: float | None
-) -> None:
+def test_a_quantile_is_linear_within_its_bucket(share: float, buckets: tuple[int, ...], expected: float | None) -> None:
     assert quantile(share, BOUNDS, buckets) == pytest.approx(expected)
 
 

@@ -67,9 +67,7 @@ async def test_a_rejected_set_can_still_be_proved_later(make_harness: MakeHarnes
     assert harness.agent.status().rejection is None
 
 
-async def test_a_token_that_is_not_ours_stays_and_its_old_leases_go(
-    make_harness: MakeHarness, tmp_path: Path
-) -> None:
+async def test_a_token_that_is_not_ours_stays_and_its_old_leases_go(make_harness: MakeHarness, tmp_path: Path) -> None:
     harness = make_harness(DATABASE)
     harness.vault.tokens["operators"] = Token("accessor", harness.clock.now + 86400, harness.clock.now + 86400)
     (tmp_path / "token").write_text("operators")

@@ -137,13 +137,7 @@ def test_a_certificate_is_replaced_before_its_end() -> None:
 
 
 def token_step(item: Life | None, **changes: object) -> Step:
-    values: dict[str, object] = {
-        "absent": "first",
-        "tainted": False,
-        "checked": 100.0,
-        "interval_s": 2.0,
-        "now": 100.0,
-    }
+    values: dict[str, object] = {"absent": "first", "tainted": False, "checked": 100.0, "interval_s": 2.0, "now": 100.0}
     steps = token_steps(item, **(values | changes))  # type: ignore[arg-type] # names are checked by the call
     return min(steps, key=lambda step: step.at)
 

@@ -102,9 +102,7 @@ async def test_what_gets_no_successor_is_renewed_to_its_last_moment(make_harness
     assert most_in_a_minute(harness.vault.failures("database/creds")) <= 10
 
 
-async def test_what_a_predecessor_left_in_use_is_kept_alive(
-    make_harness: MakeHarness,
-) -> None:
+async def test_what_a_predecessor_left_in_use_is_kept_alive(make_harness: MakeHarness) -> None:
     harness = make_harness(DATABASE)
     harness.vault.token_ttl, harness.vault.lease_ttl = 300.0, 400.0
     await harness.start()

@@ -12,12 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.errors import PublishError
-from sidecar.secrets.publish.files import (
-    FileContent,
-    GenerationDirectory,
-    check_memory_backed,
-    filesystem_of,
-)
+from sidecar.secrets.publish.files import FileContent, GenerationDirectory, check_memory_backed, filesystem_of
 from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
 
 CALLS = (

@@ -85,7 +85,5 @@ async def test_answers_and_errors_do_not_show_secrets() -> None:
     with serving(answering(200, body)) as server:
         async with client_of(server.address) as client:
             answer = await client.call("GET", "x", token=Secret("t"))
-    assert answer == VaultAnswer(
-        status=200, data={"password": CANARY}, lease_id=CANARY, auth={"client_token": CANARY}
-    )
+    assert answer == VaultAnswer(status=200, data={"password": CANARY}, lease_id=CANARY, auth={"client_token": CANARY})
     assert not any(form in repr(answer) for form in forms(CANARY))

@@ -32,12 +32,7 @@ PKI = secret("pki", role="web", parameters={"common_name": "a"})
         (secret("kv", path="a/b"), "GET", "secret/data/a/b", None),
         (secret("kv1", path="a", mount="old"), "GET", "old/a", None),
         (secret("leased", path="database/creds/broker"), "GET", "database/creds/broker", None),
-        (
-            secret("leased", path="aws/sts/x", parameters={"ttl": "1h"}),
-            "POST",
-            "aws/sts/x",
-            {"ttl": "1h"},
-        ),
+        (secret("leased", path="aws/sts/x", parameters={"ttl": "1h"}), "POST", "aws/sts/x", {"ttl": "1h"}),
         (secret("static_role", role="broker"), "GET", "database/static-creds/broker", None),
         (PKI, "POST", "pki/issue/web", {"common_name": "a"}),
     ],
@@ -75,8 +70,7 @@ def test_a_lease_has_its_life() -> None:
 
 def test_a_static_role_says_when_it_changes() -> None:
     found = read(
-        secret("static_role", role="r"),
-        data={"username": "u", "password": "p", "ttl": 30, "last_vault_rotation": "T"},
+        secret("static_role", role="r"), data={"username": "u", "password": "p", "ttl": 30, "last_vault_rotation": "T"}
     )
     assert (found.refresh_s, found.version) == (31.0, "T")
 
