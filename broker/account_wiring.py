@@ -79,11 +79,7 @@ def account_share(config: BrokerConfig) -> AccountShare | None:
 
 
 def build_account(shared: SharedComponents, account: str) -> AccountComponents:
-    """The components of an account; nothing runs yet.
-
-    Raises:
-        OSError: the spool's directory cannot be used.
-    """
+    """The components of an account; nothing runs yet. Raises OSError: the spool's directory cannot be used."""
     config, conditions, emitter = shared.config, shared.conditions, shared.emitter
     orders, several = config.orders, shared.share is not None
     stream: TelemetryStream | None = None

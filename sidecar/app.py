@@ -112,11 +112,7 @@ class Sidecar:
         self._opened = self._listening = self._draining = False
 
     def bind(self) -> None:
-        """Bind every TCP address.
-
-        Raises:
-            AddressError: an address cannot be bound.
-        """
+        """Bind every TCP address. Raises AddressError: an address cannot be bound."""
         config = self.config
         self._servers.append(bind("probes", probe_application(self._health), config.health.address))
         metrics = web.Application()
@@ -130,8 +126,7 @@ class Sidecar:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then drain; probes and console answer until all else has ended.
 
-        Raises:
-            ExceptionGroup: the errors of a part; OSError where a directory, socket or file cannot be used.
+        Raises ExceptionGroup: the errors of a part; OSError where a directory, socket or file cannot be used.
         """
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:

@@ -52,11 +52,7 @@ class SidecarConfig:
 
 
 def read_config(path: Path | None, environ: Mapping[str, str]) -> SidecarConfig:
-    """Read the configuration of this process.
-
-    Raises:
-        ConfigError: faults of file and environment, all at once.
-    """
+    """Read the configuration of this process. Raises ConfigError: faults of file and environment, all at once."""
     # Faults of both are collected: who starts a pod should not find them one restart at a time.
     faults: list[str] = []
     vault = {key: environ[name] for name, key in _VAULT.items() if environ.get(name)}

@@ -117,8 +117,7 @@ class TelemetryPipeline:
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve producers until `stop`, let their streams end, write a last checkpoint.
 
-        Raises:
-            OSError: the socket cannot be opened.
+        Raises OSError: the socket cannot be opened.
         """
         server, self.tcp_address = build_server(self.settings, self.ingest.handler(), self.services)
         try:

@@ -38,8 +38,7 @@ class Server:
 def bind(name: str, application: web.Application, address: str) -> Server:
     """A server that listens and does not answer yet: the kernel queues connections until it does.
 
-    Raises:
-        AddressError: the address cannot be bound; the text names its holder.
+    Raises AddressError: the address cannot be bound; the text names its holder.
     """
     return Server(name, application, listen(*parse_address(address)))
 

@@ -65,8 +65,7 @@ class CredentialProver:
     ) -> CredentialProof:
         """Use what differs from `proved`, the generation that is known to work but for a token that was `refused`.
 
-        Raises:
-            GenerationError: a credential is missing, for something else, or refused.
+        Raises GenerationError: a credential is missing, for something else, or refused.
         """
         if generation.venue_token is None:
             raise GenerationError(generation.number, "venue", "Missing", "venue.json is not in the generation")
@@ -89,8 +88,7 @@ class CredentialProver:
     async def prove_token(self, generation: Generation, token: Secret) -> GenerationError | None:
         """Use the token once; the doubt if the venue cannot be asked.
 
-        Raises:
-            GenerationError: the venue refuses the token.
+        Raises GenerationError: the venue refuses the token.
         """
         name = generation.name_of("venue.json")
         try:

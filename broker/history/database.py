@@ -107,8 +107,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction that commits at the end, within the deadline.
 
-        Raises:
-            DatabaseUnavailableError: there is no login yet, or the database failed.
+        Raises DatabaseUnavailableError: there is no login yet, or the database failed.
         """
         pool = self._pool
         if pool is None:

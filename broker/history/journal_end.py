@@ -40,8 +40,7 @@ class JournalEnd:
     def name(self) -> str:
         """The journal's identity, made once and kept beside it: positions of another volume mean nothing here.
 
-        Raises:
-            OSError: the directory cannot be used.
+        Raises OSError: the directory cannot be used.
         """
         path = self._directory / NAME_FILE
         # Random, and kept on the volume: a fresh one gets another name, and its positions are not taken for the old

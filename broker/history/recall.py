@@ -67,8 +67,7 @@ class Recall:
     async def first(self, client: str, client_order_id: str) -> Order | None:
         """The order that has this id; None for a new id.
 
-        Raises:
-            NotReadyError: the id was used, and the database cannot tell for which order. Nothing may be sent.
+        Raises NotReadyError: the id was used, and the database cannot tell for which order. Nothing may be sent.
         """
         if self.is_whole and f"{client}\0{client_order_id}" not in self._known:
             return None

@@ -189,8 +189,7 @@ class Submission:
     async def cancel(self, record: OrderRecord) -> OrderRecord:
         """Ask the venue to cancel a resting order; the order as it then stands: it may have been filled before.
 
-        Raises:
-            VenueError: no attempt was answered.
+        Raises VenueError: no attempt was answered.
         """
         # Unlike an order a cancel is repeated: the second one finds the order gone, and does no harm.
         for attempt in range(CANCEL_TRIES):
@@ -232,8 +231,7 @@ class OrderEngine:
     def open(self, note: str) -> None:
         """Read the journal and take over `note`, the previous owner's handover note.
 
-        Raises:
-            OrderJournalError, OSError, FormatError: the journal cannot be used.
+        Raises OrderJournalError, OSError, FormatError: the journal cannot be used.
         """
         self.store.open()
         self.store.adopt_handover(note)

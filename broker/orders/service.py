@@ -101,8 +101,7 @@ class Idempotency:
     ) -> Placed | None:
         """The same for a close, whose position may be gone by its own doing.
 
-        Raises:
-            ClientIdConflictError, NotReadyError: as for an order.
+        Raises ClientIdConflictError, NotReadyError: as for an order.
         """
         record = await self._find(client, client_order_id) if client_order_id is not None else None
         if record is None:
@@ -186,8 +185,7 @@ class OrderService:
     async def try_order(self, request: OrderRequest) -> DryRun:
         """Take an order through the checks without sending it; a replica that does not own the account may, too.
 
-        Raises:
-            VenueError: the venue cannot be asked.
+        Raises VenueError: the venue cannot be asked.
         """
         dependencies, engine = self._dependencies, self.leadership.engine
         # The state is the owner's: without it the order is tried as if trading were active.
@@ -242,8 +240,7 @@ class OrderService:
     ) -> Placed:
         """Close a position, or `units` of it; `side` is the position's and must agree if it is given.
 
-        Raises:
-            UnknownPositionError: there is none, or it is on the other side.
+        Raises UnknownPositionError: there is none, or it is on the other side.
         """
         first = await self._idempotency.first_close(client, client_order_id, units, instrument=instrument)
         if first is not None:
@@ -341,19 +338,11 @@ class OrderService:
         return sorted(found, key=lambda order: order.created_at)
 
     async def positions(self) -> list[Position]:
-        """Open positions, from the venue.
-
-        Raises:
-            VenueError: it cannot be asked.
-        """
+        """Open positions, from the venue. Raises VenueError: it cannot be asked."""
         return (await self._dependencies.venue.positions())[0]
 
     async def account(self) -> Account:
-        """The account's summary, from the venue.
-
-        Raises:
-            VenueError: it cannot be asked.
-        """
+        """The account's summary, from the venue. Raises VenueError: it cannot be asked."""
         return await self._dependencies.venue.summary()
 
     def quotes(self, instruments: Sequence[str] = ()) -> list[Quote]:
@@ -397,11 +386,7 @@ class OrderService:
         return engine.store.control.state if engine is not None else TradingState.HALTED
 
     def set_state(self, state: TradingState, actor: str, reason: str) -> None:
-        """Change the trading state, at once and over restarts.
-
-        Raises:
-            NotReadyError: we do not own the account.
-        """
+        """Change the trading state, at once and over restarts. Raises NotReadyError: we do not own the account."""
         self.leadership.owner().store.set_state(state, actor, reason)
 
     async def reconcile(self) -> tuple[ReconcileMismatch, ...]:

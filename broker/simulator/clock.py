@@ -23,11 +23,7 @@ def unix(moment: str) -> str:
 
 
 def parse_ns(text: str) -> int:
-    """Parse a time of a request, in either form, as Unix nanoseconds.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """Parse a time of a request, in either form, as Unix nanoseconds. Raises ValueError: it is neither."""
     if "T" not in text:
         seconds, _, fraction = text.partition(".")
         return int(seconds) * NANOS + int((fraction + "0" * 9)[:9])

@@ -75,11 +75,7 @@ _NUMBERS: dict[str, Callable[[str], Any]] = {"seconds": float, "chance": float, 
 
 
 def parse_rule(raw: Any) -> FaultRule:
-    """Make a rule of JSON.
-
-    Raises:
-        FaultError: an unknown kind or field, or a value of the wrong type.
-    """
+    """Make a rule of JSON. Raises FaultError: an unknown kind or field, or a value of the wrong type."""
     if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
         raise FaultError(f"a fault is an object with a kind, one of {', '.join(KINDS)}")
     if unknown := set(raw) - set(_NAMES):
@@ -88,11 +84,7 @@ def parse_rule(raw: Any) -> FaultRule:
 
 
 def header_rule(text: str) -> FaultRule:
-    """Make a rule of a header: `kind; seconds=1.5; status=502`.
-
-    Raises:
-        FaultError: it is none.
-    """
+    """Make a rule of a header: `kind; seconds=1.5; status=502`. Raises FaultError: it is none."""
     kind, *options = (part.strip() for part in text.split(";"))
     raw: dict[str, Any] = {"kind": kind}
     for option in options:

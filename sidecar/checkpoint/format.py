@@ -73,8 +73,7 @@ def _json(value: Any) -> str:
 def decode(data: bytes) -> Checkpoint:
     """Checkpoint of a file.
 
-    Raises:
-        FormatError: the file is damaged, of another kind, or of a version that this program does not read.
+    Raises FormatError: the file is damaged, of another kind, or of a version that this program does not read.
     """
     version = file_version(data, KIND)
     if version != VERSION:

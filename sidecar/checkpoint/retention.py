@@ -85,8 +85,7 @@ class Retention:
     async def rescue(self, segment: int, over_quota: Collection[str] = ()) -> None:
         """Journal anew the waiting log records worth keeping: of reserved types, or of producers within their quota.
 
-        Raises:
-            OSError: the volume rejects writes; the records left are lost with the segment.
+        Raises OSError: the volume rejects writes; the records left are lost with the segment.
         """
         reader = self.journal.read(segment)
         if reader is None:

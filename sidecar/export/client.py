@@ -180,11 +180,7 @@ def open_channel(settings: OtlpSettings) -> grpc.aio.Channel:
 
 
 def credentials(settings: OtlpSettings) -> grpc.ChannelCredentials:
-    """TLS credentials from the settings' files.
-
-    Raises:
-        SetupError: a file cannot be read.
-    """
+    """TLS credentials from the settings' files. Raises SetupError: a file cannot be read."""
     return grpc.ssl_channel_credentials(
         root_certificates=_read(settings.certificate_file),
         private_key=_read(settings.client_key_file),
@@ -215,8 +211,7 @@ class Headers:
     def metadata(self) -> Metadata:
         """Pairs of lower-case name and value.
 
-        Raises:
-            SetupError: the file is missing or has a line that is no header.
+        Raises SetupError: the file is missing or has a line that is no header.
         """
         path = self.settings.headers_file
         plain = tuple((name.lower(), value) for name, value in self.settings.headers.items())
@@ -235,8 +230,7 @@ class Headers:
 def parse_headers(text: str, where: str) -> Metadata:
     """Read `name=value` lines; blank lines and lines that begin with # are skipped.
 
-    Raises:
-        SetupError: a line is no header that gRPC can send.
+    Raises SetupError: a line is no header that gRPC can send.
     """
     found = []
     for number, line in enumerate(text.splitlines(), start=1):

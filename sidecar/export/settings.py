@@ -108,11 +108,7 @@ class Endpoint(NamedTuple):
 
 
 def parse_endpoint(url: str) -> Endpoint:
-    """Read `http(s)://host[:port]`.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read `http(s)://host[:port]`. Raises ValueError: it is none."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("endpoint must be http://host:port or https://host:port")

@@ -52,8 +52,7 @@ def own_resource(environ: Mapping[str, str], *, version: str, instance_id: str) 
 def parse_attributes(text: str, variable: str = "OTEL_RESOURCE_ATTRIBUTES") -> dict[str, str]:
     """Read comma-separated key=value, percent-encoded (W3C baggage), as OpenTelemetry's variables have it.
 
-    Raises:
-        ValueError: an entry has no key or no `=`.
+    Raises ValueError: an entry has no key or no `=`.
     """
     found = {}
     for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), start=1):

@@ -26,8 +26,7 @@ async def authenticate(
 ) -> ApiClient:
     """The holder of the request's key; counts the request against its quota.
 
-    Raises:
-        Problem: 503 before there are keys, 401 without a valid one, 403 without the scope, 429 beyond its quota.
+    Raises Problem: 503 before there are keys, 401 without a valid one, 403 without the scope, 429 beyond its quota.
     """
     keys = api.keys.api_keys()
     if keys is None:

@@ -100,8 +100,7 @@ class Peer:
     async def forward(self, owner: str, request: ForwardedRequest) -> Response:
         """The owner's answer, whatever it is; `owner` is `host:port`.
 
-        Raises:
-            Problem: 503 if nothing was sent, 504 if the owner may have taken the request.
+        Raises Problem: 503 if nothing was sent, 504 if the owner may have taken the request.
         """
         with _faults_as_problems(owner, request):
             async with await self._send(owner, request) as answer:

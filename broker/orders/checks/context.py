@@ -170,8 +170,7 @@ class PreTradeChecks:
     def note_account(self, account: Account) -> None:
         """Take today's profit from the account's summary: its value now against the day's first (UTC).
 
-        Raises:
-            OrderJournalError: the day's first value is not in the journal.
+        Raises OrderJournalError: the day's first value is not in the journal.
         """
         # Journaled, so that a restart in the middle of a day does not forgive the losses before it.
         today, control = datetime.now(UTC).date(), self._store.control

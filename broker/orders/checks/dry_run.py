@@ -38,11 +38,7 @@ class DryRun:
 
 
 async def market_now(venue: VenueRest, request: OrderRequest, *, state: TradingState, now: datetime) -> risk.MarketView:
-    """The market, asked of the venue now.
-
-    Raises:
-        VenueError: it cannot be asked.
-    """
+    """The market, asked of the venue now. Raises VenueError: it cannot be asked."""
     known = {item.name: item for item in await venue.instruments()}
     account, (positions, _) = await venue.summary(), await venue.positions()
     names = [request.instrument] if request.instrument in known else []

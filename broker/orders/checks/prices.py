@@ -111,8 +111,7 @@ class PriceFeed:
     def require_prices(self, owned_since_s: float) -> None:
         """Refuse an order that came just after an acquisition, before the stream is up.
 
-        Raises:
-            NotReadyError: try again.
+        Raises NotReadyError: try again.
         """
         # A denial (PRICE_STALE) would be final for the client order id; the caller only has to wait.
         if not self.stream.is_alive and monotonic() - owned_since_s < FIRST_PRICES_S:

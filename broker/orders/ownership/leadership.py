@@ -90,8 +90,7 @@ class Leadership:
     def owner(self) -> OrderEngine:
         """The engine of the current term.
 
-        Raises:
-            NotReadyError, DrainingError: we do not own the account, or the process ends.
+        Raises NotReadyError, DrainingError: we do not own the account, or the process ends.
         """
         if self.draining:
             raise DrainingError
@@ -101,11 +100,7 @@ class Leadership:
         return self.engine
 
     def trader(self) -> OrderEngine:
-        """The engine, if it may trade now.
-
-        Raises:
-            NotReadyError, DrainingError: it may not; nothing was sent.
-        """
+        """The engine, if it may trade now. Raises NotReadyError, DrainingError: it may not; nothing was sent."""
         engine = self.owner()
         if self.yielding:
             raise NotReadyError("NotOwner", KEEP_POLL_S)

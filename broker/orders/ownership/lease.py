@@ -97,8 +97,7 @@ class FileLease:
     async def acquire(self) -> float:
         """Try to become the owner: 0 on success, else seconds until the next attempt is worth it.
 
-        Raises:
-            OSError: the directory cannot be used.
+        Raises OSError: the directory cannot be used.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Our own former lock would look like a live owner.

@@ -69,8 +69,7 @@ class Reconciler:
     async def run(self) -> tuple[ReconcileMismatch, ...]:
         """Compare once, after a comparison that is running; the mismatches.
 
-        Raises:
-            VenueError: the venue cannot be asked.
+        Raises VenueError: the venue cannot be asked.
         """
         # One at a time: two at once would each adopt the same order.
         async with self._running:

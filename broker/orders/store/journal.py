@@ -125,8 +125,7 @@ Content = OrderRecord | AccountControl | dict[str, Any] | None
 def decode_payload(payload: bytes) -> tuple[bytes, Content]:
     """Kind and content; the content of a kind that this version does not know is None.
 
-    Raises:
-        ValueError: the payload is not what its kind says. The message never quotes it.
+    Raises ValueError: the payload is not what its kind says. The message never quotes it.
     """
     kind, text = payload[:1], payload[1:]
     try:
@@ -278,8 +277,7 @@ class OrderJournal:
     def append(self, payload: bytes) -> int:
         """Write a record; the position behind it.
 
-        Raises:
-            OrderJournalError: the volume failed; the record is not in the journal.
+        Raises OrderJournalError: the volume failed; the record is not in the journal.
         """
         if self.failure is not None:
             raise OrderJournalError(self.failure)
@@ -301,8 +299,7 @@ class OrderJournal:
     async def wait_synced(self, position: int) -> None:
         """Wait until the records before `position` are on the disk.
 
-        Raises:
-            OrderJournalError: the sync failed; the segment's content is uncertain until `rotate`.
+        Raises OrderJournalError: the sync failed; the segment's content is uncertain until `rotate`.
         """
         if position <= self.synced:
             return
@@ -350,8 +347,7 @@ class OrderJournal:
     def rotate(self, snapshot: Iterable[bytes]) -> None:
         """Begin a new segment with a snapshot, synced before it counts. Ends the failure of a failed journal.
 
-        Raises:
-            OrderJournalError: the volume failed; the old segment stays in use.
+        Raises OrderJournalError: the volume failed; the old segment stays in use.
         """
         payloads = list(snapshot)
         path = self.directory / f"{self.written:020d}{SUFFIX}"

@@ -198,8 +198,7 @@ class OrderStore:
     def open(self) -> None:
         """Read the journal and begin a segment of our own.
 
-        Raises:
-            OrderJournalError, OSError, FormatError: it cannot be used.
+        Raises OrderJournalError, OSError, FormatError: it cannot be used.
         """
         for payload in self.journal.open():
             self._restore(payload)
@@ -227,11 +226,7 @@ class OrderStore:
         yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 
     def rotate_if_due(self) -> None:
-        """Begin the next segment if this one is full or failed.
-
-        Raises:
-            OrderJournalError: the volume still fails.
-        """
+        """Begin the next segment if this one is full or failed. Raises OrderJournalError: the volume still fails."""
         if self.journal.is_full or self.journal.failure is not None:
             self.index.forget(self.now())
             self.journal.rotate(self._snapshot())
@@ -243,8 +238,7 @@ class OrderStore:
     def put_intent(self, record: OrderRecord) -> int:
         """Store an order that is to be sent; the journal position behind it.
 
-        Raises:
-            OrderJournalError: it is not in the journal; memory is as before.
+        Raises OrderJournalError: it is not in the journal; memory is as before.
         """
         position = self._write(journal.encode_order(record))
         self._apply_record(record)
@@ -415,8 +409,7 @@ class OrderStore:
     def set_control(self, **changed: Any) -> None:
         """Change fields of the control state.
 
-        Raises:
-            OrderJournalError: they are not in the journal; memory is as before.
+        Raises OrderJournalError: they are not in the journal; memory is as before.
         """
         control = replace(self.control, **changed)
         self._write(journal.encode_control(control))

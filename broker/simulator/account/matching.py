@@ -51,8 +51,7 @@ class Matching:
     def create(self, spec: OrderSpec, *, reason: str = "CLIENT_ORDER", **extra: Any) -> Made:
         """Take an order and do at once what its type wants.
 
-        Raises:
-            RejectError: the venue refuses it; the caller writes the reject.
+        Raises RejectError: the venue refuses it; the caller writes the reject.
         """
         self.check(spec)
         order, created = self.fills.rest(spec, reason=reason, **extra)
@@ -61,8 +60,7 @@ class Matching:
     def replace(self, old: RestingOrder, spec: OrderSpec) -> Made:
         """Cancel `old` and take `spec` in its place.
 
-        Raises:
-            RejectError: the new one is refused; the old one waits on.
+        Raises RejectError: the new one is refused; the old one waits on.
         """
         # The new order may take over the client id of the old one.
         self.check(spec, replaced=old)
@@ -88,8 +86,7 @@ class Matching:
     def check(self, spec: OrderSpec, replaced: RestingOrder | None = None, *, replaces_like: bool = False) -> None:
         """Check an order before it is taken; with `replaces_like` one of its type is about to end.
 
-        Raises:
-            RejectError: it is not taken.
+        Raises RejectError: it is not taken.
         """
         client_id = spec.client.get("id")
         holder = self.book.pending_by_client_id(client_id) if client_id else None

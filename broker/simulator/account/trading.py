@@ -33,8 +33,7 @@ _SIDES = {"long": 1, "short": -1}
 def place(rules: Matching, body: Any) -> dict[str, Any]:
     """`POST orders`: 201, also where the order is cancelled at once.
 
-    Raises:
-        RefusalError: refused, with a reject transaction where the request could be read.
+    Raises RefusalError: refused, with a reject transaction where the request could be read.
     """
     try:
         return rules.acted(rules.create(_parse(rules, body)))
@@ -45,8 +44,7 @@ def place(rules: Matching, body: Any) -> dict[str, Any]:
 def replace(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     """`PUT orders/{spec}`: cancels and creates in one step, or does neither.
 
-    Raises:
-        RefusalError: the order does not wait, or the new one is refused.
+    Raises RefusalError: the order does not wait, or the new one is refused.
     """
     old = _waiting_or_reject(rules, specifier)
     try:
@@ -59,8 +57,7 @@ def replace(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
 def cancel(rules: Matching, specifier: str, _body: Any = None) -> dict[str, Any]:
     """`PUT orders/{spec}/cancel`.
 
-    Raises:
-        RefusalError: 404 where it does not wait; that it never filled does not follow.
+    Raises RefusalError: 404 where it does not wait; that it never filled does not follow.
     """
     order = _waiting_or_reject(rules, specifier)
     return rules.acted({"orderCancelTransaction": rules.fills.cancel(order, "CLIENT_REQUEST")})
@@ -112,8 +109,7 @@ def close_trade(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
 def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any]:
     """`PUT positions/{instrument}/close`: each side `ALL`, `NONE` or units; a side that is not named is `ALL`.
 
-    Raises:
-        RefusalError: 400 where a side that is asked for does not exist, 404 where nothing is open at all.
+    Raises RefusalError: 400 where a side that is asked for does not exist, 404 where nothing is open at all.
     """
     raw = body if isinstance(body, Mapping) else {}
     wanted = {side: str(raw.get(f"{side}Units", "ALL")) for side in _SIDES}
@@ -174,11 +170,7 @@ def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any) -> O
 
 
 def configure(rules: Matching, body: Any) -> dict[str, Any]:
-    """`PATCH configuration`.
-
-    Raises:
-        RefusalError: 400, with a reject transaction where the request could be read.
-    """
+    """`PATCH configuration`. Raises RefusalError: 400, with a reject transaction where the request could be read."""
     if not isinstance(body, Mapping):
         raise invalid("configureAccountBody")
     asked = {name: str(body[name]) for name in ("alias", "marginRate") if body.get(name) is not None}

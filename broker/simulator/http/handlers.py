@@ -100,8 +100,7 @@ class RequestContext:
     def names(self, *, required: bool) -> list[str]:
         """Instruments of the query; all where it may name none.
 
-        Raises:
-            RefusalError: it names none, or one that is not listed.
+        Raises RefusalError: it names none, or one that is not listed.
         """
         text = self.query.get("instruments", "")
         if not text and required:
@@ -120,11 +119,7 @@ class RequestContext:
         return {**found, "lastTransactionID": str(self.visible)}
 
     def find_book(self) -> None:
-        """Find the account.
-
-        Raises:
-            RefusalError: 403 where it is not the token's.
-        """
+        """Find the account. Raises RefusalError: 403 where it is not the token's."""
         # Routes without an account (`/accounts`, candles, books) need none: the first one stands in.
         name = self.parts.get("account", self.venue.options.accounts[0])
         if name not in self.venue.accounts:
@@ -132,11 +127,7 @@ class RequestContext:
         self.book = self.venue.accounts[name]
 
     async def read_request(self) -> None:
-        """Read the body.
-
-        Raises:
-            RefusalError: 400 where it is no JSON; 0 cuts the connection.
-        """
+        """Read the body. Raises RefusalError: 400 where it is no JSON; 0 cuts the connection."""
         try:
             self.body = json.loads(await self.request.read() or b"{}")
         except ConnectionError:
@@ -268,8 +259,7 @@ class HandlerFactory:
     def _admit(self, call: RequestContext) -> None:
         """Count the connection and the request, check the token, and show a fault that comes first.
 
-        Raises:
-            RefusalError: a status; 0 cuts the connection.
+        Raises RefusalError: a status; 0 cuts the connection.
         """
         now_s = time.monotonic()
         if self._is_new(call.request) and not self._connections.allows(now_s):

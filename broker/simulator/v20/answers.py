@@ -47,22 +47,14 @@ def plain_error(status: int) -> RefusalError:
 
 
 def whole(text: str, field: str) -> int:
-    """Parse a whole number of a query.
-
-    Raises:
-        RefusalError: it is none; names the field.
-    """
+    """Parse a whole number of a query. Raises RefusalError: it is none; names the field."""
     if not text.isascii() or not text.isdecimal():
         raise invalid(field)
     return int(text)
 
 
 def size(query: Mapping[str, str], field: str, usual: int, largest: int) -> int:
-    """Parse a number of items, of 1 to `largest`.
-
-    Raises:
-        RefusalError: it is none; names the field.
-    """
+    """Parse a number of items, of 1 to `largest`. Raises RefusalError: it is none; names the field."""
     found = whole(query.get(field, str(usual)), field)
     if not 0 < found <= largest:
         raise invalid(field)

@@ -32,8 +32,7 @@ _LEAN = {"orderBook": 1.6, "positionBook": 1.0}
 def taken_s(query: Mapping[str, str], now_ns: int) -> int:
     """Unix second of the snapshot that is asked for: the one in force at `time`, else the latest.
 
-    Raises:
-        RefusalError: 400 where the time cannot be read, 404 where there is none.
+    Raises RefusalError: 400 where the time cannot be read, 404 where there is none.
     """
     try:
         wanted_ns = parse_ns(query["time"]) if "time" in query else now_ns

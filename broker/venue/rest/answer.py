@@ -16,11 +16,7 @@ MAX_RETRY_AFTER_S = 60.0
 
 
 def read_answer(operation: str, status: int, headers: Mapping[str, str], text: bytes) -> dict[str, Any]:
-    """Return the body of a 2xx.
-
-    Raises:
-        VenueError: any other answer, and a 2xx that is no JSON object.
-    """
+    """Return the body of a 2xx. Raises VenueError: any other answer, and a 2xx that is no JSON object."""
     body = _object(text)
     if body is not None and 200 <= status < 300:  # noqa: PLR2004 - RFC 9110
         return body

@@ -141,8 +141,7 @@ class VenueRest:
     async def prove(self, token: Secret) -> None:
         """Show that `token` works for the account, by using it.
 
-        Raises:
-            VenueError: it does not, or the venue cannot be asked.
+        Raises VenueError: it does not, or the venue cannot be asked.
         """
         await self._read_once(VenueCall(operation="prove_token", method="GET", path="/summary"), token)
 

@@ -133,8 +133,7 @@ class Throttle:
     async def enter(self, precedence: Precedence) -> float:
         """Wait for a turn; returns the seconds that it took.
 
-        Raises:
-            Exception: the error that `refuse` was called with.
+        Raises Exception: the error that `refuse` was called with.
         """
         if self.try_enter(precedence):
             return 0.0

@@ -22,8 +22,7 @@ class LineSplitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that `chunk` completes, without empty ones.
 
-        Raises:
-            StreamDataError: a line grows beyond 16 MiB, a bound on memory that no true message comes near.
+        Raises StreamDataError: a line grows beyond 16 MiB, a bound on memory that no true message comes near.
         """
         # Copies the rest again with each chunk: lines are short, and nearly every chunk ends with one.
         *lines, self.rest = (self.rest + chunk).split(b"\n")
@@ -33,11 +32,7 @@ class LineSplitter:
 
 
 def message(line: bytes) -> dict[str, Any]:
-    """Parse the JSON object of a line.
-
-    Raises:
-        StreamDataError: the line is none.
-    """
+    """Parse the JSON object of a line. Raises StreamDataError: the line is none."""
     try:
         value = json.loads(line)
     except ValueError as error:

@@ -108,8 +108,7 @@ class TransactionFeed:
     async def fill(self, *, missed: bool = False) -> None:
         """Read the log from `applied` until it is whole, page by page; with `missed` the transactions are counted.
 
-        Raises:
-            VenueError: the log cannot be read.
+        Raises VenueError: the log cannot be read.
         """
         async with self._filling:
             tries = 0

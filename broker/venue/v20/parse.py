@@ -29,8 +29,7 @@ class OrderAnswer(Struct, frozen=True, kw_only=True):
 def parse_answer(body: Json, request_id: str | None = None) -> OrderAnswer:
     """Parse every `*Transaction` of an answer, also of one that refuses.
 
-    Raises:
-        ValueError: a transaction cannot be read.
+    Raises ValueError: a transaction cannot be read.
     """
     items = (value for key, value in body.items() if key.endswith("Transaction") and isinstance(value, Mapping))
     found = {item.id: item for item in map(parse_transaction, items)}
@@ -53,11 +52,7 @@ class TransactionPage(Struct, frozen=True, kw_only=True):
 
 
 def parse_page(body: Json) -> TransactionPage:
-    """Parse the answer of `transactions/sinceid` and `idrange`.
-
-    Raises:
-        ValueError, KeyError: not that answer.
-    """
+    """Parse the answer of `transactions/sinceid` and `idrange`. Raises ValueError, KeyError: not that answer."""
     items = sorted(map(parse_transaction, body["transactions"]), key=lambda item: item.id)
     return TransactionPage(transactions=tuple(items), last_transaction_id=int(body["lastTransactionID"]))
 

@@ -72,8 +72,7 @@ class Transaction(Struct, frozen=True, kw_only=True):
 def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
     """Parse a transaction of any type, known or not, in either of the venue's time formats.
 
-    Raises:
-        ValueError: it has no whole-number id, no type, or a number that is none.
+    Raises ValueError: it has no whole-number id, no type, or a number that is none.
     """
     kind = str(raw.get("type") or "")
     if not kind:
@@ -123,8 +122,7 @@ def _whole(value: Any) -> int:
 def decimal(value: Any, name: str) -> Decimal:
     """Parse a number that the venue sends as a text; absent is zero.
 
-    Raises:
-        ValueError: it is no finite number; names the field.
+    Raises ValueError: it is no finite number; names the field.
     """
     if value is None:
         return Decimal(0)
@@ -142,8 +140,7 @@ def decimal(value: Any, name: str) -> Decimal:
 def parse_time(value: Any) -> datetime:
     """Parse RFC 3339 with up to 9 digits of fraction, or UNIX seconds with a fraction; to the microsecond.
 
-    Raises:
-        ValueError: it is neither.
+    Raises ValueError: it is neither.
     """
     text = str(value or "")
     if not text:
