@@ -72,7 +72,7 @@ from sidecar.secrets.lease.revoke import LeaseRevoker
 from sidecar.secrets.lease.schedule import Failures
 from sidecar.secrets.lease.session import VaultSessions
 from sidecar.secrets.messages import AgentContext, Change, Messages, SupersededLease
-from sidecar.secrets.publish.files import check_memory_backed
+from sidecar.secrets.publish.directory_swap import check_memory_backed
 from sidecar.secrets.publish.generation import GenerationPublisher, SecretVersion, sessions_of
 from sidecar.secrets.refresh import SecretRefresher
 from sidecar.secrets.settings import SecretsSettings

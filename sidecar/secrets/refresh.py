@@ -19,7 +19,7 @@ from sidecar.secrets.errors import RenderError, SecretsError, VaultError
 from sidecar.secrets.lease.schedule import LEASE_LOST, NEVER, Act, Failures, HeldVersion, Life, Step, next_step
 from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change, SupersededLease
-from sidecar.secrets.publish.files import FileContent
+from sidecar.secrets.publish.directory_swap import FileContent
 from sidecar.secrets.publish.generation import SecretVersion
 from sidecar.secrets.publish.render import render
 from sidecar.secrets.settings import FileSettings, SecretSettings

@@ -16,7 +16,7 @@ from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.errors import PublishError
 from sidecar.secrets.lease.schedule import NEVER, Life
 from sidecar.secrets.messages import AgentContext
-from sidecar.secrets.publish.files import KEPT, FileContent, GenerationDirectory
+from sidecar.secrets.publish.directory_swap import KEPT, FileContent, GenerationDirectory
 from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
 
 

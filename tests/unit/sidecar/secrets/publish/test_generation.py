@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.errors import PublishError
-from sidecar.secrets.publish.files import GenerationDirectory
+from sidecar.secrets.publish.directory_swap import GenerationDirectory
 from tests.unit.sidecar.secrets.agent_harness import DATABASE, VENUE, AgentHarness
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
 

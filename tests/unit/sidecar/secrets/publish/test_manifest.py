@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sidecar.secrets.publish.files import FileContent, GenerationDirectory
+from sidecar.secrets.publish.directory_swap import FileContent, GenerationDirectory
 from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
 
 

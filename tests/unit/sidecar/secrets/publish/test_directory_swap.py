@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.errors import PublishError
-from sidecar.secrets.publish.files import FileContent, GenerationDirectory, check_memory_backed, filesystem_of
+from sidecar.secrets.publish.directory_swap import FileContent, GenerationDirectory, check_memory_backed, filesystem_of
 from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
 
 CALLS = (
@@ -217,7 +217,7 @@ def test_a_set_that_cannot_be_read_back_is_replaced(tmp_path: Path, monkeypatch:
 
 
 def test_a_disk_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.secrets.publish.files.filesystem_of", lambda _: "ext4")
+    monkeypatch.setattr("sidecar.secrets.publish.directory_swap.filesystem_of", lambda _: "ext4")
     with pytest.raises(PublishError, match=r"lies on ext4, not in memory; mount a tmpfs"):
         check_memory_backed(tmp_path)
 
