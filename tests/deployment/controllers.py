@@ -56,14 +56,14 @@ def _commands(cluster: Cluster) -> dict[str, list[str]]:
 
 
 def _run_nodes(cluster: Cluster, ending: threading.Event) -> None:
-    client = Client(config=KubeConfig.from_file(str(cluster.kubeconfig)))
-    while not ending.wait(BEAT_S):
-        for pod in client.list(Pod, namespace="broker"):
-            assert pod.metadata is not None
-            assert pod.metadata.name is not None
-            if pod.status is None or pod.status.phase == "Pending":
-                status = _status(is_job=JOB in (pod.metadata.labels or {}))
-                client.patch(Pod.Status, pod.metadata.name, {"status": status}, namespace="broker")
+    with Client(config=KubeConfig.from_file(str(cluster.kubeconfig))) as client:
+        while not ending.wait(BEAT_S):
+            for pod in client.list(Pod, namespace="broker"):
+                assert pod.metadata is not None
+                assert pod.metadata.name is not None
+                if pod.status is None or pod.status.phase == "Pending":
+                    status = _status(is_job=JOB in (pod.metadata.labels or {}))
+                    client.patch(Pod.Status, pod.metadata.name, {"status": status}, namespace="broker")
 
 
 def _status(*, is_job: bool) -> Manifest:
@@ -114,3 +114,4 @@ def answering(answers: Answers) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+        server.server_close()

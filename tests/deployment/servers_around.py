@@ -121,16 +121,18 @@ def _simulator(place: Path) -> Iterator[dict[str, Any]]:
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, text=True)
     assert child.stdout is not None
+    drain = threading.Thread(target=child.stdout.read, daemon=True)
     try:
         for line in child.stdout:
             if '"listening"' in line:
                 break
-        drain = threading.Thread(target=child.stdout.read, daemon=True)
         drain.start()
         yield dict(json.loads(line))
     finally:
         child.terminate()
         child.wait(60)
+        drain.join()
+        child.stdout.close()
 
 
 @asynccontextmanager

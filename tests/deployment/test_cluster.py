@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    # Clients of the API server keep their connections until the process ends; the servers end first.
-    pytest.mark.filterwarnings("ignore:.*unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 LEASE = "broker-101-004-1234567-001"
 
@@ -151,14 +148,24 @@ def test_a_token_is_good_for_its_audience_only(cluster: Cluster) -> None:
 
 
 @pytest.fixture
-def in_cluster(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Connect]:
+async def in_cluster(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[], Connect]]:
     """The API as a pod reaches it: token, authority and namespace from files, the address from the environment."""
     host, _, port = cluster.url.removeprefix("https://").partition(":")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
     for name, text in (("token", cluster.token("broker")), ("ca.crt", cluster.authority), ("namespace", "broker")):
         (tmp_path / name).write_text(text)
-    return lambda: lambda: AsyncClient(KubeConfig.from_service_account(str(tmp_path)))
+    made: list[AsyncClient] = []
+
+    def connect() -> AsyncClient:
+        made.append(AsyncClient(KubeConfig.from_service_account(str(tmp_path))))
+        return made[-1]
+
+    yield lambda: connect
+    for client in made:
+        await client.aclose()
 
 
 def lease(api: Connect, me: str, name: str, lease_s: float = 1.0) -> ClusterLease:

@@ -20,9 +20,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    # Clients of the API server keep their connections until the process ends; the servers end first.
-    pytest.mark.filterwarnings("ignore:.*unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 HASH = "rollouts-pod-template-hash"
 

@@ -6,8 +6,10 @@ AMBIGUOUS (default 60) is the number of orders and SEED the seed of their faults
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Garbage goes where these warnings are ignored, and not in the next test."""
+    yield
+    gc.collect()
+
+
 COUNT = int(os.environ.get("AMBIGUOUS", "60"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 APPLIED = ("hang", "reset_after", "half_body", "error_after")
