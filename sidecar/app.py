@@ -33,7 +33,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
 import psutil
 from aiohttp import web
 from grpc_health.v1 import health_pb2_grpc
@@ -43,10 +42,8 @@ from sidecar import status_facts as facts
 from sidecar.config import SidecarConfig
 from sidecar.console.bundle import RecentLog, bundle_files
 from sidecar.console.control import control_application, control_path
-from sidecar.console.document import StatusDocument
 from sidecar.console.server import console_application
-from sidecar.console.status.builder import ProcessIdentity, StatusInputs, event_totals, ledger_section
-from sidecar.console.status.sampler import AuditTimeline, StatusSampler
+from sidecar.console.status.sampler import AuditTimeline, ProcessIdentity, StatusInputs, StatusSampler, event_totals
 from sidecar.console.status.time_series import StatusSample, TimeSeries, panel_samples
 from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import OtlpExporter
@@ -66,6 +63,7 @@ from sidecar.telemetry.resource import own_resource
 from sidecar.web import Server, bind, serve_control, serve_http
 
 if TYPE_CHECKING:
+    from sidecar.console.document import StatusDocument
     from sidecar.secrets.agent import SecretsAgent
 
 log = logging.getLogger(__name__)
@@ -169,7 +167,9 @@ class Sidecar:
             # In this order: see "End" above.
             await exporting
             flushed.set()
-        log.info("sidecar.drained", extra={"ledger": msgspec.to_builtins(ledger_section(self._ledger()))})
+        from sidecar.console.status.builder import ledger_object  # noqa: PLC0415 - see StatusSampler.status
+
+        log.info("sidecar.drained", extra={"ledger": ledger_object(self._ledger())})
 
     async def _await_producers(self) -> None:
         """Wait until every producer has gone or said goodbye, at most `telemetry.drain_s`."""

@@ -11,15 +11,15 @@ import zipfile
 from collections import deque
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from pod_runtime.config import effective
 from pod_runtime.log import JsonFormatter
-from sidecar.console.document import StatusDocument, encode
 from sidecar.prometheus.page import MetricsPage
 from sidecar.prometheus.render import Format
+
+if TYPE_CHECKING:
+    from sidecar.console.document import StatusDocument
 
 # Packages whose versions explain most faults; the whole list would be longer than the rest of the file.
 PACKAGES = ("aiohttp", "grpcio", "protobuf", "hvac", "opentelemetry-sdk", "uvloop")
@@ -54,7 +54,7 @@ async def bundle_files(
     """Return name and text of each file of the bundle; `page` is None before the journal is open."""
     metrics = b"" if page is None else await page.render(Format.TEXT)
     return {
-        "status.json": msgspec.json.format(encode(status), indent=2).decode() + "\n",
+        "status.json": json.dumps(json.loads(status.encode()), indent=2) + "\n",
         "configuration.json": _json_text(redacted(effective(config))),
         "log.jsonl": recent.text(),
         "metrics.txt": metrics.decode(),

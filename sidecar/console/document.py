@@ -259,6 +259,10 @@ class StatusDocument(Section):
     panels: list[JsonObject]
     findings: list[JsonObject] = []
 
+    def encode(self) -> bytes:
+        """Encode the document as JSON."""
+        return encode(self)
+
 
 NO_SECRETS = SecretsSection(configured=False, secrets=[])
 CLOSED_JOURNAL = JournalStatus()

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-import msgspec
 from aiohttp import web
 
-from sidecar.console.document import JsonObject, StatusDocument, encode
 from sidecar.health.probes import time_text
 from sidecar.ingest.tail import TailEvent
+
+if TYPE_CHECKING:
+    from sidecar.console.document import JsonObject, StatusDocument
 
 # TCP hides a reader that is gone, or suspended, until the buffers of both sides are full.
 WRITE_DEADLINE_S = 10.0
@@ -85,7 +88,7 @@ class Watchers:
 
 def status_message(document: StatusDocument) -> bytes:
     """Encode a status as it goes over the wire."""
-    return b"event: status\ndata: " + encode(document) + b"\n\n"
+    return b"event: status\ndata: " + document.encode() + b"\n\n"
 
 
 def event_json(event: TailEvent) -> JsonObject:
@@ -146,5 +149,5 @@ async def _forward(portion: list[JsonObject], messages: Messages) -> None:
     while True:
         await asyncio.sleep(PACE_S)
         if portion:
-            await messages.put(b"event: events\ndata: " + msgspec.json.encode(portion) + b"\n\n")
+            await messages.put(b"event: events\ndata: " + json.dumps(portion, separators=(",", ":")).encode() + b"\n\n")
             portion.clear()

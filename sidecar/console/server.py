@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from sidecar.console.bundle import zipped
-from sidecar.console.document import StatusDocument, encode
 from sidecar.console.event_stream import TooManyWatchersError, Watchers, stream
 from sidecar.ingest.tail import TailEvent
+
+if TYPE_CHECKING:
+    from sidecar.console.document import StatusDocument
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,7 +68,7 @@ def console_application(source: ConsoleSource, watchers: Watchers, allowed_hosts
     """Build the application of `console.address`. Close `watchers` before its server is stopped."""
 
     async def status(_: web.Request) -> web.Response:
-        return web.Response(body=encode(source.status()), content_type="application/json", charset="utf-8")
+        return web.Response(body=source.status().encode(), content_type="application/json", charset="utf-8")
 
     async def events(request: web.Request) -> web.StreamResponse:
         first = source.status() if request.query.get("status", "1") != "0" else None

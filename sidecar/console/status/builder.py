@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, TypeVar
@@ -14,13 +13,13 @@ import msgspec
 from sidecar.console import document as doc
 from sidecar.console.doctor import diagnose
 from sidecar.console.settings import PanelSettings
+from sidecar.console.status.sampler import StatusInputs, moment_text
 from sidecar.console.status.time_series import TimeSeries, panel_quantiles, panel_rates, rates
 from sidecar.export.log_queue import NOT_EXPORTED
-from sidecar.export.status import ExportStatus, SignalStatus
+from sidecar.export.status import SignalStatus
 from sidecar.health.conditions import PROBES, HealthCondition, SidecarCondition, verdict
 from sidecar.health.probes import time_text
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus
-from sidecar.journal.journal import JournalStatus
 from sidecar.metrics.ledger import LogLedger, SidecarLedger
 from sidecar.secrets.acknowledge import Rejection
 from sidecar.secrets.status import LastError, SecretsStatus, SecretStatus, TokenStatus
@@ -41,37 +40,6 @@ INNER_SECTIONS: Mapping[type, type[doc.Section]] = {
     Rejection: doc.RejectionSection,
 }
 """Sections of the reports that lie within another one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessIdentity:
-    """Version and start of the process that reports."""
-
-    version: str
-    pid: int
-    started_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusInputs:
-    """Reports of the parts at one moment."""
-
-    now_ns: int
-    identity: ProcessIdentity
-    conditions: Sequence[HealthCondition]
-    producers: Sequence[ProducerStatus]
-    ledger: SidecarLedger
-    export: ExportStatus
-    secrets: SecretsStatus | None
-    """None if no secret is configured."""
-    actions: Sequence[doc.JsonObject]
-    """Latest actions of the secrets agent (`AuditTimeline`)."""
-    journal: JournalStatus | None
-    """None before the journal is open."""
-    series: TimeSeries
-    panels: Sequence[PanelSettings]
-    interval_s: float
-    """Seconds between two samples of `series`."""
 
 
 def status_document(inputs: StatusInputs) -> doc.StatusDocument:
@@ -198,6 +166,11 @@ def _producer_ledger(ledger: ProducerLedger) -> doc.ProducerLedgerSection:
     return _section(doc.ProducerLedgerSection, ledger, dropped=drops, balanced=balanced)
 
 
+def ledger_object(ledger: SidecarLedger) -> doc.JsonObject:
+    """Translate the ledger for a log record."""
+    return dict(msgspec.to_builtins(ledger_section(ledger)))
+
+
 def ledger_section(ledger: SidecarLedger) -> doc.LedgerSection:
     """Translate the sidecar's half of the ledger."""
     producers = {name: _section(doc.EventLedgerSection, item) for name, item in ledger.producers.items()}
@@ -248,21 +221,6 @@ def _time(time_ns: int) -> str | None:
     return time_text(time_ns) if time_ns else None
 
 
-def moment_text(moment: datetime) -> str:
-    """Write a moment in RFC 3339, to the millisecond."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _age(time_ns: int, now_ns: int) -> float | None:
     # Never negative: the wall clock may have been set back since.
     return round(max(0, now_ns - time_ns) / 1e9, 2) if time_ns else None
-
-
-def event_totals(ledger: SidecarLedger) -> Mapping[str, float]:
-    """Return the running counts from which the curves are made."""
-    return {
-        "received": ledger.events.received,
-        "exported": ledger.logs.exported,
-        "dropped": sum(ledger.logs.dropped.values()),
-        "rejected": sum(ledger.events.rejected.values()) + sum(ledger.logs.rejected.values()),
-    }
