@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.require import require_binary
 
 ROOT = "root-of-the-test"
@@ -105,7 +105,7 @@ def running_openbao(*options: str, tls: Path | None = None) -> Iterator[OpenBao]
     `tls` is the directory that the option -dev-tls-cert-dir names, if that is given.
     """
     binary = require_binary("bao", str(Path(sys.executable).with_name("bao")), remedy="make env")
-    port = _free_port()
+    port = free_port()
     command = [binary, "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT}"]
     command += [f"-dev-listen-address=127.0.0.1:{port}", *options]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -129,9 +129,3 @@ def _wait(bao: OpenBao) -> None:
         else:
             return
     raise AssertionError("OpenBao did not start")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.require import require_binary
 
 PATTERN = "/usr/lib/postgresql/*/bin/{}"
@@ -84,19 +84,13 @@ def _initialise(initdb: str, place: Path, account: pwd.struct_passwd | None) -> 
 
 
 def _start(binary: str, place: Path, account: pwd.struct_passwd | None) -> tuple[subprocess.Popen[bytes], int]:
-    port = _free_port()
+    port = free_port()
     options = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={place}", *FAST]
     command = [binary, "-D", str(place / "data"), *(word for option in options for word in ("-c", option))]
     with (place / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, **_as(account))  # type: ignore[call-overload] # see _as
     _wait(server, place, port)
     return server, port
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(server: subprocess.Popen[bytes], place: Path, port: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.deployment.certificates import make_certificates
 from tests.deployment.rendering import ROOT, SCHEMAS, Manifest
+from tests.ports import free_port
 from tests.require import require_binary
 
 ADMIN = "token-of-the-admin"
@@ -101,7 +101,7 @@ def running_cluster(place: Path) -> Iterator[Cluster]:
         require_binary("etcd"),
         require_binary("kube-apiserver", str(ROOT / ".cache/kubernetes/kube-apiserver")),
     )
-    store, peers, port = (_free_port() for _ in range(3))
+    store, peers, port = (free_port() for _ in range(3))
     make_certificates(place, "kubernetes.default.svc")
     _write_identity(place, f"https://127.0.0.1:{port}")
     children = [
@@ -157,12 +157,6 @@ def _structural(schema: Manifest) -> Manifest:
     elif schema.get("type", "object") == "object" and "properties" not in schema:
         made["x-kubernetes-preserve-unknown-fields"] = True
     return made
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _write_identity(place: Path, url: str) -> None:

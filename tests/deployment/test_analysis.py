@@ -17,7 +17,7 @@ import yaml
 
 from tests.deployment.analysis import holds
 from tests.deployment.rendering import ROOT, only, rendered
-from tests.integration.telemetry.servers import free_port
+from tests.ports import free_port
 from tests.require import require_binary
 
 pytestmark = [pytest.mark.real]

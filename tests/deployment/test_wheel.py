@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -33,6 +34,8 @@ def run(*command: str | Path, place: Path) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("wheel")
+    # setuptools puts into a wheel whatever an earlier build has left there, modules that are gone included.
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     run(UV, "build", "--quiet", "--wheel", "--out-dir", place, ROOT, place=place)
     (found,) = place.glob("*.whl")
     return found

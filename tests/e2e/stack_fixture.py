@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from devstack.settings import temporary_place
 from devstack.stack import Stack
-from tests.integration.telemetry.servers import free_port
+from tests.ports import free_port
 
 OURS = ("broker", "sidecar", "simulator")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from tests.ports import free_port
 from tests.require import require_binary
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -154,9 +154,3 @@ async def _wait_ready(session: aiohttp.ClientSession, url: str) -> None:
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from tests.integration.telemetry.servers import free_port
+from tests.ports import free_port
 from tests.require import require_binary
 
 MONITORING = Path(__file__).resolve().parents[3] / "k8s" / "monitoring"

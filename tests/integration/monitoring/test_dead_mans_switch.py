@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.monitoring.alerting import Inbox, alert, fakes, free_port, running_alertmanager
+from tests.integration.monitoring.alerting import Inbox, alert, fakes, running_alertmanager
+from tests.ports import free_port
 from tools.dead_mans_switch import relay
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,19 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tests.ports import free_port
 from tests.require import missing, require_binary
 
 ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache"
 TEMPLATES = ROOT / "otel-collector" / "elasticsearch"
 START_S = 90.0
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

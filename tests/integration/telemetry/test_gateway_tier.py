@@ -16,17 +16,8 @@ import yaml
 
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.settings import OtlpSettings
-from tests.integration.telemetry.servers import (
-    ROOT,
-    Collector,
-    Engine,
-    Server,
-    collector,
-    engine,
-    fetch,
-    free_port,
-    router_binary,
-)
+from tests.integration.telemetry.servers import ROOT, Collector, Engine, Server, collector, engine, fetch, router_binary
+from tests.ports import free_port
 from tests.unit.sidecar.fake_journal import SESSION, MemoryJournal, exporter_over, orders
 from tests.unit.sidecar.snapshots import counter, snapshot
 
