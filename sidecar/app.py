@@ -43,8 +43,8 @@ from sidecar.config import SidecarConfig
 from sidecar.console.bundle import RecentLog, bundle_files
 from sidecar.console.control import control_application, control_path
 from sidecar.console.server import console_application
-from sidecar.console.status.sampler import AuditTimeline, ProcessIdentity, StatusInputs, StatusSampler, event_totals
-from sidecar.console.status.time_series import StatusSample, TimeSeries, panel_samples
+from sidecar.console.status import time_series
+from sidecar.console.status.sampler import AuditTimeline, StatusSampler
 from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.rejected import RejectedRecords
@@ -90,7 +90,7 @@ class Sidecar:
 
     def __post_init__(self) -> None:
         config = self.config
-        self._identity = ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=time.time_ns())
+        self._identity = time_series.ProcessIdentity(version=VERSION, pid=os.getpid(), started_ns=time.time_ns())
         self._grpc_health = GrpcHealth()
         self._pipeline = TelemetryPipeline(
             # The wait for producers is ours: the exporter's last request must lie between it and the last checkpoint.
@@ -200,12 +200,14 @@ class Sidecar:
             return web.Response(status=503, text="the journal is being read\n", headers={"Retry-After": "1"})
         return await self._page.handle(request)
 
-    def sample(self) -> StatusSample | None:
+    def sample(self) -> time_series.StatusSample | None:
         """Take a sample of the running counts, once the journal is open."""
         if not self._opened:
             return None
-        panels = panel_samples(self.config.console.panels, self._pipeline.snapshot())
-        return StatusSample(time_s=time.monotonic(), totals=event_totals(self._ledger()), panels=panels)
+        panels = time_series.panel_samples(self.config.console.panels, self._pipeline.snapshot())
+        return time_series.StatusSample(
+            time_s=time.monotonic(), totals=time_series.event_totals(self._ledger()), panels=panels
+        )
 
     def facts(self) -> HealthFacts:
         """Collect the facts by which health is judged."""
@@ -242,9 +244,9 @@ class Sidecar:
             secrets=self.agent.status() if self.agent else NO_SECRETS,
         )
 
-    def inputs(self, series: TimeSeries) -> StatusInputs:
+    def inputs(self, series: time_series.TimeSeries) -> time_series.StatusInputs:
         """Collect what the parts report, for the status document."""
-        return StatusInputs(
+        return time_series.StatusInputs(
             now_ns=time.time_ns(),
             identity=self._identity,
             conditions=self._health.conditions,

@@ -13,8 +13,14 @@ import msgspec
 from sidecar.console import document as doc
 from sidecar.console.doctor import diagnose
 from sidecar.console.settings import PanelSettings
-from sidecar.console.status.sampler import StatusInputs, moment_text
-from sidecar.console.status.time_series import TimeSeries, panel_quantiles, panel_rates, rates
+from sidecar.console.status.time_series import (
+    StatusInputs,
+    TimeSeries,
+    moment_text,
+    panel_quantiles,
+    panel_rates,
+    rates,
+)
 from sidecar.export.log_queue import NOT_EXPORTED
 from sidecar.export.status import SignalStatus
 from sidecar.health.conditions import PROBES, HealthCondition, SidecarCondition, verdict

@@ -6,21 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.console.event_stream import Watchers
-from sidecar.console.settings import ConsoleSettings, PanelSettings
-from sidecar.console.status.time_series import StatusSample, TimeSeries
-from sidecar.export.status import ExportStatus
-from sidecar.health.conditions import HealthCondition
-from sidecar.ingest.producers import ProducerStatus
-from sidecar.journal.journal import JournalStatus
-from sidecar.metrics.ledger import SidecarLedger
+from sidecar.console.settings import ConsoleSettings
+from sidecar.console.status.time_series import StatusInputs, StatusSample, TimeSeries, moment_text
 from sidecar.secrets.audit import AuditEvent, log_audit
-from sidecar.secrets.status import SecretsStatus
 
 if TYPE_CHECKING:
     from sidecar.console.document import JsonObject, StatusDocument
@@ -30,52 +21,6 @@ KEPT_ACTIONS = 200
 SHOWN_ACTIONS = 30
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessIdentity:
-    """Version and start of the process that reports."""
-
-    version: str
-    pid: int
-    started_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusInputs:
-    """Reports of the parts at one moment."""
-
-    now_ns: int
-    identity: ProcessIdentity
-    conditions: Sequence[HealthCondition]
-    producers: Sequence[ProducerStatus]
-    ledger: SidecarLedger
-    export: ExportStatus
-    secrets: SecretsStatus | None
-    """None if no secret is configured."""
-    actions: Sequence[JsonObject]
-    """Latest actions of the secrets agent (`AuditTimeline`)."""
-    journal: JournalStatus | None
-    """None before the journal is open."""
-    series: TimeSeries
-    panels: Sequence[PanelSettings]
-    interval_s: float
-    """Seconds between two samples of `series`."""
-
-
-def event_totals(ledger: SidecarLedger) -> Mapping[str, float]:
-    """Return the running counts from which the curves are made."""
-    return {
-        "received": ledger.events.received,
-        "exported": ledger.logs.exported,
-        "dropped": sum(ledger.logs.dropped.values()),
-        "rejected": sum(ledger.events.rejected.values()) + sum(ledger.logs.rejected.values()),
-    }
-
-
-def moment_text(moment: datetime) -> str:
-    """Write a moment in RFC 3339, to the millisecond."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class StatusSource(Protocol):

@@ -6,9 +6,17 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import accumulate, pairwise
+from typing import Any
 
 from sidecar.console.settings import PanelSettings
+from sidecar.export.status import ExportStatus
+from sidecar.health.conditions import HealthCondition
+from sidecar.ingest.producers import ProducerStatus
+from sidecar.journal.journal import JournalStatus
+from sidecar.metrics.ledger import SidecarLedger
+from sidecar.secrets.status import SecretsStatus
 from sidecar.telemetry.model import Family, Number, Snapshot
 
 
@@ -23,7 +31,7 @@ class PanelSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSample:
-    """State of the event path at one moment; `totals` are its running counts (`builder.event_totals`)."""
+    """State of the event path at one moment; `totals` are its running counts (`event_totals`)."""
 
     time_s: float
     totals: Mapping[str, float]
@@ -129,3 +137,49 @@ def _panel_sample(panel: PanelSettings, families: Sequence[Family]) -> PanelSamp
             elif family.bounds == bounds:
                 buckets = [known + more for known, more in zip(buckets, point.buckets, strict=True)]
     return PanelSample(totals=dict(totals), bounds=bounds, buckets=tuple(buckets))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessIdentity:
+    """Version and start of the process that reports."""
+
+    version: str
+    pid: int
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusInputs:
+    """Reports of the parts at one moment."""
+
+    now_ns: int
+    identity: ProcessIdentity
+    conditions: Sequence[HealthCondition]
+    producers: Sequence[ProducerStatus]
+    ledger: SidecarLedger
+    export: ExportStatus
+    secrets: SecretsStatus | None
+    """None if no secret is configured."""
+    actions: Sequence[dict[str, Any]]
+    """Latest actions of the secrets agent (`AuditTimeline`)."""
+    journal: JournalStatus | None
+    """None before the journal is open."""
+    series: TimeSeries
+    panels: Sequence[PanelSettings]
+    interval_s: float
+    """Seconds between two samples of `series`."""
+
+
+def event_totals(ledger: SidecarLedger) -> Mapping[str, float]:
+    """Return the running counts from which the curves are made."""
+    return {
+        "received": ledger.events.received,
+        "exported": ledger.logs.exported,
+        "dropped": sum(ledger.logs.dropped.values()),
+        "rejected": sum(ledger.events.rejected.values()) + sum(ledger.logs.rejected.values()),
+    }
+
+
+def moment_text(moment: datetime) -> str:
+    """Write a moment in RFC 3339, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -11,8 +11,8 @@ from sidecar import status_facts as facts
 from sidecar.console.document import StatusDocument, decode, encode
 from sidecar.console.settings import PanelSettings
 from sidecar.console.status.builder import status_document
-from sidecar.console.status.sampler import AuditTimeline, ProcessIdentity, StatusInputs
-from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries
+from sidecar.console.status.sampler import AuditTimeline
+from sidecar.console.status.time_series import PanelSample, ProcessIdentity, StatusInputs, StatusSample, TimeSeries
 from sidecar.export.status import ExportStatus, SignalStatus
 from sidecar.health.conditions import HealthFacts, HealthSettings, evaluate, track
 from sidecar.ingest.producers import ProducerCondition, ProducerLedger, ProducerStatus

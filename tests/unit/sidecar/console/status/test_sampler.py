@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from sidecar.console.settings import ConsoleSettings
-from sidecar.console.status.sampler import AuditTimeline, StatusInputs, StatusSampler
-from sidecar.console.status.time_series import PanelSample, StatusSample, TimeSeries
+from sidecar.console.status.sampler import AuditTimeline, StatusSampler
+from sidecar.console.status.time_series import PanelSample, StatusInputs, StatusSample, TimeSeries
 from sidecar.secrets.audit import AuditEvent
 from tests.unit.sidecar.console.sidecar_state import MOMENT, inputs
 
