@@ -54,7 +54,7 @@ async def bundle_files(
     """Return name and text of each file of the bundle; `page` is None before the journal is open."""
     metrics = b"" if page is None else await page.render(Format.TEXT)
     return {
-        "status.json": json.dumps(json.loads(status.encode()), indent=2) + "\n",
+        "status.json": _json_text(json.loads(status.encode())),
         "configuration.json": _json_text(redacted(effective(config))),
         "log.jsonl": recent.text(),
         "metrics.txt": metrics.decode(),

@@ -261,7 +261,12 @@ class StatusDocument(Section):
 
     def encode(self) -> bytes:
         """Encode the document as JSON."""
-        return encode(self)
+        short: JsonObject = {}
+        if self.secrets is NO_SECRETS:
+            short["secrets"] = _WITHOUT_SECRETS
+        if self.journal is CLOSED_JOURNAL:
+            short["journal"] = _WITHOUT_JOURNAL
+        return msgspec.json.encode(msgspec.structs.replace(self, **short) if short else self)
 
 
 NO_SECRETS = SecretsSection(configured=False, secrets=[])
@@ -269,16 +274,6 @@ CLOSED_JOURNAL = JournalStatus()
 # Readers outside this repository know the short forms: a key that appears there would be a change for them.
 _WITHOUT_SECRETS = msgspec.Raw(b'{"configured":false,"secrets":[]}')
 _WITHOUT_JOURNAL = msgspec.Raw(b"{}")
-
-
-def encode(document: StatusDocument) -> bytes:
-    """Encode the document as JSON."""
-    short: JsonObject = {}
-    if document.secrets is NO_SECRETS:
-        short["secrets"] = _WITHOUT_SECRETS
-    if document.journal is CLOSED_JOURNAL:
-        short["journal"] = _WITHOUT_JOURNAL
-    return msgspec.json.encode(msgspec.structs.replace(document, **short) if short else document)
 
 
 def decode(data: bytes) -> StatusDocument:

@@ -149,5 +149,7 @@ async def _forward(portion: list[JsonObject], messages: Messages) -> None:
     while True:
         await asyncio.sleep(PACE_S)
         if portion:
-            await messages.put(b"event: events\ndata: " + json.dumps(portion, separators=(",", ":")).encode() + b"\n\n")
+            await messages.put(
+                b"event: events\ndata: " + json.dumps(portion, separators=(",", ":"), default=str).encode() + b"\n\n"
+            )
             portion.clear()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sidecar import status_facts as facts
-from sidecar.console.document import StatusDocument, decode, encode
+from sidecar.console.document import StatusDocument, decode
 from sidecar.console.settings import PanelSettings
 from sidecar.console.status.builder import status_document
 from sidecar.console.status.sampler import AuditTimeline
@@ -128,9 +128,9 @@ def inputs(
 
 def document(**changes: Any) -> dict[str, Any]:
     """The status document as a program reads it: JSON."""
-    return dict(json.loads(encode(status_document(inputs(**changes)))))
+    return dict(json.loads(status_document(inputs(**changes)).encode()))
 
 
 def status(**changes: Any) -> StatusDocument:
     """The status document as the commands read it: decoded from JSON."""
-    return decode(encode(status_document(inputs(**changes))))
+    return decode(status_document(inputs(**changes)).encode())
