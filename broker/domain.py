@@ -55,6 +55,18 @@ class PositionFill(StrEnum):
     REDUCE_ONLY = "reduce_only"
 
 
+class TriggerCondition(StrEnum):
+    """Price that triggers a resting order (v20, `OrderTriggerCondition`)."""
+
+    DEFAULT = "default"
+    """The ask for a buy, the bid for a sell."""
+    INVERSE = "inverse"
+    """The bid for a buy, the ask for a sell."""
+    BID = "bid"
+    ASK = "ask"
+    MID = "mid"
+
+
 class OrderStatus(StrEnum):
     """Status of an order. `orders/model/lifecycle.py` has the table of moves."""
 
@@ -67,7 +79,9 @@ class OrderStatus(StrEnum):
     PENDING = "pending"
     """Rests at the venue."""
     FILLED = "filled"
-    """Traded in full, or in part with the rest cancelled. Final."""
+    """Traded in full. Final."""
+    PARTIALLY_FILLED = "partially_filled"
+    """Traded in part, and the rest has ended. Final. An order whose rest still works is PENDING, with fills."""
     CANCELLED = "cancelled"
     """Ended by the venue or by a cancel without a trade. Final."""
     REJECTED = "rejected"
@@ -83,7 +97,9 @@ class OrderStatus(StrEnum):
         return self in _FINAL
 
 
-_FINAL = frozenset({OrderStatus.DENIED, OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED})
+_FINAL = frozenset(
+    {OrderStatus.DENIED, OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED}
+)
 
 
 class Protection(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,6 +108,12 @@ class Protection(Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: Decimal | None = None
     distance: Decimal | None = None
     guaranteed: bool = False
+    time_in_force: TimeInForce = TimeInForce.GTC
+    """GTC, GTD or GFD."""
+    expires_at: datetime | None = None
+    """Of GTD."""
+    tag: str | None = None
+    comment: str | None = None
 
 
 class OrderRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -117,6 +139,8 @@ class OrderRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: datetime | None = None
     """Of GTD."""
     position_fill: PositionFill = PositionFill.DEFAULT
+    trigger_condition: TriggerCondition = TriggerCondition.DEFAULT
+    """Of an order that rests."""
     trade_id: str | None = None
     """The trade that a take-profit, stop-loss or trailing stop belongs to."""
     take_profit: Protection | None = None
@@ -136,8 +160,16 @@ class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Positive; may be less than was asked."""
     price: Decimal
     time: datetime
+    """To the microsecond; `time_ns` has all of the venue's digits."""
+    time_ns: int = 0
+    instrument: str = ""
+    """As the venue's fill says it: an order of a trade has none of its own. Empty in journals before 0.2."""
+    side: Side | None = None
     profit: Decimal = Decimal(0)
     """Realised, in the account's currency."""
+    commission: Decimal = Decimal(0)
+    financing: Decimal = Decimal(0)
+    guaranteed_fee: Decimal = Decimal(0)
     half_spread_cost: Decimal = Decimal(0)
     trade_ids: tuple[str, ...] = ()
     """Trades opened, reduced or closed."""
