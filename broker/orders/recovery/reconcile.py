@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from decimal import Decimal
 from time import time
 
 from broker.domain import OrderStatus, Position
 from broker.events.venue import ReconcileMismatch, ReconcileRun
-from broker.orders.store.order_store import OrderStore
+from broker.orders.model.lifecycle import OrderRecord
+from broker.orders.store.order_store import UNRESOLVED, OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20.parse import VenueOrder, VenueTrade
 
+MOST_PAGES = 20
+"""Pages of the log that are read for one order."""
 TRIES = 5
 """Readings of the venue until the account is taken to be too busy to compare."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,11 @@ def trade_units(trades: tuple[VenueTrade, ...]) -> dict[str, Decimal]:
     return total
 
 
+def is_under_way(record: OrderRecord | None) -> bool:
+    """True if the fate of an order of ours is still being found out."""
+    return record is not None and record.status in UNRESOLVED
+
+
 class Reconciler:
     """Compares at one and the same transaction, so that a move in between is no mismatch."""
 
@@ -69,7 +80,7 @@ class Reconciler:
     async def run(self) -> tuple[ReconcileMismatch, ...]:
         """Compare once, after a comparison that is running; the mismatches.
 
-        Raises VenueError: the venue cannot be asked.
+        Raises VenueError: the venue cannot be asked; what was found is counted.
         """
         # One at a time: two at once would each adopt the same order.
         async with self._running:
@@ -81,7 +92,9 @@ class Reconciler:
             found = self._compare(theirs)
             for item in found:
                 self._venue.emit(item)
-            self._adopt(theirs)
+            ended = self._adopt(theirs)
+            for record in ended:
+                await self._settle(record)
         result = "moving" if theirs.at is None else "mismatch" if found else "ok"
         self._venue.emit(ReconcileRun(result=result, finished_at_s=time()))
         return tuple(found)
@@ -110,7 +123,9 @@ class Reconciler:
         if theirs.at is None:
             return []
         ours = {record.order.venue_order_id or "" for record in self._store.index.with_status(OrderStatus.PENDING)}
-        found = order_mismatches(ours, {order.id for order in theirs.orders})
+        # The answer to an order on its way will tell of it.
+        known = {order.id: self._store.index.by_venue_id(order.id) for order in theirs.orders}
+        found = order_mismatches(ours, {name for name, item in known.items() if not is_under_way(item)})
         held = {item.instrument: item.units for item in theirs.positions}
         found += unit_mismatches("position", dict(self._store.positions), held)
         found += unit_mismatches("trade", held, trade_units(theirs.trades))
@@ -119,13 +134,38 @@ class Reconciler:
             found.append(ReconcileMismatch("balance", "account", ours=str(balance), theirs=str(theirs.balance)))
         return found
 
-    def _adopt(self, theirs: VenueBooks) -> None:
-        """Take over the venue's view, which is right by definition."""
-        # An order of ours that rests no more needs nothing here: the log, which the feed has read, has settled it.
+    def _adopt(self, theirs: VenueBooks) -> list[OrderRecord]:
+        """Take over the venue's view, which is right by definition; orders of ours that rest no more."""
         if theirs.at is None:
-            return
+            return []
         for order in theirs.orders:
-            if self._store.index.by_venue_id(order.id) is None:
+            record = self._store.index.by_venue_id(order.id)
+            if record is None:
                 self._store.adopt(order)
+            # Journals before 0.2 have a resting order as FILLED from its first part on.
+            elif record.status is not OrderStatus.PENDING and not is_under_way(record):
+                self._store.put(record.moved(OrderStatus.PENDING, self._store.now()))
         self._store.set_positions({item.instrument: item.units for item in theirs.positions}, theirs.at)
         self._store.balance = theirs.balance
+        resting = {order.id for order in theirs.orders}
+        pending = self._store.index.with_status(OrderStatus.PENDING)
+        return [record for record in pending if record.order.venue_order_id not in resting]
+
+    async def _settle(self, record: OrderRecord) -> None:
+        """Give an order that rests nowhere the end that the venue's log has for it."""
+        venue_id = record.order.venue_order_id
+        if venue_id is None:
+            return
+        after, pages = int(venue_id), 0
+        while self._store.index[record.id].status is OrderStatus.PENDING and pages < MOST_PAGES:
+            page = await self._venue.transactions_since(after)
+            if not page.transactions:
+                break
+            self._store.search(record.id, page.transactions)
+            after, pages = page.transactions[-1].id, pages + 1
+        # The log behind an old order may be too long, or begin too late: the order itself names its end.
+        if self._store.index[record.id].status is OrderStatus.PENDING:
+            ended = await self._venue.ending(venue_id)
+            self._store.search(record.id, () if ended is None else (ended,))
+        status = self._store.index[record.id].status
+        log.warning("order that rests nowhere", extra={"order_id": record.id, "status": str(status)})

@@ -23,6 +23,7 @@ from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
 from broker.venue.v20 import parse
 from broker.venue.v20.order_requests import VenueCall
+from broker.venue.v20.transactions import Transaction, parse_transaction
 from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
@@ -141,6 +142,18 @@ class VenueRest:
         """Read the log behind transaction `after`, as far as the venue shows it."""
         body = await self._read("transactions_since", "/transactions/sinceid", id=str(after))
         return parse.parse_page(body)
+
+    async def ending(self, venue_order_id: str) -> Transaction | None:
+        """Read the transaction that ended an order; None while it rests, or if the venue does not know it any more."""
+        try:
+            order = (await self._read("order", f"/orders/{venue_order_id}"))["order"]
+            ended = order.get("fillingTransactionID") or order.get("cancellingTransactionID")
+            if ended is None:
+                return None
+            body = await self._read("transaction", f"/transactions/{ended}")
+            return parse_transaction(body["transaction"])
+        except errors.VenueRefusedError:
+            return None
 
     async def prove(self, token: Secret) -> None:
         """Show that `token` works for the account, by using it.

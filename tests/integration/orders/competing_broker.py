@@ -15,7 +15,8 @@ from broker.orders.errors import NotReadyError
 from broker.orders.settings import OrderSettings
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
-from tests.integration.orders.trader import ACCOUNT, TOKEN
+from tests.integration.orders.trader import TOKEN
+from tests.integration.orders.writes import ACCOUNT
 from tests.venue_client import open_rest
 
 

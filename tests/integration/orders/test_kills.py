@@ -11,15 +11,21 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from broker.orders.model.ids import parse_tag
+from broker.orders.model.lifecycle import OrderRecord
+from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
 from tests.integration.orders.trader import TOKEN
+from tests.integration.orders.writes import VenueTruth
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 KILLS = int(os.environ.get("KILLS", "8"))
@@ -29,9 +35,9 @@ ROOT = Path(__file__).parents[3]
 
 
 async def run_once(
-    url: str, directory: Path, count: int, *, kill_at: int, kill_after_s: float | None
+    url: str, directory: Path, count: int, *, kill_at: int = 0, kill_when: Callable[[], Awaitable[None]] | None = None
 ) -> dict[str, Any] | None:
-    """The trader's last words, or None where it was killed."""
+    """The trader's last words, or None where it was killed: at its own step `kill_at`, or when `kill_when` is done."""
     command = [sys.executable, "-m", "tests.integration.orders.trader", url, str(directory / "orders")]
     command += [str(directory / "ledger"), str(count), str(kill_at)]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
@@ -39,8 +45,10 @@ async def run_once(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment, cwd=ROOT
     )
     talking = asyncio.create_task(process.communicate())
-    if kill_after_s is not None:
-        await asyncio.wait([talking], timeout=kill_after_s)
+    if kill_when is not None:
+        waiting = asyncio.ensure_future(kill_when())
+        await asyncio.wait([talking, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
         if process.returncode is None:
             process.kill()
     output, errors = await talking
@@ -61,38 +69,44 @@ def fills_by_order(log: list[dict[str, Any]]) -> Counter[str]:
     return found
 
 
+def records(words: dict[str, Any]) -> list[OrderRecord]:
+    return msgspec.convert(words["records"], list[OrderRecord])
+
+
+async def on_the_wire(simulator: Simulator, method: str) -> None:
+    """Return when the venue has acted on a write whose answer it keeps back."""
+    faults = simulator.venue.faults
+    used = faults.used.get("hang", 0)
+    faults.rules.append(FaultRule(kind="hang", method=method))
+    while faults.used.get("hang", 0) == used:
+        await asyncio.sleep(0.005)
+
+
 async def test_kills_between_any_two_steps_double_nothing_and_lose_nothing(tmp_path: Path) -> None:
     print(f"KILLS={KILLS} SEED={SEED}")
     chance = random.Random(SEED)
     count = KILLS * ORDERS_PER_KILL
     async with Simulator(seed=SEED, tokens=frozenset({TOKEN}), requests_per_s=0, latency_s=0.004) as simulator:
-        kills = 0
-        while kills < KILLS:
-            by_event = chance.random() < 0.7
+        for kills in range(1, KILLS + 1):
+            at_step, method = chance.random() < 0.7, chance.choice(["POST", "PUT"])
             ended = await run_once(
                 simulator.rest_url,
                 tmp_path,
-                (kills + 1) * ORDERS_PER_KILL,
-                kill_at=chance.randrange(1, 220) if by_event else 0,
-                kill_after_s=None if by_event else 0.6 + chance.random(),
+                kills * ORDERS_PER_KILL,
+                kill_at=chance.randrange(1, 400) if at_step else 0,
+                kill_when=None if at_step else partial(on_the_wire, simulator, method),
             )
-            kills += 1
+            simulator.venue.faults.rules.clear()
             assert ended is None or not ended["mismatches"]
-        last = await run_once(simulator.rest_url, tmp_path, count, kill_at=0, kill_after_s=None)
+        last = await run_once(simulator.rest_url, tmp_path, count)
         log = await transactions(simulator)
 
     assert last is not None
     assert last["mismatches"] == []
-    orders = last["orders"]
-    assert set(orders) == {str(number) for number in range(count)}
-    fills = fills_by_order(log)
-    assert {name: number for name, number in fills.items() if number > 1} == {}
-    filled = {order["id"] for order in orders.values() if order["status"] == "filled"}
-    assert filled == set(fills)
-    made = [tag.order_id for item in log if (tag := parse_tag((item.get("clientExtensions") or {}).get("id")))]
-    assert len(made) == len(set(made))
-    assert set(made) <= {order["id"] for order in orders.values()}
-    assert {order["status"] for order in orders.values()} <= {"filled", "pending", "presumed_absent"}
+    truth = VenueTruth(log)
+    assert truth.differences(records(last)) == []
+    flat = {name: str(units) for name, units in truth.positions.items() if units}
+    assert last["held"] == last["positions"] == flat
 
 
 async def transactions(simulator: Simulator, token: str = TOKEN) -> list[dict[str, Any]]:

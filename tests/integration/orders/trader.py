@@ -1,8 +1,8 @@
 """A process that trades through a service and can be killed anywhere; what it did is in a file that outlives it.
 
-`python -m tests.integration.orders.trader URL DIRECTORY LEDGER COUNT KILL_AT`: places the orders that the ledger has
-started and not done, with the same client ids as a caller that tries again, then new ones up to COUNT in all.
-KILL_AT is the number of the event at whose emission it kills itself, 0 for never.
+`python -m tests.integration.orders.trader URL DIRECTORY LEDGER COUNT KILL_AT`: makes the writes that the ledger has
+started and not done, under the same keys as a caller that tries again, then new ones up to COUNT in all. KILL_AT is the
+number of the step at which it kills itself, 0 for never: a step is an event, or either side of a journal record.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from broker.domain import OrderRequest, OrderType, Side
+import msgspec
+
 from broker.order_wiring import build_order_service
-from broker.orders.errors import NotReadyError
+from broker.orders.errors import NotReadyError, UnknownOrderError, UnknownPositionError
 from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
+from broker.orders.store.journal import OrderJournal
+from broker.venue.errors import VenueError
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
+from tests.integration.orders.writes import ACCOUNT, WRITES, prepared
 from tests.venue_client import open_rest
 
-ACCOUNT = "101-004-1234567-001"
 TOKEN = "sweep-token"
 
 
@@ -64,37 +68,36 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def order(name: str) -> OrderRequest:
-    number = int(name)
-    kind = OrderType.LIMIT if number % 5 == 0 else OrderType.MARKET
-    side = Side.BUY if number % 2 else Side.SELL
-    return OrderRequest(
-        client_order_id=name,
-        client="sweep",
-        account=ACCOUNT,
-        instrument="EUR_USD",
-        type=kind,
-        side=side,
-        # Buys outweigh sells, so that a position is open whenever a day ends.
-        units=Decimal(number + (150 if side is Side.BUY else 100)),
-        price=Decimal("1.05000")
-        if kind is OrderType.LIMIT and number % 2
-        else Decimal("1.12000")
-        if kind is OrderType.LIMIT
-        else None,
-    )
+def follow_journal(killer: Killer) -> None:
+    """Let the killer count both sides of each record, too."""
+    append = OrderJournal.append
+
+    def counted(journal: OrderJournal, payload: bytes) -> int:
+        killer(())
+        position = append(journal, payload)
+        killer(())
+        return position
+
+    patch.object(OrderJournal, "append", counted).start()
 
 
-async def place(service: OrderService, ledger: Ledger, name: str) -> None:
+async def act(service: OrderService, ledger: Ledger, name: str) -> None:
     ledger.start(name)
+    number = int(name)
+    # A position first: there are writes that need one.
+    kind = "market" if number == 0 else WRITES[number % len(WRITES)]
+    result = "gone"
     while True:
         try:
-            placed = (await service.place(order(name))).order
+            result = (await (await prepared(service, kind, number)).send(service)).status
             break
         except NotReadyError as error:
             await asyncio.sleep(min(0.05, error.retry_after_s))
-    result = {"id": placed.id, "status": placed.status, "reason": placed.reason, "message": placed.message}
-    ledger.end(name, result)
+        except VenueError:
+            await asyncio.sleep(0.05)
+        except (UnknownOrderError, UnknownPositionError):  # it has ended meanwhile: by its price, or by this very write
+            break
+    ledger.end(name, {"status": result})
 
 
 async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: Killer) -> None:
@@ -103,6 +106,7 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
     def token() -> Secret:
         return Secret(token_file.read_text() if token_file.exists() else TOKEN)
 
+    follow_journal(killer)
     settings = VenueSettings(
         account=ACCOUNT,
         rest_url=url,
@@ -125,17 +129,20 @@ async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: K
         for start in range(0, len(names), 3):
             async with asyncio.TaskGroup() as group:
                 for name in names[start : start + 3]:
-                    group.create_task(place(service, ledger, name))
+                    group.create_task(act(service, ledger, name))
         while any(item.status == "unknown" for item in service.open_orders()):
             await asyncio.sleep(0.05)
         mismatches = await service.reconcile()
-        found = {name: held for name in map(str, range(count)) if (held := service.by_client_id("sweep", name))}
-        final = {
-            name: {"id": held.id, "status": held.status, "fills": [fill.transaction_id for fill in held.fills]}
-            for name, held in found.items()
+        engine = service.leadership.engine
+        assert engine is not None
+        words = {
+            "records": [msgspec.to_builtins(record) for record in engine.store.index],
+            "mismatches": [str(item) for item in mismatches],
+            "balance": str((await service.account()).balance),
+            "held": {name: str(units) for name, units in engine.store.positions.items() if units},
+            "positions": {item.instrument: str(item.units) for item in await service.positions()},
         }
-        words = {"orders": final, "mismatches": [str(item) for item in mismatches]}
-        print(json.dumps(words | {"balance": str((await service.account()).balance)}), flush=True)
+        print(json.dumps(words), flush=True)
         stop.set()
         await running
 

@@ -32,6 +32,8 @@ class FakeVenue:
         self.token = "good-token"
         self.hidden = 0
         """So many of the newest transactions are not shown by `sinceid` yet."""
+        self.forgotten = 0
+        """So many of the oldest transactions are not shown by `sinceid` any more."""
         self.tradeable = True
         self.streams: dict[web.StreamResponse, web.Request] = {}
         self.stream_requests: list[web.Request] = []
@@ -173,13 +175,24 @@ class FakeVenue:
         if path == "transactions/sinceid":
             shown = self.log[: len(self.log) - self.hidden]
             self.hidden = 0
-            items = [item for item in shown if int(item["id"]) > int(request.query["id"])]
+            items = [item for item in shown if int(item["id"]) > max(int(request.query["id"]), self.forgotten)]
             return web.json_response({"transactions": items, "lastTransactionID": str(len(shown))})
         if path.endswith("/stream"):
             return await self._stream(request, path)
         return self._answer(self._page(path))
 
+    def _item(self, kind: str, number: str) -> dict[str, Any]:
+        found = self.log[int(number) - 1]
+        if kind == "transactions":
+            return {"transaction": found}
+        ended = {item["type"]: item["id"] for item in self.log if item.get("orderID") == number}
+        names = {"ORDER_FILL": "fillingTransactionID", "ORDER_CANCEL": "cancellingTransactionID"}
+        return {"order": {"id": number, **{names[key]: value for key, value in ended.items()}}}
+
     def _page(self, path: str) -> dict[str, Any]:
+        kind, _, number = path.partition("/")
+        if number.isdecimal():
+            return self._item(kind, number)
         names = ("balance", "NAV", "marginUsed", "marginAvailable")
         open_side = {"units": str(self.position), "averagePrice": PRICE}
         flat = {"units": "0"}

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
+
+from broker.domain import Order, OrderStatus, OrderType
+from broker.orders.service import OrderService
 from tests.unit.broker.orders.fake_venue import FakeVenue
-from tests.unit.broker.orders.order_service_fixture import OrderServiceHarness, wait_until
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
 
 
 async def test_reconcile_finds_and_adopts_what_was_missed(harness: OrderServiceHarness, venue: FakeVenue) -> None:
@@ -25,3 +29,57 @@ async def test_reconcile_finds_and_adopts_what_was_missed(harness: OrderServiceH
         ("position", "EUR_USD", "0", "7"),
     ]
     assert list(again) == []
+
+
+async def missed_end(service: OrderService, venue: FakeVenue, order: Order, end: str) -> None:
+    """Ends a resting order at the venue without a word to the store."""
+    engine = service.leadership.engine
+    assert engine is not None
+    created = venue.pending[order.venue_order_id or ""]
+    _ = venue.fill(created) if end == "fill" else venue.cancel(created, "MARKET_HALTED")
+    engine.feed.applied = engine.feed.last_known = len(venue.log)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize(("end", "status"), [("fill", OrderStatus.FILLED), ("cancel", OrderStatus.CANCELLED)])
+async def test_order_that_rests_nowhere_is_settled_by_the_venues_log(
+    harness: OrderServiceHarness,
+    venue: FakeVenue,
+    make_request: MakeRequest,
+    end: str,
+    status: OrderStatus,
+    *,
+    forgotten: bool,
+) -> None:
+    async with harness.service(reconcile_s=1000) as service:
+        await wait_until(lambda: bool(harness.of("ReconcileRun")))
+        order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
+        await missed_end(service, venue, order, end)
+        venue.forgotten = len(venue.log) if forgotten else 0
+        found = await service.reconcile()
+        again = await service.reconcile()
+        settled = service.order(order.id)
+
+    assert ("order", "pending", "absent") in [(item.kind, item.ours, item.theirs) for item in found]
+    assert list(again) == []
+    assert settled is not None
+    assert (settled.status, settled.filled_units) == (status, order.request.units if end == "fill" else 0)
+
+
+async def test_order_that_rests_although_we_had_it_as_filled_is_pending_again(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(reconcile_s=1000) as service:
+        await wait_until(lambda: bool(harness.of("ReconcileRun")))
+        order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
+        engine = service.leadership.engine
+        assert engine is not None
+        engine.store.move(order.id, OrderStatus.FILLED, None)
+        found = await service.reconcile()
+        again = await service.reconcile()
+        held = service.order(order.id)
+
+    assert [(item.kind, item.ours, item.theirs) for item in found] == [("order", "absent", "pending")]
+    assert list(again) == []
+    assert held is not None
+    assert held.status is OrderStatus.PENDING
