@@ -14,23 +14,16 @@ from broker.simulator.account.book import (
     money,
 )
 from broker.simulator.account.fills import Fills, protection_price, trigger_price
-from broker.simulator.clock import NANOS, parse_ns
+from broker.simulator.clock import parse_ns
+from broker.simulator.market.hours import trading_day
 from broker.simulator.market.market import Price
 from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ON_FILL, OrderSpec, RejectError
 
-DAY_NS = 86_400 * NANOS
-DAY_ENDS_NS = 21 * 3_600 * NANOS
-"""17:00 in New York, without its summer time: GFD orders end and financing is charged then."""
 FINANCING_RATE = Decimal("0.02")
 """Share of a position's value that its holder pays a year: simple, and the same for both sides."""
 _DAYS = 365
 Made = dict[str, TransactionPayload]
 """Transactions by their names in the answer."""
-
-
-def trading_day(now_ns: int) -> int:
-    """Number of the venue's day that a moment belongs to."""
-    return (now_ns - DAY_ENDS_NS) // DAY_NS
 
 
 class Matching:
