@@ -76,8 +76,8 @@ class Matching:
         spec = OrderSpec(type="MARKET", instrument=trade.instrument, trade_id=trade.id, units=against)
         return self.reduce(spec, reason, **extra)
 
-    def check(self, spec: OrderSpec, replaced: RestingOrder | None = None, *, replaces_like: bool = False) -> None:
-        """Check an order before it is taken; with `replaces_like` one of its type is about to end.
+    def check(self, spec: OrderSpec, replaced: RestingOrder | None = None) -> None:
+        """Check an order before it is taken, in the place of `replaced` if given.
 
         Raises RejectError: it is not taken.
         """
@@ -87,7 +87,7 @@ class Matching:
             raise RejectError("CLIENT_ORDER_ID_ALREADY_EXISTS")
         if spec.gtd_time is not None and parse_ns(spec.gtd_time) <= self.now_ns:
             raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_IN_PAST")
-        if spec.type in DEPENDENT_TYPES and not replaces_like:
+        if spec.type in DEPENDENT_TYPES:
             others = (item for item in self.book.pending_for(str(spec.trade_id)) if item is not replaced)
             if any(item.spec.type == spec.type for item in others):
                 raise RejectError(f"{spec.type}_ORDER_ALREADY_EXISTS")
