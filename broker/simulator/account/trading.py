@@ -83,7 +83,8 @@ def modify_order(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
         raise _refused(rules, name, kind, "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))
     rules.book.rename_order(order, changed.get(keys[0], {}))
     order.spec.trade_client.update(changed.get(keys[1], {}))
-    written = rules.fills.write(kind, orderID=order.id, **{f"{key}Modify": value for key, value in changed.items()})
+    fields: dict[str, Any] = {f"{key}Modify": value for key, value in changed.items()}
+    written = rules.fills.write(kind, orderID=order.id, **fields)
     return rules.acted({f"{name}Transaction": written})
 
 

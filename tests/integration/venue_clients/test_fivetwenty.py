@@ -248,7 +248,7 @@ async def streams_transactions(desk: Desk) -> None:
     stream = desk.client.transactions.get_transactions_stream(desk.account)
     assert (await anext(stream)).last_transaction_id == "2"
     await desk.buy()
-    types = []
+    types: list[str] = []
     while len(types) < 2:
         item = await anext(stream)
         types += [item.type] if item.type != "HEARTBEAT" else []

@@ -118,7 +118,7 @@ def places_an_order_of_any_type(desk: Desk) -> None:
 @WALKS.of("order.limit_replace", "order.stop_replace", "order.market_if_touched_replace")
 def places_and_replaces_entries(desk: Desk) -> None:
     for kind, price in (("limit", "1.05"), ("stop", "1.15"), ("market_if_touched", "1.05")):
-        fields = {"instrument": "EUR_USD", "units": 5, "price": price, "triggerCondition": "MID"}
+        fields: dict[str, Any] = {"instrument": "EUR_USD", "units": 5, "price": price, "triggerCondition": "MID"}
         made = desk.call(f"order.{kind}", status=201, **fields).get("orderCreateTransaction")
         new = desk.call(f"order.{kind}_replace", made.id, status=201, **fields).get("orderCreateTransaction")
         assert (new.replacesOrderID, new.triggerCondition) == (made.id, "MID")
