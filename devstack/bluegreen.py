@@ -297,7 +297,7 @@ async def _check(show: Show, flow: Flow, orders_per_s: float) -> None:
         if counted == flow.tally.sent or time.monotonic() > end:
             break
         await asyncio.sleep(0.2)
-    good = sum(flow.tally.results[name] for name in ("filled", "pending", "cancelled"))
+    good = sum(flow.tally.results[name] for name in ("filled", "partially_filled", "pending", "cancelled"))
     doubled = sum(count - 1 for count in placed.values())
     figures = {
         "sent": flow.tally.sent,

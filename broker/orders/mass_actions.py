@@ -99,7 +99,8 @@ class OrderFilter(Struct, frozen=True, kw_only=True):
 
 def cancel_outcome(order: Order) -> Outcome:
     """The outcome of a cancel, from the order as it stands behind it."""
-    outcome = "done" if order.status is OrderStatus.CANCELLED else "ended" if order.status.is_final else "unknown"
+    cancelled = {OrderStatus.CANCELLED, OrderStatus.PARTIALLY_FILLED}  # its rest
+    outcome = "done" if order.status in cancelled else "ended" if order.status.is_final else "unknown"
     if order.status is OrderStatus.PENDING:
         outcome = "refused"
     return Outcome(subject=order.id, outcome=outcome, reason=order.reason, message=order.message, order=order)

@@ -9,7 +9,8 @@ The problem
 The evidence
     Every order has a checkpoint: the last transaction id that the venue had told us before the request went out. The
     order's transactions can only be behind it. A scan reads `GET transactions/sinceid` from the checkpoint on and
-    folds what it finds into the order, by our client id (model/lifecycle.py). The stream feeds the same fold, so an
+    folds what it finds into the order, by our client id (model/lifecycle.py); the close of a trade has none, and is
+    found by its trade and units (store/trade_closes.py). The stream feeds the same fold, so an
     order that the stream reports first leaves UNKNOWN without a scan.
 
         found                            the order becomes what the log says: PENDING, FILLED, CANCELLED, REJECTED

@@ -6,7 +6,7 @@ Layout
     <directory>/<position>.new          segment that is not finished; a start ignores it
 
     segment = header "OJRN" version 1, then records (pod_runtime.framing: length, CRC-32, payload)
-            = snapshot (s…, k…, z), then appended records (o, t, c, k)
+            = snapshot (s…, k…, t…, z), then appended records (o, t, c, k)
     record  = one letter for the kind, then JSON; decimals are texts, and fields at their default are left out
               o  an order at a new status            (a change: the history reads it)
               t  a transaction of the venue's log    (a change)

@@ -289,6 +289,9 @@ class OrderStore:
             yield journal.encode_order(record, journal.SNAPSHOT_ORDER)
         for operation in self.operations:
             yield journal.encode_operation(operation)
+        # The feed does not bring them again, and no order has them yet.
+        for transaction in self._closes:
+            yield journal.encode_transaction(transaction.raw)
         # Last: its presence says that the snapshot is complete.
         yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 

@@ -14,7 +14,7 @@ Two orders that close the same trade by the same units and lost their answers lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from broker.domain import OrderStatus
 from broker.orders.model.lifecycle import OrderRecord, may_be_close
@@ -29,6 +29,9 @@ class UnclaimedCloses:
 
     def __init__(self) -> None:
         self._held: dict[str, list[Transaction]] = {}
+
+    def __iter__(self) -> Iterator[Transaction]:
+        return (item for held in self._held.values() for item in held)
 
     def take(self, transaction: Transaction, under_way: UnderWay) -> bool:
         """Hold what may be of an order under way, or of an order that is held; False for any other."""

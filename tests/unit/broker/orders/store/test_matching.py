@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -250,6 +250,7 @@ class Day:
 
 @contextmanager
 def day(seed: int, *, restarts: bool) -> Iterator[Day]:
+    note(f"seed {seed}")
     with tempfile.TemporaryDirectory() as directory:
         found = Day(random.Random(seed), Path(directory), restarts)
         try:
