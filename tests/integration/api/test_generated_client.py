@@ -67,6 +67,7 @@ async def test_generated_client_places_reads_and_is_told_what_is_wrong(
     assert [fault.field for fault in wrong.parsed.errors] == ["units"]
     positions = await ask("account.list_positions")
     assert [item.units for item in positions.parsed.positions] == ["100"]
+    await client.get_async_httpx_client().aclose()
 
 
 def generate(place: Path) -> None:
