@@ -126,7 +126,7 @@ class Operations(Transport):
     async def cancel_order(self, order_id: str, *, account: str | None = None) -> models.OrderView:
         """Cancel an order.
 
-        Cancels a resting order. 409 if it has ended otherwise: `order` shows its end.
+        Cancels a resting order, or its rest. 409 if it has ended otherwise: `order` shows its end.
 
         `order_id`: The broker's id of the order.
         """

@@ -26,7 +26,7 @@ def described(*, body: dict[str, Any] | None = None, **schemas: Any) -> dict[str
 
 def test_what_is_generated_is_what_the_api_says() -> None:
     stale = [name for name, text in generated().items() if (FOLDER / name).read_text() != text]
-    assert stale == []
+    assert stale == [], "run python -m tools.client"
 
 
 @pytest.mark.parametrize(
