@@ -22,6 +22,7 @@ __all__ = [
     "ConditionView",
     "FieldFault",
     "FillView",
+    "KeyView",
     "MismatchView",
     "OrderBody",
     "OrderList",
@@ -190,6 +191,18 @@ class FillView(Answer, frozen=True, kw_only=True):
     time: datetime
     profit: Decimal
     """Realised, in the account's currency."""
+
+
+class KeyView(Answer, frozen=True, kw_only=True):
+    """The API key of the request."""
+
+    id: str
+    """Its id: the `client` of orders that are placed with it."""
+    scopes: list[str]
+    accounts: list[str]
+    """The accounts of this broker; with several, requests name one."""
+    version: str
+    """Of the broker's program."""
 
 
 class MismatchView(Answer, frozen=True, kw_only=True):
