@@ -16,6 +16,8 @@ from msgspec import UNSET, UnsetType
 __all__ = [
     "UNSET",
     "AccountView",
+    "CancelAllBody",
+    "CloseAllBody",
     "ClosePositionBody",
     "CloseTradeBody",
     "ConditionList",
@@ -23,12 +25,16 @@ __all__ = [
     "FieldFault",
     "FillView",
     "KeyView",
+    "KillBody",
+    "KillView",
     "MismatchView",
     "OrderBody",
     "OrderList",
     "OrderStatus",
     "OrderType",
     "OrderView",
+    "OutcomeList",
+    "OutcomeView",
     "PastFill",
     "PastFills",
     "PastOrder",
@@ -42,12 +48,16 @@ __all__ = [
     "PriceView",
     "ProblemView",
     "ProtectionBody",
+    "ProtectionView",
     "ReconcileView",
     "Side",
     "StateBody",
     "StateView",
     "TimeInForce",
+    "TradeList",
+    "TradeView",
     "TrialView",
+    "TriggerCondition",
 ]
 
 
@@ -126,6 +136,16 @@ class TimeInForce(OpenEnum):
     IOC = "ioc"
 
 
+class TriggerCondition(OpenEnum):
+    """Price that triggers a resting order (v20, `OrderTriggerCondition`)."""
+
+    DEFAULT = "default"
+    INVERSE = "inverse"
+    BID = "bid"
+    ASK = "ask"
+    MID = "mid"
+
+
 class AccountView(Answer, frozen=True, kw_only=True):
     """The venue's summary of the account."""
 
@@ -140,6 +160,22 @@ class AccountView(Answer, frozen=True, kw_only=True):
     open_trades: int
     open_positions: int
     last_transaction_id: str
+
+
+class CancelAllBody(RequestBody, frozen=True, kw_only=True):
+    """The orders to cancel: those that meet every condition; without one all of them."""
+
+    instrument: str | UnsetType | None = UNSET
+    client: str | UnsetType | None = UNSET
+    """Id of the API key that placed them; another than your own needs the scope `admin`."""
+    keep_exits: bool | UnsetType = UNSET
+    """Leave take-profits and stops of trades, which protect positions."""
+
+
+class CloseAllBody(RequestBody, frozen=True, kw_only=True):
+    """The positions to close; without an instrument all of them."""
+
+    instrument: str | UnsetType | None = UNSET
 
 
 class ClosePositionBody(RequestBody, frozen=True, kw_only=True):
@@ -203,6 +239,23 @@ class KeyView(Answer, frozen=True, kw_only=True):
     """The accounts of this broker; with several, requests name one."""
     version: str
     """Of the broker's program."""
+
+
+class KillBody(RequestBody, frozen=True, kw_only=True):
+    """The confirmation and the reason of the kill switch."""
+
+    confirm: str
+    """The account's id, as a confirmation."""
+    reason: str
+
+
+class KillView(Answer, frozen=True, kw_only=True):
+    """Outcomes of the kill switch: for each order that rested or was on its way, and for each position."""
+
+    complete: bool
+    """True if nothing is left to do: every outcome is `done` or `ended`."""
+    results: list[OutcomeView]
+    state: str
 
 
 class MismatchView(Answer, frozen=True, kw_only=True):
@@ -275,6 +328,30 @@ class OrderView(Answer, frozen=True, kw_only=True):
     fills: list[FillView]
     created_at: datetime
     updated_at: datetime
+
+
+class OutcomeList(Answer, frozen=True, kw_only=True):
+    """Outcomes; those first that leave something to do."""
+
+    complete: bool
+    """True if nothing is left to do: every outcome is `done` or `ended`."""
+    results: list[OutcomeView]
+
+
+class OutcomeView(Answer, frozen=True, kw_only=True):
+    """The result for one order or position."""
+
+    subject: str
+    """The broker's id of the order, the instrument of the position, or the field of the request."""
+    outcome: str
+    """`done`: as asked. `ended`: it had ended otherwise, see `order`. `refused`: by the broker or the venue, `reason`
+    says why. `unknown`: the venue's answer was lost, its log will tell. `failed`: the venue could not be asked;
+    send the request again with the same key.
+    """
+    reason: str | None = None
+    message: str | None = None
+    order: OrderView | None = None
+    """The order that was cancelled, that closes the position, or was made."""
 
 
 class PastFill(Answer, frozen=True, kw_only=True):
@@ -407,6 +484,22 @@ class ProtectionBody(RequestBody, frozen=True, kw_only=True):
     guaranteed: bool | UnsetType = UNSET
 
 
+class ProtectionView(Answer, frozen=True, kw_only=True):
+    """An order that closes a trade: take-profit, stop or trailing stop."""
+
+    venue_order_id: str
+    order_id: str | None = None
+    """The broker's id of the order, where it is known."""
+    price: Decimal | None = None
+    distance: Decimal | None = None
+    """Of a stop that was given as a distance, and of a trailing stop."""
+    time_in_force: TimeInForce
+    expires_at: datetime | None = None
+    trigger_condition: TriggerCondition
+    tag: str | None = None
+    comment: str | None = None
+
+
 class ReconcileView(Answer, frozen=True, kw_only=True):
     """The result of a comparison with the venue."""
 
@@ -425,6 +518,43 @@ class StateView(Answer, frozen=True, kw_only=True):
 
     state: str
     """active, reducing or halted"""
+
+
+class TradeList(Answer, frozen=True, kw_only=True):
+    """Open trades, the oldest first."""
+
+    trades: list[TradeView]
+
+
+class TradeView(Answer, frozen=True, kw_only=True):
+    """A trade, with its orders."""
+
+    id: str
+    """The venue's id of the trade."""
+    instrument: str
+    state: str
+    units: Decimal
+    """What is left of it. Positive is long, negative short."""
+    initial_units: Decimal
+    price: Decimal
+    average_close_price: Decimal | None = None
+    unrealized_profit: Decimal
+    realized_profit: Decimal
+    """Of the part that is closed."""
+    financing: Decimal
+    margin_used: Decimal
+    opened_at: datetime
+    closed_at: datetime | None = None
+    client: str | None = None
+    """Id of the API key whose order opened it, where it is known."""
+    order_id: str | None = None
+    """The broker's id of that order, where it is known."""
+    take_profit: ProtectionView | None = None
+    stop_loss: ProtectionView | None = None
+    guaranteed_stop_loss: ProtectionView | None = None
+    trailing_stop: ProtectionView | None = None
+    tag: str | None = None
+    comment: str | None = None
 
 
 class TrialView(Answer, frozen=True, kw_only=True):

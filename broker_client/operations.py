@@ -22,6 +22,82 @@ class Operations(Transport):
     the caller's W3C trace context.
     """
 
+    async def cancel_orders(
+        self,
+        body: models.CancelAllBody | None = None,
+        *,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+    ) -> models.OutcomeList:
+        """Cancel all orders.
+
+        Cancels every open order of yours, those on their way included; with the scope `admin` those of all
+        clients.
+
+        Accepted in every trading state and while the broker drains. Take-profits and stops are orders, too:
+        `keep_exits` leaves them. The same Idempotency-Key means the same orders.
+        """
+        return await self._ask(
+            "POST",
+            "/v1/orders/cancel",
+            models.OutcomeList,
+            query={"account": account or self.account},
+            headers={"traceparent": traceparent},
+            body=body,
+            idempotency_key=idempotency_key or self._key_for(body),
+        )
+
+    async def close_positions(
+        self,
+        body: models.CloseAllBody | None = None,
+        *,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+    ) -> models.OutcomeList:
+        """Close all positions.
+
+        Closes every position, or that of one instrument, each by an order of its own; needs no price.
+
+        The same Idempotency-Key means the same orders.
+        """
+        return await self._ask(
+            "POST",
+            "/v1/positions/close",
+            models.OutcomeList,
+            query={"account": account or self.account},
+            headers={"traceparent": traceparent},
+            body=body,
+            idempotency_key=idempotency_key or self._key_for(body),
+        )
+
+    async def kill(
+        self,
+        body: models.KillBody,
+        *,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+    ) -> models.KillView:
+        """Kill switch.
+
+        Halts trading, cancels every order that may open a position, and closes every position. Trading stays
+        halted.
+
+        Works in every trading state and without prices. Take-profits and stops end with their trades; if a
+        position cannot be closed, its stop stays. `confirm` must be the account's id.
+        """
+        return await self._ask(
+            "POST",
+            "/v1/admin/kill",
+            models.KillView,
+            query={"account": account or self.account},
+            headers={"traceparent": traceparent},
+            body=body,
+            idempotency_key=idempotency_key or self._key_for(body),
+        )
+
     async def place_order(
         self,
         body: models.OrderBody,
@@ -178,6 +254,33 @@ class Operations(Transport):
             headers={"traceparent": traceparent},
             body=body,
             idempotency_key=idempotency_key or self._key_for(body),
+        )
+
+    async def list_trades(
+        self, *, instrument: str | None = None, client: str | None = None, account: str | None = None
+    ) -> models.TradeList:
+        """Open trades.
+
+        Open trades with their take-profits and stops, as the venue says now, the oldest first.
+
+        `client`: Id of the API key whose orders opened them.
+        """
+        return await self._ask(
+            "GET",
+            "/v1/trades",
+            models.TradeList,
+            query={"instrument": instrument, "client": client, "account": account or self.account},
+        )
+
+    async def get_trade(self, trade_id: str, *, account: str | None = None) -> models.TradeView:
+        """One trade.
+
+        A trade, open or closed, as the venue says now.
+
+        `trade_id`: The venue's id of the trade.
+        """
+        return await self._ask(
+            "GET", f"/v1/trades/{segment(trade_id)}", models.TradeView, query={"account": account or self.account}
         )
 
     async def get_account(self, *, account: str | None = None) -> models.AccountView:

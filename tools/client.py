@@ -7,6 +7,7 @@ error: better than a client that is wrong.
 from __future__ import annotations
 
 import keyword
+import re
 import subprocess
 import sys
 import textwrap
@@ -205,7 +206,8 @@ def _struct(name: str, schema: Schema, is_sent: bool) -> Iterator[str]:
     yield ""
     required = set(schema.get("required", ()))
     for key, item in schema.get("properties", {}).items():
-        kind, names = python_type(item), key
+        # Names in an answer stay texts: a newer broker may have more of them.
+        kind, names = python_type(item) if is_sent else re.sub(r"Literal\[[^]]*]", "str", python_type(item)), key
         default = ""
         if is_sent:
             if key not in required:

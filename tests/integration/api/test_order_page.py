@@ -18,7 +18,7 @@ import pytest
 from tests.chromium import Page, chromium_page
 from tests.integration.api.broker_process import Stand, standing
 from tests.require import require_binary
-from tests.unit.broker.secret_volume import KEYS
+from tests.unit.broker.secret_volume import ACCOUNT, KEYS
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 AXE = Path(__file__).parents[2] / "data" / "axe" / "axe.min.js"
@@ -244,3 +244,22 @@ async def test_a_reload_keeps_the_key_and_forgetting_drops_it_with_what_was_show
         await page.wait("document.querySelector('#key').offsetParent")
         assert await page.run("[sessionStorage.length, localStorage.length, document.cookie]") == [0, 0, ""]
         assert "EUR_USD" not in str(await page.run("document.body.textContent"))
+
+
+async def test_the_kill_switch_halts_cancels_and_closes_after_one_confirmation(stand: Stand) -> None:
+    await stand.place_order(units="400")
+    await limit(stand)
+    async with opened(stand) as page:
+        await says(page, "#positions", "400")
+        await says(page, "#orders", "2,500")
+        await click(page, "#kill")
+        told = await text(page, "#confirm-text")
+        assert ACCOUNT in told
+        assert "1 open order" in told
+        assert "1 position" in told
+        await page.run("document.querySelector('#reason').value = 'test of the switch'")
+        await click(page, "#confirm-yes")
+        await says(page, "#notes", "Kill switch: trading is halted, and nothing is open.")
+        await says(page, "#verdict-title", "Halted")
+        await says(page, "#verdict-why", "test of the switch")
+        await page.wait("!document.querySelector('#positions tbody tr, #orders tbody tr')")

@@ -63,6 +63,13 @@ def test_fields_that_may_be_left_out_are_unset_in_a_body_and_none_in_an_answer()
     assert "    a: str\n    b: int | None = None" in text
 
 
+def test_names_are_texts_in_an_answer_and_literal_in_a_body() -> None:
+    schema = {"properties": {"a": {"enum": ["x", "y"], "type": "string"}}, "required": ["a"]}
+    text = models(described(body={"$ref": "#/components/schemas/Sent"}, Sent=schema, It=schema))
+    assert "    a: Literal['x', 'y']" in text
+    assert "    a: str" in text
+
+
 def test_a_field_with_a_keywords_name_keeps_it_on_the_wire() -> None:
     text = models(described(It={"properties": {"from": {"type": "string"}}, "required": ["from"]}))
     assert "    from_: str = msgspec.field(name='from')" in text

@@ -35,7 +35,7 @@ const COLUMNS = {
     { title: "Action", className: "act", fill: (cell, item) => button(cell, "Close", `Close ${item.instrument}`, may("trade"), (made) => close(made, item, named()).then(refresh)) },
   ],
   orders: [
-    { title: "Since", fill: (cell, item) => put(cell, clock(item.created_at), null, item.created_at), className: "time" },
+    { title: "Since (UTC)", fill: (cell, item) => put(cell, clock(item.created_at), null, item.created_at), className: "time" },
     { title: "Instrument", text: (item) => item.instrument || "–", className: "name" },
     { title: "Side", fill: (cell, item) => put(cell, item.side, item.side) },
     { title: "Type", text: (item) => words(item.type) },
@@ -49,7 +49,7 @@ const COLUMNS = {
       may("trade") && (item.client === holder.id || may("admin")), (made) => cancel(made, item).then(refresh)) },
   ],
   fills: [
-    { title: "Time", fill: (cell, item) => put(cell, clock(item.time), null, item.time), className: "time" },
+    { title: "Time (UTC)", fill: (cell, item) => put(cell, clock(item.time), null, item.time), className: "time" },
     { title: "Instrument", text: (item) => item.instrument || "–", className: "name" },
     { title: "Side", fill: (cell, item) => put(cell, item.side, item.side) },
     { title: "Units", text: (item) => digits(item.units), className: "number" },
@@ -60,7 +60,7 @@ const COLUMNS = {
     { title: "Instrument", text: (item) => item.instrument, className: "name" },
     { title: "Bid", text: (item) => digits(item.bid), className: "number" },
     { title: "Ask", text: (item) => digits(item.ask), className: "number" },
-    { title: "Time", fill: (cell, item) => put(cell, item.tradeable ? clock(item.time) : "closed", item.tradeable ? null : "loss", item.time), className: "time" },
+    { title: "Time (UTC)", fill: (cell, item) => put(cell, item.tradeable ? clock(item.time) : "closed", item.tradeable ? null : "loss", item.time), className: "time" },
   ],
   conditions: [
     { title: "Condition", text: (item) => item.name, className: "name" },
@@ -78,8 +78,10 @@ function exitPrice(position) {
 function drawTables() {
   const orders = [...book.orders.values()].sort((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at));
   const fills = book.latestFills();
-  const prices = [...book.prices.values()].sort((a, b) => a.instrument.localeCompare(b.instrument));
   const held = book.positions.filter((item) => Number(item.units) !== 0);
+  // The instruments that money hangs on come first.
+  const used = new Set([...held, ...orders].map((item) => item.instrument));
+  const prices = [...book.prices.values()].sort((a, b) => used.has(b.instrument) - used.has(a.instrument) || a.instrument.localeCompare(b.instrument));
   table("positions", COLUMNS.positions, held, (item) => item.instrument, "No open position.");
   table("orders", COLUMNS.orders, orders, (item) => item.id, "No open order.");
   table("fills", COLUMNS.fills, fills, (item) => `${item.transaction_id} ${item.order_id}`, "No fill yet.");
@@ -88,7 +90,7 @@ function drawTables() {
   say(byId("positions-count"), held.length ? String(held.length) : "");
   say(byId("orders-count"), orders.length ? String(orders.length) : "");
   say(byId("fills-count"), fills.length ? `the latest ${fills.length}` : "");
-  say(byId("prices-count"), prices.length ? "times in UTC" : "");
+  say(byId("prices-count"), prices.length ? String(prices.length) : "");
 }
 
 // ---- account and verdict
