@@ -29,9 +29,10 @@ class EventParser:
     """Makes events of a stream's lines."""
 
     last_id: str | None = None
-    """Id of the latest event: a new connection goes on behind it."""
+    """Id of the latest whole event: a new connection goes on behind it."""
     retry_s: float | None = None
     """Pause before a new connection that the server asks for."""
+    _id: str | None = None
     _kind: str = ""
     _data: list[str] = field(default_factory=list)
 
@@ -47,19 +48,26 @@ class EventParser:
             case "data":
                 self._data.append(value)
             case "id" if "\0" not in value:
-                self.last_id = value or None
+                self._id = value or None
             case "retry" if value.isascii() and value.isdecimal():
                 self.retry_s = int(value) / 1000
         return None  # also for a comment, which has no name, and for fields that the standard does not know
 
     def abandon(self) -> None:
         """Forget a half of an event: its connection is lost."""
-        self._kind, self._data = "", []
+        self._id, self._kind, self._data = self.last_id, "", []
 
     def _dispatch(self) -> StreamEvent | None:
+        # Only now: a connection that ends in the middle of an event must go on before it.
+        self.last_id = self._id
         kind, data = self._kind or "message", "\n".join(self._data)
         self.abandon()
-        if not data:
-            return None
-        model = MODELS.get(kind, dict[str, Any])
-        return StreamEvent(kind=kind, data=msgspec.json.decode(data, type=model), id=self.last_id)
+        return StreamEvent(kind=kind, data=_decoded(kind, data), id=self.last_id) if data else None
+
+
+def _decoded(kind: str, data: str) -> Any:
+    try:
+        return msgspec.json.decode(data, type=MODELS.get(kind, dict[str, Any]))
+    except msgspec.ValidationError:
+        # Of a broker with another contract. As an error it would come again with each new connection, for ever.
+        return msgspec.json.decode(data, type=dict[str, Any])

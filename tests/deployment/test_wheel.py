@@ -69,6 +69,16 @@ def test_the_version_stands_in_one_place(wheel: Path) -> None:
         assert f"\nVersion: {VERSION}\n" in archive.read(metadata).decode()
 
 
+def test_pages_are_in_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {
+        "broker/api/ui/static/page.html",
+        "broker/api/ui/static/page.js",
+        "sidecar/console/static/index.html",
+    } <= names
+
+
 def test_types_are_told_to_those_who_import(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert {"broker_client/py.typed", "producer/py.typed", "telemetry_contract/py.typed"} <= set(archive.namelist())

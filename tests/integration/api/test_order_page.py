@@ -17,6 +17,7 @@ import pytest
 
 from tests.chromium import Page, chromium_page
 from tests.integration.api.broker_process import Stand, standing
+from tests.integration.api.test_standby import two
 from tests.require import require_binary
 from tests.unit.broker.secret_volume import ACCOUNT, KEYS
 
@@ -94,7 +95,9 @@ async def look(page: Page, name: str, place: Path) -> None:
         await page.look(width=width, height=900, scheme=scheme, phone=width < 500)
         assert await page.run("document.documentElement.scrollWidth") == width
         assert await violations(page) == []
-        await page.screenshot(place / f"order-page-{name}-{scheme}{'-phone' if width < 500 else ''}.png")
+        # Of a phone the first screens are kept: the whole page would be a ribbon.
+        picture = place / f"order-page-{name}-{scheme}{'-phone' if width < 500 else ''}.png"
+        await page.screenshot(picture, whole=width >= 500)
     await page.look(width=1280, height=900)
 
 
@@ -223,6 +226,17 @@ async def test_a_lost_stream_is_said_and_comes_back(stand: Stand) -> None:
         assert await page.run("document.title.startsWith('?')")
         await (await stand.start_broker()).event("ready")
         await says(page, "#verdict-title", "Trading")
+
+
+async def test_a_standby_says_so_and_shows_what_the_owner_has(tmp_path: Path) -> None:
+    async with two(tmp_path, standby="forward") as (owner, standby), opened(standby) as page:
+        await says(page, "#verdict-title", "This broker is a standby")
+        await owner.place_order(units="400")
+        await says(page, "#fills", "400")
+        await says(page, "#positions", "400")
+        await click(page, "#positions button")
+        await click(page, "#confirm-yes")
+        await says(page, "#notes", "Close of EUR_USD: filled")
 
 
 async def test_a_wrong_key_is_told_and_not_kept(stand: Stand) -> None:

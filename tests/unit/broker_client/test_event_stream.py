@@ -59,6 +59,26 @@ def test_half_of_an_event_is_forgotten_with_its_connection() -> None:
     assert fed(parser, "event: missed", 'data: {"count": 1}', "") == [StreamEvent(kind="missed", data={"count": 1})]
 
 
+def test_an_id_counts_once_its_event_is_whole() -> None:
+    parser = EventParser()
+    fed(parser, "id: 1", "data: {}", "", "id: 2", "data: {")
+    assert parser.last_id == "1"
+    parser.abandon()
+    fed(parser, "data: {}", "")
+    assert parser.last_id == "1"
+
+
+def test_an_id_alone_is_a_place_to_come_back_to() -> None:
+    parser = EventParser()
+    assert fed(parser, "id: 7", "") == []
+    assert parser.last_id == "7"
+
+
+def test_a_model_of_another_contract_is_a_dict() -> None:
+    (event,) = fed(EventParser(), "event: price", 'data: {"instrument": "EUR_USD"}', "")
+    assert event.data == {"instrument": "EUR_USD"}
+
+
 def test_data_that_is_no_json_is_an_error() -> None:
     with pytest.raises(msgspec.DecodeError):
         fed(EventParser(), "data: nonsense", "")
