@@ -79,6 +79,7 @@ class OrderService:
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
         engine = self.leadership.trader()
+        _require_trade(request)
         self._prices.require_prices(self.leadership.held_since_s)
         return Placed(await engine.place(request))
 
@@ -106,6 +107,7 @@ class OrderService:
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
         engine = self.leadership.trader()
+        _require_trade(request)
         record = _known(engine, order_id)
         if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
             raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
@@ -279,6 +281,11 @@ class OrderService:
             VenueError: the venue cannot be asked.
         """
         return await self.leadership.trader().reconciler.run()
+
+
+def _require_trade(request: OrderRequest) -> None:
+    if not request.instrument:
+        raise UnknownPositionError(f"no open trade {request.trade_id}")
 
 
 def _known(engine: OrderEngine, order_id: str) -> OrderRecord:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from broker.domain import OrderRequest, Side
 from broker.orders.dependencies import EngineDependencies
-from broker.orders.errors import UnknownPositionError
+from broker.orders.errors import TradeMismatchError, UnknownPositionError
 from broker.orders.idempotency import Idempotency
 from broker.orders.ownership.leadership import Leadership
 from broker.venue.errors import VenueRefusedError
+from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.parse import VenueOrder, VenueTrade
 
 LEGS = ("take_profit", "stop_loss", "guaranteed_stop_loss", "trailing_stop")
@@ -49,6 +52,28 @@ class Trades:
             return self._shown(await self._dependencies.venue.trade(trade_id))
         except VenueRefusedError as error:
             raise UnknownPositionError(f"no trade {trade_id}") from error
+
+    async def complete(self, request: OrderRequest, given: frozenset[str]) -> OrderRequest:
+        """An order of a trade with the trade's instrument, opposite side and units; any other order as it is.
+
+        If no such trade is open, fields that are not `given` stay empty: the order may be a repetition.
+
+        Raises:
+            TradeMismatchError: a `given` field differs from the trade's.
+            VenueError: the venue could not be asked which trades are open.
+        """
+        if request.type not in DEPENDENT:
+            return request
+        trades, _ = await self._dependencies.venue.trades()
+        trade = next((item for item in trades if item.id == request.trade_id), None)
+        if trade is None:
+            return request
+        side = Side.SELL if trade.units > 0 else Side.BUY
+        whole = replace(request, instrument=trade.instrument, side=side, units=abs(trade.units))
+        for name in sorted(given):
+            if (right := getattr(whole, name)) != getattr(request, name):
+                raise TradeMismatchError(name, f"must be {right}, as of trade {trade.id}, or absent")
+        return whole
 
     def _shown(self, trade: VenueTrade) -> ShownTrade:
         engine = self._leadership.engine

@@ -37,7 +37,7 @@ from broker.api.schemas.responses import (
     problems,
     trial_view,
 )
-from broker.domain import Order, OrderStatus
+from broker.domain import Order, OrderRequest, OrderStatus
 from broker.events.orders import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.idempotency import Placed
@@ -110,6 +110,11 @@ class OrderCaller:
         name = in_body or in_header or self.api.new_client_order_id()
         return {"client": self.client.id, "client_order_id": name, "traceparent": self.traceparent}
 
+    async def order(self, body: OrderBody) -> OrderRequest:
+        """The order that a body asks for; one of a trade has what the trade says."""
+        order = body.request(account=self.account.id, **self.origin(body.client_order_id))
+        return await self.account.orders.trades.complete(order, body.given)
+
     async def answer(self, placing: Coroutine[Any, Any, Placed]) -> Response:
         """201 with an order that the venue has, 202 with an unsettled one; raises Problem 422 for a refusal."""
         placed = await self.api.in_flight.run(placing)
@@ -142,8 +147,7 @@ async def place_order(body: OrderBody, request: Request, caller: Caller) -> Resp
     Sending it again with the same id gives the same order; with another body it is a 409.
     """
     caller.api.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
-    order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
-    return await caller.answer(caller.account.orders.place(order))
+    return await caller.answer(caller.account.orders.place(await caller.order(body)))
 
 
 @routes.post(
@@ -161,7 +165,7 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
     """
     name = api.new_client_order_id()
     order = body.request(client=client.id, client_order_id=name, account=account.id, traceparent=None)
-    found = await account.orders.try_order(order)
+    found = await account.orders.try_order(await account.orders.trades.complete(order, body.given))
     return json_response(trial_view(found, trades_account=account.orders.elsewhere() is None))
 
 
@@ -171,8 +175,7 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
 async def replace_order(order_id: OrderId, body: OrderBody, caller: Caller) -> Response:
     """Cancels a resting order and places another in its stead, in one step of the venue's."""
     _check_owner(await _find(caller.account, order_id), caller.client)
-    order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
-    return await caller.answer(caller.account.orders.replace(order_id, order))
+    return await caller.answer(caller.account.orders.replace(order_id, await caller.order(body)))
 
 
 @routes.get("/orders", response_model=OrderList, summary="Orders that are open", dependencies=[OwnerReads])

@@ -96,10 +96,13 @@ def is_same(record: OrderRecord, asked: Asked, replaced: str | None = None) -> b
         return _is_same_close(record, asked, operation, target)
     if operation is not None and asked.target != target and not (adopted and _may_replace(target, replaced)):
         return False
-    held = record.order.request
+    held, wanted = record.order.request, asked.request
     if adopted:
-        return _is_alike(held, asked.request)
-    return _bare(held) == _bare(asked.request)
+        return _is_alike(held, wanted)
+    if wanted.type in DEPENDENT:
+        # Of the trade, which may be gone or smaller by now.
+        wanted = replace(wanted, instrument=held.instrument, side=held.side, units=held.units)
+    return _bare(held) == _bare(wanted)
 
 
 def _is_of(operation: Operation, asked: Operation, *, adopted: bool) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 
 from msgspec.structs import replace
 
@@ -65,6 +66,13 @@ class FakeTrades(Trades):
 
     def __init__(self) -> None:
         pass
+
+    async def complete(self, request: OrderRequest, given: frozenset[str]) -> OrderRequest:
+        self._dependencies = SimpleNamespace(venue=self)  # type: ignore[assignment] # all that it asks
+        return await super().complete(request, given)
+
+    async def trades(self) -> tuple[list[VenueTrade], int]:
+        return [item.trade for item in await self.open()], 1
 
     async def open(self) -> list[ShownTrade]:
         return [await self.one("7")]

@@ -143,8 +143,9 @@ class FakeVenue:
         if "/positions/" in path:
             units, client = self.position, body.get("longClientExtensions") or body.get("shortClientExtensions")
             order = {"type": "MARKET", "instrument": request.match_info["id"], "units": str(-units)}
-            made = self.make(order | {"clientExtensions": client})
             side = "long" if units > 0 else "short"
+            closeout = {"instrument": request.match_info["id"], "units": body.get(f"{side}Units")}
+            made = self.make(order | {"clientExtensions": client, f"{side}PositionCloseout": closeout})
             return self._answer({f"{side}O{key[1:]}": value for key, value in made.items()})
         if "/trades/" in path:
             trade = request.match_info["id"]
@@ -155,7 +156,9 @@ class FakeVenue:
             if old is None:
                 return self._answer({"errorCode": "ORDER_DOESNT_EXIST", "errorMessage": "no such order"}, 404)
             ended = self.cancel(old, "CLIENT_REQUEST_REPLACED")
-            return self._answer({"orderCancelTransaction": ended} | self.make(body["order"]), 201)
+            return self._answer(
+                {"orderCancelTransaction": ended} | self.make(body["order"] | {"replacesOrderID": old["id"]}), 201
+            )
         if body["order"].get("units") == "666":
             asked = {name: value for name, value in body["order"].items() if name != "type"}
             refusal = self.add("MARKET_ORDER_REJECT", rejectReason="UNITS_LIMIT_EXCEEDED", **asked)
