@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import ssl
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -60,6 +61,7 @@ class ApiCall:
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def ask(call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
@@ -69,7 +71,8 @@ async def ask(call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dic
     try:
         async with aiohttp.ClientSession(timeout=timeout, headers={"X-API-Key": key}) as session:
             address = url.rstrip("/") + call.path
-            async with session.request(call.method, address, params=call.params, json=call.body, ssl=trust) as answer:
+            given: dict[str, Any] = {"params": call.params, "json": call.body, "headers": call.headers}
+            async with session.request(call.method, address, ssl=trust, **given) as answer:
                 found: dict[str, Any] = await answer.json(content_type=None)
                 if answer.status >= HTTPStatus.BAD_REQUEST:
                     raise ApiAnswerError(answer.status, f"{answer.status} {found.get('detail', answer.reason)}")
@@ -117,6 +120,8 @@ class _Listing:
 _ORDER_COLUMNS = "id instrument side type units price status filled_units client client_order_id created_at"
 _POSITION_COLUMNS = "instrument units average_price unrealized_profit realized_profit"
 _POSITIONS = _Listing(ApiCall("GET", "/v1/positions"), "positions", _POSITION_COLUMNS, "no open positions")
+_OUTCOME_COLUMNS = "subject outcome reason message"
+_ACCOUNT = ApiCall("GET", "/v1/account")
 _COMPARE = ApiCall("POST", "/v1/admin/reconcile")
 _MISMATCHES = _Listing(_COMPARE, "mismatches", "kind subject ours theirs", "the venue and the broker agree")
 
@@ -167,6 +172,33 @@ def _state_command(name: str, state: str, summary: str) -> click.Command:
 
 
 @click.command(cls=BrokerCommand)
+@click.option("--reason", required=True, help="Why; it goes into the log.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
+@click.option("--key", help="Idempotency key: with the same key the command goes on where it was interrupted.")
+def kill(*, as_json: bool, reason: str, yes: bool, key: str | None, **broker: Any) -> None:
+    """Halt trading, cancel every order that may open a position, and close every position.
+
+    Asks once on a terminal. Trading stays halted: `broker resume` ends that.
+    """
+    account = _ask(_ACCOUNT, **broker)["id"]
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody can be asked here; give --yes")
+        click.confirm(f"Cancel all orders and close all positions of {account}?", abort=True)
+    headers = {"Idempotency-Key": key} if key else {}
+    body = {"confirm": account, "reason": reason}
+    answer = _ask(ApiCall("POST", "/v1/admin/kill", headers=headers, body=body), **broker)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        with table_writer() as write:
+            write(answer["results"], _OUTCOME_COLUMNS.split(), "no orders and no positions")
+        click.echo(f"the broker is {answer['state']}")
+    if not answer["complete"]:
+        raise ApiAnswerError(HTTPStatus.MULTI_STATUS, "not everything is cancelled and closed; see the outcomes")
+
+
+@click.command(cls=BrokerCommand)
 @click.option("--preview", is_flag=True, help="Send nothing: a preview would pass orders on to who trades the account.")
 @click.option("--instrument", default="EUR_USD", show_default=True)
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="How often, a second apart.")
@@ -208,6 +240,7 @@ def _try_orders(instrument: str, broker: dict[str, Any]) -> list[dict[str, Any]]
 
 
 COMMANDS: dict[str, click.Command] = {
+    "kill": kill,
     "smoke": smoke,
     "orders": orders,
     "positions": positions,

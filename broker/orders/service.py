@@ -55,7 +55,7 @@ class OrderService:
         self.leadership = leadership
         self._idempotency = Idempotency(dependencies, leadership, memory)
         self.mass_actions = MassActions(dependencies, leadership, self._idempotency)
-        self.trades = Trades(dependencies, leadership, self._idempotency)
+        self.trades = Trades(dependencies, leadership, self._idempotency, self.mass_actions)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
@@ -108,9 +108,7 @@ class OrderService:
             return first
         engine = self.leadership.trader()
         _require_trade(request)
-        record = _known(engine, order_id)
-        if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
-            raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
+        record = _resting(engine, order_id)
         target = record.order.venue_order_id
         return Placed(await engine.place(request, action=OrderAction.REPLACE, target=target))
 
@@ -124,6 +122,27 @@ class OrderService:
         engine = self.leadership.trader()
         _known(engine, order_id)
         return await cancel(engine, order_id, self._dependencies.emit)
+
+    async def change_extensions(self, order_id: str, *, tag: str | None, comment: str | None) -> Order:
+        """Set tag and comment of a resting order; the order as it then stands.
+
+        Raises:
+            UnknownOrderError, UnknownPositionError: no such order rests.
+            VenueError: the venue could not be asked.
+        """
+        record = _resting(self.leadership.trader(), order_id)
+        # Its id at the venue is how we know it in the log: left out, the venue might drop it.
+        client_id = record.client_id if not record.client_id.startswith("venue:") else None
+        await self.trades.change_extensions(
+            "order", record.order.venue_order_id or "", client_id, tag=tag, comment=comment
+        )
+        engine = self.leadership.trader()
+        record = _known(engine, order_id)
+        request = record.order.request
+        first = record.first_texts or (request.tag, request.comment)
+        order = replace(record.order, request=replace(request, tag=tag or None, comment=comment or None))
+        engine.store.put(replace(record, order=order, first_texts=first))
+        return order
 
     async def close_position(
         self,
@@ -286,6 +305,13 @@ class OrderService:
 def _require_trade(request: OrderRequest) -> None:
     if not request.instrument:
         raise UnknownPositionError(f"no open trade {request.trade_id}")
+
+
+def _resting(engine: OrderEngine, order_id: str) -> OrderRecord:
+    record = _known(engine, order_id)
+    if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
+        raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
+    return record
 
 
 def _known(engine: OrderEngine, order_id: str) -> OrderRecord:

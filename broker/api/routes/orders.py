@@ -20,6 +20,7 @@ from broker.api.schemas.requests import (
     ClientOrderId,
     ClosePositionBody,
     CloseTradeBody,
+    ExtensionsBody,
     InstrumentName,
     OrderBody,
     VenueId,
@@ -235,6 +236,23 @@ async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Tr
         return json_response(order_view(order))
     detail, shown = f"The order is {order.status} and was not cancelled.", order_view(order).model_dump(mode="json")
     raise Problem(HTTPStatus.CONFLICT, "not-cancelled", detail, reason=order.reason, order=shown)
+
+
+@routes.put(
+    "/orders/{order_id}/extensions",
+    response_model=OrderView,
+    responses=problems(*BODY_ERRORS, 404, 502),
+    summary="Change an order's tag and comment",
+    dependencies=[NotDraining, OwnerTrades],
+)
+async def change_order_extensions(
+    order_id: OrderId, body: ExtensionsBody, api: Api, account: Account, client: Trader
+) -> Response:
+    """Sets tag and comment of a resting order at the venue; may be sent twice without harm."""
+    order = await _find(account, order_id)
+    _check_owner(order, client)
+    texts = body.texts(order.request.tag, order.request.comment)
+    return json_response(order_view(await api.in_flight.run(account.orders.change_extensions(order_id, **texts))))
 
 
 @routes.post(

@@ -238,6 +238,54 @@ class CloseTradeBody(Body):
     units: Amount | None = None
 
 
+class TradeOrdersBody(Body):
+    """The orders of a trade to change: each that is named gets this order, or with null is cancelled."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"take_profit": {"price": "1.12000"}, "trailing_stop": None}]}
+    )
+
+    take_profit: ProtectionBody | None = None
+    stop_loss: ProtectionBody | None = None
+    guaranteed_stop_loss: ProtectionBody | None = None
+    trailing_stop: ProtectionBody | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit_the_leg(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("name at least one of take_profit, stop_loss, guaranteed_stop_loss and trailing_stop")
+        faults = [
+            (f"{leg}.{name}", f"must be absent of a {leg}")
+            for leg in self.model_fields_set
+            for name in ("price", "guaranteed")
+            # A stop that is guaranteed is an order of its own type here.
+            if getattr(getattr(self, leg), name, None) and (name == "guaranteed" or leg == "trailing_stop")
+        ]
+        if faults:
+            raise PydanticCustomError(FIELDS_DIFFER, "the fields do not fit each other", {"faults": faults})
+        return self
+
+    def legs(self) -> dict[str, Protection | None]:
+        """What is asked of each leg that is named."""
+        found: dict[str, ProtectionBody | None] = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        return {name: leg.protection() if leg is not None else None for name, leg in found.items()}
+
+
+class ExtensionsBody(Body):
+    """Tag and comment of an order or trade; what is absent stays, null empties it."""
+
+    tag: Note | None = None
+    comment: Note | None = None
+
+    def texts(self, tag: str | None, comment: str | None) -> dict[str, str | None]:
+        """Both as they are to be; `tag` and `comment` are the present ones."""
+        present = {"tag": tag, "comment": comment}
+        return {
+            name: (getattr(self, name) or "") if name in self.model_fields_set else text
+            for name, text in present.items()
+        }
+
+
 class CancelAllBody(Body):
     """The orders to cancel: those that meet every condition; without one all of them."""
 

@@ -98,6 +98,8 @@ class OrderAction(StrEnum):
     REPLACE = "replace"
     CLOSE_POSITION = "close_position"
     CLOSE_TRADE = "close_trade"
+    CHANGE_TRADE_ORDERS = "change_trade_orders"
+    """One order of a trade, in place of the one that the trade has."""
     ADOPTED = "adopted"
     """None of ours: found at the venue."""
 
@@ -124,6 +126,9 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """HTTP status of a refusal that scans of the log have yet to confirm (429)."""
     refused_by: int | None = None
     """Transaction that refused it, where no client id leads from it to this order."""
+
+    first_texts: tuple[str | None, str | None] | None = None
+    """Tag and comment that the caller placed it with, if they were changed since: a repetition has these."""
 
     @property
     def id(self) -> str:

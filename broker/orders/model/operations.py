@@ -99,6 +99,9 @@ def is_same(record: OrderRecord, asked: Asked, replaced: str | None = None) -> b
     held, wanted = record.order.request, asked.request
     if adopted:
         return _is_alike(held, wanted)
+    if record.first_texts is not None:
+        tag, comment = record.first_texts
+        held = replace(held, tag=tag, comment=comment)
     if wanted.type in DEPENDENT:
         # Of the trade, which may be gone or smaller by now.
         wanted = replace(wanted, instrument=held.instrument, side=held.side, units=held.units)

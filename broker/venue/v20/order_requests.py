@@ -54,6 +54,14 @@ _SENT_AS = {"price": "price", "distance": "distance", "price_bound": "priceBound
 _DETAILS = {"take_profit": "takeProfitOnFill", "stop_loss": "stopLossOnFill", "trailing_stop": "trailingStopLossOnFill"}
 
 
+_OF_TRADE_NAMES = {
+    OrderType.TAKE_PROFIT: "takeProfit",
+    OrderType.STOP_LOSS: "stopLoss",
+    OrderType.GUARANTEED_STOP_LOSS: "guaranteedStopLoss",
+    OrderType.TRAILING_STOP_LOSS: "trailingStopLoss",
+}
+
+
 class VenueCall(Struct, frozen=True, kw_only=True):
     """One request to the venue, below `/v3/accounts/{account}`."""
 
@@ -104,6 +112,20 @@ def close_trade(trade_id: str, units: Decimal | None) -> VenueCall:
     return VenueCall(operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body=body)
 
 
+def change_trade_order(request: OrderRequest, client_id: str) -> VenueCall:
+    """Give a trade a take-profit or stop, in place of the one of that type that it has; leave its others alone."""
+    body = {_OF_TRADE_NAMES[request.type]: protection(request, client_id)}
+    path = f"/trades/{_part(request.trade_id or '')}/orders"
+    return VenueCall(operation="change_trade_orders", method="PUT", path=path, body=body)
+
+
+def change_extensions(kind: str, venue_id: str, extensions: Mapping[str, str]) -> VenueCall:
+    """Set tag and comment of an order or trade (`kind` is `order` or `trade`); an id that is left out is lost."""
+    path = f"/{kind}s/{_part(venue_id)}/clientExtensions"
+    body = {"clientExtensions": extensions}
+    return VenueCall(operation=f"change_{kind}_extensions", method="PUT", path=path, body=body)
+
+
 def time_in_force(request: OrderRequest) -> TimeInForce:
     """Time in force to send: market orders know FOK and IOC only, so the default GTC means FOK for them."""
     if request.type is OrderType.MARKET and request.time_in_force is TimeInForce.GTC:
@@ -138,7 +160,7 @@ def _order(request: OrderRequest, client_id: str) -> dict[str, Any]:
     return order | _expiry(request)
 
 
-def protection(wanted: Protection, client_id: str | None = None) -> dict[str, Any]:
+def protection(wanted: Protection | OrderRequest, client_id: str | None = None) -> dict[str, Any]:
     """Details of an order that is attached to an order or to a trade."""
     details: dict[str, Any] = {}
     if wanted.price is not None:
