@@ -119,6 +119,7 @@ class _Listing:
 
 _ORDER_COLUMNS = "id instrument side type units price status filled_units client client_order_id created_at"
 _POSITION_COLUMNS = "instrument units average_price unrealized_profit realized_profit"
+_TRADE_COLUMNS = "id instrument units price unrealized_profit realized_profit financing client opened_at"
 _POSITIONS = _Listing(ApiCall("GET", "/v1/positions"), "positions", _POSITION_COLUMNS, "no open positions")
 _OUTCOME_COLUMNS = "subject outcome reason message"
 _ACCOUNT = ApiCall("GET", "/v1/account")
@@ -140,6 +141,15 @@ def orders(*, as_json: bool, watch: bool, instrument: str | None, **broker: Any)
 def positions(*, as_json: bool, watch: bool, **broker: Any) -> None:
     """Open positions."""
     _show(_POSITIONS, as_json=as_json, watch=watch, **broker)
+
+
+@click.command(cls=BrokerCommand)
+@_WATCH
+@click.option("--instrument", help="Of this instrument only.")
+def trades(*, as_json: bool, watch: bool, instrument: str | None, **broker: Any) -> None:
+    """Open trades."""
+    call = ApiCall("GET", "/v1/trades", params={"instrument": instrument} if instrument else {})
+    _show(_Listing(call, "trades", _TRADE_COLUMNS, "no open trades"), as_json=as_json, watch=watch, **broker)
 
 
 @click.command(cls=BrokerCommand)
@@ -181,19 +191,43 @@ def kill(*, as_json: bool, reason: str, yes: bool, key: str | None, **broker: An
     Asks once on a terminal. Trading stays halted: `broker resume` ends that.
     """
     account = _ask(_ACCOUNT, **broker)["id"]
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("nobody can be asked here; give --yes")
-        click.confirm(f"Cancel all orders and close all positions of {account}?", abort=True)
+    _confirm(f"Cancel all orders and close all positions of {account}?", yes=yes)
     headers = {"Idempotency-Key": key} if key else {}
     body = {"confirm": account, "reason": reason}
     answer = _ask(ApiCall("POST", "/v1/admin/kill", headers=headers, body=body), **broker)
+    _show_outcomes(answer, "no orders and no positions", as_json=as_json, last=f"the broker is {answer['state']}")
+
+
+def _mass_command(name: str, path: str, question: str, none: str, summary: str) -> click.Command:
+    @click.command(name, cls=BrokerCommand, help=summary)
+    @click.option("--instrument", help="Of this instrument only.")
+    @click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
+    @click.option("--key", help="Idempotency key: with the same key the command goes on where it was interrupted.")
+    def act(*, as_json: bool, instrument: str | None, yes: bool, key: str | None, **broker: Any) -> None:
+        _confirm(question, yes=yes)
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = _ask(ApiCall("POST", path, headers=headers, body={"instrument": instrument}), **broker)
+        _show_outcomes(answer, none, as_json=as_json)
+
+    return act
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here; give --yes")
+    click.confirm(question, abort=True)
+
+
+def _show_outcomes(answer: dict[str, Any], none: str, *, as_json: bool, last: str | None = None) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:
         with table_writer() as write:
-            write(answer["results"], _OUTCOME_COLUMNS.split(), "no orders and no positions")
-        click.echo(f"the broker is {answer['state']}")
+            write(answer["results"], _OUTCOME_COLUMNS.split(), none)
+        if last is not None:
+            click.echo(last)
     if not answer["complete"]:
         raise ApiAnswerError(HTTPStatus.MULTI_STATUS, "not everything is cancelled and closed; see the outcomes")
 
@@ -241,9 +275,20 @@ def _try_orders(instrument: str, broker: dict[str, Any]) -> list[dict[str, Any]]
 
 COMMANDS: dict[str, click.Command] = {
     "kill": kill,
+    "cancel-all": _mass_command(
+        "cancel-all",
+        "/v1/orders/cancel",
+        "Cancel all open orders of this key (of everybody, if it may administer)?",
+        "no open orders",
+        "Cancel all open orders, take-profits and stops included.",
+    ),
+    "close-all": _mass_command(
+        "close-all", "/v1/positions/close", "Close all positions?", "no open positions", "Close all positions."
+    ),
     "smoke": smoke,
     "orders": orders,
     "positions": positions,
+    "trades": trades,
     "reconcile": reconcile,
     "halt": _state_command("halt", "halted", "Take cancels only, from now on and over restarts."),
     "reduce": _state_command("reduce", "reducing", "Take only what makes positions smaller."),

@@ -134,7 +134,7 @@ async def _settled(engine: OrderEngine, record: OrderRecord) -> OrderRecord:
     if record.status not in IN_FLIGHT:
         waiter.settled.set()  # it is unknown: only `resolved` is waited for
     await engine.wait_settled(record, waiter)
-    return engine.store.index[record.id]
+    return engine.store.index.get(record.id) or record
 
 
 class MassActions:
@@ -256,7 +256,7 @@ class MassActions:
         engine, subjects = self._leadership.trader(), record.subjects
         flying = engine.store.index.with_status(OrderStatus.RECEIVED, OrderStatus.SUBMITTED)
         # What fills meanwhile belongs to the position.
-        await asyncio.gather(*(_settled(engine, item) for item in flying))
+        await asyncio.gather(*(_settled(engine, item) for item in flying), return_exceptions=True)
         held = await self._holdings()
         if subjects is None:
             subjects = tuple(sorted(name for name in held if instrument in {None, name}))

@@ -24,7 +24,6 @@ _WORDS = {
     Operation.CLOSE_POSITION: "close the position in {target}",
     Operation.CLOSE_TRADE: "close trade {target}",
     Operation.CHANGE_TRADE_ORDERS: "change the orders of trade {target}",
-    Operation.CHANGE_EXTENSIONS: "change the tag and comment of {target}",
     Operation.CANCEL_ALL: "cancel all orders",
     Operation.CLOSE_ALL: "close all positions",
     Operation.KILL: "use the kill switch",

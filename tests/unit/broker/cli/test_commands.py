@@ -208,3 +208,13 @@ def test_kill_that_leaves_something_open_ends_with_an_error(broker: FakeBroker, 
     result = run("kill", "--reason", "wrong prices", "--yes")
 
     assert (result.exit_code, "not everything" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize(("name", "path"), [("cancel-all", "/v1/orders/cancel"), ("close-all", "/v1/positions/close")])
+def test_mass_command_tells_each_outcome(broker: FakeBroker, run: Run, name: str, path: str) -> None:
+    broker.answer = KILLED
+    result = run(name, "--instrument", "EUR_USD", "--yes")
+
+    assert result.exit_code == 0
+    assert result.output.splitlines()[1].split("\t") == ["EUR_USD", "done", "-", "-"]
+    assert broker.calls == [ApiCall("POST", path, body={"instrument": "EUR_USD"})]

@@ -10,6 +10,7 @@ from broker.domain import Operation, Order, OrderType
 from broker.orders.errors import ClientIdConflictError
 from broker.orders.mass_actions import OrderFilter
 from broker.orders.service import OrderService
+from broker.orders.trades import TradeChange
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
 
@@ -49,6 +50,10 @@ def operations(make_request: MakeRequest, first: str, second: str) -> dict[str, 
         "cancel some": lambda service, key: service.mass_actions.cancel_all(
             "flow", key, OrderFilter(instrument="USD_JPY")
         ),
+        "change trade": lambda service, key: service.trades.change_orders(
+            TradeChange(trade_id="1", legs={"stop_loss": None}, client="flow", key=key)
+        ),
+        "kill": lambda service, key: service.mass_actions.kill("flow", key, "test"),
         "close all": lambda service, key: service.mass_actions.close_all("flow", key, None, None),
         "close all of one": lambda service, key: service.mass_actions.close_all("flow", key, "EUR_USD", None),
     }
@@ -74,7 +79,7 @@ async def test_key_of_one_operation_is_refused_for_every_other(
             await acts[name](service, key_of(name))
             await service.place(make_request(f"again {name}"))
         if known_by in {"memory", "journal"}:
-            for name in ("close all", "cancel some"):
+            for name in ("change trade", "close all", "cancel some"):
                 await acts[name](service, key_of(name))
                 made.append(name)
         orders = [found for name in made if (found := service.by_client_id("flow", key_of(name))) is not None]
@@ -108,6 +113,7 @@ async def refuse_every_other(service: OrderService, acts: dict[str, Act], made: 
                     "replace A": "replace",
                     "close position": "close_position",
                     "close trade": "close_trade",
+                    "change trade": "change_trade_orders",
                     "close all": "close_all",
                     "cancel some": "cancel_all",
                 }[name]
