@@ -19,6 +19,9 @@ from msgspec.structs import replace
 from broker.domain import Fill, Order, OrderRequest, OrderStatus
 from broker.venue.v20.transactions import Transaction
 
+NOT_AUTHORIZED = "NOT_AUTHORIZED"
+"""Reason of an order that the venue did not look at, for it refused our token."""
+
 
 class OrderEvent(StrEnum):
     """Events of an order."""
@@ -107,6 +110,8 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Units to close; None closes all."""
     refused_code: int | None = None
     """HTTP status of a refusal that scans of the log have yet to confirm (429)."""
+    reduce_only: bool = False
+    """True if it goes to the venue as REDUCE_ONLY, whatever was asked: it was let through as an exit."""
 
     @property
     def id(self) -> str:
@@ -129,6 +134,11 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The record at another status."""
         order = replace(self.order, status=status, reason=reason, message=message, updated_at=now)
         return replace(self, order=order)
+
+
+def holds_id(order: Order) -> bool:
+    """False of an order that our own dead token kept from being sent: its caller may use the same id again."""
+    return not (order.status is OrderStatus.DENIED and order.reason == NOT_AUTHORIZED)
 
 
 def is_same(record: OrderRecord, request: OrderRequest) -> bool:

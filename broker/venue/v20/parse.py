@@ -13,6 +13,7 @@ from broker.domain import Account, Instrument, OrderRequest, OrderType, Position
 from broker.venue.v20.transactions import Transaction, decimal, parse_time, parse_transaction
 
 Json = Mapping[str, Any]
+_HOME_FACTORS = ("accountGain", "accountLoss", "positionValue")
 _DETAILS = ("pl", "unrealizedPL", "financing", "commission", "marginRate", "withdrawalLimit", "hedgingEnabled")
 
 
@@ -184,13 +185,21 @@ def _member(kind: Any, name: str, default: Any) -> Any:
     return kind.__members__.get(name, default)
 
 
-def parse_conversions(prices: list[Json]) -> dict[str, Decimal]:
-    """Parse the factors from quote currencies to the account's, by instrument, from the prices of `pricing`."""
+def parse_conversions(body: Json) -> dict[str, Decimal]:
+    """Parse the factors from quote currencies to the account's, by instrument, from the answer of `pricing`.
+
+    They are in `homeConversions`, by currency, or in an older answer in each price.
+    """
+    # The largest of several: a limit on notional must never be understated.
+    of_currency = {
+        raw["currency"]: max(values)
+        for raw in body.get("homeConversions") or ()
+        if (values := [decimal(raw[key], key) for key in _HOME_FACTORS if raw.get(key) is not None])
+    }
     found: dict[str, Decimal] = {}
-    for raw in prices:
-        units = raw.get("quoteHomeConversionFactors") or {}
+    for raw in body["prices"]:
+        units, name = raw.get("quoteHomeConversionFactors") or {}, raw["instrument"]
         values = [decimal(units[key], key) for key in ("positiveUnits", "negativeUnits") if key in units]
-        if values:
-            # The larger of the two: a limit on notional must never be understated.
-            found[raw["instrument"]] = max(values)
+        if (factor := max(values, default=of_currency.get(name.rpartition("_")[2]))) is not None:
+            found[name] = factor
     return found
