@@ -13,7 +13,6 @@ from broker.domain import Account, Instrument, OrderRequest, OrderType, Position
 from broker.venue.v20.transactions import Transaction, decimal, parse_time, parse_transaction
 
 Json = Mapping[str, Any]
-_HOME_FACTORS = ("accountGain", "accountLoss", "positionValue")
 _DETAILS = ("pl", "unrealizedPL", "financing", "commission", "marginRate", "withdrawalLimit", "hedgingEnabled")
 
 
@@ -190,16 +189,16 @@ def parse_conversions(body: Json) -> dict[str, Decimal]:
 
     They are in `homeConversions`, by currency, or in an older answer in each price.
     """
-    # The largest of several: a limit on notional must never be understated.
     of_currency = {
-        raw["currency"]: max(values)
+        raw["currency"]: decimal(raw["positionValue"], "positionValue")
         for raw in body.get("homeConversions") or ()
-        if (values := [decimal(raw[key], key) for key in _HOME_FACTORS if raw.get(key) is not None])
+        if "positionValue" in raw
     }
     found: dict[str, Decimal] = {}
     for raw in body["prices"]:
         units, name = raw.get("quoteHomeConversionFactors") or {}, raw["instrument"]
         values = [decimal(units[key], key) for key in ("positiveUnits", "negativeUnits") if key in units]
+        # The larger of the two: a limit on notional must never be understated.
         if (factor := max(values, default=of_currency.get(name.rpartition("_")[2]))) is not None:
             found[name] = factor
     return found
