@@ -16,7 +16,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from broker.domain import Order, OrderRequest, OrderStatus, PositionFill, Side
+from broker.domain import Operation, Order, OrderRequest, OrderStatus, PositionFill, Side
 from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
@@ -117,7 +117,8 @@ class Submission:
         if not self._lease.holds():
             return "OWNERSHIP_LOST"
         state = self._store.control.state
-        if state is TradingState.HALTED:
+        # The closes of the kill switch go through the halt that it has called itself.
+        if state is TradingState.HALTED and record.order.request.operation is not Operation.KILL:
             return HALTED
         return REDUCING if state is TradingState.REDUCING and not only_reduces(record) else None
 

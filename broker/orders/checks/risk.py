@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from broker.domain import OrderRequest, OrderType
+from broker.domain import Operation, OrderRequest, OrderType
 from broker.orders.checks import limits, order_form
 from broker.orders.checks.exits import is_exit
 from broker.orders.checks.market_view import Finding, MarketView, Rule
@@ -67,8 +67,8 @@ def _account(request: OrderRequest, market: MarketView, _: OrderSettings) -> Fin
     return None
 
 
-def _halted(_: OrderRequest, market: MarketView, __: OrderSettings) -> Finding:
-    if market.state is TradingState.HALTED:
+def _halted(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    if market.state is TradingState.HALTED and request.operation is not Operation.KILL:
         return "TRADING_HALTED", "trading is halted; only cancels are taken"
     return None
 

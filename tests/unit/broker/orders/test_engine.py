@@ -13,8 +13,8 @@ from broker.domain import Order, OrderStatus, OrderType, Side
 from broker.orders.checks import risk
 from broker.orders.engine import CANCEL_TRIES
 from broker.orders.errors import NotReadyError
+from broker.orders.idempotency import Placed
 from broker.orders.model.trading_state import TradingState
-from broker.orders.service import Placed
 from broker.venue.errors import NotAuthorizedError
 from pod_runtime.secret import Secret
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
