@@ -13,8 +13,8 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import OrderRequest, OrderStatus, OrderType, PositionFill, Side, TimeInForce
-from broker.orders.model.lifecycle import CLOSES, OrderRecord
+from broker.domain import OrderRequest, OrderStatus, PositionFill, Side
+from broker.orders.model.lifecycle import CLOSES, OrderRecord, is_immediate
 from broker.venue.v20.order_requests import DEPENDENT
 
 ZERO = Decimal(0)
@@ -22,7 +22,6 @@ ACCOUNT = ""
 """Key of the account's own sums, over all clients; no client has an empty id."""
 ON_THEIR_WAY = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 WORKING = ON_THEIR_WAY | {OrderStatus.PENDING}
-IMMEDIATE = frozenset({TimeInForce.FOK, TimeInForce.IOC})
 
 
 class WorkingUnits(Struct):
@@ -92,10 +91,9 @@ def units_to_open(request: OrderRequest, position: Decimal, working: WorkingUnit
     if request.type in DEPENDENT or request.position_fill is PositionFill.REDUCE_ONLY:
         return ZERO
     against = -position * request.side.sign
-    immediate = request.type is OrderType.MARKET or request.time_in_force in IMMEDIATE
     # An order that turns the position now has it all against it, but for what others take of it meanwhile. One that
     # rests may find it gone, and so may one that only reduces it; that one is then held to that at the venue.
-    if immediate and ZERO < against < request.units:
+    if is_immediate(request) and ZERO < against < request.units:
         closing = working.closing_buys if request.side is Side.BUY else working.closing_sells
         return request.units - max(ZERO, against - closing - working.opening(request.side))
     return request.units

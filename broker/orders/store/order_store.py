@@ -87,20 +87,14 @@ class OrderIndex:
         self._unindex(self._records.get(record.id))
         self._records[record.id] = record
         self._by_status[record.status][record.id] = None
-<<<<<<< HEAD
         self._count_open(record, 1)
         self.exposure.add(record)
         if lifecycle.holds_id(record.order):
             self._by_key[record.key] = record.id
         elif self._by_key.get(record.key) == record.id:
             del self._by_key[record.key]
-        self._by_client_id[record.client_id] = record.id
-=======
-        self._open_by_client[record.order.request.client] += record.status in OPEN
-        self._by_key[record.key] = record.id
         # A copy of our client id, which somebody else's order may bear, leads to ours all the same.
         self._by_client_id.setdefault(record.client_id, record.id)
->>>>>>> main
         if record.action is OrderAction.ADOPTED and (tag := parse_tag(record.client_id)) is not None:
             self._by_caller[tag.caller] = record.id
         for known in _venue_ids(record):
@@ -115,18 +109,12 @@ class OrderIndex:
         if record is None:
             return
         del self._by_status[record.status][record.id]
-<<<<<<< HEAD
         self._count_open(record, -1)
         self.exposure.remove(record)
-        if record.target is not None and self._closing.get(record.target) == record.id:
-            del self._closing[record.target]
-=======
-        self._open_by_client[record.order.request.client] -= record.status in OPEN
         if _is_nameless_close(record):
             del self._closing[record.target or ""][record.id]
             if not self._closing[record.target or ""]:
                 del self._closing[record.target or ""]
->>>>>>> main
 
     def _count_open(self, record: OrderRecord, sign: int) -> None:
         if record.status in OPEN:
@@ -287,10 +275,7 @@ class OrderStore:
         elif isinstance(content, OperationRecord):
             self.operations.put(content)
         elif kind == journal.TRANSACTION and isinstance(content, dict):
-<<<<<<< HEAD
             self.control = self.control.after(content)
-=======
-            self.control = replace(self.control, applied=int(content["id"]))
             return content
         return None
 
@@ -312,7 +297,6 @@ class OrderStore:
         if kind == FILL:
             return record is None or all(fill.transaction_id != raw["id"] for fill in record.order.fills)
         return kind == CANCEL and (record is None or not record.status.is_final)
->>>>>>> main
 
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
