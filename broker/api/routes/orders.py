@@ -112,9 +112,15 @@ class OrderCaller:
         return {"client": self.client.id, "client_order_id": name, "traceparent": self.traceparent}
 
     async def order(self, body: OrderBody) -> OrderRequest:
-        """The order that a body asks for; one of a trade has what the trade says."""
+        """The order that a body asks for; one of a trade has what the trade says.
+
+        Raises NotReadyError: the process was never ready, and the order is no exit, which alone needs no prices.
+        """
         order = body.request(account=self.account.id, **self.origin(body.client_order_id))
-        return await self.account.orders.trades.complete(order, body.given)
+        order = await self.account.orders.trades.complete(order, body.given)
+        if not self.api.ready.is_set() and not self.account.orders.is_exit(order):
+            await _refuse_before_ready(self.api, self.account)
+        return order
 
     async def answer(self, placing: Coroutine[Any, Any, Placed]) -> Response:
         """201 with an order that the venue has, 202 with an unsettled one; raises Problem 422 for a refusal."""
@@ -141,7 +147,7 @@ async def _caller_of(
 Caller = Annotated[OrderCaller, Depends(_caller_of)]
 
 
-@routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING)
+@routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades], **_PLACING)
 async def place_order(body: OrderBody, request: Request, caller: Caller) -> Response:
     """Sends an order to the venue, once for its Idempotency-Key or client_order_id, and waits for its first result.
 
@@ -171,7 +177,7 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
 
 
 @routes.put(
-    "/orders/{order_id}", summary="Replace a resting order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING
+    "/orders/{order_id}", summary="Replace a resting order", dependencies=[NotDraining, OwnerTrades], **_PLACING
 )
 async def replace_order(order_id: OrderId, body: OrderBody, caller: Caller) -> Response:
     """Cancels a resting order and places another in its stead, in one step of the venue's."""
