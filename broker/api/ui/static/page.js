@@ -18,7 +18,7 @@ let following = null;
 let drawing = false;
 
 const may = (scope) => holder?.scopes.includes(scope) ?? false;
-const environment = () => ({ practice: "PRACTICE", live: "LIVE" })[book.account?.environment] ?? "";
+const environment = () => ({ practice: "PRACTICE", live: "LIVE", other: "OTHER VENUE" })[book.account?.environment] ?? "";
 const named = () => environment() || "venue's";
 
 // ---- tables
@@ -104,10 +104,10 @@ function figure(title, text, className, exact) {
 function drawAccount() {
   const seen = book.account;
   if (!seen) return;
-  const open = seen.unrealized_profit ?? String(book.positions.reduce((total, item) => total + Number(item.unrealized_profit), 0));
   const rows = [
-    ["Net asset value", `${money(seen.nav)} ${seen.currency}`, "", seen.nav],
-    ["Unrealised", result(open), leaning(open), open],
+    [`Net asset value, ${seen.currency}`, money(seen.nav), "", seen.nav],
+    ["Unrealised", result(seen.unrealized_profit), leaning(seen.unrealized_profit), seen.unrealized_profit],
+    ["Realised, in all", result(seen.realized_profit), leaning(seen.realized_profit), seen.realized_profit],
     ["Balance", money(seen.balance), "", seen.balance],
     ["Margin used", money(seen.margin_used), "", seen.margin_used],
     ["Margin available", money(seen.margin_available), "", seen.margin_available],
@@ -203,10 +203,17 @@ function refresh() {
   settling = setTimeout(() => { askVenue(); askState(); }, SETTLE_MS);
 }
 
+const TAKEN = {
+  order: (order) => { if (book.takeOrder(order)) refresh(); },
+  price: (price) => book.takePrice(price),
+  account: (summary) => { book.account = summary; },
+  state: (change) => { book.state = change.state; refresh(); },
+  missed: () => askBook(),
+  gap: () => askBook(),
+};
+
 function take(kind, data) {
-  if (kind === "order") { if (book.takeOrder(data)) refresh(); } else if (kind === "price") book.takePrice(data);
-  else if (kind === "missed") askBook().then(refresh);
-  else refresh(); // of a newer broker: something of the account has changed
+  TAKEN[kind]?.(data);
   changed();
 }
 
