@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, Position, Quote, Side
 from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun, dry_run, market_now
+from broker.orders.checks.exits import is_exit
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import UnknownOrderError, UnknownPositionError
@@ -55,7 +56,7 @@ class OrderService:
         self.leadership = leadership
         self._idempotency = Idempotency(dependencies, leadership, memory)
         self.mass_actions = MassActions(dependencies, leadership, self._idempotency)
-        self.trades = Trades(dependencies, leadership, self._idempotency)
+        self.trades = Trades(dependencies, leadership, self._idempotency, self.mass_actions)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
@@ -78,9 +79,20 @@ class OrderService:
         asked = Asked(operation=Operation.PLACE, request=request)
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
-        engine = self.leadership.trader()
-        self._prices.require_prices(self.leadership.held_since_s)
+        engine = self._trader_of(request)
+        _require_trade(request)
         return Placed(await engine.place(request))
+
+    def is_exit(self, request: OrderRequest) -> bool:
+        """True if an order can only reduce, as far as we know; an exit needs no prices of ours."""
+        engine = self.leadership.engine
+        return engine is not None and is_exit(request, engine.store.position(request.instrument))
+
+    def _trader_of(self, request: OrderRequest) -> OrderEngine:
+        engine = self.leadership.trader()
+        if not self.is_exit(request):
+            self._prices.require_prices(self.leadership.held_since_s)
+        return engine
 
     async def try_order(self, request: OrderRequest) -> DryRun:
         """Take an order through the checks without sending it; a replica that does not own the account may, too.
@@ -90,8 +102,9 @@ class OrderService:
         dependencies, engine = self._dependencies, self.leadership.engine
         # The state is the owner's: without it the order is tried as if trading were active.
         state = engine.store.control.state if engine is not None else TradingState.ACTIVE
-        market = await market_now(dependencies.venue, request, state=state, now=dependencies.clock())
-        return dry_run(request, market, dependencies.settings)
+        settings = dependencies.settings
+        market = await market_now(dependencies.venue, request, state=state, now=dependencies.clock(), settings=settings)
+        return dry_run(request, market, settings)
 
     async def replace(self, order_id: str, request: OrderRequest) -> Placed:
         """Replace a resting order in one step at the venue; the new order, or its refusal.
@@ -105,10 +118,9 @@ class OrderService:
         asked = Asked(operation=Operation.REPLACE, target=order_id, request=request)
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
-        engine = self.leadership.trader()
-        record = _known(engine, order_id)
-        if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
-            raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
+        engine = self._trader_of(request)
+        _require_trade(request)
+        record = _resting(engine, order_id)
         target = record.order.venue_order_id
         return Placed(await engine.place(request, action=OrderAction.REPLACE, target=target))
 
@@ -122,6 +134,27 @@ class OrderService:
         engine = self.leadership.trader()
         _known(engine, order_id)
         return await cancel(engine, order_id, self._dependencies.emit)
+
+    async def change_extensions(self, order_id: str, *, tag: str | None, comment: str | None) -> Order:
+        """Set tag and comment of a resting order; the order as it then stands.
+
+        Raises:
+            UnknownOrderError, UnknownPositionError: no such order rests.
+            VenueError: the venue could not be asked.
+        """
+        record = _resting(self.leadership.trader(), order_id)
+        # Its id at the venue is how we know it in the log: left out, the venue might drop it.
+        client_id = record.client_id if not record.client_id.startswith("venue:") else None
+        await self.trades.change_extensions(
+            "order", record.order.venue_order_id or "", client_id, tag=tag, comment=comment
+        )
+        engine = self.leadership.trader()
+        record = _known(engine, order_id)
+        request = record.order.request
+        first = record.first_texts or (request.tag, request.comment)
+        order = replace(record.order, request=replace(request, tag=tag or None, comment=comment or None))
+        engine.store.put(replace(record, order=order, first_texts=first))
+        return order
 
     async def close_position(
         self,
@@ -279,6 +312,18 @@ class OrderService:
             VenueError: the venue cannot be asked.
         """
         return await self.leadership.trader().reconciler.run()
+
+
+def _require_trade(request: OrderRequest) -> None:
+    if not request.instrument:
+        raise UnknownPositionError(f"no open trade {request.trade_id}")
+
+
+def _resting(engine: OrderEngine, order_id: str) -> OrderRecord:
+    record = _known(engine, order_id)
+    if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
+        raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
+    return record
 
 
 def _known(engine: OrderEngine, order_id: str) -> OrderRecord:
