@@ -13,7 +13,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.domain import Instrument, Order, OrderRequest, OrderStatus, OrderType, PositionFill, Quote, Side
@@ -333,7 +333,14 @@ STEPS = (
 DIGITS = st.integers(0, 9)
 
 
+TWO_EXITS_AT_ONCE = [
+    *(("market", 3, 0), ("arrive", 0, 0), ("answer", 0, 1), ("stream", 9, 0), ("state", 5, 0)),
+    *(("market", 2, 1), ("market", 2, 3), ("arrive", 0, 0), ("arrive", 0, 0)),
+]
+
+
 @settings(deadline=None)
+@example(TWO_EXITS_AT_ONCE)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), DIGITS, DIGITS), min_size=20, max_size=120))
 def test_no_limit_slips_and_no_exit_is_refused(steps: list[tuple[str, int, int]]) -> None:
     async def run() -> None:
