@@ -139,6 +139,8 @@ async def test_order_before_the_first_readiness_is_503_and_not_denied_for_good(a
     early = await api.place(client_order_id="early")
     assert (early.status, early.problem, early.json()["reason"]) == (503, "not-ready", "StreamDown")
     assert (await api("POST", "/v1/positions/EUR_USD/close")).status == 201
+    exit_ = {"type": "stop_loss", "trade_id": "7", "price": "1.09"}
+    assert (await api.place(client_order_id="exit", **exit_)).status == 201
 
     api.context.ready.set()
     assert (await api.place(client_order_id="early")).status == 201
