@@ -56,7 +56,14 @@ _PROBLEMS: Mapping[type[Exception], _Row] = {
     ExportsBusyError: _Row("too-many-exports", "{error}; one of them has to end first.", 5),
 }
 """The row of an exception's own class, else that of its nearest base."""
-KNOWN_ERRORS = (*_PROBLEMS, CursorError, Problem, OwnerAnswered, RequestValidationError, HTTPException)
+KNOWN_ERRORS: tuple[type[Exception], ...] = (
+    *_PROBLEMS,
+    CursorError,
+    Problem,
+    OwnerAnswered,
+    RequestValidationError,
+    HTTPException,
+)
 """Exceptions that have an answer of their own."""
 _HTTP_ERRORS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("too-large", None),
