@@ -16,31 +16,36 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import statistics
 import sys
+import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
+import aiohttp
 import psutil
 import tomli_w
+import uvloop
 
 ACCOUNT = "101-004-1234567-001"
 TOKEN, KEY = "bench-token", "bench-key"
 OURS = Path(__file__).resolve().parents[1]
 CALLERS = 32
-STEP_S = 3.0
-FIRST_RATE, STEP = 200.0, 1.15
+STEP_S = 2.0
+FIRST_RATE, STEP = 60.0, 1.2
 TURNS = 3
 OVERHEAD_S = 0.005
 SUSTAINED = 0.97
 OPEN_ORDERS, HISTORY_ROWS = 1000, 1_000_000
 RESTART_GOAL_S = 2.0
 READY_S = 120.0
+HISTORY_S = 3.0
 # The throttle before the venue lets everything through: its setting ends at the venue's own limit. Two names, for the
 # module was another once.
 UNLIMITED = """
@@ -51,15 +56,6 @@ import_module(next(filter(find_spec, names))).Bucket.wait_s = lambda *_: 0.0
 from broker.__main__ import main
 main(prog_name="broker")
 """
-
-
-class Load(NamedTuple):
-    """Result of a rate: the share of it that was answered, and the seconds that 99 of 100 took."""
-
-    answered: float
-    p99_s: float
-    cpu_s: float
-    """Of the broker, for each order."""
 
 
 class Caller(asyncio.Protocol):
@@ -263,3 +259,91 @@ async def orders_per_core(checkout: Path, place: Path) -> tuple[float, float]:
                 misses += 1
             rate *= STEP
         return found
+
+
+async def restart(checkout: Path, place: Path) -> float:
+    """Seconds from the start of the process to ready, with its open orders and its history."""
+    async with venue() as addresses:
+        rest = {"type": "LIMIT", "instrument": "EUR_USD", "units": "1", "price": "0.50000", "timeInForce": "GTC"}
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            for _ in range(OPEN_ORDERS):
+                path = f"http://{addresses['rest']}/v3/accounts/{ACCOUNT}/orders"
+                async with session.post(path, json={"order": rest}) as answer:
+                    answer.raise_for_status()
+        async with broker(checkout, place, addresses):
+            await asyncio.sleep(HISTORY_S)  # the orders that it adopted go into the history
+        fill_history(place / "history.sqlite")
+        started = perf_counter()
+        async with broker(checkout, place, addresses):
+            return perf_counter() - started
+
+
+def fill_history(path: Path) -> None:
+    """Copy rows of the history, as the broker made them, until there are so many of orders and transactions."""
+    with sqlite3.connect(path) as connection:
+        for table, key, new_key in (
+            ("orders", "id", "printf('%s-%d', id, number)"),
+            ("transactions", "id", "-id - number * 100000"),
+        ):
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            columns = ", ".join(names)
+            chosen = {key: new_key, "client_order_id": "printf('%s-%d', client_order_id, number)"}
+            values = ", ".join(chosen.get(name, name) for name in names)
+            have = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - names of ours
+            copies = HISTORY_ROWS // 2 // have
+            connection.execute(
+                f"WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers "  # noqa: S608 - as above
+                f"WHERE number < {copies}) INSERT INTO {table} ({columns}) SELECT {values} FROM {table}, numbers"
+            )
+    connection.close()
+
+
+def row(name: str, ours: float, *, unit: str, baseline: float | None, goal: float, by_ratio: bool) -> dict[str, Any]:
+    """A line of the table; a rate has to be at least its goal, all else at most."""
+    ratio = ours / baseline if baseline else None
+    measured = ratio if by_ratio else ours
+    holds = None if measured is None else measured >= goal if by_ratio else measured <= goal
+    return {
+        "name": name,
+        "ours": ours,
+        "baseline": baseline,
+        "unit": unit,
+        "ratio": ratio,
+        "goal": goal,
+        "holds": holds,
+    }
+
+
+async def measure(baseline: Path | None) -> list[dict[str, Any]]:
+    """The rows: medians over turns, in which the checkouts take their turns."""
+    checkouts = [OURS] if baseline is None else [baseline, OURS]
+    found: dict[Path, list[tuple[float, float, float]]] = {checkout: [] for checkout in checkouts}
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a directory of our own in it
+    for _ in range(TURNS):
+        for checkout in checkouts:
+            with tempfile.TemporaryDirectory(dir=memory) as name:
+                rate, cpu_s = await orders_per_core(checkout, Path(name))
+            with tempfile.TemporaryDirectory(dir=memory) as name:
+                found[checkout].append((rate, cpu_s, await restart(checkout, Path(name))))
+    ours, *theirs = (
+        [statistics.median(column) for column in zip(*found[checkout], strict=True)] for checkout in reversed(checkouts)
+    )
+    other: list[float | None] = [*theirs[0]] if theirs else [None] * 3
+    return [
+        row("orders_per_core", ours[0], unit="1/s", baseline=other[0], goal=2.0, by_ratio=True),
+        row("restart_1000_open_1m_history", ours[2], unit="s", baseline=other[2], goal=RESTART_GOAL_S, by_ratio=False),
+    ]
+
+
+def rows() -> list[dict[str, Any]]:
+    """The rows of one broker process."""
+    given = os.environ.get("BASELINE_CHECKOUT")
+    return uvloop.run(measure(Path(given).resolve() if given else None))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        os.environ["BASELINE_CHECKOUT"] = sys.argv[1]
+    for line in rows():
+        print(json.dumps(line))

@@ -111,7 +111,7 @@ def _usual_order(body: bytes) -> OrderBody | None:
         # Into plain values first, as FastAPI does it: pydantic reads JSON's numbers otherwise than Python's.
         content: Any = msgspec.json.decode(body)
         return OrderBody.model_validate(content)
-    except (ValidationError, ValueError):
+    except (ValidationError, ValueError, RecursionError):
         return None
 
 

@@ -21,6 +21,8 @@ def read_json(text: bytes) -> Any:
         return msgspec.json.decode(text)
     except ValueError:
         return json.loads(text)
+    except RecursionError:
+        raise ValueError("arrays or objects in one another beyond any bound") from None
 
 
 def write_json(value: Mapping[str, Any]) -> bytes:

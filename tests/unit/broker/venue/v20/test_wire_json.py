@@ -38,7 +38,7 @@ def test_forms_beyond_the_rfc_are_read(text: bytes, value: dict[str, Any]) -> No
     assert read_json(text) == value
 
 
-@pytest.mark.parametrize("text", [b"", b"<html>", b"{", b'{"a":"\xff"}', b"\xff\xfe"])
+@pytest.mark.parametrize("text", [b"", b"<html>", b"{", b'{"a":"\xff"}', b"\xff\xfe", b"[" * 60_000])
 def test_anything_else_is_an_error_of_value(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of two libraries, each with words of its own
         read_json(text)
