@@ -61,16 +61,15 @@ class OrderEntrance:
             await self._app(scope, receive, send)
             return
         messages: list[Message] = []
-        body = await _read(receive, messages)
-        order = _usual_order(body) if body is not None else None
-        if order is None or self._context.quota.wait_s(caller.client.id, monotonic()) > 0:
-            await self._app(scope, _again(messages, receive), send)
-            return
-        scope["route"] = self
-        state = scope["state"]
-        state["account"] = caller.account
         try:
-            response = await place(order, caller, received_s=state["received_s"])
+            body = await _read(receive, messages)
+            order = _usual_order(body) if body is not None else None
+            if order is None or self._context.quota.wait_s(caller.client.id, monotonic()) > 0:
+                await self._app(scope, _again(messages, receive), send)
+                return
+            scope["route"] = self
+            scope["state"]["account"] = caller.account
+            response = await place(order, caller, received_s=scope["state"]["received_s"])
         except KNOWN_ERRORS as error:
             response = await answer(Request(scope, receive), error)
         await response(scope, receive, send)
