@@ -28,6 +28,7 @@ from broker.events.process import Lifecycle
 from broker.history.backfill import Backfill
 from broker.history.recall import Recall
 from broker.orders.conditions import BrokerCondition
+from broker.orders.errors import HedgingAccountError
 from broker.watchdog import Watchdog
 from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
@@ -75,6 +76,9 @@ async def serve(config: BrokerConfig, stop: asyncio.Event) -> int:
         await _serve(config, stop)
     except* (AddressError, SpoolDirectoryError) as group:
         code = os.EX_UNAVAILABLE
+        complain(f"broker: {next(leaves(group))}")
+    except* HedgingAccountError as group:
+        code = os.EX_CONFIG
         complain(f"broker: {next(leaves(group))}")
     except* Exception:  # noqa: BLE001 - logged in full, and reported by the exit code
         code = os.EX_SOFTWARE
