@@ -19,8 +19,8 @@ from rich.table import Table
 
 RESULTS = Path(__file__).with_name("results.json")
 MODULES = (
-    "emit", "ingest", "collector_cpu", "freshness", "scrape", "process", "searchable", "secrets", "orders", "prices",
-    "simulator",
+    "emit", "ingest", "collector_cpu", "freshness", "scrape", "process", "searchable", "secrets", "orders",
+    "order_process", "prices", "simulator",
 )  # fmt: skip
 LIMIT_S = 900.0
 PIPE_COLUMNS = 140

@@ -222,9 +222,9 @@ async def measure(seconds: float) -> list[dict[str, Any]]:
             whole, beyond, cpu_s = await through_service(url, directory, count)
             syncs += await asyncio.to_thread(disk_syncs, directory, count // 2)
             start_s = await start_with_open_orders(url, directory)
-    rows = [row("order_cpu", cpu_s * 1000, unit="ms", baseline=base_cpu_s * 1000)]
+    rows = [row("order_cpu", cpu_s * 1000, unit="ms", baseline=base_cpu_s * 1000, goal=1.5)]
     rows += [row(f"start_to_ready_with_{OPEN_ORDERS}_open_orders", start_s, unit="s", goal=2.0)]
-    for part, goal in ((50, 1.0), (99, 5.0)):
+    for part, goal in ((50, 0.6), (99, 2.4)):
         own = max(0.0, percentile(beyond, part) - percentile(syncs, part))
         rows += [
             row(f"order_overhead_p{part}_beyond_venue_and_disk", own, unit="ms", goal=goal),

@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from broker.orders.checks.prices import QuoteBook
+from broker.orders.checks.prices import PriceLine, QuoteBook, price_line
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
 from pod_runtime.secret import Secret
@@ -69,9 +69,9 @@ class _Reader:
     async def opened(self) -> None:
         return
 
-    async def message(self, raw: dict[str, Any]) -> None:
+    async def message(self, line: PriceLine) -> None:
         self.taken += 1
-        self._book.take(raw)
+        self._book.take(line)
 
 
 def serve() -> None:
@@ -88,7 +88,7 @@ async def measure(seconds: float, port: int) -> dict[str, Any]:
     url, secret = f"http://127.0.0.1:{port}", Secret("bench")
     settings = VenueSettings(account="101", rest_url=url, stream_url=url)
     reader = _Reader()
-    stream = LineStream("prices", "/pricing/stream", new_rest(settings, lambda: secret), reader)
+    stream = LineStream("prices", "/pricing/stream", new_rest(settings, lambda: secret), reader, price_line)
     running = asyncio.create_task(stream.run())
     await asyncio.sleep(0.5)
     before, cpu, started = reader.taken, process_time(), perf_counter()

@@ -16,6 +16,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,6 +25,8 @@ from broker.account_wiring import AccountComponents
 from broker.api.http.server import advertised_address
 from broker.config import BrokerConfig, read_config
 from broker.events.process import Lifecycle
+from broker.history.backfill import Backfill
+from broker.history.recall import Recall
 from broker.orders.conditions import BrokerCondition
 from broker.orders.errors import HedgingAccountError
 from broker.watchdog import Watchdog
@@ -37,6 +40,7 @@ from producer.trace import trace_fields
 
 _LOG = logging.getLogger(__name__)
 READY_POLL_S = 0.02
+START_S = 5.0
 
 
 class SpoolDirectoryError(Exception):
@@ -118,14 +122,24 @@ async def _with_history(broker: BrokerComponents, listening: socket.socket, stop
     async with broker.shared.connections, asyncio.TaskGroup() as tasks:
         running: list[asyncio.Task[Any]] = [tasks.create_task(broker.credentials.run())]
         for account in broker.accounts:
-            running += [tasks.create_task(account.writer.run()), tasks.create_task(account.recall.run())]
-            running.append(tasks.create_task(account.backfill.run()))
+            running.append(tasks.create_task(account.writer.run()))
+            running += [tasks.create_task(_after_start(broker, part)) for part in (account.recall, account.backfill)]
         await _with_orders(broker, listening, stop)
         # The orders have ended: their last changes are in the journal, and the history may catch up.
         await asyncio.gather(*(_flush(account, broker.shared.config.history.drain_s) for account in broker.accounts))
         for task in running:
             task.cancel()
     await broker.shared.database.close()
+
+
+async def _after_start(broker: BrokerComponents, part: Recall | Backfill) -> None:
+    """Run a reader of the whole history, but not before the process is ready, unless that takes long."""
+    # It reads for seconds where there are a million rows, and until then the start has the core for itself. A standby
+    # that waits for its turn reads all the same: it must know the ids when its turn comes.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(START_S):
+            await broker.api.ready.wait()
+    await part.run()
 
 
 async def _flush(account: AccountComponents, deadline_s: float) -> None:

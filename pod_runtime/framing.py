@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 HEADER_BYTES = 8
@@ -44,8 +44,7 @@ class FormatError(ValueError):
     """The file is of another kind, or of a version that this program does not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Whole record: its payload, and the offsets in the file where its frame starts and ends."""
 
     start: int
@@ -88,6 +87,19 @@ def records(data: bytes | memoryview, start: int = HEADER_BYTES) -> Iterator[Rec
             return
         yield Record(start, end, payload)
         start = end
+
+
+def heads(data: bytes) -> tuple[list[int], int]:
+    """First byte of the payload of each whole record, and the offset behind the last; their sums are not looked at."""
+    found, start, size = [], 0, len(data)
+    while start + RECORD_HEADER_BYTES < size:
+        length, _ = _RECORD.unpack_from(data, start)
+        end = start + RECORD_HEADER_BYTES + length
+        if not 0 < length <= MAX_RECORD_BYTES or end > size:
+            break
+        found.append(data[start + RECORD_HEADER_BYTES])
+        start = end
+    return found, start
 
 
 def varint(number: int) -> bytes:

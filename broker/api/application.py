@@ -1,7 +1,8 @@
 """The order API as an ASGI application.
 
 The walk of an order: `http.middleware` (deadline, size) -> `auth.access` (key, scope, quota) -> `forwarding.standby`
-(the owner, if that is another broker) -> `routes.orders` -> `broker.orders.service`. An exception on the way becomes
+(the owner, if that is another broker) -> `routes.orders` -> `broker.orders.service`. A usual new order takes a short
+way around the middle, `routes.order_entrance`. An exception on the way becomes
 an answer in `http.error_handlers`.
 """
 
@@ -16,6 +17,7 @@ from broker.api.http import documentation
 from broker.api.http.error_handlers import add_error_handlers
 from broker.api.http.middleware import ApiMiddleware
 from broker.api.routes import account, admin, events, history, key, mass_actions, orders, trades
+from broker.api.routes.order_entrance import OrderEntrance
 from broker.api.ui import page
 
 DESCRIPTION = """Places FX and CFD orders at OANDA, each once.
@@ -55,5 +57,6 @@ def build_application(context: ApiContext) -> FastAPI:
     for module in (mass_actions, orders, trades, account, events, history, admin, key, documentation, page):
         application.include_router(module.routes)
     add_error_handlers(application)
-    application.add_middleware(ApiMiddleware, context=context)
+    application.add_middleware(OrderEntrance, context=context)
+    application.add_middleware(ApiMiddleware, context=context)  # the last one is the outermost
     return application

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +13,7 @@ from msgspec.structs import asdict
 from broker.domain import Order, average_price
 from broker.history import tables
 from broker.orders.store.tail import Change
+from broker.venue.v20.wire_json import write_json
 
 Row = dict[str, Any]
 _ENCODER = msgspec.json.Encoder()
@@ -33,15 +33,17 @@ class HistoryRows:
 def rows_of(changes: Iterable[Change], account: str) -> HistoryRows:
     """The rows of changes, which are in their order."""
     # By id: a batch has several states of an order, and the last one replaces the others.
-    found = HistoryRows()
+    found, orders = HistoryRows(), dict[str, Order]()
     for change in changes:
         if change.order is not None:
-            found.orders[change.order.id] = order_row(change.order)
-            for row in fill_rows(change.order):
-                found.fills[(row["transaction_id"], row["order_id"])] = row
+            orders[change.order.id] = change.order
         if change.transaction is not None:
             row = transaction_row(change.transaction, account)
             found.transactions[row["id"]] = row
+    for order in orders.values():
+        found.orders[order.id] = order_row(order)
+        for row in fill_rows(order):
+            found.fills[(row["transaction_id"], row["order_id"])] = row
     return found
 
 
@@ -80,7 +82,7 @@ def transaction_row(raw: dict[str, Any], account: str) -> Row:
         "type": str(raw.get("type", "UNKNOWN"))[:64],
         "instrument": raw.get("instrument"),
         "time": _time(raw.get("time")),
-        "document": json.dumps(raw, separators=(",", ":")),
+        "document": write_json(raw).decode(),
     }
 
 

@@ -45,6 +45,7 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -195,11 +196,17 @@ async def write_rows(connection: AsyncConnection, rows: HistoryRows) -> None:
 async def _upsert(
     connection: AsyncConnection, table: sa.Table, rows: list[dict[str, Any]], newer: str | None = None
 ) -> None:
-    if not rows:
-        return
+    if rows:
+        await connection.execute(_statement(connection.dialect.name, table, tuple(rows[0]), newer), rows)
+
+
+@cache
+def _statement(dialect: str, table: sa.Table, names: tuple[str, ...], newer: str | None) -> sa.Insert:
+    """The upsert of rows with these columns; made once, for making it takes as long as running it."""
     # ON CONFLICT is in the dialect's own INSERT only. Imported by name: the other dialect need not be loaded.
-    insert = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
+    insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
     keys = [column.name for column in table.primary_key]
-    changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    changed = {name: insert.excluded[name] for name in names if name not in keys}
     where = insert.excluded[newer] >= table.c[newer] if newer else None
-    await connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed, where=where), rows)
+    made: sa.Insert = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=where)
+    return made

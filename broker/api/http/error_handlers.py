@@ -56,6 +56,17 @@ _PROBLEMS: Mapping[type[Exception], _Row] = {
     ExportsBusyError: _Row("too-many-exports", "{error}; one of them has to end first.", 5),
 }
 """The row of an exception's own class, else that of its nearest base."""
+KNOWN_ERRORS: tuple[type[Exception], ...] = (
+    *_PROBLEMS,
+    errors.ClientIdConflictError,
+    errors.TradeMismatchError,
+    CursorError,
+    Problem,
+    OwnerAnswered,
+    RequestValidationError,
+    HTTPException,
+)
+"""Exceptions that have an answer of their own."""
 _HTTP_ERRORS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("too-large", None),
     HTTPStatus.NOT_FOUND: ("not-found", "There is nothing at this address; see /docs."),
@@ -69,20 +80,12 @@ def add_error_handlers(application: FastAPI) -> None:
 
     The middleware answers any other exception with 500.
     """
-    for kind in (
-        *_PROBLEMS,
-        errors.ClientIdConflictError,
-        errors.TradeMismatchError,
-        CursorError,
-        Problem,
-        OwnerAnswered,
-        RequestValidationError,
-        HTTPException,
-    ):
-        application.add_exception_handler(kind, _answer)
+    for kind in KNOWN_ERRORS:
+        application.add_exception_handler(kind, answer)
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended with one of KNOWN_ERRORS."""
     if isinstance(error, OwnerAnswered):
         return error.response
     if isinstance(error, errors.NotReadyError) and error.reason == NOT_OWNER:

@@ -147,14 +147,19 @@ async def _caller_of(
 Caller = Annotated[OrderCaller, Depends(_caller_of)]
 
 
+async def place(body: OrderBody, caller: OrderCaller, *, received_s: float) -> Response:
+    """The answer to a request that was received at `received_s` and asks for a new order."""
+    caller.api.emit(OrderStage(stage="validate", duration_s=perf_counter() - received_s))
+    return await caller.answer(caller.account.orders.place(await caller.order(body)))
+
+
 @routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades], **_PLACING)
 async def place_order(body: OrderBody, request: Request, caller: Caller) -> Response:
     """Sends an order to the venue, once for its Idempotency-Key or client_order_id, and waits for its first result.
 
     Sending it again with the same id gives the same order; with another body it is a 409.
     """
-    caller.api.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
-    return await caller.answer(caller.account.orders.place(await caller.order(body)))
+    return await place(body, caller, received_s=request.state.received_s)
 
 
 @routes.post(

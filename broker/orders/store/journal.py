@@ -74,7 +74,6 @@ an index, a query or a second file that must be in step with the first. Old vers
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -93,6 +92,7 @@ from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.model.operations import OperationRecord
 from broker.orders.model.trading_state import AccountControl
 from broker.orders.settings import OrderSettings
+from broker.venue.v20.wire_json import read_json, write_json
 from pod_runtime.atomic_file import fsync_directory
 from pod_runtime.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from producer.emitter import Emit
@@ -114,7 +114,7 @@ def encode_order(record: OrderRecord, kind: bytes = ORDER) -> bytes:
 
 def encode_transaction(raw: Mapping[str, Any]) -> bytes:
     """Payload of a transaction, as the venue sent it."""
-    return TRANSACTION + json.dumps(raw, separators=(",", ":")).encode()
+    return TRANSACTION + write_json(raw)
 
 
 def encode_control(control: AccountControl, kind: bytes = CONTROL) -> bytes:
@@ -144,7 +144,7 @@ def decode_payload(payload: bytes) -> tuple[bytes, Content]:
         if kind == OPERATION:
             return kind, _OPERATION.decode(text)
         if kind == TRANSACTION:
-            value = json.loads(text)
+            value = read_json(text)
             return kind, value if isinstance(value, dict) else None
     except msgspec.DecodeError as error:
         raise ValueError(f"journal record {kind!r} of {len(payload)} bytes: {error}") from error

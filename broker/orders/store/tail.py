@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from broker.domain import Order
 from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.store.journal import ORDER, TRANSACTION, OrderJournal, OrderSegment, decode_payload, segments
 from pod_runtime.framing import HEADER_BYTES, Record, records
+
+GATHER_S = 0.02
+"""Pause in which records gather: each look at the files costs as much as an order's own records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,11 @@ async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
     after = after if after <= journal.written else 0  # beyond our end: a position of another volume's journal
     segment, offset, position = _place(journal, after)
     while True:
-        journal.grown.clear()  # before the read: an append during the read then wakes the wait below
+        # Without a look at the files: they have as many records as the journal's owner, which we are, has counted.
+        while position >= journal.written and not journal.is_closed:
+            journal.grown.clear()
+            await journal.grown.wait()
+            await asyncio.sleep(GATHER_S)
         try:
             found, offset = read_from(segment, offset)
         except FileNotFoundError:  # the journal discarded it before we had read it
@@ -47,7 +55,8 @@ async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
             segment, offset, position = following, HEADER_BYTES, following.first
         elif journal.is_closed:
             return
-        else:
+        else:  # a record that the disk has lost: what comes behind it may be readable in the next segment
+            journal.grown.clear()
             await journal.grown.wait()
 
 

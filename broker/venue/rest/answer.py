@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from broker.venue import errors
+from broker.venue.v20.wire_json import read_json
 
 MAX_WORDS = 300
 """Characters of the venue's text that an error keeps."""
@@ -16,13 +16,16 @@ MAX_RETRY_AFTER_S = 60.0
 
 
 def read_answer(operation: str, status: int, headers: Mapping[str, str], text: bytes) -> dict[str, Any]:
-    """Return the body of a 2xx. Raises VenueError: any other answer, and a 2xx that is no JSON object."""
+    """Return the body of a 2xx; names of headers are in lower case.
+
+    Raises VenueError: any other answer, and a 2xx that is no JSON object.
+    """
     body = _object(text)
     if body is not None and 200 <= status < 300:  # noqa: PLR2004 - RFC 9110
         return body
     kind, words = _fault(status, text, body)
-    error = kind(words, operation=operation, status=status, request_id=headers.get("RequestID"), body=body)
-    error.retry_after_s = retry_after(headers.get("Retry-After"))
+    error = kind(words, operation=operation, status=status, request_id=headers.get("requestid"), body=body)
+    error.retry_after_s = retry_after(headers.get("retry-after"))
     raise error
 
 
@@ -44,7 +47,7 @@ def _fault(status: int, text: bytes, body: dict[str, Any] | None) -> tuple[type[
 
 def _object(text: bytes) -> dict[str, Any] | None:
     try:
-        body = json.loads(text)
+        body = read_json(text)
     except ValueError:
         return None  # the venue's gateways answer 5xx in HTML
     return body if isinstance(body, dict) else None

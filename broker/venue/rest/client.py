@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
 from typing import Any, Protocol
-
-import aiohttp
+from urllib.parse import quote, urlencode, urlsplit
 
 from broker.domain import Account, Instrument, Position, Quote
 from broker.events.orders import OrderStage
 from broker.events.venue import ApiError, ApiRequest, ApiRetry, ConnectionStatus, TooManyRequests
 from broker.venue import errors
 from broker.venue.rest.answer import MAX_WORDS, read_answer
-from broker.venue.rest.connection_pool import PooledConnection, VenueConnections
+from broker.venue.rest.connection_pool import VenueConnections
+from broker.venue.rest.http_connection import ClosedConnectionError, HttpConnection
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
 from broker.venue.v20 import parse
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.transactions import Transaction, parse_transaction
+from broker.venue.v20.wire_json import write_json
 from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
@@ -62,6 +62,16 @@ class VenueRest:
     chance: Callable[[], float]
     is_up: bool | None = None
     """True after an answer of a working venue, False after any other; None before the first."""
+    _target: str = field(init=False)
+    """Begin of every request's target."""
+    _headers: str = field(init=False)
+    """Headers of every request."""
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.settings.rest_url)
+        self._target = f"{url.path.rstrip('/')}/v3/accounts/{quote(self.settings.account, safe='')}"
+        host = url.netloc.rpartition("@")[2]
+        self._headers = f"Host: {host}\r\nAccept-Datetime-Format: RFC3339\r\nContent-Type: application/json\r\n"
 
     async def submit(
         self, call: VenueCall, precedence: Precedence = Precedence.OPEN, *, guard: SendGuard = lambda: None
@@ -88,7 +98,7 @@ class VenueRest:
         self.emit(OrderStage(stage="parse", duration_s=perf_counter() - started))
         return answer
 
-    async def _borrow(self, call: VenueCall, precedence: Precedence) -> PooledConnection:
+    async def _borrow(self, call: VenueCall, precedence: Precedence) -> HttpConnection:
         started = perf_counter()
         try:
             connection = await self.connections.borrow(precedence)
@@ -181,7 +191,7 @@ class VenueRest:
             self.connections.give_back(connection)
 
     async def _exchange(
-        self, connection: PooledConnection, call: VenueCall, token: Secret | None = None
+        self, connection: HttpConnection, call: VenueCall, token: Secret | None = None
     ) -> tuple[dict[str, Any], str | None]:
         """Send a request and read its answer: the body and the venue's id of the request."""
         started = perf_counter()
@@ -218,30 +228,38 @@ class VenueRest:
         self.is_up = up
 
     async def _send(
-        self, connection: PooledConnection, call: VenueCall, token: Secret | None
+        self, connection: HttpConnection, call: VenueCall, token: Secret | None
     ) -> tuple[int, dict[str, Any], str | None]:
         secret = token or self.tokens.token()
         if secret is None:
             words = "no venue token yet: the secret volume has none"
             raise errors.NotAuthorizedError(words, operation=call.operation)
-        headers = {"Authorization": f"Bearer {secret.reveal()}"}
-        data = json.dumps(call.body).encode() if call.body is not None else None
-        url = f"{self.settings.rest_url.rstrip('/')}/v3/accounts/{self.settings.account}{call.path}"
+        request = self._request(call, secret)
         try:
-            request = connection.session.request(call.method, url, params=call.query, data=data, headers=headers)
-            async with request as answer:
-                body = read_answer(call.operation, answer.status, answer.headers, await answer.read())
-                return answer.status, body, answer.headers.get("RequestID")
+            answer = await connection.exchange(request, self.settings.request_deadline_s)
+            body = read_answer(call.operation, answer.status, answer.headers, answer.body)
+            return answer.status, body, answer.headers.get("requestid")
         except errors.NotAuthorizedError:
             self.tokens.on_unauthorized(secret)
             raise
         except errors.RateLimitedError as error:
             self.connections.requests.obey(error.retry_after_s)
             raise
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise errors.NotSentError(f"no connection: {error}"[:MAX_WORDS], operation=call.operation) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # Bytes that the transport has not written yet must not follow after the caller was told.
-            connection.abort()
+        except ClosedConnectionError as error:
+            raise errors.NotSentError(f"no connection: {error}", operation=call.operation) from error
+        except OSError as error:  # TimeoutError is one
             words = f"no whole answer: {type(error).__name__} {error}"[:MAX_WORDS]
             raise errors.AnswerLostError(words, operation=call.operation) from error
+
+    def _request(self, call: VenueCall, secret: Secret) -> bytes:
+        """The request as it goes over the wire (RFC 9112)."""
+        token = secret.reveal()
+        # A line break in it would begin another header.
+        if not (token.isascii() and token.isprintable()):
+            words = f"the venue token, of {len(token)} characters, has some that no header takes"
+            raise errors.NotAuthorizedError(words, operation=call.operation)
+        query = f"?{urlencode(call.query)}" if call.query else ""
+        data = write_json(call.body) if call.body is not None else b""
+        length = f"Content-Length: {len(data)}\r\n" if call.body is not None else ""
+        line = f"{call.method} {self._target}{call.path}{query} HTTP/1.1\r\n"
+        return f"{line}{self._headers}Authorization: Bearer {token}\r\n{length}\r\n".encode("ascii") + data

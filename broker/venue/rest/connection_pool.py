@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import ssl
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Self
+from typing import Self
+from urllib.parse import urlsplit
 
 import aiohttp
-from yarl import URL
 
 from broker.events.venue import ConnectionOpened
 from broker.venue.errors import NotSentError
+from broker.venue.rest.http_connection import HttpConnection
 from broker.venue.rest.rate_limit import Precedence, Throttle
 from broker.venue.settings import VenueSettings
 from producer.emitter import Emit
@@ -26,27 +27,9 @@ from producer.emitter import Emit
 OPENING_INTERVAL_S = 1.0
 """Between openings that no request waits for; half of the venue's pace is left to the streams."""
 KEEP_ALIVE_S = 300.0
+"""Idle connections are dropped after it, before the venue or something on the way does."""
 CONNECT_SHARE = 0.3
 """Of a request's deadline, for getting a connection: less than the gap between two owners of the account."""
-HEADERS = {"Content-Type": "application/json", "Accept-Datetime-Format": "RFC3339"}
-
-
-@dataclass(slots=True, eq=False)
-class PooledConnection:
-    """A session with one connection at most."""
-
-    session: aiohttp.ClientSession
-    transport: asyncio.Transport | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """True where a request can go without opening a connection."""
-        return self.transport is not None and not self.transport.is_closing()
-
-    def abort(self) -> None:
-        """Drop the connection with everything that it has not written yet."""
-        if self.transport is not None:
-            self.transport.abort()
 
 
 class VenueConnections:
@@ -59,19 +42,20 @@ class VenueConnections:
     def __init__(self, settings: VenueSettings, emit: Emit, *, delivery_s: float = math.inf) -> None:
         deadline_s = settings.request_deadline_s
         # The shorter limit is for getting a connection: a request that it ends was never sent.
-        connect_s = deadline_s * CONNECT_SHARE
-        self._url = URL(settings.rest_url)
+        self._connect_s = connect_s = deadline_s * CONNECT_SHARE
+        url = urlsplit(settings.rest_url)
+        self._tls = ssl.create_default_context() if url.scheme == "https" else None
+        self._host = url.hostname or ""
+        self._port = url.port or (80 if self._tls is None else 443)
         self._size = settings.connections
         self._deadline_s = deadline_s
-        self._timeout = aiohttp.ClientTimeout(total=deadline_s, connect=connect_s)
         self._delivery_ms = max(1, round(min(connect_s, delivery_s) * 1000))
         self._emit = emit
         rate, burst = settings.requests_per_s, float(settings.burst)
         self.requests = Throttle("requests", rate=rate, burst=burst, now_s=monotonic, emit=emit, admission=self)
         rate = settings.connections_per_s
         self.openings = Throttle("connections", rate=rate, burst=max(1.0, rate), now_s=monotonic, emit=emit)
-        self._closed: list[PooledConnection] = []
-        self._idle: list[PooledConnection] = []
+        self._idle: list[HttpConnection] = []
         self._lent = 0
         self._reserved = 0
         """Requests that were let through and have not come for their connection yet."""
@@ -81,7 +65,6 @@ class VenueConnections:
         self._opening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._closed = [PooledConnection(self._session()) for _ in range(self._size)]
         await self._tasks.__aenter__()
         self._opening = self._tasks.create_task(self._keep_open())
         return self
@@ -90,11 +73,12 @@ class VenueConnections:
         if self._opening is not None:
             self._opening.cancel()
         await self._tasks.__aexit__(None, None, None)
-        for connection in (*self._closed, *self._idle):
-            await connection.session.close()
+        for connection in self._idle:
+            connection.abort()
+        await asyncio.sleep(0)  # in which the loop closes their sockets
 
     def tracing(self, channel: str, emit: Emit) -> aiohttp.TraceConfig:
-        """Hooks that pace and count the connections that aiohttp opens by itself; for every session to the venue."""
+        """Hooks that pace and count the connections that aiohttp opens by itself; for the sessions of streams."""
         hooks = aiohttp.TraceConfig()
 
         async def pace(*_: object) -> None:
@@ -104,24 +88,12 @@ class VenueConnections:
         hooks.on_connection_create_start.append(pace)
         return hooks
 
-    def _session(self) -> aiohttp.ClientSession:
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=KEEP_ALIVE_S, socket_factory=self._socket),
-            timeout=self._timeout,
-            trace_configs=[self.tracing("rest", self._emit)],
-            headers=HEADERS,
-            auto_decompress=True,
-        )
-        # aiohttp sends an idempotent request (RFC 9110, 9.2.2: PUT is one) again when a kept-alive connection turns
-        # out to be dead. At the venue a repeated close or replace trades twice. There is no public switch; aiohttp's
-        # own test client sets the same attribute, and a test of ours fails by name when it goes.
-        session._retry_connection = False  # noqa: SLF001 - see above
-        return session
-
-    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+    def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
         """Make a socket whose bytes are delivered in time or not at all (tcp(7), RFC 5482)."""
-        made = socket.socket(address[0], address[1], address[2])
+        made = socket.socket(family, kind, protocol)
         made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # Else the kernel would go on sending a request for minutes, after our deadline has called it lost: to a
             # venue at which a successor trades by then.
@@ -142,7 +114,7 @@ class VenueConnections:
         self._reserved -= 1
         self.requests.pump()
 
-    async def borrow(self, precedence: Precedence) -> PooledConnection:
+    async def borrow(self, precedence: Precedence) -> HttpConnection:
         """Wait for a turn and a connection to send one request on; `give_back` it.
 
         Raises:
@@ -158,7 +130,7 @@ class VenueConnections:
                 if (connection := self._take_reserved()) is not None:
                     return connection
 
-    def _take_reserved(self) -> PooledConnection | None:
+    def _take_reserved(self) -> HttpConnection | None:
         """Take the connection kept for a request; None where it died since, and the request must queue again.
 
         To be called without awaiting anything after the turn was granted: `_reserved` counts on it.
@@ -167,23 +139,22 @@ class VenueConnections:
         while self._idle:
             # The last one given back is the least likely to have been closed by the venue.
             connection = self._idle.pop()
-            if connection.is_open:
+            if _is_fresh(connection):
                 self._lent += 1
                 return connection
-            self._closed.append(connection)
         return None
 
-    def give_back(self, connection: PooledConnection) -> None:
+    def give_back(self, connection: HttpConnection) -> None:
         """Return a borrowed connection, open or not."""
         self._lent -= 1
-        (self._idle if connection.is_open else self._closed).append(connection)
+        if connection.is_open:
+            self._idle.append(connection)
         self.requests.pump()
 
     def _sort_out(self) -> None:
-        """Set aside idle connections that the venue has closed."""
-        if closed := [connection for connection in self._idle if not connection.is_open]:
-            self._closed += closed
-            self._idle = [connection for connection in self._idle if connection not in closed]
+        """Let go of idle connections that the venue has closed, or is about to."""
+        if not all(map(_is_fresh, self._idle)):
+            self._idle = [connection for connection in self._idle if _is_fresh(connection)]
 
     async def _keep_open(self) -> None:
         while True:
@@ -193,36 +164,51 @@ class VenueConnections:
             is_urgent = self._wanted.is_set()
             self._wanted.clear()
             self._sort_out()
-            if self._closed:
+            if len(self._idle) + self._lent < self._size:
                 await self.openings.enter(Precedence.OPEN if is_urgent else Precedence.READ)
-                await self._open(self._closed[0])
+                await self._open()
 
-    async def _open(self, connection: PooledConnection) -> None:
+    async def _open(self) -> None:
         try:
-            connection.transport = await self._connect(connection.session)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            async with asyncio.timeout(self._connect_s):
+                connection = await self._connect()
+        except (TimeoutError, OSError) as error:  # errors of TLS are OSErrors
             self._fail_waiting(error)
             return
         self._emit(ConnectionOpened(channel="rest"))
-        self._closed.remove(connection)
         self._idle.append(connection)
         self.requests.pump()
 
-    async def _connect(self, session: aiohttp.ClientSession) -> asyncio.Transport | None:
-        """Open the session's connection without a request, and leave it to the session as a kept-alive one."""
-        connector = session.connector
-        if connector is None:
-            raise aiohttp.ClientConnectionError("the session is closed")
-        # A hand-made request is the only key that the connector takes. Sending a real one to warm a connection up
-        # would use up the rate limit and need a token, which may come only later.
-        request = aiohttp.ClientRequest("GET", self._url, loop=asyncio.get_running_loop(), session=session)
-        connection = await connector.connect(request, [], self._timeout)
-        transport = connection.transport
-        connection.release()
-        return transport
+    async def _connect(self) -> HttpConnection:
+        """Open a connection. Sending a request to warm it up would use up the rate limit, and need a token."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        fault: OSError = OSError(f"{self._host} has no address")
+        for family, kind, protocol, _, address in found:
+            made = self._socket(family, kind, protocol)
+            try:
+                # Each address has its share of the time: one that drops packets must not use up that of the others.
+                async with asyncio.timeout(self._connect_s / len(found)):
+                    await loop.sock_connect(made, address)
+                name = self._host if self._tls is not None else None
+                return (await loop.create_connection(HttpConnection, sock=made, ssl=self._tls, server_hostname=name))[1]
+            except OSError as error:  # TimeoutError is one
+                made.close()
+                fault = error
+            except BaseException:
+                made.close()
+                raise
+        raise fault
 
     def _fail_waiting(self, error: Exception) -> None:
         """Without any connection, tell all who wait at once that nothing was sent."""
         if not self._idle and not self._lent:
             self._wanted.clear()
             self.requests.refuse(lambda: NotSentError(f"no connection: {type(error).__name__} {error}"))
+
+
+def _is_fresh(connection: HttpConnection) -> bool:
+    """True if a request can go on an idle connection; one that was idle too long is dropped."""
+    if connection.idle_s > KEEP_ALIVE_S:
+        connection.abort()
+    return connection.is_open

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
@@ -37,14 +37,16 @@ class StreamReader(Protocol):
     async def opened(self) -> None:
         """Prepare for messages: the stream is open, and nothing of it has been read."""
 
-    async def message(self, raw: dict[str, Any], /) -> None:
-        """Take one object of the stream; heartbeats come, too."""
+    async def message(self, raw: Any, /) -> None:
+        """Take one message of the stream, as the stream's `decode` made it of its line; heartbeats come, too."""
 
 
 class LineStream:
     """One stream of the account that `rest` asks for. `run` returns only when cancelled."""
 
-    def __init__(self, name: str, path: str, rest: VenueRest, reader: StreamReader) -> None:
+    def __init__(
+        self, name: str, path: str, rest: VenueRest, reader: StreamReader, decode: Callable[[bytes], Any] = message
+    ) -> None:
         settings = rest.settings
         self.name = name
         self._url = f"{settings.stream_url.rstrip('/')}/v3/accounts/{settings.account}{path}"
@@ -53,6 +55,7 @@ class LineStream:
         self._tokens = rest.tokens
         self._emit = rest.emit
         self._reader = reader
+        self._decode = decode
         self._backoff = Backoff(base_s=settings.reconnect_s, cap_s=LONGEST_PAUSE_S)
         self.is_up = False
         self.reason: str | None = "not opened yet"
@@ -143,7 +146,7 @@ class LineStream:
             await asyncio.sleep(0)
             self._last_message_s = monotonic()
             for line in splitter.feed(chunk):
-                await self._reader.message(message(line))
+                await self._reader.message(self._decode(line))
             # A stream outlives the token that it was opened with; only when it has moved over may that be revoked.
             current = self._tokens.token()
             if current is not secret and current is not None and current != secret:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
+
+from broker.venue.v20.wire_json import read_json
 
 MAX_LINE_BYTES = 16 << 20
 
@@ -34,7 +35,7 @@ class LineSplitter:
 def message(line: bytes) -> dict[str, Any]:
     """Parse the JSON object of a line. Raises StreamDataError: the line is none."""
     try:
-        value = json.loads(line)
+        value = read_json(line)
     except ValueError as error:
         raise StreamDataError(f"line of {len(line)} bytes is no JSON: {error}") from error
     if not isinstance(value, dict):

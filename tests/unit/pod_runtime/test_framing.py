@@ -5,7 +5,7 @@ from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pod_runtime.framing import FormatError, delimited, file_header, file_version, frame, records, varint
+from pod_runtime.framing import FormatError, delimited, file_header, file_version, frame, heads, records, varint
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8))
@@ -21,6 +21,7 @@ def test_a_cut_file_gives_its_whole_records_only(payloads: list[bytes], data: st
     found = [record.payload for record in records(whole[:cut])]
     assert found == payloads[: len(found)]
     assert sum(len(item) + 8 for item in found) <= cut - 8
+    assert heads(whole[8:cut]) == ([item[0] for item in found], sum(len(item) + 8 for item in found))
 
 
 def test_a_flipped_bit_ends_the_reading() -> None:

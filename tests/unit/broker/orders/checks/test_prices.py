@@ -1,25 +1,23 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+
+import pytest
 
 from broker.domain import Order, Quote
-from broker.orders.checks.prices import QuoteBook
+from broker.orders.checks.prices import PriceLine, QuoteBook, price_line
 from broker.orders.updates import Updates
+from broker.venue.streams.stream_state import StreamDataError
 from tests.unit.broker.orders.order_service_fixture import OrderServiceHarness
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-def price(bid: str = "1.1", time: str = "2026-01-05T12:00:00Z") -> dict[str, Any]:
-    return {
-        "type": "PRICE",
-        "instrument": "EUR_USD",
-        "time": time,
-        "bids": [{"price": bid}],
-        "asks": [{"price": "1.2"}],
-    }
+def price(bid: str = "1.1", time: str = "2026-01-05T12:00:00Z") -> PriceLine:
+    raw = {"type": "PRICE", "instrument": "EUR_USD", "time": time, "bids": [{"price": bid}], "asks": [{"price": "1.2"}]}
+    return price_line(json.dumps(raw).encode())
 
 
 def book() -> QuoteBook:
@@ -38,7 +36,7 @@ def test_latest_price_is_the_quote() -> None:
 
 def test_heartbeats_are_no_prices() -> None:
     made = book()
-    made.take({"type": "HEARTBEAT", "time": "0"})
+    made.take(price_line(b'{"type":"HEARTBEAT","time":"0"}'))
     assert made.names() == []
 
 
@@ -56,6 +54,15 @@ def test_answer_does_not_replace_a_newer_price() -> None:
     quote = made.quote("EUR_USD")
     assert quote is not None
     assert quote.bid == Decimal("1.1")
+
+
+def test_line_of_another_form_is_let_go_and_one_that_is_no_object_an_error() -> None:
+    made = book()
+    for text in (b'{"type":1}', b"{}", b'{"type":"PRICE","instrument":null}'):
+        made.take(price_line(text))
+    assert made.names() == []
+    with pytest.raises(StreamDataError):
+        price_line(b"[]")
 
 
 class FakeUpdates(Updates[Order | Quote]):

@@ -85,7 +85,7 @@ async def test_account_that_was_lost_is_taken_again_and_changes_go_on(
         await wait_until(lambda: not blocked(service) and service.leadership.lease.epoch == 3)
         second = (await service.place(make_request("second"))).order
         again = (await service.place(make_request())).order
-        await wait_until(lambda: second.id in seen)
+        await wait_until(lambda: seen.count(second.id) == 2)
         watching.cancel()
 
     assert again.id == first.id

@@ -26,7 +26,7 @@ def test_answers_say_whether_the_outcome_is_known(
     status: int, text: bytes, kind: type[errors.VenueError], known: bool
 ) -> None:
     with pytest.raises(kind) as caught:
-        read_answer("create_order", status, {"RequestID": "r1"}, text)
+        read_answer("create_order", status, {"requestid": "r1"}, text)
     assert (caught.value.outcome_known, caught.value.status, caught.value.request_id) == (known, status, "r1")
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -164,24 +162,3 @@ async def test_accounts_share_the_connections_and_the_limits() -> None:
         await asyncio.gather(first.submit(OPEN), second.submit(OPEN))
     assert len(server.connections) == 1
     assert server.paths == ["/v3/accounts/101/orders", "/v3/accounts/102/orders"]
-
-
-async def test_aiohttp_still_has_the_switch_that_keeps_a_put_from_being_repeated() -> None:
-    async with aiohttp.ClientSession() as session:
-        assert session._retry_connection is True, "aiohttp has renamed it: find the new switch before updating"
-    assert "self._retry_connection and method in IDEMPOTENT_METHODS" in inspect.getsource(
-        aiohttp.ClientSession._request
-    )
-
-
-async def test_aiohttp_still_connects_with_a_request_made_by_hand() -> None:
-    assert list(inspect.signature(aiohttp.TCPConnector.connect).parameters) == ["self", "req", "traces", "timeout"]
-    async with TestServer(web.Application()) as server, aiohttp.ClientSession() as session:
-        assert session.connector is not None
-        request = aiohttp.ClientRequest("GET", server.make_url("/"), loop=asyncio.get_running_loop(), session=session)
-        first = await session.connector.connect(request, [], aiohttp.ClientTimeout(total=5))
-        transport = first.transport
-        first.release()
-        second = await session.connector.connect(request, [], aiohttp.ClientTimeout(total=5))
-        assert second.transport is transport, "a released connection is lent again"
-        second.release()
