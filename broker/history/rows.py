@@ -61,10 +61,19 @@ def order_row(order: Order) -> Row:
 
 
 def fill_rows(order: Order) -> list[Row]:
-    """A row for each fill of an order."""
-    # The fill comes last: it has units and a price of its own.
-    shared = {**asdict(order.request), "side": order.request.side.value, "order_id": order.id}
-    every = ({**shared, **asdict(fill)} for fill in order.fills)
+    """A row for each fill of an order, as the venue's fill tells it."""
+    request = order.request
+    every = (
+        {
+            **asdict(fill),
+            "account": request.account,
+            "order_id": order.id,
+            # Journals before 0.2 have fills without both.
+            "instrument": fill.instrument or request.instrument,
+            "side": (fill.side or request.side).value,
+        }
+        for fill in order.fills
+    )
     return [{name: fields[name] for name in _FILLS} for fields in every]
 
 

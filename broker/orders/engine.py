@@ -22,7 +22,7 @@ from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
 from broker.orders.checks.risk import is_reducing
 from broker.orders.dependencies import EngineDependencies
-from broker.orders.model.ids import ClientTag, caller_digest, milliseconds, order_id, random_bits
+from broker.orders.model.ids import ClientTag, caller_digest, client_digest, milliseconds, order_id, random_bits
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
@@ -328,7 +328,13 @@ class OrderEngine:
         name = order_id(milliseconds(now), random_bits(self._dependencies.chance))
         order = Order(id=name, request=request, status=OrderStatus.RECEIVED, created_at=now, updated_at=now)
         caller = caller_digest(request.client, request.client_order_id)
-        tag = ClientTag(owner=self._settings.owner, epoch=self._dependencies.lease.epoch, order_id=name, caller=caller)
+        tag = ClientTag(
+            owner=self._settings.owner,
+            epoch=self._dependencies.lease.epoch,
+            order_id=name,
+            caller=caller,
+            client=client_digest(request.client),
+        )
         return OrderRecord(
             order=order,
             client_id=str(tag),

@@ -6,12 +6,13 @@ Layout
     <directory>/<position>.new          segment that is not finished; a start ignores it
 
     segment = header "OJRN" version 1, then records (pod_runtime.framing: length, CRC-32, payload)
-            = snapshot (s…, z), then appended records (o, t, c)
+            = snapshot (s…, b, z), then appended records (o, t, c)
     record  = one letter for the kind, then JSON; decimals are texts, and fields at their default are left out
               o  an order at a new status            (a change: the history reads it)
               t  a transaction of the venue's log    (a change)
               c  the account's control state
               s  an order of a snapshot              (at the head of a segment; no change)
+              b  the open trades of a snapshot
               z  end of a snapshot, with the control state
               A later version may add kinds; a reader passes over those that it does not know.
 
@@ -91,17 +92,20 @@ from broker.events.orders import JournalSync
 from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.model.trading_state import AccountControl
 from broker.orders.settings import OrderSettings
+from broker.orders.store.trade_book import TradeBookState
 from pod_runtime.atomic_file import fsync_directory
 from pod_runtime.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from producer.emitter import Emit
 
 KIND = b"OJRN"
 VERSION = 1
-ORDER, TRANSACTION, CONTROL, SNAPSHOT_ORDER, SNAPSHOT_END = b"o", b"t", b"c", b"s", b"z"
+ORDER, TRANSACTION, CONTROL = b"o", b"t", b"c"
+SNAPSHOT_ORDER, SNAPSHOT_TRADES, SNAPSHOT_END = b"s", b"b", b"z"
 
 _ENCODER = msgspec.json.Encoder()
 _ORDER = msgspec.json.Decoder(OrderRecord)
 _CONTROL = msgspec.json.Decoder(AccountControl)
+_TRADES = msgspec.json.Decoder(TradeBookState)
 
 
 def encode_order(record: OrderRecord, kind: bytes = ORDER) -> bytes:
@@ -119,7 +123,12 @@ def encode_control(control: AccountControl, kind: bytes = CONTROL) -> bytes:
     return kind + _ENCODER.encode(control)
 
 
-Content = OrderRecord | AccountControl | dict[str, Any] | None
+def encode_trades(state: TradeBookState) -> bytes:
+    """Payload of the open trades."""
+    return SNAPSHOT_TRADES + _ENCODER.encode(state)
+
+
+Content = OrderRecord | AccountControl | TradeBookState | dict[str, Any] | None
 
 
 def decode_payload(payload: bytes) -> tuple[bytes, Content]:
@@ -133,6 +142,8 @@ def decode_payload(payload: bytes) -> tuple[bytes, Content]:
             return kind, _ORDER.decode(text)
         if kind in {CONTROL, SNAPSHOT_END}:
             return kind, _CONTROL.decode(text)
+        if kind == SNAPSHOT_TRADES:
+            return kind, _TRADES.decode(text)
         if kind == TRANSACTION:
             value = json.loads(text)
             return kind, value if isinstance(value, dict) else None

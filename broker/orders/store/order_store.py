@@ -24,20 +24,20 @@ from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.model import lifecycle
-from broker.orders.model.ids import caller_digest, parse_tag
+from broker.orders.model.ids import caller_digest, client_digest, parse_tag
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.order_events import events_of
 from broker.orders.model.trading_state import AccountControl, TradingState, handover_note, stricter
 from broker.orders.store import journal
 from broker.orders.store.journal import OrderJournal, OrderJournalError
-from broker.venue.v20.parse import VenueOrder, parse_order
-from broker.venue.v20.transactions import Transaction, decimal
+from broker.orders.store.trade_book import EXTERNAL, NOBODY, OpenTrade, TradeBook, TradeBookState, TradeOwner, of_trade
+from broker.venue.v20.order_requests import DEPENDENT
+from broker.venue.v20.parse import VenueOrder, VenueTrade, parse_order
+from broker.venue.v20.transactions import Transaction, decimal, parse_transaction
 
 IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
 UNRESOLVED = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 OPEN = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
-EXTERNAL = "external"
-"""Client of orders that another program or a person placed at the venue."""
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +54,8 @@ class OrderIndex:
         self._by_caller: dict[str, str] = {}
         """Digest of caller and caller's id, of adopted orders that bear our mark: the venue keeps no more of them."""
         self._by_venue_id: dict[str, str] = {}
+        self._of_trade: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """Trade id to its protections that have not ended."""
         self._closing: dict[str, str] = {}
         """Trade id to the order that closes it, until its market order is known."""
         # Ordered by entry into the status: counts and "oldest first" need no scan of all orders.
@@ -86,6 +88,8 @@ class OrderIndex:
             self._closing[record.target] = record.id
         if record.status.is_final:
             self._finished[record.id] = None
+        elif record.order.request.type in DEPENDENT:
+            self._of_trade[record.order.request.trade_id or ""][record.id] = None
 
     def _unindex(self, record: OrderRecord | None) -> None:
         if record is None:
@@ -94,6 +98,11 @@ class OrderIndex:
         self._open_by_client[record.order.request.client] -= record.status in OPEN
         if record.target is not None and self._closing.get(record.target) == record.id:
             del self._closing[record.target]
+        trade_id = record.order.request.trade_id or ""
+        if (held := self._of_trade.get(trade_id)) is not None:
+            held.pop(record.id, None)
+            if not held:
+                del self._of_trade[trade_id]
 
     def get(self, order_id: str) -> OrderRecord | None:
         """By our id."""
@@ -117,6 +126,10 @@ class OrderIndex:
         found = found or self._by_venue_id.get(transaction.order_id or str(transaction.id))
         found = found or self._closing.get(transaction.closes_trade or "")
         return self._records.get(found or "")
+
+    def protections(self, trade_id: str) -> list[OrderRecord]:
+        """Orders of a trade that have not ended: its take-profit and stops."""
+        return [self._records[key] for key in self._of_trade.get(trade_id, ())]
 
     def with_status(self, *statuses: OrderStatus) -> list[OrderRecord]:
         """All orders at one of these, oldest first within each."""
@@ -181,6 +194,9 @@ class OrderStore:
         self.positions: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.positions_at = 0
         """Last transaction that `positions` includes."""
+        self.trades = TradeBook()
+        self._unclaimed: set[str] = set()
+        """Marks of clients on what was read back from the venue, until they come."""
         self.balance: Decimal | None = None
         """After the last transaction that carried one."""
         self.started_at: int | None = None
@@ -202,6 +218,8 @@ class OrderStore:
         """
         for payload in self.journal.open():
             self._restore(payload)
+        for mark in (*map(_mark_of, self.index), *(trade.owner.mark for trade in self.trades)):
+            self._note_mark(mark)
         self.index.forget(self.now())
         self.journal.rotate(self._snapshot())
 
@@ -216,12 +234,17 @@ class OrderStore:
             self.index.put(content)
         elif isinstance(content, AccountControl):
             self.control = content
+        elif isinstance(content, TradeBookState):
+            self.trades.restore(content)
         elif kind == journal.TRANSACTION and isinstance(content, dict):
             self.control = replace(self.control, applied=int(content["id"]))
+            if content.get("type") == "ORDER_FILL":
+                self._count_in_trades(parse_transaction(content))
 
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
             yield journal.encode_order(record, journal.SNAPSHOT_ORDER)
+        yield journal.encode_trades(self.trades.state())
         # Last: its presence says that the snapshot is complete.
         yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 
@@ -336,6 +359,8 @@ class OrderStore:
         for item in transactions:
             if item.is_fill and item.id > max(self.positions_at, self.control.applied or 0):
                 self._anticipated[item.id] = item
+                # The caller may protect or close its new trade before the stream tells of it.
+                self.trades.open(item, self._opener(item))
 
     def position(self, instrument: str) -> Decimal:
         """Net units, anticipated fills included."""
@@ -346,11 +371,86 @@ class OrderStore:
         if (balance := transaction.raw.get("accountBalance")) is not None:
             self.balance = decimal(balance, "accountBalance")
         self._anticipated.pop(transaction.id, None)
+        if transaction.is_fill:
+            for trade in self._count_in_trades(transaction):
+                self._resize_protections(trade)
         # Positions that were read from the venue may include it already.
         if transaction.id > self.positions_at:
             self.positions_at = transaction.id
             if transaction.is_fill and transaction.instrument is not None:
                 self.positions[transaction.instrument] += transaction.units
+
+    def _count_in_trades(self, fill: Transaction) -> tuple[OpenTrade, ...]:
+        return self.trades.apply(fill, self._opener(fill))
+
+    def _opener(self, fill: Transaction) -> TradeOwner:
+        record = self.index.about(fill)
+        return _owner_of(record) if record is not None else NOBODY
+
+    def _resize_protections(self, trade: OpenTrade) -> None:
+        """Give a trade's orders the trade's instrument, side and size, which the venue's own objects do not carry."""
+        for record in self.index.protections(trade.id):
+            request = of_trade(record.order.request, trade)
+            if record.status is OrderStatus.PENDING and request != record.order.request:
+                self.put(replace(record, order=replace(record.order, request=request, updated_at=self.now())))
+
+    def set_trades(self, trades: list[VenueTrade], at: int) -> None:
+        """Replace the open trades by the venue's, which include every transaction up to `at`."""
+        self.trades.set(trades, at)
+        for trade in self.trades:
+            self._resize_protections(trade)
+
+    def unowned_trades(self) -> list[OpenTrade]:
+        """Open trades whose opening order is not known here, neither as ours nor as another's."""
+        if all(trade.owner != NOBODY for trade in self.trades):
+            return []
+        # Once a term at most: a journal from before the book was kept has the orders, but not their trades.
+        fills = {fill.transaction_id: record for record in self.index for fill in record.order.fills}
+        for trade in list(self.trades):
+            if trade.owner == NOBODY and (record := fills.get(trade.id)) is not None:
+                self._set_owner(trade, _owner_of(record))
+        return [trade for trade in self.trades if trade.owner == NOBODY]
+
+    def learn_opening(self, fill: Transaction) -> None:
+        """Find the owner of a trade by the fill that opened it, long before what we have read of the log."""
+        if (trade := self.trades.get(str(fill.id))) is None:
+            return
+        tag = parse_tag(fill.client_id)
+        if tag is None or tag.owner != self._owner:
+            self._set_owner(trade, TradeOwner(order_id=f"venue-{fill.order_id}"))
+        else:
+            record = self.index.get(tag.order_id)
+            unknown = TradeOwner(order_id=tag.order_id, mark=tag.client)
+            self._set_owner(trade, _owner_of(record) if record is not None else unknown)
+
+    def _set_owner(self, trade: OpenTrade, owner: TradeOwner) -> None:
+        self._note_mark(owner.mark)
+        self.trades.put(replace(trade, owner=owner))
+        for record in self.index.protections(trade.id):
+            if record.order.request.client == EXTERNAL != owner.client:
+                self._give(record, owner.client)
+
+    def _give(self, record: OrderRecord, client: str) -> None:
+        request = replace(record.order.request, client=client)
+        self.put(replace(record, order=replace(record.order, request=request, updated_at=self.now())))
+
+    def _note_mark(self, mark: str) -> None:
+        if mark:
+            self._unclaimed.add(mark)
+
+    def claim(self, client: str) -> None:
+        """Give a client the orders and trades that were read back from the venue under its mark.
+
+        The venue keeps a digest of the client only, so that its name is known when it comes.
+        """
+        mark = client_digest(client)
+        if mark not in self._unclaimed:
+            return
+        self._unclaimed.discard(mark)
+        for record in [record for record in self.index if _mark_of(record) == mark]:
+            self._give(record, client)
+        for trade in [trade for trade in self.trades if trade.owner.mark == mark]:
+            self._set_owner(trade, TradeOwner(client=client, order_id=trade.owner.order_id))
 
     def _adopt_created(self, transaction: Transaction) -> None:
         """Adopt an order that is not in our books. One with our mark that we did not send halts trading."""
@@ -392,9 +492,15 @@ class OrderStore:
         reason: str | None = None,
         venue_order_id: str | None = None,
     ) -> OrderRecord:
+        request = found.request
+        if (trade := self.trades.get(request.trade_id or "")) is not None and request.type in DEPENDENT:
+            request, tag = of_trade(request, trade), parse_tag(found.client_id)
+            # Of the trade's owner, for it came with its order, or guards what it opened; unless a client placed it.
+            if tag is None or not tag.client:
+                request = replace(request, client=trade.owner.client)
         order = Order(
             id=order_id,
-            request=found.request,
+            request=request,
             status=status,
             reason=reason,
             venue_order_id=venue_order_id,
@@ -403,6 +509,7 @@ class OrderStore:
         )
         client_id = found.client_id or f"venue:{found.id}"
         record = OrderRecord(order=order, client_id=client_id, checkpoint=int(found.id), action=OrderAction.ADOPTED)
+        self._note_mark(_mark_of(record))
         self.put(record)
         return record
 
@@ -435,3 +542,15 @@ class OrderStore:
             self._write(journal.encode_control(self.control))
         except OrderJournalError as error:
             log.exception("trading state not in the journal", extra={"fault": str(error)})
+
+
+def _owner_of(record: OrderRecord) -> TradeOwner:
+    return TradeOwner(client=record.order.request.client, order_id=record.id, mark=_mark_of(record))
+
+
+def _mark_of(record: OrderRecord) -> str:
+    """Digest of the client of an order that was read back from the venue; empty if its name is known, or no client."""
+    if record.action is not OrderAction.ADOPTED or record.order.request.client != EXTERNAL:
+        return ""
+    tag = parse_tag(record.client_id)
+    return tag.client if tag is not None else ""

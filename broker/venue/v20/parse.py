@@ -131,6 +131,7 @@ class VenueTrade(Struct, frozen=True, kw_only=True):
     """Signed; shrinks as the trade is closed in parts."""
     price: Decimal
     unrealized_profit: Decimal
+    opened_at: datetime
 
 
 def parse_trade(raw: Json) -> VenueTrade:
@@ -141,6 +142,7 @@ def parse_trade(raw: Json) -> VenueTrade:
         units=decimal(raw["currentUnits"], "currentUnits"),
         price=decimal(raw["price"], "price"),
         unrealized_profit=decimal(raw.get("unrealizedPL"), "unrealizedPL"),
+        opened_at=parse_time(raw.get("openTime")),
     )
 
 
