@@ -61,20 +61,15 @@ def order_row(order: Order) -> Row:
 
 
 def fill_rows(order: Order) -> list[Row]:
-    """A row for each fill of an order, as the venue's fill tells it."""
+    """A row for each fill of an order."""
     request = order.request
-    every = (
-        {
-            **asdict(fill),
-            "account": request.account,
-            "order_id": order.id,
-            # Journals before 0.2 have fills without both.
-            "instrument": fill.instrument or request.instrument,
-            "side": (fill.side or request.side).value,
-        }
-        for fill in order.fills
-    )
-    return [{name: fields[name] for name in _FILLS} for fields in every]
+    rows = []
+    for fill in order.fills:
+        # The fill's own side and instrument, where it has them: an order of a trade has neither.
+        own = {"side": (fill.side or request.side).value, "instrument": fill.instrument or request.instrument}
+        fields = {**asdict(request), "order_id": order.id, **asdict(fill), **own}
+        rows.append({name: fields[name] for name in _FILLS})
+    return rows
 
 
 def transaction_row(raw: dict[str, Any], account: str) -> Row:
