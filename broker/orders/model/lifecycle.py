@@ -213,6 +213,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
     venue_order_id = str(transaction.id) if transaction.is_create else transaction.order_id
     order = replace(
         order,
+        request=_traded(order.request, transaction) if transaction.is_fill else order.request,
         status=status,
         reason=transaction.reason if ended else reason,
         message=None,
@@ -244,6 +245,14 @@ def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
     return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT
 
 
+def _traded(request: OrderRequest, fill: Transaction) -> OrderRequest:
+    """The request of an order of a trade that was not known, with what its fill tells of the trade."""
+    if request.instrument or request.type not in DEPENDENT or fill.instrument is None:
+        return request
+    side = Side.BUY if fill.units > 0 else Side.SELL
+    return replace(request, instrument=fill.instrument, side=side, units=abs(fill.units))
+
+
 def _fill(transaction: Transaction) -> Fill:
     if transaction.price is None:
         # Not skipped: a fill without a price would be a position without a cost.
@@ -261,5 +270,6 @@ def _fill(transaction: Transaction) -> Fill:
         financing=transaction.financing,
         guaranteed_fee=transaction.guaranteed_fee,
         half_spread_cost=transaction.half_spread_cost,
-        trade_ids=transaction.trade_ids,
+        trade_ids=tuple(part.trade_id for part in transaction.trades),
+        trades=transaction.trades,
     )
