@@ -67,6 +67,20 @@ class TriggerCondition(StrEnum):
     MID = "mid"
 
 
+class Operation(StrEnum):
+    """Operation of the order API. An idempotency key belongs to one operation on one target."""
+
+    PLACE = "place"
+    REPLACE = "replace"
+    CLOSE_POSITION = "close_position"
+    CLOSE_TRADE = "close_trade"
+    CHANGE_TRADE_ORDERS = "change_trade_orders"
+    CHANGE_EXTENSIONS = "change_extensions"
+    CANCEL_ALL = "cancel_all"
+    CLOSE_ALL = "close_all"
+    KILL = "kill"
+
+
 class OrderStatus(StrEnum):
     """Status of an order. `orders/model/lifecycle.py` has the table of moves."""
 
@@ -150,6 +164,31 @@ class OrderRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     comment: str | None = None
     traceparent: str | None = None
     """W3C trace context of the caller."""
+    operation: Operation | None = None
+    """Operation that asked for it; None in journals and histories before 0.2."""
+    target: str | None = None
+    """Order that it replaces (our id), position or trade that it closes, trade whose orders it changes."""
+    closes_all: bool = False
+    """Of a close: of all that there is, whatever `units` says."""
+
+
+class TradeEffect(StrEnum):
+    """Effect of a fill on a trade."""
+
+    OPENED = "opened"
+    REDUCED = "reduced"
+    CLOSED = "closed"
+
+
+class TradePart(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fill's part in one trade."""
+
+    trade_id: str
+    effect: TradeEffect
+    units: Decimal
+    """Positive."""
+    profit: Decimal = Decimal(0)
+    """Realised by this part, in the account's currency."""
 
 
 class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -173,6 +212,8 @@ class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):
     half_spread_cost: Decimal = Decimal(0)
     trade_ids: tuple[str, ...] = ()
     """Trades opened, reduced or closed."""
+    trades: tuple[TradePart, ...] = ()
+    """The same with effect and units. Empty in journals before 0.2."""
 
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -195,6 +236,11 @@ class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def filled_units(self) -> Decimal:
         """Sum over the fills."""
         return sum((fill.units for fill in self.fills), Decimal(0))
+
+    @property
+    def remaining_units(self) -> Decimal:
+        """Units that may still trade: none of an order that has ended."""
+        return Decimal(0) if self.status.is_final else max(self.request.units - self.filled_units, Decimal(0))
 
 
 def average_price(fills: tuple[Fill, ...]) -> Decimal | None:

@@ -40,7 +40,7 @@ from broker.api.schemas.responses import (
 from broker.domain import Order, OrderStatus
 from broker.events.orders import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
-from broker.orders.service import Placed
+from broker.orders.idempotency import Placed
 
 routes = APIRouter(prefix="/v1", tags=["orders"], responses=COMMON_PROBLEMS)
 
@@ -129,6 +129,7 @@ class OrderCaller:
 async def _caller_of(
     api: Api, account: Account, client: Trader, idempotency_key: IdempotencyKey = None, traceparent: TraceParent = None
 ) -> OrderCaller:
+    account.orders.claim(client.id)
     return OrderCaller(api, account, client, idempotency_key, traceparent)
 
 
@@ -187,6 +188,8 @@ async def list_orders(
     ] = None,
 ) -> Response:
     """Orders that rest, are on their way, or are unknown, the oldest first. `/v1/history/orders` has the others."""
+    for name in (client.id, owner or client.id):
+        account.orders.claim(name)
     if client_order_id is not None:
         # Memory first, and only then the database: between the two an order moves from the one to the other.
         named = client.id, client_order_id
@@ -209,8 +212,9 @@ async def list_orders(
     summary="One order",
     dependencies=[OwnerReads],
 )
-async def get_order(order_id: OrderId, account: Account, _: Reader) -> Response:
+async def get_order(order_id: OrderId, account: Account, client: Reader) -> Response:
     """An order as it stands, from memory or the history."""
+    account.orders.claim(client.id)
     return json_response(order_view(await _find(account, order_id)))
 
 
@@ -223,6 +227,7 @@ async def get_order(order_id: OrderId, account: Account, _: Reader) -> Response:
 )
 async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Trader) -> Response:
     """Cancels a resting order, or its rest. 409 if it has ended otherwise: `order` shows its end."""
+    account.orders.claim(client.id)
     order = await _find(account, order_id)
     _check_owner(order, client)
     # Taken while draining and in every trading state: a caller must always be able to take an order back.

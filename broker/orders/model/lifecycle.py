@@ -146,24 +146,6 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return replace(self, order=order)
 
 
-def is_same(record: OrderRecord, request: OrderRequest) -> bool:
-    """True if a request asks for the same as the record's did."""
-    held = record.order.request
-    if record.action is not OrderAction.ADOPTED:
-        return replace(held, traceparent=None) == replace(request, traceparent=None)
-    # Read back from the venue, which keeps neither the client nor the exact wording of a request.
-    parts = ("instrument", "type", "side", "units", "price")
-    return all(getattr(held, name) == getattr(request, name) for name in parts)
-
-
-def is_same_close(record: OrderRecord, *, instrument: str | None, trade_id: str | None, units: Decimal | None) -> bool:
-    """True if a close asks for the same as the record's did, whatever the position is by now."""
-    request = record.order.request
-    is_of_target = trade_id in {request.trade_id, record.target} if trade_id else request.instrument == instrument
-    closed = record.close_units if record.action in CLOSES else None
-    return is_of_target and units in {closed, request.units if units is not None else closed}
-
-
 def concerns(record: OrderRecord, transaction: Transaction) -> bool:
     """True if a transaction is about this order: by our client id, or by the venue's order id once it is known."""
     order = record.order
@@ -213,6 +195,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
     venue_order_id = str(transaction.id) if transaction.is_create else transaction.order_id
     order = replace(
         order,
+        request=_traded(order.request, transaction) if transaction.is_fill else order.request,
         status=status,
         reason=transaction.reason if ended else reason,
         message=None,
@@ -244,6 +227,14 @@ def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
     return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT
 
 
+def _traded(request: OrderRequest, fill: Transaction) -> OrderRequest:
+    """The request of an order of a trade that was not known, with what its fill tells of the trade."""
+    if request.instrument or request.type not in DEPENDENT or fill.instrument is None:
+        return request
+    side = Side.BUY if fill.units > 0 else Side.SELL
+    return replace(request, instrument=fill.instrument, side=side, units=abs(fill.units))
+
+
 def _fill(transaction: Transaction) -> Fill:
     if transaction.price is None:
         # Not skipped: a fill without a price would be a position without a cost.
@@ -261,5 +252,6 @@ def _fill(transaction: Transaction) -> Fill:
         financing=transaction.financing,
         guaranteed_fee=transaction.guaranteed_fee,
         half_spread_cost=transaction.half_spread_cost,
-        trade_ids=transaction.trade_ids,
+        trade_ids=tuple(part.trade_id for part in transaction.trades),
+        trades=transaction.trades,
     )

@@ -17,9 +17,9 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import OrderRequest, Side
+from broker.domain import OrderRequest, Side, TradeEffect
 from broker.venue.v20.parse import VenueTrade
-from broker.venue.v20.transactions import Transaction, decimal
+from broker.venue.v20.transactions import Transaction
 
 EXTERNAL = "external"
 """Client of orders that another program or a person placed at the venue."""
@@ -95,19 +95,19 @@ class TradeBook:
 
     def open(self, fill: Transaction, owner: TradeOwner) -> None:
         """Enter the trade that a fill opens, also before its turn: an answer comes before the stream's copy."""
-        part = fill.raw.get("tradeOpened")
-        if not part:
+        part = next((part for part in fill.trades if part.effect is TradeEffect.OPENED), None)
+        if part is None:
             return
-        held = self._open.get(str(part["tradeID"]))
+        held = self._open.get(part.trade_id)
         if held is not None and held.owner == NOBODY:
             self.put(replace(held, owner=owner))
         if held is not None or fill.id <= self.at:
             return
         self.put(
             OpenTrade(
-                id=str(part["tradeID"]),
+                id=part.trade_id,
                 instrument=fill.instrument or "",
-                units=decimal(part.get("units"), "tradeOpened.units"),
+                units=part.units.copy_sign(fill.units),
                 price=fill.price or Decimal(0),
                 opened_at=fill.time,
                 owner=owner,
@@ -119,21 +119,18 @@ class TradeBook:
         self.open(fill, owner)
         if fill.id <= self.at:
             return ()
-        self.at = fill.id
-        for part in fill.raw.get("tradesClosed") or ():
-            self._open.pop(str(part["tradeID"]), None)
-        part = fill.raw.get("tradeReduced")
-        trade = self._open.get(str(part["tradeID"])) if part else None
-        if part is None or trade is None:
-            return ()
-        # By its size: the sign of the part is the fill's, and documents disagree on it.
-        left = abs(trade.units) - abs(decimal(part.get("units"), "tradeReduced.units"))
-        if left <= 0:
-            del self._open[trade.id]
-            return ()
-        trade = replace(trade, units=left.copy_sign(trade.units))
-        self.put(trade)
-        return (trade,)
+        self.at, left = fill.id, []
+        for part in fill.trades:
+            trade = self._open.get(part.trade_id)
+            if trade is None or part.effect is TradeEffect.OPENED:
+                continue
+            rest = abs(trade.units) - part.units
+            if part.effect is TradeEffect.CLOSED or rest <= 0:
+                del self._open[trade.id]
+                continue
+            left.append(replace(trade, units=rest.copy_sign(trade.units)))
+            self.put(left[-1])
+        return tuple(left)
 
     def set(self, trades: Iterable[VenueTrade], at: int) -> None:
         """Take over the venue's open trades, which include every transaction up to `at`.

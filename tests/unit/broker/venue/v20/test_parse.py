@@ -64,13 +64,16 @@ def test_fill_keeps_exact_decimals_and_ignores_the_unknown() -> None:
             "pl": "-0.3003",
             "halfSpreadCost": "0.0100",
             "tradeOpened": {"tradeID": "8", "units": "-50"},
-            "tradesClosed": [{"tradeID": "3"}, {"tradeID": "4"}],
+            "tradesClosed": [{"tradeID": "3", "units": "-20", "realizedPL": "-0.1"}, {"tradeID": "4"}],
             "tradeReduced": {"tradeID": "5"},
             "sevenNewFields": [{}],
         }
     )
     assert (str(fill.units), str(fill.price), str(fill.profit)) == ("-100.10", "1.10010", "-0.3003")
-    assert fill.trade_ids == ("8", "3", "4", "5")
+    assert [(part.trade_id, part.effect) for part in fill.trades] == [
+        ("8", "opened"), ("3", "closed"), ("4", "closed"), ("5", "reduced"),
+    ]  # fmt: skip
+    assert (fill.trades[1].units, fill.trades[1].profit) == (Decimal(20), Decimal("-0.1"))
 
 
 @pytest.mark.parametrize(
