@@ -15,6 +15,7 @@ from broker.domain import TradeEffect, TradePart
 
 ORDER_SUFFIX = "_ORDER"
 REJECT_SUFFIX = "_ORDER_REJECT"
+FILL, CANCEL = "ORDER_FILL", "ORDER_CANCEL"
 _OUR_REASONS = """
 ACCOUNT_UNKNOWN CIRCUIT_OPEN DAILY_LOSS_EXCEEDED DUPLICATE_ORDER INTERNAL_ERROR JOURNAL_UNAVAILABLE
 NOTIONAL_LIMIT_EXCEEDED NOTIONAL_UNKNOWN NOT_AUTHORIZED NOT_FOUND OPEN_ORDERS_LIMIT_EXCEEDED ORDER_RATE_EXCEEDED
@@ -59,6 +60,11 @@ class Transaction(Struct, frozen=True, kw_only=True):
     raw: Mapping[str, Any]
 
     @property
+    def about_order(self) -> str:
+        """The venue's id of the order that it makes, refuses, fills or ends."""
+        return self.order_id or str(self.id)
+
+    @property
     def is_create(self) -> bool:
         """True if it makes an order: MARKET_ORDER, LIMIT_ORDER, …, FIXED_PRICE_ORDER."""
         return self.type.endswith(ORDER_SUFFIX)
@@ -71,12 +77,12 @@ class Transaction(Struct, frozen=True, kw_only=True):
     @property
     def is_fill(self) -> bool:
         """True if an order traded."""
-        return self.type == "ORDER_FILL"
+        return self.type == FILL
 
     @property
     def is_cancel(self) -> bool:
         """True if an order ended without a trade."""
-        return self.type == "ORDER_CANCEL"
+        return self.type == CANCEL
 
 
 def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
@@ -97,15 +103,15 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         client_id=_text(raw.get("clientOrderID")) or _text((raw.get("clientExtensions") or {}).get("id")),
         instrument=_text(raw.get("instrument")),
         reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
-        units=decimal(raw.get("units"), "units") if kind == "ORDER_FILL" else Decimal(0),
+        units=decimal(raw.get("units"), "units") if kind == FILL else Decimal(0),
         price=decimal(raw["price"], "price") if raw.get("price") is not None else None,
         profit=decimal(raw.get("pl"), "pl"),
         commission=decimal(raw.get("commission"), "commission"),
         financing=decimal(raw.get("financing"), "financing"),
         guaranteed_fee=decimal(raw.get("guaranteedExecutionFee"), "guaranteedExecutionFee"),
         half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
-        trades=tuple(_trades(raw)) if kind == "ORDER_FILL" else (),
-        closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")),
+        trades=tuple(_trades(raw)) if kind == FILL else (),
+        closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")) or _closed_by_fill(raw),
         raw=raw,
     )
 
@@ -124,6 +130,12 @@ def _trades(raw: Mapping[str, Any]) -> Iterator[TradePart]:
             units = abs(decimal(part.get("units"), f"{effect} units"))
             profit = decimal(part.get("realizedPL"), "realizedPL")
             yield TradePart(trade_id=str(part["tradeID"]), effect=effect, units=units, profit=profit)
+
+
+def _closed_by_fill(raw: Mapping[str, Any]) -> str | None:
+    # The creation, which names the trade, may be one that the log never shows.
+    parts = list(_trades(raw)) if raw.get("reason") == "MARKET_ORDER_TRADE_CLOSE" else []
+    return parts[0].trade_id if len(parts) == 1 else None
 
 
 def _text(value: Any) -> str | None:
