@@ -220,7 +220,7 @@ class OrderService:
     def claim(self, client: str) -> None:
         """Give a client what the venue's log, read back without a journal, says to be its own."""
         if self.leadership.engine is not None:
-            self.leadership.engine.store.claim(client)
+            self.leadership.engine.store.owners.claim(client)
 
     def open_orders(self) -> list[Order]:
         """Orders that are on their way, unknown, or resting; the oldest first."""

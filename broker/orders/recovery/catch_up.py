@@ -77,9 +77,9 @@ class CatchUp:
 
     async def _learn_owners(self) -> None:
         """Ask the venue by whose order the trades were opened that are older than what we have read of the log."""
-        for trade in self._store.unowned_trades():
+        for trade in self._store.owners.unknown():
             with suppress(VenueRefusedError):
-                self._store.learn_opening(await self._dependencies.venue.transaction(trade.id))
+                self._store.owners.learn(await self._dependencies.venue.transaction(trade.id))
 
     async def _read_back(self, last: int) -> None:
         """Learn the account's recent orders from the venue's log, because the journal is empty.

@@ -24,7 +24,7 @@ from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.model import lifecycle
-from broker.orders.model.ids import caller_digest, client_digest, parse_tag
+from broker.orders.model.ids import caller_digest, parse_tag
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.operations import OperationRecord
 from broker.orders.model.order_events import events_of
@@ -34,6 +34,7 @@ from broker.orders.store.journal import OrderJournal, OrderJournalError
 from broker.orders.store.operations import OperationIndex
 from broker.orders.store.trade_book import EXTERNAL, NOBODY, OpenTrade, TradeBook, TradeBookState, TradeOwner, of_trade
 from broker.orders.store.trade_closes import UnclaimedCloses
+from broker.orders.store.trade_owners import TradeOwners, owner_of
 from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.parse import VenueOrder, VenueTrade, ended_order, parse_order
 from broker.venue.v20.transactions import (
@@ -234,8 +235,7 @@ class OrderStore:
         self.positions_at = 0
         """Last transaction that `positions` includes."""
         self.trades = TradeBook()
-        self._unclaimed: set[str] = set()
-        """Marks of clients on what was read back from the venue, until they come."""
+        self.owners = TradeOwners(self.index, self.trades, settings.owner, self.put)
         self.balance: Decimal | None = None
         """After the last transaction that carried one."""
         self.started_at: int | None = None
@@ -262,8 +262,7 @@ class OrderStore:
                 self._count_in_trades(parse_transaction(raw))
             self._replay(raw)
         self._resize_protections(self.trades)
-        for mark in (*map(_mark_of, self.index), *(trade.owner.mark for trade in self.trades)):
-            self._note_mark(mark)
+        self.owners.restore()
         self.index.forget(self.now())
         self.journal.rotate(self._snapshot())
 
@@ -515,7 +514,7 @@ class OrderStore:
 
     def _opener(self, fill: Transaction) -> TradeOwner:
         record = self.index.about(fill)
-        return _owner_of(record) if record is not None else NOBODY
+        return owner_of(record) if record is not None else NOBODY
 
     def _resize_protections(self, trades: Iterable[OpenTrade]) -> None:
         """Give the orders of trades instrument, side and size, which the venue's own objects do not carry."""
@@ -529,58 +528,6 @@ class OrderStore:
         """Replace the open trades by the venue's, which include every transaction up to `at`."""
         self.trades.set(trades, at)
         self._resize_protections(self.trades)
-
-    def unowned_trades(self) -> list[OpenTrade]:
-        """Open trades whose opening order is not known here, neither as ours nor as another's."""
-        if all(trade.owner != NOBODY for trade in self.trades):
-            return []
-        # Once a term at most: a journal from before the book was kept has the orders, but not their trades.
-        fills = {fill.transaction_id: record for record in self.index for fill in record.order.fills}
-        for trade in list(self.trades):
-            if trade.owner == NOBODY and (record := fills.get(trade.id)) is not None:
-                self._set_owner(trade, _owner_of(record))
-        return [trade for trade in self.trades if trade.owner == NOBODY]
-
-    def learn_opening(self, fill: Transaction) -> None:
-        """Find the owner of a trade by the fill that opened it, long before what we have read of the log."""
-        if (trade := self.trades.get(str(fill.id))) is None:
-            return
-        tag = parse_tag(fill.client_id)
-        if tag is None or tag.owner != self._owner:
-            self._set_owner(trade, TradeOwner(order_id=f"venue-{fill.order_id}"))
-        else:
-            record = self.index.get(tag.order_id)
-            unknown = TradeOwner(order_id=tag.order_id, mark=tag.client)
-            self._set_owner(trade, _owner_of(record) if record is not None else unknown)
-
-    def _set_owner(self, trade: OpenTrade, owner: TradeOwner) -> None:
-        self._note_mark(owner.mark)
-        self.trades.put(replace(trade, owner=owner))
-        for record in self.index.protections(trade.id):
-            if record.order.request.client == EXTERNAL != owner.client:
-                self._give(record, owner.client)
-
-    def _give(self, record: OrderRecord, client: str) -> None:
-        request = replace(record.order.request, client=client)
-        self.put(replace(record, order=replace(record.order, request=request, updated_at=self.now())))
-
-    def _note_mark(self, mark: str) -> None:
-        if mark:
-            self._unclaimed.add(mark)
-
-    def claim(self, client: str) -> None:
-        """Give a client the orders and trades that were read back from the venue under its mark.
-
-        The venue keeps a digest of the client only, so that its name is known when it comes.
-        """
-        mark = client_digest(client)
-        if mark not in self._unclaimed:
-            return
-        self._unclaimed.discard(mark)
-        for record in [record for record in self.index if _mark_of(record) == mark]:
-            self._give(record, client)
-        for trade in [trade for trade in self.trades if trade.owner.mark == mark]:
-            self._set_owner(trade, TradeOwner(client=client, order_id=trade.owner.order_id))
 
     def _adopt_created(self, transaction: Transaction) -> None:
         """Adopt an order that is not in our books. One with our mark that we did not send halts trading."""
@@ -647,7 +594,7 @@ class OrderStore:
         )
         client_id = found.client_id or f"venue:{found.id}"
         record = OrderRecord(order=order, client_id=client_id, checkpoint=int(found.id), action=OrderAction.ADOPTED)
-        self._note_mark(_mark_of(record))
+        self.owners.note(record)
         self.put(record)
         return record
 
@@ -680,15 +627,3 @@ class OrderStore:
             self._write(journal.encode_control(self.control))
         except OrderJournalError as error:
             log.exception("trading state not in the journal", extra={"fault": str(error)})
-
-
-def _owner_of(record: OrderRecord) -> TradeOwner:
-    return TradeOwner(client=record.order.request.client, order_id=record.id, mark=_mark_of(record))
-
-
-def _mark_of(record: OrderRecord) -> str:
-    """Digest of the client of an order that was read back from the venue; empty if its name is known, or no client."""
-    if record.action is not OrderAction.ADOPTED or record.order.request.client != EXTERNAL:
-        return ""
-    tag = parse_tag(record.client_id)
-    return tag.client if tag is not None else ""
