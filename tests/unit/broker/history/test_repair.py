@@ -25,7 +25,7 @@ def exit_as_it_was_written(number: int) -> Order:
     return replace(made, fills=(fill,))
 
 
-def transaction(number: int, **changed: Any) -> dict[str, Any]:
+def told_of(number: int, **changed: Any) -> dict[str, Any]:
     part = {"tradeID": "4", "units": "-600", "realizedPL": "3.0000"}
     told = {"instrument": "EUR_USD", "units": "-600", "price": "1.10500", "tradesClosed": [part], **COSTS}
     time = "2026-01-05T10:00:00.123456789Z"
@@ -43,7 +43,7 @@ async def wrote(history: HistoryParts, *items: Order | dict[str, Any]) -> None:
 
 
 async def test_exit_of_an_old_version_becomes_what_the_log_tells(history: HistoryParts) -> None:
-    await wrote(history, exit_as_it_was_written(8), transaction(8))
+    await wrote(history, exit_as_it_was_written(8), told_of(8))
     assert await repair_fills(history.database, ACCOUNT) == 1
 
     (fill,) = (await history.archive.page(FILLS, HistoryFilter(equal={"instrument": "EUR_USD"}), limit=9)).rows
@@ -54,18 +54,18 @@ async def test_exit_of_an_old_version_becomes_what_the_log_tells(history: Histor
 
 
 async def test_fill_that_the_log_does_not_have_stays_as_it_is(history: HistoryParts) -> None:
-    await wrote(history, make_order(1), exit_as_it_was_written(8), transaction(8, price=None))
+    await wrote(history, make_order(1), exit_as_it_was_written(8), told_of(8, price=None))
     assert await repair_fills(history.database, ACCOUNT) == 0
 
 
 async def test_repair_is_done_once(history: HistoryParts) -> None:
-    await wrote(history, exit_as_it_was_written(8), transaction(8))
+    await wrote(history, exit_as_it_was_written(8), told_of(8))
     await repair_fills(history.database, ACCOUNT)
-    await wrote(history, exit_as_it_was_written(9), transaction(9))
+    await wrote(history, exit_as_it_was_written(9), told_of(9))
     assert await repair_fills(history.database, ACCOUNT) == 0
 
 
 async def test_every_row_of_many_is_repaired(history: HistoryParts) -> None:
     numbers = range(1, BATCH + 11)
-    await wrote(history, *map(exit_as_it_was_written, numbers), *map(transaction, numbers))
+    await wrote(history, *map(exit_as_it_was_written, numbers), *map(told_of, numbers))
     assert await repair_fills(history.database, ACCOUNT) == BATCH + 10
