@@ -52,7 +52,11 @@ def rfc3339_ns(value: int) -> str:
 Number = Annotated[
     Decimal, PlainSerializer(plain, return_type=str), Field(json_schema_extra={"type": "string", "format": "decimal"})
 ]
-Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+Time = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    Field(json_schema_extra={"type": "string", "format": "date-time"}),
+]
 
 
 VenueTime = Annotated[
