@@ -307,3 +307,13 @@ class Account(Struct, frozen=True, kw_only=True):
     open_positions: int
     last_transaction_id: str
     details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def margin_rate(self) -> Decimal:
+        """The account's own, 0 if the venue names none."""
+        return Decimal(self.details.get("marginRate", 0))
+
+    @property
+    def is_hedging(self) -> bool:
+        """True if the account holds long and short positions of one instrument side by side."""
+        return self.details.get("hedgingEnabled") == "True"

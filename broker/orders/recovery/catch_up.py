@@ -8,6 +8,7 @@ from contextlib import suppress
 from broker.orders.checks.context import PreTradeChecks
 from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import EngineDependencies
+from broker.orders.errors import HedgingAccountError
 from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError, VenueRefusedError
@@ -31,7 +32,10 @@ class CatchUp:
         self._set_condition(reason="Starting", message="the venue's log is being read")
 
     async def run(self) -> None:
-        """Catch up; try again until the venue has answered every question of one attempt."""
+        """Catch up; try again until the venue has answered every question of one attempt.
+
+        Raises HedgingAccountError: the account cannot be traded.
+        """
         while True:
             try:
                 await self._attempt()
@@ -53,6 +57,10 @@ class CatchUp:
         store.instruments = {item.name: item for item in await venue.instruments()}
         prices.known = tuple(store.instruments)
         account = await venue.summary()
+        if account.is_hedging:
+            fault = HedgingAccountError(account.id)
+            self._set_condition(reason="HedgingAccount", message=str(fault))
+            raise fault
         # A journal has them as of its last transaction, and the log tells on. Without one, those that are open now are
         # known before the log is read, so that their orders are adopted with instrument and size.
         if not store.trades.is_whole:

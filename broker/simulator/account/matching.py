@@ -59,7 +59,7 @@ class Matching:
         self.check(spec, replaced=old)
         new_id = str(len(self.book.log) + 2)  # the cancel names its successor, whose transaction comes next
         cancelled = self.fills.cancel(old, "CLIENT_REQUEST_REPLACED", replacedByOrderID=new_id)
-        made = self.create(spec, reason="REPLACEMENT", replacesOrderID=old.id)
+        made = self.create(spec, reason="REPLACEMENT", replacesOrderID=old.id, cancellingTransactionID=cancelled["id"])
         if "orderCancelTransaction" in made:
             made["replacingOrderCancelTransaction"] = made.pop("orderCancelTransaction")
         return {"orderCancelTransaction": cancelled, **made}
