@@ -195,13 +195,15 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     made: Made = {}
     for key in named:
         old, spec = olds[key], specs.get(key)
+        # One batch for all of a request, as recorded.
+        batch = next(iter(made.values()))["batchID"] if made else None
         if spec is not None:
-            changed = rules.create(spec) if old is None else rules.replace(old, spec)
+            changed = rules.create(spec, batch=batch) if old is None else rules.replace(old, spec, batch)
             made[f"{key}OrderTransaction"] = changed["orderCreateTransaction"]
             if "orderCancelTransaction" in changed:
                 made[f"{key}OrderCancelTransaction"] = changed["orderCancelTransaction"]
         elif old is not None:
-            made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(old, "CLIENT_REQUEST")
+            made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(old, "CLIENT_REQUEST", batch)
     return rules.acted(made)
 
 
