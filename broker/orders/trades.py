@@ -8,6 +8,7 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import UnknownPositionError
 from broker.orders.idempotency import Idempotency
 from broker.orders.ownership.leadership import Leadership
+from broker.orders.store.trade_book import NOBODY
 from broker.venue.errors import VenueRefusedError
 from broker.venue.v20.parse import VenueOrder, VenueTrade
 
@@ -53,10 +54,13 @@ class Trades:
     def _shown(self, trade: VenueTrade) -> ShownTrade:
         engine = self._leadership.engine
         ours: dict[str, str] = {}
+        held = engine.store.trades.get(trade.id) if engine is not None else None
+        owner = held.owner if held is not None else NOBODY
         if engine is not None:
             for name in LEGS:
                 order: VenueOrder | None = getattr(trade, name)
                 record = engine.store.index.by_venue_id(order.id) if order is not None else None
                 if record is not None:
                     ours[name] = record.id
-        return ShownTrade(trade=trade, order_ids=ours)
+        client = owner.client if owner != NOBODY else None
+        return ShownTrade(trade=trade, client=client, order_id=owner.order_id, order_ids=ours)

@@ -134,7 +134,6 @@ class OrderCaller:
 async def _caller_of(
     api: Api, account: Account, client: Trader, idempotency_key: IdempotencyKey = None, traceparent: TraceParent = None
 ) -> OrderCaller:
-    account.orders.claim(client.id)
     return OrderCaller(api, account, client, idempotency_key, traceparent)
 
 
@@ -195,8 +194,8 @@ async def list_orders(
     ] = None,
 ) -> Response:
     """Orders that rest, are on their way, or are unknown, the oldest first. `/v1/history/orders` has the others."""
-    for name in (client.id, owner or client.id):
-        account.orders.claim(name)
+    if owner is not None:
+        account.orders.claim(owner)
     if client_order_id is not None:
         # Memory first, and only then the database: between the two an order moves from the one to the other.
         named = client.id, client_order_id
@@ -219,9 +218,8 @@ async def list_orders(
     summary="One order",
     dependencies=[OwnerReads],
 )
-async def get_order(order_id: OrderId, account: Account, client: Reader) -> Response:
+async def get_order(order_id: OrderId, account: Account, _: Reader) -> Response:
     """An order as it stands, from memory or the history."""
-    account.orders.claim(client.id)
     return json_response(order_view(await _find(account, order_id)))
 
 
@@ -234,7 +232,6 @@ async def get_order(order_id: OrderId, account: Account, client: Reader) -> Resp
 )
 async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Trader) -> Response:
     """Cancels a resting order, or its rest. 409 if it has ended otherwise: `order` shows its end."""
-    account.orders.claim(client.id)
     order = await _find(account, order_id)
     _check_owner(order, client)
     # Taken while draining and in every trading state: a caller must always be able to take an order back.

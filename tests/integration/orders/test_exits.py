@@ -138,6 +138,16 @@ async def test_protection_that_another_program_moves_keeps_its_owner(venue: Venu
     assert (stop.request.client, stop.request.side, stop.request.units) == ("flow", Side.SELL, Decimal(1000))
 
 
+async def test_trade_shows_whose_it_is_and_its_orders(venue: Venue, tmp_path: Path) -> None:
+    async with bracketed(harness(venue, tmp_path)) as service:
+        (shown,) = await service.trades.open()
+        held = protections(service)
+
+    assert (shown.client, shown.trade.instrument, shown.trade.units) == ("flow", "EUR_USD", Decimal(1000))
+    assert shown.order_id is not None
+    assert shown.order_ids == {"take_profit": held[OrderType.TAKE_PROFIT].id, "stop_loss": held[OrderType.STOP_LOSS].id}
+
+
 async def test_owner_and_trade_outlive_a_restart(venue: Venue, tmp_path: Path) -> None:
     found = harness(venue, tmp_path)
     async with bracketed(found):
