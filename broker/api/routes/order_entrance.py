@@ -2,7 +2,7 @@
 
 Theory
     FastAPI matches a route, opens two exit stacks and solves seventeen dependencies for every request. That is right
-    for a request a minute, and it is more than half of what an order costs the process (docs/decisions/0018). An order
+    for a request a minute, and it is more than half of what an order costs the process (docs/decisions/0019). An order
     that is asked for in the usual form needs none of it.
 
 Rule

@@ -3,7 +3,7 @@
 Why not a session of aiohttp
     A session decides by itself when to connect, what to send again and which of its connections a request gets. Here
     the pool decides all three: a repeated close trades twice. Without these decisions a request is one write, one
-    parser and one timer, and costs a third of the CPU (docs/decisions/0018). llhttp, the parser of Node.js, reads the
+    parser and one timer, and costs a third of the CPU (docs/decisions/0019). llhttp, the parser of Node.js, reads the
     answers (`httptools`); the loop brings TLS.
 
 One exchange
