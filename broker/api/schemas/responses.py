@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from msgspec.structs import asdict
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
+from broker.domain import Account, Order, OrderStatus, OrderType, Side, TimeInForce, average_price
 from broker.orders.checks.dry_run import DryRun
 
 # A URN and not an address: each installation has other addresses, and clients compare the type as a text.
@@ -134,12 +134,26 @@ class AccountView(BaseModel):
     """The venue's summary of the account."""
 
     id: str
+    alias: str | None
+    environment: str = Field(description="practice, live, or other for a venue of your own.", examples=["practice"])
     currency: str
+    created_at: Time | None
+    hedging: bool = Field(description="True if long and short trades of an instrument are held side by side.")
     balance: Number
-    nav: Number
+    nav: Number = Field(description="Net asset value: the balance with the unrealised result.")
+    unrealized_profit: Number
+    realized_profit: Number = Field(description="Over the account's life, as financing, commission and fees are.")
+    financing: Number
+    commission: Number
+    guaranteed_fees: Number = Field(description="Paid for guaranteed stops.")
+    position_value: Number
     margin_used: Number
     margin_available: Number
-    margin_closeout_ratio: Number
+    margin_rate: Number | None = Field(description="The account's own; null if each instrument's applies.")
+    margin_call_ratio: Number = Field(description="A margin call comes at 1.")
+    margin_closeout_ratio: Number = Field(description="The venue closes all positions at 1.")
+    margin_closeout_used: Number = Field(description="The margin that the closeout is judged by.")
+    withdrawal_limit: Number
     open_orders: int
     open_trades: int
     open_positions: int
@@ -224,6 +238,11 @@ def order_view(order: Order) -> OrderView:
     derived = {"filled_units": order.filled_units, "average_price": average_price(order.fills)}
     fields = {**asdict(order.request), **asdict(order), **derived, "fills": views(FillView, order.fills)}
     return OrderView.model_construct(**fields)  # it takes what it has fields for
+
+
+def account_view(account: Account, environment: str) -> AccountView:
+    """An account as callers see it; `environment` is practice, live or other."""
+    return AccountView.model_construct(**asdict(account), environment=environment)
 
 
 def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:

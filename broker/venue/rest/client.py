@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 
@@ -17,7 +17,7 @@ from broker.domain import Account, Instrument, Position, Quote
 from broker.events.orders import OrderStage
 from broker.events.venue import ApiError, ApiRequest, ApiRetry, ConnectionStatus, TooManyRequests
 from broker.venue import errors
-from broker.venue.rest.answer import MAX_WORDS, read_answer
+from broker.venue.rest.answer import MAX_WORDS, ReadAnswer, read_answer, read_text
 from broker.venue.rest.connection_pool import PooledConnection, VenueConnections
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
@@ -27,10 +27,13 @@ from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
 
+T = TypeVar("T")
 SendGuard = Callable[[], str | None]
 """Asked last before a write is sent: a reason withholds the write, None lets it go."""
 NO_TURN = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
 BACKOFF = Backoff(base_s=0.1, cap_s=5.0)
+MAX_ANSWER_BYTES = 16 << 20
+"""Largest answer that is read; the venue's own bounds keep 5000 candles below 2 MB."""
 REACHED = (errors.VenueRefusedError, errors.RateLimitedError)
 """Errors that only a working venue gives."""
 
@@ -76,7 +79,7 @@ class VenueRest:
             # Asked after the wait, not before: ownership may have been lost or trading halted in the queue.
             if (reason := guard()) is not None:
                 raise errors.WithheldError(reason, operation=call.operation)
-            body, request_id = await self._exchange(connection, call)
+            body, request_id = await self._exchange(connection, call, read_answer)
         finally:
             self.connections.give_back(connection)
         started = perf_counter()
@@ -104,73 +107,90 @@ class VenueRest:
 
     async def summary(self) -> Account:
         """Read the account's summary."""
-        return parse.parse_account(await self._read("account_summary", "/summary"))
+        return parse.parse_account(await self._ask("account_summary", "/summary"))
 
     async def instruments(self) -> list[Instrument]:
         """Read all instruments that the account may trade."""
-        body = await self._read("account_instruments", "/instruments")
+        body = await self._ask("account_instruments", "/instruments")
         return [parse.parse_instrument(raw) for raw in body["instruments"]]
 
     async def pricing(self, names: Sequence[str]) -> tuple[list[Quote], dict[str, Decimal]]:
         """Read quotes, and the factors to the account's currency."""
-        body = await self._read("pricing", "/pricing", instruments=",".join(names))
+        body = await self._ask("pricing", "/pricing", instruments=",".join(names))
         quotes = [parse.parse_quote(raw, datetime.now(UTC)) for raw in body["prices"]]
         return [quote for quote in quotes if quote is not None], parse.parse_conversions(body["prices"])
 
     async def positions(self) -> tuple[list[Position], int]:
         """Read open positions, and the log's last id at that moment."""
-        body = await self._read("open_positions", "/openPositions")
+        body = await self._ask("open_positions", "/openPositions")
         return [parse.parse_position(raw) for raw in body["positions"]], int(body["lastTransactionID"])
 
     async def trades(self) -> tuple[list[parse.VenueTrade], int]:
         """Read open trades, and the log's last id at that moment."""
-        body = await self._read("open_trades", "/openTrades")
+        body = await self._ask("open_trades", "/openTrades")
         return [parse.parse_trade(raw) for raw in body["trades"]], int(body["lastTransactionID"])
 
     async def pending_orders(self) -> tuple[list[parse.VenueOrder], int]:
         """Read resting orders, and the log's last id at that moment."""
-        body = await self._read("pending_orders", "/pendingOrders")
+        body = await self._ask("pending_orders", "/pendingOrders")
         orders = [parse.parse_order(raw, self.settings.account, "external") for raw in body["orders"]]
         return orders, int(body["lastTransactionID"])
 
     async def transactions_since(self, after: int) -> parse.TransactionPage:
         """Read the log behind transaction `after`, as far as the venue shows it."""
-        body = await self._read("transactions_since", "/transactions/sinceid", id=str(after))
+        body = await self._ask("transactions_since", "/transactions/sinceid", id=str(after))
         return parse.parse_page(body)
+
+    async def market_data(self, call: VenueCall) -> bytes:
+        """Read market data, below all else in precedence and within one request's deadline; the body as it came.
+
+        Raises VenueError: a VenueRefusedError has the venue's words in its body.
+        """
+        try:
+            async with asyncio.timeout(self.settings.request_deadline_s), self.connections.market_data:
+                return await self._read(call, Precedence.MARKET_DATA, read_text)
+        except TimeoutError:
+            raise errors.AnswerLostError("no answer within the request's deadline", operation=call.operation) from None
 
     async def prove(self, token: Secret) -> None:
         """Show that `token` works for the account, by using it.
 
         Raises VenueError: it does not, or the venue cannot be asked.
         """
-        await self._read_once(VenueCall(operation="prove_token", method="GET", path="/summary"), token)
+        call = VenueCall(operation="prove_token", method="GET", path="/summary")
+        await self._read_once(call, Precedence.READ, read_answer, token)
 
-    async def _read(self, operation: str, path: str, **query: str) -> dict[str, Any]:
+    async def _ask(self, operation: str, path: str, **query: str) -> dict[str, Any]:
         call = VenueCall(operation=operation, method="GET", path=path, query=query)
+        return await self._read(call, Precedence.READ, read_answer)
+
+    async def _read(self, call: VenueCall, precedence: Precedence, read: ReadAnswer[T]) -> T:
         for attempt in range(self.settings.read_attempts - 1):
             try:
-                return await self._read_once(call)
+                return await self._read_once(call, precedence, read)
             # Only errors that another attempt may not meet: a refusal or a dead token would be the same again.
             except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
-                self.emit(ApiRetry(operation=operation))
+                self.emit(ApiRetry(operation=call.operation))
             await asyncio.sleep(BACKOFF.delay_s(attempt, self.chance()))
-        return await self._read_once(call)
+        return await self._read_once(call, precedence, read)
 
-    async def _read_once(self, call: VenueCall, token: Secret | None = None) -> dict[str, Any]:
-        connection = await self._borrow(call, Precedence.READ)
+    async def _read_once(
+        self, call: VenueCall, precedence: Precedence, read: ReadAnswer[T], token: Secret | None = None
+    ) -> T:
+        connection = await self._borrow(call, precedence)
         try:
-            return (await self._exchange(connection, call, token))[0]
+            return (await self._exchange(connection, call, read, token))[0]
         finally:
             self.connections.give_back(connection)
 
     async def _exchange(
-        self, connection: PooledConnection, call: VenueCall, token: Secret | None = None
-    ) -> tuple[dict[str, Any], str | None]:
+        self, connection: PooledConnection, call: VenueCall, read: ReadAnswer[T], token: Secret | None = None
+    ) -> tuple[T, str | None]:
         """Send a request and read its answer: the body and the venue's id of the request."""
         started = perf_counter()
         status: int | None = None
         try:
-            status, body, request_id = await self._send(connection, call, token)
+            status, body, request_id = await self._send(connection, call, read, token)
         except errors.VenueError as error:
             status = error.status
             self._report(call, error)
@@ -201,22 +221,24 @@ class VenueRest:
         self.is_up = up
 
     async def _send(
-        self, connection: PooledConnection, call: VenueCall, token: Secret | None
-    ) -> tuple[int, dict[str, Any], str | None]:
+        self, connection: PooledConnection, call: VenueCall, read: ReadAnswer[T], token: Secret | None
+    ) -> tuple[int, T, str | None]:
         secret = token or self.tokens.token()
         if secret is None:
             words = "no venue token yet: the secret volume has none"
             raise errors.NotAuthorizedError(words, operation=call.operation)
         headers = {"Authorization": f"Bearer {secret.reveal()}"}
         data = json.dumps(call.body).encode() if call.body is not None else None
-        url = f"{self.settings.rest_url.rstrip('/')}/v3/accounts/{self.settings.account}{call.path}"
+        account = f"/accounts/{self.settings.account}" if call.of_account else ""
+        url = f"{self.settings.rest_url.rstrip('/')}/v3{account}{call.path}"
         try:
             request = connection.session.request(call.method, url, params=call.query, data=data, headers=headers)
             async with request as answer:
-                body = read_answer(call.operation, answer.status, answer.headers, await answer.read())
+                body = read(call.operation, answer.status, answer.headers, await _body(answer))
                 return answer.status, body, answer.headers.get("RequestID")
         except errors.NotAuthorizedError:
-            self.tokens.on_unauthorized(secret)
+            if not call.may_lack_right:
+                self.tokens.on_unauthorized(secret)
             raise
         except errors.RateLimitedError as error:
             self.connections.requests.obey(error.retry_after_s)
@@ -228,3 +250,14 @@ class VenueRest:
             connection.abort()
             words = f"no whole answer: {type(error).__name__} {error}"[:MAX_WORDS]
             raise errors.AnswerLostError(words, operation=call.operation) from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """All of an answer; raises ClientPayloadError if it is larger than any that is right."""
+    parts, size = list[bytes](), 0
+    async for chunk in answer.content.iter_any():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+    return b"".join(parts)
