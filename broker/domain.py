@@ -93,7 +93,7 @@ class OrderStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True if no other status can follow."""
+        """True if the order has ended; only a fill that is told late can follow (`lifecycle.TABLE`)."""
         return self in _FINAL
 
 

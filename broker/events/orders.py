@@ -185,7 +185,9 @@ class CancelAnswered(NamedTuple):
     "broker.unknown.resolutions",
     "{order}",
     "Orders whose lost answer was found out.",
-    presets=combinations(("filled", "pending", "cancelled", "rejected", "presumed_absent", "adopted")),
+    presets=combinations(
+        ("filled", "partially_filled", "pending", "cancelled", "rejected", "presumed_absent", "adopted")
+    ),
 )
 @Histogram("broker.unknown.resolution", "s", "Time that the outcome of an order was unknown.", buckets=SETTLING_S)
 class UnknownResolved(NamedTuple):

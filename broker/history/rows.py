@@ -62,10 +62,14 @@ def order_row(order: Order) -> Row:
 
 def fill_rows(order: Order) -> list[Row]:
     """A row for each fill of an order."""
-    # The fill comes last: it has units and a price of its own.
-    shared = {**asdict(order.request), "side": order.request.side.value, "order_id": order.id}
-    every = ({**shared, **asdict(fill)} for fill in order.fills)
-    return [{name: fields[name] for name in _FILLS} for fields in every]
+    request = order.request
+    rows = []
+    for fill in order.fills:
+        # The fill's own side and instrument, where it has them: an order of a trade has neither.
+        own = {"side": (fill.side or request.side).value, "instrument": fill.instrument or request.instrument}
+        fields = {**asdict(request), "order_id": order.id, **asdict(fill), **own}
+        rows.append({name: fields[name] for name in _FILLS})
+    return rows
 
 
 def transaction_row(raw: dict[str, Any], account: str) -> Row:

@@ -9,7 +9,7 @@ from broker.domain import OrderStatus as S
 from broker.orders.model.lifecycle import OrderEvent
 
 Table = Mapping[tuple[S, OrderEvent], S]
-WIDTH, HEIGHT = 900, 560
+WIDTH, HEIGHT = 1020, 680
 BOX_WIDTH, BOX_HEIGHT = 168, 52
 LEFT, MIDDLE, RIGHT = 24, 366, 708
 PLACES: Mapping[S, tuple[int, int]] = {
@@ -17,11 +17,12 @@ PLACES: Mapping[S, tuple[int, int]] = {
     S.SUBMITTED: (LEFT, 150),
     S.UNKNOWN: (LEFT, 280),
     S.PRESUMED_ABSENT: (LEFT, 400),
-    S.PENDING: (MIDDLE, 490),
+    S.PENDING: (MIDDLE, 570),
     S.DENIED: (RIGHT, 40),
     S.REJECTED: (RIGHT, 160),
     S.CANCELLED: (RIGHT, 280),
-    S.FILLED: (RIGHT, 400),
+    S.PARTIALLY_FILLED: (RIGHT, 400),
+    S.FILLED: (RIGHT, 540),
 }
 """Where the box of a status has its upper left corner."""
 HEAD = """\
@@ -80,13 +81,27 @@ def _box(status: S, x: int, y: int) -> str:
 
 
 def _within_the_column(table: Table) -> Iterator[str]:
-    """Straight down, from a box to the one below it."""
-    for (start, event), end in table.items():
+    """Straight down to the box below, or round the boxes between: one line for all events of two statuses."""
+    for (start, end), events in _between(table).items():
         (x, above), (column, below) = PLACES[start], PLACES[end]
-        if x == column and start != end:
-            middle, top = x + BOX_WIDTH // 2, above + BOX_HEIGHT
-            yield f'  <path class="move {start}" d="M{middle} {top} V{below - 2}"/>'
-            yield f'  <text class="event" x="{middle + 10}" y="{(top + below) // 2 + 5}">{_words(event)}</text>'
+        if x != column or start == end:
+            continue
+        text = ", ".join(map(_words, events))
+        if any(place[0] == x and above < place[1] < below for place in PLACES.values()):
+            edge, far, high, low = x + BOX_WIDTH, x + BOX_WIDTH + 160, above + BOX_HEIGHT // 2, below + 8
+            yield f'  <path class="move {start}" d="M{edge} {high} C{far} {high} {far} {low} {edge + 2} {low}"/>'
+            yield f'  <text class="event" x="{edge + 60}" y="{high + 6}">{text}</text>'
+            continue
+        middle, top = x + BOX_WIDTH // 2, above + BOX_HEIGHT
+        yield f'  <path class="move {start}" d="M{middle} {top} V{below - 2}"/>'
+        yield f'  <text class="event" x="{middle + 10}" y="{(top + below) // 2 + 5}">{text}</text>'
+
+
+def _between(table: Table) -> dict[tuple[S, S], list[OrderEvent]]:
+    found: dict[tuple[S, S], list[OrderEvent]] = {}
+    for (start, event), end in table.items():
+        found.setdefault((start, end), []).append(event)
+    return found
 
 
 def _across(table: Table) -> Iterator[str]:
@@ -115,13 +130,20 @@ def _ports(table: Table) -> dict[tuple[S, OrderEvent], Port]:
 
 
 def _loops(table: Table) -> Iterator[str]:
-    for status in PLACES:
-        if events := [event for (start, event), end in table.items() if start == end == status]:
-            x, y = PLACES[status]
-            left, bottom = x + BOX_WIDTH - 60, y + BOX_HEIGHT
-            yield f'  <path class="move" d="M{left} {bottom} c0 40 40 40 40 2"/>'
-            text = ", ".join(map(_words, events))
-            yield f'  <text class="event" x="{left + 20}" y="{bottom + 46}" text-anchor="middle">{text}</text>'
+    for (start, end), events in _between(table).items():
+        if start != end:
+            continue
+        x, y = PLACES[start]
+        right, below = x + BOX_WIDTH, y + BOX_HEIGHT
+        # On the right where nothing leaves the box.
+        if start.is_final:
+            yield f'  <path class="move" d="M{right} {y + 20} c30 -2 30 28 2 22"/>'
+            places = [(right + 28, y + 36 + 16 * number, "start") for number in range(len(events))]
+        else:
+            yield f'  <path class="move" d="M{right - 60} {below} c0 40 40 40 40 2"/>'
+            places = [(right - 40, below + 46 + 16 * number, "middle") for number in range(len(events))]
+        for event, (across, down, anchor) in zip(events, places, strict=True):
+            yield f'  <text class="event" x="{across}" y="{down}" text-anchor="{anchor}">{_words(event)}</text>'
 
 
 def _words(event: OrderEvent) -> str:

@@ -51,12 +51,16 @@ IdempotencyKey = Annotated[
 ]
 _INVALID = HTTPStatus.UNPROCESSABLE_ENTITY
 _REFUSED = frozenset({OrderStatus.DENIED, OrderStatus.REJECTED})
+_CANCELLED = frozenset({OrderStatus.CANCELLED, OrderStatus.PARTIALLY_FILLED})
 _UNSETTLED = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
 
 
 _PLACED: Responses = {
     **problems(*BODY_ERRORS, 404, 409),
-    201: {"model": OrderView, "description": "The venue has it: `status` says pending, filled or cancelled."},
+    201: {
+        "model": OrderView,
+        "description": "The venue has it: `status` says pending, filled, partially_filled or cancelled.",
+    },
     202: {
         "model": OrderView,
         "description": "The venue's answer was lost: `status` is unknown until its log tells. Ask for the order "
@@ -218,13 +222,13 @@ async def get_order(order_id: OrderId, account: Account, _: Reader) -> Response:
     dependencies=[OwnerTrades],
 )
 async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Trader) -> Response:
-    """Cancels a resting order. 409 if it has ended otherwise: `order` shows its end."""
+    """Cancels a resting order, or its rest. 409 if it has ended otherwise: `order` shows its end."""
     order = await _find(account, order_id)
     _check_owner(order, client)
     # Taken while draining and in every trading state: a caller must always be able to take an order back.
     if not order.status.is_final:
         order = await api.in_flight.run(account.orders.cancel(order_id))
-    if order.status is OrderStatus.CANCELLED:
+    if order.status in _CANCELLED:
         return json_response(order_view(order))
     detail, shown = f"The order is {order.status} and was not cancelled.", order_view(order).model_dump(mode="json")
     raise Problem(HTTPStatus.CONFLICT, "not-cancelled", detail, reason=order.reason, order=shown)

@@ -16,7 +16,8 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import Fill, Order, OrderRequest, OrderStatus
+from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, TimeInForce
+from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.transactions import Transaction
 
 
@@ -32,9 +33,15 @@ class OrderEvent(StrEnum):
     ACCEPT = "accept"
     """The venue made the order."""
     FILL = "fill"
-    """The order traded."""
+    """The order has traded all that it was for."""
+    FILL_IN_PART = "fill_in_part"
+    """An order that rests traded in part: the rest works on."""
+    FILL_AND_KILL = "fill_and_kill"
+    """An immediate order traded in part: the venue keeps no rest of it."""
     CANCEL = "cancel"
-    """The venue ended the order, or its rest."""
+    """The venue ended an order that had not traded."""
+    CANCEL_REST = "cancel_rest"
+    """The venue ended the rest of an order that had traded."""
     REJECT = "reject"
     """The venue refused the order."""
     LOSE = "lose"
@@ -44,31 +51,37 @@ class OrderEvent(StrEnum):
 
 
 S, E = OrderStatus, OrderEvent
+_SENT = (S.SUBMITTED, S.UNKNOWN, S.PRESUMED_ABSENT)
+"""Statuses of an order that may be at the venue: its log alone decides."""
 
 TABLE = MappingProxyType(
     {
         (S.RECEIVED, E.DENY): S.DENIED,
         (S.RECEIVED, E.SUBMIT): S.SUBMITTED,
         (S.SUBMITTED, E.NOT_SENT): S.DENIED,
-        (S.SUBMITTED, E.ACCEPT): S.PENDING,
-        (S.SUBMITTED, E.FILL): S.FILLED,
-        (S.SUBMITTED, E.CANCEL): S.CANCELLED,
-        (S.SUBMITTED, E.REJECT): S.REJECTED,
         (S.SUBMITTED, E.LOSE): S.UNKNOWN,
-        (S.UNKNOWN, E.ACCEPT): S.PENDING,
-        (S.UNKNOWN, E.FILL): S.FILLED,
-        (S.UNKNOWN, E.CANCEL): S.CANCELLED,
-        (S.UNKNOWN, E.REJECT): S.REJECTED,
         (S.UNKNOWN, E.GIVE_UP): S.PRESUMED_ABSENT,
-        (S.PRESUMED_ABSENT, E.ACCEPT): S.PENDING,
-        (S.PRESUMED_ABSENT, E.FILL): S.FILLED,
-        (S.PRESUMED_ABSENT, E.CANCEL): S.CANCELLED,
-        (S.PRESUMED_ABSENT, E.REJECT): S.REJECTED,
+        **{(status, E.ACCEPT): S.PENDING for status in _SENT},
+        **{(status, E.REJECT): S.REJECTED for status in _SENT},
+        **{(status, E.FILL_IN_PART): S.PENDING for status in _SENT},
+        **{(status, E.FILL_AND_KILL): S.PARTIALLY_FILLED for status in _SENT},
+        **{(status, E.FILL): S.FILLED for status in _SENT},
+        **{(status, E.CANCEL): S.CANCELLED for status in _SENT},
+        (S.PENDING, E.FILL_IN_PART): S.PENDING,
+        (S.PENDING, E.FILL_AND_KILL): S.PARTIALLY_FILLED,
         (S.PENDING, E.FILL): S.FILLED,
         (S.PENDING, E.CANCEL): S.CANCELLED,
-        # One order can trade in several transactions, and the venue can cancel its rest: it has traded all the same.
-        (S.FILLED, E.FILL): S.FILLED,
-        (S.FILLED, E.CANCEL): S.FILLED,
+        (S.PENDING, E.CANCEL_REST): S.PARTIALLY_FILLED,
+        # The answer to a cancel can overtake the stream, which then brings what the order had traded before.
+        **{(S.CANCELLED, event): S.PARTIALLY_FILLED for event in (E.FILL_IN_PART, E.FILL_AND_KILL)},
+        (S.CANCELLED, E.FILL): S.FILLED,
+        **{
+            (S.PARTIALLY_FILLED, event): S.PARTIALLY_FILLED
+            for event in (E.FILL_IN_PART, E.FILL_AND_KILL, E.CANCEL_REST)
+        },
+        (S.PARTIALLY_FILLED, E.FILL): S.FILLED,
+        # Journals before 0.2 have orders as FILLED from the first fill on, whatever the venue did with the rest.
+        **{(S.FILLED, event): S.FILLED for event in (E.FILL, E.FILL_IN_PART, E.FILL_AND_KILL, E.CANCEL_REST)},
     }
 )
 
@@ -89,6 +102,8 @@ class OrderAction(StrEnum):
     """None of ours: found at the venue."""
 
 
+IMMEDIATE = frozenset({TimeInForce.FOK, TimeInForce.IOC})
+"""Times in force of an order that leaves no rest to work on."""
 CLOSES = frozenset({OrderAction.CLOSE_POSITION, OrderAction.CLOSE_TRADE})
 
 
@@ -172,28 +187,37 @@ def concerns(record: OrderRecord, transaction: Transaction) -> bool:
     return transaction.client_id == record.client_id
 
 
+def fills_in_full(record: OrderRecord, units: Decimal) -> bool:
+    """True if an order that has traded `units` has nothing left to trade."""
+    request = record.order.request
+    # Such an order is for whatever there is to close by then, which may be less than when it was asked for.
+    takes_what_is_there = request.type in DEPENDENT or (record.action in CLOSES and record.close_units is None)
+    return takes_what_is_there or units >= request.units
+
+
 def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> OrderRecord:
     """The record after one transaction about it; the same record if the transaction is not news."""
-    event = _event(transaction)
     order = record.order
     # The same fill comes from the answer and from the stream.
     if transaction.is_fill and any(fill.transaction_id == str(transaction.id) for fill in order.fills):
         return record
-    status = after(order.status, event)
+    fills = (*order.fills, _fill(transaction)) if transaction.is_fill else order.fills
+    status = after(order.status, _event(record, transaction))
     if status is None:
         return record
-    # A partly filled order stays FILLED when its rest is cancelled; the first reason is kept, a repetition has none.
-    if event is OrderEvent.CANCEL and status is OrderStatus.FILLED and order.reason is not None:
+    # The first reason of an end is kept: a repetition has none, and a late fill does not take it back.
+    reason = order.reason if order.status.is_final else None
+    if reason is not None and not transaction.is_fill:
         return record
     ended = transaction.is_cancel or transaction.is_reject
     venue_order_id = str(transaction.id) if transaction.is_create else transaction.order_id
     order = replace(
         order,
         status=status,
-        reason=transaction.reason if ended else None,
+        reason=transaction.reason if ended else reason,
         message=None,
         venue_order_id=order.venue_order_id or venue_order_id,
-        fills=(*order.fills, _fill(transaction)) if transaction.is_fill else order.fills,
+        fills=fills,
         updated_at=now,
     )
     return replace(record, order=order)
@@ -208,11 +232,15 @@ def fold(record: OrderRecord, transactions: Iterable[Transaction], now: datetime
     return record
 
 
-def _event(transaction: Transaction) -> OrderEvent:
+def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
+    request, traded = record.order.request, record.order.filled_units
     if transaction.is_fill:
-        return OrderEvent.FILL
+        if fills_in_full(record, traded + abs(transaction.units)):
+            return OrderEvent.FILL
+        immediate = request.type is OrderType.MARKET or request.time_in_force in IMMEDIATE
+        return OrderEvent.FILL_AND_KILL if immediate else OrderEvent.FILL_IN_PART
     if transaction.is_cancel:
-        return OrderEvent.CANCEL
+        return OrderEvent.CANCEL_REST if traded else OrderEvent.CANCEL
     return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT
 
 

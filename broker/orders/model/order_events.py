@@ -8,10 +8,11 @@ from typing import Any
 
 from broker.domain import Fill, Instrument, Order, OrderStatus, OrderType
 from broker.events.orders import OrderCancelled, OrderFilled, OrderRefused, OrderTransition, UnknownResolved
-from broker.orders.model.lifecycle import OrderAction, OrderRecord
+from broker.orders.model.lifecycle import OrderAction, OrderRecord, fills_in_full
 from broker.venue.v20.transactions import reason_label
 
 LOST = frozenset({OrderStatus.UNKNOWN, OrderStatus.PRESUMED_ABSENT})
+ENDED_AT_VENUE = frozenset({OrderStatus.CANCELLED, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED})
 
 
 def transition(order: Order, duration_s: float | None) -> OrderTransition:
@@ -48,7 +49,7 @@ def events_of(
         yield transition(order, duration_s)
     told = len(before.order.fills) if before is not None else 0
     for fill in order.fills[told:]:
-        yield _filled(order, fill, instrument, decision_price, duration_s)
+        yield _filled(record, fill, instrument, decision_price, duration_s)
     # The process that sent it has reported a refusal that we only read back.
     if before is not None or record.action is not OrderAction.ADOPTED:
         yield from _ended(before, order)
@@ -61,9 +62,9 @@ def events_of(
 
 def _ended(before: OrderRecord | None, order: Order) -> Iterator[tuple[Any, ...]]:
     request = order.request
-    # A later transaction about the same end (a second cancel) is not another end.
-    known = (before.status, before.order.reason) if before is not None else (None, None)
-    if order.reason is None or (order.status, order.reason) == known:
+    # A later transaction about the same end (a second cancel, a late fill) is not another end.
+    known = before.order.reason if before is not None and before.status.is_final else None
+    if order.reason is None or order.reason == known:
         return
     if order.status in {OrderStatus.DENIED, OrderStatus.REJECTED}:
         yield OrderRefused(
@@ -74,7 +75,7 @@ def _ended(before: OrderRecord | None, order: Order) -> Iterator[tuple[Any, ...]
             instrument=request.instrument,
             message=_words(order.reason, order.message),
         )
-    elif order.status in {OrderStatus.CANCELLED, OrderStatus.FILLED}:
+    elif order.status in ENDED_AT_VENUE:
         yield OrderCancelled(
             reason=reason_label(order.reason),
             order_id=order.id,
@@ -88,9 +89,13 @@ def _words(reason: str, message: str | None) -> str | None:
 
 
 def _filled(
-    order: Order, fill: Fill, instrument: Instrument | None, decision_price: Decimal | None, duration_s: float | None
+    record: OrderRecord,
+    fill: Fill,
+    instrument: Instrument | None,
+    decision_price: Decimal | None,
+    duration_s: float | None,
 ) -> OrderFilled:
-    request = order.request
+    order, request = record.order, record.order.request
     slippage = None
     if decision_price is not None and instrument is not None and request.type is OrderType.MARKET:
         slippage = float((fill.price - decision_price) * request.side.sign * Decimal(10) ** -instrument.pip_location)
@@ -98,7 +103,7 @@ def _filled(
         side=request.side,
         order_type=request.type,
         asset_class=instrument.kind if instrument is not None else "UNKNOWN",
-        partial="true" if order.filled_units < request.units else "false",
+        partial="false" if fills_in_full(record, order.filled_units) else "true",
         order_id=order.id,
         client_order_id=request.client_order_id,
         instrument=request.instrument,

@@ -114,6 +114,15 @@ async def test_killed_order_is_201_cancelled(api: Client) -> None:
     )
 
 
+async def test_cancel_of_an_order_that_has_traded_in_part_is_200(api: Client) -> None:
+    resting = (await api.place(type="limit", price="1.0")).json()
+    held = api.orders.orders[resting["id"]]
+    api.orders.orders[held.id] = replace(held, status=OrderStatus.PARTIALLY_FILLED, reason="CLIENT_REQUEST")
+    answer = await api("DELETE", f"/v1/orders/{held.id}")
+
+    assert (answer.status, answer.json()["status"]) == (200, "partially_filled")
+
+
 async def test_lost_answer_is_202(api: Client) -> None:
     api.orders.outcome = lambda order: replace(order, status=OrderStatus.UNKNOWN, reason="ANSWER_LOST", fills=())
     answer = await api.place()

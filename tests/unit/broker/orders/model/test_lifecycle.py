@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from broker.domain import OrderStatus
+from broker.domain import OrderStatus, OrderType, TimeInForce
 from broker.orders.model.lifecycle import TABLE, OrderAction, OrderEvent, after, concerns, fold
 from broker.venue.v20.transactions import Transaction
 from tests.unit.broker.orders.samples import NOW, cancelled, created, filled, make_record, rejected, transaction
@@ -28,12 +29,17 @@ def test_presumed_absent_is_adopted_when_it_trades() -> None:
     assert after(OrderStatus.PRESUMED_ABSENT, OrderEvent.FILL) is OrderStatus.FILLED
 
 
+TRADED = {OrderStatus.CANCELLED: 0, OrderStatus.PARTIALLY_FILLED: 1, OrderStatus.FILLED: 2}
+
+
 @given(st.lists(st.sampled_from(OrderEvent)))
-def test_a_final_order_stays_as_it_is(events: list[OrderEvent]) -> None:
+def test_a_final_order_stays_as_it_is_but_for_fills_told_late(events: list[OrderEvent]) -> None:
     status = OrderStatus.RECEIVED
     for event in events:
         following = after(status, event) or status
-        assert not status.is_final or following is status
+        if status.is_final and following is not status:
+            assert event in {OrderEvent.FILL, OrderEvent.FILL_IN_PART, OrderEvent.FILL_AND_KILL}
+            assert TRADED[following] > TRADED[status]
         status = following
 
 
@@ -75,18 +81,81 @@ def test_partial_fill_takes_the_units_of_the_fill() -> None:
         "tradesClosed": [{"tradeID": "2", "units": "-20"}],
     }
     order = fold(make_record(), [created(7), filled(8, 7, units="60", requestedUnits="100", **trades)], NOW).order
-    assert (order.status, order.filled_units, order.fills[0].trade_ids) == (OrderStatus.FILLED, Decimal(60), ("2", "3"))
+    assert (order.status, order.filled_units) == (OrderStatus.PARTIALLY_FILLED, Decimal(60))
+    assert order.fills[0].trade_ids == ("2", "3")
 
 
-def test_cancelled_rest_leaves_a_filled_order_with_its_reason() -> None:
+@pytest.mark.parametrize("times", [{}, {"time_in_force": TimeInForce.IOC}, {"time_in_force": TimeInForce.FOK}])
+def test_partial_fill_of_an_immediate_order_ends_it(times: dict[str, Any]) -> None:
+    order = fold(make_record(**times), [created(7), filled(8, 7, units="60")], NOW).order
+    assert (order.status, order.reason) == (OrderStatus.PARTIALLY_FILLED, None)
+
+
+def test_cancelled_rest_leaves_a_partially_filled_order_with_its_reason() -> None:
     order = fold(
         make_record(), [created(7), filled(8, 7, units="60"), cancelled(9, 7, "TIME_IN_FORCE_EXPIRED")], NOW
     ).order
     assert (order.status, order.reason, order.filled_units) == (
-        OrderStatus.FILLED,
+        OrderStatus.PARTIALLY_FILLED,
         "TIME_IN_FORCE_EXPIRED",
         Decimal(60),
     )
+
+
+LIMIT: dict[str, Any] = {"type": OrderType.LIMIT, "price": Decimal("1.1")}
+RESTS = [created(7, "LIMIT_ORDER"), filled(8, 7, units="60")]
+
+
+def test_order_that_rests_is_pending_with_what_it_has_traded() -> None:
+    order = fold(make_record(**LIMIT), RESTS, NOW).order
+    assert (order.status, order.filled_units) == (OrderStatus.PENDING, Decimal(60))
+
+
+def test_order_that_rests_is_filled_by_its_last_part() -> None:
+    order = fold(make_record(**LIMIT), [*RESTS, filled(9, 7, units="40")], NOW).order
+    assert (order.status, order.filled_units) == (OrderStatus.FILLED, Decimal(100))
+
+
+def test_order_that_rests_is_partially_filled_when_its_rest_ends() -> None:
+    order = fold(make_record(**LIMIT), [*RESTS, cancelled(9, 7, "CLIENT_REQUEST")], NOW).order
+    assert (order.status, order.reason) == (OrderStatus.PARTIALLY_FILLED, "CLIENT_REQUEST")
+
+
+def test_fill_told_behind_the_cancel_of_the_rest_counts() -> None:
+    record = fold(make_record(**LIMIT), [RESTS[0], cancelled(9, 7, "CLIENT_REQUEST")], NOW)
+    order = fold(record, RESTS[1:], NOW).order
+    assert (order.status, order.reason, order.filled_units) == (
+        OrderStatus.PARTIALLY_FILLED,
+        "CLIENT_REQUEST",
+        Decimal(60),
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action": OrderAction.CLOSE_TRADE, "target": "3"},
+        {"action": OrderAction.CLOSE_POSITION},
+        {"type": OrderType.STOP_LOSS, "trade_id": "3"},
+        {"type": OrderType.TAKE_PROFIT, "trade_id": "3", "units": Decimal(0)},
+    ],
+)
+def test_order_for_all_that_is_there_is_filled_by_whatever_it_closed(fields: dict[str, Any]) -> None:
+    order = fold(make_record(**fields), [created(7), filled(8, 7, units="-60")], NOW).order
+    assert order.status is OrderStatus.FILLED
+
+
+def test_close_of_units_that_closed_fewer_is_partially_filled() -> None:
+    record = replace(make_record(action=OrderAction.CLOSE_POSITION), close_units=Decimal(100))
+    order = fold(record, [created(7), filled(8, 7, units="-60")], NOW).order
+    assert order.status is OrderStatus.PARTIALLY_FILLED
+
+
+def test_order_that_an_old_journal_has_as_filled_stays_so() -> None:
+    held = fold(make_record(**LIMIT), RESTS, NOW)
+    old = replace(held, order=replace(held.order, status=OrderStatus.FILLED))
+    order = fold(old, [filled(9, 7, units="20"), cancelled(10, 7, "CLIENT_REQUEST")], NOW).order
+    assert (order.status, order.reason, order.filled_units) == (OrderStatus.FILLED, "CLIENT_REQUEST", Decimal(80))
 
 
 def test_fill_without_its_creation_is_known_by_the_client_id() -> None:

@@ -40,7 +40,8 @@ def outcome(name: str) -> tuple[Order, str | None]:
     except errors.VenueRefusedError as error:
         body = error.body
     answer = wire.parse_answer(body)
-    return fold(make_record(), answer.transactions, NOW).order, answer.error_code
+    asked = next((abs(Decimal(item.raw["units"])) for item in answer.transactions if item.is_create), Decimal(100))
+    return fold(make_record(units=asked), answer.transactions, NOW).order, answer.error_code
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def outcome(name: str) -> tuple[Order, str | None]:
     [
         ("market_filled", S.FILLED, None, 100),
         ("market_sell_short", S.FILLED, None, 70),
-        ("market_partly_filled", S.FILLED, None, None),
+        ("market_partly_filled", S.PARTIALLY_FILLED, None, None),
         ("market_protected", S.FILLED, None, 100),
         ("market_reduces_and_closes", S.FILLED, None, None),
         ("market_bounds_violation", S.CANCELLED, "BOUNDS_VIOLATION", 0),
