@@ -90,8 +90,8 @@ def steps() -> dict[str, Callable[[], object]]:
     assert risk.check(REQUEST, around, SETTINGS) is None
 
     def tell(before: OrderRecord | None, after: OrderRecord) -> list[tuple[Any, ...]]:
-        price = Decimal("1.1")
-        events = events_of(before, after, instrument=around.instrument, decision_price=price, duration_s=0.02)
+        price, instruments = Decimal("1.1"), {around.instrument.name: around.instrument} if around.instrument else {}
+        events = events_of(before, after, instruments=instruments, decision_price=price, duration_s=0.02)
         return list(events)
 
     return {

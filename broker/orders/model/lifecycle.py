@@ -16,7 +16,7 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, TimeInForce
+from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
 from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.transactions import Transaction
 
@@ -253,7 +253,13 @@ def _fill(transaction: Transaction) -> Fill:
         units=abs(transaction.units),
         price=transaction.price,
         time=transaction.time,
+        time_ns=transaction.time_ns,
+        instrument=transaction.instrument or "",
+        side=(Side.BUY if transaction.units > 0 else Side.SELL) if transaction.units else None,
         profit=transaction.profit,
+        commission=transaction.commission,
+        financing=transaction.financing,
+        guaranteed_fee=transaction.guaranteed_fee,
         half_spread_cost=transaction.half_spread_cost,
         trade_ids=transaction.trade_ids,
     )

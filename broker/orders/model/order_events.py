@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -37,7 +37,7 @@ def events_of(
     before: OrderRecord | None,
     record: OrderRecord,
     *,
-    instrument: Instrument | None,
+    instruments: Mapping[str, Instrument],
     decision_price: Decimal | None,
     duration_s: float | None,
 ) -> Iterator[tuple[Any, ...]]:
@@ -49,7 +49,7 @@ def events_of(
         yield transition(order, duration_s)
     told = len(before.order.fills) if before is not None else 0
     for fill in order.fills[told:]:
-        yield _filled(record, fill, instrument, decision_price, duration_s)
+        yield _filled(record, fill, instruments, decision_price, duration_s)
     # The process that sent it has reported a refusal that we only read back.
     if before is not None or record.action is not OrderAction.ADOPTED:
         yield from _ended(before, order)
@@ -91,22 +91,24 @@ def _words(reason: str, message: str | None) -> str | None:
 def _filled(
     record: OrderRecord,
     fill: Fill,
-    instrument: Instrument | None,
+    instruments: Mapping[str, Instrument],
     decision_price: Decimal | None,
     duration_s: float | None,
 ) -> OrderFilled:
     order, request = record.order, record.order.request
-    slippage = None
+    # The fill's own, where it has them: an order of a trade has neither side nor instrument.
+    side, name = fill.side or request.side, fill.instrument or request.instrument
+    slippage, instrument = None, instruments.get(name)
     if decision_price is not None and instrument is not None and request.type is OrderType.MARKET:
-        slippage = float((fill.price - decision_price) * request.side.sign * Decimal(10) ** -instrument.pip_location)
+        slippage = float((fill.price - decision_price) * side.sign * Decimal(10) ** -instrument.pip_location)
     return OrderFilled(
-        side=request.side,
+        side=side,
         order_type=request.type,
         asset_class=instrument.kind if instrument is not None else "UNKNOWN",
         partial="false" if fills_in_full(record, order.filled_units) else "true",
         order_id=order.id,
         client_order_id=request.client_order_id,
-        instrument=request.instrument,
+        instrument=name,
         transaction_id=fill.transaction_id,
         price=str(fill.price),
         units=float(fill.units),

@@ -264,7 +264,7 @@ class OrderStore:
         for event in events_of(
             before,
             record,
-            instrument=self.instruments.get(record.order.request.instrument),
+            instruments=self.instruments,
             decision_price=waiter.decision_price if waiter is not None else None,
             duration_s=perf_counter() - waiter.received_s if waiter is not None and answered else None,
         ):

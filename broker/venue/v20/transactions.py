@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -24,6 +25,7 @@ PRICE_UNSPECIFIED RATE_LIMITED REFUSED TRADING_HALTED TRADING_REDUCING VENUE_UNR
 _VENUE_REASONS = Path(__file__).with_name("reasons.txt").read_text(encoding="utf-8")
 KNOWN_REASONS = frozenset(_OUR_REASONS.split()) | frozenset(_VENUE_REASONS.split())
 OTHER_REASON = "OTHER"
+_FRACTION = re.compile(r"\.([0-9]+)")
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
@@ -32,6 +34,8 @@ class Transaction(Struct, frozen=True, kw_only=True):
     id: int
     type: str
     time: datetime
+    time_ns: int = 0
+    """`time` with all nine digits, in nanoseconds since 1970."""
     order_id: str | None = None
     client_id: str | None = None
     """`clientExtensions.id` of a create or reject, `clientOrderID` of a fill or cancel."""
@@ -42,6 +46,9 @@ class Transaction(Struct, frozen=True, kw_only=True):
     """Signed, of a fill."""
     price: Decimal | None = None
     profit: Decimal = Decimal(0)
+    commission: Decimal = Decimal(0)
+    financing: Decimal = Decimal(0)
+    guaranteed_fee: Decimal = Decimal(0)
     half_spread_cost: Decimal = Decimal(0)
     trade_ids: tuple[str, ...] = ()
     closes_trade: str | None = None
@@ -81,6 +88,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         id=_whole(raw.get("id")),
         type=kind,
         time=parse_time(raw.get("time")),
+        time_ns=parse_time_ns(raw.get("time")),
         order_id=_text(raw.get("orderID")),
         # Creates and rejects carry it in their extensions, fills and cancels as a field.
         client_id=_text(raw.get("clientOrderID")) or _text((raw.get("clientExtensions") or {}).get("id")),
@@ -89,6 +97,9 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         units=decimal(raw.get("units"), "units") if kind == "ORDER_FILL" else Decimal(0),
         price=decimal(raw["price"], "price") if raw.get("price") is not None else None,
         profit=decimal(raw.get("pl"), "pl"),
+        commission=decimal(raw.get("commission"), "commission"),
+        financing=decimal(raw.get("financing"), "financing"),
+        guaranteed_fee=decimal(raw.get("guaranteedExecutionFee"), "guaranteedExecutionFee"),
         half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
         trade_ids=tuple(_trades(raw)),
         closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")),
@@ -152,3 +163,11 @@ def parse_time(value: Any) -> datetime:
     # A time without a zone is UTC: the machine's zone must not matter.
     found = datetime.fromisoformat(text)  # cuts what is finer than a microsecond
     return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def parse_time_ns(value: Any) -> int:
+    """The same time in nanoseconds since 1970, with all of the venue's nine digits."""
+    text = str(value or "")
+    seconds = int(parse_time(text).replace(microsecond=0).timestamp())
+    digits = _FRACTION.search(text)
+    return seconds * 1_000_000_000 + int(digits[1][:9].ljust(9, "0") if digits else 0)

@@ -52,21 +52,23 @@ async def test_generated_client_places_reads_and_is_told_what_is_wrong(
     async def ask(operation: str, **arguments: Any) -> Any:
         return await imported(f"api.{operation}").asyncio_detailed(client=client, **arguments)
 
-    body = models.OrderBody(instrument="EUR_USD", side=models.Side.BUY, type_=models.OrderType.MARKET, units="100")
-    placed = await ask("orders.place_order", body=body, idempotency_key="generated-1")
-    assert (placed.status_code, placed.parsed.status) == (201, models.OrderStatus.FILLED)
-    again = await ask("orders.place_order", body=body, idempotency_key="generated-1")
-    assert again.parsed.id == placed.parsed.id
+    # Its connections are of httpx and stay open until the client is left.
+    async with client:
+        body = models.OrderBody(instrument="EUR_USD", side=models.Side.BUY, type_=models.OrderType.MARKET, units="100")
+        placed = await ask("orders.place_order", body=body, idempotency_key="generated-1")
+        assert (placed.status_code, placed.parsed.status) == (201, models.OrderStatus.FILLED)
+        again = await ask("orders.place_order", body=body, idempotency_key="generated-1")
+        assert again.parsed.id == placed.parsed.id
 
-    other = models.OrderBody(instrument="EUR_USD", side=models.Side.BUY, type_=models.OrderType.MARKET, units="200")
-    conflict = await ask("orders.place_order", body=other, idempotency_key="generated-1")
-    assert (conflict.status_code, conflict.parsed.type_) == (409, "urn:broker:problem:client-order-id-conflict")
-    shown = await ask("orders.get_order", order_id=placed.parsed.id)
-    assert shown.parsed.filled_units == "100"
-    wrong = await ask("orders.place_order", body=models.OrderBody.from_dict({**body.to_dict(), "units": "-1"}))
-    assert [fault.field for fault in wrong.parsed.errors] == ["units"]
-    positions = await ask("account.list_positions")
-    assert [item.units for item in positions.parsed.positions] == ["100"]
+        other = models.OrderBody(instrument="EUR_USD", side=models.Side.BUY, type_=models.OrderType.MARKET, units="200")
+        conflict = await ask("orders.place_order", body=other, idempotency_key="generated-1")
+        assert (conflict.status_code, conflict.parsed.type_) == (409, "urn:broker:problem:client-order-id-conflict")
+        shown = await ask("orders.get_order", order_id=placed.parsed.id)
+        assert shown.parsed.filled_units == "100"
+        wrong = await ask("orders.place_order", body=models.OrderBody.from_dict({**body.to_dict(), "units": "-1"}))
+        assert [fault.field for fault in wrong.parsed.errors] == ["units"]
+        positions = await ask("account.list_positions")
+        assert [item.units for item in positions.parsed.positions] == ["100"]
 
 
 def generate(place: Path) -> None:

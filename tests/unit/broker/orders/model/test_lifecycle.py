@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from broker.domain import OrderStatus, OrderType, TimeInForce
+from broker.domain import OrderStatus, OrderType, Side, TimeInForce
 from broker.orders.model.lifecycle import TABLE, OrderAction, OrderEvent, after, concerns, fold
 from broker.venue.v20.transactions import Transaction
 from tests.unit.broker.orders.samples import NOW, cancelled, created, filled, make_record, rejected, transaction
@@ -100,6 +100,19 @@ def test_cancelled_rest_leaves_a_partially_filled_order_with_its_reason() -> Non
         "TIME_IN_FORCE_EXPIRED",
         Decimal(60),
     )
+
+
+def test_fill_has_the_venues_instrument_side_time_and_costs() -> None:
+    costs = {"commission": "1.50", "financing": "-0.0210", "guaranteedExecutionFee": "0.75"}
+    record = make_record(type=OrderType.STOP_LOSS, trade_id="3", instrument="", units=Decimal(0))
+    (fill,) = fold(record, [created(7), filled(8, 7, units="-60", instrument="USD_JPY", **costs)], NOW).order.fills
+    assert (fill.instrument, fill.side, fill.units) == ("USD_JPY", Side.SELL, Decimal(60))
+    assert (fill.commission, fill.financing, fill.guaranteed_fee) == (
+        Decimal("1.50"),
+        Decimal("-0.0210"),
+        Decimal("0.75"),
+    )
+    assert fill.time_ns == 1767614400_123456789
 
 
 LIMIT: dict[str, Any] = {"type": OrderType.LIMIT, "price": Decimal("1.1")}

@@ -9,7 +9,7 @@ import pytest
 
 from broker.domain import OrderType, Side
 from broker.venue.v20 import parse as wire
-from broker.venue.v20.transactions import parse_time, parse_transaction
+from broker.venue.v20.transactions import parse_time, parse_time_ns, parse_transaction
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -26,6 +26,21 @@ NOW = datetime(2026, 1, 5, tzinfo=UTC)
 )
 def test_both_time_formats_are_read(text: str, expected: datetime) -> None:
     assert parse_time(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-05T12:00:00.123456789Z", 1767614400_123456789),
+        ("2026-01-05T12:00:00Z", 1767614400_000000000),
+        ("2026-01-05T13:00:00.570329138+01:00", 1767614400_570329138),
+        ("1767614400.000000001", 1767614400_000000001),
+        ("1767614400", 1767614400_000000000),
+        ("", 0),
+    ],
+)
+def test_nine_digits_of_both_time_formats_are_read(text: str, expected: int) -> None:
+    assert parse_time_ns(text) == expected
 
 
 def test_time_without_a_zone_is_utc_wherever_we_run(monkeypatch: pytest.MonkeyPatch) -> None:
