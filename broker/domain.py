@@ -67,6 +67,20 @@ class TriggerCondition(StrEnum):
     MID = "mid"
 
 
+class Operation(StrEnum):
+    """Operation of the order API. An idempotency key belongs to one operation on one target."""
+
+    PLACE = "place"
+    REPLACE = "replace"
+    CLOSE_POSITION = "close_position"
+    CLOSE_TRADE = "close_trade"
+    CHANGE_TRADE_ORDERS = "change_trade_orders"
+    CHANGE_EXTENSIONS = "change_extensions"
+    CANCEL_ALL = "cancel_all"
+    CLOSE_ALL = "close_all"
+    KILL = "kill"
+
+
 class OrderStatus(StrEnum):
     """Status of an order. `orders/model/lifecycle.py` has the table of moves."""
 
@@ -150,6 +164,12 @@ class OrderRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     comment: str | None = None
     traceparent: str | None = None
     """W3C trace context of the caller."""
+    operation: Operation | None = None
+    """Operation that asked for it; None in journals and histories before 0.2."""
+    target: str | None = None
+    """Order that it replaces (our id), position or trade that it closes, trade whose orders it changes."""
+    closes_all: bool = False
+    """Of a close: of all that there is, whatever `units` says."""
 
 
 class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,10 +9,11 @@ from broker.domain import Order, Quote
 from broker.orders.checks.prices import PriceFeed
 from broker.orders.conditions import Conditions
 from broker.orders.dependencies import EngineDependencies, Lease
+from broker.orders.idempotency import LongMemory
 from broker.orders.ownership.leadership import Leadership
 from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import AccountShare, ColourPolicy, OwnershipPolicy, SharePolicy
-from broker.orders.service import LongMemory, OrderService
+from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.orders.updates import Updates
 from broker.venue.rest.client import VenueRest

@@ -15,7 +15,7 @@ from broker.api.context import ApiContext
 from broker.api.http import documentation
 from broker.api.http.error_handlers import add_error_handlers
 from broker.api.http.middleware import ApiMiddleware
-from broker.api.routes import account, admin, events, history, market, orders
+from broker.api.routes import account, admin, events, history, market, mass_actions, orders, trades
 
 DESCRIPTION = """Places FX and CFD orders at OANDA, each once.
 
@@ -51,7 +51,7 @@ def build_application(context: ApiContext) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     application.state.context = context
-    for module in (orders, account, market, events, history, admin, documentation):
+    for module in (mass_actions, orders, trades, account, market, events, history, admin, documentation):
         application.include_router(module.routes)
     add_error_handlers(application)
     application.add_middleware(ApiMiddleware, context=context)

@@ -267,6 +267,26 @@ class TradingStateChanged(NamedTuple):
     actor: str
 
 
+@ORDERS.event("broker.mass_action", log=Log(pb.SEVERITY_WARN, "Mass action ended"), reserved=True)
+@Counter(
+    "broker.mass_actions",
+    "{action}",
+    "Cancels of all orders, closes of all positions, and uses of the kill switch.",
+    presets=combinations(("cancel_all", "close_all", "kill"), ("complete", "incomplete")),
+)
+class MassActionEnded(NamedTuple):
+    """A mass action ended: cancel_all, close_all or kill."""
+
+    action: Label[str]
+    result: Label[str]
+    """`complete` or `incomplete`: something was refused, or the venue did not answer."""
+    client: str
+    client_order_id: str
+    subjects: int
+    """Orders and positions that it took on."""
+    failed: int
+
+
 @ORDERS.event("broker.order.sample")
 @Gauge("broker.orders.inflight", "{order}", "Orders whose answer is awaited.", measure="in_flight")
 @Gauge("broker.orders.unknown", "{order}", "Orders whose outcome is not known.", measure="unknown")

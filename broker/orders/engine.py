@@ -16,7 +16,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from broker.domain import Order, OrderRequest, OrderStatus, Side
+from broker.domain import Operation, Order, OrderRequest, OrderStatus, Side
 from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
@@ -100,13 +100,15 @@ class Submission:
         log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
         self._store.move(record.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
 
-    def _send_guard(self, *, opens: bool) -> str | None:
+    def _send_guard(self, record: OrderRecord, *, opens: bool) -> str | None:
         """Reason not to send, asked when the request has its connection and its turn; None sends it."""
         # The checks were before the waits for the disk and the rate limit: ownership and the state may have changed.
         if not self._lease.holds():
             return "OWNERSHIP_LOST"
         state = self._store.control.state
-        if state is TradingState.HALTED or (opens and state is TradingState.REDUCING):
+        # The closes of the kill switch go through the halt that it has called itself.
+        halted = state is TradingState.HALTED and record.order.request.operation is not Operation.KILL
+        if halted or (opens and state is TradingState.REDUCING):
             return f"TRADING_{state.name}"
         return None
 
@@ -115,7 +117,7 @@ class Submission:
         # Before the send: in the half-open state no second order may try beside this one.
         self._checks.circuit = self._checks.circuit.sent(monotonic())
         try:
-            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(opens=opens))
+            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(record, opens=opens))
         except errors.VenueRefusedError as error:
             self._count(failed=False)
             # A refusal is an answer of a venue that works.

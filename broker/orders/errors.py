@@ -8,7 +8,12 @@ class OrderServiceError(Exception):
 
 
 class ClientIdConflictError(OrderServiceError):
-    """The client order id was used for another order. Use a new id."""
+    """The key belongs to another operation, or to another request. Use a new one."""
+
+    def __init__(self, message: str, **used_for: str | None) -> None:
+        super().__init__(message)
+        self.used_for = used_for
+        """`operation`, `target` and `order_id` of its first use."""
 
 
 class NotReadyError(OrderServiceError):

@@ -1,10 +1,8 @@
 """Order service of one account: place, cancel, replace and close orders; query their state.
 
-It is all that the API calls. `Leadership` decides if this process may trade and holds the `OrderEngine` of the
-current ownership term.
-
-A client order id that comes again gets its first result, from memory or the history. The venue does not deduplicate
-client order ids, so that `Idempotency` is the only thing that keeps a caller's retry from being a second order.
+The API calls it and its parts: `mass_actions` for all orders or positions at once, `trades` for trades. `Leadership`
+decides if this process may trade and holds the `OrderEngine` of the current ownership term. `Idempotency` finds the
+first result of a key.
 """
 
 from __future__ import annotations
@@ -12,129 +10,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
-from functools import partial
-from time import perf_counter
-from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import (
-    Account,
-    Order,
-    OrderRequest,
-    OrderStatus,
-    OrderType,
-    Position,
-    PositionFill,
-    Quote,
-    Side,
-    TimeInForce,
-)
-from broker.events.orders import CancelAnswered, DuplicateRequest
+from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, Position, Quote, Side
 from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun, dry_run, market_now
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
-from broker.orders.errors import ClientIdConflictError, UnknownOrderError, UnknownPositionError
+from broker.orders.errors import UnknownOrderError, UnknownPositionError
+from broker.orders.idempotency import Idempotency, LongMemory, Placed
+from broker.orders.mass_actions import MassActions, cancel
 from broker.orders.model.ids import close_client_order_id, random_bits
-from broker.orders.model.lifecycle import OrderAction, OrderRecord, is_same, is_same_close
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
+from broker.orders.model.operations import Asked, closing_request
 from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
 from broker.orders.store.order_store import OPEN
 from broker.orders.store.tail import Change, changes
+from broker.orders.trades import Trades
 from broker.orders.updates import Missed
 from producer.health import Condition
-
-
-class Placed(Struct, frozen=True):
-    """An order at its first settled status; `replayed` if its id was used before and nothing was sent now."""
-
-    order: Order
-    replayed: bool = False
-
-
-class LongMemory(Protocol):
-    """Knows client order ids that memory has forgotten; see `broker.history.recall`."""
-
-    async def first(self, client: str, client_order_id: str) -> Order | None:
-        """The order that has this id; None for a new id."""
-
-    def note(self, client: str, client_order_id: str) -> None:
-        """Remember that the id is used from now on."""
-
-
-class Idempotency:
-    """Finds the first result of a request that came before."""
-
-    def __init__(self, dependencies: EngineDependencies, leadership: Leadership, memory: LongMemory | None) -> None:
-        self._leadership = leadership
-        self._emit = dependencies.emit
-        self._memory = memory
-
-    async def first_order(self, request: OrderRequest) -> Placed | None:
-        """The result that the request's id had; None for a new one.
-
-        Raises:
-            ClientIdConflictError: it was used for another order.
-            NotReadyError: it is old, and the history cannot be asked.
-        """
-        record = await self._find(request.client, request.client_order_id)
-        if record is None:
-            return None
-        same, engine = is_same(record, request), self._leadership.engine
-        if same and engine is not None and record.action is OrderAction.ADOPTED:
-            # Read back from the venue's log, which has only a digest of the id: now we know the whole request.
-            record = replace(record, action=OrderAction.CREATE, order=replace(record.order, request=request))
-            engine.store.put(record)
-        return await self._replay(record, same=same)
-
-    async def first_close(
-        self,
-        client: str,
-        client_order_id: str | None,
-        units: Decimal | None,
-        *,
-        instrument: str | None = None,
-        trade_id: str | None = None,
-    ) -> Placed | None:
-        """The same for a close, whose position may be gone by its own doing.
-
-        Raises ClientIdConflictError, NotReadyError: as for an order.
-        """
-        record = await self._find(client, client_order_id) if client_order_id is not None else None
-        if record is None:
-            return None
-        same = is_same_close(record, instrument=instrument, trade_id=trade_id, units=units)
-        return await self._replay(record, same=same)
-
-    async def _find(self, client: str, client_order_id: str) -> OrderRecord | None:
-        engine = self._leadership.engine
-        if engine is None:
-            return None
-        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
-            return record
-        if self._memory is None:
-            return None
-        old = await self._memory.first(client, client_order_id)
-        # Asking takes time, in which the same request may have come again and be on its way.
-        if (record := engine.store.index.by_key(client, client_order_id)) is not None:
-            return record
-        if old is None:
-            self._memory.note(client, client_order_id)
-            return None
-        return OrderRecord(order=old, client_id="", checkpoint=0)
-
-    async def _replay(self, record: OrderRecord, *, same: bool) -> Placed:
-        name = record.order.request.client_order_id
-        self._emit(DuplicateRequest(action="replayed" if same else "refused", client_order_id=name))
-        if not same:
-            raise ClientIdConflictError(f"client_order_id {name!r} was used for another order")
-        engine, order = self._leadership.engine, record.order
-        if engine is not None and (waiter := engine.store.waiters.get(record.id)) is not None:
-            order = await engine.wait_settled(record, waiter)
-        return Placed(order, replayed=True)
 
 
 class OrderService:
@@ -157,6 +54,8 @@ class OrderService:
         self._prices = dependencies.prices
         self.leadership = leadership
         self._idempotency = Idempotency(dependencies, leadership, memory)
+        self.mass_actions = MassActions(dependencies, leadership, self._idempotency)
+        self.trades = Trades(dependencies, leadership, self._idempotency)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
@@ -176,7 +75,8 @@ class OrderService:
             ClientIdConflictError: the id was used for another order.
             NotReadyError, DrainingError: nothing was sent.
         """
-        if (first := await self._idempotency.first_order(request)) is not None:
+        asked = Asked(operation=Operation.PLACE, request=request)
+        if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
         engine = self.leadership.trader()
         self._prices.require_prices(self.leadership.held_since_s)
@@ -201,7 +101,9 @@ class OrderService:
         Raises:
             UnknownOrderError: no such order rests.
         """
-        if (first := await self._idempotency.first_order(request)) is not None:
+        request = replace(request, operation=Operation.REPLACE, target=order_id)
+        asked = Asked(operation=Operation.REPLACE, target=order_id, request=request)
+        if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
         engine = self.leadership.trader()
         record = _known(engine, order_id)
@@ -218,15 +120,8 @@ class OrderService:
             VenueError: the venue could not be asked; the order stands as it did.
         """
         engine = self.leadership.trader()
-        record = _known(engine, order_id)
-        # A cancel that overtakes its order waits: before the answer the venue's id of the order is not known.
-        if (waiter := engine.store.waiters.get(order_id)) is not None:
-            await engine.wait_settled(record, waiter)
-        started = perf_counter()
-        record = await engine.submission.cancel(_known(engine, order_id))
-        outcome = str(record.status) if record.status.is_final else "failed"
-        self._dependencies.emit(CancelAnswered(outcome=outcome, duration_s=perf_counter() - started))
-        return record.order
+        _known(engine, order_id)
+        return await cancel(engine, order_id, self._dependencies.emit)
 
     async def close_position(
         self,
@@ -242,15 +137,22 @@ class OrderService:
 
         Raises UnknownPositionError: there is none, or it is on the other side.
         """
-        first = await self._idempotency.first_close(client, client_order_id, units, instrument=instrument)
-        if first is not None:
+        asked = Asked(operation=Operation.CLOSE_POSITION, target=instrument, units=units, side=side)
+        key = client_order_id or self._close_key()
+        if (first := await self._idempotency.first(client, key, asked)) is not None:
             return first
         engine = self.leadership.trader()
         held = engine.store.position(instrument)
         if held == 0 or (side is not None and side.sign * held < 0):
             raise UnknownPositionError(f"no {side or 'open'} position in {instrument}")
-        request = self._closing_order(
-            instrument, held, units, client=client, client_order_id=client_order_id, traceparent=traceparent
+        request = closing_request(
+            asked,
+            held,
+            account=self._dependencies.venue.settings.account,
+            instrument=instrument,
+            client=client,
+            client_order_id=key,
+            traceparent=traceparent,
         )
         return Placed(await engine.place(request, action=OrderAction.CLOSE_POSITION, close_units=units))
 
@@ -269,54 +171,34 @@ class OrderService:
             UnknownPositionError: no such trade is open.
             VenueError: the venue could not be asked which trades are open.
         """
-        find_first = partial(self._idempotency.first_close, client, client_order_id, units, trade_id=trade_id)
-        if (first := await find_first()) is not None:
+        asked = Asked(operation=Operation.CLOSE_TRADE, target=trade_id, units=units)
+        key = client_order_id or self._close_key()
+        if (first := await self._idempotency.first(client, key, asked)) is not None:
             return first
         self.leadership.trader()
         trades, _ = await self._dependencies.venue.trades()
         trade = next((item for item in trades if item.id == trade_id), None)
         if trade is None:
             raise UnknownPositionError(f"no open trade {trade_id}")
-        request = self._closing_order(
-            trade.instrument,
+        request = closing_request(
+            asked,
             trade.units,
-            units,
+            account=self._dependencies.venue.settings.account,
+            instrument=trade.instrument,
+            trade_id=trade_id,
             client=client,
-            client_order_id=client_order_id,
+            client_order_id=key,
             traceparent=traceparent,
         )
         # The same close may have come again while the venue was asked, and is on its way now.
-        if (first := await find_first()) is not None:
+        if (first := await self._idempotency.first(client, key, asked)) is not None:
             return first
-        engine, request = self.leadership.trader(), replace(request, trade_id=trade_id)
+        engine = self.leadership.trader()
         placing = engine.place(request, action=OrderAction.CLOSE_TRADE, target=trade_id, close_units=units)
         return Placed(await placing)
 
-    def _closing_order(
-        self,
-        instrument: str,
-        held: Decimal,
-        units: Decimal | None,
-        *,
-        client: str,
-        client_order_id: str | None,
-        traceparent: str | None,
-    ) -> OrderRequest:
-        """A market order against `held` (signed), as much as `units` or all of it, and never beyond."""
-        clock, chance = self._dependencies.clock, self._dependencies.chance
-        return OrderRequest(
-            client_order_id=client_order_id or close_client_order_id(clock(), random_bits(chance)),
-            client=client,
-            account=self._dependencies.venue.settings.account,
-            instrument=instrument,
-            type=OrderType.MARKET,
-            side=Side.SELL if held > 0 else Side.BUY,
-            units=units if units is not None else abs(held),
-            time_in_force=TimeInForce.FOK,
-            # The position may shrink while the request is on its way: the rest must not open the other side.
-            position_fill=PositionFill.REDUCE_ONLY,
-            traceparent=traceparent,
-        )
+    def _close_key(self) -> str:
+        return close_client_order_id(self._dependencies.clock(), random_bits(self._dependencies.chance))
 
     def order(self, order_id: str) -> Order | None:
         """By our id; None if it is unknown or forgotten (the history has those)."""

@@ -40,7 +40,7 @@ from broker.api.schemas.responses import (
 from broker.domain import Order, OrderStatus
 from broker.events.orders import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
-from broker.orders.service import Placed
+from broker.orders.idempotency import Placed
 
 routes = APIRouter(prefix="/v1", tags=["orders"], responses=COMMON_PROBLEMS)
 

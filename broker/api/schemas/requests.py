@@ -26,6 +26,8 @@ Amount = Annotated[Decimal, Field(gt=0, max_digits=24, decimal_places=10, exampl
 InstrumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,16}_[A-Z0-9]{2,16}$")]
 ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
 VenueId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
+ClientId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Note = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 FIELDS = "fields"
@@ -159,8 +161,35 @@ class CloseTradeBody(Body):
     units: Amount | None = None
 
 
+class CancelAllBody(Body):
+    """The orders to cancel: those that meet every condition; without one all of them."""
+
+    instrument: InstrumentName | None = Field(default=None, examples=["EUR_USD"])
+    client: ClientId | None = Field(
+        default=None, description="Id of the API key that placed them; another than your own needs the scope `admin`."
+    )
+    keep_exits: bool = Field(
+        default=False, description="Leave take-profits and stops of trades, which protect positions."
+    )
+
+
+class CloseAllBody(Body):
+    """The positions to close; without an instrument all of them."""
+
+    instrument: InstrumentName | None = Field(default=None, examples=["EUR_USD"])
+
+
+class KillBody(Body):
+    """The confirmation and the reason of the kill switch."""
+
+    confirm: Annotated[str, StringConstraints(max_length=64)] = Field(
+        description="The account's id, as a confirmation.", examples=["101-004-1234567-001"]
+    )
+    reason: Reason = Field(examples=["feed shows wrong prices"])
+
+
 class StateBody(Body):
     """The trading state to go to, and why."""
 
     state: Annotated[str, StringConstraints(pattern="^(active|reducing|halted)$")]
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    reason: Reason

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from msgspec import Struct, field
 
-from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Quote, Side, TimeInForce
+from broker.domain import Instrument, Operation, OrderRequest, OrderType, PositionFill, Quote, Side, TimeInForce
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits
 from broker.venue.v20.order_requests import DEPENDENT
@@ -90,7 +90,7 @@ def _account(request: OrderRequest, market: MarketView, _: OrderSettings) -> Fin
 
 
 def _state(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
-    if market.state is TradingState.HALTED:
+    if market.state is TradingState.HALTED and request.operation is not Operation.KILL:
         return "TRADING_HALTED", "trading is halted; only cancels are taken"
     if market.state is TradingState.REDUCING and not is_reducing(request, market.position):
         return "TRADING_REDUCING", "only orders that reduce a position are taken"

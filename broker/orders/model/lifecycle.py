@@ -16,7 +16,7 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
+from broker.domain import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
 from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.transactions import Transaction
 
@@ -144,24 +144,6 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The record at another status."""
         order = replace(self.order, status=status, reason=reason, message=message, updated_at=now)
         return replace(self, order=order)
-
-
-def is_same(record: OrderRecord, request: OrderRequest) -> bool:
-    """True if a request asks for the same as the record's did."""
-    held = record.order.request
-    if record.action is not OrderAction.ADOPTED:
-        return replace(held, traceparent=None) == replace(request, traceparent=None)
-    # Read back from the venue, which keeps neither the client nor the exact wording of a request.
-    parts = ("instrument", "type", "side", "units", "price")
-    return all(getattr(held, name) == getattr(request, name) for name in parts)
-
-
-def is_same_close(record: OrderRecord, *, instrument: str | None, trade_id: str | None, units: Decimal | None) -> bool:
-    """True if a close asks for the same as the record's did, whatever the position is by now."""
-    request = record.order.request
-    is_of_target = trade_id in {request.trade_id, record.target} if trade_id else request.instrument == instrument
-    closed = record.close_units if record.action in CLOSES else None
-    return is_of_target and units in {closed, request.units if units is not None else closed}
 
 
 def concerns(record: OrderRecord, transaction: Transaction) -> bool:

@@ -6,12 +6,13 @@ Layout
     <directory>/<position>.new          segment that is not finished; a start ignores it
 
     segment = header "OJRN" version 1, then records (pod_runtime.framing: length, CRC-32, payload)
-            = snapshot (s…, z), then appended records (o, t, c)
+            = snapshot (s…, k…, z), then appended records (o, t, c, k)
     record  = one letter for the kind, then JSON; decimals are texts, and fields at their default are left out
               o  an order at a new status            (a change: the history reads it)
               t  a transaction of the venue's log    (a change)
               c  the account's control state
               s  an order of a snapshot              (at the head of a segment; no change)
+              k  an operation under a key of its own (in a snapshot, too; no change)
               z  end of a snapshot, with the control state
               A later version may add kinds; a reader passes over those that it does not know.
 
@@ -89,6 +90,7 @@ import msgspec
 
 from broker.events.orders import JournalSync
 from broker.orders.model.lifecycle import OrderRecord
+from broker.orders.model.operations import OperationRecord
 from broker.orders.model.trading_state import AccountControl
 from broker.orders.settings import OrderSettings
 from pod_runtime.atomic_file import fsync_directory
@@ -97,11 +99,12 @@ from producer.emitter import Emit
 
 KIND = b"OJRN"
 VERSION = 1
-ORDER, TRANSACTION, CONTROL, SNAPSHOT_ORDER, SNAPSHOT_END = b"o", b"t", b"c", b"s", b"z"
+ORDER, TRANSACTION, CONTROL, OPERATION, SNAPSHOT_ORDER, SNAPSHOT_END = b"o", b"t", b"c", b"k", b"s", b"z"
 
 _ENCODER = msgspec.json.Encoder()
 _ORDER = msgspec.json.Decoder(OrderRecord)
 _CONTROL = msgspec.json.Decoder(AccountControl)
+_OPERATION = msgspec.json.Decoder(OperationRecord)
 
 
 def encode_order(record: OrderRecord, kind: bytes = ORDER) -> bytes:
@@ -119,7 +122,12 @@ def encode_control(control: AccountControl, kind: bytes = CONTROL) -> bytes:
     return kind + _ENCODER.encode(control)
 
 
-Content = OrderRecord | AccountControl | dict[str, Any] | None
+def encode_operation(record: OperationRecord) -> bytes:
+    """Payload of an operation under a key of its own."""
+    return OPERATION + _ENCODER.encode(record)
+
+
+Content = OrderRecord | AccountControl | OperationRecord | dict[str, Any] | None
 
 
 def decode_payload(payload: bytes) -> tuple[bytes, Content]:
@@ -133,6 +141,8 @@ def decode_payload(payload: bytes) -> tuple[bytes, Content]:
             return kind, _ORDER.decode(text)
         if kind in {CONTROL, SNAPSHOT_END}:
             return kind, _CONTROL.decode(text)
+        if kind == OPERATION:
+            return kind, _OPERATION.decode(text)
         if kind == TRANSACTION:
             value = json.loads(text)
             return kind, value if isinstance(value, dict) else None

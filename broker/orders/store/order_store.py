@@ -26,10 +26,12 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.model import lifecycle
 from broker.orders.model.ids import caller_digest, parse_tag
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
+from broker.orders.model.operations import OperationRecord
 from broker.orders.model.order_events import events_of
 from broker.orders.model.trading_state import AccountControl, TradingState, handover_note, stricter
 from broker.orders.store import journal
 from broker.orders.store.journal import OrderJournal, OrderJournalError
+from broker.orders.store.operations import OperationIndex
 from broker.venue.v20.parse import VenueOrder, parse_order
 from broker.venue.v20.transactions import Transaction, decimal
 
@@ -176,6 +178,7 @@ class OrderStore:
         self._owner = settings.owner
         self.journal = OrderJournal(settings.directory / account, settings, dependencies.emit)
         self.index = OrderIndex(settings.remember_orders, settings.remember_s)
+        self.operations = OperationIndex(settings.remember_orders, settings.remember_s)
         self.control = AccountControl()
         self.instruments: dict[str, Instrument] = {}
         self.positions: defaultdict[str, Decimal] = defaultdict(Decimal)
@@ -216,12 +219,16 @@ class OrderStore:
             self.index.put(content)
         elif isinstance(content, AccountControl):
             self.control = content
+        elif isinstance(content, OperationRecord):
+            self.operations.put(content)
         elif kind == journal.TRANSACTION and isinstance(content, dict):
             self.control = replace(self.control, applied=int(content["id"]))
 
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
             yield journal.encode_order(record, journal.SNAPSHOT_ORDER)
+        for operation in self.operations:
+            yield journal.encode_operation(operation)
         # Last: its presence says that the snapshot is complete.
         yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 
@@ -229,6 +236,7 @@ class OrderStore:
         """Begin the next segment if this one is full or failed. Raises OrderJournalError: the volume still fails."""
         if self.journal.is_full or self.journal.failure is not None:
             self.index.forget(self.now())
+            self.operations.forget(self.now())
             self.journal.rotate(self._snapshot())
 
     def now(self) -> datetime:
@@ -253,6 +261,16 @@ class OrderStore:
             except OrderJournalError as error:
                 log.exception("order not in the journal", extra={"order_id": record.id, "fault": str(error)})
         self._apply_record(record)
+
+    def put_operation(self, record: OperationRecord) -> None:
+        """Store an operation before it does anything: if the journal fails, memory has it all the same."""
+        # Its cancels may be sent twice without harm, and its closes are orders with intents of their own. The kill
+        # switch must work while the disk does not.
+        try:
+            self._write(journal.encode_operation(record))
+        except OrderJournalError as error:
+            log.exception("operation not in the journal", extra={"operation": record.operation, "fault": str(error)})
+        self.operations.put(record)
 
     def _apply_record(self, record: OrderRecord) -> None:
         # Journal, memory, events, waiters, listeners: each sees only what those before it have.

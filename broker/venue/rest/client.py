@@ -130,6 +130,10 @@ class VenueRest:
         body = await self._ask("open_trades", "/openTrades")
         return [parse.parse_trade(raw) for raw in body["trades"]], int(body["lastTransactionID"])
 
+    async def trade(self, trade_id: str) -> parse.VenueTrade:
+        """Read one trade, open or closed. Raises VenueRefusedError: there is none of this id."""
+        return parse.parse_trade((await self._ask("trade", f"/trades/{trade_id}"))["trade"])
+
     async def pending_orders(self) -> tuple[list[parse.VenueOrder], int]:
         """Read resting orders, and the log's last id at that moment."""
         body = await self._ask("pending_orders", "/pendingOrders")

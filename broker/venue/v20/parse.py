@@ -14,6 +14,7 @@ from broker.domain import (
     FinancingDay,
     Instrument,
     InstrumentFinancing,
+    Operation,
     OrderRequest,
     OrderType,
     Position,
@@ -25,6 +26,12 @@ from broker.domain import (
 from broker.venue.v20.transactions import Transaction, decimal, parse_time, parse_transaction
 
 Json = Mapping[str, Any]
+_ORDERS_OF_TRADE = {
+    "take_profit": "takeProfitOrder",
+    "stop_loss": "stopLossOrder",
+    "guaranteed_stop_loss": "guaranteedStopLossOrder",
+    "trailing_stop": "trailingStopLossOrder",
+}
 
 
 class OrderAnswer(Struct, frozen=True, kw_only=True):
@@ -162,28 +169,6 @@ def parse_position(raw: Json) -> Position:
     )
 
 
-class VenueTrade(Struct, frozen=True, kw_only=True):
-    """An open trade."""
-
-    id: str
-    instrument: str
-    units: Decimal
-    """Signed; shrinks as the trade is closed in parts."""
-    price: Decimal
-    unrealized_profit: Decimal
-
-
-def parse_trade(raw: Json) -> VenueTrade:
-    """Parse one trade of the answer of `openTrades`."""
-    return VenueTrade(
-        id=str(raw["id"]),
-        instrument=raw["instrument"],
-        units=decimal(raw["currentUnits"], "currentUnits"),
-        price=decimal(raw["price"], "price"),
-        unrealized_profit=decimal(raw.get("unrealizedPL"), "unrealizedPL"),
-    )
-
-
 class VenueOrder(Struct, frozen=True, kw_only=True):
     """A resting order as the venue holds it."""
 
@@ -215,13 +200,83 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
         trade_id=raw.get("tradeID"),
         tag=extensions.get("tag"),
         comment=extensions.get("comment"),
+        **_origin(raw),
     )
     time = parse_time(raw.get("createTime") or raw.get("time"))
     return VenueOrder(id=order_id, client_id=extensions.get("id"), time=time, request=request)
 
 
+def _origin(raw: Json) -> dict[str, Any]:
+    """Operation that made an order, with its target, as far as the venue tells it."""
+    if (trade := raw.get("tradeClose")) is not None:
+        closes_all = trade.get("units") == "ALL"
+        return {"operation": Operation.CLOSE_TRADE, "target": str(trade.get("tradeID")), "closes_all": closes_all}
+    if (closeout := raw.get("longPositionCloseout") or raw.get("shortPositionCloseout")) is not None:
+        closes_all = closeout.get("units") == "ALL"
+        return {"operation": Operation.CLOSE_POSITION, "target": closeout.get("instrument"), "closes_all": closes_all}
+    if (replaced := raw.get("replacesOrderID")) is not None:
+        return {"operation": Operation.REPLACE, "target": f"venue-{replaced}"}
+    return {"operation": Operation.PLACE}
+
+
 def _member(kind: Any, name: str, default: Any) -> Any:
     return kind.__members__.get(name, default)
+
+
+class VenueTrade(Struct, frozen=True, kw_only=True):
+    """A trade as the venue holds it."""
+
+    id: str
+    instrument: str
+    units: Decimal
+    """Signed; shrinks as the trade is closed in parts, to zero."""
+    initial_units: Decimal
+    price: Decimal
+    opened_at: datetime
+    is_open: bool = True
+    closed_at: datetime | None = None
+    average_close_price: Decimal | None = None
+    unrealized_profit: Decimal
+    realized_profit: Decimal = Decimal(0)
+    financing: Decimal = Decimal(0)
+    margin_used: Decimal = Decimal(0)
+    client_id: str | None = None
+    tag: str | None = None
+    comment: str | None = None
+    take_profit: VenueOrder | None = None
+    stop_loss: VenueOrder | None = None
+    guaranteed_stop_loss: VenueOrder | None = None
+    trailing_stop: VenueOrder | None = None
+
+
+def parse_trade(raw: Json, account: str = "", client: str = "") -> VenueTrade:
+    """Parse one trade of the answers of `openTrades` and `trades`."""
+    units, extensions = decimal(raw["currentUnits"], "currentUnits"), raw.get("clientExtensions") or {}
+    orders = {
+        name: parse_order(raw[key], account, client)
+        for name, key in _ORDERS_OF_TRADE.items()
+        if raw.get(key) is not None
+    }
+    average = raw.get("averageClosePrice")
+    return VenueTrade(
+        id=str(raw["id"]),
+        instrument=raw["instrument"],
+        units=units,
+        initial_units=decimal(raw.get("initialUnits", raw["currentUnits"]), "initialUnits"),
+        price=decimal(raw["price"], "price"),
+        opened_at=parse_time(raw.get("openTime")),
+        is_open=raw.get("state", "OPEN") == "OPEN",
+        closed_at=parse_time(raw["closeTime"]) if raw.get("closeTime") else None,
+        average_close_price=decimal(average, "averageClosePrice") if average is not None else None,
+        unrealized_profit=decimal(raw.get("unrealizedPL"), "unrealizedPL"),
+        realized_profit=decimal(raw.get("realizedPL"), "realizedPL"),
+        financing=decimal(raw.get("financing"), "financing"),
+        margin_used=decimal(raw.get("marginUsed"), "marginUsed"),
+        client_id=extensions.get("id"),
+        tag=extensions.get("tag"),
+        comment=extensions.get("comment"),
+        **orders,
+    )
 
 
 def parse_conversions(prices: list[Json]) -> dict[str, Decimal]:

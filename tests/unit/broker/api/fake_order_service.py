@@ -15,8 +15,12 @@ from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
+from broker.orders.idempotency import Placed
+from broker.orders.mass_actions import MassActions, MassResult, OrderFilter, Outcome
 from broker.orders.model.trading_state import TradingState
-from broker.orders.service import OrderService, Placed
+from broker.orders.service import OrderService
+from broker.orders.trades import ShownTrade, Trades
+from broker.venue.v20.parse import VenueOrder, VenueTrade
 
 NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
 
@@ -32,6 +36,64 @@ def make_order(request: OrderRequest, number: int = 1, status: OrderStatus = Ord
         created_at=NOW,
         updated_at=NOW,
     )
+
+
+class FakeMassActions(MassActions):
+    """Keeps what it is asked for, and answers with `outcomes`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.outcomes: tuple[Outcome, ...] = (Outcome(subject="EUR_USD", outcome="done"),)
+
+    async def cancel_all(self, client: str, key: str, wanted: OrderFilter) -> MassResult:
+        return self._answer("cancel_all", client, key, wanted)
+
+    async def close_all(self, client: str, key: str, instrument: str | None, traceparent: str | None) -> MassResult:
+        return self._answer("close_all", client, key, instrument)
+
+    async def kill(self, client: str, key: str, reason: str) -> MassResult:
+        return self._answer("kill", client, key, reason)
+
+    def _answer(self, *asked: object) -> MassResult:
+        replayed = asked in self.asked
+        self.asked.append(asked)
+        return MassResult(outcomes=self.outcomes, replayed=replayed)
+
+
+class FakeTrades(Trades):
+    """One trade, 7, of EUR_USD."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def open(self) -> list[ShownTrade]:
+        return [await self.one("7")]
+
+    async def one(self, trade_id: str) -> ShownTrade:
+        if trade_id != "7":
+            raise UnknownPositionError(f"no trade {trade_id}")
+        target = OrderRequest(
+            client_order_id="venue:8",
+            client="external",
+            account="101-004-1234567-001",
+            instrument="",
+            type=OrderType.TAKE_PROFIT,
+            side=Side.SELL,
+            units=Decimal(0),
+            price=Decimal("1.20000"),
+            trade_id="7",
+        )
+        trade = VenueTrade(
+            id="7",
+            instrument="EUR_USD",
+            units=Decimal(-100),
+            initial_units=Decimal(-300),
+            price=Decimal("1.10000"),
+            opened_at=NOW,
+            unrealized_profit=Decimal("0.5"),
+            take_profit=VenueOrder(id="8", client_id=None, time=NOW, request=target),
+        )
+        return ShownTrade(trade=trade, client="flow", order_id="01ORDER", order_ids={"take_profit": "venue-8"})
 
 
 class FakeOrderService(OrderService):
@@ -51,6 +113,8 @@ class FakeOrderService(OrderService):
         self.states: list[tuple[TradingState, str, str]] = []
         self.feed: asyncio.Queue[Update] = asyncio.Queue()
         self.listeners = 0
+        self.mass_actions = FakeMassActions()
+        self.trades = FakeTrades()
         self.owner: str | None = None
         """Where the account is traded, if not here."""
 

@@ -16,6 +16,7 @@ RESERVED = {
     "broker.order.refused",
     "broker.order.cancelled",
     "broker.trading.state_changed",
+    "broker.mass_action",
 }
 
 

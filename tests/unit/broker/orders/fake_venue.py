@@ -27,6 +27,8 @@ class FakeVenue:
         self.position = Decimal(0)
         self.writes: list[tuple[str, str, Any]] = []
         self.faults: deque[str] = deque()
+        self.broken: set[str] = set()
+        """Ids of orders, names of instruments: writes to them never arrive."""
         self.token = "good-token"
         self.hidden = 0
         """So many of the newest transactions are not shown by `sinceid` yet."""
@@ -110,7 +112,7 @@ class FakeVenue:
             return web.json_response({"errorMessage": "slow down"}, status=429, headers={"Retry-After": "0.01"})
         if fault == "401":
             return web.json_response({"errorMessage": "Insufficient authorization to perform request."}, status=401)
-        if fault == "drop":
+        if fault == "drop" or request.match_info.get("id") in self.broken:
             return self._cut(request)
         mark = len(self.log)
         answer = self._act(request, body)
@@ -154,7 +156,7 @@ class FakeVenue:
                 return self._answer({"errorCode": "ORDER_DOESNT_EXIST", "errorMessage": "no such order"}, 404)
             ended = self.cancel(old, "CLIENT_REQUEST_REPLACED")
             return self._answer({"orderCancelTransaction": ended} | self.make(body["order"]), 201)
-        if body["order"]["units"] == "666":
+        if body["order"].get("units") == "666":
             asked = {name: value for name, value in body["order"].items() if name != "type"}
             refusal = self.add("MARKET_ORDER_REJECT", rejectReason="UNITS_LIMIT_EXCEEDED", **asked)
             reason = {"errorCode": "UNITS_LIMIT_EXCEEDED", "errorMessage": "too many units"}

@@ -11,7 +11,8 @@ from typing import Any
 
 from broker.domain import OrderRequest
 from broker.order_wiring import build_order_service
-from broker.orders.service import LongMemory, OrderService
+from broker.orders.idempotency import LongMemory
+from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret

@@ -7,7 +7,8 @@ import pytest
 
 from broker.domain import Order, OrderStatus, OrderType, Quote, Side
 from broker.orders.errors import ClientIdConflictError, UnknownOrderError, UnknownPositionError
-from broker.orders.service import OrderService, Placed
+from broker.orders.idempotency import Placed
+from broker.orders.service import OrderService
 from broker.orders.settings import RiskLimits
 from broker.orders.updates import Missed
 from tests.unit.broker.orders.fake_venue import FakeVenue

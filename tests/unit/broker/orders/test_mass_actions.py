@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from broker.domain import OrderStatus, OrderType
+from broker.orders.errors import ClientIdConflictError
+from broker.orders.mass_actions import OrderFilter
+from broker.orders.model.trading_state import TradingState
+from tests.unit.broker.orders.fake_venue import FakeVenue
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
+
+LIMIT = {"type": OrderType.LIMIT, "price": Decimal("1.09")}
+
+
+async def test_cancel_all_takes_each_order_that_its_filter_admits(
+    harness: OrderServiceHarness, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        mine = (await service.place(make_request("a", **LIMIT))).order
+        other = (await service.place(make_request("b", client="other", **LIMIT))).order
+        found = await service.mass_actions.cancel_all("flow", "key", OrderFilter(client="flow"))
+        nothing = await service.mass_actions.cancel_all("flow", "key-2", OrderFilter(instrument="USD_JPY"))
+        rest = await service.mass_actions.cancel_all("boss", "key", OrderFilter())
+
+    assert [(item.subject, item.outcome) for item in found.outcomes] == [(mine.id, "done")]
+    assert (found.complete, nothing.outcomes) == (True, ())
+    assert [item.subject for item in rest.outcomes] == [other.id]
+    assert [event.action for event in harness.of("MassActionEnded")] == ["cancel_all"] * 3
+
+
+async def test_cancel_all_waits_for_an_order_on_its_way(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        venue.gate.clear()
+        placing = asyncio.create_task(service.place(make_request(**LIMIT)))
+        await wait_until(lambda: bool(venue.writes))
+        cancelling = asyncio.create_task(service.mass_actions.cancel_all("flow", "key", OrderFilter()))
+        await asyncio.sleep(0)
+        venue.gate.set()
+        (found,) = (await cancelling).outcomes
+        order = (await placing).order
+
+    assert (found.subject, found.outcome) == (order.id, "done")
+    assert venue.pending == {}
+
+
+async def test_cancel_all_finds_an_order_whose_answer_is_lost(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    venue.faults.append("quiet")
+    async with harness.service() as service:
+        placing = asyncio.create_task(service.place(make_request(**LIMIT)))
+        await wait_until(lambda: bool(venue.writes))
+        (found,) = (await service.mass_actions.cancel_all("flow", "key", OrderFilter())).outcomes
+        await placing
+
+    assert found.outcome == "done"
+    assert venue.pending == {}
+
+
+async def test_one_failure_stops_no_other_cancel(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        orders = [(await service.place(make_request(name, **LIMIT))).order for name in ("a", "b")]
+        venue.broken.add(orders[0].venue_order_id or "")
+        found = await service.mass_actions.cancel_all("flow", "key", OrderFilter())
+        venue.broken.clear()
+        again = await service.mass_actions.cancel_all("flow", "key", OrderFilter())
+
+    assert [(item.subject, item.outcome) for item in found.outcomes] == [
+        (orders[0].id, "failed"),
+        (orders[1].id, "done"),
+    ]
+    assert not found.complete
+    assert {item.subject for item in again.outcomes} == {item.subject for item in found.outcomes}
+    assert (again.replayed, again.complete, venue.pending) == (True, True, {})
+
+
+async def test_repeated_cancel_all_cancels_no_later_order(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request("a", **LIMIT))
+        first = await service.mass_actions.cancel_all("flow", "key", OrderFilter())
+        await service.place(make_request("b", **LIMIT))
+    async with harness.service() as service:
+        again = await service.mass_actions.cancel_all("flow", "key", OrderFilter())
+
+    assert [item.order for item in again.outcomes] == [item.order for item in first.outcomes]
+    assert len(venue.pending) == 1
+
+
+async def test_same_key_at_once_closes_once(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        results = await asyncio.gather(*(service.mass_actions.close_all("flow", "key", None, None) for _ in range(5)))
+
+    assert [item.outcome for result in results for item in result.outcomes] == ["done"] * 5
+    assert venue.position == 0
+    assert len(venue.writes) == 2
+
+
+async def test_close_all_after_a_restart_gives_the_same_orders(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request("a"))
+        first = await service.mass_actions.close_all("flow", "key", None, None)
+        await service.place(make_request("b"))
+    async with harness.service() as service:
+        again = await service.mass_actions.close_all("flow", "key", None, None)
+
+    assert [item.order for item in again.outcomes] == [item.order for item in first.outcomes]
+    assert venue.position == 100
+
+
+async def test_close_all_whose_answer_is_lost_closes_once(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        venue.faults.append("lose")
+        (found,) = (await service.mass_actions.close_all("flow", "key", None, None)).outcomes
+
+    assert (found.subject, found.outcome) == ("EUR_USD", "done")
+    assert venue.position == 0
+
+
+@pytest.mark.parametrize("before", TradingState)
+async def test_kill_switch_halts_cancels_entries_and_closes_in_every_state(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, before: TradingState
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request("a"))
+        resting = (await service.place(make_request("b", **LIMIT))).order
+        service.set_state(before, "test", "test")
+        found = await service.mass_actions.kill("boss", "key", "wrong prices")
+        denied = (await service.place(make_request("c"))).order
+        state = service.state
+
+    assert {(item.subject, item.outcome) for item in found.outcomes} == {(resting.id, "done"), ("EUR_USD", "done")}
+    assert (state, venue.pending) == (TradingState.HALTED, {})
+    assert venue.position == 0
+    assert (denied.status, denied.reason) == (OrderStatus.DENIED, "TRADING_HALTED")
+
+
+async def test_kill_switch_leaves_the_stop_of_a_position_that_it_cannot_close(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request("a"))
+        stop = make_request("b", type=OrderType.STOP_LOSS, price=Decimal("1.05"), trade_id="1")
+        stop_id = (await service.place(stop)).order.venue_order_id
+        venue.broken.add("EUR_USD")
+        found = await service.mass_actions.kill("boss", "key", "wrong prices")
+
+    assert not found.complete
+    assert list(venue.pending) == [stop_id]
+
+
+async def test_repeated_kill_does_not_halt_again(harness: OrderServiceHarness) -> None:
+    async with harness.service() as service:
+        await service.mass_actions.kill("boss", "key", "test")
+        service.set_state(TradingState.ACTIVE, "boss", "over")
+        again = await service.mass_actions.kill("boss", "key", "test")
+        state = service.state
+
+    assert (again.replayed, state) == (True, TradingState.ACTIVE)
+
+
+async def test_key_of_another_operation_is_a_conflict_that_says_which(
+    harness: OrderServiceHarness, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        order = (await service.place(make_request("key"))).order
+        with pytest.raises(ClientIdConflictError, match=f"place an order .order {order.id}.; .* close all positions"):
+            await service.mass_actions.close_all("flow", "key", None, None)
+        await service.mass_actions.cancel_all("flow", "other", OrderFilter())
+        with pytest.raises(ClientIdConflictError, match="cancel all orders; it cannot be used to place an order"):
+            await service.place(make_request("other"))
