@@ -10,7 +10,7 @@ client order ids, so that `Idempotency` is the only thing that keeps a caller's 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from decimal import Decimal
 from functools import partial
 from time import perf_counter
@@ -37,14 +37,15 @@ from broker.orders.checks.dry_run import DryRun, dry_run, market_now
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import ClientIdConflictError, UnknownOrderError, UnknownPositionError
+from broker.orders.event_stream import Streamed, follow
 from broker.orders.model.ids import close_client_order_id, random_bits
 from broker.orders.model.lifecycle import OrderAction, OrderRecord, is_same, is_same_close
 from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
+from broker.orders.store.journal import JournalMark
 from broker.orders.store.order_store import OPEN
 from broker.orders.store.tail import Change, changes
-from broker.orders.updates import Missed
 from producer.health import Condition
 
 
@@ -360,9 +361,9 @@ class OrderService:
             set_term_conditions(held, engine.store)
         return held.all()
 
-    def updates(self) -> AsyncIterator[Order | Quote | Missed]:
-        """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
-        return self._dependencies.updates.listen()
+    def follow(self, after: JournalMark | None) -> AsyncGenerator[Streamed, None]:
+        """Changes behind `after`, or from now on, with quotes and the account as they come; see `event_stream`."""
+        return follow(self._dependencies.updates, self.leadership, after)
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Order changes and transactions behind journal position `after`, for ever, from one term to the next."""
