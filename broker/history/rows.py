@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -72,7 +72,7 @@ def fill_rows(order: Order) -> list[Row]:
     return rows
 
 
-def transaction_row(raw: dict[str, Any], account: str) -> Row:
+def transaction_row(raw: Mapping[str, Any], account: str) -> Row:
     """The row of a transaction of the venue's log; `document` has the venue's whole object."""
     return {
         "account": account,
@@ -80,7 +80,7 @@ def transaction_row(raw: dict[str, Any], account: str) -> Row:
         "type": str(raw.get("type", "UNKNOWN"))[:64],
         "instrument": raw.get("instrument"),
         "time": _time(raw.get("time")),
-        "document": json.dumps(raw, separators=(",", ":")),
+        "document": json.dumps(dict(raw), separators=(",", ":")),
     }
 
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from broker.domain import Operation, Order, OrderRequest, OrderStatus, Side
+from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, Side
 from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
@@ -270,6 +270,7 @@ class OrderEngine:
         dependencies, store, book = self._dependencies, self.store, self._dependencies.prices.book
         streams, emit = [dependencies.prices.stream, self.transactions], dependencies.emit
         names = observe.sampled_instruments(dependencies.venue.settings, store)
+        shown: Account | None = None
         while True:
             observe.sample_orders(store, self._checks.circuit.state(monotonic()), emit)
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
@@ -280,6 +281,9 @@ class OrderEngine:
                 # A sign of life for the feed: a summary ahead of the stream shows as lag.
                 self.feed.note(int(account.last_transaction_id))
                 observe.sample_account(account, emit)
+                if account != shown:
+                    dependencies.updates.publish(account)
+                    shown = account
                 self._checks.note_account(account)
             except (VenueError, OrderJournalError, ValueError, KeyError) as error:
                 log.warning("sample failed", extra={"fault": str(error)})

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from broker.domain import Order, Quote
+from broker.domain import Quote
 from broker.orders.checks.prices import QuoteBook
-from broker.orders.updates import Updates
+from broker.orders.updates import Update, Updates
 from tests.unit.broker.orders.order_service_fixture import OrderServiceHarness
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -58,18 +58,18 @@ def test_answer_does_not_replace_a_newer_price() -> None:
     assert quote.bid == Decimal("1.1")
 
 
-class FakeUpdates(Updates[Order | Quote]):
+class FakeUpdates(Updates):
     """Keeps the quotes that are published while somebody listens."""
 
     def __init__(self) -> None:
         super().__init__()
         self.listening = True
-        self.published: list[Order | Quote] = []
+        self.published: list[Update] = []
 
     def __bool__(self) -> bool:
         return self.listening
 
-    def publish(self, item: Order | Quote) -> None:
+    def publish(self, item: Update) -> None:
         self.published.append(item)
 
 
