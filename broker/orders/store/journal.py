@@ -419,14 +419,14 @@ class OrderJournal:
     def _remove_old(self) -> None:
         found = segments(self.directory)
         total = sum(item.path.stat().st_size for item in found)
-        # The newest but one stays: readers of event streams that were away for a moment go on from it.
-        for item, successor in pairwise(found[:-1]):
+        for item, successor in pairwise(found):
             # Positions rise with the segments: the first one that must stay ends the search.
-            free = successor.first <= self.released
-            if not free and total <= self._settings.keep_bytes:
+            is_released = successor.first <= self.released
+            # The last but one is kept for readers of event streams that were away for a moment.
+            if total <= self._settings.keep_bytes and (not is_released or successor is found[-1]):
                 return
             total -= item.path.stat().st_size
-            self.discarded += not free
+            self.discarded += not is_released
             item.path.unlink()
 
     async def close(self) -> None:
