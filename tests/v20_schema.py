@@ -59,18 +59,25 @@ _FULL_PRICE: Schema = {
     "properties": {
         "closeoutBid": _NUMBER,
         "closeoutAsk": _NUMBER,
-        "timestamp": {"type": "string", "pattern": TIME},
+        "time": {"type": "string", "pattern": TIME},
         "bids": _TEXT_BUCKETS,
         "asks": _TEXT_BUCKETS,
     },
     "additionalProperties": False,
 }
-"""Of a fill, as recorded from the venue: it departs from the description in `timestamp` and in the texts."""
+"""Of a fill, as recorded from the venue: its liquidity is a text, unlike that of `pricing`."""
 _GUARANTEED_DETAILS: Schema = {"$ref": "#/definitions/StopLossDetails"}
 _ON_FILL = {"guaranteedStopLossOnFill": _GUARANTEED_DETAILS}
 _ENTRY_ORDERS = ("MarketOrder", "LimitOrder", "StopOrder", "MarketIfTouchedOrder", "FixedPriceOrder")
+_WAITING_ORDERS = ("LimitOrder", "StopOrder", "MarketIfTouchedOrder")
 LATER: dict[str, dict[str, Schema]] = {
-    **{f"{name}{end}": _ON_FILL for name in _ENTRY_ORDERS for end in ("", "Transaction", "RejectTransaction")},
+    **{f"{name}RejectTransaction": _ON_FILL for name in _ENTRY_ORDERS},
+    **{
+        f"{name}{end}": _ON_FILL | ({"partialFill": _TEXT} if name in _WAITING_ORDERS else {})
+        for name in _ENTRY_ORDERS
+        for end in ("", "Transaction")
+    },
+    **{f"GuaranteedStopLossOrder{end}": {"guaranteedExecutionPremium": _NUMBER} for end in ("", "Transaction")},
     "OrderFillTransaction": {
         "fullPrice": _FULL_PRICE,
         "requestedUnits": _NUMBER,
@@ -81,10 +88,17 @@ LATER: dict[str, dict[str, Schema]] = {
     },
     "Trade": {"guaranteedStopLossOrder": {"$ref": "#/definitions/GuaranteedStopLossOrder"}},
     "TradeSummary": {"guaranteedStopLossOrderID": _ID, "trailingStopLossOrderID": _ID},
-    "TradeReduce": {"baseFinancing": _NUMBER, "clientTradeID": _TEXT},
+    "TradeReduce": {"baseFinancing": _NUMBER, "quoteGuaranteedExecutionFee": _NUMBER, "clientTradeID": _TEXT},
     "TradeOpen": {"quoteGuaranteedExecutionFee": _NUMBER},
-    "Account": {"guaranteedStopLossOrderParameters": {"type": "object"}},
-    "AccountSummary": {"guaranteedStopLossOrderParameters": {"type": "object"}},
+    **{
+        name: {
+            "guaranteedStopLossOrderParameters": {"type": "object"},
+            "dividendAdjustment": _NUMBER,
+            "trueNAV": _NUMBER,
+        }
+        for name in ("Account", "AccountSummary")
+    },
+    "AccountChangesState": {"trueNAV": _NUMBER},
     "Instrument": {
         "guaranteedStopLossOrderMode": _TEXT,
         "minimumGuaranteedStopLossDistance": _NUMBER,

@@ -9,7 +9,7 @@ from typing import Any
 
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import HOME, Prices, value_at_home
+from broker.simulator.market.market import HOME, Price, Prices, converted, value_at_home
 from broker.simulator.v20.order_requests import OrderSpec
 
 CENT = Decimal("0.0001")
@@ -70,6 +70,10 @@ class RestingOrder:
     trailing_value: Decimal | None = None
     touched_from: Decimal | None = None
     """Of a market-if-touched order: the price at its creation; its level is reached from there."""
+    filled: Decimal = Decimal(0)
+    """Signed units of the fills so far, of a limit order that met too little liquidity."""
+    met: Price | None = None
+    """Quote that it traded with last: its units are gone."""
     outcome: dict[str, Any] = field(default_factory=dict)
     """Fields that its end adds to the venue's object: ids of transactions and trades, times."""
 
@@ -77,6 +81,11 @@ class RestingOrder:
     def instrument(self) -> str:
         """Its instrument."""
         return self.spec.instrument
+
+    @property
+    def left(self) -> Decimal:
+        """Signed units that it still wants."""
+        return self.spec.units - self.filled
 
 
 class AccountBook:
@@ -92,6 +101,12 @@ class AccountBook:
         """Margin as a share of a position's value, at least; an instrument's own rate may be more."""
         self.balance = money(balance)
         self.financing = Decimal(0)
+        self.commission = Decimal(0)
+        self.guaranteed_fees = Decimal(0)
+        self.commission_per_million = Decimal(0)
+        """Home currency for a million of it that is traded; 0 is an account that pays by the spread."""
+        self.hedging_enabled = False
+        """Only shown: positions are netted in any case."""
         self.orders: dict[str, RestingOrder] = {}
         self.trades: dict[str, SimulatedTrade] = {}
         self.realized: dict[tuple[str, int], Decimal] = {}
@@ -112,6 +127,12 @@ class AccountBook:
         self.append("CREATE", now_ns, None, homeCurrency=HOME, **ids)
         funds = money_texts(amount=self.balance, accountBalance=self.balance)
         self.append("TRANSFER_FUNDS", now_ns, None, fundingReason="CLIENT_FUNDING", **funds)
+
+    def transfer(self, amount: Decimal, reason: str, now_ns: int) -> TransactionPayload:
+        """Pay into the account, or out of it where `amount` is negative."""
+        self.balance += money(amount)
+        funds = money_texts(amount=amount, accountBalance=self.balance)
+        return self.append("TRANSFER_FUNDS", now_ns, None, fundingReason=reason, **funds)
 
     @property
     def last_id(self) -> str:
@@ -168,6 +189,12 @@ class AccountBook:
         trade.realized += gain
         self.realized[trade.instrument, side] += gain
 
+    def charge(self, commission: Decimal, guaranteed_fee: Decimal) -> None:
+        """Take the costs of a fill from the balance."""
+        self.balance -= commission + guaranteed_fee
+        self.commission += commission
+        self.guaranteed_fees += guaranteed_fee
+
     def end_trade(self, trade: SimulatedTrade, now_ns: int) -> None:
         """Mark a trade as closed."""
         trade.state, trade.close_time_ns = "CLOSED", now_ns
@@ -211,6 +238,11 @@ class AccountBook:
         """Value of one unit of the instrument's quote currency in the account's currency."""
         return value_at_home(LISTINGS[instrument].quote_currency, self.prices)
 
+    def result_at_home(self, instrument: str, amount: Decimal) -> Decimal:
+        """Gain or loss in the instrument's quote currency, converted as the venue converts its sign."""
+        factor = self.home_factor(instrument)
+        return amount * factor if factor == 1 else amount * converted(factor, gains=amount > 0)
+
     def notional(self, instrument: str, units: Decimal) -> Decimal:
         """Value of units of an instrument at the mid price, in the account's currency."""
         return abs(units) * self.prices[instrument].mid * self.home_factor(instrument)
@@ -218,7 +250,7 @@ class AccountBook:
     def profit(self, trade: SimulatedTrade) -> Decimal:
         """Unrealised profit of a trade at the price that would close it, in the account's currency."""
         exit_price = self.prices[trade.instrument].side(-trade.units)
-        return (exit_price - trade.price) * trade.units * self.home_factor(trade.instrument)
+        return self.result_at_home(trade.instrument, (exit_price - trade.price) * trade.units)
 
     def unrealized(self, trades: Iterable[SimulatedTrade] | None = None) -> Decimal:
         """Gain of closing the trades (all open ones) now."""

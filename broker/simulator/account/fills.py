@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,10 +18,11 @@ from broker.simulator.account.book import (
     money_texts,
 )
 from broker.simulator.clock import rfc3339
-from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import Price
+from broker.simulator.market.instruments import LISTINGS, Listing
+from broker.simulator.market.market import BUY, SELL, Price, conversion
 from broker.simulator.v20.order_requests import ON_FILL, OrderSpec
 
+MILLION = 1_000_000
 Reduction = tuple[SimulatedTrade, dict[str, str]]
 """A trade that a fill reduced, and the venue's object of that part."""
 
@@ -45,32 +47,61 @@ class Fills:
         order.outcome |= {"cancellingTransactionID": ended["id"], "cancelledTime": ended["time"], **extra}
         return ended
 
-    def fill(self, order: RestingOrder, units: Decimal, batch: str | None, reason: str) -> TransactionPayload:
-        """Trade `units` of an order (signed): reduce the trades against it, open the rest."""
+    def fill(
+        self, order: RestingOrder, units: Decimal, batch: str | None, reason: str, *, rests: bool = False
+    ) -> TransactionPayload:
+        """Trade `units` of an order (signed): reduce the trades against it, open the rest.
+
+        With `rests` the order waits on for what it did not get.
+        """
         spec, price = order.spec, self.book.prices[order.spec.instrument]
-        at = _fill_price(spec, price, units)
+        listing = spec.listing
+        average = listing.round(price.average(units))
+        at = _fill_price(spec, average, units)
+        factors = self._factors(listing)
         # Reduced before the fill is written, for that tells the gain and the new balance. A trade opens after it, for
         # the id of the trade is that of the fill.
         reductions, left = self._reduce(spec, units, at)
-        factor = self.book.home_factor(spec.instrument)
-        cost = (price.ask - price.bid) / 2 * abs(units) * factor
         gain = sum((Decimal(part["realizedPL"]) for _, part in reductions), Decimal(0))
-        texts = {"units": str(units), "requestedUnits": str(spec.units), "price": str(at), "fullVWAP": str(at)}
-        texts |= money_texts(pl=gain, halfSpreadCost=cost, accountBalance=self.book.balance)
-        texts |= dict.fromkeys(("financing", "commission", "guaranteedExecutionFee"), ZERO)
-        texts |= dict.fromkeys(("gainQuoteHomeConversionFactor", "lossQuoteHomeConversionFactor"), str(factor))
+        earned = sum(((at - trade.price) * -Decimal(part["units"]) for trade, part in reductions), Decimal(0))
+        premium = listing.guaranteed_premium * abs(units) if spec.type == "GUARANTEED_STOP_LOSS" else Decimal(0)
+        fee = money(-self.book.result_at_home(spec.instrument, -premium))
+        commission = money(self.book.commission_per_million * self.book.notional(spec.instrument, units) / MILLION)
+        self.book.charge(commission, fee)
+        texts = {"units": str(units), "requestedUnits": str(order.left), "price": str(at), "fullVWAP": str(average)}
+        texts |= money_texts(pl=gain, commission=commission, guaranteedExecutionFee=fee)
+        texts |= {"quotePL": str(earned), "quoteGuaranteedExecutionFee": str(premium)}
+        texts |= {"financing": ZERO, "baseFinancing": "0", "accountBalance": str(self.book.balance)}
+        texts |= {"halfSpreadCost": str(self._half_spread(price, units))}
+        texts |= {f"{name}ConversionFactor": factors[name]["factor"] for name in ("gainQuoteHome", "lossQuoteHome")}
         found = {"instrument": spec.instrument, "reason": reason, "fullPrice": _full_price(price), **texts}
+        found["homeConversionFactors"] = factors
         filled = self.write("ORDER_FILL", batch, orderID=order.id, clientOrderID=spec.client.get("id"), **found)
-        self.book.end_order(order, "FILLED")
-        order.outcome |= {"fillingTransactionID": filled["id"], "filledTime": filled["time"]}
+        order.filled, order.met = order.filled + units, price
+        if not rests:
+            self.book.end_order(order, "FILLED")
+            order.outcome |= {"fillingTransactionID": filled["id"], "filledTime": filled["time"]}
         self._settle(order, filled, reductions)
         if left:
             self._open(order, filled, left, at)
         return filled
 
+    def _half_spread(self, price: Price, units: Decimal) -> Decimal:
+        return money((price.ask - price.bid) / 2 * abs(units) * self.book.home_factor(price.instrument))
+
+    def _factors(self, listing: Listing) -> dict[str, dict[str, str]]:
+        """`HomeConversionFactors` of a fill; an index or a commodity is no currency that could be converted."""
+        currencies = {"Quote": listing.quote_currency, "Base": listing.base_currency}
+        return {
+            f"{side}{part}Home": {"factor": factor}
+            for part, currency in currencies.items()
+            if currency is not None
+            for side, factor in conversion(currency, self.book.prices).items()
+        }
+
     def _reduce(self, spec: OrderSpec, units: Decimal, at: Decimal) -> tuple[list[Reduction], Decimal]:
         reductions: list[Reduction] = []
-        left = units
+        left, price = units, self.book.prices[spec.instrument]
         # The oldest trade first: an account without hedging is netted so.
         against = [trade for trade in self.book.open_trades(spec.instrument) if trade.units * units < 0]
         for trade in against if spec.trade_id is None else [self.book.trades[spec.trade_id]]:
@@ -78,14 +109,17 @@ class Fills:
                 break
             taken = min(abs(left), abs(trade.units)).copy_sign(left)
             # Rounded at once: the balance must be the sum of the log's amounts, to the last place.
-            gain = money((at - trade.price) * -taken * self.book.home_factor(trade.instrument))
+            gain = money(self.book.result_at_home(trade.instrument, (at - trade.price) * -taken))
             side = 1 if trade.units > 0 else -1
             trade.units += taken
             trade.closed_value += at * abs(taken)
             self.book.realize(trade, side, gain)
             left -= taken
             part = {"tradeID": trade.id, "units": str(taken), "price": str(at), "realizedPL": str(gain)}
-            part |= {"financing": ZERO, "guaranteedExecutionFee": ZERO, "halfSpreadCost": ZERO}
+            part |= {"financing": ZERO, "baseFinancing": "0", "guaranteedExecutionFee": ZERO}
+            part |= {"quoteGuaranteedExecutionFee": "0", "halfSpreadCost": str(self._half_spread(price, taken))}
+            if "id" in trade.client:
+                part["clientTradeID"] = trade.client["id"]
             reductions.append((trade, part))
         return reductions, left
 
@@ -115,7 +149,8 @@ class Fills:
         self.book.add_trade(trade)
         order.outcome["tradeOpenedID"] = trade.id
         part = {"tradeID": trade.id, "units": str(units), "price": str(at), "guaranteedExecutionFee": ZERO}
-        part |= {"halfSpreadCost": filled["halfSpreadCost"], "initialMarginRequired": str(trade.initial_margin)}
+        part |= {"quoteGuaranteedExecutionFee": "0", "initialMarginRequired": str(trade.initial_margin)}
+        part |= {"halfSpreadCost": str(self._half_spread(self.book.prices[spec.instrument], units))}
         filled["tradeOpened"] = part | ({"clientExtensions": dict(trade.client)} if trade.client else {})
         for key, kind in ON_FILL.items():
             if key in spec.on_fill:
@@ -150,21 +185,34 @@ class Fills:
         return order, created
 
     def trailing_value(self, order: RestingOrder) -> Decimal | None:
-        """Level of a trailing stop now: it follows the price one way only."""
+        """Level of a trailing stop now: it follows the price that triggers it, one way only."""
         trade, distance = self.book.trades.get(order.spec.trade_id or ""), order.spec.distance
         if trade is None or distance is None:
             return order.trailing_value
-        price, before = self.book.prices[trade.instrument], order.trailing_value
-        if trade.units > 0:
-            value = price.bid - distance
-            return value if before is None else max(value, before)
-        value = price.ask + distance
-        return value if before is None else min(value, before)
+        before = order.trailing_value
+        at = trigger_price(order.spec.trigger_condition, self.book.prices[trade.instrument], -trade.units)
+        value = LISTINGS[trade.instrument].round(at - distance.copy_sign(trade.units))
+        if before is None:
+            return value
+        return max(value, before) if trade.units > 0 else min(value, before)
 
 
-def _fill_price(spec: OrderSpec, price: Price, units: Decimal) -> Decimal:
+def trigger_price(condition: str, price: Price, units: Decimal) -> Decimal:
+    """Price that the level of an order of signed `units` is compared with (v20, `OrderTriggerCondition`)."""
+    match condition:
+        case "INVERSE":
+            return price.side(-units)
+        case "BID":
+            return price.bid
+        case "ASK":
+            return price.ask
+        case "MID":
+            return price.mid
+    return price.side(units)
+
+
+def _fill_price(spec: OrderSpec, at: Decimal, units: Decimal) -> Decimal:
     """Price of a fill: a limit's is never worse than its level, a guaranteed stop's is exactly its level."""
-    at = price.side(units)
     if spec.type == "GUARANTEED_STOP_LOSS" and spec.price is not None:
         return spec.price
     if spec.type in ("LIMIT", "TAKE_PROFIT") and spec.price is not None:
@@ -180,9 +228,13 @@ def protection_price(kind: str, raw: Mapping[str, Any], units: Decimal, at: Deci
     return LISTINGS[instrument].round(at + away if kind == "TAKE_PROFIT" else at - away)
 
 
+@functools.lru_cache(maxsize=256)
 def _full_price(price: Price) -> dict[str, Any]:
-    bid, ask = str(price.bid), str(price.ask)
-    found: dict[str, Any] = {"closeoutBid": bid, "closeoutAsk": ask, "timestamp": rfc3339(price.time_ns)}
     # `liquidity` is a text here and a number in pricing, as the venue sends it.
-    levels = {"bids": bid, "asks": ask}
-    return found | {key: [{"price": at, "liquidity": str(price.liquidity)}] for key, at in levels.items()}
+    return {
+        "closeoutBid": str(price.bid),
+        "closeoutAsk": str(price.ask),
+        "time": rfc3339(price.time_ns),
+        "bids": [{"price": str(at), "liquidity": str(size)} for at, size in price.levels(SELL)],
+        "asks": [{"price": str(at), "liquidity": str(size)} for at, size in price.levels(BUY)],
+    }

@@ -13,7 +13,7 @@ from broker.simulator.account.book import (
     TransactionPayload,
     money,
 )
-from broker.simulator.account.fills import Fills, protection_price
+from broker.simulator.account.fills import Fills, protection_price, trigger_price
 from broker.simulator.clock import NANOS, parse_ns
 from broker.simulator.market.market import Price
 from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ON_FILL, OrderSpec, RejectError
@@ -106,37 +106,42 @@ class Matching:
         # In a halted market a market order is cancelled for that reason; an order that may rest waits.
         if spec.type == "MARKET" or (price.tradeable and _is_triggered(order, price)):
             return self._trade(order, batch, f"{spec.type}_ORDER")
-        if spec.time_in_force in ("FOK", "IOC"):
+        if spec.is_immediate:
             return {"orderCancelTransaction": self.fills.cancel(order, "TIME_IN_FORCE_EXPIRED", batch)}
         return {}
 
     def _trade(self, order: RestingOrder, batch: str | None, reason: str) -> Made:
-        units = self._fillable(order.spec)
-        refusal = self._refusal(order.spec, units)
+        spec, price = order.spec, self.prices[order.spec.instrument]
+        wanted = self._wanted(order)
+        units = wanted
+        if spec.is_immediate or spec.type == "LIMIT":
+            # A stop that has triggered takes whatever it needs, simple on purpose.
+            units = min(abs(wanted), Decimal(price.depth(wanted, _worst(spec)))).copy_sign(wanted)
+        rests = spec.type == "LIMIT" and not spec.is_immediate and units != wanted
+        if rests and not units:
+            return {}  # triggered by another price than the one that it trades at
+        refusal = self._refusal(spec, units)
         if refusal is not None:
             # Not a reject: the order was accepted, and the answer is a 201 that cancels it.
             return {"orderCancelTransaction": self.fills.cancel(order, refusal, batch)}
-        return {"orderFillTransaction": self.fills.fill(order, units, batch, reason)}
+        return {"orderFillTransaction": self.fills.fill(order, units, batch, reason, rests=rests)}
 
-    def _fillable(self, spec: OrderSpec) -> Decimal:
-        units = spec.units
-        if spec.position_fill == "REDUCE_ONLY":
-            held = self.book.position(spec.instrument)
-            units = min(abs(units), abs(held)).copy_sign(units) if held * units < 0 else Decimal(0)
-        if spec.time_in_force in ("FOK", "IOC"):
-            # Immediate orders only: a resting one fills whole, simple on purpose.
-            units = min(abs(units), Decimal(self.prices[spec.instrument].liquidity)).copy_sign(units)
-        return units
+    def _wanted(self, order: RestingOrder) -> Decimal:
+        units, held = order.left, self.book.position(order.instrument)
+        if order.spec.position_fill != "REDUCE_ONLY":
+            return units
+        return min(abs(units), abs(held)).copy_sign(units) if held * units < 0 else Decimal(0)
 
     def _refusal(self, spec: OrderSpec, units: Decimal) -> str | None:
         price = self.prices[spec.instrument]
         if not price.tradeable:
             return "MARKET_HALTED"
-        if not units or (spec.time_in_force == "FOK" and abs(units) < abs(spec.units)):
-            return "INSUFFICIENT_LIQUIDITY"
         at, bound = price.side(spec.units), spec.price_bound
         if bound is not None and (at > bound if spec.units > 0 else at < bound):
             return "BOUNDS_VIOLATION"
+        if not units or (spec.time_in_force == "FOK" and abs(units) < abs(spec.units)):
+            reached = bound is not None and price.depth(spec.units) >= abs(spec.units)
+            return "BOUNDS_VIOLATION" if units and reached else "INSUFFICIENT_LIQUIDITY"
         if spec.position_fill == "OPEN_ONLY" and self.book.position(spec.instrument) * units < 0:
             return "FIFO_VIOLATION"
         return self._losing_protection(spec, at) or self._margin_refusal(spec.instrument, units)
@@ -187,7 +192,8 @@ class Matching:
         if not _is_triggered(order, price, trade):
             return
         if trade is None:
-            self._trade(order, None, f"{order.spec.type}_ORDER")
+            if order.met is not price:
+                self._trade(order, None, f"{order.spec.type}_ORDER")
             return
         # Of the trade's size now, which may have shrunk. Nothing is checked: closing needs no margin.
         order.spec.units = -trade.units
@@ -233,9 +239,17 @@ def _is_triggered(order: RestingOrder, price: Price, trade: SimulatedTrade | Non
     if level is None:
         return False
     units = -trade.units if trade is not None else spec.units
-    at = price.side(units)
+    at = trigger_price(spec.trigger_condition, price, units)
     if order.touched_from is not None:
         # A market-if-touched order has no direction of its own: its level is reached from where the price stood.
         return at <= level if level <= order.touched_from else at >= level
-    waits_for_better = spec.type in ("LIMIT", "TAKE_PROFIT")
-    return at <= level if (units > 0) == waits_for_better else at >= level
+    if spec.type not in ("LIMIT", "TAKE_PROFIT"):
+        return at >= level if units > 0 else at <= level
+    # Whatever price triggers it, it trades at its level or better only (v20, `LimitOrder`, `TakeProfitOrder`).
+    worst = max(at, price.ask) if units > 0 else min(at, price.bid)
+    return worst <= level if units > 0 else worst >= level
+
+
+def _worst(spec: OrderSpec) -> Decimal | None:
+    """Worst price that an order may trade at."""
+    return spec.price if spec.type == "LIMIT" else spec.price_bound

@@ -8,37 +8,39 @@ from typing import Any
 from broker.simulator.account.book import CLOSEOUT_SHARE, ZERO, AccountBook, RestingOrder, SimulatedTrade, money_texts
 from broker.simulator.clock import rfc3339
 from broker.simulator.market.instruments import LISTINGS
-from broker.simulator.market.market import HOME, Price, Prices, value_at_home
+from broker.simulator.market.market import BUY, HOME, SELL, Price, Prices, conversion, value_at_home
 from broker.simulator.v20.order_requests import DEPENDENTS
 
 _LINKS = {kind: f"{key}Order" for key, kind in DEPENDENTS.items()}
 """Type of an order that closes a trade to the trade's field for it."""
 
 
-def price(item: Price, prices: Prices) -> dict[str, Any]:
-    """`ClientPrice`, of `pricing` and of its stream."""
-    factor = str(value_at_home(LISTINGS[item.instrument].quote_currency, prices))
+def price(item: Price, prices: Prices, *, factors: bool = True) -> dict[str, Any]:
+    """`ClientPrice`, of `pricing` and of its stream; without factors where home conversions are asked for."""
     bid, ask = str(item.bid), str(item.ask)
-    return {
+    found: dict[str, Any] = {
         "type": "PRICE",
         "instrument": item.instrument,
         "time": rfc3339(item.time_ns),
         "status": "tradeable" if item.tradeable else "non-tradeable",
         "tradeable": item.tradeable,
         # A number here, a text in `fullPrice` of a fill: as the venue sends it.
-        "bids": [{"price": bid, "liquidity": item.liquidity}],
-        "asks": [{"price": ask, "liquidity": item.liquidity}],
+        "bids": [{"price": str(at), "liquidity": size} for at, size in item.levels(SELL)],
+        "asks": [{"price": str(at), "liquidity": size} for at, size in item.levels(BUY)],
         "closeoutBid": bid,
         "closeoutAsk": ask,
-        "quoteHomeConversionFactors": {"positiveUnits": factor, "negativeUnits": factor},
     }
+    if factors:
+        home = conversion(LISTINGS[item.instrument].quote_currency, prices)
+        found["quoteHomeConversionFactors"] = {"positiveUnits": home["gain"], "negativeUnits": home["loss"]}
+    return found
 
 
 def home_conversion(currency: str, prices: Prices) -> dict[str, str]:
     """`HomeConversions`: value of one unit of a currency in the account's."""
-    text = str(round(value_at_home(currency, prices), 8))
-    # Gain and loss alike: conversion has no mark-up here.
-    return {"currency": currency, "accountGain": text, "accountLoss": text, "positionValue": text}
+    factors, value = conversion(currency, prices), value_at_home(currency, prices)
+    found = {"currency": currency, "accountGain": factors["gain"], "accountLoss": factors["loss"]}
+    return found | {"positionValue": str(round(value, 12).normalize())}
 
 
 def totals(book: AccountBook) -> dict[str, str]:
@@ -48,22 +50,27 @@ def totals(book: AccountBook) -> dict[str, str]:
     free = max(nav - used, Decimal(0))
     value = sum((book.notional(item.instrument, item.units) for item in book.open_trades()), Decimal(0))
     found = money_texts(unrealizedPL=gain, NAV=nav, marginUsed=used, positionValue=value)
+    true_nav = found["NAV"]
     closeout = {f"marginCloseout{name[0].upper()}{name[1:]}": text for name, text in found.items()}
     found |= closeout | money_texts(marginAvailable=free, withdrawalLimit=free, marginCallMarginUsed=used)
     # 1 is the close-out: half of the margin against the equity (v20, `AccountSummary`).
     shares = {"marginCloseoutPercent": used * CLOSEOUT_SHARE, "marginCallPercent": used}
-    return found | {name: str(round(part / nav, 5)) if nav > 0 else ZERO for name, part in shares.items()}
+    found |= {name: str(round(part / nav, 5)) if nav > 0 else ZERO for name, part in shares.items()}
+    return found | {"trueNAV": true_nav}
 
 
 def summary(book: AccountBook) -> dict[str, Any]:
     """`AccountSummary`."""
     realized = sum(book.realized.values(), Decimal(0))
-    found: dict[str, Any] = {"id": book.id, "alias": book.alias, "currency": HOME, "hedgingEnabled": False}
+    found: dict[str, Any] = {"id": book.id, "alias": book.alias, "currency": HOME}
+    found["hedgingEnabled"] = book.hedging_enabled
     found |= {"createdByUserID": book.user_id, "createdTime": rfc3339(book.created_ns)}
     found |= {"marginRate": str(book.margin_rate), "guaranteedStopLossOrderMode": "ALLOWED"}
     # The result is never reset here.
     found |= money_texts(balance=book.balance, pl=realized, resettablePL=realized, financing=book.financing)
-    found |= {"commission": ZERO, "guaranteedExecutionFees": ZERO, "lastTransactionID": book.last_id}
+    found |= money_texts(commission=book.commission, guaranteedExecutionFees=book.guaranteed_fees)
+    # Fields of today's answers that the published schema does not have, and a time that says "never".
+    found |= {"dividendAdjustment": "0", "resettablePLTime": "0", "lastTransactionID": book.last_id}
     found |= {"openTradeCount": len(book.open_trades()), "openPositionCount": len(book.instruments())}
     return {**found, "pendingOrderCount": len(book.pending()), **totals(book)}
 
@@ -147,7 +154,10 @@ def order(item: RestingOrder) -> dict[str, Any]:
     # Trailing stops have the first, market-if-touched orders the second.
     levels = {"trailingStopValue": item.trailing_value, "initialMarketPrice": item.touched_from}
     given = {name: str(level) for name, level in levels.items() if level is not None}
-    return {**found, **item.spec.payload(), **item.outcome, **given}
+    found |= item.spec.payload()
+    if "partialFill" in found:
+        found["partialFill"] = "DEFAULT_FILL"
+    return {**found, **item.outcome, **given}
 
 
 def position(instrument: str, book: AccountBook) -> dict[str, Any]:

@@ -8,19 +8,22 @@ from typing import Any
 
 from broker.simulator.account.book import CLOSEOUT_SHARE, AccountBook, RestingOrder, SimulatedTrade
 from broker.simulator.account.matching import Made, Matching
+from broker.simulator.market.instruments import LISTINGS, Listing
 from broker.simulator.v20.answers import RefusalError, absent, invalid
 from broker.simulator.v20.order_requests import (
     DEPENDENTS,
     OrderSpec,
     RejectError,
     extensions,
+    in_units,
     number,
     parse_order,
     text,
 )
 
-_ECHOED_DEPENDENT = ("tradeID", "price", "distance", "timeInForce", "gtdTime", "clientExtensions")
-_ECHOED = ("instrument", "units", "price", "priceBound", "timeInForce", "gtdTime", "positionFill", "clientExtensions")
+_ECHOED_ALWAYS = ("price", "timeInForce", "gtdTime", "triggerCondition", "clientExtensions")
+_ECHOED_DEPENDENT = ("tradeID", "distance", *_ECHOED_ALWAYS)
+_ECHOED = ("instrument", "units", "priceBound", "positionFill", *_ECHOED_ALWAYS)
 """Fields of a request that its reject transaction repeats."""
 _MESSAGES = {
     "ORDER_DOESNT_EXIST": "The order ID specified does not exist",
@@ -99,27 +102,34 @@ def close_trade(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     # The log names the trade by its id, also where the request named it by a client id.
     close = {"tradeID": trade.id if trade else specifier, "units": wanted}
     if trade is None:
-        raise _close_rejected(rules, "order", 404, "TRADE_DOESNT_EXIST", tradeClose=close)
-    units = abs(trade.units) if wanted == "ALL" else _units(wanted, "units")
+        raise _close_rejected(rules, "TRADE_DOESNT_EXIST", 404, tradeClose=close)
+    units = abs(trade.units) if wanted == "ALL" else _units(wanted, "units", LISTINGS[trade.instrument])
     if units > abs(trade.units):
-        raise _close_rejected(rules, "order", 400, "CLOSE_TRADE_UNITS_EXCEED_TRADE_SIZE", tradeClose=close)
+        known = {"instrument": trade.instrument, "units": str(-units.copy_sign(trade.units))}
+        raise _close_rejected(rules, "CLOSE_TRADE_UNITS_EXCEED_TRADE_SIZE", 400, **known, tradeClose=close)
     return rules.acted(rules.reduce_trade(trade, units, "TRADE_CLOSE", tradeClose=close))
 
 
 def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any]:
-    """`PUT positions/{instrument}/close`: each side `ALL`, `NONE` or units; a side that is not named is `ALL`.
+    """`PUT positions/{instrument}/close`: each side `ALL`, `NONE` or units; a side that is not named is left alone.
 
     Raises RefusalError: 400 where a side that is asked for does not exist, 404 where nothing is open at all.
     """
-    raw = body if isinstance(body, Mapping) else {}
-    wanted = {side: str(raw.get(f"{side}Units", "ALL")) for side in _SIDES}
-    sides = [side for side in _SIDES if wanted[side] != "NONE"]
+    # The venue refuses `{}` as well (v20-python#24).
+    if not isinstance(body, Mapping) or not body:
+        raise RefusalError(400, {"errorMessage": "Invalid JSON body, must be an object"})
+    raw = body
+    wanted = {side: str(raw.get(f"{side}Units", "NONE")) for side in _SIDES}
     # Without hedging one side exists at most: both are checked before anything is done.
-    sizes = {side: _closable(rules, instrument, side, wanted[side]) for side in sides}
+    asked = {side: amount for side, amount in wanted.items() if amount != "NONE"}
+    sizes = {side: _close_units(rules, instrument, side, amount) for side, amount in asked.items()}
+    reasons = {side: _close_refusal(rules, instrument, side, units) for side, units in sizes.items()}
+    if any(reasons.values()):
+        raise _position_rejected(rules, instrument, raw, sizes, reasons)
     made: Made = {}
     for side, units in sizes.items():
         closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted[side]}}
-        # Against the side: a long position is closed by selling.
+        # Against the side: selling closes a long position.
         spec = OrderSpec(type="MARKET", instrument=instrument, units=-units * _SIDES[side])
         spec.client = _extensions(raw, f"{side}ClientExtensions")
         closed = rules.reduce(spec, "POSITION_CLOSEOUT", **closeout)
@@ -127,15 +137,40 @@ def close_position(rules: Matching, instrument: str, body: Any) -> dict[str, Any
     return rules.acted(made)
 
 
-def _closable(rules: Matching, instrument: str, side: str, wanted: str) -> Decimal:
-    held = rules.book.position(instrument)
-    size = held * _SIDES[side]
-    units = size if wanted == "ALL" else _units(wanted, f"{side}Units")
-    if size > 0 and units <= size:
-        return units
-    reason = "CLOSEOUT_POSITION_DOESNT_EXIST" if size <= 0 else "CLOSEOUT_POSITION_UNITS_EXCEED_POSITION_SIZE"
-    closeout = {f"{side}PositionCloseout": {"instrument": instrument, "units": wanted}}
-    raise _close_rejected(rules, f"{side}Order", 400 if held else 404, reason, **closeout)
+def _close_units(rules: Matching, instrument: str, side: str, wanted: str) -> Decimal:
+    held = rules.book.position(instrument) * _SIDES[side]
+    return max(held, Decimal(0)) if wanted == "ALL" else _units(wanted, f"{side}Units", LISTINGS[instrument])
+
+
+def _close_refusal(rules: Matching, instrument: str, side: str, units: Decimal) -> str | None:
+    held = rules.book.position(instrument) * _SIDES[side]
+    if held <= 0:
+        return "CLOSEOUT_POSITION_DOESNT_EXIST"
+    return "CLOSEOUT_POSITION_UNITS_EXCEED_POSITION_SIZE" if units > held else None
+
+
+def _position_rejected(
+    rules: Matching,
+    instrument: str,
+    raw: Mapping[str, Any],
+    sizes: Mapping[str, Decimal],
+    reasons: Mapping[str, str | None],
+) -> RefusalError:
+    """Reject every side that is asked for, in one batch: one that could have been closed falls with the other."""
+    made: Made = {}
+    for side, units in sizes.items():
+        fields: dict[str, Any] = {"instrument": instrument, "timeInForce": "FOK", "positionFill": "REDUCE_ONLY"}
+        if units:
+            fields["units"] = str(-units * _SIDES[side])
+        fields[f"{side}PositionCloseout"] = {"instrument": instrument, "units": str(raw[f"{side}Units"])}
+        reason = reasons[side] or "CLOSEOUT_POSITION_REJECT"
+        batch = next(iter(made.values()))["id"] if made else None
+        written = rules.fills.write(
+            "MARKET_ORDER_REJECT", batch, **fields, reason="POSITION_CLOSEOUT", rejectReason=reason
+        )
+        made[f"{side}OrderRejectTransaction"] = written
+    status = 400 if rules.book.position(instrument) else 404
+    return RefusalError(status, rules.acted(made) | _words(next(filter(None, reasons.values()))))
 
 
 def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
@@ -239,20 +274,23 @@ def _extensions(raw: Mapping[str, Any], key: str) -> dict[str, str]:
         raise invalid(key) from None
 
 
-def _units(amount: str, field: str) -> Decimal:
+def _units(amount: str, field: str, listing: Listing) -> Decimal:
     units = number({field: amount}, field, "UNITS", where="")
-    if units <= 0 or units != units.to_integral_value():
-        raise invalid(field)
-    return units
+    try:
+        if units > 0:
+            return in_units(units, listing)
+    except RejectError:
+        pass
+    raise invalid(field)
 
 
 def _names_order(specifier: str) -> dict[str, str]:
     return {"clientOrderID": specifier[1:]} if specifier.startswith("@") else {"orderID": specifier}
 
 
-def _close_rejected(rules: Matching, name: str, status: int, reject: str, **closeout: Any) -> RefusalError:
-    reason = "TRADE_CLOSE" if "tradeClose" in closeout else "POSITION_CLOSEOUT"
-    return _refused(rules, name, "MARKET_ORDER", reject, status, **closeout, reason=reason)
+def _close_rejected(rules: Matching, reject: str, status: int, **fields: Any) -> RefusalError:
+    close = {"timeInForce": "FOK", "positionFill": "REDUCE_ONLY", **fields}
+    return _refused(rules, "order", "MARKET_ORDER", reject, status, **close, reason="TRADE_CLOSE")
 
 
 def _rejected(

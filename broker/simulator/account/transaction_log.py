@@ -95,11 +95,13 @@ def changes(book: AccountBook, query: Query) -> dict[str, Any]:
 
     entries = book.log[after:]
     fills = [entry for entry in entries if entry["type"] == "ORDER_FILL"]
+    ordered = [entry["orderID"] for entry in fills]
     instruments = sorted({entry["instrument"] for entry in fills})
     found = {
         "ordersCreated": orders(entry["id"] for entry in entries if entry["type"] in _ORDER_TYPES),
         "ordersCancelled": orders(entry["orderID"] for entry in entries if entry["type"] == "ORDER_CANCEL"),
-        "ordersFilled": orders(entry["orderID"] for entry in fills),
+        # A limit order that met too little liquidity waits on.
+        "ordersFilled": orders(item for item in ordered if book.orders[item].state == "FILLED"),
         # The log does not tell a triggered order from one that filled at once.
         "ordersTriggered": [],
         "tradesOpened": trades(entry["tradeOpened"] for entry in fills if "tradeOpened" in entry),

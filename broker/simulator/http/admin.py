@@ -16,6 +16,8 @@ from broker.simulator.faults import KINDS, FaultError, parse_rule
 from broker.simulator.market.market import Scenario
 from broker.simulator.venue import SimulatedVenue
 
+FUNDING_REASONS = ("CLIENT_FUNDING", "ACCOUNT_TRANSFER", "DIVISION_MIGRATION", "SITE_MIGRATION", "ADJUSTMENT")
+LARGEST_AMOUNT = 10**12
 Command = Callable[[SimulatedVenue, dict[str, Any]], dict[str, Any]]
 
 
@@ -97,17 +99,28 @@ def tokens(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def scenario(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
-    """Follow `{"scenario": "news", "liquidity": 1000}`: change the market, and the units that trade at once."""
+    """Follow `{"scenario": "news", "liquidity": 1000}`: change the market, and the units that trade at once.
+
+    A list of units is a list of price levels, the best first.
+    """
     _only(body, "scenario", "liquidity")
     if "scenario" in body:
         if body["scenario"] not in list(Scenario):
             raise CommandError(f"scenario must be one of {', '.join(Scenario)}")
         venue.market.scenario = Scenario(body["scenario"])
-    venue.market.liquidity = int(_number(body, "liquidity", venue.market.liquidity))
+    venue.market.liquidity = _liquidity(body, venue.market.liquidity)
     now_ns = venue.clock.now_ns()
     # Every price anew: spread, liquidity and tradeability belong to the scenario.
     venue.apply([venue.market.requote(name, now_ns) for name in venue.market.prices])
     return state(venue, {})
+
+
+def _liquidity(body: dict[str, Any], before: tuple[int, ...]) -> tuple[int, ...]:
+    given = body.get("liquidity", list(before))
+    levels = given if isinstance(given, list) else [given]
+    if not levels or any(type(units) not in (int, float) or units < 0 for units in levels):
+        raise CommandError("liquidity must be a number of units, or a list of them, one a price level")
+    return tuple(int(units) for units in levels)
 
 
 def prices(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +131,40 @@ def prices(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
     price = venue.market.place(body["instrument"], _price(body.get("mid")), venue.clock.now_ns())
     venue.apply([price])
     return {"instrument": price.instrument, "bid": str(price.bid), "ask": str(price.ask)}
+
+
+def account(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
+    """Follow `{"transfer": "-20000", "hedging": true, "commission": "50"}` for `account`, the first one without it."""
+    _only(body, "account", "transfer", "reason", "hedging", "commission")
+    name = body.get("account", venue.options.accounts[0])
+    if name not in venue.accounts:
+        raise CommandError(f"account must be one of {', '.join(venue.accounts)}")
+    book, reason = venue.accounts[name], body.get("reason", FUNDING_REASONS[0])
+    if reason not in FUNDING_REASONS:
+        raise CommandError(f"reason must be one of {', '.join(FUNDING_REASONS)}")
+    if not isinstance(body.get("hedging", False), bool):
+        raise CommandError("hedging must be true or false")
+    transfer, commission = (_amount(body, field) for field in ("transfer", "commission"))
+    if book.balance + transfer < 0:
+        raise CommandError(f"transfer must not exceed the balance of {book.balance}")
+    if commission < 0:
+        raise CommandError("commission must not be negative")
+    book.hedging_enabled = body.get("hedging", book.hedging_enabled)
+    book.commission_per_million = commission if "commission" in body else book.commission_per_million
+    if transfer:
+        book.transfer(transfer, reason, venue.clock.now_ns())
+        venue.publish(book)
+    return state(venue, {})
+
+
+def _amount(body: dict[str, Any], name: str) -> Decimal:
+    try:
+        amount = Decimal(str(body.get(name, 0)))
+    except InvalidOperation:
+        raise CommandError(f"{name} must be an amount, for example 20000") from None
+    if not amount.is_finite() or abs(amount) > LARGEST_AMOUNT:
+        raise CommandError(f"{name} must be an amount up to {LARGEST_AMOUNT}")
+    return amount
 
 
 def _only(body: dict[str, Any], *names: str) -> None:
@@ -152,6 +199,7 @@ COMMANDS: dict[str, Command] = {
     "POST /simulator/tokens": tokens,
     "POST /simulator/scenario": scenario,
     "POST /simulator/prices": prices,
+    "POST /simulator/account": account,
 }
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from broker.simulator.account.book import AccountBook, TransactionPayload
@@ -19,6 +19,7 @@ from broker.simulator.http import streams
 from broker.simulator.v20.answers import RefusalError, encode, invalid, plain_error, size
 from broker.simulator.venue import SeenRequest, SimulatedVenue, Subscription
 
+_DECODER = msgspec.json.Decoder()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HTML = "<html><head><title>503 Service Temporarily Unavailable</title></head><body>503</body></html>"
 LARGEST_COUNT = 500
@@ -129,7 +130,8 @@ class RequestContext:
     async def read_request(self) -> None:
         """Read the body. Raises RefusalError: 400 where it is no JSON; 0 cuts the connection."""
         try:
-            self.body = json.loads(await self.request.read() or b"{}")
+            # Not `json`: its texts may hold halves of a surrogate pair, which no answer could repeat.
+            self.body = _DECODER.decode(await self.request.read() or b"{}")
         except ConnectionError:
             raise RefusalError(0, {}) from None  # the client went in the middle of its request
         except ValueError:

@@ -63,10 +63,14 @@ def _position(call: RequestContext) -> Json:
 
 def _pricing(call: RequestContext) -> Json:
     names, prices = call.names(required=True), call.book.prices
-    found: Json = {"time": rfc3339(call.now_ns), "prices": [payloads.price(prices[name], prices) for name in names]}
-    if call.query.get("includeHomeConversions", "").lower() == "true":
-        currencies = sorted({LISTINGS[name].quote_currency for name in names} | {HOME})
-        found["homeConversions"] = [payloads.home_conversion(name, prices) for name in currencies]
+    wants_home = call.query.get("includeHomeConversions", "").lower() == "true"
+    shown = [payloads.price(prices[name], prices, factors=not wants_home) for name in names]
+    found: Json = {"time": rfc3339(call.now_ns), "prices": shown}
+    if wants_home:
+        # Of base and quote currencies, the account's own among them (v20, `homeConversions`).
+        sides = (LISTINGS[name] for name in names)
+        currencies = {HOME} | {item for side in sides for item in (side.base_currency, side.quote_currency) if item}
+        found["homeConversions"] = [payloads.home_conversion(name, prices) for name in sorted(currencies)]
     return found
 
 

@@ -29,6 +29,7 @@ DEPENDENT_TYPES = tuple(DEPENDENTS.values())
 ON_FILL = {f"{key}OnFill": kind for key, kind in DEPENDENTS.items()}
 _RESTING = ("GTC", "GTD", "GFD")
 _TIME_IN_FORCE = {"MARKET": ("FOK", "IOC"), "LIMIT": (*_RESTING, "FOK", "IOC"), "STOP": (*_RESTING, "FOK", "IOC")}
+_TRIGGER_CONDITIONS = ("DEFAULT", "INVERSE", "BID", "ASK", "MID")
 _POSITION_FILL = ("DEFAULT", "OPEN_ONLY", "REDUCE_FIRST", "REDUCE_ONLY")
 
 
@@ -54,6 +55,7 @@ class OrderSpec:
     time_in_force: str = "GTC"
     gtd_time: str | None = None
     position_fill: str = "DEFAULT"
+    trigger_condition: str = "DEFAULT"
     trade_id: str | None = None
     client: dict[str, str] = field(default_factory=dict)
     on_fill: dict[str, Json] = field(default_factory=dict)
@@ -66,6 +68,11 @@ class OrderSpec:
         """Its instrument."""
         return LISTINGS[self.instrument]
 
+    @property
+    def is_immediate(self) -> bool:
+        """True if it trades at once or not at all."""
+        return self.time_in_force in ("FOK", "IOC")
+
     def payload(self) -> dict[str, Any]:
         """Fields of the create transaction, and of the order's own object."""
         fields: dict[str, Any] = {"timeInForce": self.time_in_force}
@@ -74,7 +81,12 @@ class OrderSpec:
         else:
             fields |= {"instrument": self.instrument, "units": str(self.units), "positionFill": self.position_fill}
         if self.type != "MARKET":
-            fields["triggerCondition"] = "DEFAULT"
+            fields["triggerCondition"] = self.trigger_condition
+        if self.type in ENTRY_TYPES[1:]:
+            # In no published schema, but in every recording: `DEFAULT` in the transaction, `DEFAULT_FILL` in the order.
+            fields["partialFill"] = "DEFAULT"
+        if self.type == "GUARANTEED_STOP_LOSS":
+            fields["guaranteedExecutionPremium"] = str(self.listing.guaranteed_premium)
         if self.gtd_time is not None:
             fields["gtdTime"] = self.gtd_time
         amounts = {"price": self.price, "priceBound": self.price_bound, "distance": self.distance}
@@ -135,7 +147,17 @@ def _dependent(raw: Json, kind: str, trades: Mapping[str, str]) -> OrderSpec:
             raise RejectError(f"{kind}_ORDER_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
     else:
         spec.price = _price(raw, "price", spec.listing, "PRICE")
+    if kind == "TRAILING_STOP_LOSS":
+        _check_trailing(spec.distance, spec.listing, "PRICE_DISTANCE")
     return spec
+
+
+def _check_trailing(distance: Decimal | None, listing: Listing, name: str) -> None:
+    least, largest = listing.trailing_distances
+    if distance is not None and distance < least:
+        raise RejectError(f"{name}_MINIMUM_NOT_MET")
+    if distance is not None and distance > largest:
+        raise RejectError(f"{name}_MAXIMUM_EXCEEDED")
 
 
 def _read_common(raw: Json, spec: OrderSpec) -> None:
@@ -145,6 +167,10 @@ def _read_common(raw: Json, spec: OrderSpec) -> None:
     spec.gtd_time = _moment(raw)
     if spec.time_in_force == "GTD" and spec.gtd_time is None:
         raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_MISSING")
+    if spec.type != "MARKET":
+        spec.trigger_condition = text(raw, "triggerCondition", "DEFAULT")
+        if spec.trigger_condition not in _TRIGGER_CONDITIONS:
+            raise RejectError("TRIGGER_CONDITION_INVALID")
     spec.client = extensions(raw)
 
 
@@ -156,7 +182,10 @@ def _on_fill(raw: Any, key: str, listing: Listing) -> dict[str, Any]:
     if found["timeInForce"] not in _RESTING:
         raise RejectError(f"{name}_TIME_IN_FORCE_INVALID")
     if raw.get("distance") is not None or ON_FILL[key] == "TRAILING_STOP_LOSS":
-        found["distance"] = str(_price(raw, "distance", listing, f"{name}_PRICE_DISTANCE"))
+        distance = _price(raw, "distance", listing, f"{name}_PRICE_DISTANCE")
+        if ON_FILL[key] == "TRAILING_STOP_LOSS":
+            _check_trailing(distance, listing, f"{name}_PRICE_DISTANCE")
+        found["distance"] = str(distance)
         if raw.get("price") is not None:
             raise RejectError(f"{name}_PRICE_AND_DISTANCE_BOTH_SPECIFIED")
     else:
@@ -199,13 +228,22 @@ def number(raw: Json, key: str, name: str, *, where: str = "order.") -> Decimal:
 
 def _units(raw: Json, listing: Listing) -> Decimal:
     found = number(raw, "units", "UNITS")
-    if found == 0 or found != found.to_integral_value():
-        raise RejectError("UNITS_INVALID" if found == 0 else "UNITS_PRECISION_EXCEEDED")
+    if found == 0:
+        raise RejectError("UNITS_INVALID")
+    found = in_units(found, listing)
     if abs(found) < listing.minimum_units:
         raise RejectError("UNITS_MINIMUM_NOT_MET")
     if abs(found) > listing.maximum_units:
         raise RejectError("UNITS_LIMIT_EXCEEDED")
     return found
+
+
+def in_units(amount: Decimal, listing: Listing) -> Decimal:
+    """Amount of units at the places that the instrument has. Raises RejectError: it has more."""
+    if amount != amount.quantize(listing.minimum_units):
+        raise RejectError("UNITS_PRECISION_EXCEEDED")
+    # Without zeros behind the point: `1.0` comes back as `1`.
+    return amount.quantize(Decimal(1)) if amount == amount.to_integral_value() else amount
 
 
 def _price(raw: Json, key: str, listing: Listing, name: str) -> Decimal:

@@ -18,6 +18,19 @@ def test_a_time_without_a_fraction_is_a_whole_second() -> None:
     assert parse_ns("2023-11-14T22:13:20Z") == parse_ns("1700000000") == 1_700_000_000 * NANOS
 
 
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-12-05T10:00:00+05:00", "2026-12-05T05:00:00.000000000Z"),
+        ("2026-12-05T10:00:00.123456789-05:30", "2026-12-05T15:30:00.123456789Z"),
+        ("2026-12-05t10:00:00.5z", "2026-12-05T10:00:00.500000000Z"),
+        ("2026-12-05T10:00:00", "2026-12-05T10:00:00.000000000Z"),
+    ],
+)
+def test_a_time_with_an_offset_is_that_moment(text: str, utc: str) -> None:
+    assert rfc3339(parse_ns(text)) == utc
+
+
 def test_a_text_that_is_no_time_is_an_error() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         parse_ns("soon")

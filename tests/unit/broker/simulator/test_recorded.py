@@ -12,7 +12,7 @@ from typing import Any
 
 from broker.simulator.clock import NANOS, SimulatedClock
 from broker.simulator.http.server import Simulator
-from broker.simulator.market.market import Scenario
+from broker.simulator.market.market import LIQUIDITY, Scenario
 from tests.v20_client import V20Client
 
 ANSWERS = Path(__file__).parents[3] / "data" / "v20" / "answers"
@@ -47,10 +47,10 @@ async def record(simulator: Simulator, client: V20Client) -> dict[str, Any]:
     await call("cancelled", "PUT", "/orders/@instead/cancel", {})
     await call("cancelled_again", "PUT", "/orders/@instead/cancel", {}, 404)
     await order("limit_pending_again", **RESTS, timeInForce="GTC")
-    simulator.venue.market.liquidity = 40
+    simulator.venue.market.liquidity = (40,)
     simulator.venue.apply([simulator.venue.market.requote("EUR_USD", simulator.venue.clock.now_ns())])
     await order("market_partly_filled", timeInForce="IOC")
-    simulator.venue.market.liquidity = 10_000_000
+    simulator.venue.market.liquidity = LIQUIDITY
     simulator.venue.apply([simulator.venue.market.requote("EUR_USD", simulator.venue.clock.now_ns())])
     await order("market_reduces_and_closes", units="-110", timeInForce="IOC")
     for name in ("pendingOrders", "openTrades", "openPositions", "summary"):

@@ -55,7 +55,7 @@ async def test_a_large_order_lacks_margin(client: V20Client) -> None:
 
 
 async def test_an_immediate_order_fills_in_part(simulator: Simulator, client: V20Client) -> None:
-    simulator.venue.market.liquidity = 40
+    simulator.venue.market.liquidity = (40,)
     simulator.venue.step()
 
     fill = (await client.order(units="100", timeInForce="IOC"))["orderFillTransaction"]

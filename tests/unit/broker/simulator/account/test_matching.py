@@ -251,7 +251,7 @@ def test_a_close_that_names_a_side_that_is_not_there_does_nothing() -> None:
     sample.order(units="100")
 
     with pytest.raises(RefusalError, match="CLOSEOUT_POSITION_DOESNT_EXIST"):
-        trading.close_position(sample.rules, "EUR_USD", {})
+        trading.close_position(sample.rules, "EUR_USD", {"longUnits": "ALL", "shortUnits": "ALL"})
 
     assert sample.book.position("EUR_USD") == 100
 
@@ -290,7 +290,7 @@ def perform(sample: SampleAccount, act: tuple[str, str, int]) -> None:
     elif kind == "protected":
         sample.order(units=str(number), takeProfitOnFill={"distance": "0.00100"}, stopLossOnFill={"distance": "0.001"})
     elif kind == "close":
-        trading.close_position(sample.rules, name, {("short" if number else "long") + "Units": "NONE"})
+        trading.close_position(sample.rules, name, {("short" if number else "long") + "Units": "ALL"})
     elif kind == "move":
         sample.price(str(mid * (1 + Decimal(number) / 100_000)), name)
     else:

@@ -124,6 +124,47 @@ def test_no_body_breaks_the_venue(body: Any, act: Callable[[Matching, Any], Any]
     assert consistent(rules)
 
 
+@pytest.mark.parametrize(("body", "left"), [({"longUnits": "ALL"}, "0"), ({"longUnits": "40"}, "60")])
+async def test_a_close_leaves_a_side_alone_that_it_does_not_name(
+    client: V20Client, body: dict[str, str], left: str
+) -> None:
+    await client.order(units="100")
+
+    closed = await client.put("/positions/EUR_USD/close", body)
+
+    assert {key for key in closed if key.startswith("short")} == set()
+    assert (await client.get("/positions/EUR_USD"))["position"]["long"]["units"] == left
+
+
+@pytest.mark.parametrize("body", [None, {}])
+async def test_a_close_that_names_nothing_is_refused(client: V20Client, body: Any) -> None:
+    await client.order(units="100")
+
+    refused = await client.put("/positions/EUR_USD/close", body, status=400)
+
+    assert refused == {"errorMessage": "Invalid JSON body, must be an object"}
+    assert (await client.get("/positions/EUR_USD"))["position"]["long"]["units"] == "100"
+
+
+async def test_a_close_of_both_sides_is_refused_for_both(client: V20Client) -> None:
+    """As recorded on 2026-01-15: the side that exists falls with the other, in one batch."""
+    await client.order(units="-100")
+
+    refused = await client.put("/positions/EUR_USD/close", {"longUnits": "ALL", "shortUnits": "ALL"}, status=400)
+
+    missing, held = refused["longOrderRejectTransaction"], refused["shortOrderRejectTransaction"]
+    assert (missing["rejectReason"], held["rejectReason"], refused["errorCode"]) == (
+        "CLOSEOUT_POSITION_DOESNT_EXIST",
+        "CLOSEOUT_POSITION_REJECT",
+        "CLOSEOUT_POSITION_DOESNT_EXIST",
+    )
+    assert ("units" in missing, held["units"]) == (False, "100")
+    assert {item["batchID"] for item in (missing, held)} == {missing["id"]}
+    assert refused["relatedTransactionIDs"] == [missing["id"], held["id"]]
+    for item in (missing, held):
+        assert (item["instrument"], item["timeInForce"], item["positionFill"]) == ("EUR_USD", "FOK", "REDUCE_ONLY")
+
+
 async def configure(client: V20Client, body: Any, status: int = 200) -> Any:
     return await client.call("PATCH", "/configuration", body, status=status)
 

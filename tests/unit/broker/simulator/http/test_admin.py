@@ -20,6 +20,15 @@ from tests.v20_client import V20Client
         ("prices", {"instrument": "EUR_USD", "mid": "x"}),
         ("tokens", {"accept": [1]}),
         ("tokens", [1]),
+        ("scenario", {"liquidity": []}),
+        ("scenario", {"liquidity": ["much"]}),
+        ("account", {"transfer": "much"}),
+        ("account", {"transfer": "-100000.01"}),
+        ("account", {"transfer": "1e400"}),
+        ("account", {"transfer": "1", "reason": "GIFT"}),
+        ("account", {"account": "101-004-1234567-009"}),
+        ("account", {"hedging": "yes"}),
+        ("account", {"commission": "-1"}),
     ],
 )
 async def test_a_command_that_cannot_be_followed_is_refused(client: V20Client, path: str, body: Any) -> None:
@@ -53,3 +62,39 @@ async def test_a_weekend_halts_the_market(client: V20Client) -> None:
     price = (await client.get("/pricing?instruments=EUR_USD"))["prices"][0]
 
     assert (price["tradeable"], price["status"]) == (False, "non-tradeable")
+
+
+async def test_money_comes_and_goes_as_transactions(client: V20Client) -> None:
+    await command(client, "POST", "account", {"transfer": "50000"})
+    await command(client, "POST", "account", {"transfer": "-20000.5", "reason": "ADJUSTMENT"})
+
+    entries = (await client.get("/transactions/sinceid?id=2&type=FUNDING"))["transactions"]
+    assert [(entry["amount"], entry["fundingReason"], entry["accountBalance"]) for entry in entries] == [
+        ("50000.0000", "CLIENT_FUNDING", "150000.0000"),
+        ("-20000.5000", "ADJUSTMENT", "129999.5000"),
+    ]
+    assert (await client.get("/summary"))["account"]["balance"] == "129999.5000"
+
+
+async def test_an_account_may_be_shown_as_hedging(client: V20Client) -> None:
+    await command(client, "POST", "account", {"hedging": True})
+
+    assert (await client.get("/summary"))["account"]["hedgingEnabled"] is True
+
+
+async def test_a_commission_is_charged_beside_the_result(client: V20Client) -> None:
+    await command(client, "POST", "account", {"commission": "50"})
+
+    fill = (await client.order(units="10000"))["orderFillTransaction"]
+
+    assert (fill["commission"], fill["pl"], fill["accountBalance"]) == ("0.5425", "0.0000", "99999.4575")
+    assert (await client.get("/summary"))["account"]["commission"] == "0.5425"
+
+
+async def test_liquidity_is_a_list_of_levels(client: V20Client) -> None:
+    await command(client, "POST", "scenario", {"liquidity": [600, 400]})
+
+    price = (await client.get("/pricing?instruments=EUR_USD"))["prices"][0]
+
+    assert price["asks"] == [{"price": "1.08507", "liquidity": 600}, {"price": "1.08508", "liquidity": 400}]
+    assert price["bids"] == [{"price": "1.08493", "liquidity": 600}, {"price": "1.08492", "liquidity": 400}]
