@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from broker.simulator.account.book import AccountBook, TransactionPayload
-from broker.simulator.account.matching import Matching, trading_day
+from broker.simulator.account.matching import Matching
 from broker.simulator.clock import NANOS, SimulatedClock
 from broker.simulator.faults import FaultRules
+from broker.simulator.market.hours import trading_day
 from broker.simulator.market.instruments import LISTINGS
 from broker.simulator.market.market import Price, Scenario, SimulatedMarket
 

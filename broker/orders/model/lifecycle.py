@@ -16,9 +16,9 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
+from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
 from broker.venue.v20.order_requests import DEPENDENT
-from broker.venue.v20.transactions import Transaction
+from broker.venue.v20.transactions import Transaction, decimal
 
 
 class OrderEvent(StrEnum):
@@ -51,7 +51,7 @@ class OrderEvent(StrEnum):
 
 
 S, E = OrderStatus, OrderEvent
-_SENT = (S.SUBMITTED, S.UNKNOWN, S.PRESUMED_ABSENT)
+SENT = (S.SUBMITTED, S.UNKNOWN, S.PRESUMED_ABSENT)
 """Statuses of an order that may be at the venue: its log alone decides."""
 
 TABLE = MappingProxyType(
@@ -61,12 +61,12 @@ TABLE = MappingProxyType(
         (S.SUBMITTED, E.NOT_SENT): S.DENIED,
         (S.SUBMITTED, E.LOSE): S.UNKNOWN,
         (S.UNKNOWN, E.GIVE_UP): S.PRESUMED_ABSENT,
-        **{(status, E.ACCEPT): S.PENDING for status in _SENT},
-        **{(status, E.REJECT): S.REJECTED for status in _SENT},
-        **{(status, E.FILL_IN_PART): S.PENDING for status in _SENT},
-        **{(status, E.FILL_AND_KILL): S.PARTIALLY_FILLED for status in _SENT},
-        **{(status, E.FILL): S.FILLED for status in _SENT},
-        **{(status, E.CANCEL): S.CANCELLED for status in _SENT},
+        **{(status, E.ACCEPT): S.PENDING for status in SENT},
+        **{(status, E.REJECT): S.REJECTED for status in SENT},
+        **{(status, E.FILL_IN_PART): S.PENDING for status in SENT},
+        **{(status, E.FILL_AND_KILL): S.PARTIALLY_FILLED for status in SENT},
+        **{(status, E.FILL): S.FILLED for status in SENT},
+        **{(status, E.CANCEL): S.CANCELLED for status in SENT},
         (S.PENDING, E.FILL_IN_PART): S.PENDING,
         (S.PENDING, E.FILL_AND_KILL): S.PARTIALLY_FILLED,
         (S.PENDING, E.FILL): S.FILLED,
@@ -122,6 +122,8 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Units to close; None closes all."""
     refused_code: int | None = None
     """HTTP status of a refusal that scans of the log have yet to confirm (429)."""
+    refused_by: int | None = None
+    """Transaction that refused it, where no client id leads from it to this order."""
 
     @property
     def id(self) -> str:
@@ -147,33 +149,47 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def concerns(record: OrderRecord, transaction: Transaction) -> bool:
-    """True if a transaction is about this order: by our client id, or by the venue's order id once it is known."""
-    order = record.order
-    if transaction.is_reject or transaction.is_create:
-        if transaction.client_id is not None and transaction.client_id == record.client_id:
-            return True
-        if order.venue_order_id is not None:
-            return transaction.is_create and str(transaction.id) == order.venue_order_id
-        # The venue takes no client id when a trade is closed (v20, PUT trades/{id}/close): its market order is known
-        # by the trade that it closes, and only behind the checkpoint, for the trade may have been reduced before.
-        return (
-            record.action is OrderAction.CLOSE_TRADE
-            and transaction.client_id is None
-            and transaction.closes_trade == record.target
-            and transaction.id > record.checkpoint
-        )
-    if not (transaction.is_fill or transaction.is_cancel):
+    """True if a transaction is about this order: by the venue's order id once it is known, else by our client id."""
+    known = record.order.venue_order_id
+    if not (transaction.is_create or transaction.is_reject or transaction.is_fill or transaction.is_cancel):
         return False
-    if order.venue_order_id is not None:
-        return transaction.order_id == order.venue_order_id
-    return transaction.client_id == record.client_id
+    if known is not None:
+        # Another order under the same client id is somebody's copy.
+        return transaction.about_order == known
+    if record.refused_by is not None:
+        return transaction.id == record.refused_by
+    named = transaction.client_id is not None and transaction.client_id == record.client_id
+    return named or may_be_close(record, transaction)
+
+
+def may_be_close(record: OrderRecord, transaction: Transaction) -> bool:
+    """True if a transaction can be of the order that closes the record's trade; another close can look the same."""
+    # The venue takes no client id when a trade is closed (v20, PUT trades/{id}/close): its market order is known by
+    # the trade that it closes, and only behind the checkpoint, for the trade may have been reduced before.
+    if (
+        record.action is not OrderAction.CLOSE_TRADE
+        or record.order.venue_order_id is not None
+        or transaction.client_id is not None
+        or transaction.closes_trade != record.target
+        or transaction.id <= record.checkpoint
+    ):
+        return False
+    asked = (transaction.raw.get("tradeClose") or {}).get("units")
+    # A fill does not say what was asked.
+    return asked is None or record.close_units == (None if asked == "ALL" else decimal(asked, "tradeClose.units"))
+
+
+def is_immediate(request: OrderRequest) -> bool:
+    """True if an order trades or ends at once: the venue keeps no rest of it."""
+    return request.type is OrderType.MARKET or request.time_in_force in IMMEDIATE
 
 
 def fills_in_full(record: OrderRecord, units: Decimal) -> bool:
     """True if an order that has traded `units` has nothing left to trade."""
     request = record.order.request
     # Such an order is for whatever there is to close by then, which may be less than when it was asked for.
-    takes_what_is_there = request.type in DEPENDENT or (record.action in CLOSES and record.close_units is None)
+    closes_all = request.closes_all or (record.action in CLOSES and record.close_units is None)
+    takes_what_is_there = request.type in DEPENDENT or closes_all
     return takes_what_is_there or units >= request.units
 
 
@@ -202,7 +218,8 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
         fills=fills,
         updated_at=now,
     )
-    return replace(record, order=order)
+    refused_by = transaction.id if transaction.is_reject and transaction.client_id is None else None
+    return replace(record, order=order, refused_by=refused_by)
 
 
 def fold(record: OrderRecord, transactions: Iterable[Transaction], now: datetime) -> OrderRecord:
@@ -219,8 +236,7 @@ def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
     if transaction.is_fill:
         if fills_in_full(record, traded + abs(transaction.units)):
             return OrderEvent.FILL
-        immediate = request.type is OrderType.MARKET or request.time_in_force in IMMEDIATE
-        return OrderEvent.FILL_AND_KILL if immediate else OrderEvent.FILL_IN_PART
+        return OrderEvent.FILL_AND_KILL if is_immediate(request) else OrderEvent.FILL_IN_PART
     if transaction.is_cancel:
         return OrderEvent.CANCEL_REST if traded else OrderEvent.CANCEL
     return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT

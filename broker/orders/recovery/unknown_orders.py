@@ -148,9 +148,11 @@ class UnknownOrderResolver:
             if record is None or record.status is not OrderStatus.UNKNOWN:
                 continue
             # The stream may have resolved the order while the log was read; then the fold changes nothing.
-            if self._store.fold(order_id, found).status is OrderStatus.UNKNOWN:
+            if self._store.search(order_id, found).status is OrderStatus.UNKNOWN:
                 search = self._searches[order_id]
-                self._searches[order_id] = search.after_empty(now_s) if whole else search.after_failure(now_s)
+                # Made, and its end not shown yet: the log lags, and says nothing of an absence.
+                empty = whole and not self._store.is_created(order_id)
+                self._searches[order_id] = search.after_empty(now_s) if empty else search.after_failure(now_s)
                 self._conclude(order_id)
 
     def _conclude(self, order_id: str) -> None:

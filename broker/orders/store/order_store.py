@@ -34,8 +34,17 @@ from broker.orders.store import journal
 from broker.orders.store.journal import OrderJournal, OrderJournalError
 from broker.orders.store.operations import OperationIndex
 from broker.orders.store.tail import Change
-from broker.venue.v20.parse import VenueOrder, parse_order
-from broker.venue.v20.transactions import Transaction, decimal
+from broker.orders.store.trade_closes import UnclaimedCloses
+from broker.venue.v20.parse import VenueOrder, ended_order, parse_order
+from broker.venue.v20.transactions import (
+    CANCEL,
+    FILL,
+    ORDER_SUFFIX,
+    REJECT_SUFFIX,
+    Transaction,
+    decimal,
+    parse_transaction,
+)
 
 IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
 UNRESOLVED = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
@@ -58,8 +67,8 @@ class OrderIndex:
         self._by_caller: dict[str, str] = {}
         """Digest of caller and caller's id, of adopted orders that bear our mark: the venue keeps no more of them."""
         self._by_venue_id: dict[str, str] = {}
-        self._closing: dict[str, str] = {}
-        """Trade id to the order that closes it, until its market order is known."""
+        self._closing: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """Trade id to the orders that close it and whose transactions are not known."""
         # Ordered by entry into the status: counts and "oldest first" need no scan of all orders.
         self._by_status: dict[OrderStatus, OrderedDict[str, None]] = {status: OrderedDict() for status in OrderStatus}
         self._open_by_client: Counter[str] = Counter()
@@ -80,14 +89,15 @@ class OrderIndex:
         self._by_status[record.status][record.id] = None
         self._open_by_client[record.order.request.client] += record.status in OPEN
         self._by_key[record.key] = record.id
-        self._by_client_id[record.client_id] = record.id
+        # A copy of our client id, which somebody else's order may bear, leads to ours all the same.
+        self._by_client_id.setdefault(record.client_id, record.id)
         if record.action is OrderAction.ADOPTED and (tag := parse_tag(record.client_id)) is not None:
             self._by_caller[tag.caller] = record.id
-        if record.order.venue_order_id is not None:
-            self._by_venue_id[record.order.venue_order_id] = record.id
+        for known in _venue_ids(record):
+            self._by_venue_id[known] = record.id
         # Until the venue gives the order an id, its trade is all that leads to it.
-        if record.action is OrderAction.CLOSE_TRADE and record.target and record.order.venue_order_id is None:
-            self._closing[record.target] = record.id
+        if _is_nameless_close(record):
+            self._closing[record.target or ""][record.id] = None
         if record.status.is_final:
             self._finished[record.id] = None
 
@@ -96,8 +106,10 @@ class OrderIndex:
             return
         del self._by_status[record.status][record.id]
         self._open_by_client[record.order.request.client] -= record.status in OPEN
-        if record.target is not None and self._closing.get(record.target) == record.id:
-            del self._closing[record.target]
+        if _is_nameless_close(record):
+            del self._closing[record.target or ""][record.id]
+            if not self._closing[record.target or ""]:
+                del self._closing[record.target or ""]
 
     def get(self, order_id: str) -> OrderRecord | None:
         """By our id."""
@@ -116,11 +128,18 @@ class OrderIndex:
         return self._records.get(self._by_venue_id.get(venue_order_id, ""))
 
     def about(self, transaction: Transaction) -> OrderRecord | None:
-        """The order that a transaction may be about; `lifecycle.concerns` decides."""
-        found = self._by_client_id.get(transaction.client_id or "")
-        found = found or self._by_venue_id.get(transaction.order_id or str(transaction.id))
-        found = found or self._closing.get(transaction.closes_trade or "")
-        return self._records.get(found or "")
+        """The order that a transaction is about, by the venue's order id or our client id."""
+        # The venue's id first: it is never given twice, and people can change the client id of a resting order.
+        found = self._by_venue_id.get(transaction.about_order)
+        return self._records.get(found or self._by_client_id.get(transaction.client_id or "", ""))
+
+    def note_venue_id(self, order_id: str, venue_order_id: str) -> None:
+        """Find an order by the venue's id of it from now on, although its record does not say it yet."""
+        self._by_venue_id[venue_order_id] = order_id
+
+    def closing(self, trade_id: str) -> list[OrderRecord]:
+        """Orders that close a trade and whose transactions are not known yet."""
+        return [self._records[order_id] for order_id in self._closing.get(trade_id, ())]
 
     def with_status(self, *statuses: OrderStatus) -> list[OrderRecord]:
         """All orders at one of these, oldest first within each."""
@@ -146,15 +165,32 @@ class OrderIndex:
     def _remove(self, record: OrderRecord) -> None:
         self._unindex(record)
         del self._finished[record.id], self._records[record.id]
-        venue_id = record.order.venue_order_id or ""
         # Only keys that still lead here: a later order can have taken over a caller's id.
-        for index, key in ((self._by_client_id, record.client_id), (self._by_venue_id, venue_id)):
-            if index.get(key) == record.id:
-                del index[key]
+        for known in _venue_ids(record):
+            if self._by_venue_id.get(known) == record.id:
+                del self._by_venue_id[known]
+        if self._by_client_id.get(record.client_id) == record.id:
+            del self._by_client_id[record.client_id]
         if self._by_key.get(record.key) == record.id:
             del self._by_key[record.key]
         if (tag := parse_tag(record.client_id)) is not None:
             self._by_caller.pop(tag.caller, None)
+
+
+def _venue_ids(record: OrderRecord) -> Iterator[str]:
+    if record.order.venue_order_id is not None:
+        yield record.order.venue_order_id
+    if record.refused_by is not None:
+        yield str(record.refused_by)
+
+
+def _is_nameless_close(record: OrderRecord) -> bool:
+    nameless = record.status in lifecycle.SENT and record.order.venue_order_id is None
+    return nameless and record.action is OrderAction.CLOSE_TRADE
+
+
+def _ends_at_once(record: OrderRecord) -> bool:
+    return lifecycle.is_immediate(record.order.request) and not record.order.fills
 
 
 @dataclass(slots=True)
@@ -198,25 +234,28 @@ class OrderStore:
         self.waiters: dict[str, Waiter] = {}
         """By order id; the caller removes its own when it has its answer."""
         self._created: dict[str, Transaction] = {}
-        """Creations that the stream reported before the answer came."""
+        """Creations by order, set aside because what becomes of the order is told right behind them."""
+        self._closes = UnclaimedCloses()
 
     def open(self) -> None:
         """Read the journal and begin a segment of our own.
 
         Raises OrderJournalError, OSError, FormatError: it cannot be used.
         """
-        for payload in self.journal.open():
-            self._restore(payload)
+        told = [raw for payload in self.journal.open() if (raw := self._restore(payload)) is not None]
+        for raw in told:
+            self._replay(raw)
         self.index.forget(self.now())
         self.journal.rotate(self._snapshot())
 
-    def _restore(self, payload: bytes) -> None:
+    def _restore(self, payload: bytes) -> dict[str, Any] | None:
+        """Take over a record of the journal; the transaction, if it is one."""
         try:
             kind, content = journal.decode_payload(payload)
         except ValueError as error:
             # One unreadable record must not keep the account from trading: the venue's log knows what it said.
             log.warning("journal record unreadable", extra={"fault": str(error)})
-            return
+            return None
         if isinstance(content, OrderRecord):
             self.index.put(content)
         elif isinstance(content, AccountControl):
@@ -225,6 +264,27 @@ class OrderStore:
             self.operations.put(content)
         elif kind == journal.TRANSACTION and isinstance(content, dict):
             self.control = replace(self.control, applied=int(content["id"]))
+            return content
+        return None
+
+    def _replay(self, raw: dict[str, Any]) -> None:
+        """Apply a journaled transaction to the orders once more, if they lack it."""
+        # A kill between its record and the order's leaves it there alone: the feed does not bring it again.
+        if self._is_news(raw):
+            try:
+                self._apply_to_order(parse_transaction(raw))
+            except (ValueError, KeyError) as error:
+                log.warning("journaled transaction unreadable", extra={"fault": str(error)})
+
+    def _is_news(self, raw: dict[str, Any]) -> bool:
+        """True if a journaled transaction may say what the journaled orders do not. Cheap: most say nothing."""
+        kind = str(raw.get("type"))
+        if kind.endswith((ORDER_SUFFIX, REJECT_SUFFIX)):
+            return self.index.by_venue_id(str(raw["id"])) is None
+        record = self.index.by_venue_id(str(raw.get("orderID")))
+        if kind == FILL:
+            return record is None or all(fill.transaction_id != raw["id"] for fill in record.order.fills)
+        return kind == CANCEL and (record is None or not record.status.is_final)
 
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
@@ -296,6 +356,9 @@ class OrderStore:
                 waiter.resolved.set()
         if record.status is OrderStatus.UNKNOWN:
             self.unknown.set()
+        # Whose answer came, or will not come, decides whose the closes are that fit it.
+        if record.action is OrderAction.CLOSE_TRADE:
+            self._settle_closes()
 
     def _write(self, payload: bytes, **change: Any) -> int:
         # A paused owner that wakes up must not append to a segment that its successor has read.
@@ -308,15 +371,58 @@ class OrderStore:
         return position
 
     def fold(self, order_id: str, transactions: tuple[Transaction, ...]) -> OrderRecord:
-        """The order after the transactions of an answer or a scan."""
+        """The order after the transactions of an answer, which are its own and no other's."""
+        return self._fold(self.index[order_id], (*self._closes.claim(transactions), *transactions))
+
+    def search(self, order_id: str, found: tuple[Transaction, ...]) -> OrderRecord:
+        """The order after a reading of the log, in which others' transactions are, too."""
         record = self.index[order_id]
-        # The creation that the stream brought before the answer, see _apply_transaction.
-        if (created := self._created.pop(order_id, None)) is not None:
+        if record.action is not OrderAction.CLOSE_TRADE:
+            return self._fold(record, found)
+        # What follows a creation that fits no order of ours fits none either: a fill does not say what was asked.
+        others: set[str] = set()
+        for transaction in sorted(found, key=lambda item: item.id):
+            if self.index.about(transaction) is not None or transaction.about_order in others:
+                continue
+            if not self._closes.take(transaction, self._closing):
+                others.add(transaction.about_order)
+        self._settle_closes(searched_to=max((item.id for item in found), default=0))
+        own = tuple(item for item in found if (about := self.index.about(item)) is not None and about.id == order_id)
+        return self._fold(self.index[order_id], own)
+
+    def is_created(self, order_id: str) -> bool:
+        """True if the venue has made the order, and what became of it is not known yet."""
+        return order_id in self._created
+
+    def _fold(self, record: OrderRecord, transactions: tuple[Transaction, ...]) -> OrderRecord:
+        if (created := self._created.pop(record.id, None)) is not None:
             transactions = (created, *transactions)
         moved = lifecycle.fold(record, transactions, self.now())
+        if moved.status is OrderStatus.PENDING and record.status in UNRESOLVED and _ends_at_once(moved):
+            # The log tells its end right behind: told as resting, a caller would take a fill for none.
+            self._set_aside(record, next(item for item in transactions if lifecycle.concerns(record, item)))
+            return record
         if moved is not record:
             self.put(moved)
         return moved
+
+    def _set_aside(self, record: OrderRecord, created: Transaction) -> None:
+        self._created[record.id] = created
+        # What is told next may name the venue's order and nothing else.
+        self.index.note_venue_id(record.id, created.about_order)
+
+    def _closing(self, trade_id: str) -> list[OrderRecord]:
+        return [record for record in self.index.closing(trade_id) if record.id not in self._created]
+
+    def _settle_closes(self, *, searched_to: int = 0) -> None:
+        """Give closes of trades whose order is known by now to that order, or to another program."""
+        while (settled := self._closes.settle(self._closing, searched_to=searched_to)) is not None:
+            record, transactions = settled
+            if record is not None:
+                self._fold(record, transactions)
+                continue
+            for transaction in transactions:
+                self._apply_to_order(transaction)
 
     def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> OrderRecord:
         """The order at another status for a reason of our own."""
@@ -329,24 +435,30 @@ class OrderStore:
         self._write(journal.encode_transaction(transaction.raw), transaction=transaction.raw)
         self.control = replace(self.control, applied=transaction.id)
         try:
-            self._apply_transaction(transaction)
+            self._apply_to_account(transaction)
+            self._apply_to_order(transaction)
         except (ValueError, KeyError) as error:
             # An unreadable one must not stop those behind it; the next reconciliation finds its effect.
             self._emit(StreamDecodeError(stream="transactions", message=f"{transaction.id}: {error}"))
 
-    def _apply_transaction(self, transaction: Transaction) -> None:
-        self._apply_to_account(transaction)
+    def _apply_to_order(self, transaction: Transaction) -> None:
         record = self.index.about(transaction)
-        if record is not None and lifecycle.concerns(record, transaction):
+        created = self._created.get(record.id) if record is not None else None
+        is_behind = created is not None and transaction.order_id == str(created.id)
+        if record is not None and (is_behind or lifecycle.concerns(record, transaction)):
             # While an answer is awaited a creation alone says too little: the order may have traded with it.
             if record.status is OrderStatus.SUBMITTED and transaction.is_create:
-                self._created[record.id] = transaction
+                self._set_aside(record, transaction)
             else:
-                self.fold(record.id, (transaction,))
+                self._fold(record, (transaction,))
+        elif self._closes.take(transaction, self._closing):
+            self._settle_closes()
         elif transaction.is_create:
             self._adopt_created(transaction)
         elif transaction.is_reject:
             self._learn_refusal(transaction)
+        elif transaction.order_id is not None and record is None:
+            self._adopt_ended(transaction)
 
     def set_positions(self, units: dict[str, Decimal], at: int) -> None:
         """Replace the net units by instrument; they include every transaction up to `at`."""
@@ -398,6 +510,14 @@ class OrderStore:
             return
         found = parse_order(transaction.raw, self._account, EXTERNAL)
         self._put_adopted(found, tag.order_id, OrderStatus.REJECTED, reason=transaction.reason)
+
+    def _adopt_ended(self, transaction: Transaction) -> None:
+        """Store an order whose creation was never read: from its fill, or from its cancel if it bears our mark."""
+        tag = parse_tag(transaction.client_id)
+        if not transaction.is_fill and (not transaction.is_cancel or tag is None or tag.owner != self._owner):
+            return
+        adopted = self.adopt(parse_order(ended_order(transaction), self._account, EXTERNAL))
+        self._fold(adopted, (transaction,))
 
     def adopt(self, found: VenueOrder) -> OrderRecord:
         """Store an order that rests at the venue and is not in our books."""

@@ -14,23 +14,16 @@ from broker.simulator.account.book import (
     money,
 )
 from broker.simulator.account.fills import Fills, protection_price, trigger_price
-from broker.simulator.clock import NANOS, parse_ns
+from broker.simulator.clock import parse_ns
+from broker.simulator.market.hours import trading_day
 from broker.simulator.market.market import Price
 from broker.simulator.v20.order_requests import DEPENDENT_TYPES, ON_FILL, OrderSpec, RejectError
 
-DAY_NS = 86_400 * NANOS
-DAY_ENDS_NS = 21 * 3_600 * NANOS
-"""17:00 in New York, without its summer time: GFD orders end and financing is charged then."""
 FINANCING_RATE = Decimal("0.02")
 """Share of a position's value that its holder pays a year: simple, and the same for both sides."""
 _DAYS = 365
 Made = dict[str, TransactionPayload]
 """Transactions by their names in the answer."""
-
-
-def trading_day(now_ns: int) -> int:
-    """Number of the venue's day that a moment belongs to."""
-    return (now_ns - DAY_ENDS_NS) // DAY_NS
 
 
 class Matching:
@@ -83,8 +76,8 @@ class Matching:
         spec = OrderSpec(type="MARKET", instrument=trade.instrument, trade_id=trade.id, units=against)
         return self.reduce(spec, reason, **extra)
 
-    def check(self, spec: OrderSpec, replaced: RestingOrder | None = None, *, replaces_like: bool = False) -> None:
-        """Check an order before it is taken; with `replaces_like` one of its type is about to end.
+    def check(self, spec: OrderSpec, replaced: RestingOrder | None = None) -> None:
+        """Check an order before it is taken, in the place of `replaced` if given.
 
         Raises RejectError: it is not taken.
         """
@@ -94,7 +87,7 @@ class Matching:
             raise RejectError("CLIENT_ORDER_ID_ALREADY_EXISTS")
         if spec.gtd_time is not None and parse_ns(spec.gtd_time) <= self.now_ns:
             raise RejectError("TIME_IN_FORCE_GTD_TIMESTAMP_IN_PAST")
-        if spec.type in DEPENDENT_TYPES and not replaces_like:
+        if spec.type in DEPENDENT_TYPES:
             others = (item for item in self.book.pending_for(str(spec.trade_id)) if item is not replaced)
             if any(item.spec.type == spec.type for item in others):
                 raise RejectError(f"{spec.type}_ORDER_ALREADY_EXISTS")

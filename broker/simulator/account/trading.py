@@ -76,18 +76,23 @@ def modify_order(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     """`PUT orders/{spec}/clientExtensions`."""
     order = waiting(rules.book, specifier)
     # Read first: a bad body is a 400 without a transaction, even where the order does not exist.
-    client, kind, name = _new_extensions(body), "ORDER_CLIENT_EXTENSIONS_MODIFY", "orderClientExtensionsModify"
+    keys = ("clientExtensions", "tradeClientExtensions")
+    changed = _new_extensions(body, *keys)
+    kind, name = "ORDER_CLIENT_EXTENSIONS_MODIFY", "orderClientExtensionsModify"
     if order is None:
         raise _refused(rules, name, kind, "ORDER_DOESNT_EXIST", 404, **_names_order(specifier))
-    rules.book.rename_order(order, client)
-    written = rules.fills.write(kind, orderID=order.id, clientExtensionsModify=client)
+    rules.book.rename_order(order, changed.get(keys[0], {}))
+    order.spec.trade_client.update(changed.get(keys[1], {}))
+    fields: dict[str, Any] = {f"{key}Modify": value for key, value in changed.items()}
+    written = rules.fills.write(kind, orderID=order.id, **fields)
     return rules.acted({f"{name}Transaction": written})
 
 
 def modify_trade(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     """`PUT trades/{spec}/clientExtensions`."""
     trade = open_trade(rules.book, specifier)
-    client, kind, name = _new_extensions(body), "TRADE_CLIENT_EXTENSIONS_MODIFY", "tradeClientExtensionsModify"
+    client = _new_extensions(body, "clientExtensions")["clientExtensions"]
+    kind, name = "TRADE_CLIENT_EXTENSIONS_MODIFY", "tradeClientExtensionsModify"
     if trade is None:
         raise _refused(rules, name, kind, "TRADE_DOESNT_EXIST", 404, tradeID=specifier.lstrip("@"))
     trade.client.update(client)
@@ -174,34 +179,54 @@ def _position_rejected(
 
 
 def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
-    """`PUT trades/{spec}/orders`: a trade's take-profit and stop-losses; null ends one, absent leaves it."""
+    """`PUT trades/{spec}/orders`: a trade's take-profit and stop-losses; null ends one, absent leaves it.
+
+    One that is there hands on the fields that its successor does not name.
+    """
     trade = open_trade(rules.book, specifier)
     if trade is None:
         raise absent("NO_SUCH_TRADE", "The trade ID specified does not exist")
     raw = body if isinstance(body, Mapping) else {}
     # All are read and checked before the first one is ended: a refusal leaves the trade as it was.
     named = [key for key in DEPENDENTS if key in raw]
-    specs = {key: _protection(rules, trade, key, raw[key]) for key in named if raw[key] is not None}
+    held = {item.spec.type: item for item in rules.book.pending_for(trade.id)}
+    olds = {key: held.get(DEPENDENTS[key]) for key in named}
+    specs = {key: _protection(rules, trade, key, raw[key], olds[key]) for key in named if raw[key] is not None}
     made: Made = {}
     for key in named:
-        held = (item for item in rules.book.pending_for(trade.id) if item.spec.type == DEPENDENTS[key])
-        if (order := next(held, None)) is not None:
-            made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(order, "CLIENT_REQUEST_REPLACED")
-        if key in specs:
-            made[f"{key}OrderTransaction"] = rules.create(specs[key])["orderCreateTransaction"]
+        old, spec = olds[key], specs.get(key)
+        if spec is not None:
+            changed = rules.create(spec) if old is None else rules.replace(old, spec)
+            made[f"{key}OrderTransaction"] = changed["orderCreateTransaction"]
+            if "orderCancelTransaction" in changed:
+                made[f"{key}OrderCancelTransaction"] = changed["orderCancelTransaction"]
+        elif old is not None:
+            made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(old, "CLIENT_REQUEST")
     return rules.acted(made)
 
 
-def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any) -> OrderSpec:
+def _protection(rules: Matching, trade: SimulatedTrade, key: str, raw: Any, old: RestingOrder | None) -> OrderSpec:
     if not isinstance(raw, Mapping):
         raise invalid(key)
-    request = {**raw, "type": DEPENDENTS[key], "tradeID": trade.id}
+    given = {name: value for name, value in raw.items() if value is not None}
+    request = {**_inherited(old, given), **given, "type": DEPENDENTS[key], "tradeID": trade.id}
     try:
         spec = _parse(rules, {"order": request})
-        rules.check(spec, replaces_like=True)
+        rules.check(spec, replaced=old)
     except RejectError as error:
         raise _rejected(rules, request, error.reason, name=f"{key}Order") from None
     return spec
+
+
+def _inherited(old: RestingOrder | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the order that is replaced, but for those that the request settles by others."""
+    if old is None:
+        return {}
+    fields = old.spec.payload()
+    # A price that was counted from a distance is the price from then on.
+    settled = {"price", "distance"} if {"price", "distance"} & set(given) else {"distance"} if old.spec.price else set()
+    settled |= {"gtdTime"} if given.get("timeInForce", "GTD") != "GTD" else set()
+    return {name: value for name, value in fields.items() if name not in settled}
 
 
 def configure(rules: Matching, body: Any) -> dict[str, Any]:
@@ -261,10 +286,11 @@ def _parse(rules: Matching, body: Any) -> OrderSpec:
     return parse_order(body, {trade.id: trade.instrument for trade in rules.book.open_trades()}, rules.prices)
 
 
-def _new_extensions(body: Any) -> dict[str, str]:
-    if isinstance(body, Mapping) and isinstance(body.get("clientExtensions"), Mapping):
-        return _extensions(body, "clientExtensions")
-    raise invalid("clientExtensions")
+def _new_extensions(body: Any, *keys: str) -> dict[str, dict[str, str]]:
+    given = [key for key in keys if isinstance(body, Mapping) and isinstance(body.get(key), Mapping)]
+    if not given:
+        raise invalid(keys[0])
+    return {key: _extensions(body, key) for key in given}
 
 
 def _extensions(raw: Mapping[str, Any], key: str) -> dict[str, str]:

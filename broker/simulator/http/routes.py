@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from broker.simulator.account import payloads, trading, transaction_log
 from broker.simulator.account.book import RestingOrder, SimulatedTrade, TransactionPayload
 from broker.simulator.account.matching import Matching
-from broker.simulator.clock import rfc3339
+from broker.simulator.clock import parse_ns, rfc3339
 from broker.simulator.http.handlers import Endpoint, RequestContext
 from broker.simulator.market.instruments import LISTINGS
 from broker.simulator.market.market import HOME
 from broker.simulator.v20 import books, candles
-from broker.simulator.v20.answers import absent, whole
+from broker.simulator.v20.answers import absent, invalid, whole
 
 Json = dict[str, Any]
 Item = TypeVar("Item", RestingOrder, SimulatedTrade)
@@ -64,7 +64,12 @@ def _position(call: RequestContext) -> Json:
 def _pricing(call: RequestContext) -> Json:
     names, prices = call.names(required=True), call.book.prices
     wants_home = call.query.get("includeHomeConversions", "").lower() == "true"
-    shown = [payloads.price(prices[name], prices, factors=not wants_home) for name in names]
+    try:
+        since_ns = parse_ns(call.query["since"]) if "since" in call.query else -1
+    except ValueError:
+        raise invalid("since") from None
+    newer = (prices[name] for name in names if prices[name].time_ns > since_ns)
+    shown = [payloads.price(item, prices, factors=not wants_home) for item in newer]
     found: Json = {"time": rfc3339(call.now_ns), "prices": shown}
     if wants_home:
         # Of base and quote currencies, the account's own among them (v20, `homeConversions`).

@@ -24,7 +24,7 @@ async def serve(
     response = web.StreamResponse(headers=headers | {"Content-Type": "application/octet-stream"})
     await response.prepare(request)
     venue.subscriptions.append(subscription)
-    if subscription.kind == "pricing":
+    if subscription.kind == "pricing" and request.query.get("snapshot", "true").lower() != "false":
         subscription.offer_prices(list(venue.market.prices.values()))
     try:
         with suppress(ConnectionError):  # the client went: that is how a stream ends

@@ -206,6 +206,17 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
     return VenueOrder(id=order_id, client_id=extensions.get("id"), time=time, request=request)
 
 
+def ended_order(transaction: Transaction) -> Json:
+    """The order that a fill or a cancel is about, as far as they tell it, in the venue's form."""
+    raw = transaction.raw
+    # The reason of a fill begins with the type: LIMIT_ORDER, MARKET_ORDER_TRADE_CLOSE, …
+    kind = "MARKET" if str(raw.get("reason", "")).startswith("MARKET_ORDER") else str(raw.get("reason", ""))
+    asked = raw.get("requestedUnits") or raw.get("units")
+    extensions = {"id": transaction.client_id} if transaction.client_id else {}
+    order = {"id": transaction.order_id, "type": kind, "units": asked, "time": raw.get("time")}
+    return {**order, "instrument": raw.get("instrument", ""), "clientExtensions": extensions}
+
+
 def _origin(raw: Json) -> dict[str, Any]:
     """Operation that made an order, with its target, as far as the venue tells it."""
     if (trade := raw.get("tradeClose")) is not None:

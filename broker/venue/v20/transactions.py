@@ -13,6 +13,7 @@ from msgspec import Struct
 
 ORDER_SUFFIX = "_ORDER"
 REJECT_SUFFIX = "_ORDER_REJECT"
+FILL, CANCEL = "ORDER_FILL", "ORDER_CANCEL"
 _OUR_REASONS = """
 ACCOUNT_UNKNOWN CIRCUIT_OPEN DAILY_LOSS_EXCEEDED DUPLICATE_ORDER INTERNAL_ERROR JOURNAL_UNAVAILABLE
 NOTIONAL_LIMIT_EXCEEDED NOTIONAL_UNKNOWN NOT_AUTHORIZED NOT_FOUND OPEN_ORDERS_LIMIT_EXCEEDED ORDER_RATE_EXCEEDED
@@ -56,6 +57,11 @@ class Transaction(Struct, frozen=True, kw_only=True):
     raw: Mapping[str, Any]
 
     @property
+    def about_order(self) -> str:
+        """The venue's id of the order that it makes, refuses, fills or ends."""
+        return self.order_id or str(self.id)
+
+    @property
     def is_create(self) -> bool:
         """True if it makes an order: MARKET_ORDER, LIMIT_ORDER, …, FIXED_PRICE_ORDER."""
         return self.type.endswith(ORDER_SUFFIX)
@@ -68,12 +74,12 @@ class Transaction(Struct, frozen=True, kw_only=True):
     @property
     def is_fill(self) -> bool:
         """True if an order traded."""
-        return self.type == "ORDER_FILL"
+        return self.type == FILL
 
     @property
     def is_cancel(self) -> bool:
         """True if an order ended without a trade."""
-        return self.type == "ORDER_CANCEL"
+        return self.type == CANCEL
 
 
 def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
@@ -94,7 +100,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         client_id=_text(raw.get("clientOrderID")) or _text((raw.get("clientExtensions") or {}).get("id")),
         instrument=_text(raw.get("instrument")),
         reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
-        units=decimal(raw.get("units"), "units") if kind == "ORDER_FILL" else Decimal(0),
+        units=decimal(raw.get("units"), "units") if kind == FILL else Decimal(0),
         price=decimal(raw["price"], "price") if raw.get("price") is not None else None,
         profit=decimal(raw.get("pl"), "pl"),
         commission=decimal(raw.get("commission"), "commission"),
@@ -102,7 +108,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         guaranteed_fee=decimal(raw.get("guaranteedExecutionFee"), "guaranteedExecutionFee"),
         half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
         trade_ids=tuple(_trades(raw)),
-        closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")),
+        closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")) or _closed_by_fill(raw),
         raw=raw,
     )
 
@@ -116,6 +122,12 @@ def reason_label(reason: str) -> str:
 def _trades(raw: Mapping[str, Any]) -> list[str]:
     parts = [raw.get("tradeOpened"), *(raw.get("tradesClosed") or ()), raw.get("tradeReduced")]
     return [str(part["tradeID"]) for part in parts if part and "tradeID" in part]
+
+
+def _closed_by_fill(raw: Mapping[str, Any]) -> str | None:
+    # The creation, which names the trade, may be one that the log never shows.
+    trades = _trades(raw) if raw.get("reason") == "MARKET_ORDER_TRADE_CLOSE" else []
+    return trades[0] if len(trades) == 1 else None
 
 
 def _text(value: Any) -> str | None:

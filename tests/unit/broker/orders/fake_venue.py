@@ -118,7 +118,9 @@ class FakeVenue:
         answer = self._act(request, body)
         if fault == "quiet":
             self.hidden = len(self.log) - mark
-        if fault in {"lose", "quiet"}:
+        if fault == "told_and_lost":
+            await self.push(*self.log[mark:])
+        if fault in {"lose", "quiet", "told_and_lost"}:
             return self._cut(request)
         if fault == "504":
             return web.Response(status=504, text="<html>Gateway time-out</html>", content_type="text/html")
@@ -148,7 +150,8 @@ class FakeVenue:
             return self._answer({f"{side}O{key[1:]}": value for key, value in made.items()})
         if "/trades/" in path:
             trade = request.match_info["id"]
-            order = {"type": "MARKET", "instrument": "EUR_USD", "units": str(-self.position)}
+            closed = self.position if body["units"] == "ALL" else Decimal(body["units"])
+            order = {"type": "MARKET", "instrument": "EUR_USD", "units": str(-closed)}
             return self._answer(self.make(order | {"tradeClose": {"tradeID": trade, "units": body["units"]}}))
         if request.method == "PUT":
             old = self.pending.get(request.match_info["id"])

@@ -356,3 +356,27 @@ async def test_trade_is_closed_and_its_order_known_without_a_client_id(
     assert order.status is OrderStatus.FILLED
     assert venue.writes[1][2] == {"units": "ALL"}
     assert venue.position == 0
+
+
+async def test_close_of_a_trade_that_only_the_stream_tells_of_is_filled(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        venue.faults.append("told_and_lost")
+        order = (await service.close_trade("1")).order
+
+    assert (order.status, order.filled_units) == (OrderStatus.FILLED, Decimal(100))
+
+
+async def test_two_closes_of_one_trade_whose_answers_are_lost_get_a_fill_each(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        venue.faults.extend(["told_and_lost", "told_and_lost"])
+        placed = await asyncio.gather(service.close_trade("1", Decimal(40)), service.close_trade("1", Decimal(40)))
+
+    fills = [fill.transaction_id for item in placed for fill in item.order.fills]
+    assert sorted(fills) == sorted(item["id"] for item in venue.fills[1:])
+    assert {item.order.status for item in placed} <= {OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED}

@@ -186,6 +186,7 @@ def test_closed_trade_is_known_by_the_trade_behind_the_checkpoint() -> None:
     close: dict[str, Any] = {"tradeClose": {"tradeID": "3", "units": "ALL"}}
     assert not concerns(record, created(5, client_id=None, **close))
     assert not concerns(record, created(7, client_id="another", **close))
+    assert not concerns(record, created(7, client_id=None, tradeClose={"tradeID": "3", "units": "40"}))
     order = fold(record, [created(7, client_id=None, **close), filled(8, 7, client_id=None)], NOW).order
     assert order.status is OrderStatus.FILLED
 

@@ -70,17 +70,27 @@ def test_adopted_order_of_ours_is_known_by_its_caller() -> None:
     assert index.by_key("other", "mine") is None
 
 
-def test_trade_being_closed_is_known_until_its_order_is() -> None:
+def test_orders_that_close_a_trade_are_known_until_their_transactions_are() -> None:
     index = make()
-    record = make_record(action=OrderAction.CLOSE_TRADE, target="3")
-    close = created(9, client_id=None, tradeClose={"tradeID": "3", "units": "ALL"})
+    first = make_record(action=OrderAction.CLOSE_TRADE, target="3")
+    second = make_record(order_id="another", client_id="x", action=OrderAction.CLOSE_TRADE, target="3")
+    index.put(first)
+    index.put(second)
+    assert index.closing("3") == [first, second]
+    index.put(replace(first, order=replace(first.order, venue_order_id="9")))
+    assert index.closing("3") == [second]
+    index.put(second.moved(OrderStatus.DENIED, NOW))
+    assert index.closing("3") == []
+
+
+def test_copy_of_our_client_id_leads_to_our_order_all_the_same() -> None:
+    index, record = make(), make_record()
     index.put(record)
-    assert index.about(close) is record
-    index.put(replace(record, order=replace(record.order, venue_order_id="9")))
-    index.put(make_record(order_id="another", client_id="x", action=OrderAction.CLOSE_TRADE, target="3"))
-    found = index.about(close)
-    assert found is not None
-    assert found.id == "01ORDER"
+    index.put(make_record(OrderStatus.PENDING, order_id="venue-9", venue_order_id="9", action=OrderAction.ADOPTED))
+    assert index.about(filled(8, 7)) is record
+    copied = index.about(filled(10, 9))
+    assert copied is not None
+    assert copied.id == "venue-9"
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(OrderStatus)), max_size=40))

@@ -74,6 +74,44 @@ def test_a_resting_order_trades_when_its_level_is_reached(
     assert sample.book.pending() == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "before", "mid"),
+    [
+        ("DEFAULT", "1.08992", "1.08993"),
+        ("ASK", "1.08992", "1.08993"),
+        ("MID", "1.08999", "1.09000"),
+        ("INVERSE", "1.09006", "1.09007"),
+        ("BID", "1.09006", "1.09007"),
+    ],
+)
+def test_a_stop_waits_for_the_price_of_its_condition(condition: str, before: str, mid: str) -> None:
+    """The half spread is 7 points: the ask reaches 1.09 first, the bid last."""
+    sample = SampleAccount()
+    made = sample.order(type="STOP", price="1.09000", triggerCondition=condition)["orderCreateTransaction"]
+
+    sample.price(before)
+    waits = len(sample.book.pending())
+    sample.price(mid)
+
+    assert (made["triggerCondition"], waits, len(sample.book.pending())) == (condition, 1, 0)
+
+
+def test_a_limit_order_whose_condition_is_met_still_wants_its_price() -> None:
+    sample = SampleAccount()
+    sample.order(type="LIMIT", price="1.08000", triggerCondition="BID")
+
+    sample.price("1.08000")
+    waits = len(sample.book.pending())
+    sample.price("1.07993")
+
+    assert (waits, sample.last["price"]) == (1, "1.08000")
+
+
+def test_an_unknown_condition_is_refused() -> None:
+    with pytest.raises(RefusalError, match="TRIGGER_CONDITION_INVALID"):
+        SampleAccount().order(type="STOP", price="1.09000", triggerCondition="LAST")
+
+
 def test_a_limit_is_never_filled_worse_than_its_price() -> None:
     sample = SampleAccount()
     sample.order(type="LIMIT", price="1.08000")

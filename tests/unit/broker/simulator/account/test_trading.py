@@ -124,6 +124,126 @@ def test_no_body_breaks_the_venue(body: Any, act: Callable[[Matching, Any], Any]
     assert consistent(rules)
 
 
+async def protected(client: V20Client, **details: Any) -> str:
+    fill = (await client.order(units="100", **details))["orderFillTransaction"]
+    return str(fill["tradeOpened"]["tradeID"])
+
+
+async def test_a_protection_hands_on_what_its_successor_does_not_name(client: V20Client) -> None:
+    profit = {"price": "1.10000", "timeInForce": "GTD", "gtdTime": "2099-01-01T00:00:00.000000000Z"}
+    trade = await protected(client, takeProfitOnFill=profit)
+
+    changed = await client.put(f"/trades/{trade}/orders", {"takeProfit": {"clientExtensions": {"id": "mine"}}})
+
+    order = (await client.get("/orders/@mine"))["order"]
+    assert {key: order[key] for key in profit} == profit
+    ended, made = changed["takeProfitOrderCancelTransaction"], changed["takeProfitOrderTransaction"]
+    assert (ended["reason"], ended["replacedByOrderID"]) == ("CLIENT_REQUEST_REPLACED", made["id"])
+    assert (made["reason"], made["replacesOrderID"]) == ("REPLACEMENT", ended["orderID"])
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "after"),
+    [
+        ({"price": "1.08000"}, {"timeInForce": "GFD"}, {"price": "1.08000", "timeInForce": "GFD"}),
+        ({"price": "1.08000"}, {"distance": "0.01"}, {"price": "1.07493", "distance": "0.01000"}),
+        ({"distance": "0.01"}, {"price": "1.08000"}, {"price": "1.08000", "distance": None}),
+        ({"distance": "0.01"}, {"timeInForce": "GFD"}, {"price": "1.07507", "timeInForce": "GFD"}),
+        (
+            {"price": "1.08000", "timeInForce": "GTD", "gtdTime": "2099-01-01T00:00:00Z"},
+            {"timeInForce": "GTC"},
+            {"price": "1.08000", "timeInForce": "GTC", "gtdTime": None},
+        ),
+    ],
+)
+async def test_what_a_change_settles_is_not_handed_on(
+    client: V20Client, before: dict[str, str], change: dict[str, str], after: dict[str, str | None]
+) -> None:
+    trade = await protected(client, stopLossOnFill=before)
+
+    await client.put(f"/trades/{trade}/orders", {"stopLoss": change})
+
+    order = (await client.get(f"/trades/{trade}"))["trade"]["stopLossOrder"]
+    assert {key: order.get(key) for key in after} == after
+
+
+async def test_a_protection_that_is_null_ends_and_is_not_replaced(client: V20Client) -> None:
+    trade = await protected(client, takeProfitOnFill={"price": "1.10000"}, stopLossOnFill={"price": "1.07000"})
+
+    changed = await client.put(f"/trades/{trade}/orders", {"takeProfit": None})
+
+    assert changed["takeProfitOrderCancelTransaction"]["reason"] == "CLIENT_REQUEST"
+    assert [order["type"] for order in (await client.get("/pendingOrders"))["orders"]] == ["STOP_LOSS"]
+
+
+async def test_a_waiting_order_takes_extensions_for_the_trade_that_it_will_open(client: V20Client) -> None:
+    order = (await client.order(type="LIMIT", price="1.00000"))["orderCreateTransaction"]["id"]
+
+    changed = await client.put(f"/orders/{order}/clientExtensions", {"tradeClientExtensions": {"tag": "later"}})
+
+    assert changed["orderClientExtensionsModifyTransaction"]["tradeClientExtensionsModify"] == {"tag": "later"}
+    assert (await client.get(f"/orders/{order}"))["order"]["tradeClientExtensions"] == {"tag": "later"}
+
+
+@pytest.mark.parametrize(
+    ("instrument", "units", "minimum"),
+    [("SPX500_USD", "1.5", "0.1"), ("BTC_USD", "0.25", "0.01"), ("EUR_USD", "7", "1")],
+)
+async def test_units_have_the_places_of_their_instrument(
+    client: V20Client, instrument: str, units: str, minimum: str
+) -> None:
+    listed = (await client.get(f"/instruments?instruments={instrument}"))["instruments"][0]
+    fill = (await client.order(instrument=instrument, units=units))["orderFillTransaction"]
+    refused = await client.order(instrument=instrument, units=units + ("1" if "." in units else ".1"), status=400)
+    closed = await client.put(f"/positions/{instrument}/close", {"longUnits": minimum})
+
+    assert (listed["minimumTradeSize"], listed["tradeUnitsPrecision"]) == (minimum, len(minimum.partition(".")[2]))
+    assert fill["units"] == fill["tradeOpened"]["units"] == units
+    assert refused["errorCode"] == "UNITS_PRECISION_EXCEEDED"
+    assert closed["longOrderFillTransaction"]["units"] == f"-{minimum}"
+
+
+@pytest.mark.parametrize(("instrument", "least"), [("EUR_USD", "0.00050"), ("USD_JPY", "0.050")])
+async def test_a_trailing_stop_keeps_its_least_distance(client: V20Client, instrument: str, least: str) -> None:
+    listed = (await client.get(f"/instruments?instruments={instrument}"))["instruments"][0]
+    trade = (await client.order(instrument=instrument))["orderFillTransaction"]["id"]
+    near = str(Decimal(least) - Decimal(least).scaleb(-1))
+    stop = {"type": "TRAILING_STOP_LOSS", "tradeID": trade}
+
+    refused = await client.order(**stop, distance=near, status=400)
+    attached = await client.order(instrument=instrument, trailingStopLossOnFill={"distance": near}, status=400)
+    far = await client.order(**stop, distance="100000", status=400)
+
+    assert listed["minimumTrailingStopDistance"] == least
+    assert (refused["errorCode"], attached["errorCode"], far["errorCode"]) == (
+        "PRICE_DISTANCE_MINIMUM_NOT_MET",
+        "TRAILING_STOP_LOSS_ON_FILL_PRICE_DISTANCE_MINIMUM_NOT_MET",
+        "PRICE_DISTANCE_MAXIMUM_EXCEEDED",
+    )
+    await client.order(**stop, distance=least)
+
+
+async def test_home_conversions_come_for_both_currencies_and_take_the_factors_place(client: V20Client) -> None:
+    """As recorded on 2026-09-23: a gain converts 1 % worse, a loss 1 % dearer."""
+    plain = await client.get("/pricing?instruments=EUR_JPY")
+    found = await client.get("/pricing?instruments=EUR_JPY&includeHomeConversions=true")
+
+    assert "quoteHomeConversionFactors" in plain["prices"][0]
+    assert "quoteHomeConversionFactors" not in found["prices"][0]
+    assert [item["currency"] for item in found["homeConversions"]] == ["EUR", "JPY", "USD"]
+    euro = {key: Decimal(value) for key, value in found["homeConversions"][0].items() if key != "currency"}
+    assert (euro["accountGain"] / euro["positionValue"], euro["accountLoss"] / euro["positionValue"]) == (
+        Decimal("0.99"),
+        Decimal("1.01"),
+    )
+
+
+async def test_prices_that_are_no_newer_are_left_out(client: V20Client) -> None:
+    at = (await client.get("/pricing?instruments=EUR_USD"))["prices"][0]["time"]
+
+    assert (await client.get(f"/pricing?instruments=EUR_USD&since={at}"))["prices"] == []
+
+
 @pytest.mark.parametrize(("body", "left"), [({"longUnits": "ALL"}, "0"), ({"longUnits": "40"}, "60")])
 async def test_a_close_leaves_a_side_alone_that_it_does_not_name(
     client: V20Client, body: dict[str, str], left: str
