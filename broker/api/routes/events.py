@@ -25,13 +25,25 @@ routes = APIRouter(prefix="/v1", tags=["events"], responses=COMMON_PROBLEMS)
 KEEPALIVE_S = 10.0
 RETRY_MS = 1000  # a client that reconnects; the default is up to the browser
 _HEADERS = {"X-Accel-Buffering": "no"}  # nginx would collect events before it passes them on
+_EXAMPLE = """retry: 1000
+
+id: 1041-5d0c7a11
+
+id: 1042-9f3c01ab
+event: state
+data: {"state":"reducing","actor":"ann","reason":"news"}
+
+event: price
+data: {"instrument":"EUR_USD","bid":"1.10000","ask":"1.10020","time":"2026-01-05T10:00:00.250000Z","tradeable":true}
+
+"""
 _STREAM: Responses = {
     200: {
         "description": "`event: order` with an order at each change, `transaction` with a transaction of the venue's "
         "log, `state` with the trading state, `price` with a price, `account` with the account's summary when it has "
         "changed. `missed` tells the number of prices and summaries dropped because the reader was slow, `gap` that "
         "changes since Last-Event-ID are missing here. A comment each 10 s shows that the stream lives.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
     }
 }
 _ONE_KIND = f"({'|'.join(KINDS)})"

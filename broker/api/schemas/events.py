@@ -26,7 +26,9 @@ KINDS = ("order", "price", "transaction", "account", "state")
 class GapView(BaseModel):
     """Changes since Last-Event-ID are not in the broker's journal."""
 
-    reason: str = Field(description="discarded if they are too old, unknown if the id is not of this journal.")
+    reason: str = Field(
+        description="discarded: they are too old. unknown: the id is not of this journal. unreadable: the volume fails."
+    )
     detail: str = _MISSING
 
 

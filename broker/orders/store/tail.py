@@ -85,7 +85,8 @@ async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
 async def replay(journal: OrderJournal, after: JournalMark) -> AsyncGenerator[Change, None]:
     """Changes behind `after`, up to the journal's end as it is when the reader gets there.
 
-    Raises JournalGapError: `discarded` if older segments are gone, `unknown` if `after` is not a mark of this journal.
+    Raises JournalGapError: `discarded` if older segments are gone, `unknown` if `after` is not a mark of this journal,
+        `unreadable` if the volume fails.
     """
     if after == journal.mark:
         return
@@ -125,6 +126,8 @@ async def _read_part(journal: OrderJournal, segment: OrderSegment, offset: int) 
             return read_from(segment, offset, REPLAY_BYTES)
         except FileNotFoundError:
             raise JournalGapError("discarded") from None
+        except OSError as error:
+            raise JournalGapError("unreadable") from error
 
 
 def _streamed(position: int, payload: bytes) -> Change | None:

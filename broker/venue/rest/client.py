@@ -107,42 +107,42 @@ class VenueRest:
 
     async def summary(self) -> Account:
         """Read the account's summary."""
-        return parse.parse_account(await self._ask("account_summary", "/summary"))
+        return parse.parse_account(await self._read("account_summary", "/summary"))
 
     async def instruments(self) -> list[Instrument]:
         """Read all instruments that the account may trade."""
-        body = await self._ask("account_instruments", "/instruments")
+        body = await self._read("account_instruments", "/instruments")
         return [parse.parse_instrument(raw) for raw in body["instruments"]]
 
     async def pricing(self, names: Sequence[str]) -> tuple[list[Quote], dict[str, Decimal]]:
         """Read quotes, and the factors to the account's currency."""
-        body = await self._ask("pricing", "/pricing", instruments=",".join(names))
+        body = await self._read("pricing", "/pricing", instruments=",".join(names))
         quotes = [parse.parse_quote(raw, datetime.now(UTC)) for raw in body["prices"]]
         return [quote for quote in quotes if quote is not None], parse.parse_conversions(body["prices"])
 
     async def positions(self) -> tuple[list[Position], int]:
         """Read open positions, and the log's last id at that moment."""
-        body = await self._ask("open_positions", "/openPositions")
+        body = await self._read("open_positions", "/openPositions")
         return [parse.parse_position(raw) for raw in body["positions"]], int(body["lastTransactionID"])
 
     async def trades(self) -> tuple[list[parse.VenueTrade], int]:
         """Read open trades, and the log's last id at that moment."""
-        body = await self._ask("open_trades", "/openTrades")
+        body = await self._read("open_trades", "/openTrades")
         return [parse.parse_trade(raw) for raw in body["trades"]], int(body["lastTransactionID"])
 
     async def trade(self, trade_id: str) -> parse.VenueTrade:
         """Read one trade, open or closed. Raises VenueRefusedError: there is none of this id."""
-        return parse.parse_trade((await self._ask("trade", f"/trades/{trade_id}"))["trade"])
+        return parse.parse_trade((await self._read("trade", f"/trades/{trade_id}"))["trade"])
 
     async def pending_orders(self) -> tuple[list[parse.VenueOrder], int]:
         """Read resting orders, and the log's last id at that moment."""
-        body = await self._ask("pending_orders", "/pendingOrders")
+        body = await self._read("pending_orders", "/pendingOrders")
         orders = [parse.parse_order(raw, self.settings.account, "external") for raw in body["orders"]]
         return orders, int(body["lastTransactionID"])
 
     async def transactions_since(self, after: int) -> parse.TransactionPage:
         """Read the log behind transaction `after`, as far as the venue shows it."""
-        body = await self._ask("transactions_since", "/transactions/sinceid", id=str(after))
+        body = await self._read("transactions_since", "/transactions/sinceid", id=str(after))
         return parse.parse_page(body)
 
     async def market_data(self, call: VenueCall) -> bytes:
@@ -152,7 +152,7 @@ class VenueRest:
         """
         try:
             async with asyncio.timeout(self.settings.request_deadline_s), self.connections.market_data:
-                return await self._read(call, Precedence.MARKET_DATA, read_text)
+                return await self._repeat(call, Precedence.MARKET_DATA, read_text)
         except TimeoutError:
             raise errors.AnswerLostError("no answer within the request's deadline", operation=call.operation) from None
 
@@ -164,11 +164,11 @@ class VenueRest:
         call = VenueCall(operation="prove_token", method="GET", path="/summary")
         await self._read_once(call, Precedence.READ, read_answer, token)
 
-    async def _ask(self, operation: str, path: str, **query: str) -> dict[str, Any]:
+    async def _read(self, operation: str, path: str, **query: str) -> dict[str, Any]:
         call = VenueCall(operation=operation, method="GET", path=path, query=query)
-        return await self._read(call, Precedence.READ, read_answer)
+        return await self._repeat(call, Precedence.READ, read_answer)
 
-    async def _read(self, call: VenueCall, precedence: Precedence, read: ReadAnswer[T]) -> T:
+    async def _repeat(self, call: VenueCall, precedence: Precedence, read: ReadAnswer[T]) -> T:
         for attempt in range(self.settings.read_attempts - 1):
             try:
                 return await self._read_once(call, precedence, read)
@@ -217,7 +217,8 @@ class VenueRest:
         self.emit(ApiError(error_type=error.error_type, message=str(error)[:MAX_WORDS], **where))
         if isinstance(error, errors.RateLimitedError):
             self.emit(TooManyRequests(operation=call.operation))
-        self._set_up(up=isinstance(error, REACHED), reason=error.error_type)
+        lacks_right = call.may_lack_right and isinstance(error, errors.NotAuthorizedError)
+        self._set_up(up=lacks_right or isinstance(error, REACHED), reason=error.error_type)
 
     def _set_up(self, *, up: bool, reason: str | None) -> None:
         if up is not self.is_up:

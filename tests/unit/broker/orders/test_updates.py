@@ -4,7 +4,7 @@ import asyncio
 
 from broker.orders.store.tail import Change
 from broker.orders.updates import Missed, Updates
-from tests.unit.broker.api.routes.test_events import QUOTE
+from tests.unit.broker.api.schemas.test_events import QUOTE
 
 LOST = Change(position=0)
 """A change that the journal failed to take: nowhere to be read again."""

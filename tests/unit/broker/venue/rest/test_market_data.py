@@ -142,7 +142,7 @@ async def test_book_that_is_not_the_accounts_right_says_nothing_against_the_toke
     async with server.rest() as rest:
         with pytest.raises(errors.NotAuthorizedError):
             await MarketData(rest, lambda: NOW).book(BookKind.ORDERS, "EUR_USD")
-        assert server.tokens.rejected == []
+        assert (server.tokens.rejected, rest.is_up) == ([], True)
         assert server.requests[0].path == "/v3/instruments/EUR_USD/orderBook"
 
 
