@@ -61,6 +61,7 @@ check: $(VENV)/test.done ## check lint, types, import contracts, the gRPC contra
 	@$(BIN)/lint-imports --no-cache
 	@cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released/v1.binpb
 	@bash proto/generate.sh --check
+	@$(BIN)/python -m tools.client --check
 	@$(BIN)/python -m tools.reference.events --check
 	@$(BIN)/python -m tools.reference.order_life_cycle --check
 	@$(BIN)/python -m tools.monitoring.rules --check

@@ -90,6 +90,7 @@ def _say_where(stack: Stack, console: Console) -> None:
     where = stack.addresses
     rows = {
         "order API": f"{where['api']}/docs",
+        "order page": f"{where['api']}/ui",
         "console": where["console"],
         "metrics": f"{where['metrics']}/metrics",
         "probes": f"{where['probes']}/readyz?verbose",

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
-from http import HTTPStatus
-from typing import Any
 
-import aiohttp
+from broker_client import (
+    BrokerClient,
+    ConflictError,
+    OrderApiError,
+    OrderBody,
+    OrderType,
+    OrderView,
+    RetryPolicy,
+    Side,
+    UnavailableError,
+)
 
 INSTRUMENTS = ("EUR_USD", "GBP_USD", "USD_JPY")
 REQUEST_DEADLINE_S = 10.0
@@ -24,7 +31,7 @@ class Tally:
 
     sent: int = 0
     results: Counter[str] = field(default_factory=Counter)
-    placed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    placed: dict[str, OrderView] = field(default_factory=dict)
     latest_s: float = 0.0
     """How long after its beat the latest order went out."""
     most_in_flight: int = 0
@@ -47,93 +54,78 @@ class Flow:
         """Sends `per_second` orders on an even beat until `stop`, each in its own task: answers set no pace."""
         loop = asyncio.get_running_loop()
         slots = asyncio.Semaphore(self.in_flight)
-        async with self._session() as session, asyncio.TaskGroup() as orders:
+        async with self._client() as broker, asyncio.TaskGroup() as orders:
             due = loop.time()
             while not stop.is_set():
                 await slots.acquire()
                 self.tally.latest_s = max(self.tally.latest_s, loop.time() - due)
                 self._waiting += 1
                 self.tally.most_in_flight = max(self.tally.most_in_flight, self._waiting)
-                orders.create_task(self._guarded(session, slots))
+                orders.create_task(self._guarded(broker, slots))
                 due += 1 / per_second
                 await _pause(stop, due - loop.time())
 
     async def send(self, count: int) -> None:
         """Sends `count` orders, eight at a time."""
         slots = asyncio.Semaphore(8)
-        async with self._session() as session, asyncio.TaskGroup() as orders:
+        async with self._client() as broker, asyncio.TaskGroup() as orders:
             for _ in range(count):
                 await slots.acquire()
                 self._waiting += 1
-                orders.create_task(self._guarded(session, slots))
+                orders.create_task(self._guarded(broker, slots))
 
-    def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            base_url=self.base_url,
-            headers={"X-API-Key": self.api_key},
-            timeout=aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S),
-            connector=aiohttp.TCPConnector(limit=0),  # `in_flight` is the limit
+    def _client(self) -> BrokerClient:
+        return BrokerClient(
+            self.base_url,
+            api_key=self.api_key,
+            deadline_s=REQUEST_DEADLINE_S,
+            retry=RetryPolicy(attempts=1),  # each failure is counted: none is mended by a second attempt
+            connections=0,  # `in_flight` is the limit
         )
 
-    async def _guarded(self, session: aiohttp.ClientSession, slots: asyncio.Semaphore) -> None:
+    async def _guarded(self, broker: BrokerClient, slots: asyncio.Semaphore) -> None:
         try:
-            await self._one(session)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            self.tally.results[type(error).__name__] += 1
+            await self._one(broker)
+        except OrderApiError as error:
+            self.tally.results[str(error.order.status if error.order else error.status or type(error).__name__)] += 1
         finally:
             self._waiting -= 1
             slots.release()
 
-    async def _one(self, session: aiohttp.ClientSession) -> None:
+    async def _one(self, broker: BrokerClient) -> None:
         self.tally.sent += 1
         number = self.tally.sent
-        body = await self._order(session, number)
-        async with session.post("/v1/orders", json=body, headers={"Idempotency-Key": f"flow-{number}"}) as answer:
-            order = _order_of(await answer.text())
-        status = str(order.get("status", answer.status))
-        self.tally.results[status] += 1
-        if "id" in order:
-            self.tally.placed[order["id"]] = order
-        if status == "pending":
-            self._open.append(order["id"])
+        body = await self._order(broker, number)
+        order = await broker.place_order(body, idempotency_key=f"flow-{number}")
+        self.tally.results[order.status] += 1
+        self.tally.placed[order.id] = order
+        if order.status == "pending":
+            self._open.append(order.id)
         if len(self._open) > OPEN_ORDERS_KEPT:
-            await self._cancel(session)
+            await self._cancel(broker)
 
-    async def _order(self, session: aiohttp.ClientSession, number: int) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "instrument": self.chance.choice(INSTRUMENTS),
-            "side": self.chance.choice(("buy", "sell")),
-            "units": str(self.chance.randrange(1, 20) * 100),
-            "type": "market",
-        }
-        if number % 5 == 0 and (price := await self._far_below(session, body["instrument"])):
-            body |= {"type": "limit", "side": "buy", "price": price}
-        return body
+    async def _order(self, broker: BrokerClient, number: int) -> OrderBody:
+        instrument, side = self.chance.choice(INSTRUMENTS), self.chance.choice((Side.BUY, Side.SELL))
+        units = Decimal(self.chance.randrange(1, 20) * 100)
+        if number % 5 == 0 and (price := await self._far_below(broker, instrument)):
+            return OrderBody(instrument=instrument, side=Side.BUY, type=OrderType.LIMIT, units=units, price=price)
+        return OrderBody(instrument=instrument, side=side, type=OrderType.MARKET, units=units)
 
-    async def _far_below(self, session: aiohttp.ClientSession, instrument: str) -> str | None:
+    async def _far_below(self, broker: BrokerClient, instrument: str) -> Decimal | None:
         """A price that rests; None while there is no quote."""
-        async with session.get("/v1/prices", params={"instruments": instrument}) as answer:
-            # Between two owners the proxy answers without a body: there is no quote to rest below.
-            quotes = (await answer.json(content_type=None)).get("prices") if answer.status == HTTPStatus.OK else None
-        if not quotes:
+        try:
+            quotes = (await broker.list_prices(instruments=instrument)).prices
+        except UnavailableError:  # between two owners
             return None
-        bid = Decimal(quotes[0]["bid"])
-        return str((bid * Decimal("0.99")).quantize(bid))
+        return (quotes[0].bid * Decimal("0.99")).quantize(quotes[0].bid) if quotes else None
 
-    async def _cancel(self, session: aiohttp.ClientSession) -> None:
+    async def _cancel(self, broker: BrokerClient) -> None:
         order_id = self._open.pop(0)
-        async with session.delete(f"/v1/orders/{order_id}") as answer:
-            order = await answer.json(content_type=None)
-        self.tally.placed[order_id] = order
-
-
-def _order_of(text: str) -> dict[str, Any]:
-    """The answer's JSON; a proxy's own answer is words, and no order."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        try:
+            self.tally.placed[order_id] = await broker.cancel_order(order_id)
+        except ConflictError as error:  # it has ended otherwise
+            if error.order is not None:
+                self.tally.placed[order_id] = error.order
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The wheel, installed as a user would: each of its three ways in an environment of its own."""
+"""The wheel, installed as a user would: each of its four ways in an environment of its own."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def install(wheel: Path, tmp_path: Path) -> Install:
 def test_import_names_are_no_general_words(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.partition("/")[0] for name in archive.namelist() if ".dist-info" not in name}
-    assert tops == {"broker", "pod_runtime", "producer", "sidecar", "telemetry_contract"}
+    assert tops == {"broker", "broker_client", "pod_runtime", "producer", "sidecar", "telemetry_contract"}
     assert not tops & GENERAL
 
 
@@ -69,9 +69,19 @@ def test_the_version_stands_in_one_place(wheel: Path) -> None:
         assert f"\nVersion: {VERSION}\n" in archive.read(metadata).decode()
 
 
+def test_pages_are_in_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {
+        "broker/api/ui/static/page.html",
+        "broker/api/ui/static/page.js",
+        "sidecar/console/static/index.html",
+    } <= names
+
+
 def test_types_are_told_to_those_who_import(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        assert {"producer/py.typed", "telemetry_contract/py.typed"} <= set(archive.namelist())
+        assert {"broker_client/py.typed", "producer/py.typed", "telemetry_contract/py.typed"} <= set(archive.namelist())
 
 
 def test_without_an_extra_it_is_the_producer_library_alone(install: Install, tmp_path: Path) -> None:
@@ -87,3 +97,11 @@ def test_an_extra_gives_a_process_whose_command_starts(install: Install, tmp_pat
     assert run(programs / name, "--version", place=tmp_path).strip() == f"{name} {VERSION}"
     assert "--config" in run(programs / name, "--help", place=tmp_path)
     run(programs / "python", "-W", "error", "-c", f"import {name}.app, producer", place=tmp_path)
+
+
+def test_the_client_needs_none_of_what_the_broker_needs(install: Install, tmp_path: Path) -> None:
+    programs = install("client")
+    found = set(json.loads(run(programs / "python", "-c", LISTED, place=tmp_path)))
+    assert {"aiohttp", "msgspec"} <= found
+    assert not found & {"fastapi", "sqlalchemy", "uvicorn", "hvac"}
+    run(programs / "python", "-W", "error", "-c", "import broker_client; broker_client.BrokerClient", place=tmp_path)

@@ -15,6 +15,7 @@ NOT_RUN = {
     r"make images|make scan|tools/images": "tests/deployment builds and looks at the images",
     r"docker compose": "needs a compose engine",
     r"make run\b": "what every other block is run beside",
+    r"examples/python/trader": "tests/integration/api/test_client.py runs it",
     r"go run": "tests/contract/test_go_producer.py builds and runs it",
 }
 """Why a `console` block is not run, by what occurs in it."""

@@ -24,10 +24,10 @@ each status means: [The order API](../order-api.md).
 
 def page() -> str:
     """The page."""
-    document = _document()
+    described = document()
     operations = [
         (method.upper(), path, operation)
-        for path, item in document["paths"].items()
+        for path, item in described["paths"].items()
         for method, operation in item.items()
     ]
     rows = [(code(f"{method} {path}"), _scope(found), found["summary"]) for method, path, found in operations]
@@ -35,12 +35,13 @@ def page() -> str:
     for method, path, found in operations:
         parts.extend(_operation(method, path, found))
     parts.append("## Bodies and answers\n")
-    for name, model in document["components"]["schemas"].items():
+    for name, model in described["components"]["schemas"].items():
         parts.extend(_model(name, model))
     return "\n".join(parts)
 
 
-def _document() -> Document:
+def document() -> Document:
+    """The OpenAPI document of the application itself."""
     context = types.SimpleNamespace(settings=ApiSettings())  # describing asks it for nothing
     return build_application(cast("ApiContext", context)).openapi()
 

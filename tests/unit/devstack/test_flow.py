@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from devstack.flow import Flow
+from tests.unit.broker_client.order_api import ORDER
 
 
 class Venue:
@@ -16,7 +18,7 @@ class Venue:
 
     def __init__(self) -> None:
         self.may_answer = asyncio.Event()
-        self.answer = '{"id": "1", "status": "filled"}'
+        self.answer = json.dumps(ORDER)
         self.url = ""
 
     async def place(self, _: web.Request) -> web.Response:
@@ -65,9 +67,9 @@ async def test_no_more_orders_wait_than_may(venue: Venue) -> None:
     assert flow.tally.most_in_flight == 5
 
 
-async def test_an_answer_that_is_no_order_is_counted_by_its_status(venue: Venue) -> None:
+async def test_an_answer_that_is_no_order_is_counted_as_none(venue: Venue) -> None:
     venue.answer = "no colour answered"
     venue.may_answer.set()
     flow = Flow(base_url=venue.url, api_key="key", chance=random.Random(1))
     await flow.send(3)
-    assert flow.tally.results == {"200": 3}
+    assert flow.tally.results == {"NoAnswerError": 3}

@@ -1,0 +1,1 @@
+"""A page for people beside the order API."""

@@ -1,0 +1,578 @@
+"""Models of the order API.
+
+Generated from the order API's OpenAPI document: change that, and run `python -m tools.client`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Self
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+__all__ = [
+    "UNSET",
+    "AccountView",
+    "CancelAllBody",
+    "CloseAllBody",
+    "ClosePositionBody",
+    "CloseTradeBody",
+    "ConditionList",
+    "ConditionView",
+    "FieldFault",
+    "FillView",
+    "KeyView",
+    "KillBody",
+    "KillView",
+    "MismatchView",
+    "OrderBody",
+    "OrderList",
+    "OrderStatus",
+    "OrderType",
+    "OrderView",
+    "OutcomeList",
+    "OutcomeView",
+    "PastFill",
+    "PastFills",
+    "PastOrder",
+    "PastOrders",
+    "PastTransaction",
+    "PastTransactions",
+    "PositionFill",
+    "PositionList",
+    "PositionView",
+    "PriceList",
+    "PriceView",
+    "ProblemView",
+    "ProtectionBody",
+    "ProtectionView",
+    "ReconcileView",
+    "Side",
+    "StateBody",
+    "StateView",
+    "TimeInForce",
+    "TradeList",
+    "TradeView",
+    "TrialView",
+    "TriggerCondition",
+]
+
+
+class OpenEnum(StrEnum):
+    """Names of which a newer broker may have more: one that is not known here is taken as its text."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = value.upper()
+        member._value_ = value
+        return member
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of an answer. Fields that are not known here are left out."""
+
+
+class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model of a request. A field that is UNSET is not sent; None is sent as null."""
+
+
+class OrderStatus(OpenEnum):
+    """Status of an order. `orders/model/lifecycle.py` has the table of moves."""
+
+    RECEIVED = "received"
+    DENIED = "denied"
+    SUBMITTED = "submitted"
+    PENDING = "pending"
+    FILLED = "filled"
+    PARTIALLY_FILLED = "partially_filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    PRESUMED_ABSENT = "presumed_absent"
+
+
+class OrderType(OpenEnum):
+    """Kind of an order: the event that makes it trade (OANDA v20, order-definitions)."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    MARKET_IF_TOUCHED = "market_if_touched"
+    TAKE_PROFIT = "take_profit"
+    STOP_LOSS = "stop_loss"
+    GUARANTEED_STOP_LOSS = "guaranteed_stop_loss"
+    TRAILING_STOP_LOSS = "trailing_stop_loss"
+
+
+class PositionFill(OpenEnum):
+    """Effect that a fill may have on the position."""
+
+    DEFAULT = "default"
+    OPEN_ONLY = "open_only"
+    REDUCE_FIRST = "reduce_first"
+    REDUCE_ONLY = "reduce_only"
+
+
+class Side(OpenEnum):
+    """Direction; the venue's units are positive for a buy, negative for a sell."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class TimeInForce(OpenEnum):
+    """Time for which an order stays in force. Market orders take FOK or IOC only."""
+
+    GTC = "gtc"
+    GTD = "gtd"
+    GFD = "gfd"
+    FOK = "fok"
+    IOC = "ioc"
+
+
+class TriggerCondition(OpenEnum):
+    """Price that triggers a resting order (v20, `OrderTriggerCondition`)."""
+
+    DEFAULT = "default"
+    INVERSE = "inverse"
+    BID = "bid"
+    ASK = "ask"
+    MID = "mid"
+
+
+class AccountView(Answer, frozen=True, kw_only=True):
+    """The venue's summary of the account."""
+
+    id: str
+    currency: str
+    balance: Decimal
+    nav: Decimal
+    margin_used: Decimal
+    margin_available: Decimal
+    margin_closeout_ratio: Decimal
+    open_orders: int
+    open_trades: int
+    open_positions: int
+    last_transaction_id: str
+
+
+class CancelAllBody(RequestBody, frozen=True, kw_only=True):
+    """The orders to cancel: those that meet every condition; without one all of them."""
+
+    instrument: str | UnsetType | None = UNSET
+    client: str | UnsetType | None = UNSET
+    """Id of the API key that placed them; another than your own needs the scope `admin`."""
+    keep_exits: bool | UnsetType = UNSET
+    """Leave take-profits and stops of trades, which protect positions."""
+
+
+class CloseAllBody(RequestBody, frozen=True, kw_only=True):
+    """The positions to close; without an instrument all of them."""
+
+    instrument: str | UnsetType | None = UNSET
+
+
+class ClosePositionBody(RequestBody, frozen=True, kw_only=True):
+    """The part of a position to close; without units all of it."""
+
+    side: Side | UnsetType | None = UNSET
+    """`buy` closes the long side, `sell` the short one."""
+    units: Decimal | UnsetType | None = UNSET
+
+
+class CloseTradeBody(RequestBody, frozen=True, kw_only=True):
+    """The part of a trade to close; without units all of it."""
+
+    units: Decimal | UnsetType | None = UNSET
+
+
+class ConditionList(Answer, frozen=True, kw_only=True):
+    """The broker's conditions."""
+
+    conditions: list[ConditionView]
+
+
+class ConditionView(Answer, frozen=True, kw_only=True):
+    """One named statement of health; an advisory one never makes the broker not ready."""
+
+    name: str
+    ok: bool
+    reason: str
+    message: str
+    since: datetime
+    advisory: bool
+
+
+class FieldFault(Answer, frozen=True, kw_only=True):
+    """One field of a request that is wrong."""
+
+    field: str
+    """Path of the field, for example `units` or `take_profit.price`."""
+    message: str
+
+
+class FillView(Answer, frozen=True, kw_only=True):
+    """One trade that an order made."""
+
+    transaction_id: str
+    """The venue's id of the transaction that filled."""
+    units: Decimal
+    price: Decimal
+    time: datetime
+    profit: Decimal
+    """Realised, in the account's currency."""
+
+
+class KeyView(Answer, frozen=True, kw_only=True):
+    """The API key of the request."""
+
+    id: str
+    """Its id: the `client` of orders that are placed with it."""
+    scopes: list[str]
+    accounts: list[str]
+    """The accounts of this broker; with several, requests name one."""
+    version: str
+    """Of the broker's program."""
+
+
+class KillBody(RequestBody, frozen=True, kw_only=True):
+    """The confirmation and the reason of the kill switch."""
+
+    confirm: str
+    """The account's id, as a confirmation."""
+    reason: str
+
+
+class KillView(Answer, frozen=True, kw_only=True):
+    """Outcomes of the kill switch: for each order that rested or was on its way, and for each position."""
+
+    complete: bool
+    """True if nothing is left to do: every outcome is `done` or `ended`."""
+    results: list[OutcomeView]
+    state: str
+
+
+class MismatchView(Answer, frozen=True, kw_only=True):
+    """One difference between the venue and the broker."""
+
+    kind: str
+    subject: str
+    ours: str
+    theirs: str
+
+
+class OrderBody(RequestBody, frozen=True, kw_only=True):
+    """An order to place. Numbers may be JSON numbers or, better, texts: a text is taken digit for digit."""
+
+    client_order_id: str | UnsetType | None = UNSET
+    """Your id: the same id is the same order, however often it is sent. 1 to 64 printable characters. The
+    Idempotency-Key header says the same; without either, an id is made and a retry is a second order.
+    """
+    instrument: str
+    side: Side
+    type: OrderType
+    units: Decimal
+    price: Decimal | UnsetType | None = UNSET
+    """Limit, stop or trigger price; never of a market order."""
+    price_bound: Decimal | UnsetType | None = UNSET
+    """Worst price that a fill may have."""
+    distance: Decimal | UnsetType | None = UNSET
+    """Of a trailing stop (or stop loss), in price units."""
+    time_in_force: TimeInForce | UnsetType | None = UNSET
+    """Market orders: fok (default) or ioc; else gtc."""
+    expires_at: datetime | UnsetType | None = UNSET
+    """Of gtd: when it ends."""
+    position_fill: PositionFill | UnsetType = UNSET
+    trade_id: str | UnsetType | None = UNSET
+    """The trade that a stop loss or take profit guards."""
+    take_profit: ProtectionBody | UnsetType | None = UNSET
+    stop_loss: ProtectionBody | UnsetType | None = UNSET
+    trailing_stop: ProtectionBody | UnsetType | None = UNSET
+    tag: str | UnsetType | None = UNSET
+    comment: str | UnsetType | None = UNSET
+
+
+class OrderList(Answer, frozen=True, kw_only=True):
+    """Orders that are open, newest last."""
+
+    orders: list[OrderView]
+
+
+class OrderView(Answer, frozen=True, kw_only=True):
+    """An order: the request, its status, and its fills."""
+
+    id: str
+    """The broker's id, time-ordered."""
+    client_order_id: str
+    client: str
+    status: OrderStatus
+    reason: str | None = None
+    """Why it is denied, cancelled, rejected or unknown."""
+    message: str | None = None
+    instrument: str
+    side: Side
+    type: OrderType
+    time_in_force: TimeInForce
+    units: Decimal
+    filled_units: Decimal
+    average_price: Decimal | None = None
+    """Over the fills, weighted by units."""
+    price: Decimal | None = None
+    venue_order_id: str | None = None
+    fills: list[FillView]
+    created_at: datetime
+    updated_at: datetime
+
+
+class OutcomeList(Answer, frozen=True, kw_only=True):
+    """Outcomes; those first that leave something to do."""
+
+    complete: bool
+    """True if nothing is left to do: every outcome is `done` or `ended`."""
+    results: list[OutcomeView]
+
+
+class OutcomeView(Answer, frozen=True, kw_only=True):
+    """The result for one order or position."""
+
+    subject: str
+    """The broker's id of the order, the instrument of the position, or the field of the request."""
+    outcome: str
+    """`done`: as asked. `ended`: it had ended otherwise, see `order`. `refused`: by the broker or the venue, `reason`
+    says why. `unknown`: the venue's answer was lost, its log will tell. `failed`: the venue could not be asked;
+    send the request again with the same key.
+    """
+    reason: str | None = None
+    message: str | None = None
+    order: OrderView | None = None
+    """The order that was cancelled, that closes the position, or was made."""
+
+
+class PastFill(Answer, frozen=True, kw_only=True):
+    """One trade that an order made."""
+
+    transaction_id: str
+    order_id: str
+    instrument: str
+    side: Side
+    units: Decimal
+    price: Decimal
+    profit: Decimal
+    half_spread_cost: Decimal
+    time: datetime
+
+
+class PastFills(Answer, frozen=True, kw_only=True):
+    """A page of fills."""
+
+    fills: list[PastFill]
+    next: str | None = None
+    """Cursor of the next page; null at the end."""
+
+
+class PastOrder(Answer, frozen=True, kw_only=True):
+    """An order at its last known status."""
+
+    id: str
+    client: str
+    client_order_id: str
+    instrument: str
+    type: OrderType
+    side: Side
+    status: OrderStatus
+    reason: str | None = None
+    units: Decimal
+    filled_units: Decimal
+    average_price: Decimal | None = None
+    venue_order_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class PastOrders(Answer, frozen=True, kw_only=True):
+    """A page of orders."""
+
+    orders: list[PastOrder]
+    next: str | None = None
+    """Cursor of the next page; null at the end."""
+
+
+class PastTransaction(Answer, frozen=True, kw_only=True):
+    """A transaction of the venue's log; `transaction` is the venue's own object."""
+
+    id: int
+    type: str
+    instrument: str | None = None
+    time: datetime | None = None
+    transaction: dict[str, Any]
+
+
+class PastTransactions(Answer, frozen=True, kw_only=True):
+    """A page of transactions."""
+
+    transactions: list[PastTransaction]
+    next: str | None = None
+    """Cursor of the next page; null at the end."""
+
+
+class PositionList(Answer, frozen=True, kw_only=True):
+    """Open positions."""
+
+    positions: list[PositionView]
+
+
+class PositionView(Answer, frozen=True, kw_only=True):
+    """Net holding of an instrument."""
+
+    instrument: str
+    units: Decimal
+    """Positive is long, negative short."""
+    average_price: Decimal | None = None
+    unrealized_profit: Decimal
+    realized_profit: Decimal
+
+
+class PriceList(Answer, frozen=True, kw_only=True):
+    """Latest prices."""
+
+    prices: list[PriceView]
+
+
+class PriceView(Answer, frozen=True, kw_only=True):
+    """The latest price of an instrument."""
+
+    instrument: str
+    bid: Decimal
+    ask: Decimal
+    time: datetime
+    """The venue's time of the price."""
+    tradeable: bool
+
+
+class ProblemView(Answer, frozen=True, kw_only=True):
+    """An error, in the form of RFC 9457."""
+
+    type: str
+    """Stable name of the kind of error."""
+    title: str
+    status: int
+    detail: str
+    """What happened this time, and what to do."""
+    reason: str | None = None
+    """Constant name of the cause, where there is one."""
+    errors: list[FieldFault] | None = None
+    """Of 422: each field that is wrong."""
+    order: OrderView | None = None
+    """Of an order that was refused or not cancelled."""
+    owner: str | None = None
+    """Address of the broker that trades the account."""
+    idempotency_key: str | None = None
+    """Of a lost answer: the key to send again with."""
+
+
+class ProtectionBody(RequestBody, frozen=True, kw_only=True):
+    """An order to attach when this one fills: at a price, or at a distance from the fill's price."""
+
+    price: Decimal | UnsetType | None = UNSET
+    distance: Decimal | UnsetType | None = UNSET
+    guaranteed: bool | UnsetType = UNSET
+
+
+class ProtectionView(Answer, frozen=True, kw_only=True):
+    """An order that closes a trade: take-profit, stop or trailing stop."""
+
+    venue_order_id: str
+    order_id: str | None = None
+    """The broker's id of the order, where it is known."""
+    price: Decimal | None = None
+    distance: Decimal | None = None
+    """Of a stop that was given as a distance, and of a trailing stop."""
+    time_in_force: TimeInForce
+    expires_at: datetime | None = None
+    trigger_condition: TriggerCondition
+    tag: str | None = None
+    comment: str | None = None
+
+
+class ReconcileView(Answer, frozen=True, kw_only=True):
+    """The result of a comparison with the venue."""
+
+    mismatches: list[MismatchView]
+
+
+class StateBody(RequestBody, frozen=True, kw_only=True):
+    """The trading state to go to, and why."""
+
+    state: str
+    reason: str
+
+
+class StateView(Answer, frozen=True, kw_only=True):
+    """The trading state: the orders that are taken now."""
+
+    state: str
+    """active, reducing or halted"""
+
+
+class TradeList(Answer, frozen=True, kw_only=True):
+    """Open trades, the oldest first."""
+
+    trades: list[TradeView]
+
+
+class TradeView(Answer, frozen=True, kw_only=True):
+    """A trade, with its orders."""
+
+    id: str
+    """The venue's id of the trade."""
+    instrument: str
+    state: str
+    units: Decimal
+    """What is left of it. Positive is long, negative short."""
+    initial_units: Decimal
+    price: Decimal
+    average_close_price: Decimal | None = None
+    unrealized_profit: Decimal
+    realized_profit: Decimal
+    """Of the part that is closed."""
+    financing: Decimal
+    margin_used: Decimal
+    opened_at: datetime
+    closed_at: datetime | None = None
+    client: str | None = None
+    """Id of the API key whose order opened it, where it is known."""
+    order_id: str | None = None
+    """The broker's id of that order, where it is known."""
+    take_profit: ProtectionView | None = None
+    stop_loss: ProtectionView | None = None
+    guaranteed_stop_loss: ProtectionView | None = None
+    trailing_stop: ProtectionView | None = None
+    tag: str | None = None
+    comment: str | None = None
+
+
+class TrialView(Answer, frozen=True, kw_only=True):
+    """The fate that an order would have had. It was only tried: nothing was sent."""
+
+    would_be_sent: bool
+    check: str | None = None
+    """The check that denies it."""
+    reason: str | None = None
+    """What the denied order's `reason` would be."""
+    message: str | None = None
+    checks: list[str]
+    """The checks that were made, in their order; of a denied order the last one is `check`."""
+    not_made: list[str]
+    """The checks that were not made: those behind `check`, and those whose facts only the account's owner has (the
+    rate of orders, duplicates, the day's loss, the circuit breaker).
+    """
+    trades_account: bool
+    """Whether this replica trades the account; a standby or a preview does not."""
+    bid: Decimal | None = None
+    ask: Decimal | None = None
