@@ -1,6 +1,7 @@
 """The page at /ui in a real browser, beside a running broker and a simulated venue.
 
-`PICTURES=docs/images python -m pytest tests/integration/api/test_order_page.py -k states` keeps its pictures.
+`PICTURES=docs/images python -m pytest tests/integration/api/test_order_page.py -k states` keeps its pictures, of
+which the pages of docs show some.
 """
 
 from __future__ import annotations
