@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from bench.orders import RATE, request
 from broker.domain import Instrument, Order, OrderStatus, Quote
 from broker.orders.checks import risk
+from broker.orders.checks.market_view import MarketView
 from broker.orders.model import lifecycle
 from broker.orders.model.ids import ClientTag, caller_digest, order_id
 from broker.orders.model.lifecycle import OrderRecord
@@ -44,9 +45,9 @@ def received() -> OrderRecord:
     return OrderRecord(order=order, client_id=str(tag), checkpoint=1)
 
 
-def market() -> risk.MarketView:
+def market() -> MarketView:
     """What the checks look at."""
-    return risk.MarketView(
+    return MarketView(
         now=NOW,
         state=TradingState.ACTIVE,
         account=REQUEST.account,

@@ -20,7 +20,7 @@ def main(context: click.Context, path: Path | None, check_config: bool, config_s
     """Places FX and CFD orders at OANDA, each once.
 
     Exit codes: 0 after a drain, 69 an address or directory that cannot be used, 70 a bug, 78 a configuration with
-    faults.
+    faults, or an account with hedging.
     """
     context.obj = path
     if config_schema or context.invoked_subcommand is None:

@@ -25,6 +25,7 @@ from broker.api.http.server import advertised_address
 from broker.config import BrokerConfig, read_config
 from broker.events.process import Lifecycle
 from broker.orders.conditions import BrokerCondition
+from broker.orders.errors import HedgingAccountError
 from broker.watchdog import Watchdog
 from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
@@ -71,6 +72,9 @@ async def serve(config: BrokerConfig, stop: asyncio.Event) -> int:
         await _serve(config, stop)
     except* (AddressError, SpoolDirectoryError) as group:
         code = os.EX_UNAVAILABLE
+        complain(f"broker: {next(leaves(group))}")
+    except* HedgingAccountError as group:
+        code = os.EX_CONFIG
         complain(f"broker: {next(leaves(group))}")
     except* Exception:  # noqa: BLE001 - logged in full, and reported by the exit code
         code = os.EX_SOFTWARE

@@ -314,8 +314,8 @@ class Account(Struct, frozen=True, kw_only=True):
     commission: Decimal = Decimal(0)
     guaranteed_fees: Decimal = Decimal(0)
     position_value: Decimal = Decimal(0)
-    margin_rate: Decimal | None = None
-    """The account's own, where it has one: else each instrument's applies."""
+    margin_rate: Decimal = Decimal(0)
+    """The account's own; 0 if it has none, and each instrument's applies."""
     margin_closeout_used: Decimal = Decimal(0)
     """Margin that the closeout is judged by."""
     margin_call_ratio: Decimal = Decimal(0)

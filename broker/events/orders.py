@@ -20,8 +20,9 @@ SETTLING_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 60
 SLIPPAGE_PIPS = (-10.0, -5.0, -2.0, -1.0, -0.5, -0.2, -0.1, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 SIDES, BOOLEANS = ("buy", "sell"), ("false", "true")
 CHECK_NAMES = (
-    "account", "state", "instrument", "form", "precision", "size", "position", "tradeable", "stale_price",
-    "collar", "notional", "open_orders", "order_rate", "duplicate", "daily_loss", "circuit",
+    "account", "state", "instrument", "form", "precision", "size", "reducing", "position", "tradeable", "stale_price",
+    "collar", "protection", "notional", "gross_exposure", "margin", "open_orders", "order_rate", "duplicate",
+    "daily_loss", "circuit",
 )  # fmt: skip
 CANCEL_REASONS = ("OTHER", "CLIENT_REQUEST", "INSUFFICIENT_MARGIN", "MARKET_HALTED", "TIME_IN_FORCE_EXPIRED")
 STAGE = Histogram("broker.order.stage.duration", "s", "Time that one stage of the order path took.", buckets=STAGE_S)

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from broker.domain import Order
+from broker.domain import Order, OrderStatus
 from broker.history import tables
 from broker.history.database import Database
+from broker.orders.model.lifecycle import NOT_AUTHORIZED
 
 _ORDER = msgspec.json.Decoder(Order)
 # SQLAlchemy makes the rows on the event loop, where orders wait meanwhile.
@@ -76,9 +77,10 @@ class Archive:
         return await self._one(tables.orders.c.id == order_id)
 
     async def by_client_id(self, client: str, client_order_id: str) -> Order | None:
-        """The order of a caller's id."""
+        """The order of a caller's id; an order that did not hold it (`lifecycle.holds_id`) is passed over."""
         columns = tables.orders.c
-        return await self._one(columns.client == client, columns.client_order_id == client_order_id)
+        was_used = sa.or_(columns.status != OrderStatus.DENIED, columns.reason != NOT_AUTHORIZED)
+        return await self._one(columns.client == client, columns.client_order_id == client_order_id, was_used)
 
     async def names(self, since: datetime | None) -> AsyncIterator[list[tuple[datetime, str, str]]]:
         """Creation time, client and client order id of all orders from a time on; in blocks, oldest first."""

@@ -27,7 +27,7 @@ class BrokerCondition(ConditionName):
         *("Lost", "NotOwner", "Starting"),
     )
     JOURNAL = "Journal", "the order journal is open and takes intents", "JournalFailed"
-    VENUE = "Venue", "the broker's books agree with the venue since it acquired the account"
+    VENUE = "Venue", "the broker's books agree with the venue since it acquired the account", "HedgingAccount"
     PRICES = "Prices", "the price stream is alive and has brought prices", "NoPrices", "StreamDown"
     TRANSACTIONS = "Transactions", "the transaction stream is alive", "StreamDown"
     TRADING = "Trading", "trading is neither halted nor reducing (advice)", "Halted", "Reducing"

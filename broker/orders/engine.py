@@ -16,14 +16,15 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, Side
+from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, PositionFill, Side
 from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
-from broker.orders.checks.risk import is_reducing
 from broker.orders.dependencies import EngineDependencies
+from broker.orders.errors import NotReadyError
+from broker.orders.model.exposure import only_reduces
 from broker.orders.model.ids import ClientTag, caller_digest, milliseconds, order_id, random_bits
-from broker.orders.model.lifecycle import OrderAction, OrderRecord
+from broker.orders.model.lifecycle import NOT_AUTHORIZED, OrderAction, OrderRecord, holds_id
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
@@ -40,12 +41,17 @@ from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
 
 CANCEL_TRIES = 3
+TOKEN_PAUSE_S = 2.0
+"""Seconds after which to retry an order that met a dead token: its successor is adopted in about that time."""
+HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
 log = logging.getLogger(__name__)
 
 
 def call_of(record: OrderRecord) -> VenueCall:
     """The request to the venue that an order stands for."""
     request = record.order.request
+    if record.reduce_only:
+        request = replace(request, position_fill=PositionFill.REDUCE_ONLY)
     match record.action:
         case OrderAction.REPLACE:
             return order_call.replace(request, record.client_id, record.target or "")
@@ -56,6 +62,11 @@ def call_of(record: OrderRecord) -> VenueCall:
             return order_call.close_trade(record.target or "", record.close_units)
         case _:
             return order_call.create(request, record.client_id)
+
+
+def _held_to_reduce(record: OrderRecord) -> OrderRecord:
+    """The record of an order that may go only because it reduces, with the venue's own hold on that."""
+    return record if only_reduces(record) else replace(record, reduce_only=True)
 
 
 class Submission:
@@ -82,8 +93,8 @@ class Submission:
         self._store.journal.begin_sync()
         return position
 
-    async def run(self, record: OrderRecord, position: int, *, opens: bool) -> None:
-        """Take an order from its intent as far as the venue's answer goes. `opens`: it may add exposure.
+    async def run(self, record: OrderRecord, position: int, *, exits: bool) -> None:
+        """Take an order from its intent as far as the venue's answer goes. `exits`: it can only reduce.
 
         Nothing is sent before the intent is on the disk, nor once the term has ended.
         """
@@ -94,43 +105,53 @@ class Submission:
             self._deny_unjournaled(record, error)
             return
         self._emit(OrderStage(stage="journal", duration_s=perf_counter() - started))
-        await self._send(record, opens=opens)
+        await self._send(record, exits=exits)
 
     def _deny_unjournaled(self, record: OrderRecord, error: OrderJournalError) -> None:
         log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
         self._store.move(record.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
 
-    def _send_guard(self, record: OrderRecord, *, opens: bool) -> str | None:
+    def _send_guard(self, record: OrderRecord) -> str | None:
         """Reason not to send, asked when the request has its connection and its turn; None sends it."""
         # The checks were before the waits for the disk and the rate limit: ownership and the state may have changed.
         if not self._lease.holds():
             return "OWNERSHIP_LOST"
         state = self._store.control.state
         # The closes of the kill switch go through the halt that it has called itself.
-        halted = state is TradingState.HALTED and record.order.request.operation is not Operation.KILL
-        if halted or (opens and state is TradingState.REDUCING):
-            return f"TRADING_{state.name}"
-        return None
+        if state is TradingState.HALTED and record.order.request.operation is not Operation.KILL:
+            return HALTED
+        return REDUCING if state is TradingState.REDUCING and not only_reduces(record) else None
 
-    async def _send(self, record: OrderRecord, *, opens: bool) -> None:
+    async def _send(self, record: OrderRecord, *, exits: bool) -> None:
         started = perf_counter()
         # Before the send: in the half-open state no second order may try beside this one.
         self._checks.circuit = self._checks.circuit.sent(monotonic())
         try:
-            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(record, opens=opens))
+            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(record))
         except errors.VenueRefusedError as error:
             self._count(failed=False)
             # A refusal is an answer of a venue that works.
             self._apply_refusal(record, error)
         except errors.WithheldError as error:
-            self._store.move(record.id, OrderStatus.DENIED, str(error))
+            if exits and str(error) == REDUCING:
+                # It came while trading was active, as an order that might do more than reduce.
+                self._store.put(record := _held_to_reduce(self._store.index[record.id]))
+                await self._send(record, exits=exits)
+            else:
+                self._checks.circuit = self._checks.circuit.unanswered()
+                self._store.move(record.id, OrderStatus.DENIED, str(error))
         except errors.RateLimitedError as error:
             # Neither failure nor success of the venue for the circuit. Two whole scans confirm that nothing was done.
+            self._checks.circuit = self._checks.circuit.unanswered()
             self._lose(record, error, refused_code=error.status)
+        except errors.NotAuthorizedError as error:
+            # Our fault: it says nothing of the venue, and is never the order's end for its caller (`holds_id`).
+            self._checks.circuit = self._checks.circuit.unanswered()
+            self._deny_unsent(record, NOT_AUTHORIZED, error)
         except errors.VenueError as error:
             self._count(failed=True)
             if error.outcome_known:
-                self._deny_unsent(record, error)
+                self._deny_unsent(record, "VENUE_UNREACHABLE", error)
             else:
                 self._lose(record, error)
         else:
@@ -168,15 +189,10 @@ class Submission:
             reason = answer.error_code or "REFUSED"
             self._store.move(record.id, OrderStatus.REJECTED, reason, answer.error_message or str(error))
 
-    def _deny_unsent(self, record: OrderRecord, error: errors.VenueError) -> None:
+    def _deny_unsent(self, record: OrderRecord, reason: str, error: errors.VenueError) -> None:
         held = self._store.index.get(record.id)
-        if held is None or held.status is not OrderStatus.SUBMITTED:
-            return
-        # The venue has answered, with a 401: the refusal is its own, not ours.
-        if isinstance(error, errors.NotAuthorizedError):
-            self._store.move(record.id, OrderStatus.REJECTED, "NOT_AUTHORIZED", str(error))
-        else:
-            self._store.move(record.id, OrderStatus.DENIED, "VENUE_UNREACHABLE", str(error))
+        if held is not None and held.status is OrderStatus.SUBMITTED:
+            self._store.move(record.id, OrderStatus.DENIED, reason, str(error))
 
     def _lose(self, record: OrderRecord, error: errors.VenueError, refused_code: int | None = None) -> None:
         # The stream may have reported the outcome meanwhile: then nothing is lost. If not, the log will tell.
@@ -280,6 +296,8 @@ class OrderEngine:
                 account = await dependencies.venue.summary()
                 # A sign of life for the feed: a summary ahead of the stream shows as lag.
                 self.feed.note(int(account.last_transaction_id))
+                if self.feed.lag:
+                    await self.feed.fill()  # the day's result needs the transfers that the summary includes
                 observe.sample_account(account, emit)
                 if account != shown:
                     dependencies.updates.publish(account)
@@ -356,23 +374,24 @@ class OrderEngine:
         request = record.order.request
         replaced = self.store.index.by_venue_id(record.target or "") if record.action is OrderAction.REPLACE else None
         try:
-            denial = self._checks.verdict(request, replaced.order.request if replaced is not None else None)
+            verdict = self._checks.verdict(record, replaced)
         finally:
             self.store.put(record)  # not before: it would count against its own limit of open orders
-        if denial is not None:
+        if (denial := verdict.denial) is not None:
             self.store.move(record.id, OrderStatus.DENIED, denial.reason, denial.message)
             return
         self._checks.count(request)
-        # Decided now, asked again before sending: trading may become REDUCING while the order waits for the disk.
-        opens = not is_reducing(request, self.store.position(request.instrument))
+        if verdict.reduce_only:
+            record = _held_to_reduce(record)
         if (position := self.submission.begin(record)) is not None:
-            task = self._flights.create_task(self._fly(record, position, opens=opens))
+            # Decided now, asked again before sending: trading may become REDUCING while the order waits for the disk.
+            task = self._flights.create_task(self._fly(record, position, exits=verdict.is_exit))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
 
-    async def _fly(self, record: OrderRecord, position: int, *, opens: bool) -> None:
+    async def _fly(self, record: OrderRecord, position: int, *, exits: bool) -> None:
         try:
-            await self.submission.run(record, position, opens=opens)
+            await self.submission.run(record, position, exits=exits)
         except Exception as error:
             # A fault of ours on the way leaves the outcome to the venue's log, as a lost answer does.
             log.exception("submission failed", extra={"order_id": record.id})
@@ -382,7 +401,10 @@ class OrderEngine:
                 self.store.move(record.id, OrderStatus.UNKNOWN, "INTERNAL_ERROR", words)
 
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
-        """The order at its first settled status; an unknown one gets the time of the first scans."""
+        """The order at its first settled status; an unknown one gets the time of the first scans.
+
+        Raises NotReadyError: the venue refused our token and has done nothing.
+        """
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
         await waiter.settled.wait()
         if not waiter.resolved.is_set():
@@ -390,8 +412,10 @@ class OrderEngine:
                 async with asyncio.timeout(self._settings.answer_wait_s):
                     await waiter.resolved.wait()
         self.store.waiters.pop(record.id, None)
-        found = self.store.index.get(record.id)
-        return (found or record).order
+        order = (self.store.index.get(record.id) or record).order
+        if not holds_id(order):
+            raise NotReadyError("VenueUnauthorized", TOKEN_PAUSE_S)
+        return order
 
     async def wait_idle(self, deadline_s: float) -> bool:
         """True if every order in flight was answered or given to the scans within the time."""

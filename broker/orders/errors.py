@@ -32,6 +32,16 @@ class DrainingError(NotReadyError):
         super().__init__("draining", retry_after_s)
 
 
+class HedgingAccountError(Exception):
+    """The account holds long and short positions side by side, which the broker's books and limits cannot show."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__(
+            f"account {account} has hedging on (hedgingEnabled), which is not supported: name an account without it "
+            "in venue.account, or turn hedging off at the venue"
+        )
+
+
 class UnknownOrderError(OrderServiceError):
     """No order of this id is known here."""
 

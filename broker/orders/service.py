@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, Position, Quote, Side
 from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun, dry_run, market_now
+from broker.orders.checks.exits import is_exit
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import UnknownOrderError, UnknownPositionError
@@ -79,9 +80,19 @@ class OrderService:
         asked = Asked(operation=Operation.PLACE, request=request)
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
-        engine = self.leadership.trader()
-        self._prices.require_prices(self.leadership.held_since_s)
+        engine = self._trader_of(request)
         return Placed(await engine.place(request))
+
+    def is_exit(self, request: OrderRequest) -> bool:
+        """True if an order can only reduce, as far as we know; an exit needs no prices of ours."""
+        engine = self.leadership.engine
+        return engine is not None and is_exit(request, engine.store.position(request.instrument))
+
+    def _trader_of(self, request: OrderRequest) -> OrderEngine:
+        engine = self.leadership.trader()
+        if not self.is_exit(request):
+            self._prices.require_prices(self.leadership.held_since_s)
+        return engine
 
     async def try_order(self, request: OrderRequest) -> DryRun:
         """Take an order through the checks without sending it; a replica that does not own the account may, too.
@@ -91,8 +102,9 @@ class OrderService:
         dependencies, engine = self._dependencies, self.leadership.engine
         # The state is the owner's: without it the order is tried as if trading were active.
         state = engine.store.control.state if engine is not None else TradingState.ACTIVE
-        market = await market_now(dependencies.venue, request, state=state, now=dependencies.clock())
-        return dry_run(request, market, dependencies.settings)
+        settings = dependencies.settings
+        market = await market_now(dependencies.venue, request, state=state, now=dependencies.clock(), settings=settings)
+        return dry_run(request, market, settings)
 
     async def replace(self, order_id: str, request: OrderRequest) -> Placed:
         """Replace a resting order in one step at the venue; the new order, or its refusal.
@@ -106,7 +118,7 @@ class OrderService:
         asked = Asked(operation=Operation.REPLACE, target=order_id, request=request)
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
-        engine = self.leadership.trader()
+        engine = self._trader_of(request)
         record = _known(engine, order_id)
         if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
             raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")

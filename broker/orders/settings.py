@@ -11,14 +11,25 @@ from pod_runtime.config import setting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskLimits:
-    """Pre-trade limits; 0 is no limit. The account's limits count all clients, a client's only its own orders."""
+    """Pre-trade limits on entries; 0 is no limit. The account's count all clients, a client's only its own orders.
+
+    Positions are the account's: a client's limits add its own working orders to them.
+    """
 
     units: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in units")
     notional: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in the account's currency")
     open_orders: int = setting(1000, minimum=0, doc="orders resting or on their way; the venue's own limit is 1000")
     orders_per_s: float = setting(0.0, minimum=0, doc="sustained new orders a second")
     order_burst: int = setting(100, minimum=1, doc="new orders that may come at once, under `orders_per_s`")
-    position_units: Decimal = setting(Decimal(0), minimum=0, doc="largest net position of an instrument, in units")
+    position_units: Decimal = setting(
+        Decimal(0), minimum=0, doc="largest net position of an instrument, in units; what rests or is on its way counts"
+    )
+    gross_exposure: Decimal = setting(
+        Decimal(0),
+        minimum=0,
+        doc="largest worth of all positions together, long and short, in the account's currency; what rests or is on "
+        "its way counts",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +50,16 @@ class OrderSettings:
         maximum=1,
         doc="largest distance of a limit, stop or bound from the market, as a ratio; 0 disables the check",
     )
+    protection_collar_ratio: Decimal = setting(
+        Decimal("0.2"),
+        minimum=0,
+        maximum=1,
+        doc="largest distance of an attached stop or target from the order's price or the market, as a ratio; "
+        "0 disables the check",
+    )
+    margin_check: bool = setting(
+        True, doc="false: entries are sent without regard to the margin in the last summary; the venue decides then"
+    )
     price_age_s: float = setting(
         60.0,
         minimum=0,
@@ -48,7 +69,7 @@ class OrderSettings:
     daily_loss: Decimal = setting(
         Decimal(0),
         minimum=0,
-        doc="loss of a UTC day, in account currency, beyond which only reducing orders are sent; 0 is no limit",
+        doc="loss of a UTC day without transfers, in account currency, beyond which only exits are sent; 0 is no limit",
     )
     duplicate_window_s: float = setting(
         0.0,

@@ -38,7 +38,7 @@ EXIT_CODES = (
     ExitCode("broker", "EX_OK", _DRAINED),
     ExitCode("broker", "EX_UNAVAILABLE", _PLACE),
     ExitCode("broker", "EX_SOFTWARE", "a bug, or a stalled event loop (watchdog); the log has it"),
-    ExitCode("broker", "EX_CONFIG", _FAULTS),
+    ExitCode("broker", "EX_CONFIG", f"{_FAULTS}; or an account has hedging on"),
     ExitCode("broker COMMAND", "EX_OK", "the command got what it asked for"),
     ExitCode("broker COMMAND", "EX_REFUSED", "the broker or the venue refused what the command asked for"),
     ExitCode("broker COMMAND", "EX_UNAVAILABLE", "the broker does not answer"),

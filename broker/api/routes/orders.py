@@ -37,7 +37,7 @@ from broker.api.schemas.responses import (
     problems,
     trial_view,
 )
-from broker.domain import Order, OrderStatus
+from broker.domain import Order, OrderRequest, OrderStatus
 from broker.events.orders import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.idempotency import Placed
@@ -110,6 +110,11 @@ class OrderCaller:
         name = in_body or in_header or self.api.new_client_order_id()
         return {"client": self.client.id, "client_order_id": name, "traceparent": self.traceparent}
 
+    async def refuse_entry_before_ready(self, order: OrderRequest) -> None:
+        """Raise NotReadyError until the process was ready once, unless the order is an exit, which needs no prices."""
+        if not self.api.ready.is_set() and not self.account.orders.is_exit(order):
+            await _refuse_before_ready(self.api, self.account)
+
     async def answer(self, placing: Coroutine[Any, Any, Placed]) -> Response:
         """201 with an order that the venue has, 202 with an unsettled one; raises Problem 422 for a refusal."""
         placed = await self.api.in_flight.run(placing)
@@ -135,7 +140,7 @@ async def _caller_of(
 Caller = Annotated[OrderCaller, Depends(_caller_of)]
 
 
-@routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING)
+@routes.post("/orders", summary="Place an order", dependencies=[NotDraining, OwnerTrades], **_PLACING)
 async def place_order(body: OrderBody, request: Request, caller: Caller) -> Response:
     """Sends an order to the venue, once for its Idempotency-Key or client_order_id, and waits for its first result.
 
@@ -143,6 +148,7 @@ async def place_order(body: OrderBody, request: Request, caller: Caller) -> Resp
     """
     caller.api.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
     order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
+    await caller.refuse_entry_before_ready(order)
     return await caller.answer(caller.account.orders.place(order))
 
 
@@ -166,12 +172,13 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
 
 
 @routes.put(
-    "/orders/{order_id}", summary="Replace a resting order", dependencies=[NotDraining, OwnerTrades, Ready], **_PLACING
+    "/orders/{order_id}", summary="Replace a resting order", dependencies=[NotDraining, OwnerTrades], **_PLACING
 )
 async def replace_order(order_id: OrderId, body: OrderBody, caller: Caller) -> Response:
     """Cancels a resting order and places another in its stead, in one step of the venue's."""
     _check_owner(await _find(caller.account, order_id), caller.client)
     order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
+    await caller.refuse_entry_before_ready(order)
     return await caller.answer(caller.account.orders.replace(order_id, order))
 
 

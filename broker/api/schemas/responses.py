@@ -246,7 +246,9 @@ def order_view(order: Order) -> OrderView:
 
 def account_view(account: Account, environment: str) -> AccountView:
     """An account as callers see it; `environment` is practice, live or other."""
-    return AccountView.model_construct(**asdict(account), environment=environment)
+    return AccountView.model_construct(
+        **{**asdict(account), "margin_rate": account.margin_rate or None}, environment=environment
+    )
 
 
 def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:

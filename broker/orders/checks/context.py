@@ -5,7 +5,6 @@ It keeps those facts that only the past tells: the circuit breaker, the rates, a
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from time import monotonic, perf_counter
@@ -16,13 +15,15 @@ from msgspec.structs import replace
 from broker.domain import Account, OrderRequest
 from broker.events.orders import OrderStage, RiskCheck, RiskPassed, RiskUtilisation
 from broker.orders.checks import risk
+from broker.orders.checks.exits import is_exit
+from broker.orders.checks.market_view import MarketView, Usage
 from broker.orders.dependencies import EngineDependencies
+from broker.orders.model.exposure import ACCOUNT, ZERO, gross_worth, resting_orders
+from broker.orders.model.lifecycle import CLOSES, OrderRecord
+from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import RiskLimits
 from broker.orders.store.order_store import OPEN, OrderStore
 from broker.venue.rest.rate_limit import Bucket
-
-ACCOUNT = ""
-"""Key of the account's own bucket; no client has an empty id."""
 
 
 class CircuitState(StrEnum):
@@ -65,6 +66,10 @@ class Circuit(Struct, frozen=True, kw_only=True):
         """Breaker after an order was sent: in the half-open state that order is the one that tries."""
         return replace(self, trying=self.state(now_s) is CircuitState.HALF_OPEN)
 
+    def unanswered(self) -> Circuit:
+        """Breaker after an order that has told nothing of the venue: it was withheld, or there were too many."""
+        return replace(self, trying=False)
+
     def after(self, now_s: float, *, failed: bool) -> Circuit:
         """Breaker after an answer, or after none came. A refusal is no failure: the venue works."""
         if not failed:
@@ -73,6 +78,16 @@ class Circuit(Struct, frozen=True, kw_only=True):
         # After a pause one failure opens it again: the order that tried has shown that nothing is mended.
         opens = failures >= self.failures_to_open or self.opened_s is not None
         return replace(self, failures=failures, opened_s=now_s if opens else None, trying=False)
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Result of the checks of one order."""
+
+    denial: risk.Denial | None
+    """The first one; None if the order may go."""
+    is_exit: bool = False
+    reduce_only: bool = False
+    """True if it may go only because it is an exit, and must be held to that at the venue."""
 
 
 class PreTradeChecks:
@@ -89,23 +104,28 @@ class PreTradeChecks:
         self._recent: dict[OrderRequest, float] = {}
         self.day_profit = Decimal(0)
         """Of this UTC day, as of the last summary of the account."""
+        self._summary: Account | None = None
 
-    def verdict(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.Denial | None:
-        """The first denial, or None if the order may go; each check that was made is counted.
+    def verdict(self, record: OrderRecord, replaced: OrderRecord | None) -> Verdict:
+        """The first denial, or the way in which the order may go; each check that was made is counted.
 
         `replaced` is the resting order whose place it takes.
         """
         started = perf_counter()
-        found = risk.check(request, self._market(request, replaced), self._settings)
+        request = record.order.request
+        market = self._market(record, replaced)
+        found = risk.check(request, market, self._settings)
+        exits = found is None and is_exit(request, market.position, closes=market.closes)
+        reduce_only = exits and risk.check_as_entry(request, market, self._settings) is not None
         duration_s = perf_counter() - started
         if found is None:
-            # One event for all checks: most orders pass, and an event each would be sixteen of every order.
+            # One event for all checks: most orders pass, and an event each would be twenty of every order.
             self._emit(RiskPassed(duration_s=duration_s))
-            return None
+            return Verdict(denial=None, is_exit=exits, reduce_only=reduce_only)
         self._emit(OrderStage(stage="risk", duration_s=duration_s))
         for name, result in risk.outcomes(found):
             self._emit(RiskCheck(check=name, result=result))
-        return found
+        return Verdict(denial=found)
 
     def count(self, request: OrderRequest) -> None:
         """Count an order that goes: it uses up rates, and later ones may be its duplicates."""
@@ -116,17 +136,11 @@ class PreTradeChecks:
         if self._settings.duplicate_window_s:
             self._recent[_content(request)] = now_s
 
-    def _market(self, request: OrderRequest, replaced: OrderRequest | None) -> risk.MarketView:
-        store, now_s = self._store, monotonic()
+    def _market(self, record: OrderRecord, replaced: OrderRecord | None) -> MarketView:
+        store, now_s, request = self._store, monotonic(), record.order.request
         # The account's first, the client's last; one without limits of its own shares the account's.
-        usages = [
-            risk.Usage(
-                open_orders=self._open(key, replaced),
-                order_tokens=self._bucket(key, limits).tokens(now_s) if limits.orders_per_s else 1.0,
-            )
-            for key, limits in self._limits(request)
-        ]
-        return risk.MarketView(
+        usages = [self._usage(key, limits, request, replaced, now_s) for key, limits in self._limits(request)]
+        return MarketView(
             now=store.now(),
             state=store.control.state,
             account=self._account,
@@ -140,13 +154,50 @@ class PreTradeChecks:
             account_usage=usages[0],
             client_usage=usages[-1],
             twin=self._is_twin(request, now_s),
+            closes=record.action in CLOSES,
+            margin_available=self._margin_available() if self._settings.margin_check else None,
+            margin_rate=self._summary.margin_rate if self._summary is not None else ZERO,
         )
 
-    def _open(self, key: str, replaced: OrderRequest | None) -> int:
-        """Number of open orders besides the one that is replaced."""
+    def _usage(
+        self, key: str, limits: RiskLimits, request: OrderRequest, replaced: OrderRecord | None, now_s: float
+    ) -> Usage:
         index = self._store.index
-        found = index.count(OPEN) if key == ACCOUNT else index.open_of(key)
-        return found - (replaced is not None and key in {ACCOUNT, replaced.client})
+        # Of the order that is replaced only what is this key's.
+        out = replaced if replaced is not None and key in {ACCOUNT, replaced.order.request.client} else None
+        gone = resting_orders(out.order.request) if out is not None and out.status in OPEN else 0
+        return Usage(
+            open_orders=index.open_of(key) - gone,
+            order_tokens=self._bucket(key, limits).tokens(now_s) if limits.orders_per_s else 1.0,
+            working=index.exposure.of(request.instrument, key).without(out),
+            other_exposure=self._exposure(key, besides=request.instrument) if limits.gross_exposure else ZERO,
+        )
+
+    def _exposure(self, key: str, besides: str = "") -> Decimal | None:
+        store = self._store
+        held = {name: store.position(name) for name in store.held()}
+        return gross_worth(store.index.exposure, key, held, self._worth, besides)
+
+    def _worth(self, instrument: str) -> Decimal | None:
+        """Worth of a unit in the account's currency, at the ask; None if it is not known."""
+        quote, factor = self._prices.book.quote(instrument), self._prices.book.conversions.get(instrument)
+        return quote.ask * factor if quote is not None and factor is not None else None
+
+    def _margin_available(self) -> Decimal | None:
+        """Margin of the last summary, less what fills have taken since and what is on its way may take."""
+        if self._summary is None:
+            return None
+        store, available = self._store, self._summary.margin_available
+        moved, exposure = store.moved_units(), self._store.index.exposure
+        for name in moved.keys() | exposure.flying.keys():
+            now, works, known = store.position(name), exposure.of(name), store.instruments.get(name)
+            if known is None or (worth := self._worth(name)) is None:
+                continue
+            rate = max(known.margin_rate, self._summary.margin_rate)
+            taken = abs(now) - abs(moved.get(name, now))
+            taken += max(ZERO, works.flying_buys - max(ZERO, -now)) + max(ZERO, works.flying_sells - max(ZERO, now))
+            available -= taken * worth * rate
+        return available
 
     def _limits(self, request: OrderRequest) -> list[tuple[str, RiskLimits]]:
         own = self._settings.clients.get(request.client)
@@ -168,25 +219,50 @@ class PreTradeChecks:
         return _content(request) in self._recent
 
     def note_account(self, account: Account) -> None:
-        """Take today's profit from the account's summary: its value now against the day's first (UTC).
+        """Take today's profit from the account's summary: its value now against the day's first (UTC), less transfers.
 
         Raises OrderJournalError: the day's first value is not in the journal.
         """
+        if account.hedging and self._store.control.state is not TradingState.HALTED:
+            self._store.set_state(TradingState.HALTED, "broker", f"account {account.id} was changed to hedging")
+        self._summary = account
+        self._store.mark_positions()
+        self._note_day(account)
+        self._sample_limits(account)
+
+    def _note_day(self, account: Account) -> None:
         # Journaled, so that a restart in the middle of a day does not forgive the losses before it.
-        today, control = datetime.now(UTC).date(), self._store.control
+        today, control = self._store.now().date(), self._store.control
+        at = int(account.last_transaction_id)
         if control.day != today or control.day_nav is None:
-            self._store.set_control(day=today, day_nav=account.nav)
-        self.day_profit = account.nav - (self._store.control.day_nav or account.nav)
-        # The used share of each of the account's limits.
-        limits, index = self._settings.account, self._store.index
+            self._store.set_control(day=today, day_nav=account.nav, day_at=at, transfers=ZERO, transfers_at=0)
+        # A transfer counts in both or in neither: one of the two readings may be the older one.
+        elif not control.transfers_at <= at <= (control.applied or 0):
+            return
+        control = self._store.control
+        self.day_profit = account.nav - control.transfers - (control.day_nav or account.nav)
+
+    def _sample_limits(self, account: Account) -> None:
+        """Emit the used share of each of the account's limits."""
+        limits, settings, store = self._settings.account, self._settings, self._store
         if limits.open_orders:
-            self._emit(RiskUtilisation(limit="open_orders", ratio=index.count(OPEN) / limits.open_orders))
+            self._utilise("open_orders", store.index.open_of(ACCOUNT) / limits.open_orders)
         if limits.orders_per_s:
             tokens = self._bucket(ACCOUNT, limits).tokens(monotonic())
-            self._emit(RiskUtilisation(limit="order_rate", ratio=1.0 - tokens / limits.order_burst))
-        if self._settings.daily_loss:
-            ratio = max(0.0, float(-self.day_profit / self._settings.daily_loss))
-            self._emit(RiskUtilisation(limit="daily_loss", ratio=ratio))
+            self._utilise("order_rate", 1.0 - tokens / limits.order_burst)
+        if settings.daily_loss:
+            self._utilise("daily_loss", max(0.0, float(-self.day_profit / settings.daily_loss)))
+        if limits.position_units:
+            exposure, names = store.index.exposure, store.held() | store.index.exposure.instruments()
+            widest = max((exposure.of(name).widest(store.position(name)) for name in names), default=ZERO)
+            self._utilise("position_units", float(widest / limits.position_units))
+        if limits.gross_exposure and (worth := self._exposure(ACCOUNT)) is not None:
+            self._utilise("gross_exposure", float(worth / limits.gross_exposure))
+        if settings.margin_check and (margin := account.margin_used + account.margin_available):
+            self._utilise("margin", float(account.margin_used / margin))
+
+    def _utilise(self, limit: str, ratio: float) -> None:
+        self._emit(RiskUtilisation(limit=limit, ratio=ratio))
 
 
 def _content(request: OrderRequest) -> OrderRequest:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from broker.domain import OrderRequest, Quote
+from broker.domain import Order, OrderRequest, OrderStatus, Quote
 from broker.orders.checks import risk
+from broker.orders.checks.market_view import MarketView, Usage
+from broker.orders.model.exposure import ACCOUNT, ExposureBook, gross_worth
+from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings
 from broker.venue.rest.client import VenueRest
@@ -37,29 +40,46 @@ class DryRun:
     """The venue's price of the instrument just now."""
 
 
-async def market_now(venue: VenueRest, request: OrderRequest, *, state: TradingState, now: datetime) -> risk.MarketView:
+async def market_now(
+    venue: VenueRest, request: OrderRequest, *, state: TradingState, now: datetime, settings: OrderSettings
+) -> MarketView:
     """The market, asked of the venue now. Raises VenueError: it cannot be asked."""
     known = {item.name: item for item in await venue.instruments()}
-    account, (positions, _) = await venue.summary(), await venue.positions()
-    names = [request.instrument] if request.instrument in known else []
+    account, (positions, _), (orders, _) = await venue.summary(), await venue.positions(), await venue.pending_orders()
+    held = {item.instrument: item.units for item in positions}
+    book = ExposureBook()
+    for item in orders:
+        resting = Order(
+            id=item.id, request=item.request, status=OrderStatus.PENDING, created_at=item.time, updated_at=now
+        )
+        book.add(OrderRecord(order=resting, client_id="", checkpoint=0))
+    names = sorted({request.instrument, *held, *book.instruments()} & known.keys())
     quotes, conversions = await venue.pricing(names) if names else ([], {})
-    usage = risk.Usage(open_orders=account.open_orders)
-    return risk.MarketView(
+    prices = {quote.instrument: quote for quote in quotes}
+    worth = {name: quote.ask * conversions[name] for name, quote in prices.items() if name in conversions}
+    usage = Usage(
+        open_orders=account.open_orders,
+        working=book.of(request.instrument),
+        other_exposure=gross_worth(book, ACCOUNT, held, worth.get, besides=request.instrument),
+    )
+    return MarketView(
         now=now,
         state=state,
         account=account.id,
         instrument=known.get(request.instrument),
-        quote=next(iter(quotes), None),
+        quote=prices.get(request.instrument),
         prices_alive=True,
         conversion=conversions.get(request.instrument),
-        position=sum((item.units for item in positions if item.instrument == request.instrument), Decimal(0)),
+        position=held.get(request.instrument, Decimal(0)),
         day_profit=Decimal(0),
         account_usage=usage,
-        client_usage=risk.Usage(),
+        client_usage=Usage(),
+        margin_available=account.margin_available if settings.margin_check else None,
+        margin_rate=account.margin_rate,
     )
 
 
-def dry_run(request: OrderRequest, market: risk.MarketView, settings: OrderSettings) -> DryRun:
+def dry_run(request: OrderRequest, market: MarketView, settings: OrderSettings) -> DryRun:
     """Run the checks, and encode the request for the venue, so that a fault there shows."""
     denial = risk.check(request, market, settings)
     if denial is None:

@@ -2,24 +2,24 @@
 
 Each check has a name, and a reason that a refusal carries. All run on memory, before any socket write
 (RTS 6 article 15: price collars, maximum value, volume and messages, duplicates).
+
+Most checks guard entries. An exit (`exits.is_exit`) passes those, for a limit must not keep risk in the book; if it
+would have been refused as an entry, the venue gets it as REDUCE_ONLY, so that it cannot turn the position after all.
+`CHECKS` says of each check which of the two it is, and why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from broker.domain import Instrument, Operation, OrderRequest, OrderType, PositionFill, Quote, Side, TimeInForce
+from broker.domain import Operation, OrderRequest, OrderType
+from broker.orders.checks import limits, order_form
+from broker.orders.checks.exits import is_exit
+from broker.orders.checks.market_view import Finding, MarketView, Rule
 from broker.orders.model.trading_state import TradingState
-from broker.orders.settings import OrderSettings, RiskLimits
-from broker.venue.v20.order_requests import DEPENDENT
-
-DATED = frozenset({TimeInForce.GTD, TimeInForce.GFD})
-PRICED = frozenset({OrderType.LIMIT, OrderType.STOP, OrderType.MARKET_IF_TOUCHED, OrderType.TAKE_PROFIT})
-"""Orders that need a price."""
+from broker.orders.settings import OrderSettings
 
 
 class Denial(Struct, frozen=True, kw_only=True):
@@ -30,57 +30,35 @@ class Denial(Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Usage(Struct, frozen=True, kw_only=True):
-    """Open orders, and the number of further orders that the rate limit would let through at once."""
+class Check(Struct, frozen=True):
+    """A pre-trade check."""
 
-    open_orders: int = 0
-    order_tokens: float = 1.0
-
-
-class MarketView(Struct, frozen=True, kw_only=True):
-    """Facts at the moment when an order comes."""
-
-    now: datetime
-    state: TradingState
-    account: str
-    instrument: Instrument | None
-    quote: Quote | None
-    prices_alive: bool
-    """True while the price stream's heartbeats come: a quiet market sends nothing else."""
-    circuit_allows: bool = True
-    """False while the circuit breaker holds new exposure back, after failures in a row."""
-    conversion: Decimal | None
-    """From the quote currency to the account's."""
-    position: Decimal
-    """Signed net units of the instrument."""
-    day_profit: Decimal
-    """Of this UTC day, realised and unrealised."""
-    account_usage: Usage = field(default_factory=Usage)
-    client_usage: Usage = field(default_factory=Usage)
-    twin: bool = False
-    """True if the same client sent the same content within the window."""
-
-
-def is_reducing(request: OrderRequest, position: Decimal) -> bool:
-    """True if the order can only make the position smaller: it closes a trade, or goes against it and not beyond."""
-    if request.type in DEPENDENT:
-        return True
-    if position == 0 or request.side.sign * position > 0:
-        return False
-    return request.position_fill is PositionFill.REDUCE_ONLY or request.units <= abs(position)
+    rule: Rule
+    guards_exits: bool
+    """True if an exit is refused by it as well."""
+    why: str
+    """Why an exit is, or is not."""
 
 
 def check(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Denial | None:
     """The first denial, in the order of CHECKS, or None if the order may go."""
+    return _first(request, market, settings, exits_pass=True)
+
+
+def check_as_entry(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Denial | None:
+    """The denial that the order would get if it were no exit."""
+    return _first(request, market, settings, exits_pass=False)
+
+
+def _first(request: OrderRequest, market: MarketView, settings: OrderSettings, *, exits_pass: bool) -> Denial | None:
     # The first denial ends it: its reason is what the caller can act on.
-    for name, rule in CHECKS.items():
-        if (found := rule(request, market, settings)) is not None:
-            return Denial(check=name, reason=found[0], message=found[1])
+    for name, item in CHECKS.items():
+        if (found := item.rule(request, market, settings)) is None:
+            continue
+        if exits_pass and not item.guards_exits and is_exit(request, market.position, closes=market.closes):
+            continue
+        return Denial(check=name, reason=found[0], message=found[1])
     return None
-
-
-Finding = tuple[str, str] | None
-Rule = Callable[[OrderRequest, MarketView, OrderSettings], Finding]
 
 
 def _account(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
@@ -89,70 +67,23 @@ def _account(request: OrderRequest, market: MarketView, _: OrderSettings) -> Fin
     return None
 
 
-def _state(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+def _halted(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
     if market.state is TradingState.HALTED and request.operation is not Operation.KILL:
         return "TRADING_HALTED", "trading is halted; only cancels are taken"
-    if market.state is TradingState.REDUCING and not is_reducing(request, market.position):
-        return "TRADING_REDUCING", "only orders that reduce a position are taken"
     return None
+
+
+def _reducing(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
+    if market.state is not TradingState.REDUCING:
+        return None
+    words = "only orders that reduce a position are taken"
+    against = -market.position * request.side.sign
+    return "TRADING_REDUCING", f"{words}: here at most {against} units" if against > 0 else words
 
 
 def _instrument(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
-    # Orders that depend on a trade have its instrument at the venue, and name none.
-    if market.instrument is None and request.type not in DEPENDENT:
-        return "INSTRUMENT_UNKNOWN", f"{request.instrument} is no instrument of the account"
-    return None
-
-
-def _form(request: OrderRequest, _: MarketView, __: OrderSettings) -> Finding:
-    kind = request.type
-    if kind is OrderType.MARKET and request.time_in_force in DATED:
-        return "TIME_IN_FORCE_INVALID", "a market order is fok or ioc"
-    if kind in DEPENDENT and request.trade_id is None:
-        return "TRADE_ID_UNSPECIFIED", f"a {kind} order needs trade_id"
-    if kind in PRICED:
-        if request.price is None:
-            return "PRICE_UNSPECIFIED", f"a {kind} order needs price"
-    elif kind in DEPENDENT and request.price is None and request.distance is None:
-        return "PRICE_DISTANCE_UNSPECIFIED", f"a {kind} order needs price or distance"
-    if request.time_in_force is TimeInForce.GTD and request.expires_at is None:
-        return "TIME_IN_FORCE_GTD_TIMESTAMP_MISSING", "gtd needs expires_at"
-    return None
-
-
-def _precision(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
     if market.instrument is None:
-        return None
-    if _is_finer(request.units, market.instrument.units_precision):
-        return "UNITS_PRECISION_EXCEEDED", f"units have at most {market.instrument.units_precision} decimal places"
-    legs = [leg for leg in (request.take_profit, request.stop_loss, request.trailing_stop) if leg is not None]
-    prices = [request.price, request.price_bound, request.distance]
-    prices += [value for leg in legs for value in (leg.price, leg.distance)]
-    if any(value is not None and _is_finer(value, market.instrument.display_precision) for value in prices):
-        return "PRICE_PRECISION_EXCEEDED", f"prices have at most {market.instrument.display_precision} decimal places"
-    return None
-
-
-def _size(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    if request.type in DEPENDENT or market.instrument is None:
-        return None
-    if request.units < market.instrument.minimum_units:
-        return "UNITS_MINIMUM_NOT_MET", f"units must be at least {market.instrument.minimum_units}"
-    # The venue would refuse larger ones with UNITS_LIMIT_EXCEEDED, after a round trip.
-    limit = _stricter(_limit("units", request, settings), market.instrument.maximum_units)
-    if limit and request.units > limit:
-        return "UNITS_LIMIT_EXCEEDED", f"units must be at most {limit}"
-    return None
-
-
-def _position(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    limit = _limit("position_units", request, settings)
-    if not limit or is_reducing(request, market.position):
-        return None
-    # An order that reduces passes above: a limit that was lowered must not lock a position in.
-    after = abs(market.position + request.side.sign * request.units)
-    if after > limit:
-        return "POSITION_LIMIT_EXCEEDED", f"the position would be {after} units, more than {limit}"
+        return "INSTRUMENT_UNKNOWN", f"{request.instrument} is no instrument of the account"
     return None
 
 
@@ -166,8 +97,6 @@ def _tradeable(request: OrderRequest, market: MarketView, _: OrderSettings) -> F
 def _stale(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     # Heartbeats tell a quiet market from a dead stream. A market order trades at any price, so that an old price is
     # refused for it even while heartbeats come.
-    if request.type in DEPENDENT:
-        return None
     if market.quote is None:
         return "PRICE_UNKNOWN", f"no price of {request.instrument} yet"
     if not market.prices_alive:
@@ -178,86 +107,41 @@ def _stale(request: OrderRequest, market: MarketView, settings: OrderSettings) -
     return None
 
 
-def _collar(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    ratio = settings.price_collar_ratio
-    prices = [value for value in (request.price, request.price_bound) if value is not None]
-    if not ratio or not prices or market.quote is None or request.type in DEPENDENT:
-        return None
-    # The middle: bid and ask are apart by more than a tight collar when markets are thin.
-    middle = (market.quote.bid + market.quote.ask) / 2
-    for value in prices:
-        if abs(value - middle) > middle * ratio:
-            return "PRICE_COLLAR", f"{value} is more than {ratio:%} from the market"
-    return None
-
-
-def _notional(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    limit = _limit("notional", request, settings)
-    if not limit or request.type in DEPENDENT or is_reducing(request, market.position):
-        return None
-    if market.quote is None or market.conversion is None:
-        return "NOTIONAL_UNKNOWN", "no price or no conversion to the account's currency yet"
-    # The worse of the market and the order's own price: a limit can fill at its own.
-    price = market.quote.ask if request.side is Side.BUY else market.quote.bid
-    value = request.units * max(price, request.price or price) * market.conversion
-    if value > limit:
-        return "NOTIONAL_LIMIT_EXCEEDED", f"notional is {value:.2f}, more than {limit}"
-    return None
-
-
-def _open_orders(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    for limits, usage in _used(request, market, settings):
-        if limits.open_orders and usage.open_orders >= limits.open_orders:
-            return "OPEN_ORDERS_LIMIT_EXCEEDED", f"{usage.open_orders} orders are open, {limits.open_orders} may be"
-    return None
-
-
-def _rate(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    for limits, usage in _used(request, market, settings):
-        # Counted when an order goes, not when it comes: denied orders use up no rate.
-        if limits.orders_per_s and usage.order_tokens < 1.0:
-            return "ORDER_RATE_EXCEEDED", f"more than {limits.orders_per_s:g} orders a second"
-    return None
-
-
 def _duplicate(_: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     if market.twin:
         return "DUPLICATE_ORDER", f"the same order came within {settings.duplicate_window_s:g} s under another id"
     return None
 
 
-def _circuit(request: OrderRequest, market: MarketView, _: OrderSettings) -> Finding:
-    # Reducing orders go all the same: a breaker must not keep risk in the book.
-    if not market.circuit_allows and not is_reducing(request, market.position):
+def _circuit(_: OrderRequest, market: MarketView, __: OrderSettings) -> Finding:
+    if not market.circuit_allows:
         return "CIRCUIT_OPEN", "the venue failed several times in a row; only reducing orders for a moment"
     return None
 
 
-def _daily_loss(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    limit = settings.daily_loss
-    if limit and -market.day_profit >= limit and not is_reducing(request, market.position):
-        return "DAILY_LOSS_EXCEEDED", f"today's loss is {-market.day_profit}, the limit {limit}; only reducing"
-    return None
-
-
-CHECKS: Mapping[str, Rule] = {
-    "account": _account,
-    "state": _state,
-    "instrument": _instrument,
-    "form": _form,
-    "precision": _precision,
-    "size": _size,
-    "position": _position,
-    "tradeable": _tradeable,
-    "stale_price": _stale,
-    "collar": _collar,
-    "notional": _notional,
-    "open_orders": _open_orders,
-    "order_rate": _rate,
-    "duplicate": _duplicate,
-    "daily_loss": _daily_loss,
-    "circuit": _circuit,
+CHECKS: Mapping[str, Check] = {
+    "account": Check(_account, True, "an order for another account closes nothing here"),
+    "state": Check(_halted, True, "somebody has stopped everything but cancels"),
+    "instrument": Check(_instrument, False, "a position may outlive its instrument's listing; the venue decides"),
+    "form": Check(order_form.form, True, "the venue refuses the order as well; correct the field"),
+    "precision": Check(order_form.precision, True, "the venue refuses the order as well; correct the field"),
+    "size": Check(limits.size, False, "the limit is on what an order adds; the venue has the last word"),
+    "reducing": Check(_reducing, False, "the state is made for exits"),
+    "position": Check(limits.position, False, "an exit makes the position smaller"),
+    "tradeable": Check(_tradeable, False, "the venue decides, for our view of the market may be old"),
+    "stale_price": Check(_stale, False, "an exit needs no price of ours"),
+    "collar": Check(order_form.collar, True, "a slip in a price costs as much; closes and market orders have none"),
+    "protection": Check(order_form.protections, False, "an exit opens no trade to attach anything to"),
+    "notional": Check(limits.notional, False, "the limit is on what an order adds"),
+    "gross_exposure": Check(limits.gross_exposure, False, "an exit makes the exposure smaller"),
+    "margin": Check(limits.margin, False, "an exit frees margin"),
+    "open_orders": Check(limits.open_orders, False, "a stop is needed most when many orders rest; the venue counts"),
+    "order_rate": Check(limits.order_rate, False, "a burst of entries must not hold an exit back"),
+    "duplicate": Check(_duplicate, False, "a second exit cannot open anything"),
+    "daily_loss": Check(limits.daily_loss, False, "the limit asks for exits"),
+    "circuit": Check(_circuit, False, "a breaker must not keep risk in the book"),
 }
+"""The checks in their order, each with its part in exits."""
 
 
 def outcomes(denial: Denial | None) -> Iterator[tuple[str, str]]:
@@ -267,30 +151,3 @@ def outcomes(denial: Denial | None) -> Iterator[tuple[str, str]]:
             yield name, "denied"
             return
         yield name, "passed"
-
-
-def _limit(name: str, request: OrderRequest, settings: OrderSettings) -> Decimal:
-    """The stricter of the account's limit and the client's."""
-    limit: Decimal = getattr(settings.account, name)
-    own = settings.clients.get(request.client)
-    return limit if own is None else _stricter(limit, getattr(own, name))
-
-
-def _stricter(one: Decimal, other: Decimal) -> Decimal:
-    """The lower of two limits, of which 0 is no limit."""
-    return min(one, other) if one and other else one or other
-
-
-def _used(request: OrderRequest, market: MarketView, settings: OrderSettings) -> list[tuple[RiskLimits, Usage]]:
-    found = [(settings.account, market.account_usage)]
-    if (own := settings.clients.get(request.client)) is not None:
-        found.append((own, market.client_usage))
-    return found
-
-
-def _is_finer(value: Decimal, places: int) -> bool:
-    """True if a number has more decimal places than that; zeros at its end do not count."""
-    # Most numbers pass here and need no normalize(), which makes a new Decimal.
-    if -int(value.as_tuple().exponent) <= places:
-        return False
-    return -int(value.normalize().as_tuple().exponent) > places

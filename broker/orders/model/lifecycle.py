@@ -20,6 +20,9 @@ from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Sid
 from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.transactions import Transaction, decimal
 
+NOT_AUTHORIZED = "NOT_AUTHORIZED"
+"""Reason of an order that the venue did not look at, for it refused our token."""
+
 
 class OrderEvent(StrEnum):
     """Events of an order."""
@@ -122,6 +125,8 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Units to close; None closes all."""
     refused_code: int | None = None
     """HTTP status of a refusal that scans of the log have yet to confirm (429)."""
+    reduce_only: bool = False
+    """True if it goes to the venue as REDUCE_ONLY, whatever was asked: it was let through as an exit."""
     refused_by: int | None = None
     """Transaction that refused it, where no client id leads from it to this order."""
 
@@ -146,6 +151,11 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The record at another status."""
         order = replace(self.order, status=status, reason=reason, message=message, updated_at=now)
         return replace(self, order=order)
+
+
+def holds_id(order: Order) -> bool:
+    """False of an order that our own dead token kept from being sent: its caller may use the same id again."""
+    return not (order.status is OrderStatus.DENIED and order.reason == NOT_AUTHORIZED)
 
 
 def concerns(record: OrderRecord, transaction: Transaction) -> bool:

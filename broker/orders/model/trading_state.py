@@ -15,6 +15,7 @@ died before its next renewal; the journal, if it lies on a volume that was not u
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -22,6 +23,8 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+from broker.venue.v20.transactions import decimal
 
 UNREADABLE = "the trading state that the owner before left cannot be read"
 
@@ -50,6 +53,25 @@ class AccountControl(Struct, frozen=True, kw_only=True):
     day: date | None = None
     """Trading day (UTC) that began with `day_nav`."""
     day_nav: Decimal | None = None
+    day_at: int = 0
+    """Last transaction that `day_nav` includes."""
+    transfers: Decimal = Decimal(0)
+    """Money that came in (or went out, negative) since then: it is no result of trading."""
+    transfers_at: int = 0
+    """Last transaction that `transfers` includes."""
+
+    def after(self, raw: Mapping[str, Any]) -> AccountControl:
+        """The state after the next transaction of the log. Raises ValueError, KeyError: it has no id."""
+        number = int(raw["id"])
+        found = replace(self, applied=number)
+        if raw.get("type") != "TRANSFER_FUNDS" or number <= self.day_at:
+            return found
+        try:
+            amount = decimal(raw.get("amount"), "amount")
+        except ValueError:
+            # It must not stop those behind it. The day's result is then off by what nobody can read.
+            return found
+        return replace(found, transfers=self.transfers + amount, transfers_at=number)
 
 
 def handover_note(control: AccountControl) -> str:

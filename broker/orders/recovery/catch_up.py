@@ -7,6 +7,7 @@ import asyncio
 from broker.orders.checks.context import PreTradeChecks
 from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import EngineDependencies
+from broker.orders.errors import HedgingAccountError
 from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
@@ -30,7 +31,10 @@ class CatchUp:
         self._set_condition(reason="Starting", message="the venue's log is being read")
 
     async def run(self) -> None:
-        """Catch up; try again until the venue has answered every question of one attempt."""
+        """Catch up; try again until the venue has answered every question of one attempt.
+
+        Raises HedgingAccountError: the account cannot be traded.
+        """
         while True:
             try:
                 await self._attempt()
@@ -52,6 +56,10 @@ class CatchUp:
         store.instruments = {item.name: item for item in await venue.instruments()}
         prices.known = tuple(store.instruments)
         account = await venue.summary()
+        if account.hedging:
+            fault = HedgingAccountError(account.id)
+            self._set_condition(reason="HedgingAccount", message=str(fault))
+            raise fault
         # An empty journal: a new account, or a successor on another volume.
         if store.control.applied is None:
             await self._read_back(int(account.last_transaction_id))

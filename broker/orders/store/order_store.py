@@ -25,6 +25,7 @@ from broker.events.orders import TradingStateChanged
 from broker.events.venue import ReconcileMismatch, StreamDecodeError
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.model import lifecycle
+from broker.orders.model.exposure import ACCOUNT, ExposureBook, resting_orders
 from broker.orders.model.ids import caller_digest, parse_tag
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.operations import OperationRecord
@@ -72,6 +73,7 @@ class OrderIndex:
         # Ordered by entry into the status: counts and "oldest first" need no scan of all orders.
         self._by_status: dict[OrderStatus, OrderedDict[str, None]] = {status: OrderedDict() for status in OrderStatus}
         self._open_by_client: Counter[str] = Counter()
+        self.exposure = ExposureBook()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -87,8 +89,12 @@ class OrderIndex:
         self._unindex(self._records.get(record.id))
         self._records[record.id] = record
         self._by_status[record.status][record.id] = None
-        self._open_by_client[record.order.request.client] += record.status in OPEN
-        self._by_key[record.key] = record.id
+        self._count_open(record, 1)
+        self.exposure.add(record)
+        if lifecycle.holds_id(record.order):
+            self._by_key[record.key] = record.id
+        elif self._by_key.get(record.key) == record.id:
+            del self._by_key[record.key]
         # A copy of our client id, which somebody else's order may bear, leads to ours all the same.
         self._by_client_id.setdefault(record.client_id, record.id)
         if record.action is OrderAction.ADOPTED and (tag := parse_tag(record.client_id)) is not None:
@@ -105,11 +111,17 @@ class OrderIndex:
         if record is None:
             return
         del self._by_status[record.status][record.id]
-        self._open_by_client[record.order.request.client] -= record.status in OPEN
+        self._count_open(record, -1)
+        self.exposure.remove(record)
         if _is_nameless_close(record):
             del self._closing[record.target or ""][record.id]
             if not self._closing[record.target or ""]:
                 del self._closing[record.target or ""]
+
+    def _count_open(self, record: OrderRecord, sign: int) -> None:
+        if record.status in OPEN:
+            for key in (ACCOUNT, record.order.request.client):
+                self._open_by_client[key] += sign * resting_orders(record.order.request)
 
     def get(self, order_id: str) -> OrderRecord | None:
         """By our id."""
@@ -150,7 +162,7 @@ class OrderIndex:
         return sum(len(self._by_status[status]) for status in statuses)
 
     def open_of(self, client: str) -> int:
-        """Number of a client's open orders."""
+        """Number of the orders of a client, or of ACCOUNT, that rest, or will rest once what works has filled."""
         return self._open_by_client[client]
 
     def forget(self, now: datetime) -> None:
@@ -231,6 +243,8 @@ class OrderStore:
         """Set when an order becomes UNKNOWN; the resolver waits for it."""
         self._anticipated: dict[int, Transaction] = {}
         """Fills that an answer reported before the stream did."""
+        self._marked: dict[str, Decimal] = {}
+        """Units at the last mark, of the positions that have changed since."""
         self.waiters: dict[str, Waiter] = {}
         """By order id; the caller removes its own when it has its answer."""
         self._created: dict[str, Transaction] = {}
@@ -263,7 +277,7 @@ class OrderStore:
         elif isinstance(content, OperationRecord):
             self.operations.put(content)
         elif kind == journal.TRANSACTION and isinstance(content, dict):
-            self.control = replace(self.control, applied=int(content["id"]))
+            self.control = self.control.after(content)
             return content
         return None
 
@@ -433,7 +447,7 @@ class OrderStore:
     def deliver(self, transaction: Transaction) -> None:
         """Write the next transaction of the venue's log, then apply it to orders and positions."""
         self._write(journal.encode_transaction(transaction.raw), transaction=transaction.raw)
-        self.control = replace(self.control, applied=transaction.id)
+        self.control = self.control.after(transaction.raw)
         try:
             self._apply_to_account(transaction)
             self._apply_to_order(transaction)
@@ -478,6 +492,20 @@ class OrderStore:
         ahead = (item.units for item in self._anticipated.values() if item.instrument == instrument)
         return sum(ahead, self.positions.get(instrument, Decimal(0)))
 
+    def held(self) -> set[str]:
+        """Names of the instruments with a position."""
+        ahead = {item.instrument for item in self._anticipated.values() if item.instrument is not None}
+        return ahead | {name for name, units in self.positions.items() if units}
+
+    def mark_positions(self) -> None:
+        """Begin to note which positions change: the account's summary was read."""
+        self._marked.clear()
+
+    def moved_units(self) -> dict[str, Decimal]:
+        """Units at the last mark, of the positions that have changed since; a change is also an anticipated fill."""
+        names = (item.instrument for item in self._anticipated.values() if item.instrument is not None)
+        return {name: self.positions.get(name, Decimal(0)) for name in names} | self._marked
+
     def _apply_to_account(self, transaction: Transaction) -> None:
         if (balance := transaction.raw.get("accountBalance")) is not None:
             self.balance = decimal(balance, "accountBalance")
@@ -486,6 +514,7 @@ class OrderStore:
         if transaction.id > self.positions_at:
             self.positions_at = transaction.id
             if transaction.is_fill and transaction.instrument is not None:
+                self._marked.setdefault(transaction.instrument, self.positions[transaction.instrument])
                 self.positions[transaction.instrument] += transaction.units
 
     def _adopt_created(self, transaction: Transaction) -> None:

@@ -41,25 +41,26 @@ class Matching:
         related = [entry["id"] for entry in self.book.log[self._entries_before :]]
         return {**transactions, "relatedTransactionIDs": related, "lastTransactionID": self.book.last_id}
 
-    def create(self, spec: OrderSpec, *, reason: str = "CLIENT_ORDER", **extra: Any) -> Made:
-        """Take an order and do at once what its type wants.
+    def create(self, spec: OrderSpec, *, reason: str = "CLIENT_ORDER", batch: str | None = None, **extra: Any) -> Made:
+        """Take an order and do at once what its type wants, in a batch of its own unless `batch` names one.
 
         Raises RejectError: the venue refuses it; the caller writes the reject.
         """
         self.check(spec)
-        order, created = self.fills.rest(spec, reason=reason, **extra)
+        order, created = self.fills.rest(spec, batch, reason=reason, **extra)
         return {"orderCreateTransaction": created, **self._act(order, created["batchID"])}
 
-    def replace(self, old: RestingOrder, spec: OrderSpec) -> Made:
-        """Cancel `old` and take `spec` in its place.
+    def replace(self, old: RestingOrder, spec: OrderSpec, batch: str | None = None) -> Made:
+        """Cancel `old` and take `spec` in its place, in one batch.
 
         Raises RejectError: the new one is refused; the old one waits on.
         """
         # The new order may take over the client id of the old one.
         self.check(spec, replaced=old)
         new_id = str(len(self.book.log) + 2)  # the cancel names its successor, whose transaction comes next
-        cancelled = self.fills.cancel(old, "CLIENT_REQUEST_REPLACED", replacedByOrderID=new_id)
-        made = self.create(spec, reason="REPLACEMENT", replacesOrderID=old.id)
+        cancelled = self.fills.cancel(old, "CLIENT_REQUEST_REPLACED", batch, replacedByOrderID=new_id)
+        replaced = {"replacesOrderID": old.id, "cancellingTransactionID": cancelled["id"]}
+        made = self.create(spec, reason="REPLACEMENT", batch=cancelled["batchID"], **replaced)
         if "orderCancelTransaction" in made:
             made["replacingOrderCancelTransaction"] = made.pop("orderCancelTransaction")
         return {"orderCancelTransaction": cancelled, **made}

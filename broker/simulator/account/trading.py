@@ -30,6 +30,7 @@ _MESSAGES = {
     "TRADE_DOESNT_EXIST": "The Trade specified does not exist",
     "CLOSEOUT_POSITION_DOESNT_EXIST": "The Position requested to be closed out does not exist",
 }
+_ID_TAKEN = "CLIENT_ORDER_ID_ALREADY_EXISTS"
 _SIDES = {"long": 1, "short": -1}
 
 
@@ -192,16 +193,23 @@ def protect(rules: Matching, specifier: str, body: Any) -> dict[str, Any]:
     held = {item.spec.type: item for item in rules.book.pending_for(trade.id)}
     olds = {key: held.get(DEPENDENTS[key]) for key in named}
     specs = {key: _protection(rules, trade, key, raw[key], olds[key]) for key in named if raw[key] is not None}
+    taken: set[str] = set()
+    for key, spec in specs.items():
+        if (client_id := spec.client.get("id")) in taken:
+            raise _rejected(rules, spec.payload() | {"type": spec.type}, _ID_TAKEN, name=f"{key}Order")
+        taken |= {client_id} if client_id else set()
     made: Made = {}
     for key in named:
-        old, spec = olds[key], specs.get(key)
-        if spec is not None:
-            changed = rules.create(spec) if old is None else rules.replace(old, spec)
+        old, new = olds[key], specs.get(key)
+        # One batch for all of a request, as recorded.
+        batch = next(iter(made.values()))["batchID"] if made else None
+        if new is not None:
+            changed = rules.create(new, batch=batch) if old is None else rules.replace(old, new, batch)
             made[f"{key}OrderTransaction"] = changed["orderCreateTransaction"]
             if "orderCancelTransaction" in changed:
                 made[f"{key}OrderCancelTransaction"] = changed["orderCancelTransaction"]
         elif old is not None:
-            made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(old, "CLIENT_REQUEST")
+            made[f"{key}OrderCancelTransaction"] = rules.fills.cancel(old, "CLIENT_REQUEST", batch)
     return rules.acted(made)
 
 

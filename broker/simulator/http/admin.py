@@ -118,7 +118,7 @@ def scenario(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
 def _liquidity(body: dict[str, Any], before: tuple[int, ...]) -> tuple[int, ...]:
     given = body.get("liquidity", list(before))
     levels = given if isinstance(given, list) else [given]
-    if not levels or any(type(units) not in (int, float) or units < 0 for units in levels):
+    if not levels or any(type(units) not in (int, float) or units < 0 or units % 1 != 0 for units in levels):
         raise CommandError("liquidity must be a number of units, or a list of them, one a price level")
     return tuple(int(units) for units in levels)
 
@@ -134,7 +134,7 @@ def prices(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def account(venue: SimulatedVenue, body: dict[str, Any]) -> dict[str, Any]:
-    """Follow `{"transfer": "-20000", "hedging": true, "commission": "50"}` for `account`, the first one without it."""
+    """Follow `{"transfer": "-20000", "hedging": true, "commission": "50"}`, for `account` or else the first one."""
     _only(body, "account", "transfer", "reason", "hedging", "commission")
     name = body.get("account", venue.options.accounts[0])
     if name not in venue.accounts:

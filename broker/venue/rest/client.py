@@ -116,9 +116,9 @@ class VenueRest:
 
     async def pricing(self, names: Sequence[str]) -> tuple[list[Quote], dict[str, Decimal]]:
         """Read quotes, and the factors to the account's currency."""
-        body = await self._read("pricing", "/pricing", instruments=",".join(names))
+        body = await self._read("pricing", "/pricing", instruments=",".join(names), includeHomeConversions="true")
         quotes = [parse.parse_quote(raw, datetime.now(UTC)) for raw in body["prices"]]
-        return [quote for quote in quotes if quote is not None], parse.parse_conversions(body["prices"])
+        return [quote for quote in quotes if quote is not None], parse.parse_conversions(body)
 
     async def positions(self) -> tuple[list[Position], int]:
         """Read open positions, and the log's last id at that moment."""

@@ -99,7 +99,7 @@ def parse_account(body: Json) -> Account:
         commission=decimal(summary.get("commission"), "commission"),
         guaranteed_fees=decimal(summary.get("guaranteedExecutionFees"), "guaranteedExecutionFees"),
         position_value=decimal(summary.get("positionValue"), "positionValue"),
-        margin_rate=decimal(summary["marginRate"], "marginRate") if summary.get("marginRate") else None,
+        margin_rate=decimal(summary.get("marginRate"), "marginRate"),
         margin_closeout_used=decimal(summary.get("marginCloseoutMarginUsed"), "marginCloseoutMarginUsed"),
         margin_call_ratio=decimal(summary.get("marginCallPercent"), "marginCallPercent"),
         withdrawal_limit=decimal(summary.get("withdrawalLimit"), "withdrawalLimit"),
@@ -290,13 +290,21 @@ def parse_trade(raw: Json, account: str = "", client: str = "") -> VenueTrade:
     )
 
 
-def parse_conversions(prices: list[Json]) -> dict[str, Decimal]:
-    """Parse the factors from quote currencies to the account's, by instrument, from the prices of `pricing`."""
+def parse_conversions(body: Json) -> dict[str, Decimal]:
+    """Parse the factors from quote currencies to the account's, by instrument, from the answer of `pricing`.
+
+    They are in `homeConversions`, by currency, or in an older answer in each price.
+    """
+    of_currency = {
+        raw["currency"]: decimal(raw["positionValue"], "positionValue")
+        for raw in body.get("homeConversions") or ()
+        if "positionValue" in raw
+    }
     found: dict[str, Decimal] = {}
-    for raw in prices:
-        units = raw.get("quoteHomeConversionFactors") or {}
+    for raw in body["prices"]:
+        units, name = raw.get("quoteHomeConversionFactors") or {}, raw["instrument"]
         values = [decimal(units[key], key) for key in ("positiveUnits", "negativeUnits") if key in units]
-        if values:
-            # The larger of the two: a limit on notional must never be understated.
-            found[raw["instrument"]] = max(values)
+        # The larger of the two: a limit on notional must never be understated.
+        if (factor := max(values, default=of_currency.get(name.rpartition("_")[2]))) is not None:
+            found[name] = factor
     return found

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from broker import app
 from broker.__main__ import main
+from broker.orders.errors import HedgingAccountError
 from pod_runtime import log
 from pod_runtime.version import VERSION
 
@@ -61,3 +64,15 @@ def test_the_schema_needs_no_configuration(faulty: Path) -> None:
 
 def test_the_version_is_the_distributions() -> None:
     assert call("--version").stdout == f"broker {VERSION}\n"
+
+
+async def test_account_that_is_not_supported_ends_the_process_as_a_fault_of_its_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise ExceptionGroup("tasks", [HedgingAccountError("101-004-1-001")])
+
+    monkeypatch.setattr(app, "_serve", refuse)
+    nothing: Any = None
+    assert await app.serve(nothing, asyncio.Event()) == 78
+    assert "account 101-004-1-001 has hedging on (hedgingEnabled), which is not supported" in capsys.readouterr().err

@@ -139,6 +139,9 @@ class FakeOrderService(OrderService):
         self.orders[order.id] = order
         return Placed(order, replayed=False)
 
+    def is_exit(self, request: OrderRequest) -> bool:
+        return request.trade_id is not None
+
     async def try_order(self, request: OrderRequest) -> DryRun:
         if self.fault is not None:
             raise self.fault

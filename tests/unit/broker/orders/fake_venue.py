@@ -33,6 +33,8 @@ class FakeVenue:
         self.hidden = 0
         """So many of the newest transactions are not shown by `sinceid` yet."""
         self.tradeable = True
+        self.nav = "1000.0000"
+        self.hedging = False
         self.streams: dict[web.StreamResponse, web.Request] = {}
         self.stream_requests: list[web.Request] = []
         self.arrived = asyncio.Event()
@@ -192,6 +194,8 @@ class FakeVenue:
                     "id": ACCOUNT,
                     "currency": "USD",
                     **dict.fromkeys(names, "1000.0000"),
+                    "NAV": self.nav,
+                    "hedgingEnabled": self.hedging,
                     "pendingOrderCount": len(self.pending),
                     "openTradeCount": 0,
                     "openPositionCount": 0,

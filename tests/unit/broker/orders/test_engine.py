@@ -4,12 +4,18 @@ import asyncio
 import errno
 import os
 import threading
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
 
 import pytest
 
-from broker.domain import OrderStatus, Side
+from broker.domain import Order, OrderStatus, OrderType, Side
 from broker.orders.checks import risk
+from broker.orders.engine import CANCEL_TRIES
+from broker.orders.errors import NotReadyError
+from broker.orders.idempotency import Placed
 from broker.orders.model.trading_state import TradingState
+from broker.venue.errors import NotAuthorizedError
 from pod_runtime.secret import Secret
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
@@ -84,19 +90,76 @@ async def test_halt_stops_an_order_that_waits_for_the_disk(
     assert venue.writes == []
 
 
-async def test_dead_token_rejects_and_the_next_one_works(
+async def test_dead_token_is_our_fault_and_leaves_the_id_to_its_caller(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
     async with harness.service() as service:
         venue.faults.append("401")
-        refused = (await service.place(make_request())).order
+        with pytest.raises(NotReadyError, match="VenueUnauthorized"):
+            await service.place(make_request())
+        assert service.open_orders() == []
+        order = (await service.place(make_request())).order
+    assert order.status is OrderStatus.FILLED
+    async with harness.service() as service:
+        again = await service.place(make_request())
+    assert (again.order.id, again.replayed) == (order.id, True)
+    assert [method for method, _, _ in venue.writes] == ["POST", "POST"]
+
+
+async def test_id_is_free_after_a_restart_behind_a_dead_token(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        venue.faults.append("401")
+        with pytest.raises(NotReadyError):
+            await service.place(make_request())
+    async with harness.service() as service:
+        assert (await service.place(make_request())).order.status is OrderStatus.FILLED
+
+
+@pytest.mark.parametrize("what", ["replace", "close_position", "close_trade", "cancel"])
+async def test_dead_token_ends_no_other_request_either(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, what: str
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        resting = (await service.place(make_request("resting", type=OrderType.LIMIT, price=Decimal("1.09")))).order
+        other = make_request("other", type=OrderType.LIMIT, price=Decimal("1.08"))
+        tries: dict[str, Callable[[], Awaitable[Placed | Order]]] = {
+            "replace": lambda: service.replace(resting.id, other),
+            "close_position": lambda: service.close_position("EUR_USD", client="flow", client_order_id="close"),
+            "close_trade": lambda: service.close_trade("1", client="flow", client_order_id="close"),
+            "cancel": lambda: service.cancel(resting.id),
+        }
+        venue.faults.extend(["401"] * (CANCEL_TRIES if what == "cancel" else 1))
+        with pytest.raises((NotReadyError, NotAuthorizedError)):
+            await tries[what]()
+        found = await tries[what]()
+    ended = found.order if isinstance(found, Placed) else found
+    assert ended.status is not OrderStatus.REJECTED
+    assert ended.status is not OrderStatus.DENIED
+
+
+async def test_dead_tokens_do_not_open_the_circuit(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(circuit_failures=1) as service:
+        venue.faults.append("401")
+        with pytest.raises(NotReadyError):
+            await service.place(make_request())
+        assert (await service.place(make_request())).order.status is OrderStatus.FILLED
+
+
+async def test_new_token_is_used_from_the_next_order_on(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
         venue.token = "another-token"
         harness.token = Secret("another-token")
-        await wait_until(lambda: len(venue.tokens_of_streams("another-token")) == 2)
-        order = (await service.place(make_request("second"))).order
-
-    assert (refused.status, refused.reason) == (OrderStatus.REJECTED, "NOT_AUTHORIZED")
-    assert order.status is OrderStatus.FILLED
+        for stream in list(venue.streams):
+            venue.cut(stream)
+        await wait_until(lambda: bool(venue.tokens_of_streams("another-token")))
+        assert (await service.place(make_request())).order.status is OrderStatus.FILLED
 
 
 async def test_full_disk_denies_and_sends_nothing(

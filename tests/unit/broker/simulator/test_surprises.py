@@ -142,6 +142,7 @@ async def test_a_replaced_order_names_its_successor(client: V20Client) -> None:
     new = answer["orderCreateTransaction"]
     assert answer["orderCancelTransaction"]["replacedByOrderID"] == new["id"]
     assert new["replacesOrderID"] == old["id"]
+    assert new["cancellingTransactionID"] == new["batchID"] == answer["orderCancelTransaction"]["batchID"]
     assert (await client.get("/orders/@a"))["order"]["id"] == new["id"]
 
 

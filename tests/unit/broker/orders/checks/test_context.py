@@ -10,7 +10,7 @@ from broker.orders.checks.context import Circuit, CircuitState
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import RiskLimits
 from tests.unit.broker.orders.fake_venue import FakeVenue
-from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
 
 FRESH = Circuit(failures_to_open=3, pause_s=5.0)
 
@@ -123,3 +123,68 @@ async def test_an_order_that_passes_all_checks_is_one_event(
 
     assert len(harness.of("RiskPassed")) == 1
     assert harness.of("RiskCheck") == []
+
+
+def is_used_up(harness: OrderServiceHarness, limit: str) -> bool:
+    return any(event.limit == limit and event.ratio > 1 for event in harness.of("RiskUtilisation"))
+
+
+async def transferred(venue: FakeVenue, amount: str, nav: str) -> None:
+    """Money comes in or goes out, and the account is worth `nav`."""
+    venue.nav = nav
+    await venue.push(venue.add("TRANSFER_FUNDS", amount=amount, accountBalance=nav))
+
+
+async def test_money_that_leaves_the_account_is_no_loss(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(daily_loss=Decimal(100), sample_s=0.1) as service:
+        await transferred(venue, "-500.0000", "500.0000")
+        await wait_until(lambda: len(harness.of("AccountSample")) > 0 and harness.of("AccountSample")[-1].nav == 500)
+        assert (await service.place(make_request())).order.reason is None
+
+
+async def test_money_that_comes_in_hides_no_loss_not_even_over_a_restart(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(daily_loss=Decimal(100), sample_s=0.1):
+        await transferred(venue, "5000.0000", "5899.0000")
+        await wait_until(
+            lambda: any(item.limit == "daily_loss" and item.ratio > 1 for item in harness.of("RiskUtilisation"))
+        )
+    async with harness.service(daily_loss=Decimal(100), sample_s=600.0) as service:
+        assert (await service.place(make_request())).order.reason == "DAILY_LOSS_EXCEEDED"
+
+
+async def test_transfer_while_the_broker_was_down_is_no_loss(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service():
+        pass
+    await transferred(venue, "-500.0000", "500.0000")
+    async with harness.service(daily_loss=Decimal(100)) as service:
+        assert (await service.place(make_request())).order.reason is None
+
+
+async def test_transfer_before_the_days_first_value_is_in_it(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    await transferred(venue, "-500.0000", "500.0000")
+    async with harness.service(daily_loss=Decimal(100), sample_s=0.1) as service:
+        venue.nav = "399.0000"
+        await wait_until(
+            lambda: any(item.limit == "daily_loss" and item.ratio > 1 for item in harness.of("RiskUtilisation"))
+        )
+        assert (await service.place(make_request())).order.reason == "DAILY_LOSS_EXCEEDED"
+
+
+async def test_account_that_turns_to_hedging_is_halted(harness: OrderServiceHarness, venue: FakeVenue) -> None:
+    async with harness.service(sample_s=0.1) as service:
+        venue.hedging = True
+        await wait_until(lambda: service.state is TradingState.HALTED)
+
+
+def test_order_that_told_nothing_lets_the_next_one_try() -> None:
+    trying = failed(FRESH, 1.0, 2.0, 3.0).sent(8.0)
+    assert trying.unanswered().allows(8.0)
+    assert not failed(FRESH, 1.0, 2.0, 3.0).unanswered().allows(3.0)

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Protection, Quote, Side, TimeInForce
 from broker.events.catalogue import CATALOGUE
 from broker.events.orders import CHECK_NAMES
-from broker.orders.checks.risk import CHECKS, Denial, MarketView, Usage, check, is_reducing, outcomes
+from broker.orders.checks.exits import is_exit
+from broker.orders.checks.market_view import MarketView, Usage
+from broker.orders.checks.risk import CHECKS, Denial, check, outcomes
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits
 from tests.unit.broker.orders.samples import NOW, make_request
@@ -139,8 +141,8 @@ def test_daily_loss_lets_only_the_position_shrink() -> None:
 
 def test_reduce_only_beyond_the_position_still_reduces() -> None:
     request = make_request(side=Side.SELL, units=Decimal(500), position_fill=PositionFill.REDUCE_ONLY)
-    assert is_reducing(request, Decimal(100))
-    assert not is_reducing(request, Decimal(0))
+    assert is_exit(request, Decimal(100))
+    assert not is_exit(request, Decimal(0))
 
 
 def test_every_check_of_an_order_that_may_go_has_passed() -> None:

@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 
 from broker.domain import OrderStatus, OrderType
-from broker.orders.errors import ClientIdConflictError
+from broker.orders.errors import ClientIdConflictError, HedgingAccountError
 from broker.orders.model.trading_state import TradingState
-from tests.unit.broker.orders.fake_venue import FakeVenue
+from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
 
 
@@ -80,3 +80,11 @@ async def test_start_whose_reads_get_no_turn_says_so_and_goes_on_when_they_do(
         harness.rest.connections.requests.open()
         await wait_until(lambda: not blocked(service))
         assert (await service.place(make_request())).order.status is OrderStatus.FILLED
+
+
+async def test_hedging_account_is_refused_by_name(harness: OrderServiceHarness, venue: FakeVenue) -> None:
+    venue.hedging = True
+    with pytest.raises(HedgingAccountError, match=f"account {ACCOUNT} has hedging on"):
+        async with harness.service(wait_ready=False) as service:
+            await wait_until(lambda: any(item.reason == "HedgingAccount" for item in service.conditions()))
+    assert venue.writes == []

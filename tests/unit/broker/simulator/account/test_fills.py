@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from broker.simulator.account import trading
 from tests.unit.broker.simulator.account.test_matching import SampleAccount
@@ -130,3 +132,38 @@ def test_a_guaranteed_stop_costs_its_premium_when_it_fills() -> None:
     assert stop["guaranteedExecutionPremium"] == "0.00020"
     assert (sample.last["guaranteedExecutionFee"], sample.last["pl"]) == ("0.2000", "-5.0700")
     assert sample.last["accountBalance"] == "99994.7300"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    depth=st.lists(st.integers(0, 2000), min_size=1, max_size=4),
+    units=st.integers(1, 5000).map(lambda number: number if number % 2 else -number),
+    order=st.sampled_from(
+        [
+            {"type": "LIMIT", "timeInForce": "GTC"},
+            {"type": "LIMIT", "timeInForce": "IOC"},
+            {"type": "LIMIT", "timeInForce": "FOK"},
+            {"type": "MARKET", "timeInForce": "IOC"},
+            {"type": "MARKET", "timeInForce": "FOK"},
+        ]
+    ),
+    points=st.integers(-3, 12),
+)
+def test_no_fill_exceeds_the_depth_or_passes_its_limit(
+    depth: list[int], units: int, order: dict[str, str], points: int
+) -> None:
+    sample = with_liquidity(*depth)
+    sign = 1 if units > 0 else -1
+    worst = sample.market.prices["EUR_USD"].side(Decimal(units)) + sign * points * Decimal("0.00001")
+
+    limit = {"price" if order["type"] == "LIMIT" else "priceBound": str(worst)}
+    made = sample.order(units=str(units), **order, **limit)
+
+    reachable = sum(depth[: points + 1]) if points >= 0 else 0
+    fill = made.get("orderFillTransaction")
+    traded = abs(Decimal(fill["units"])) if fill else Decimal(0)
+    wanted = min(abs(units), reachable)
+    assert traded == (wanted if order["timeInForce"] != "FOK" or wanted == abs(units) else 0)
+    assert fill is None or (worst - Decimal(fill["price"])) * sign >= 0
+    assert len(sample.book.pending()) == (order["timeInForce"] == "GTC" and wanted < abs(units))
+    assert ("orderCancelTransaction" in made) == (fill is None and order["timeInForce"] != "GTC")

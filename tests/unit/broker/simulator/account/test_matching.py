@@ -309,6 +309,8 @@ ACTS = st.lists(
         st.tuples(st.just("market"), st.sampled_from(NAMES), st.integers(-5000, 5000)),
         st.tuples(st.just("limit"), st.sampled_from(NAMES), st.integers(-5000, 5000)),
         st.tuples(st.just("protected"), st.just("EUR_USD"), st.integers(-5000, 5000)),
+        st.tuples(st.just("guaranteed"), st.just("EUR_USD"), st.integers(-5000, 5000)),
+        st.tuples(st.just("depth"), st.just(""), st.integers(1, 3000)),
         st.tuples(st.just("close"), st.sampled_from(NAMES), st.integers(0, 1)),
         st.tuples(st.just("move"), st.sampled_from(NAMES), st.integers(-300, 300)),
         st.tuples(st.just("day"), st.just(""), st.just(0)),
@@ -327,6 +329,12 @@ def perform(sample: SampleAccount, act: tuple[str, str, int]) -> None:
         sample.order(type="LIMIT", instrument=name, units=str(number), price=place)
     elif kind == "protected":
         sample.order(units=str(number), takeProfitOnFill={"distance": "0.00100"}, stopLossOnFill={"distance": "0.001"})
+    elif kind == "guaranteed":
+        sample.order(units=str(number), guaranteedStopLossOnFill={"distance": "0.001"})
+    elif kind == "depth":
+        sample.market.liquidity = (number, number)
+        for name in NAMES:
+            sample.price(str(sample.market.prices[name].mid), name)
     elif kind == "close":
         trading.close_position(sample.rules, name, {("short" if number else "long") + "Units": "ALL"})
     elif kind == "move":
@@ -340,6 +348,7 @@ def perform(sample: SampleAccount, act: tuple[str, str, int]) -> None:
 @given(acts=ACTS)
 def test_the_books_agree_with_the_log_to_the_last_place(acts: list[tuple[str, str, int]]) -> None:
     sample = SampleAccount()
+    sample.book.commission_per_million = Decimal(50)
     for act in acts:
         try:
             perform(sample, act)
@@ -350,16 +359,23 @@ def test_the_books_agree_with_the_log_to_the_last_place(acts: list[tuple[str, st
     fills = [entry for entry in log if entry["type"] == "ORDER_FILL"]
     paid = [Decimal(entry["amount"]) for entry in log if entry["type"] == "TRANSFER_FUNDS"]
     charged = [Decimal(entry["financing"]) for entry in log if entry["type"] == "DAILY_FINANCING"]
-    assert book.balance == sum([*paid, *charged, *(Decimal(entry["pl"]) for entry in fills)])
+    earned = [Decimal(entry["pl"]) for entry in fills]
+    costs = [Decimal(entry[name]) for entry in fills for name in ("commission", "guaranteedExecutionFee")]
+    assert book.balance == sum([*paid, *charged, *earned]) - sum(costs)
     balances = [Decimal(entry["accountBalance"]) for entry in log if "accountBalance" in entry]
     assert balances[-1] == book.balance
     for name in NAMES:
         units = sum((Decimal(entry["units"]) for entry in fills if entry["instrument"] == name), Decimal(0))
         assert book.position(name) == units
     assert [entry["id"] for entry in log] == [str(number) for number in range(1, len(log) + 1)]
-    ended = {entry["orderID"] for entry in log if entry["type"] in ("ORDER_FILL", "ORDER_CANCEL")}
-    made = set(book.orders)
-    assert {item.id for item in book.pending()} == made - ended
+    ended = {entry["orderID"] for entry in log if entry["type"] == "ORDER_CANCEL"}
+    traded: dict[str, Decimal] = {}
+    for entry in fills:
+        traded[entry["orderID"]] = traded.get(entry["orderID"], Decimal(0)) + Decimal(entry["units"])
+    # An order that traded in part is still there, if it is a limit order that may rest.
+    parts = {key for key, units in traded.items() if book.orders[key].state == "PENDING"}
+    assert all(abs(traded[key]) < abs(book.orders[key].spec.units) for key in parts)
+    assert {item.id for item in book.pending()} == set(book.orders) - ended - (set(traded) - parts)
     for order in book.pending():
         assert order.spec.trade_id is None or book.trades[order.spec.trade_id].state == "OPEN"
 

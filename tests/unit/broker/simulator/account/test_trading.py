@@ -167,6 +167,28 @@ async def test_what_a_change_settles_is_not_handed_on(
     assert {key: order.get(key) for key in after} == after
 
 
+async def test_all_changes_of_a_request_are_one_batch(client: V20Client) -> None:
+    trade = await protected(client, takeProfitOnFill={"price": "1.10000"}, stopLossOnFill={"price": "1.07000"})
+    details = {"takeProfit": {"price": "1.2"}, "stopLoss": None, "trailingStopLoss": {"distance": "0.01"}}
+
+    changed = await client.put(f"/trades/{trade}/orders", details)
+
+    entries = [await client.get(f"/transactions/{item}") for item in changed["relatedTransactionIDs"]]
+    assert {entry["transaction"]["batchID"] for entry in entries} == {changed["relatedTransactionIDs"][0]}
+    assert len(entries) == 4
+
+
+async def test_two_protections_of_a_request_may_not_share_a_client_id(client: V20Client) -> None:
+    trade = await protected(client, takeProfitOnFill={"price": "1.10000"})
+    same = {"clientExtensions": {"id": "same"}}
+    details = {"takeProfit": {"price": "1.2"} | same, "stopLoss": {"price": "1.0"} | same}
+
+    refused = await client.put(f"/trades/{trade}/orders", details, status=400)
+
+    assert refused["stopLossOrderRejectTransaction"]["rejectReason"] == "CLIENT_ORDER_ID_ALREADY_EXISTS"
+    assert [order["price"] for order in (await client.get("/pendingOrders"))["orders"]] == ["1.10000"]
+
+
 async def test_a_protection_that_is_null_ends_and_is_not_replaced(client: V20Client) -> None:
     trade = await protected(client, takeProfitOnFill={"price": "1.10000"}, stopLossOnFill={"price": "1.07000"})
 

@@ -138,7 +138,17 @@ def test_conversion_takes_the_larger_factor() -> None:
         {"instrument": "USD_JPY", "quoteHomeConversionFactors": {"positiveUnits": "0.0066", "negativeUnits": "0.0067"}},
         {"instrument": "EUR_USD"},
     ]
-    assert wire.parse_conversions(prices) == {"USD_JPY": Decimal("0.0067")}
+    assert wire.parse_conversions({"prices": prices}) == {"USD_JPY": Decimal("0.0067")}
+
+
+def test_conversions_are_read_from_the_answers_own_list_where_prices_have_none() -> None:
+    # Shape of an answer recorded in September 2026, with includeHomeConversions.
+    home = [
+        {"currency": "EUR", "accountGain": "1.08", "accountLoss": "1.12", "positionValue": "1.10"},
+        {"currency": "JPY", "accountGain": "0.0066", "accountLoss": "0.0068", "positionValue": "0.0067"},
+    ]
+    prices = [{"instrument": "USD_JPY"}, {"instrument": "EUR_USD"}]
+    assert wire.parse_conversions({"prices": prices, "homeConversions": home}) == {"USD_JPY": Decimal("0.0067")}
 
 
 def test_account_has_result_margin_and_flags() -> None:
@@ -193,7 +203,7 @@ def test_account_without_a_margin_rate_of_its_own_has_none() -> None:
     }
     found = wire.parse_account({"account": summary})
 
-    assert (found.margin_rate, found.alias, found.created_at, found.hedging) == (None, None, None, False)
+    assert (found.margin_rate, found.alias, found.created_at, found.hedging) == (0, None, None, False)
 
 
 LISTED: dict[str, Any] = {
