@@ -203,7 +203,7 @@ def test_account_without_a_margin_rate_of_its_own_has_none() -> None:
     }
     found = wire.parse_account({"account": summary})
 
-    assert (found.margin_rate, found.alias, found.created_at, found.hedging) == (0, None, None, False)
+    assert (found.margin_rate, found.alias, found.created_at, found.hedging) == (Decimal(0), None, None, False)
 
 
 LISTED: dict[str, Any] = {
