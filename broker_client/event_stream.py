@@ -8,19 +8,24 @@ from typing import Any
 
 import msgspec
 
-from broker_client.models import OrderView, PriceView
+from broker_client.models import AccountView, OrderView, PastTransaction, PriceView
 
 CONNECTED = "connected"
 """Kind of the event that the client itself makes each time that a connection is open."""
-MODELS: Mapping[str, Any] = {"order": OrderView, "price": PriceView}
+MODELS: Mapping[str, Any] = {
+    "order": OrderView,
+    "price": PriceView,
+    "account": AccountView,
+    "transaction": PastTransaction,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEvent:
-    """One event. `data` is the model of its kind, and a plain dict for kinds that have none (`missed`)."""
+    """One event. `data` is the model of its kind, and a plain dict for kinds that have none (`missed`, `gap`)."""
 
     kind: str
-    data: OrderView | PriceView | Mapping[str, Any]
+    data: OrderView | PriceView | AccountView | PastTransaction | Mapping[str, Any]
     id: str | None = None
 
 

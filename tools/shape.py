@@ -1,7 +1,8 @@
 """Figures of the code's shape: `python -m tools.shape [ROOT]` prints them beside their goals.
 
-Product code is what ships in the wheel: broker, producer, sidecar and pod_runtime. Package files (`__init__.py`)
-count as lines, but neither as small files nor as files of a folder: a reader never looks for one by name.
+Product code is what people wrote of the wheel: broker, broker_client, producer, sidecar and pod_runtime. Package files
+(`__init__.py`) count as lines, but neither as small files nor as files of a folder: a reader never looks for one by
+name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-PACKAGES = ("broker", "producer", "sidecar", "pod_runtime", "runtime")
+PACKAGES = ("broker", "broker_client", "producer", "sidecar", "pod_runtime", "runtime")
+GENERATED = frozenset({Path("broker_client/models.py"), Path("broker_client/operations.py")})
 SMALL_LINES = 50
 CLAUSES = frozenset({"what", "who", "how", "where", "whether", "when"})
 """First words of docstrings that name no subject."""
@@ -53,7 +55,8 @@ class Figure:
 def modules(root: Path) -> list[Module]:
     """Every module of the product below `root`."""
     paths = sorted(path for name in PACKAGES for path in (root / name).rglob("*.py"))
-    texts = [(path.relative_to(root), path.read_text(encoding="utf-8")) for path in paths]
+    written = [path for path in paths if path.relative_to(root) not in GENERATED]
+    texts = [(path.relative_to(root), path.read_text(encoding="utf-8")) for path in written]
     return [Module(path=path, lines=text.splitlines(), tree=ast.parse(text)) for path, text in texts]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_client.event_stream import EventParser, StreamEvent
-from broker_client.models import PriceView
+from broker_client.models import PastTransaction, PriceView
 
 PRICE = '{"instrument":"EUR_USD","bid":"1.1","ask":"1.10010","time":"2026-01-05T10:00:00Z","tradeable":true}'
 
@@ -22,6 +22,13 @@ def test_data_of_a_known_kind_is_its_model() -> None:
     (event,) = fed(EventParser(), "event: price", f"data: {PRICE}", "")
     assert isinstance(event.data, PriceView)
     assert (event.data.ask, event.data.time) == (Decimal("1.10010"), datetime(2026, 1, 5, 10, tzinfo=UTC))
+
+
+def test_a_transaction_keeps_the_venues_own_object() -> None:
+    data = '{"id":7,"type":"ORDER_FILL","instrument":"EUR_USD","time":"2026-01-05T10:00:00Z","transaction":{"id":"7"}}'
+    (event,) = fed(EventParser(), "event: transaction", f"data: {data}", "")
+    assert isinstance(event.data, PastTransaction)
+    assert (event.data.id, event.data.transaction) == (7, {"id": "7"})
 
 
 def test_data_of_another_kind_is_a_dict() -> None:

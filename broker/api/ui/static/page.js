@@ -3,10 +3,11 @@ import { cancel, close, kill, note } from "./actions.js";
 import { Refusal, follow, hasKey, keepKey, read, useAccount } from "./api.js";
 import { Book } from "./book.js";
 import { button, draw as table, put } from "./tables.js";
-import { byId, clock, digits, leaning, make, money, percent, result, say, span, words } from "./words.js";
+import { byId, clock, digits, leaning, make, money, percent, result, say, show, span, words } from "./words.js";
 
 const LOOK_MS = 5000; // state and conditions, from the broker's memory
 const ASK_MS = 10000; // account and positions: each asks the venue
+const [DRAW_MS, HIDDEN_MS] = [150, 1000];
 const SETTLE_MS = 400; // after a fill, for what comes with it
 const AGAIN_MS = [500, 1000, 2000, 5000];
 
@@ -18,7 +19,7 @@ let following = null;
 let drawing = false;
 
 const may = (scope) => holder?.scopes.includes(scope) ?? false;
-const environment = () => ({ practice: "PRACTICE", live: "LIVE" })[book.account?.environment] ?? "";
+const environment = () => ({ practice: "PRACTICE", live: "LIVE", other: "OTHER VENUE" })[book.account?.environment] ?? "";
 const named = () => environment() || "venue's";
 
 // ---- tables
@@ -104,16 +105,16 @@ function figure(title, text, className, exact) {
 function drawAccount() {
   const seen = book.account;
   if (!seen) return;
-  const open = seen.unrealized_profit ?? String(book.positions.reduce((total, item) => total + Number(item.unrealized_profit), 0));
   const rows = [
-    ["Net asset value", `${money(seen.nav)} ${seen.currency}`, "", seen.nav],
-    ["Unrealised", result(open), leaning(open), open],
+    [`Net asset value, ${seen.currency}`, money(seen.nav), "", seen.nav],
+    ["Unrealised", result(seen.unrealized_profit), leaning(seen.unrealized_profit), seen.unrealized_profit],
+    ["Realised, in all", result(seen.realized_profit), leaning(seen.realized_profit), seen.realized_profit],
     ["Balance", money(seen.balance), "", seen.balance],
     ["Margin used", money(seen.margin_used), "", seen.margin_used],
     ["Margin available", money(seen.margin_available), "", seen.margin_available],
     ["Closeout at 100 %", percent(seen.margin_closeout_ratio), Number(seen.margin_closeout_ratio) > 0.5 ? "loss" : "", seen.margin_closeout_ratio],
   ];
-  byId("figures").replaceChildren(...rows.map((row) => figure(...row)));
+  show(byId("figures"), rows.map((row) => figure(...row)));
   const badge = byId("environment");
   badge.hidden = !environment();
   badge.dataset.environment = book.account.environment ?? "";
@@ -144,7 +145,7 @@ function drawVerdict() {
   say(byId("verdict-title"), title);
   say(byId("announcement"), [title, ...causes.map((item) => item.name)].join(". "));
   say(byId("verdict-since"), live.state === "live" || !live.since ? "" : `what is below is of ${clock(live.since)} UTC`);
-  byId("verdict-why").replaceChildren(...causes.map((item) => make("li", item.advice ? "advice" : null, make("strong", null, item.name), make("span", "text", item.text || ""))));
+  show(byId("verdict-why"), causes.map((item) => make("li", item.advice ? "advice" : null, make("strong", null, item.name), make("span", "text", item.text))));
   byId("main").dataset.link = live.state;
   document.title = `${{ healthy: "✓", degraded: "!", down: "✕" }[state] ?? "?"} ${environment()} Broker`.replace("  ", " ");
 }
@@ -166,9 +167,8 @@ function draw() {
 function changed() {
   if (drawing) return;
   drawing = true;
-  // Not only at the next frame: a tab behind others has none, and its title tells of a halt.
-  if (document.hidden) setTimeout(draw, 1000);
-  else requestAnimationFrame(draw);
+  // A hundred instruments tick: nobody reads more than a few pictures a second. A tab behind others has its title.
+  setTimeout(draw, document.hidden ? HIDDEN_MS : DRAW_MS);
 }
 
 // ---- reading
@@ -203,10 +203,17 @@ function refresh() {
   settling = setTimeout(() => { askVenue(); askState(); }, SETTLE_MS);
 }
 
+const TAKEN = {
+  order: (order) => { if (book.takeOrder(order)) refresh(); },
+  price: (price) => book.takePrice(price),
+  account: (summary) => { book.account = summary; },
+  state: (change) => { book.state = change.state; refresh(); },
+  missed: () => askBook(),
+  gap: () => askBook(),
+};
+
 function take(kind, data) {
-  if (kind === "order") { if (book.takeOrder(data)) refresh(); } else if (kind === "price") book.takePrice(data);
-  else if (kind === "missed") askBook().then(refresh);
-  else refresh(); // of a newer broker: something of the account has changed
+  TAKEN[kind]?.(data);
   changed();
 }
 

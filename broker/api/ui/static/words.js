@@ -13,6 +13,13 @@ export function say(container, text) {
   if (container.textContent !== text) container.textContent = text;
 }
 
+// Replaces a container's content only where it differs: an unchanged part keeps its selection.
+export function show(container, children) {
+  const fresh = container.cloneNode(false);
+  fresh.append(...children);
+  if (!fresh.isEqualNode(container)) container.replaceChildren(...fresh.childNodes);
+}
+
 // A decimal text with the venue's own digits, its thousands apart; never by way of a binary number.
 export function digits(text) {
   if (text === null || text === undefined || text === "") return "–";
