@@ -75,7 +75,6 @@ class Operation(StrEnum):
     CLOSE_POSITION = "close_position"
     CLOSE_TRADE = "close_trade"
     CHANGE_TRADE_ORDERS = "change_trade_orders"
-    CHANGE_EXTENSIONS = "change_extensions"
     CANCEL_ALL = "cancel_all"
     CLOSE_ALL = "close_all"
     KILL = "kill"

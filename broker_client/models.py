@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -30,6 +30,7 @@ __all__ = [
     "ConversionList",
     "ConversionView",
     "DepthView",
+    "ExtensionsBody",
     "FieldFault",
     "FillView",
     "FinancingDayView",
@@ -68,6 +69,7 @@ __all__ = [
     "StateView",
     "TimeInForce",
     "TradeList",
+    "TradeOrdersBody",
     "TradeView",
     "TrialView",
     "TriggerCondition",
@@ -332,6 +334,13 @@ class DepthView(Answer, frozen=True, kw_only=True):
     closeout_ask: Decimal | None = None
 
 
+class ExtensionsBody(RequestBody, frozen=True, kw_only=True):
+    """Tag and comment of an order or trade; what is absent stays, null empties it."""
+
+    tag: str | UnsetType | None = UNSET
+    comment: str | UnsetType | None = UNSET
+
+
 class FieldFault(Answer, frozen=True, kw_only=True):
     """One field of a request that is wrong."""
 
@@ -449,21 +458,26 @@ class OrderBody(RequestBody, frozen=True, kw_only=True):
     """Your id: the same id is the same order, however often it is sent. 1 to 64 printable characters. The
     Idempotency-Key header says the same; without either, an id is made and a retry is a second order.
     """
-    instrument: str
-    side: Side
     type: OrderType
-    units: Decimal
+    instrument: str | UnsetType | None = UNSET
+    """Required, but for orders of a trade (with `trade_id`): those have the trade's."""
+    side: Side | UnsetType | None = UNSET
+    """As `instrument`."""
+    units: Decimal | UnsetType | None = UNSET
+    """As `instrument`."""
     price: Decimal | UnsetType | None = UNSET
     """Limit, stop or trigger price; never of a market order."""
     price_bound: Decimal | UnsetType | None = UNSET
-    """Worst price that a fill may have."""
+    """Worst price that a fill may have, of market, stop and market_if_touched orders."""
     distance: Decimal | UnsetType | None = UNSET
     """Of a trailing stop (or stop loss), in price units."""
     time_in_force: TimeInForce | UnsetType | None = UNSET
-    """Market orders: fok (default) or ioc; else gtc."""
+    """Market orders: fok (default) or ioc; limit and stop orders: any; others: gtc, gtd or gfd."""
     expires_at: datetime | UnsetType | None = UNSET
     """Of gtd: when it ends."""
     position_fill: PositionFill | UnsetType = UNSET
+    trigger_condition: TriggerCondition | UnsetType = UNSET
+    """Price that triggers an order that rests: `default` is the ask for a buy and the bid for a sell."""
     trade_id: str | UnsetType | None = UNSET
     """The trade that a stop loss or take profit guards."""
     take_profit: ProtectionBody | UnsetType | None = UNSET
@@ -652,6 +666,8 @@ class ProblemView(Answer, frozen=True, kw_only=True):
     """Of 422: each field that is wrong."""
     order: OrderView | None = None
     """Of an order that was refused or not cancelled."""
+    used_for: dict[str, str | None] | None = None
+    """Of a key that was used before: its `operation`, `target` and `order_id`."""
     owner: str | None = None
     """Address of the broker that trades the account."""
     idempotency_key: str | None = None
@@ -662,8 +678,16 @@ class ProtectionBody(RequestBody, frozen=True, kw_only=True):
     """An order to attach when this one fills: at a price, or at a distance from the fill's price."""
 
     price: Decimal | UnsetType | None = UNSET
+    """Not of a trailing stop."""
     distance: Decimal | UnsetType | None = UNSET
+    """From the fill's price, in price units."""
     guaranteed: bool | UnsetType = UNSET
+    """Of a stop loss only."""
+    time_in_force: Literal["gtc", "gtd", "gfd"] | UnsetType = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    """Of gtd: when it ends."""
+    tag: str | UnsetType | None = UNSET
+    comment: str | UnsetType | None = UNSET
 
 
 class ProtectionView(Answer, frozen=True, kw_only=True):
@@ -706,6 +730,15 @@ class TradeList(Answer, frozen=True, kw_only=True):
     """Open trades, the oldest first."""
 
     trades: list[TradeView]
+
+
+class TradeOrdersBody(RequestBody, frozen=True, kw_only=True):
+    """The orders of a trade to change: each that is named gets this order, or with null is cancelled."""
+
+    take_profit: ProtectionBody | UnsetType | None = UNSET
+    stop_loss: ProtectionBody | UnsetType | None = UNSET
+    guaranteed_stop_loss: ProtectionBody | UnsetType | None = UNSET
+    trailing_stop: ProtectionBody | UnsetType | None = UNSET
 
 
 class TradeView(Answer, frozen=True, kw_only=True):

@@ -212,6 +212,23 @@ class Operations(Transport):
             "DELETE", f"/v1/orders/{segment(order_id)}", models.OrderView, query={"account": account or self.account}
         )
 
+    async def change_order_extensions(
+        self, order_id: str, body: models.ExtensionsBody, *, account: str | None = None
+    ) -> models.OrderView:
+        """Change an order's tag and comment.
+
+        Sets tag and comment of a resting order at the venue; may be sent twice without harm.
+
+        `order_id`: The broker's id of the order.
+        """
+        return await self._ask(
+            "PUT",
+            f"/v1/orders/{segment(order_id)}/extensions",
+            models.OrderView,
+            query={"account": account or self.account},
+            body=body,
+        )
+
     async def close_position(
         self,
         instrument: str,
@@ -283,6 +300,50 @@ class Operations(Transport):
         """
         return await self._ask(
             "GET", f"/v1/trades/{segment(trade_id)}", models.TradeView, query={"account": account or self.account}
+        )
+
+    async def change_trade_orders(
+        self,
+        trade_id: str,
+        body: models.TradeOrdersBody,
+        *,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+    ) -> models.OutcomeList:
+        """Change a trade's take-profit and stops.
+
+        Places, moves or cancels (null) each order that the body names; the others stay.
+
+        Each is an order with an outcome of its own. The same Idempotency-Key means the same orders.
+
+        `trade_id`: The venue's id of the trade.
+        """
+        return await self._ask(
+            "PUT",
+            f"/v1/trades/{segment(trade_id)}/orders",
+            models.OutcomeList,
+            query={"account": account or self.account},
+            headers={"traceparent": traceparent},
+            body=body,
+            idempotency_key=idempotency_key or self._key_for(body),
+        )
+
+    async def change_trade_extensions(
+        self, trade_id: str, body: models.ExtensionsBody, *, account: str | None = None
+    ) -> models.TradeView:
+        """Change a trade's tag and comment.
+
+        Sets tag and comment at the venue; may be sent twice without harm.
+
+        `trade_id`: The venue's id of the trade.
+        """
+        return await self._ask(
+            "PUT",
+            f"/v1/trades/{segment(trade_id)}/extensions",
+            models.TradeView,
+            query={"account": account or self.account},
+            body=body,
         )
 
     async def get_account(self, *, account: str | None = None) -> models.AccountView:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 import types
 import typing
@@ -195,7 +196,11 @@ def _checked(hint: type[C], raw: Any) -> C:
 
 def _scalar(hint: Any, raw: Any) -> Any:
     if isinstance(raw, _Text):
-        return _from_text(hint, str(raw))
+        value = _from_text(hint, str(raw))
+        # Decimal itself also takes exponents, underscores, and the digits of other scripts.
+        if hint is Decimal and _DIGITS.fullmatch(raw) is None:
+            raise TypeError("must be a number in digits, with at most one point")
+        return value
     if hint is Path and isinstance(raw, str):
         return Path(raw)
     if hint in _NUMBERS and isinstance(raw, (int, float, Decimal)) and not isinstance(raw, bool):
@@ -219,6 +224,7 @@ def _from_text(hint: Any, text: str) -> Any:
     return value
 
 
+_DIGITS = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _NUMBERS = (float, Decimal)
 _WORDS = {
     str: "a text",

@@ -141,6 +141,16 @@ def request_faults(kind: str, order: Any) -> list[str]:
     return definition_faults(f"{_ORDER_TYPE_NAMES[kind]}Request", order)
 
 
+def fields(name: str) -> set[str]:
+    """The fields of a definition."""
+    return set(_document()["definitions"][name]["properties"])
+
+
+def request_fields(kind: str) -> set[str]:
+    """The fields of an order that a client sends; `kind` is its type, `LIMIT`."""
+    return fields(f"{_ORDER_TYPE_NAMES[kind]}Request")
+
+
 def transaction_definition(kind: str) -> str:
     """The definition of a transaction type: `LIMIT_ORDER_REJECT` is a `LimitOrderRejectTransaction`."""
     return "".join(word.capitalize() for word in kind.split("_")) + "Transaction"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import ssl
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -60,6 +61,7 @@ class ApiCall:
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def ask(call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
@@ -69,7 +71,8 @@ async def ask(call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dic
     try:
         async with aiohttp.ClientSession(timeout=timeout, headers={"X-API-Key": key}) as session:
             address = url.rstrip("/") + call.path
-            async with session.request(call.method, address, params=call.params, json=call.body, ssl=trust) as answer:
+            given: dict[str, Any] = {"params": call.params, "json": call.body, "headers": call.headers}
+            async with session.request(call.method, address, ssl=trust, **given) as answer:
                 found: dict[str, Any] = await answer.json(content_type=None)
                 if answer.status >= HTTPStatus.BAD_REQUEST:
                     raise ApiAnswerError(answer.status, f"{answer.status} {found.get('detail', answer.reason)}")
@@ -116,7 +119,10 @@ class _Listing:
 
 _ORDER_COLUMNS = "id instrument side type units price status filled_units client client_order_id created_at"
 _POSITION_COLUMNS = "instrument units average_price unrealized_profit realized_profit"
+_TRADE_COLUMNS = "id instrument units price unrealized_profit realized_profit financing client opened_at"
 _POSITIONS = _Listing(ApiCall("GET", "/v1/positions"), "positions", _POSITION_COLUMNS, "no open positions")
+_OUTCOME_COLUMNS = "subject outcome reason message"
+_ACCOUNT = ApiCall("GET", "/v1/account")
 _COMPARE = ApiCall("POST", "/v1/admin/reconcile")
 _MISMATCHES = _Listing(_COMPARE, "mismatches", "kind subject ours theirs", "the venue and the broker agree")
 
@@ -135,6 +141,15 @@ def orders(*, as_json: bool, watch: bool, instrument: str | None, **broker: Any)
 def positions(*, as_json: bool, watch: bool, **broker: Any) -> None:
     """Open positions."""
     _show(_POSITIONS, as_json=as_json, watch=watch, **broker)
+
+
+@click.command(cls=BrokerCommand)
+@_WATCH
+@click.option("--instrument", help="Of this instrument only.")
+def trades(*, as_json: bool, watch: bool, instrument: str | None, **broker: Any) -> None:
+    """Open trades."""
+    call = ApiCall("GET", "/v1/trades", params={"instrument": instrument} if instrument else {})
+    _show(_Listing(call, "trades", _TRADE_COLUMNS, "no open trades"), as_json=as_json, watch=watch, **broker)
 
 
 @click.command(cls=BrokerCommand)
@@ -164,6 +179,57 @@ def _state_command(name: str, state: str, summary: str) -> click.Command:
         click.echo(json.dumps(answer) if as_json else f"the broker is {answer['state']}")
 
     return change
+
+
+@click.command(cls=BrokerCommand)
+@click.option("--reason", required=True, help="Why; it goes into the log.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
+@click.option("--key", help="Idempotency key: with the same key the command goes on where it was interrupted.")
+def kill(*, as_json: bool, reason: str, yes: bool, key: str | None, **broker: Any) -> None:
+    """Halt trading, cancel every order that may open a position, and close every position.
+
+    Asks once on a terminal. Trading stays halted: `broker resume` ends that.
+    """
+    account = _ask(_ACCOUNT, **broker)["id"]
+    _confirm(f"Cancel all orders and close all positions of {account}?", yes=yes)
+    headers = {"Idempotency-Key": key} if key else {}
+    body = {"confirm": account, "reason": reason}
+    answer = _ask(ApiCall("POST", "/v1/admin/kill", headers=headers, body=body), **broker)
+    _show_outcomes(answer, "no orders and no positions", as_json=as_json, last=f"the broker is {answer['state']}")
+
+
+def _mass_command(name: str, path: str, question: str, none: str, summary: str) -> click.Command:
+    @click.command(name, cls=BrokerCommand, help=summary)
+    @click.option("--instrument", help="Of this instrument only.")
+    @click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
+    @click.option("--key", help="Idempotency key: with the same key the command goes on where it was interrupted.")
+    def act(*, as_json: bool, instrument: str | None, yes: bool, key: str | None, **broker: Any) -> None:
+        _confirm(question, yes=yes)
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = _ask(ApiCall("POST", path, headers=headers, body={"instrument": instrument}), **broker)
+        _show_outcomes(answer, none, as_json=as_json)
+
+    return act
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here; give --yes")
+    click.confirm(question, abort=True)
+
+
+def _show_outcomes(answer: dict[str, Any], none: str, *, as_json: bool, last: str | None = None) -> None:
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        with table_writer() as write:
+            write(answer["results"], _OUTCOME_COLUMNS.split(), none)
+        if last is not None:
+            click.echo(last)
+    if not answer["complete"]:
+        raise ApiAnswerError(HTTPStatus.MULTI_STATUS, "not everything is cancelled and closed; see the outcomes")
 
 
 @click.command(cls=BrokerCommand)
@@ -208,9 +274,21 @@ def _try_orders(instrument: str, broker: dict[str, Any]) -> list[dict[str, Any]]
 
 
 COMMANDS: dict[str, click.Command] = {
+    "kill": kill,
+    "cancel-all": _mass_command(
+        "cancel-all",
+        "/v1/orders/cancel",
+        "Cancel all open orders of this key (of everybody, if it may administer)?",
+        "no open orders",
+        "Cancel all open orders, take-profits and stops included.",
+    ),
+    "close-all": _mass_command(
+        "close-all", "/v1/positions/close", "Close all positions?", "no open positions", "Close all positions."
+    ),
     "smoke": smoke,
     "orders": orders,
     "positions": positions,
+    "trades": trades,
     "reconcile": reconcile,
     "halt": _state_command("halt", "halted", "Take cancels only, from now on and over restarts."),
     "reduce": _state_command("reduce", "reducing", "Take only what makes positions smaller."),

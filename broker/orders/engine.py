@@ -60,6 +60,8 @@ def call_of(record: OrderRecord) -> VenueCall:
             return order_call.close_position(request.instrument, record.client_id, long=long, units=record.close_units)
         case OrderAction.CLOSE_TRADE:
             return order_call.close_trade(record.target or "", record.close_units)
+        case OrderAction.CHANGE_TRADE_ORDERS:
+            return order_call.change_trade_order(request, record.client_id)
         case _:
             return order_call.create(request, record.client_id)
 

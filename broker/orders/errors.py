@@ -48,3 +48,11 @@ class UnknownOrderError(OrderServiceError):
 
 class UnknownPositionError(OrderServiceError):
     """There is no position or trade to close."""
+
+
+class TradeMismatchError(OrderServiceError):
+    """A field of an order differs from that of its trade. Leave it out, or give the trade's."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field

@@ -45,6 +45,7 @@ from broker.venue.v20.order_requests import DEPENDENT
 from producer.emitter import Emit
 
 UNSETTLED = IN_FLIGHT | {OrderStatus.UNKNOWN}
+MASS_ACTIONS = frozenset({Operation.CANCEL_ALL, Operation.CLOSE_ALL, Operation.KILL})
 AT_ONCE = 16
 """Subjects that one action deals with at a time; the venue's rate limit is shared by all."""
 
@@ -133,7 +134,7 @@ async def _settled(engine: OrderEngine, record: OrderRecord) -> OrderRecord:
     if record.status not in IN_FLIGHT:
         waiter.settled.set()  # it is unknown: only `resolved` is waited for
     await engine.wait_settled(record, waiter)
-    return engine.store.index[record.id]
+    return engine.store.index.get(record.id) or record
 
 
 class MassActions:
@@ -156,7 +157,7 @@ class MassActions:
         async def act(record: OperationRecord) -> tuple[Outcome, ...]:
             return await self._cancel(record, wanted)
 
-        return await self._once(client, key, asked, act)
+        return await self.once(client, key, asked, act)
 
     async def close_all(self, client: str, key: str, instrument: str | None, traceparent: str | None) -> MassResult:
         """Close every position, or that of one instrument; needs no price.
@@ -168,7 +169,7 @@ class MassActions:
         async def act(record: OperationRecord) -> tuple[Outcome, ...]:
             return await self._close(record, Operation.CLOSE_POSITION, instrument, traceparent)
 
-        return await self._once(client, key, asked, act)
+        return await self.once(client, key, asked, act)
 
     async def kill(self, client: str, key: str, reason: str) -> MassResult:
         """Halt trading, cancel all entries and close all positions; trading stays halted.
@@ -189,11 +190,12 @@ class MassActions:
             cancelled = await self._cancel(part, OrderFilter(keep_exits=True))
             return (*cancelled, *await self._close(record, Operation.KILL, None, None))
 
-        return await self._once(client, key, asked, act)
+        return await self.once(client, key, asked, act)
 
-    async def _once(
+    async def once(
         self, client: str, key: str, asked: Asked, act: Callable[[OperationRecord], Awaitable[tuple[Outcome, ...]]]
     ) -> MassResult:
+        """Let `act` do an operation under its key: `subjects` of its record are None if it is new."""
         found = await self._idempotency.first_operation(client, key, asked)
         engine = self._leadership.trader()
         while (running := self._running.get((client, key))) is not None:
@@ -216,17 +218,18 @@ class MassActions:
         finally:
             del self._running[client, key]
             running.set_result(None)
-        failed = sum(not item.is_settled for item in outcomes)
-        self._dependencies.emit(
-            MassActionEnded(
-                action=str(asked.operation),
-                result="incomplete" if failed else "complete",
-                client=client,
-                client_order_id=key,
-                subjects=len(outcomes),
-                failed=failed,
+        if asked.operation in MASS_ACTIONS:
+            failed = sum(not item.is_settled for item in outcomes)
+            self._dependencies.emit(
+                MassActionEnded(
+                    action=str(asked.operation),
+                    result="incomplete" if failed else "complete",
+                    client=client,
+                    client_order_id=key,
+                    subjects=len(outcomes),
+                    failed=failed,
+                )
             )
-        )
         return MassResult(outcomes=outcomes, replayed=found is not None)
 
     async def _cancel(self, record: OperationRecord, wanted: OrderFilter) -> tuple[Outcome, ...]:
@@ -253,7 +256,7 @@ class MassActions:
         engine, subjects = self._leadership.trader(), record.subjects
         flying = engine.store.index.with_status(OrderStatus.RECEIVED, OrderStatus.SUBMITTED)
         # What fills meanwhile belongs to the position.
-        await asyncio.gather(*(_settled(engine, item) for item in flying))
+        await asyncio.gather(*(_settled(engine, item) for item in flying), return_exceptions=True)
         held = await self._holdings()
         if subjects is None:
             subjects = tuple(sorted(name for name in held if instrument in {None, name}))

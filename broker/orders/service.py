@@ -57,7 +57,7 @@ class OrderService:
         self.leadership = leadership
         self._idempotency = Idempotency(dependencies, leadership, memory)
         self.mass_actions = MassActions(dependencies, leadership, self._idempotency)
-        self.trades = Trades(dependencies, leadership, self._idempotency)
+        self.trades = Trades(dependencies, leadership, self._idempotency, self.mass_actions)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
@@ -81,6 +81,7 @@ class OrderService:
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
         engine = self._trader_of(request)
+        _require_trade(request)
         return Placed(await engine.place(request))
 
     def is_exit(self, request: OrderRequest) -> bool:
@@ -119,9 +120,8 @@ class OrderService:
         if (first := await self._idempotency.first(request.client, request.client_order_id, asked)) is not None:
             return first
         engine = self._trader_of(request)
-        record = _known(engine, order_id)
-        if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
-            raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
+        _require_trade(request)
+        record = _resting(engine, order_id)
         target = record.order.venue_order_id
         return Placed(await engine.place(request, action=OrderAction.REPLACE, target=target))
 
@@ -135,6 +135,27 @@ class OrderService:
         engine = self.leadership.trader()
         _known(engine, order_id)
         return await cancel(engine, order_id, self._dependencies.emit)
+
+    async def change_extensions(self, order_id: str, *, tag: str | None, comment: str | None) -> Order:
+        """Set tag and comment of a resting order; the order as it then stands.
+
+        Raises:
+            UnknownOrderError, UnknownPositionError: no such order rests.
+            VenueError: the venue could not be asked.
+        """
+        record = _resting(self.leadership.trader(), order_id)
+        # Its id at the venue is how we know it in the log: left out, the venue might drop it.
+        client_id = record.client_id if not record.client_id.startswith("venue:") else None
+        await self.trades.change_extensions(
+            "order", record.order.venue_order_id or "", client_id, tag=tag, comment=comment
+        )
+        engine = self.leadership.trader()
+        record = _known(engine, order_id)
+        request = record.order.request
+        first = record.first_texts or (request.tag, request.comment)
+        order = replace(record.order, request=replace(request, tag=tag or None, comment=comment or None))
+        engine.store.put(replace(record, order=order, first_texts=first))
+        return order
 
     async def close_position(
         self,
@@ -292,6 +313,18 @@ class OrderService:
             VenueError: the venue cannot be asked.
         """
         return await self.leadership.trader().reconciler.run()
+
+
+def _require_trade(request: OrderRequest) -> None:
+    if not request.instrument:
+        raise UnknownPositionError(f"no open trade {request.trade_id}")
+
+
+def _resting(engine: OrderEngine, order_id: str) -> OrderRecord:
+    record = _known(engine, order_id)
+    if record.status is not OrderStatus.PENDING or record.order.venue_order_id is None:
+        raise UnknownOrderError(f"order {order_id} does not rest at the venue, it is {record.status}")
+    return record
 
 
 def _known(engine: OrderEngine, order_id: str) -> OrderRecord:

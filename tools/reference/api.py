@@ -9,6 +9,8 @@ from typing import Any, cast
 from broker.api.application import build_application
 from broker.api.context import ApiContext
 from broker.api.settings import ApiSettings
+from broker.domain import TimeInForce
+from broker.venue.v20.order_requests import FIELDS, LEG_FIELDS, TIMES
 from tools.reference.markdown import code, made, table
 
 Document = dict[str, Any]
@@ -34,10 +36,34 @@ def page() -> str:
     parts = [HEAD.format(made=made("the OpenAPI document")), table(("operation", "scope", "does"), rows)]
     for method, path, found in operations:
         parts.extend(_operation(method, path, found))
+    parts.append(_fields())
     parts.append("## Bodies and answers\n")
     for name, model in described["components"]["schemas"].items():
         parts.extend(_model(name, model))
     return "\n".join(parts)
+
+
+def _fields() -> str:
+    orders = [
+        (
+            code(kind),
+            _names(FIELDS[kind] - {"time_in_force"}),
+            ", ".join(code(item) for item in TimeInForce if item in times),
+        )
+        for kind, times in TIMES.items()
+    ]
+    legs = [
+        (f"attached {code(name)}", _names(fields - {"time_in_force"}), ", ".join(map(code, ("gtc", "gtd", "gfd"))))
+        for name, fields in LEG_FIELDS.items()
+    ]
+    words = "The fields that v20 has for each type; any other is refused with its name."
+    return f"## Fields of each type of order\n\n{words}\n\n" + table(
+        ("type, or attached order", "fields", "time_in_force"), [*orders, *legs]
+    )
+
+
+def _names(fields: frozenset[str]) -> str:
+    return ", ".join(code(name) for name in sorted(fields))
 
 
 def document() -> Document:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from broker.api.forwarding.standby import NOT_OWNER, OwnerAnswered, refusal
 from broker.api.http.problem import Problem, invalid
-from broker.api.schemas.requests import FIELDS
+from broker.api.schemas.requests import FIELDS_DIFFER
 from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError, ExportsBusyError
 from broker.orders import errors
@@ -70,7 +70,16 @@ def add_error_handlers(application: FastAPI) -> None:
 
     The middleware answers any other exception with 500.
     """
-    for kind in (*_PROBLEMS, CursorError, Problem, OwnerAnswered, RequestValidationError, HTTPException):
+    for kind in (
+        *_PROBLEMS,
+        errors.ClientIdConflictError,
+        errors.TradeMismatchError,
+        CursorError,
+        Problem,
+        OwnerAnswered,
+        RequestValidationError,
+        HTTPException,
+    ):
         application.add_exception_handler(kind, _answer)
 
 
@@ -98,17 +107,21 @@ def problem_of(error: Exception) -> Problem:
             status = HTTPStatus(error.status_code)
             name, words = _HTTP_ERRORS.get(status, (status.phrase.lower().replace(" ", "-"), None))
             return Problem(status, name, words or str(error.detail), headers=error.headers)
+        case errors.TradeMismatchError():
+            return invalid(error.field, str(error))
         case CursorError():
             return invalid("cursor", str(error), detail=str(error))
     row = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
     retry_after_s = error.retry_after_s if isinstance(error, errors.NotReadyError) else row.retry_after_s
     reason = row.reason.format(error=error) if row.reason else None
-    return Problem(row.status, row.name, row.detail.format(error=error), retry_after_s=retry_after_s, reason=reason)
+    used_for = getattr(error, "used_for", None)
+    detail = row.detail.format(error=error)
+    return Problem(row.status, row.name, detail, retry_after_s=retry_after_s, reason=reason, used_for=used_for)
 
 
 def _field_faults(item: Mapping[str, Any]) -> list[dict[str, str]]:
     place, message = item["loc"], str(item["msg"])
-    if item["type"] == FIELDS:
+    if item["type"] == FIELDS_DIFFER:
         return [{"field": _path([*place, field]), "message": words} for field, words in item["ctx"]["faults"]]
     if item["type"] == "json_invalid":
         message = f"is not JSON: {item.get('ctx', {}).get('error', 'cannot be read')}"

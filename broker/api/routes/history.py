@@ -22,7 +22,7 @@ from broker.api.schemas.history import (
     row_view,
     wanted_format,
 )
-from broker.api.schemas.requests import ClientOrderId, InstrumentName, Moment
+from broker.api.schemas.requests import ClientOrderId, InDigits, InstrumentName, Moment
 from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
 from broker.domain import OrderStatus
 from broker.history.archive import FILLS, ORDERS, TRANSACTIONS, HistoryFilter, HistoryTable
@@ -51,7 +51,7 @@ async def _answer_of(
     api: Api,
     account: Account,
     _: Reader,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Rows of a page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Rows of a page."), InDigits] = 100,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
     format_: Annotated[Format, Depends(_format_of)],
 ) -> Answer:

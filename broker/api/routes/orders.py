@@ -20,6 +20,7 @@ from broker.api.schemas.requests import (
     ClientOrderId,
     ClosePositionBody,
     CloseTradeBody,
+    ExtensionsBody,
     InstrumentName,
     OrderBody,
     VenueId,
@@ -110,10 +111,16 @@ class OrderCaller:
         name = in_body or in_header or self.api.new_client_order_id()
         return {"client": self.client.id, "client_order_id": name, "traceparent": self.traceparent}
 
-    async def refuse_entry_before_ready(self, order: OrderRequest) -> None:
-        """Raise NotReadyError until the process was ready once, unless the order is an exit, which needs no prices."""
+    async def order(self, body: OrderBody) -> OrderRequest:
+        """The order that a body asks for; one of a trade has what the trade says.
+
+        Raises NotReadyError: the process was never ready, and the order is no exit, which alone needs no prices.
+        """
+        order = body.request(account=self.account.id, **self.origin(body.client_order_id))
+        order = await self.account.orders.trades.complete(order, body.given)
         if not self.api.ready.is_set() and not self.account.orders.is_exit(order):
             await _refuse_before_ready(self.api, self.account)
+        return order
 
     async def answer(self, placing: Coroutine[Any, Any, Placed]) -> Response:
         """201 with an order that the venue has, 202 with an unsettled one; raises Problem 422 for a refusal."""
@@ -147,9 +154,7 @@ async def place_order(body: OrderBody, request: Request, caller: Caller) -> Resp
     Sending it again with the same id gives the same order; with another body it is a 409.
     """
     caller.api.emit(OrderStage(stage="validate", duration_s=perf_counter() - request.state.received_s))
-    order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
-    await caller.refuse_entry_before_ready(order)
-    return await caller.answer(caller.account.orders.place(order))
+    return await caller.answer(caller.account.orders.place(await caller.order(body)))
 
 
 @routes.post(
@@ -167,7 +172,7 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
     """
     name = api.new_client_order_id()
     order = body.request(client=client.id, client_order_id=name, account=account.id, traceparent=None)
-    found = await account.orders.try_order(order)
+    found = await account.orders.try_order(await account.orders.trades.complete(order, body.given))
     return json_response(trial_view(found, trades_account=account.orders.elsewhere() is None))
 
 
@@ -177,9 +182,7 @@ async def try_order(body: OrderBody, api: Api, account: Account, client: Trader)
 async def replace_order(order_id: OrderId, body: OrderBody, caller: Caller) -> Response:
     """Cancels a resting order and places another in its stead, in one step of the venue's."""
     _check_owner(await _find(caller.account, order_id), caller.client)
-    order = body.request(account=caller.account.id, **caller.origin(body.client_order_id))
-    await caller.refuse_entry_before_ready(order)
-    return await caller.answer(caller.account.orders.replace(order_id, order))
+    return await caller.answer(caller.account.orders.replace(order_id, await caller.order(body)))
 
 
 @routes.get("/orders", response_model=OrderList, summary="Orders that are open", dependencies=[OwnerReads])
@@ -239,6 +242,23 @@ async def cancel_order(order_id: OrderId, api: Api, account: Account, client: Tr
         return json_response(order_view(order))
     detail, shown = f"The order is {order.status} and was not cancelled.", order_view(order).model_dump(mode="json")
     raise Problem(HTTPStatus.CONFLICT, "not-cancelled", detail, reason=order.reason, order=shown)
+
+
+@routes.put(
+    "/orders/{order_id}/extensions",
+    response_model=OrderView,
+    responses=problems(*BODY_ERRORS, 404, 502),
+    summary="Change an order's tag and comment",
+    dependencies=[NotDraining, OwnerTrades],
+)
+async def change_order_extensions(
+    order_id: OrderId, body: ExtensionsBody, api: Api, account: Account, client: Trader
+) -> Response:
+    """Sets tag and comment of a resting order at the venue; may be sent twice without harm."""
+    order = await _find(account, order_id)
+    _check_owner(order, client)
+    texts = body.texts(order.request.tag, order.request.comment)
+    return json_response(order_view(await api.in_flight.run(account.orders.change_extensions(order_id, **texts))))
 
 
 @routes.post(

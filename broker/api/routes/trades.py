@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from broker.api.auth.access import Reader
-from broker.api.context import Account
-from broker.api.forwarding.standby import OwnerReads
-from broker.api.schemas.requests import ClientId, InstrumentName, VenueId
-from broker.api.schemas.responses import COMMON_PROBLEMS, json_response, problems
+from broker.api.auth.access import Reader, Trader
+from broker.api.auth.keys import ApiClient
+from broker.api.context import Account, Api
+from broker.api.forwarding.standby import OwnerReads, OwnerTrades
+from broker.api.http.problem import Problem
+from broker.api.routes.orders import Caller, NotDraining
+from broker.api.schemas.outcomes import OutcomeList, outcomes_of, outcomes_response
+from broker.api.schemas.requests import ClientId, ExtensionsBody, InstrumentName, TradeOrdersBody, VenueId
+from broker.api.schemas.responses import BODY_ERRORS, COMMON_PROBLEMS, json_response, problems
 from broker.api.schemas.trades import TradeList, TradeView, trade_view
+from broker.orders.trades import ShownTrade, TradeChange
 
 routes = APIRouter(prefix="/v1/trades", tags=["trades"], responses=COMMON_PROBLEMS)
 
@@ -46,3 +52,52 @@ async def list_trades(
 async def get_trade(trade_id: TradeId, account: Account, _: Reader) -> Response:
     """A trade, open or closed, as the venue says now."""
     return json_response(trade_view(await account.orders.trades.one(trade_id)))
+
+
+@routes.put(
+    "/{trade_id}/orders",
+    responses={**problems(*BODY_ERRORS, 404, 409, 502), **outcomes_of(OutcomeList)},
+    summary="Change a trade's take-profit and stops",
+    dependencies=[NotDraining, OwnerTrades],
+)
+async def change_trade_orders(trade_id: TradeId, body: TradeOrdersBody, caller: Caller) -> Response:
+    """Places, moves or cancels (null) each order that the body names; the others stay.
+
+    Each is an order with an outcome of its own. The same Idempotency-Key means the same orders.
+    """
+    orders = caller.account.orders
+    _check_opener(await orders.trades.one(trade_id), caller.client)
+    given = caller.origin()
+    change = TradeChange(
+        trade_id=trade_id,
+        legs=body.legs(),
+        client=given["client"],
+        key=given["client_order_id"],
+        traceparent=given["traceparent"],
+    )
+    return outcomes_response(await caller.api.in_flight.run(orders.trades.change_orders(change)))
+
+
+@routes.put(
+    "/{trade_id}/extensions",
+    response_model=TradeView,
+    responses=problems(*BODY_ERRORS, 404, 502),
+    summary="Change a trade's tag and comment",
+    dependencies=[NotDraining, OwnerTrades],
+)
+async def change_trade_extensions(
+    trade_id: TradeId, body: ExtensionsBody, api: Api, account: Account, client: Trader
+) -> Response:
+    """Sets tag and comment at the venue; may be sent twice without harm."""
+    trades = account.orders.trades
+    shown = await trades.one(trade_id)
+    _check_opener(shown, client)
+    texts = body.texts(shown.trade.tag, shown.trade.comment)
+    await api.in_flight.run(trades.change_extensions("trade", trade_id, shown.trade.client_id, **texts))
+    return json_response(trade_view(await trades.one(trade_id)))
+
+
+def _check_opener(shown: ShownTrade, client: ApiClient) -> None:
+    if shown.client not in {None, client.id} and "admin" not in client.scopes:
+        detail = f"The trade belongs to {shown.client!r}; only it or an admin may change it."
+        raise Problem(HTTPStatus.FORBIDDEN, "not-owner", detail)

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from broker.api.schemas.requests import FIELDS, Amount, Moment
+from broker.api.schemas.requests import FIELDS_DIFFER, Amount, Moment
 from broker.api.schemas.responses import Number, Time
 from broker.domain import Instrument
 from broker.venue.v20.market_data import CANDLES_S, MAX_CANDLES, CandleRequest, HomeConversion, MarketBook, MarketDepth
@@ -50,7 +50,7 @@ class CandleQuery(BaseModel):
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
         if faults := [(field, message) for is_wrong, field, message in self._rules() if is_wrong]:
-            raise PydanticCustomError(FIELDS, "the fields do not fit each other", {"faults": faults})
+            raise PydanticCustomError(FIELDS_DIFFER, "the fields do not fit each other", {"faults": faults})
         return self
 
     def _rules(self) -> Iterator[tuple[bool, str, str]]:

@@ -187,6 +187,9 @@ class ProblemView(BaseModel):
     reason: str | None = Field(default=None, description="Constant name of the cause, where there is one.")
     errors: list[FieldFault] | None = Field(default=None, description="Of 422: each field that is wrong.")
     order: OrderView | None = Field(default=None, description="Of an order that was refused or not cancelled.")
+    used_for: dict[str, str | None] | None = Field(
+        default=None, description="Of a key that was used before: its `operation`, `target` and `order_id`."
+    )
     owner: str | None = Field(default=None, description="Address of the broker that trades the account.")
     idempotency_key: str | None = Field(default=None, description="Of a lost answer: the key to send again with.")
 

@@ -101,6 +101,8 @@ class OrderAction(StrEnum):
     REPLACE = "replace"
     CLOSE_POSITION = "close_position"
     CLOSE_TRADE = "close_trade"
+    CHANGE_TRADE_ORDERS = "change_trade_orders"
+    """One order of a trade, in place of the one that the trade has."""
     ADOPTED = "adopted"
     """None of ours: found at the venue."""
 
@@ -129,6 +131,9 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """True if it goes to the venue as REDUCE_ONLY, whatever was asked: it was let through as an exit."""
     refused_by: int | None = None
     """Transaction that refused it, where no client id leads from it to this order."""
+
+    first_texts: tuple[str | None, str | None] | None = None
+    """Tag and comment that the caller placed it with, if they were changed since: a repetition has these."""
 
     @property
     def id(self) -> str:

@@ -24,7 +24,6 @@ _WORDS = {
     Operation.CLOSE_POSITION: "close the position in {target}",
     Operation.CLOSE_TRADE: "close trade {target}",
     Operation.CHANGE_TRADE_ORDERS: "change the orders of trade {target}",
-    Operation.CHANGE_EXTENSIONS: "change the tag and comment of {target}",
     Operation.CANCEL_ALL: "cancel all orders",
     Operation.CLOSE_ALL: "close all positions",
     Operation.KILL: "use the kill switch",
@@ -96,10 +95,16 @@ def is_same(record: OrderRecord, asked: Asked, replaced: str | None = None) -> b
         return _is_same_close(record, asked, operation, target)
     if operation is not None and asked.target != target and not (adopted and _may_replace(target, replaced)):
         return False
-    held = record.order.request
+    held, wanted = record.order.request, asked.request
     if adopted:
-        return _is_alike(held, asked.request)
-    return _bare(held) == _bare(asked.request)
+        return _is_alike(held, wanted)
+    if record.first_texts is not None:
+        tag, comment = record.first_texts
+        held = replace(held, tag=tag, comment=comment)
+    if wanted.type in DEPENDENT:
+        # Of the trade, which may be gone or smaller by now.
+        wanted = replace(wanted, instrument=held.instrument, side=held.side, units=held.units)
+    return _bare(held) == _bare(wanted)
 
 
 def _is_of(operation: Operation, asked: Operation, *, adopted: bool) -> bool:

@@ -10,14 +10,56 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from broker.domain import OrderRequest, OrderType, Protection, TimeInForce
+from broker.domain import OrderRequest, OrderType, Protection, TimeInForce, TriggerCondition
 
 DEPENDENT = frozenset(
     {OrderType.TAKE_PROFIT, OrderType.STOP_LOSS, OrderType.GUARANTEED_STOP_LOSS, OrderType.TRAILING_STOP_LOSS}
 )
 """Orders that close a trade: they name it, and have neither instrument nor units of their own."""
-# A limit order has no priceBound in v20: its price is one.
-BOUNDED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
+
+_EVERY = frozenset({"time_in_force", "tag", "comment"})
+_ENTRY = _EVERY | {"instrument", "side", "units", "position_fill", "take_profit", "stop_loss", "trailing_stop"}
+_RESTS = frozenset({"expires_at", "trigger_condition"})
+_OF_TRADE = _EVERY | _RESTS | {"trade_id"}
+FIELDS: Mapping[OrderType, frozenset[str]] = {
+    OrderType.MARKET: _ENTRY | {"price_bound"},
+    # Without a price bound: its price is one.
+    OrderType.LIMIT: _ENTRY | _RESTS | {"price"},
+    OrderType.STOP: _ENTRY | _RESTS | {"price", "price_bound"},
+    OrderType.MARKET_IF_TOUCHED: _ENTRY | _RESTS | {"price", "price_bound"},
+    OrderType.TAKE_PROFIT: _OF_TRADE | {"price"},
+    OrderType.STOP_LOSS: _OF_TRADE | {"price", "distance"},
+    OrderType.GUARANTEED_STOP_LOSS: _OF_TRADE | {"price", "distance"},
+    OrderType.TRAILING_STOP_LOSS: _OF_TRADE | {"distance"},
+}
+"""Fields of `OrderRequest` that each type of order has at the venue (v20, order definitions); no other is sent."""
+_LEG = frozenset({"time_in_force", "expires_at", "tag", "comment"})
+LEG_FIELDS: Mapping[str, frozenset[str]] = {
+    "take_profit": _LEG | {"price", "distance"},
+    "stop_loss": _LEG | {"price", "distance", "guaranteed"},
+    "trailing_stop": _LEG | {"distance"},
+}
+"""The same of the orders that are attached to an order (v20, `TakeProfitDetails` and its like; since 2018 a
+take-profit may be a distance, too)."""
+RESTING = frozenset({TimeInForce.GTC, TimeInForce.GTD, TimeInForce.GFD})
+_ANY_TIME = frozenset(TimeInForce)
+TIMES: Mapping[OrderType, frozenset[TimeInForce]] = {
+    **dict.fromkeys(OrderType, RESTING),
+    OrderType.MARKET: frozenset({TimeInForce.FOK, TimeInForce.IOC}),
+    OrderType.LIMIT: _ANY_TIME,
+    OrderType.STOP: _ANY_TIME,
+}
+"""Times in force of each type; attached orders have those of RESTING."""
+_SENT_AS = {"price": "price", "distance": "distance", "price_bound": "priceBound"}
+_DETAILS = {"take_profit": "takeProfitOnFill", "stop_loss": "stopLossOnFill", "trailing_stop": "trailingStopLossOnFill"}
+
+
+_OF_TRADE_NAMES = {
+    OrderType.TAKE_PROFIT: "takeProfit",
+    OrderType.STOP_LOSS: "stopLoss",
+    OrderType.GUARANTEED_STOP_LOSS: "guaranteedStopLoss",
+    OrderType.TRAILING_STOP_LOSS: "trailingStopLoss",
+}
 
 
 class VenueCall(Struct, frozen=True, kw_only=True):
@@ -74,6 +116,20 @@ def close_trade(trade_id: str, units: Decimal | None) -> VenueCall:
     return VenueCall(operation="close_trade", method="PUT", path=f"/trades/{part(trade_id)}/close", body=body)
 
 
+def change_trade_order(request: OrderRequest, client_id: str) -> VenueCall:
+    """Give a trade a take-profit or stop, in place of the one of that type that it has; leave its others alone."""
+    body = {_OF_TRADE_NAMES[request.type]: protection(request, client_id)}
+    path = f"/trades/{part(request.trade_id or '')}/orders"
+    return VenueCall(operation="change_trade_orders", method="PUT", path=path, body=body)
+
+
+def change_extensions(kind: str, venue_id: str, extensions: Mapping[str, str]) -> VenueCall:
+    """Set tag and comment of an order or trade (`kind` is `order` or `trade`); an id that is left out is lost."""
+    path = f"/{kind}s/{part(venue_id)}/clientExtensions"
+    body = {"clientExtensions": extensions}
+    return VenueCall(operation=f"change_{kind}_extensions", method="PUT", path=path, body=body)
+
+
 def time_in_force(request: OrderRequest) -> TimeInForce:
     """Time in force to send: market orders know FOK and IOC only, so the default GTC means FOK for them."""
     if request.type is OrderType.MARKET and request.time_in_force is TimeInForce.GTC:
@@ -87,39 +143,48 @@ def part(text: str) -> str:
 
 
 def _order(request: OrderRequest, client_id: str) -> dict[str, Any]:
-    extensions = {"id": client_id, "tag": request.tag, "comment": request.comment}
+    fields = FIELDS[request.type]
     order: dict[str, Any] = {"type": request.type.name, "timeInForce": time_in_force(request).name}
-    order["clientExtensions"] = {key: value for key, value in extensions.items() if value is not None}
-    order |= _dependent(request) if request.type in DEPENDENT else _entry(request)
-    if request.price is not None and request.type is not OrderType.MARKET:
-        order["price"] = number(request.price)
-    if request.time_in_force is TimeInForce.GTD and request.expires_at is not None:
-        order["gtdTime"] = request.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-    return order
+    order["clientExtensions"] = _extensions(request, id=client_id)
+    if "trade_id" in fields:
+        order["tradeID"] = request.trade_id
+    else:
+        order["instrument"] = request.instrument
+        order["units"] = number(request.units * request.side.sign)
+        order["positionFill"] = request.position_fill.name
+        for name, key in _DETAILS.items():
+            leg: Protection | None = getattr(request, name)
+            if leg is not None:
+                order["guaranteedStopLossOnFill" if leg.guaranteed else key] = protection(leg)
+    for name, key in _SENT_AS.items():
+        value: Decimal | None = getattr(request, name)
+        if value is not None and name in fields:
+            order[key] = number(value)
+    if request.trigger_condition is not TriggerCondition.DEFAULT and "trigger_condition" in fields:
+        order["triggerCondition"] = request.trigger_condition.name
+    return order | _expiry(request)
 
 
-def _dependent(request: OrderRequest) -> dict[str, Any]:
-    distance = {} if request.distance is None else {"distance": number(request.distance)}
-    return {"tradeID": request.trade_id, **distance}
-
-
-def _entry(request: OrderRequest) -> dict[str, Any]:
-    units = number(request.units * request.side.sign)
-    order: dict[str, Any] = {"instrument": request.instrument, "units": units}
-    order["positionFill"] = request.position_fill.name
-    if request.price_bound is not None and request.type in BOUNDED:
-        order["priceBound"] = number(request.price_bound)
-    if request.take_profit is not None:
-        order["takeProfitOnFill"] = _protection(request.take_profit)
-    if request.stop_loss is not None:
-        key = "guaranteedStopLossOnFill" if request.stop_loss.guaranteed else "stopLossOnFill"
-        order[key] = _protection(request.stop_loss)
-    if request.trailing_stop is not None:
-        order["trailingStopLossOnFill"] = _protection(request.trailing_stop)
-    return order
-
-
-def _protection(wanted: Protection) -> dict[str, str]:
+def protection(wanted: Protection | OrderRequest, client_id: str | None = None) -> dict[str, Any]:
+    """Details of an order that is attached to an order or to a trade."""
+    details: dict[str, Any] = {}
     if wanted.price is not None:
-        return {"price": number(wanted.price)}
-    return {"distance": number(wanted.distance or Decimal(0))}
+        details["price"] = number(wanted.price)
+    if wanted.distance is not None:
+        details["distance"] = number(wanted.distance)
+    if wanted.time_in_force is not TimeInForce.GTC:
+        details["timeInForce"] = wanted.time_in_force.name
+    if extensions := _extensions(wanted, id=client_id):
+        details["clientExtensions"] = extensions
+    return details | _expiry(wanted)
+
+
+def _extensions(wanted: OrderRequest | Protection, **given: str | None) -> dict[str, str]:
+    found = {**given, "tag": wanted.tag, "comment": wanted.comment}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _expiry(wanted: OrderRequest | Protection) -> dict[str, str]:
+    if wanted.time_in_force is not TimeInForce.GTD or wanted.expires_at is None:
+        return {}
+    return {"gtdTime": wanted.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")}

@@ -46,6 +46,12 @@ def test_an_amount_is_what_is_written_to_the_last_digit(tmp_path: Path, environ:
     assert read(text, tmp_path, **environ).limit == Decimal("123456789.012345678901")
 
 
+@pytest.mark.parametrize("text", ["1e3", "1_000", "+1", " 1", "\uff11"])
+def test_an_amount_of_the_environment_is_in_digits(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="limit: must be a number in digits"):
+        read('account = "1"', tmp_path, BROKER__LIMIT=text)
+
+
 @pytest.mark.parametrize("name", ["ratio", "limit"])
 @pytest.mark.parametrize("number", ["nan", "inf"])
 def test_a_number_is_finite(tmp_path: Path, name: str, number: str) -> None:

@@ -105,16 +105,17 @@ function figure(title, text, className, exact) {
 function drawAccount() {
   const seen = book.account;
   if (!seen) return;
+  const open = seen.unrealized_profit ?? String(book.positions.reduce((total, item) => total + Number(item.unrealized_profit), 0));
   const rows = [
     [`Net asset value, ${seen.currency}`, money(seen.nav), "", seen.nav],
-    ["Unrealised", result(seen.unrealized_profit), leaning(seen.unrealized_profit), seen.unrealized_profit],
+    ["Unrealised", result(open), leaning(open), open],
     ["Realised, in all", result(seen.realized_profit), leaning(seen.realized_profit), seen.realized_profit],
     ["Balance", money(seen.balance), "", seen.balance],
     ["Margin used", money(seen.margin_used), "", seen.margin_used],
     ["Margin available", money(seen.margin_available), "", seen.margin_available],
     ["Closeout at 100 %", percent(seen.margin_closeout_ratio), Number(seen.margin_closeout_ratio) > 0.5 ? "loss" : "", seen.margin_closeout_ratio],
   ];
-  show(byId("figures"), rows.map((row) => figure(...row)));
+  show(byId("figures"), rows.filter(([, , , exact]) => exact !== undefined).map((row) => figure(...row)));
   const badge = byId("environment");
   badge.hidden = !environment();
   badge.dataset.environment = book.account.environment ?? "";

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,7 +22,7 @@ from broker.orders.mass_actions import MassActions, MassResult, OrderFilter, Out
 from broker.orders.model.trading_state import TradingState
 from broker.orders.service import OrderService
 from broker.orders.store.journal import JournalMark
-from broker.orders.trades import ShownTrade, Trades
+from broker.orders.trades import ShownTrade, TradeChange, Trades
 from broker.venue.v20.parse import VenueOrder, VenueTrade
 
 NOW = datetime(2026, 1, 5, 10, 0, 0, 250000, tzinfo=UTC)
@@ -65,7 +67,22 @@ class FakeTrades(Trades):
     """One trade, 7, of EUR_USD."""
 
     def __init__(self) -> None:
-        pass
+        self.changes: list[TradeChange] = []
+        self.extensions: list[tuple[object, ...]] = []
+
+    async def change_orders(self, change: TradeChange) -> MassResult:
+        self.changes.append(change)
+        return MassResult(outcomes=tuple(Outcome(subject=leg, outcome="done") for leg in change.legs))
+
+    async def change_extensions(self, kind: str, venue_id: str, client_id: str | None, **texts: Any) -> None:
+        self.extensions.append((kind, venue_id, client_id, texts))
+
+    async def complete(self, request: OrderRequest, given: frozenset[str]) -> OrderRequest:
+        self._dependencies = SimpleNamespace(venue=self)  # type: ignore[assignment] # all that it asks
+        return await super().complete(request, given)
+
+    async def trades(self) -> tuple[list[VenueTrade], int]:
+        return [item.trade for item in await self.open()], 1
 
     async def open(self) -> list[ShownTrade]:
         return [await self.one("7")]
@@ -92,6 +109,9 @@ class FakeTrades(Trades):
             price=Decimal("1.10000"),
             opened_at=NOW,
             unrealized_profit=Decimal("0.5"),
+            client_id="theirs",
+            tag="old",
+            comment="kept",
             take_profit=VenueOrder(id="8", client_id=None, time=NOW, request=target),
         )
         return ShownTrade(trade=trade, client="flow", order_id="01ORDER", order_ids={"take_profit": "venue-8"})
@@ -159,6 +179,11 @@ class FakeOrderService(OrderService):
         order = replace(self.orders[order_id], status=OrderStatus.CANCELLED, reason="CLIENT_REQUEST")
         self.orders[order_id] = order
         return order
+
+    async def change_extensions(self, order_id: str, *, tag: str | None, comment: str | None) -> Order:
+        order = self.orders[order_id]
+        self.orders[order_id] = replace(order, request=replace(order.request, tag=tag, comment=comment))
+        return self.orders[order_id]
 
     async def replace(self, order_id: str, request: OrderRequest) -> Placed:
         self.replaced.append((order_id, request))

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.broker.api.conftest import Client
+from tests.unit.broker.secret_volume import KEYS
 
 HOSTILE_BODIES = int(os.environ.get("HOSTILE_BODIES", "200"))
 """How many are tried; a long run sets 100000."""
@@ -50,11 +51,38 @@ async def test_hostile_bodies_never_break_it(api: Client, raw: bytes) -> None:
     assert answer.status in {201, 202, 400, 409, 422}
 
 
+_LEG = st.fixed_dictionaries(
+    {}, optional={"price": st.decimals().map(str) | _ANY, "distance": _ANY, "guaranteed": _ANY, "expires_at": _ANY}
+)
+_OTHER_BODIES = {
+    "POST /v1/orders/cancel": st.fixed_dictionaries(
+        {}, optional={"instrument": _ANY, "client": st.text(max_size=70) | _ANY, "keep_exits": _ANY}
+    ),
+    "POST /v1/positions/close": st.fixed_dictionaries({}, optional={"instrument": _ANY}),
+    "POST /v1/admin/kill": st.fixed_dictionaries({}, optional={"confirm": st.text() | _ANY, "reason": _ANY}),
+    "PUT /v1/trades/7/orders": st.fixed_dictionaries(
+        {}, optional={"take_profit": _LEG | _ANY, "stop_loss": _LEG | _ANY, "trailing_stop": _LEG | _ANY}
+    ),
+    "PUT /v1/trades/7/extensions": st.fixed_dictionaries({}, optional={"tag": st.text() | _ANY, "comment": _ANY}),
+}
+
+
+@settings(max_examples=HOSTILE_BODIES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(route=st.sampled_from(sorted(_OTHER_BODIES)), data=st.data())
+async def test_hostile_bodies_break_no_other_route(api: Client, route: str, data: st.DataObject) -> None:
+    body = data.draw(_OTHER_BODIES[route] | _ANY)
+    answer = await api(*route.split(" "), raw=json.dumps(body).encode(), key=KEYS["boss"])
+
+    assert answer.status in {200, 400, 403, 422}
+
+
 @settings(max_examples=HOSTILE_BODIES // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(
         [
             "/v1/orders/{}",
+            "/v1/trades/{}",
+            "/v1/trades?instrument={}&client={}",
             "/v1/orders?client_order_id={}",
             "/v1/prices?instruments={}",
             "/v1/history/orders?cursor={}",

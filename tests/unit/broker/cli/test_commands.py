@@ -176,3 +176,45 @@ def test_a_watch_in_json_is_a_document_a_line(broker: FakeBroker, run: Run, monk
     monkeypatch.setattr("broker.cli.commands.time.sleep", interrupt)
     broker.answer = {"positions": [{"instrument": "EUR_USD"}]}
     assert json.loads(run("positions", "--watch", "--json").output) == broker.answer
+
+
+KILLED = {
+    "complete": True,
+    "state": "halted",
+    "id": "101",
+    "results": [{"subject": "EUR_USD", "outcome": "done", "reason": None, "message": None, "order": None}],
+}
+
+
+def test_kill_confirms_the_account_that_it_asked_for(broker: FakeBroker, run: Run) -> None:
+    broker.answer = KILLED
+    result = run("kill", "--reason", "wrong prices", "--yes", "--key", "k")
+
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "the broker is halted")
+    body, headers = {"confirm": "101", "reason": "wrong prices"}, {"Idempotency-Key": "k"}
+    assert broker.calls[1:] == [ApiCall("POST", "/v1/admin/kill", body=body, headers=headers)]
+
+
+def test_kill_without_a_terminal_needs_yes(broker: FakeBroker, run: Run) -> None:
+    broker.answer = KILLED
+    result = run("kill", "--reason", "wrong prices")
+
+    assert (result.exit_code, "--yes" in result.output) == (2, True)
+    assert [call.path for call in broker.calls] == ["/v1/account"]
+
+
+def test_kill_that_leaves_something_open_ends_with_an_error(broker: FakeBroker, run: Run) -> None:
+    broker.answer = {**KILLED, "complete": False}
+    result = run("kill", "--reason", "wrong prices", "--yes")
+
+    assert (result.exit_code, "not everything" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize(("name", "path"), [("cancel-all", "/v1/orders/cancel"), ("close-all", "/v1/positions/close")])
+def test_mass_command_tells_each_outcome(broker: FakeBroker, run: Run, name: str, path: str) -> None:
+    broker.answer = KILLED
+    result = run(name, "--instrument", "EUR_USD", "--yes")
+
+    assert result.exit_code == 0
+    assert result.output.splitlines()[1].split("\t") == ["EUR_USD", "done", "-", "-"]
+    assert broker.calls == [ApiCall("POST", path, body={"instrument": "EUR_USD"})]

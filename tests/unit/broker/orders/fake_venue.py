@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 ACCOUNT = "101-004-1234567-001"
 PRICE = "1.10000"
+KINDS = {"takeProfit": "TAKE_PROFIT", "stopLoss": "STOP_LOSS", "trailingStopLoss": "TRAILING_STOP_LOSS"}
 
 
 class FakeVenue:
@@ -147,9 +148,14 @@ class FakeVenue:
         if "/positions/" in path:
             units, client = self.position, body.get("longClientExtensions") or body.get("shortClientExtensions")
             order = {"type": "MARKET", "instrument": request.match_info["id"], "units": str(-units)}
-            made = self.make(order | {"clientExtensions": client})
             side = "long" if units > 0 else "short"
+            closeout = {"instrument": request.match_info["id"], "units": body.get(f"{side}Units")}
+            made = self.make(order | {"clientExtensions": client, f"{side}PositionCloseout": closeout})
             return self._answer({f"{side}O{key[1:]}": value for key, value in made.items()})
+        if path.endswith("/clientExtensions"):
+            return self._answer({"clientExtensionsModifyTransaction": self.add("CLIENT_EXTENSIONS_MODIFY", **body)})
+        if path.endswith("/orders") and "/trades/" in path:
+            return self._answer(self._protect(request.match_info["id"], body))
         if "/trades/" in path:
             trade = request.match_info["id"]
             closed = self.position if body["units"] == "ALL" else Decimal(body["units"])
@@ -160,13 +166,25 @@ class FakeVenue:
             if old is None:
                 return self._answer({"errorCode": "ORDER_DOESNT_EXIST", "errorMessage": "no such order"}, 404)
             ended = self.cancel(old, "CLIENT_REQUEST_REPLACED")
-            return self._answer({"orderCancelTransaction": ended} | self.make(body["order"]), 201)
+            return self._answer(
+                {"orderCancelTransaction": ended} | self.make(body["order"] | {"replacesOrderID": old["id"]}), 201
+            )
         if body["order"].get("units") == "666":
             asked = {name: value for name, value in body["order"].items() if name != "type"}
             refusal = self.add("MARKET_ORDER_REJECT", rejectReason="UNITS_LIMIT_EXCEEDED", **asked)
             reason = {"errorCode": "UNITS_LIMIT_EXCEEDED", "errorMessage": "too many units"}
             return self._answer({"orderRejectTransaction": refusal} | reason, 400)
         return self._answer(self.make(body["order"]), 201)
+
+    def _protect(self, trade: str, body: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for leg, details in body.items():
+            kind = KINDS[leg]
+            for old in [item for item in self.pending.values() if item["type"] == f"{kind}_ORDER"]:
+                found[f"{leg}OrderCancelTransaction"] = self.cancel(old, "CLIENT_REQUEST_REPLACED")
+            made = self.make({"type": kind, "tradeID": trade, **details})
+            found[f"{leg}OrderTransaction"] = made["orderCreateTransaction"]
+        return found
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         if request.headers["Authorization"] != f"Bearer {self.token}":
@@ -188,6 +206,10 @@ class FakeVenue:
         long = self.position > 0
         position = {"instrument": "EUR_USD", "long": open_side if long else flat, "short": flat if long else open_side}
         trade = {"id": "1", "instrument": "EUR_USD", "currentUnits": str(self.position), "price": PRICE}
+        for leg, kind in KINDS.items():
+            for item in self.pending.values():
+                if item["type"] == f"{kind}_ORDER":
+                    trade[f"{leg}Order"] = item | {"type": kind}  # type: ignore[assignment] # one is an object
         pages: dict[str, dict[str, Any]] = {
             "summary": {
                 "account": {
@@ -219,6 +241,7 @@ class FakeVenue:
                 "orders": [item | {"type": item["type"].removesuffix("_ORDER")} for item in self.pending.values()]
             },
             "openPositions": {"positions": [position] if self.position else []},
+            "trades/1": {"trade": trade},
             "openTrades": {"trades": [trade] if self.position else []},
             "pricing": {"prices": [self.price()]},
         }
@@ -267,6 +290,8 @@ async def serving(venue: FakeVenue) -> AsyncIterator[FakeVenue]:
     app.router.add_put(base + "/orders/{id}", venue.write)
     app.router.add_put(base + "/positions/{id}/close", venue.write)
     app.router.add_put(base + "/trades/{id}/close", venue.write)
+    app.router.add_put(base + "/trades/{id}/orders", venue.write)
+    app.router.add_put(base + "/{kind}/{id}/clientExtensions", venue.write)
     app.router.add_get(base + "/{path:.*}", venue.read)
     server = TestServer(app)
     await server.start_server(shutdown_timeout=0.1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side, TimeInForce
+from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side, TimeInForce, TriggerCondition
 from broker.venue.v20 import order_requests as order_call
 from tests import v20_schema
 from tests.unit.broker.orders.samples import make_request
@@ -94,6 +94,80 @@ def test_close_asks_all_only_of_the_side_that_exists() -> None:
     call = order_call.close_position("EUR_USD", "id", long=False, units=None)
     assert call.body == {"shortUnits": "ALL", "shortClientExtensions": {"id": "id"}, "longUnits": "NONE"}
     assert order_call.close_trade("7", Decimal(10)).body == {"units": "10"}
+
+
+SENT_AS = {
+    "price_bound": "priceBound",
+    "time_in_force": "timeInForce",
+    "expires_at": "gtdTime",
+    "position_fill": "positionFill",
+    "trigger_condition": "triggerCondition",
+    "trade_id": "tradeID",
+    "take_profit": "takeProfitOnFill",
+    "stop_loss": "stopLossOnFill",
+    "trailing_stop": "trailingStopLossOnFill",
+}
+
+
+@pytest.mark.parametrize("kind", OrderType)
+def test_fields_of_each_type_are_those_of_the_venues_description(kind: OrderType) -> None:
+    # The description of 2018 has no guaranteed stop: it has the fields of a stop-loss.
+    described = v20_schema.request_fields(kind.name.removeprefix("GUARANTEED_"))
+    ours = order_call.FIELDS[kind]
+    sent = {SENT_AS.get(name, name) for name in ours - {"side", "tag", "comment"}}
+    assert sent == described - {"type", "clientExtensions", "tradeClientExtensions", "clientTradeID", "guaranteed"}
+
+
+@pytest.mark.parametrize(
+    ("leg", "definition", "later"),
+    [
+        ("take_profit", "TakeProfitDetails", {"distance"}),
+        ("stop_loss", "StopLossDetails", set()),
+        ("trailing_stop", "TrailingStopLossDetails", set()),
+    ],
+)
+def test_fields_of_attached_orders_are_those_of_the_venues_description(
+    leg: str, definition: str, later: set[str]
+) -> None:
+    sent = {SENT_AS.get(name, name) for name in order_call.LEG_FIELDS[leg] - {"tag", "comment"}}
+    assert sent - later == v20_schema.fields(definition) - {"clientExtensions"}
+
+
+def test_every_field_of_every_type_is_sent() -> None:
+    values = {
+        "price": Decimal("1.1"),
+        "price_bound": Decimal("1.2"),
+        "distance": Decimal("0.1"),
+        "time_in_force": TimeInForce.GTD,
+        "expires_at": datetime(2026, 1, 6, tzinfo=UTC),
+        "position_fill": PositionFill.OPEN_ONLY,
+        "trigger_condition": TriggerCondition.INVERSE,
+        "trade_id": "7",
+        "take_profit": Protection(price=Decimal(1)),
+        "stop_loss": Protection(price=Decimal(1)),
+        "trailing_stop": Protection(distance=Decimal(1)),
+    }
+    for kind, fields in order_call.FIELDS.items():
+        plain = set(fields) - {"side", "tag", "comment"}
+        order = created_order(make_request(type=kind, **values), "id")
+        sent = set(order) - {"type", "clientExtensions", "gtdTime"}
+        assert sent == {SENT_AS.get(name, name) for name in plain - {"expires_at"}}, kind
+
+
+def test_attached_order_carries_its_time_in_force_and_its_texts() -> None:
+    leg = Protection(
+        distance=Decimal("0.01"),
+        time_in_force=TimeInForce.GTD,
+        expires_at=datetime(2026, 1, 6, tzinfo=UTC),
+        tag="t",
+        comment="c",
+    )
+    assert created_order(make_request(trailing_stop=leg), "id")["trailingStopLossOnFill"] == {
+        "distance": "0.01",
+        "timeInForce": "GTD",
+        "gtdTime": "2026-01-06T00:00:00.000000000Z",
+        "clientExtensions": {"tag": "t", "comment": "c"},
+    }
 
 
 PRICES = st.decimals("0.5", "2", places=5)
