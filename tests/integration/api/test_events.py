@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +15,6 @@ import pytest
 
 from tests.integration.api.broker_process import Stand, standing
 from tests.integration.api.event_reader import EventReader, journaled
-from tests.integration.api.test_kills import place
 from tests.integration.api.test_standby import insist, two
 from tests.unit.broker.secret_volume import ACCOUNT
 
@@ -50,6 +50,15 @@ async def read_on(reader: EventReader, *stands: Stand) -> None:
                 await reader.read(stand.url)
             except LOST:
                 await asyncio.sleep(0.02)
+
+
+async def place(stand: Stand, name: str) -> None:
+    """Sends one order until the venue has it, through kills."""
+    status = 0
+    while status != 201:
+        with suppress(*LOST):
+            status, _ = await stand.place_order(client_order_id=name)
+        await asyncio.sleep(0.1)
 
 
 async def until_seen(reader: EventReader, directory: Path, after: int) -> None:
