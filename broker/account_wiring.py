@@ -20,6 +20,7 @@ from broker.orders.ownership.policies import AccountShare, even_share
 from broker.orders.service import OrderService
 from broker.venue.rest.client import VenueRest, VenueTokens
 from broker.venue.rest.connection_pool import VenueConnections
+from broker.venue.rest.market_data import MarketData
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream
@@ -54,6 +55,7 @@ class AccountComponents:
     """Of the account's own producer; None if it uses the process's."""
     venue: VenueRest
     orders: OrderService
+    market: MarketData
     archive: Archive
     recall: Recall
     writer: HistoryWriter
@@ -111,6 +113,7 @@ def build_account(shared: SharedComponents, account: str) -> AccountComponents:
         stream=stream,
         venue=venue,
         orders=service,
+        market=MarketData(venue, utc_now),
         archive=archive,
         recall=recall,
         writer=HistoryWriter(

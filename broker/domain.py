@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 AVERAGE_PLACES = Decimal("1e-10")
 
@@ -253,6 +253,21 @@ def average_price(fills: tuple[Fill, ...]) -> Decimal | None:
     return (worth / units).quantize(AVERAGE_PLACES).normalize()
 
 
+class FinancingDay(Struct, frozen=True):
+    """Weekday at whose end financing is charged, for a number of days; more than one before a weekend."""
+
+    day: str
+    days_charged: int
+
+
+class InstrumentFinancing(Struct, frozen=True, kw_only=True):
+    """Yearly rates for holding an instrument overnight; what is positive is paid to the holder."""
+
+    long_rate: Decimal
+    short_rate: Decimal
+    days: tuple[FinancingDay, ...] = ()
+
+
 class Instrument(Struct, frozen=True, kw_only=True):
     """The venue's facts about an instrument."""
 
@@ -266,6 +281,14 @@ class Instrument(Struct, frozen=True, kw_only=True):
     maximum_units: Decimal
     margin_rate: Decimal
     kind: str = "CURRENCY"
+    display_name: str = ""
+    maximum_position_units: Decimal = Decimal(0)
+    """0 is no limit."""
+    minimum_trailing_distance: Decimal = Decimal(0)
+    maximum_trailing_distance: Decimal = Decimal(0)
+    """0 is no limit."""
+    financing: InstrumentFinancing | None = None
+    """None if the venue does not say."""
 
 
 class Quote(Struct, frozen=True, kw_only=True):
@@ -305,14 +328,20 @@ class Account(Struct, frozen=True, kw_only=True):
     open_trades: int
     open_positions: int
     last_transaction_id: str
-    details: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def margin_rate(self) -> Decimal:
-        """The account's own, 0 if the venue names none."""
-        return Decimal(self.details.get("marginRate", 0))
-
-    @property
-    def is_hedging(self) -> bool:
-        """True if the account holds long and short positions of one instrument side by side."""
-        return self.details.get("hedgingEnabled") == "True"
+    alias: str | None = None
+    created_at: datetime | None = None
+    hedging: bool = False
+    """True if long and short trades of one instrument are held side by side."""
+    unrealized_profit: Decimal = Decimal(0)
+    realized_profit: Decimal = Decimal(0)
+    """Over the account's life, as financing, commission and fees are."""
+    financing: Decimal = Decimal(0)
+    commission: Decimal = Decimal(0)
+    guaranteed_fees: Decimal = Decimal(0)
+    position_value: Decimal = Decimal(0)
+    margin_rate: Decimal = Decimal(0)
+    """The account's own; 0 if it has none, and each instrument's applies."""
+    margin_closeout_used: Decimal = Decimal(0)
+    """Margin that the closeout is judged by."""
+    margin_call_ratio: Decimal = Decimal(0)
+    withdrawal_limit: Decimal = Decimal(0)

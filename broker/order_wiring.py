@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 
-from broker.domain import Order, Quote
 from broker.orders.checks.prices import PriceFeed
 from broker.orders.conditions import Conditions
 from broker.orders.dependencies import EngineDependencies, Lease
@@ -35,8 +34,8 @@ def build_order_service(
     `address` is where other brokers reach our order API; `share` limits the accounts of the process, if there are
     several; without `memory` client order ids are forgotten with their orders.
     """
-    # One broadcast for orders and quotes: a listener sees them in the order in which they came.
-    updates: Updates[Order | Quote] = Updates()
+    # One broadcast for changes and quotes: a listener sees them in the order in which they came.
+    updates = Updates()
     account = venue.settings.account
     dependencies = EngineDependencies(
         settings=settings,

@@ -133,7 +133,11 @@ def _api(shared: SharedComponents, accounts: Sequence[AccountComponents], creden
         settings=config.api,
         accounts={
             item.account: AccountApi(
-                id=item.account, orders=item.orders, archive=item.archive, conditions=partial(health_of, item)
+                id=item.account,
+                orders=item.orders,
+                archive=item.archive,
+                market=item.market,
+                conditions=partial(health_of, item),
             )
             for item in accounts
         },

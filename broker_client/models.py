@@ -17,15 +17,27 @@ __all__ = [
     "UNSET",
     "AccountView",
     "AttachedView",
+    "BookBucketView",
+    "BookView",
     "CancelAllBody",
+    "CandleList",
+    "CandlePricesView",
+    "CandleView",
     "CloseAllBody",
     "ClosePositionBody",
     "CloseTradeBody",
     "ConditionList",
     "ConditionView",
+    "ConversionList",
+    "ConversionView",
+    "DepthView",
     "ExtensionsBody",
     "FieldFault",
     "FillView",
+    "FinancingDayView",
+    "FinancingView",
+    "InstrumentView",
+    "InstrumentsView",
     "KeyView",
     "KillBody",
     "KillView",
@@ -46,6 +58,7 @@ __all__ = [
     "PositionFill",
     "PositionList",
     "PositionView",
+    "PriceLevelView",
     "PriceList",
     "PriceView",
     "ProblemView",
@@ -163,12 +176,35 @@ class AccountView(Answer, frozen=True, kw_only=True):
     """The venue's summary of the account."""
 
     id: str
+    alias: str | None = None
+    environment: str
+    """practice, live, or other for a venue of your own."""
     currency: str
+    created_at: datetime | None = None
+    hedging: bool
+    """True if long and short trades of an instrument are held side by side."""
     balance: Decimal
     nav: Decimal
+    """Net asset value: the balance with the unrealised result."""
+    unrealized_profit: Decimal
+    realized_profit: Decimal
+    """Over the account's life, as financing, commission and fees are."""
+    financing: Decimal
+    commission: Decimal
+    guaranteed_fees: Decimal
+    """Paid for guaranteed stops."""
+    position_value: Decimal
     margin_used: Decimal
     margin_available: Decimal
+    margin_rate: Decimal | None = None
+    """The account's own; null if each instrument's applies."""
+    margin_call_ratio: Decimal
+    """A margin call comes at 1."""
     margin_closeout_ratio: Decimal
+    """The venue closes all positions at 1."""
+    margin_closeout_used: Decimal
+    """The margin that the closeout is judged by."""
+    withdrawal_limit: Decimal
     open_orders: int
     open_trades: int
     open_positions: int
@@ -188,6 +224,26 @@ class AttachedView(Answer, frozen=True, kw_only=True):
     comment: str | None = None
 
 
+class BookBucketView(Answer, frozen=True, kw_only=True):
+    """Share of the orders or positions of the venue's clients in a range of prices."""
+
+    price: Decimal
+    """Begin of the range, which is `bucket_width` wide."""
+    long_percent: Decimal
+    short_percent: Decimal
+
+
+class BookView(Answer, frozen=True, kw_only=True):
+    """Orders or positions of all of the venue's clients in an instrument, at a moment."""
+
+    instrument: str
+    time: datetime
+    price: Decimal
+    """Mid price of that moment."""
+    bucket_width: Decimal
+    buckets: list[BookBucketView]
+
+
 class CancelAllBody(RequestBody, frozen=True, kw_only=True):
     """The orders to cancel: those that meet every condition; without one all of them."""
 
@@ -196,6 +252,41 @@ class CancelAllBody(RequestBody, frozen=True, kw_only=True):
     """Id of the API key that placed them; another than your own needs the scope `admin`."""
     keep_exits: bool | UnsetType = UNSET
     """Leave take-profits and stops of trades, which protect positions."""
+
+
+class CandleList(Answer, frozen=True, kw_only=True):
+    """Candles of an instrument, the oldest first."""
+
+    instrument: str
+    granularity: str
+    candles: list[CandleView]
+
+
+class CandlePricesView(Answer, frozen=True, kw_only=True):
+    """Prices of a candle, as texts."""
+
+    o: Decimal
+    """Open."""
+    h: Decimal
+    """High."""
+    l: Decimal
+    """Low."""
+    c: Decimal
+    """Close."""
+
+
+class CandleView(Answer, frozen=True, kw_only=True):
+    """Prices of one span of time; of bid, mid and ask those that were asked for."""
+
+    time: datetime
+    """Start of the span."""
+    complete: bool
+    """False of the span that still runs."""
+    volume: int
+    """Number of prices in it."""
+    bid: CandlePricesView | None = None
+    mid: CandlePricesView | None = None
+    ask: CandlePricesView | None = None
 
 
 class CloseAllBody(RequestBody, frozen=True, kw_only=True):
@@ -233,6 +324,38 @@ class ConditionView(Answer, frozen=True, kw_only=True):
     message: str
     since: datetime
     advisory: bool
+
+
+class ConversionList(Answer, frozen=True, kw_only=True):
+    """Conversions of the currencies of some instruments."""
+
+    conversions: list[ConversionView]
+
+
+class ConversionView(Answer, frozen=True, kw_only=True):
+    """Factors from a currency to the account's: multiply an amount by one of them."""
+
+    currency: str
+    gain: Decimal
+    """For profit and received financing."""
+    loss: Decimal
+    """For losses and paid financing."""
+    position_value: Decimal
+    """For the value of a position."""
+
+
+class DepthView(Answer, frozen=True, kw_only=True):
+    """Price levels of an instrument, the best first."""
+
+    instrument: str
+    time: datetime
+    """The venue's time of the price."""
+    tradeable: bool
+    bids: list[PriceLevelView]
+    asks: list[PriceLevelView]
+    closeout_bid: Decimal | None = None
+    """Price at which a position is closed where there is no bid."""
+    closeout_ask: Decimal | None = None
 
 
 class ExtensionsBody(RequestBody, frozen=True, kw_only=True):
@@ -273,6 +396,58 @@ class FillView(Answer, frozen=True, kw_only=True):
     """Half of the spread, which the price contains."""
     trades: list[TradePartView]
     """Trades that it opened, reduced and closed."""
+
+
+class FinancingDayView(Answer, frozen=True, kw_only=True):
+    """Weekday at whose end financing is charged."""
+
+    day: str
+    days_charged: int
+
+
+class FinancingView(Answer, frozen=True, kw_only=True):
+    """Yearly rates for holding an instrument overnight; what is positive is paid to the holder."""
+
+    long_rate: Decimal
+    short_rate: Decimal
+    days: list[FinancingDayView]
+
+
+class InstrumentView(Answer, frozen=True, kw_only=True):
+    """The venue's rules of an instrument."""
+
+    name: str
+    display_name: str
+    kind: str
+    """currency, cfd, metal, …"""
+    display_precision: int
+    """Decimal places of a price."""
+    units_precision: int
+    """Decimal places of units."""
+    pip_location: int
+    """Power of ten of a pip."""
+    minimum_units: Decimal
+    """Smallest order."""
+    maximum_units: Decimal
+    """Largest order."""
+    maximum_position_units: Decimal | None = None
+    """Largest position; null if it has no limit."""
+    margin_rate: Decimal
+    """Share of a position's value that is held as margin."""
+    minimum_trailing_distance: Decimal
+    maximum_trailing_distance: Decimal | None = None
+    financing: FinancingView | None = None
+    """Null if the venue does not say."""
+    tradeable: bool | None = None
+    """By the latest price; null if this replica has none."""
+
+
+class InstrumentsView(Answer, frozen=True, kw_only=True):
+    """Instruments of the account."""
+
+    instruments: list[InstrumentView]
+    read_at: datetime
+    """Time at which the venue said so; read anew every five minutes."""
 
 
 class KeyView(Answer, frozen=True, kw_only=True):
@@ -522,6 +697,13 @@ class PositionView(Answer, frozen=True, kw_only=True):
     average_price: Decimal | None = None
     unrealized_profit: Decimal
     realized_profit: Decimal
+
+
+class PriceLevelView(Answer, frozen=True, kw_only=True):
+    """Units that can be traded at a price."""
+
+    price: Decimal
+    liquidity: Decimal
 
 
 class PriceList(Answer, frozen=True, kw_only=True):

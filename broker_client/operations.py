@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from decimal import Decimal
+from typing import Literal
 
 from broker_client import models
 from broker_client.event_stream import StreamEvent
@@ -347,7 +349,7 @@ class Operations(Transport):
     async def get_account(self, *, account: str | None = None) -> models.AccountView:
         """The account's summary.
 
-        Balance, margin and counts, as the venue says now.
+        Balance, result, margin and counts, as the venue says now.
         """
         return await self._ask("GET", "/v1/account", models.AccountView, query={"account": account or self.account})
 
@@ -372,19 +374,218 @@ class Operations(Transport):
             query={"instruments": instruments, "account": account or self.account},
         )
 
-    def stream_events(
-        self, *, types: str | None = None, instruments: str | None = None, account: str | None = None
-    ) -> AbstractAsyncContextManager[AsyncGenerator[StreamEvent, None]]:
-        """Order and price updates as they happen.
+    async def list_instruments(self, *, account: str | None = None) -> models.InstrumentsView:
+        """Instruments.
 
-        Updates from now on. After a pause, ask for what may have changed: the stream does not replay.
+        The account's instruments: precision, sizes, margin, financing.
+        """
+        return await self._ask(
+            "GET", "/v1/instruments", models.InstrumentsView, query={"account": account or self.account}
+        )
+
+    async def get_instrument(self, instrument: str, *, account: str | None = None) -> models.InstrumentView:
+        """One instrument.
+
+        Precision, sizes, margin and financing of an instrument.
+
+        `instrument`: Name of the instrument.
+        """
+        return await self._ask(
+            "GET",
+            f"/v1/instruments/{segment(instrument)}",
+            models.InstrumentView,
+            query={"account": account or self.account},
+        )
+
+    async def list_candles(
+        self,
+        instrument: str,
+        *,
+        granularity: Literal[
+            "S5",
+            "S10",
+            "S15",
+            "S30",
+            "M1",
+            "M2",
+            "M4",
+            "M5",
+            "M10",
+            "M15",
+            "M30",
+            "H1",
+            "H2",
+            "H3",
+            "H4",
+            "H6",
+            "H8",
+            "H12",
+            "D",
+            "W",
+            "M",
+        ]
+        | None = None,
+        price: str | None = None,
+        count: int | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        smooth: bool | None = None,
+        include_first: bool | None = None,
+        daily_alignment: int | None = None,
+        alignment_timezone: str | None = None,
+        weekly_alignment: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+        | None = None,
+        units: Decimal | None = None,
+        account: str | None = None,
+    ) -> models.CandleList:
+        """Candles.
+
+        Candles of an instrument, the oldest first: at most 5000, so longer ranges in parts.
+
+        `instrument`: Name of the instrument.
+
+        `granularity`: Span of a candle: seconds (S5), minutes (M1), hours (H1), D, W or M.
+
+        `price`: Any of M (mid), B (bid) and A (ask).
+
+        `count`: 500 where it is absent; never with both from and to.
+
+        `from_`: From this time on.
+
+        `to`: Before this time.
+
+        `smooth`: Open each candle at the close of the one before.
+
+        `include_first`: Of from: also the candle that contains it.
+
+        `daily_alignment`: Hour at which days begin; usually 17.
+
+        `alignment_timezone`: Zone of that hour; usually America/New_York.
+
+        `weekly_alignment`: Day on which weeks begin; usually friday.
+
+        `units`: Units for which bid and ask are volume-weighted.
+        """
+        return await self._ask(
+            "GET",
+            f"/v1/instruments/{segment(instrument)}/candles",
+            models.CandleList,
+            query={
+                "granularity": granularity,
+                "price": price,
+                "count": count,
+                "from": from_,
+                "to": to,
+                "smooth": smooth,
+                "include_first": include_first,
+                "daily_alignment": daily_alignment,
+                "alignment_timezone": alignment_timezone,
+                "weekly_alignment": weekly_alignment,
+                "units": units,
+                "account": account or self.account,
+            },
+        )
+
+    async def get_depth(self, instrument: str, *, account: str | None = None) -> models.DepthView:
+        """Price levels.
+
+        Bids and asks with the units that each is good for, as the venue says now.
+
+        `instrument`: Name of the instrument.
+        """
+        return await self._ask(
+            "GET",
+            f"/v1/instruments/{segment(instrument)}/depth",
+            models.DepthView,
+            query={"account": account or self.account},
+        )
+
+    async def get_order_book(
+        self, instrument: str, *, time: datetime | None = None, account: str | None = None
+    ) -> models.BookView:
+        """Order book.
+
+        Orders of all of the venue's clients around the price. The venue takes a snapshot every few minutes.
+
+        `instrument`: Name of the instrument.
+
+        `time`: The book in force then; the newest if it is absent.
+        """
+        return await self._ask(
+            "GET",
+            f"/v1/instruments/{segment(instrument)}/order-book",
+            models.BookView,
+            query={"time": time, "account": account or self.account},
+        )
+
+    async def get_position_book(
+        self, instrument: str, *, time: datetime | None = None, account: str | None = None
+    ) -> models.BookView:
+        """Position book.
+
+        Open positions of all of the venue's clients by their price.
+
+        `instrument`: Name of the instrument.
+
+        `time`: The book in force then; the newest if it is absent.
+        """
+        return await self._ask(
+            "GET",
+            f"/v1/instruments/{segment(instrument)}/position-book",
+            models.BookView,
+            query={"time": time, "account": account or self.account},
+        )
+
+    async def list_conversions(
+        self, *, instruments: str | None = None, account: str | None = None
+    ) -> models.ConversionList:
+        """Factors to the account's currency.
+
+        Factors from the base and quote currencies of instruments to the account's currency, as the venue says now.
+
+        `instruments`: Names, separated by commas; all of the account where it is absent.
+        """
+        return await self._ask(
+            "GET",
+            "/v1/conversions",
+            models.ConversionList,
+            query={"instruments": instruments, "account": account or self.account},
+        )
+
+    def stream_events(
+        self,
+        *,
+        types: str | None = None,
+        instruments: str | None = None,
+        client: str | None = None,
+        after: str | None = None,
+        account: str | None = None,
+    ) -> AbstractAsyncContextManager[AsyncGenerator[StreamEvent, None]]:
+        """Changes and prices as they happen.
+
+        Events from now on, or those since Last-Event-ID: orders, transactions and states once and in their order.
+
+        The id of an event is its place in the order journal. If the journal does not reach back to it, `gap` comes
+        first: read /v1/orders and /v1/history then. Prices and summaries of the account have no id and are not
+        sent again.
 
         `types`: Which events.
 
         `instruments`: Of these only.
+
+        `client`: Orders of this API key's id only.
+
+        `after`: As Last-Event-ID, for who cannot send headers.
         """
         return self._stream(
-            "/v1/events", {"types": types, "instruments": instruments, "account": account or self.account}
+            "/v1/events",
+            {
+                "types": types,
+                "instruments": instruments,
+                "client": client,
+                "after": after,
+                "account": account or self.account,
+            },
         )
 
     async def list_past_orders(

@@ -19,6 +19,7 @@ from broker.api.in_flight import InFlight
 from broker.api.settings import ApiSettings
 from broker.history.archive import Archive
 from broker.orders.service import OrderService
+from broker.venue.rest.market_data import MarketData
 from producer.health import Condition
 
 
@@ -29,6 +30,7 @@ class AccountApi:
     id: str
     orders: OrderService
     archive: Archive
+    market: MarketData
     conditions: Callable[[], Sequence[Condition]]
     """Health of the process and of this account."""
     streams: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,7 @@ def _trades(parts: tuple[TradePart, ...]) -> str:
     return _ENCODER.encode([asdict(part) for part in parts]).decode()  # as a struct it would leave out a profit of 0
 
 
-def transaction_row(raw: dict[str, Any], account: str) -> Row:
+def transaction_row(raw: Mapping[str, Any], account: str) -> Row:
     """The row of a transaction of the venue's log; `document` has the venue's whole object."""
     try:
         time = parse_time(raw["time"])
@@ -99,5 +99,5 @@ def transaction_row(raw: dict[str, Any], account: str) -> Row:
         "type": str(raw.get("type", "UNKNOWN"))[:64],
         "instrument": raw.get("instrument"),
         "time": time,
-        "document": write_json(raw).decode(),
+        "document": write_json(dict(raw)).decode(),
     }

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from broker.domain import Order, Quote
 from broker.orders.checks.prices import PriceFeed
 from broker.orders.conditions import Conditions
 from broker.orders.settings import OrderSettings
@@ -73,8 +72,8 @@ class EngineDependencies:
     """Of this account, with its settings and token."""
     prices: PriceFeed
     conditions: Conditions
-    updates: Updates[Order | Quote]
-    """Receives every change of an order."""
+    updates: Updates
+    """Receives every change in the journal."""
     emit: Emit
     clock: Callable[[], datetime]
     """Aware datetimes, UTC."""

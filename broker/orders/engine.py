@@ -16,7 +16,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from broker.domain import Operation, Order, OrderRequest, OrderStatus, PositionFill, Side
+from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, PositionFill, Side
 from broker.events.orders import OrderAcknowledged, OrderStage
 from broker.orders import observe
 from broker.orders.checks.context import PreTradeChecks
@@ -288,6 +288,7 @@ class OrderEngine:
         dependencies, store, book = self._dependencies, self.store, self._dependencies.prices.book
         streams, emit = [dependencies.prices.stream, self.transactions], dependencies.emit
         names = observe.sampled_instruments(dependencies.venue.settings, store)
+        shown: Account | None = None
         while True:
             observe.sample_orders(store, self._checks.circuit.state(monotonic()), emit)
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
@@ -300,6 +301,9 @@ class OrderEngine:
                 if self.feed.lag:
                     await self.feed.fill()  # the day's result needs the transfers that the summary includes
                 observe.sample_account(account, emit)
+                if account != shown:
+                    dependencies.updates.publish(account)
+                    shown = account
                 self._checks.note_account(account)
             except (VenueError, OrderJournalError, ValueError, KeyError) as error:
                 log.warning("sample failed", extra={"fault": str(error)})

@@ -8,7 +8,7 @@ first result of a key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from broker.orders.checks.exits import is_exit
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import UnknownOrderError, UnknownPositionError
+from broker.orders.event_stream import Streamed, follow
 from broker.orders.idempotency import Idempotency, LongMemory, Placed
 from broker.orders.mass_actions import MassActions, cancel
 from broker.orders.model.ids import close_client_order_id, random_bits
@@ -28,11 +29,11 @@ from broker.orders.model.operations import Asked, closing_request
 from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
+from broker.orders.store.journal import JournalMark
 from broker.orders.store.order_store import OPEN
 from broker.orders.store.tail import Change, changes
 from broker.orders.store.trade_book import OpenTrade
 from broker.orders.trades import Trades
-from broker.orders.updates import Missed
 from producer.health import Condition
 
 
@@ -285,9 +286,9 @@ class OrderService:
             set_term_conditions(held, engine.store)
         return held.all()
 
-    def updates(self) -> AsyncIterator[Order | Quote | Missed]:
-        """Orders at each change and quotes as they come, from now on; a slow listener misses the oldest."""
-        return self._dependencies.updates.listen()
+    def follow(self, after: JournalMark | None) -> AsyncGenerator[Streamed, None]:
+        """Changes behind `after`, or from now on, with quotes and the account as they come; see `event_stream`."""
+        return follow(self._dependencies.updates, self.leadership, after)
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Order changes and transactions behind journal position `after`, for ever, from one term to the next."""

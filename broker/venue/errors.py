@@ -40,6 +40,12 @@ class WithheldError(NotSentError):
     error_type = "withheld"
 
 
+class MarketDataBusyError(NotSentError):
+    """Too many callers wait for market data: this one was not let in."""
+
+    error_type = "busy"
+
+
 class AnswerLostError(VenueError):
     """No usable answer to a request that went out: time-out, reset, half a body. The outcome is unknown."""
 

@@ -56,6 +56,12 @@ class VenueSettings:
         """All accounts, beginning with `account`."""
         return (self.account, *self.further_accounts)
 
+    @property
+    def environment(self) -> str:
+        """`practice`, `live`, or `other` for hosts that are not the venue's."""
+        host = urlsplit(self.rest_url).hostname
+        return "live" if host in LIVE_HOSTS else "practice" if host in PRACTICE_HOSTS else "other"
+
     def __post_init__(self) -> None:
         if len(set(self.accounts)) < len(self.accounts):
             raise ValueError("further_accounts must differ from account and from each other")

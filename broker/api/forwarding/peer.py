@@ -29,7 +29,15 @@ DEADLINE_HEADER = "Broker-Deadline-Ms"
 # Shares of our deadline: the owner answers before we give up, and we before the caller's time ends.
 _OWNERS_SHARE, _OUR_SHARE = 0.9, 0.95
 # Lists of what goes through, not of what is held back: a header that somebody invents later stays here.
-_REQUEST_HEADERS = ("x-api-key", "authorization", "content-type", "idempotency-key", "traceparent", "tracestate")
+_REQUEST_HEADERS = (
+    "x-api-key",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "last-event-id",
+    "traceparent",
+    "tracestate",
+)
 _ANSWER_HEADERS = ("Content-Type", "Location", "Idempotent-Replayed", "Retry-After", "WWW-Authenticate")
 _LOG = logging.getLogger(__name__)
 

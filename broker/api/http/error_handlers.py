@@ -19,7 +19,7 @@ from broker.history.archive import CursorError
 from broker.history.database import DatabaseUnavailableError, ExportsBusyError
 from broker.orders import errors
 from broker.orders.store.journal import OrderJournalError
-from broker.venue.errors import NotAuthorizedError, RateLimitedError, VenueError
+from broker.venue.errors import MarketDataBusyError, NotAuthorizedError, RateLimitedError, VenueError
 
 _SHOWN = 200
 
@@ -51,6 +51,7 @@ _PROBLEMS: Mapping[type[Exception], _Row] = {
     OrderJournalError: _Row("not-ready", _NO_JOURNAL, 5, "JournalFailed"),
     NotAuthorizedError: _Row("not-ready", _NO_TOKEN, 2, "VenueUnauthorized"),
     RateLimitedError: _Row("venue-busy", "The venue's rate limit is used up.", 1),
+    MarketDataBusyError: _Row("venue-busy", "{error}; try again.", 1),
     VenueError: _Row("venue-unavailable", _NO_VENUE, 1, "{error.error_type}", HTTPStatus.BAD_GATEWAY),
     DatabaseUnavailableError: _Row("history-unavailable", _NO_HISTORY, 5),
     ExportsBusyError: _Row("too-many-exports", "{error}; one of them has to end first.", 5),

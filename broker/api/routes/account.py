@@ -16,9 +16,9 @@ from broker.api.schemas.responses import (
     PositionView,
     PriceList,
     PriceView,
+    account_view,
     json_response,
     problems,
-    view,
     views,
 )
 
@@ -27,8 +27,8 @@ routes = APIRouter(prefix="/v1", tags=["account"], responses=COMMON_PROBLEMS)
 
 @routes.get("/account", response_model=AccountView, responses=problems(502), summary="The account's summary")
 async def get_account(account: Account, _: Reader) -> Response:
-    """Balance, margin and counts, as the venue says now."""
-    return json_response(view(AccountView, await account.orders.account()))
+    """Balance, result, margin and counts, as the venue says now."""
+    return json_response(account_view(await account.orders.account(), account.market.environment))
 
 
 @routes.get("/positions", response_model=PositionList, responses=problems(502), summary="Open positions")

@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 from pydantic import BaseModel, Field, PlainSerializer
 
 from broker.domain import (
+    Account,
     Fill,
     Order,
     OrderStatus,
@@ -202,12 +203,26 @@ class AccountView(BaseModel):
     """The venue's summary of the account."""
 
     id: str
+    alias: str | None
+    environment: str = Field(description="practice, live, or other for a venue of your own.", examples=["practice"])
     currency: str
+    created_at: Time | None
+    hedging: bool = Field(description="True if long and short trades of an instrument are held side by side.")
     balance: Number
-    nav: Number
+    nav: Number = Field(description="Net asset value: the balance with the unrealised result.")
+    unrealized_profit: Number
+    realized_profit: Number = Field(description="Over the account's life, as financing, commission and fees are.")
+    financing: Number
+    commission: Number
+    guaranteed_fees: Number = Field(description="Paid for guaranteed stops.")
+    position_value: Number
     margin_used: Number
     margin_available: Number
-    margin_closeout_ratio: Number
+    margin_rate: Number | None = Field(description="The account's own; null if each instrument's applies.")
+    margin_call_ratio: Number = Field(description="A margin call comes at 1.")
+    margin_closeout_ratio: Number = Field(description="The venue closes all positions at 1.")
+    margin_closeout_used: Number = Field(description="The margin that the closeout is judged by.")
+    withdrawal_limit: Number
     open_orders: int
     open_trades: int
     open_positions: int
@@ -317,6 +332,13 @@ def fill_view(fill: Fill, order: Order) -> FillView:
         "trades": views(TradePartView, fill.trades),
     }
     return FillView.model_construct(**{**asdict(fill), **derived})
+
+
+def account_view(account: Account, environment: str) -> AccountView:
+    """An account as callers see it; `environment` is practice, live or other."""
+    return AccountView.model_construct(
+        **{**asdict(account), "margin_rate": account.margin_rate or None}, environment=environment
+    )
 
 
 def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:

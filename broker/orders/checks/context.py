@@ -223,7 +223,7 @@ class PreTradeChecks:
 
         Raises OrderJournalError: the day's first value is not in the journal.
         """
-        if account.is_hedging and self._store.control.state is not TradingState.HALTED:
+        if account.hedging and self._store.control.state is not TradingState.HALTED:
             self._store.set_state(TradingState.HALTED, "broker", f"account {account.id} was changed to hedging")
         self._summary = account
         self._store.mark_positions()

@@ -10,7 +10,7 @@ from time import monotonic
 import msgspec
 from msgspec import Struct
 
-from broker.domain import Order, Quote
+from broker.domain import Quote
 from broker.events.venue import ClockSample
 from broker.orders.errors import NotReadyError
 from broker.orders.updates import Updates
@@ -55,7 +55,7 @@ def price_line(text: bytes) -> PriceLine:
 class QuoteBook:
     """Latest quotes, published as they come to `updates`."""
 
-    def __init__(self, clock: Callable[[], datetime], updates: Updates[Order | Quote] | None = None) -> None:
+    def __init__(self, clock: Callable[[], datetime], updates: Updates | None = None) -> None:
         self._clock = clock
         self._updates = updates
         # A price is kept as it came and parsed when somebody asks: ticks are many, orders few.
@@ -108,7 +108,7 @@ class QuoteBook:
 class PriceFeed:
     """Latest quotes, and the stream that brings them. Run `stream` while the account is owned."""
 
-    def __init__(self, venue: VenueRest, *, clock: Callable[[], datetime], updates: Updates[Order | Quote]) -> None:
+    def __init__(self, venue: VenueRest, *, clock: Callable[[], datetime], updates: Updates) -> None:
         self._venue = venue
         self._clock = clock
         self.known: tuple[str, ...] = ()

@@ -57,7 +57,7 @@ class CatchUp:
         store.instruments = {item.name: item for item in await venue.instruments()}
         prices.known = tuple(store.instruments)
         account = await venue.summary()
-        if account.is_hedging:
+        if account.hedging:
             fault = HedgingAccountError(account.id)
             self._set_condition(reason="HedgingAccount", message=str(fault))
             raise fault

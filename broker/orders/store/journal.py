@@ -59,9 +59,9 @@ Rotation
 
 Release
     The history reads behind (`tail.changes`) and calls `release(position)`. Rotation removes segments whose records
-    are all released. Beyond `keep_bytes` it removes the oldest anyway and counts them in `discarded`: an order path
-    that stopped because its archive is down would be the greater harm, and the venue's log still has those
-    transactions.
+    are all released, but for the newest two. Beyond `keep_bytes` it removes the oldest anyway and counts them in
+    `discarded`: an order path that stopped because its archive is down would be the greater harm, and the venue's log
+    still has those transactions.
 
 A torn end
     A write can be cut by a loss of power. The bytes behind the last whole record go to `.torn` and are cut off, so
@@ -76,6 +76,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple, Self
+from zlib import crc32
 
 import msgspec
 
@@ -163,6 +165,7 @@ def decode_payload(payload: bytes) -> tuple[bytes, Content]:
 
 
 SUFFIX = ".journal"
+_MARK = re.compile(r"([1-9][0-9]{0,17})-([0-9a-f]{8})", re.ASCII)
 SyncDone = Callable[[OSError | None, float], None]
 
 
@@ -182,6 +185,22 @@ def segments(directory: Path) -> list[OrderSegment]:
     """Segments of a directory, oldest first."""
     found = [path for path in directory.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
     return sorted((OrderSegment(path, int(path.stem)) for path in found), key=lambda item: item.first)
+
+
+class JournalMark(NamedTuple):
+    """Place behind a record: its position, and the CRC-32 that shows that the record is still the same."""
+
+    position: int
+    crc: int
+
+    def __str__(self) -> str:
+        return f"{self.position}-{self.crc:08x}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` made; anything else is a mark that no journal has."""
+        found = _MARK.fullmatch(text)
+        return cls(int(found[1]), int(found[2], 16)) if found is not None else cls(0, 0)
 
 
 class DiskSyncer:
@@ -247,6 +266,10 @@ class OrderJournal:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._syncing = False
         self._syncer = DiskSyncer()
+        self._last = b""
+        """The last record."""
+        self.reading = asyncio.Lock()
+        """Held while a part of the journal is read for an event stream."""
         self.grown = asyncio.Event()
         """Set at each append; a reader clears it before it reads."""
         self.written = 0
@@ -281,6 +304,7 @@ class OrderJournal:
         self._descriptor = os.open(newest.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._cut(newest.path, data, end)
         self._size = end
+        self._last = found_records[-1].payload if found_records else b""
         self.written = self.synced = newest.first + len(found_records)
         return [record.payload for record in found_records]
 
@@ -289,6 +313,11 @@ class OrderJournal:
             self.damaged_bytes = len(data) - end
             path.with_suffix(".torn").write_bytes(data[end:])
             os.ftruncate(self._descriptor, end)
+
+    @property
+    def mark(self) -> JournalMark:
+        """Place behind the last record."""
+        return JournalMark(self.written, crc32(self._last))
 
     @property
     def is_full(self) -> bool:
@@ -313,6 +342,7 @@ class OrderJournal:
                 os.ftruncate(self._descriptor, self._size)
             raise OrderJournalError(f"order journal: {error}") from error
         self._size += len(data)
+        self._last = payload
         self.written += 1
         self.grown.set()
         return self.written
@@ -387,6 +417,7 @@ class OrderJournal:
             self._syncer.retire(self._descriptor)
         self._descriptor, self._size = descriptor, len(data)
         self.written += len(payloads)
+        self._last = payloads[-1]
         self.failure = None
         self._reached(self.written)  # whoever waits for a record of the old segment: the snapshot holds its order
         self.grown.set()
@@ -401,11 +432,12 @@ class OrderJournal:
         total = sum(item.path.stat().st_size for item in found)
         for item, successor in pairwise(found):
             # Positions rise with the segments: the first one that must stay ends the search.
-            free = successor.first <= self.released
-            if not free and total <= self._settings.keep_bytes:
+            is_released = successor.first <= self.released
+            # The last but one is kept for readers of event streams that were away for a moment.
+            if total <= self._settings.keep_bytes and (not is_released or successor is found[-1]):
                 return
             total -= item.path.stat().st_size
-            self.discarded += not free
+            self.discarded += not is_released
             item.path.unlink()
 
     async def close(self) -> None:

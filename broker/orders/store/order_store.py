@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from time import perf_counter
 from typing import Any
+from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -33,6 +34,7 @@ from broker.orders.model.trading_state import AccountControl, TradingState, hand
 from broker.orders.store import journal
 from broker.orders.store.journal import OrderJournal, OrderJournalError
 from broker.orders.store.operations import OperationIndex
+from broker.orders.store.tail import Change
 from broker.orders.store.trade_book import EXTERNAL, NOBODY, OpenTrade, TradeBook, TradeBookState, TradeOwner, of_trade
 from broker.orders.store.trade_closes import UnclaimedCloses
 from broker.orders.store.trade_owners import TradeOwners, owner_of
@@ -348,7 +350,7 @@ class OrderStore:
 
         Raises OrderJournalError: it is not in the journal; memory is as before.
         """
-        position = self._write(journal.encode_order(record))
+        position = self._write(journal.encode_order(record), order=record.order)
         self._apply_record(record)
         return position
 
@@ -357,9 +359,10 @@ class OrderStore:
         # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
         if record.status is not OrderStatus.RECEIVED:
             try:
-                self._write(journal.encode_order(record))
+                self._write(journal.encode_order(record), order=record.order)
             except OrderJournalError as error:
                 log.exception("order not in the journal", extra={"order_id": record.id, "fault": str(error)})
+                self._dependencies.updates.publish(Change(position=0, order=record.order))
         self._apply_record(record)
 
     def put_operation(self, record: OperationRecord) -> None:
@@ -373,7 +376,7 @@ class OrderStore:
         self.operations.put(record)
 
     def _apply_record(self, record: OrderRecord) -> None:
-        # Journal, memory, events, waiters, listeners: each sees only what those before it have.
+        # Journal, memory, events, waiters: each sees only what those before it have.
         before = self.index.get(record.id)
         self.index.put(record)
         waiter = self.waiters.get(record.id)
@@ -393,16 +396,19 @@ class OrderStore:
                 waiter.resolved.set()
         if record.status is OrderStatus.UNKNOWN:
             self.unknown.set()
-        self._dependencies.updates.publish(record.order)
         # Whose answer came, or will not come, decides whose the closes are that fit it.
         if record.action is OrderAction.CLOSE_TRADE:
             self._settle_closes()
 
-    def _write(self, payload: bytes) -> int:
+    def _write(self, payload: bytes, **change: Any) -> int:
         # A paused owner that wakes up must not append to a segment that its successor has read.
         if not self._lease.is_unexpired():
             raise OrderJournalError("another process trades this account now")
-        return self.journal.append(payload)
+        position = self.journal.append(payload)
+        # Published here, so that listeners see changes in the journal's order; they run when memory has them, too.
+        if self._dependencies.updates:
+            self._dependencies.updates.publish(Change(position=position, crc=crc32(payload), **change))
+        return position
 
     def fold(self, order_id: str, transactions: tuple[Transaction, ...]) -> OrderRecord:
         """The order after the transactions of an answer, which are its own and no other's."""
@@ -466,7 +472,7 @@ class OrderStore:
 
     def deliver(self, transaction: Transaction) -> None:
         """Write the next transaction of the venue's log, then apply it to orders and positions."""
-        self._write(journal.encode_transaction(transaction.raw))
+        self._write(journal.encode_transaction(transaction.raw), transaction=transaction.raw)
         self.control = self.control.after(transaction.raw)
         try:
             self._apply_to_account(transaction)
@@ -636,7 +642,7 @@ class OrderStore:
         Raises OrderJournalError: they are not in the journal; memory is as before.
         """
         control = replace(self.control, **changed)
-        self._write(journal.encode_control(control))
+        self._write(journal.encode_control(control), control=control)
         self.control = control
 
     def adopt_handover(self, note: str) -> None:
@@ -656,6 +662,7 @@ class OrderStore:
         log.warning("trading state changed", extra={"state": str(state), "actor": actor, "reason": reason})
         # Last, and its failure is only logged: a halt must work while the disk does not.
         try:
-            self._write(journal.encode_control(self.control))
+            self._write(journal.encode_control(self.control), control=self.control)
         except OrderJournalError as error:
+            self._dependencies.updates.publish(Change(position=0, control=self.control))
             log.exception("trading state not in the journal", extra={"fault": str(error)})

@@ -1,15 +1,27 @@
-"""Reader that follows the order journal: every change in order, for the history."""
+"""Readers of the order journal, every change in order: `changes` for the history, `replay` for event streams."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from broker.domain import Order
 from broker.orders.model.lifecycle import OrderRecord
-from broker.orders.store.journal import ORDER, TRANSACTION, OrderJournal, OrderSegment, decode_payload, segments
+from broker.orders.model.trading_state import AccountControl
+from broker.orders.store.journal import (
+    CONTROL,
+    ORDER,
+    TRANSACTION,
+    JournalMark,
+    OrderJournal,
+    OrderSegment,
+    decode_payload,
+    segments,
+)
 from pod_runtime.framing import HEADER_BYTES, Record, records
 
 GATHER_S = 0.02
@@ -18,12 +30,30 @@ GATHER_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """An order at a new status, or a transaction of the venue's log; one of the two is set."""
+    """An order at a new status, a transaction of the venue's log, or the control state; one of them is set."""
 
     position: int
-    """Position behind the change: pass it to `changes` to continue from here."""
+    """Position behind the change: pass it to `changes` to continue from here. 0 if the journal failed to take it."""
     order: Order | None = None
-    transaction: dict[str, Any] | None = None
+    transaction: Mapping[str, Any] | None = None
+    control: AccountControl | None = None
+    """Trading state, perhaps the same as before."""
+    crc: int = 0
+    """Of the record; `changes` leaves it out."""
+
+    @property
+    def mark(self) -> JournalMark:
+        """Place of the change, to continue from."""
+        return JournalMark(self.position, self.crc)
+
+
+REPLAY_BYTES = 1 << 16
+"""Bytes that a replay reads in one turn of the event loop: below half a millisecond."""
+log = logging.getLogger(__name__)
+
+
+class JournalGapError(Exception):
+    """The journal does not have everything behind a mark; the text is a word for the reason."""
 
 
 async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
@@ -58,6 +88,72 @@ async def changes(journal: OrderJournal, after: int) -> AsyncIterator[Change]:
         else:  # a record that the disk has lost: what comes behind it may be readable in the next segment
             journal.grown.clear()
             await journal.grown.wait()
+
+
+async def replay(journal: OrderJournal, after: JournalMark) -> AsyncGenerator[Change, None]:
+    """Changes behind `after`, up to the journal's end as it is when the reader gets there.
+
+    Raises JournalGapError: `discarded` if older segments are gone, `unknown` if `after` is not a mark of this journal,
+        `unreadable` if the volume fails.
+    """
+    if after == journal.mark:
+        return
+    if not 0 < after.position <= journal.written:
+        raise JournalGapError("unknown")
+    # The record at the mark is the one before its position.
+    segment = next((item for item in reversed(segments(journal.directory)) if item.first < after.position), None)
+    if segment is None:
+        raise JournalGapError("discarded")
+    offset, position = HEADER_BYTES, segment.first
+    while position < journal.written:
+        following = _following(journal, segment)
+        found, offset = await _read_part(journal, segment, offset)
+        # Behind its successor's begin a segment has at most what a paused owner wrote too late.
+        end = following.first if following is not None else journal.written
+        for record in found[: end - position]:
+            position += 1
+            if position == after.position and crc32(record.payload) != after.crc:
+                raise JournalGapError("unknown")
+            if position > after.position and (change := _streamed(position, record.payload)) is not None:
+                yield change
+        if position == end and following is not None:
+            segment, offset = following, HEADER_BYTES
+        elif not found:
+            raise JournalGapError("unknown")  # damage: records of the positions before `end` cannot be read
+
+
+def _following(journal: OrderJournal, segment: OrderSegment) -> OrderSegment | None:
+    return next((item for item in segments(journal.directory) if item.first > segment.first), None)
+
+
+async def _read_part(journal: OrderJournal, segment: OrderSegment, offset: int) -> tuple[list[Record], int]:
+    # One reader at a time, and a turn of the loop for each part: orders do not wait behind a long replay.
+    async with journal.reading:
+        await asyncio.sleep(0)
+        try:
+            return read_from(segment, offset, REPLAY_BYTES)
+        except FileNotFoundError:
+            raise JournalGapError("discarded") from None
+        except OSError as error:
+            raise JournalGapError("unreadable") from error
+
+
+def _streamed(position: int, payload: bytes) -> Change | None:
+    try:
+        kind, content = decode_payload(payload) if payload[:1] in {ORDER, TRANSACTION, CONTROL} else (b"", None)
+    except ValueError as error:
+        # The history stops at it and shows a condition; a stream must not end at the same place again and again.
+        log.warning("journal record unreadable", extra={"fault": str(error)})
+        return None
+    crc = crc32(payload)
+    match content:
+        case OrderRecord():
+            return Change(position=position, crc=crc, order=content.order)
+        case AccountControl():
+            return Change(position=position, crc=crc, control=content)
+        case dict() if kind == TRANSACTION:
+            return Change(position=position, crc=crc, transaction=content)
+    return None
 
 
 def _place(journal: OrderJournal, after: int) -> tuple[OrderSegment, int, int]:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from broker.venue import errors
 from broker.venue.v20.wire_json import read_json
+
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_WORDS = 300
 """Characters of the venue's text that an error keeps."""
 RETRY_AFTER_S = 1.0
 """Pause after a 429 without Retry-After; the venue counts requests a second."""
 MAX_RETRY_AFTER_S = 60.0
+
+
+class ReadAnswer(Protocol[T_co]):
+    """Reads an answer; raises VenueError if it is not one of the kind that is wanted."""
+
+    def __call__(self, operation: str, status: int, headers: Mapping[str, str], text: bytes, /) -> T_co:
+        """Return the content."""
+
+
+def read_text(operation: str, status: int, headers: Mapping[str, str], text: bytes) -> bytes:
+    """Return the body of a 2xx as it came. Raises VenueError: any other answer."""
+    if 200 <= status < 300:  # noqa: PLR2004 - RFC 9110
+        return text
+    raise _error(operation, status, headers, text, _object(text))
 
 
 def read_answer(operation: str, status: int, headers: Mapping[str, str], text: bytes) -> dict[str, Any]:
@@ -23,10 +39,16 @@ def read_answer(operation: str, status: int, headers: Mapping[str, str], text: b
     body = _object(text)
     if body is not None and 200 <= status < 300:  # noqa: PLR2004 - RFC 9110
         return body
+    raise _error(operation, status, headers, text, body)
+
+
+def _error(
+    operation: str, status: int, headers: Mapping[str, str], text: bytes, body: dict[str, Any] | None
+) -> errors.VenueError:
     kind, words = _fault(status, text, body)
     error = kind(words, operation=operation, status=status, request_id=headers.get("requestid"), body=body)
     error.retry_after_s = retry_after(headers.get("retry-after"))
-    raise error
+    return error
 
 
 def _fault(status: int, text: bytes, body: dict[str, Any] | None) -> tuple[type[errors.VenueError], str]:

@@ -8,14 +8,14 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from broker.domain import Account, Instrument, Position, Quote
 from broker.events.orders import OrderStage
 from broker.events.venue import ApiError, ApiRequest, ApiRetry, ConnectionStatus, TooManyRequests
 from broker.venue import errors
-from broker.venue.rest.answer import MAX_WORDS, read_answer
+from broker.venue.rest.answer import MAX_WORDS, ReadAnswer, read_answer, read_text
 from broker.venue.rest.connection_pool import VenueConnections
 from broker.venue.rest.http_connection import ClosedConnectionError, HttpConnection
 from broker.venue.rest.rate_limit import Precedence
@@ -28,6 +28,7 @@ from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
 
+T = TypeVar("T")
 SendGuard = Callable[[], str | None]
 """Asked last before a write is sent: a reason withholds the write, None lets it go."""
 NO_TURN = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
@@ -63,7 +64,7 @@ class VenueRest:
     is_up: bool | None = None
     """True after an answer of a working venue, False after any other; None before the first."""
     _target: str = field(init=False)
-    """Begin of every request's target."""
+    """Begin of the targets of the account's requests."""
     _headers: str = field(init=False)
     """Headers of every request."""
 
@@ -87,7 +88,7 @@ class VenueRest:
             # Asked after the wait, not before: ownership may have been lost or trading halted in the queue.
             if (reason := guard()) is not None:
                 raise errors.WithheldError(reason, operation=call.operation)
-            body, request_id = await self._exchange(connection, call)
+            body, request_id = await self._exchange(connection, call, read_answer)
         finally:
             self.connections.give_back(connection)
         started = perf_counter()
@@ -169,39 +170,56 @@ class VenueRest:
         """Read one transaction of the log. Raises VenueError: also if the log has none of that id."""
         return parse_transaction((await self._read("transaction", f"/transactions/{number}"))["transaction"])
 
+    async def market_data(self, call: VenueCall) -> bytes:
+        """Read market data, below all else in precedence and within one request's deadline; the body as it came.
+
+        Raises VenueError: a VenueRefusedError has the venue's words in its body.
+        """
+        try:
+            async with asyncio.timeout(self.settings.request_deadline_s), self.connections.market_data:
+                return await self._repeat(call, Precedence.MARKET_DATA, read_text)
+        except TimeoutError:
+            raise errors.AnswerLostError("no answer within the request's deadline", operation=call.operation) from None
+
     async def prove(self, token: Secret) -> None:
         """Show that `token` works for the account, by using it.
 
         Raises VenueError: it does not, or the venue cannot be asked.
         """
-        await self._read_once(VenueCall(operation="prove_token", method="GET", path="/summary"), token)
+        call = VenueCall(operation="prove_token", method="GET", path="/summary")
+        await self._read_once(call, Precedence.READ, read_answer, token)
 
     async def _read(self, operation: str, path: str, **query: str) -> dict[str, Any]:
         call = VenueCall(operation=operation, method="GET", path=path, query=query)
+        return await self._repeat(call, Precedence.READ, read_answer)
+
+    async def _repeat(self, call: VenueCall, precedence: Precedence, read: ReadAnswer[T]) -> T:
         for attempt in range(self.settings.read_attempts - 1):
             try:
-                return await self._read_once(call)
+                return await self._read_once(call, precedence, read)
             # Only errors that another attempt may not meet: a refusal or a dead token would be the same again.
             except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
-                self.emit(ApiRetry(operation=operation))
+                self.emit(ApiRetry(operation=call.operation))
             await asyncio.sleep(BACKOFF.delay_s(attempt, self.chance()))
-        return await self._read_once(call)
+        return await self._read_once(call, precedence, read)
 
-    async def _read_once(self, call: VenueCall, token: Secret | None = None) -> dict[str, Any]:
-        connection = await self._borrow(call, Precedence.READ)
+    async def _read_once(
+        self, call: VenueCall, precedence: Precedence, read: ReadAnswer[T], token: Secret | None = None
+    ) -> T:
+        connection = await self._borrow(call, precedence)
         try:
-            return (await self._exchange(connection, call, token))[0]
+            return (await self._exchange(connection, call, read, token))[0]
         finally:
             self.connections.give_back(connection)
 
     async def _exchange(
-        self, connection: HttpConnection, call: VenueCall, token: Secret | None = None
-    ) -> tuple[dict[str, Any], str | None]:
+        self, connection: HttpConnection, call: VenueCall, read: ReadAnswer[T], token: Secret | None = None
+    ) -> tuple[T, str | None]:
         """Send a request and read its answer: the body and the venue's id of the request."""
         started = perf_counter()
         status: int | None = None
         try:
-            status, body, request_id = await self._send(connection, call, token)
+            status, body, request_id = await self._send(connection, call, read, token)
         except errors.VenueError as error:
             status = error.status
             self._report(call, error)
@@ -224,7 +242,8 @@ class VenueRest:
         self.emit(ApiError(error_type=error.error_type, message=str(error)[:MAX_WORDS], **where))
         if isinstance(error, errors.RateLimitedError):
             self.emit(TooManyRequests(operation=call.operation))
-        self._set_up(up=isinstance(error, REACHED), reason=error.error_type)
+        lacks_right = call.may_lack_right and isinstance(error, errors.NotAuthorizedError)
+        self._set_up(up=lacks_right or isinstance(error, REACHED), reason=error.error_type)
 
     def _set_up(self, *, up: bool, reason: str | None) -> None:
         if up is not self.is_up:
@@ -232,8 +251,8 @@ class VenueRest:
         self.is_up = up
 
     async def _send(
-        self, connection: HttpConnection, call: VenueCall, token: Secret | None
-    ) -> tuple[int, dict[str, Any], str | None]:
+        self, connection: HttpConnection, call: VenueCall, read: ReadAnswer[T], token: Secret | None
+    ) -> tuple[int, T, str | None]:
         secret = token or self.tokens.token()
         if secret is None:
             words = "no venue token yet: the secret volume has none"
@@ -241,10 +260,11 @@ class VenueRest:
         request = self._request(call, secret)
         try:
             answer = await connection.exchange(request, self.settings.request_deadline_s)
-            body = read_answer(call.operation, answer.status, answer.headers, answer.body)
+            body = read(call.operation, answer.status, answer.headers, answer.body)
             return answer.status, body, answer.headers.get("requestid")
         except errors.NotAuthorizedError:
-            self.tokens.on_unauthorized(secret)
+            if not call.may_lack_right:
+                self.tokens.on_unauthorized(secret)
             raise
         except errors.RateLimitedError as error:
             self.connections.requests.obey(error.retry_after_s)
@@ -265,5 +285,6 @@ class VenueRest:
         query = f"?{urlencode(call.query)}" if call.query else ""
         data = write_json(call.body) if call.body is not None else b""
         length = f"Content-Length: {len(data)}\r\n" if call.body is not None else ""
-        line = f"{call.method} {self._target}{call.path}{query} HTTP/1.1\r\n"
+        target = self._target if call.of_account else self._target.rpartition("/accounts/")[0]
+        line = f"{call.method} {target}{call.path}{query} HTTP/1.1\r\n"
         return f"{line}{self._headers}Authorization: Bearer {token}\r\n{length}\r\n".encode("ascii") + data

@@ -28,6 +28,8 @@ OPENING_INTERVAL_S = 1.0
 """Between openings that no request waits for; half of the venue's pace is left to the streams."""
 KEEP_ALIVE_S = 300.0
 """Idle connections are dropped after it, before the venue or something on the way does."""
+MARKET_DATA_SHARE = 4
+"""One connection in so many may serve market data at once."""
 CONNECT_SHARE = 0.3
 """Of a request's deadline, for getting a connection: less than the gap between two owners of the account."""
 
@@ -55,6 +57,8 @@ class VenueConnections:
         self.requests = Throttle("requests", rate=rate, burst=burst, now_s=monotonic, emit=emit, admission=self)
         rate = settings.connections_per_s
         self.openings = Throttle("connections", rate=rate, burst=max(1.0, rate), now_s=monotonic, emit=emit)
+        self.market_data = asyncio.Semaphore(max(1, settings.connections // MARKET_DATA_SHARE))
+        """Places of the market data that may be on its way at once."""
         self._idle: list[HttpConnection] = []
         self._lent = 0
         self._reserved = 0
@@ -100,10 +104,12 @@ class VenueConnections:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._delivery_ms)
         return made
 
-    def reserve(self) -> bool:
+    def reserve(self, precedence: int) -> bool:
         """Keep an idle connection for one more request; False where there is none, and more are wanted."""
         self._sort_out()
-        if len(self._idle) > self._reserved:
+        # Market data never takes the last one: an answer of 5000 candles would keep the next order waiting.
+        left = 1 if precedence == Precedence.MARKET_DATA and self._size > 1 else 0
+        if len(self._idle) > self._reserved + left:
             self._reserved += 1
             return True
         self._wanted.set()

@@ -32,8 +32,8 @@ from typing import cast
 import httptools
 from msgspec import Struct
 
-MAX_ANSWER_BYTES = 64 << 20
-"""Bound on memory, headers included: a page of a thousand transactions has half a mebibyte."""
+MAX_ANSWER_BYTES = 16 << 20
+"""Bound on memory, headers included: a page of a thousand transactions has half a mebibyte, 5000 candles below 2."""
 LAST_INFORMATIONAL = 199
 
 

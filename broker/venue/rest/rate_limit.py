@@ -15,8 +15,9 @@ Any window of one second therefore holds at most `rate + burst` requests, whatev
 so far ahead that nothing conforms before the end of `Retry-After`.
 
 Precedence. Requests that must wait form one heap, ordered by precedence and by arrival within it: cancels reduce risk
-and go first, opens next, reads last. Order alone is not enough, for a burst of reads just before a cancel would have
-emptied the bucket. So reads leave a fifth of the burst to orders, and opens leave a tenth to cancels. A request of
+and go first, opens next, then the reads that orders are judged by, and last the market data that callers ask for.
+Order alone is not enough, for a burst of reads just before a cancel would have emptied the bucket. So market data
+leaves half of the burst to all others, reads leave a fifth to orders, and opens leave a tenth to cancels. A request of
 low precedence can starve while higher ones keep coming; the caller's own deadline bounds that wait, and with it the
 length of the heap.
 
@@ -48,9 +49,10 @@ class Precedence(IntEnum):
     CANCEL = 0
     OPEN = 1
     READ = 2
+    MARKET_DATA = 3
 
 
-RESERVED_SHARE = (0.0, 0.1, 0.2)
+RESERVED_SHARE = (0.0, 0.1, 0.2, 0.5)
 """Share of the burst that each precedence leaves to higher ones."""
 
 
@@ -87,8 +89,8 @@ class Bucket(Struct, frozen=True):
 class Admission(Protocol):
     """Places that a request needs besides its turn."""
 
-    def reserve(self) -> bool:
-        """Keep a place for one more request; False where none is free."""
+    def reserve(self, precedence: int) -> bool:
+        """Keep a place for one more request; False where none is free for it."""
 
     def unreserve(self) -> None:
         """Free the place of a request that left before it came for it."""
@@ -157,7 +159,7 @@ class Throttle:
     def try_enter(self, precedence: Precedence) -> bool:
         """Take a turn if nobody has to wait for it."""
         now_s = self._now_s()
-        if self._waiting or self._wait_s(now_s, precedence) > 0.0 or not self._reserve():
+        if self._waiting or self._wait_s(now_s, precedence) > 0.0 or not self._reserve(precedence):
             return False
         self._bucket = self._bucket.taken(now_s)
         return True
@@ -165,8 +167,8 @@ class Throttle:
     def _wait_s(self, now_s: float, precedence: int) -> float:
         return self._bucket.wait_s(now_s, self._bucket.burst * RESERVED_SHARE[precedence])
 
-    def _reserve(self) -> bool:
-        return self._admission is None or self._admission.reserve()
+    def _reserve(self, precedence: int) -> bool:
+        return self._admission is None or self._admission.reserve(precedence)
 
     def refuse(self, error: Callable[[], Exception]) -> None:
         """Raise an error in all who wait; each gets one of its own."""
@@ -201,7 +203,7 @@ class Throttle:
                 self._timer = asyncio.get_running_loop().call_later(wait_s, self.pump)
                 return
             # Only the head is asked: letting a lower precedence pass because a place suits it would invert the order.
-            if not self._reserve():
+            if not self._reserve(precedence):
                 return
             heapq.heappop(self._waiting)
             self._bucket = self._bucket.taken(now_s)

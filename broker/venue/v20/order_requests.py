@@ -71,6 +71,10 @@ class VenueCall(Struct, frozen=True, kw_only=True):
     path: str
     query: Mapping[str, str] | None = None
     body: Mapping[str, Any] | None = None
+    of_account: bool = True
+    """False if the path is below `/v3` itself."""
+    may_lack_right: bool = False
+    """True if a 401 or 403 may mean that the account has no right to it, and not that the token is dead."""
 
 
 def number(value: Decimal) -> str:
@@ -88,12 +92,12 @@ def create(request: OrderRequest, client_id: str) -> VenueCall:
 def replace(request: OrderRequest, client_id: str, venue_order_id: str) -> VenueCall:
     """Cancel a resting order and place another, in one step at the venue."""
     body = {"order": _order(request, client_id)}
-    return VenueCall(operation="replace_order", method="PUT", path=f"/orders/{_part(venue_order_id)}", body=body)
+    return VenueCall(operation="replace_order", method="PUT", path=f"/orders/{part(venue_order_id)}", body=body)
 
 
 def cancel(venue_order_id: str) -> VenueCall:
     """Cancel a resting order."""
-    return VenueCall(operation="cancel_order", method="PUT", path=f"/orders/{_part(venue_order_id)}/cancel")
+    return VenueCall(operation="cancel_order", method="PUT", path=f"/orders/{part(venue_order_id)}/cancel")
 
 
 def close_position(instrument: str, client_id: str, *, long: bool, units: Decimal | None) -> VenueCall:
@@ -102,26 +106,26 @@ def close_position(instrument: str, client_id: str, *, long: bool, units: Decima
     # ALL may be asked only of the side that exists; the other must be NONE (v20, position endpoint).
     side, other = ("long", "short") if long else ("short", "long")
     body = {f"{side}Units": amount, f"{side}ClientExtensions": {"id": client_id}, f"{other}Units": "NONE"}
-    path = f"/positions/{_part(instrument)}/close"
+    path = f"/positions/{part(instrument)}/close"
     return VenueCall(operation="close_position", method="PUT", path=path, body=body)
 
 
 def close_trade(trade_id: str, units: Decimal | None) -> VenueCall:
     """Close a trade: `units` of it, or all. The venue takes no client id here."""
     body = {"units": "ALL" if units is None else number(units)}
-    return VenueCall(operation="close_trade", method="PUT", path=f"/trades/{_part(trade_id)}/close", body=body)
+    return VenueCall(operation="close_trade", method="PUT", path=f"/trades/{part(trade_id)}/close", body=body)
 
 
 def change_trade_order(request: OrderRequest, client_id: str) -> VenueCall:
     """Give a trade a take-profit or stop, in place of the one of that type that it has; leave its others alone."""
     body = {_OF_TRADE_NAMES[request.type]: protection(request, client_id)}
-    path = f"/trades/{_part(request.trade_id or '')}/orders"
+    path = f"/trades/{part(request.trade_id or '')}/orders"
     return VenueCall(operation="change_trade_orders", method="PUT", path=path, body=body)
 
 
 def change_extensions(kind: str, venue_id: str, extensions: Mapping[str, str]) -> VenueCall:
     """Set tag and comment of an order or trade (`kind` is `order` or `trade`); an id that is left out is lost."""
-    path = f"/{kind}s/{_part(venue_id)}/clientExtensions"
+    path = f"/{kind}s/{part(venue_id)}/clientExtensions"
     body = {"clientExtensions": extensions}
     return VenueCall(operation=f"change_{kind}_extensions", method="PUT", path=path, body=body)
 
@@ -133,7 +137,8 @@ def time_in_force(request: OrderRequest) -> TimeInForce:
     return request.time_in_force
 
 
-def _part(text: str) -> str:
+def part(text: str) -> str:
+    """Encode a text as one part of a path."""
     return quote(text, safe="")
 
 

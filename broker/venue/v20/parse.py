@@ -11,7 +11,9 @@ from msgspec import Struct
 
 from broker.domain import (
     Account,
+    FinancingDay,
     Instrument,
+    InstrumentFinancing,
     Operation,
     OrderRequest,
     OrderType,
@@ -32,7 +34,6 @@ _ORDERS_OF_TRADE = {
     "guaranteed_stop_loss": "guaranteedStopLossOrder",
     "trailing_stop": "trailingStopLossOrder",
 }
-_DETAILS = ("pl", "unrealizedPL", "financing", "commission", "marginRate", "withdrawalLimit", "hedgingEnabled")
 
 
 class OrderAnswer(Struct, frozen=True, kw_only=True):
@@ -91,7 +92,19 @@ def parse_account(body: Json) -> Account:
         open_trades=int(summary["openTradeCount"]),
         open_positions=int(summary["openPositionCount"]),
         last_transaction_id=str(body.get("lastTransactionID") or summary["lastTransactionID"]),
-        details={key: str(summary[key]) for key in _DETAILS if key in summary},
+        alias=summary.get("alias") or None,
+        created_at=parse_time(summary["createdTime"]) if "createdTime" in summary else None,
+        hedging=bool(summary.get("hedgingEnabled", False)),
+        unrealized_profit=decimal(summary.get("unrealizedPL"), "unrealizedPL"),
+        realized_profit=decimal(summary.get("pl"), "pl"),
+        financing=decimal(summary.get("financing"), "financing"),
+        commission=decimal(summary.get("commission"), "commission"),
+        guaranteed_fees=decimal(summary.get("guaranteedExecutionFees"), "guaranteedExecutionFees"),
+        position_value=decimal(summary.get("positionValue"), "positionValue"),
+        margin_rate=decimal(summary.get("marginRate"), "marginRate"),
+        margin_closeout_used=decimal(summary.get("marginCloseoutMarginUsed"), "marginCloseoutMarginUsed"),
+        margin_call_ratio=decimal(summary.get("marginCallPercent"), "marginCallPercent"),
+        withdrawal_limit=decimal(summary.get("withdrawalLimit"), "withdrawalLimit"),
     )
 
 
@@ -106,6 +119,23 @@ def parse_instrument(raw: Json) -> Instrument:
         maximum_units=decimal(raw.get("maximumOrderUnits"), "maximumOrderUnits"),
         margin_rate=decimal(raw.get("marginRate"), "marginRate"),
         kind=str(raw.get("type", "CURRENCY")),
+        display_name=str(raw.get("displayName") or raw["name"]),
+        maximum_position_units=decimal(raw.get("maximumPositionSize"), "maximumPositionSize"),
+        minimum_trailing_distance=decimal(raw.get("minimumTrailingStopDistance"), "minimumTrailingStopDistance"),
+        maximum_trailing_distance=decimal(raw.get("maximumTrailingStopDistance"), "maximumTrailingStopDistance"),
+        financing=_financing(raw.get("financing")),
+    )
+
+
+def _financing(raw: Json | None) -> InstrumentFinancing | None:
+    # Not in the published schema; the venue sends it since 2020.
+    if not raw:
+        return None
+    days = raw.get("financingDaysOfWeek") or ()
+    return InstrumentFinancing(
+        long_rate=decimal(raw.get("longRate"), "financing.longRate"),
+        short_rate=decimal(raw.get("shortRate"), "financing.shortRate"),
+        days=tuple(FinancingDay(str(item["dayOfWeek"]).lower(), int(item["daysCharged"])) for item in days),
     )
 
 

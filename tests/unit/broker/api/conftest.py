@@ -25,6 +25,7 @@ from broker.history.writer import write_rows
 from broker.orders.store.tail import Change
 from producer.health import Condition
 from tests.unit.broker.api.asgi import Answer, call
+from tests.unit.broker.api.fake_market_data import FakeMarketData
 from tests.unit.broker.api.fake_order_service import NOW, FakeOrderService
 from tests.unit.broker.history.fake_journal import make_transaction
 from tests.unit.broker.secret_volume import KEYS, keys_file
@@ -42,6 +43,7 @@ class Client:
     account: AccountApi
     orders: FakeOrderService
     database: Database
+    market: FakeMarketData
     events: list[Any] = field(default_factory=list)
     keys: list[ApiKeys | None] = field(default_factory=lambda: [KEYS_IN_USE])
 
@@ -74,12 +76,14 @@ class FakeCredentials:
 @pytest.fixture
 async def api(settings: ApiSettings, tmp_path: Path) -> AsyncIterator[Client]:
     orders, events, credentials, numbers = FakeOrderService(), list[Any](), FakeCredentials(), count(1)
+    market = FakeMarketData()
     database = Database(HistorySettings(url=f"sqlite+aiosqlite:///{tmp_path / 'history.sqlite'}"))
     await ensure_schema(database)
     account = AccountApi(
         id=ACCOUNT,
         orders=orders,
         archive=Archive(database, ACCOUNT),
+        market=market,
         conditions=lambda: [Condition(name="Venue", ok=True, reason="Ready", message="", since=NOW)],
     )
     context = ApiContext(
@@ -94,7 +98,7 @@ async def api(settings: ApiSettings, tmp_path: Path) -> AsyncIterator[Client]:
     )
     context.ready.set()
     async with context.in_flight:
-        yield Client(build_application(context), context, account, orders, database, events, credentials.keys)
+        yield Client(build_application(context), context, account, orders, database, market, events, credentials.keys)
     await database.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -11,16 +11,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from broker.api.routes.events import Update
 from broker.domain import Account, Fill, Order, OrderRequest, OrderStatus, OrderType, Position, Quote, Side
 from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import ClientIdConflictError, UnknownPositionError
+from broker.orders.event_stream import Streamed
 from broker.orders.idempotency import Placed
 from broker.orders.mass_actions import MassActions, MassResult, OrderFilter, Outcome
 from broker.orders.model.trading_state import TradingState
 from broker.orders.service import OrderService
+from broker.orders.store.journal import JournalMark
 from broker.orders.trades import ShownTrade, TradeChange, Trades
 from broker.venue.v20.parse import VenueOrder, VenueTrade
 
@@ -132,10 +133,11 @@ class FakeOrderService(OrderService):
         self.before: Callable[[], Awaitable[None]] | None = None
         self.fault: Exception | None = None
         self.states: list[tuple[TradingState, str, str]] = []
-        self.feed: asyncio.Queue[Update] = asyncio.Queue()
+        self.feed: asyncio.Queue[Streamed] = asyncio.Queue()
         self.listeners = 0
         self.mass_actions = FakeMassActions()
         self.trades = FakeTrades()
+        self.followed: list[JournalMark | None] = []
         self.owner: str | None = None
         """Where the account is traded, if not here."""
 
@@ -281,8 +283,9 @@ class FakeOrderService(OrderService):
             if not instruments or name in instruments
         ]
 
-    async def updates(self) -> AsyncIterator[Update]:
+    async def follow(self, after: JournalMark | None) -> AsyncGenerator[Streamed, None]:
         self.listeners += 1
+        self.followed.append(after)
         try:
             while True:
                 yield await self.feed.get()

@@ -20,7 +20,8 @@ OTHER = "101-004-1234567-002"
 async def both(api: Client) -> tuple[Client, FakeOrderService]:
     """The API with another account, and the other's order service."""
     orders = FakeOrderService()
-    other = AccountApi(id=OTHER, orders=orders, archive=Archive(api.database, OTHER), conditions=list)
+    archive = Archive(api.database, OTHER)
+    other = AccountApi(id=OTHER, orders=orders, archive=archive, market=api.market, conditions=list)
     context = replace(api.context, accounts={**api.context.accounts, OTHER: other})
     return replace(api, app=build_application(context)), orders
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from decimal import Decimal
 
 import pytest
 
-from broker.domain import Order, OrderStatus, OrderType, Quote, Side
+from broker.domain import Order, OrderStatus, OrderType, Side
 from broker.orders.errors import ClientIdConflictError, UnknownOrderError, UnknownPositionError
+from broker.orders.event_stream import Begun, Streamed
 from broker.orders.idempotency import Placed
 from broker.orders.service import OrderService
 from broker.orders.settings import RiskLimits
-from broker.orders.updates import Missed
+from broker.orders.store.tail import Change
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
 
@@ -170,21 +172,33 @@ async def test_replacing_an_order_that_is_gone_is_rejected(
     assert (new.status, new.reason) == (OrderStatus.REJECTED, "ORDER_DOESNT_EXIST")
 
 
-async def test_updates_bring_orders_and_quotes(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
-    found: list[Order | Quote | Missed] = []
+async def test_stream_brings_changes_and_quotes(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
+    found: list[Streamed] = []
     async with harness.service() as service:
 
         async def listen() -> None:
-            async for item in service.updates():
-                found.extend([item])
+            async with aclosing(service.follow(None)) as stream:
+                async for item in stream:
+                    found.append(item)  # noqa: PERF401 - for ever
 
         listening = asyncio.create_task(listen())
-        await asyncio.sleep(0)
+        await wait_until(lambda: bool(found))
         await service.place(make_request())
-        await wait_until(lambda: len(found) >= 3)
+        await wait_until(lambda: "filled" in statuses(found) and len(transactions(found)) >= 2)
         listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
-    assert [item.status for item in found if isinstance(item, Order)][:3] == ["received", "submitted", "filled"]
+    assert isinstance(found[0], Begun)
+    assert statuses(found) == ["submitted", "filled"]
+    assert transactions(found) == ["MARKET_ORDER", "ORDER_FILL"]
+
+
+def statuses(found: list[Streamed]) -> list[str]:
+    return [str(item.order.status) for item in found if isinstance(item, Change) and item.order is not None]
+
+
+def transactions(found: list[Streamed]) -> list[str]:
+    return [item.transaction["type"] for item in found if isinstance(item, Change) and item.transaction is not None]
 
 
 async def test_what_is_not_there_is_said(harness: OrderServiceHarness) -> None:

@@ -32,3 +32,15 @@ def test_the_venues_own_hosts_need_https() -> None:
 def test_other_schemes_are_refused() -> None:
     with pytest.raises(ValueError, match="must start with"):
         VenueSettings(account="101", rest_url="ftp://localhost")
+
+
+@pytest.mark.parametrize(
+    ("changed", "environment"),
+    [
+        ({}, "practice"),
+        ({**LIVE, "live_acknowledged": True}, "live"),
+        ({"rest_url": "http://localhost:1", "stream_url": "http://localhost:2"}, "other"),
+    ],
+)
+def test_environment_is_that_of_the_host(changed: dict[str, Any], environment: str) -> None:
+    assert VenueSettings(account="101", **changed).environment == environment

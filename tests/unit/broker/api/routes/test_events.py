@@ -1,74 +1,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from decimal import Decimal
 
 import pytest
 
 from broker.api.routes import events
-from broker.api.routes.events import event_of
 from broker.api.settings import ApiSettings
-from broker.domain import OrderRequest, OrderType, Quote, Side
-from broker.orders.updates import Missed
+from broker.orders.event_stream import Begun, Streamed
+from broker.orders.store.journal import JournalMark
 from tests.unit.broker.api.asgi import Answer
 from tests.unit.broker.api.conftest import Client
-from tests.unit.broker.api.fake_order_service import NOW, make_order
-
-REQUEST = OrderRequest(
-    client_order_id="a",
-    client="flow",
-    account="101-004-1234567-001",
-    instrument="EUR_USD",
-    type=OrderType.MARKET,
-    side=Side.BUY,
-    units=Decimal(100),
-)
-QUOTE = Quote(instrument="USD_JPY", bid=Decimal("150.001"), ask=Decimal("150.011"), time=NOW, received_at=NOW)
-BOTH = frozenset({"order", "price"})
-
-
-def test_order_is_an_event_with_its_whole_state() -> None:
-    text = event_of(make_order(REQUEST), BOTH, None)
-
-    assert text is not None
-    assert text.startswith("id: 01JGX5TVK2M4N6P8Q0R2S4T001.1767607200250000\nevent: order\ndata: {")
-    assert text.endswith("}\n\n")
-    assert text.count("\n") == 4
-
-
-def test_price_is_an_event() -> None:
-    assert event_of(QUOTE, BOTH, None) == (
-        'event: price\ndata: {"instrument":"USD_JPY","bid":"150.001","ask":"150.011",'
-        '"time":"2026-01-05T10:00:00.250000Z","tradeable":true}\n\n'
-    )
-
-
-def test_missed_updates_are_told_whatever_was_asked_for() -> None:
-    assert event_of(Missed(3), frozenset({"order"}), frozenset()) == 'event: missed\ndata: {"count": 3}\n\n'
-
-
-@pytest.mark.parametrize(
-    ("kinds", "names", "order", "price"),
-    [
-        ({"order"}, None, True, False),
-        ({"price"}, None, False, True),
-        ({"order", "price"}, {"USD_JPY"}, False, True),
-        ({"order", "price"}, {"EUR_USD"}, True, False),
-    ],
-)
-def test_only_what_was_asked_for_is_sent(kinds: set[str], names: set[str] | None, order: bool, price: bool) -> None:
-    wanted = frozenset(names) if names is not None else None
-
-    assert (event_of(make_order(REQUEST), frozenset(kinds), wanted) is not None) is order
-    assert (event_of(QUOTE, frozenset(kinds), wanted) is not None) is price
+from tests.unit.broker.api.schemas.test_events import FILL, ORDER, QUOTE
 
 
 @asynccontextmanager
-async def streaming(api: Client) -> AsyncIterator[asyncio.Task[Answer]]:
+async def streaming(
+    api: Client, query: str = "", headers: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncio.Task[Answer]]:
     begun = asyncio.Event()
-    task = asyncio.create_task(api("GET", "/v1/events", until=begun))
+    task = asyncio.create_task(api("GET", f"/v1/events{query}", until=begun, headers=headers))
     async with asyncio.timeout(120):
         await begun.wait()
         yield task
@@ -85,6 +37,71 @@ async def test_stream_sends_updates_and_ends_when_the_broker_drains(api: Client)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert answer.content.decode().startswith("retry: 1000\n\nevent: price\n")
     assert api.account.streams == 0
+
+
+async def streamed(api: Client, *updates: Streamed, query: str = "") -> str:
+    """The text of a stream of these."""
+    async with streaming(api, query) as task:
+        for update in updates:
+            api.orders.feed.put_nowait(update)
+        while not api.orders.feed.empty():
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        api.context.drain.set()
+        return (await task).content.decode()
+
+
+async def test_ids_are_places_in_the_journal_and_prices_have_none(api: Client) -> None:
+    text = await streamed(api, Begun(JournalMark(6, 0x1A2B)), QUOTE, ORDER, QUOTE)
+
+    assert [line for line in text.splitlines() if line.startswith(("id", "event"))] == [
+        "id: 6-00001a2b",
+        "event: price",
+        "id: 7-00000abc",
+        "event: order",
+        "event: price",
+    ]
+    assert text.startswith("retry: 1000\n\nid: 6-00001a2b\n\nevent: price")
+
+
+async def test_reader_of_few_events_keeps_up_its_place_with_the_next_of_any_kind(api: Client) -> None:
+    text = await streamed(api, ORDER, FILL, QUOTE, query="?types=price")
+
+    assert text.startswith("retry: 1000\n\nid: 8-00000001\nevent: price\n")
+
+
+async def test_quiet_stream_keeps_up_its_place(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "KEEPALIVE_S", 0.001)
+    async with streaming(api, "?types=price") as task:
+        api.orders.feed.put_nowait(ORDER)
+        await asyncio.sleep(0.05)
+        api.context.drain.set()
+        answer = await task
+
+    assert b"id: 7-00000abc\n: alive\n\n" in answer.content
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "followed"),
+    [
+        ("", None, None),
+        ("", "7-00000abc", JournalMark(7, 0xABC)),
+        ("?after=7-00000abc", None, JournalMark(7, 0xABC)),
+        ("?after=5-00000abc", "7-00000abc", JournalMark(7, 0xABC)),
+        ("", "01JGX5TVK2M4N6P8Q0R2S4T001.1767607200250000", JournalMark(0, 0)),
+    ],
+)
+async def test_stream_goes_on_from_the_last_event_that_was_seen(
+    api: Client, query: str, header: str | None, followed: JournalMark | None
+) -> None:
+    async with streaming(api, query, {"last-event-id": header} if header else None) as task:
+        while not api.orders.listeners:
+            await asyncio.sleep(0)
+        api.context.drain.set()
+        await task
+
+    assert api.orders.followed == [followed]
 
 
 async def test_quiet_stream_shows_that_it_lives(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:

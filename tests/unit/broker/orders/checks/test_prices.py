@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from broker.domain import Order, Quote
+from broker.domain import Quote
 from broker.orders.checks.prices import PriceLine, QuoteBook, price_line
-from broker.orders.updates import Updates
+from broker.orders.updates import Update, Updates
 from broker.venue.streams.stream_state import StreamDataError
 from tests.unit.broker.orders.order_service_fixture import OrderServiceHarness
 
@@ -65,18 +65,18 @@ def test_line_of_another_form_is_let_go_and_one_that_is_no_object_an_error() -> 
         price_line(b"[]")
 
 
-class FakeUpdates(Updates[Order | Quote]):
+class FakeUpdates(Updates):
     """Keeps the quotes that are published while somebody listens."""
 
     def __init__(self) -> None:
         super().__init__()
         self.listening = True
-        self.published: list[Order | Quote] = []
+        self.published: list[Update] = []
 
     def __bool__(self) -> bool:
         return self.listening
 
-    def publish(self, item: Order | Quote) -> None:
+    def publish(self, item: Update) -> None:
         self.published.append(item)
 
 

@@ -106,7 +106,7 @@ class FakeAdmission:
     def __init__(self) -> None:
         self.free = 1
 
-    def reserve(self) -> bool:
+    def reserve(self, _: int) -> bool:
         if not self.free:
             return False
         self.free -= 1

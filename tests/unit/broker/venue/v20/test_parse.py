@@ -189,3 +189,93 @@ def test_conversions_are_read_from_the_answers_own_list_where_prices_have_none()
     ]
     prices = [{"instrument": "USD_JPY"}, {"instrument": "EUR_USD"}]
     assert wire.parse_conversions({"prices": prices, "homeConversions": home}) == {"USD_JPY": Decimal("0.0067")}
+
+
+def test_account_has_result_margin_and_flags() -> None:
+    summary = {
+        "id": "101",
+        "currency": "USD",
+        "alias": "swing",
+        "createdTime": "2026-01-05T12:00:00.000000000Z",
+        "balance": "100000.0000",
+        "NAV": "100010.5000",
+        "pl": "-12.5000",
+        "unrealizedPL": "10.5000",
+        "financing": "-0.2500",
+        "commission": "1.5000",
+        "guaranteedExecutionFees": "0.5000",
+        "positionValue": "1100.0000",
+        "marginRate": "0.05",
+        "marginUsed": "55.0000",
+        "marginAvailable": "99955.5000",
+        "marginCallPercent": "0.00055",
+        "marginCloseoutPercent": "0.00028",
+        "marginCloseoutMarginUsed": "55.0000",
+        "withdrawalLimit": "99955.5000",
+        "hedgingEnabled": True,
+        "pendingOrderCount": 1,
+        "openTradeCount": 2,
+        "openPositionCount": 1,
+        "lastTransactionID": "42",
+    }
+    found = wire.parse_account({"account": summary, "lastTransactionID": "43"})
+
+    assert (found.alias, found.hedging, found.created_at) == ("swing", True, datetime(2026, 1, 5, 12, tzinfo=UTC))
+    assert (str(found.unrealized_profit), str(found.realized_profit)) == ("10.5000", "-12.5000")
+    assert (str(found.financing), str(found.commission), str(found.guaranteed_fees)) == ("-0.2500", "1.5000", "0.5000")
+    assert (str(found.margin_rate), str(found.margin_call_ratio)) == ("0.05", "0.00055")
+    assert (str(found.margin_closeout_used), str(found.position_value)) == ("55.0000", "1100.0000")
+    assert (found.open_orders, found.open_trades, found.last_transaction_id) == (1, 2, "43")
+
+
+def test_account_without_a_margin_rate_of_its_own_has_none() -> None:
+    summary = {
+        "id": "101",
+        "currency": "USD",
+        "balance": "1",
+        "NAV": "1",
+        "marginUsed": "0",
+        "marginAvailable": "1",
+        "pendingOrderCount": 0,
+        "openTradeCount": 0,
+        "openPositionCount": 0,
+        "lastTransactionID": "1",
+    }
+    found = wire.parse_account({"account": summary})
+
+    assert (found.margin_rate, found.alias, found.created_at, found.hedging) == (Decimal(0), None, None, False)
+
+
+LISTED: dict[str, Any] = {
+    "name": "BTC_USD",
+    "type": "CFD",
+    "displayName": "Bitcoin",
+    "pipLocation": 0,
+    "displayPrecision": 1,
+    "tradeUnitsPrecision": 2,
+    "minimumTradeSize": "0.01",
+    "maximumOrderUnits": "10",
+    "maximumPositionSize": "0",
+    "minimumTrailingStopDistance": "5",
+    "maximumTrailingStopDistance": "10000",
+    "marginRate": "0.5",
+}
+
+
+def test_instrument_has_its_distances_and_its_financing() -> None:
+    financing = {
+        "longRate": "-0.1500",
+        "shortRate": "0.0500",
+        "financingDaysOfWeek": [{"dayOfWeek": "FRIDAY", "daysCharged": 3}],
+    }
+    found = wire.parse_instrument({**LISTED, "financing": financing})
+
+    assert (found.display_name, found.units_precision, str(found.minimum_units)) == ("Bitcoin", 2, "0.01")
+    assert (str(found.minimum_trailing_distance), str(found.maximum_trailing_distance)) == ("5", "10000")
+    assert found.financing is not None
+    assert (str(found.financing.long_rate), str(found.financing.short_rate)) == ("-0.1500", "0.0500")
+    assert [(item.day, item.days_charged) for item in found.financing.days] == [("friday", 3)]
+
+
+def test_instrument_without_financing_has_none() -> None:
+    assert wire.parse_instrument(LISTED).financing is None
