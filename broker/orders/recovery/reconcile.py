@@ -124,6 +124,7 @@ class Reconciler:
         # An order of ours that rests no more needs nothing here: the log, which the feed has read, has settled it.
         if theirs.at is None:
             return
+        self._store.set_trades(list(theirs.trades), theirs.at)
         for order in theirs.orders:
             if self._store.index.by_venue_id(order.id) is None:
                 self._store.adopt(order)

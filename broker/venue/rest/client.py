@@ -23,6 +23,7 @@ from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
 from broker.venue.v20 import parse
 from broker.venue.v20.order_requests import VenueCall
+from broker.venue.v20.transactions import Transaction, parse_transaction
 from pod_runtime.backoff import Backoff
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
@@ -141,6 +142,10 @@ class VenueRest:
         """Read the log behind transaction `after`, as far as the venue shows it."""
         body = await self._read("transactions_since", "/transactions/sinceid", id=str(after))
         return parse.parse_page(body)
+
+    async def transaction(self, number: str) -> Transaction:
+        """Read one transaction of the log. Raises VenueError: also if the log has none of that id."""
+        return parse_transaction((await self._read("transaction", f"/transactions/{number}"))["transaction"])
 
     async def prove(self, token: Secret) -> None:
         """Show that `token` works for the account, by using it.
