@@ -171,6 +171,25 @@ class OrderRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of a close: of all that there is, whatever `units` says."""
 
 
+class TradeEffect(StrEnum):
+    """Effect of a fill on a trade."""
+
+    OPENED = "opened"
+    REDUCED = "reduced"
+    CLOSED = "closed"
+
+
+class TradePart(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fill's part in one trade."""
+
+    trade_id: str
+    effect: TradeEffect
+    units: Decimal
+    """Positive."""
+    profit: Decimal = Decimal(0)
+    """Realised by this part, in the account's currency."""
+
+
 class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One trade that an order made."""
 
@@ -192,6 +211,8 @@ class Fill(Struct, frozen=True, kw_only=True, omit_defaults=True):
     half_spread_cost: Decimal = Decimal(0)
     trade_ids: tuple[str, ...] = ()
     """Trades opened, reduced or closed."""
+    trades: tuple[TradePart, ...] = ()
+    """The same with effect and units. Empty in journals before 0.2."""
 
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -214,6 +235,11 @@ class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def filled_units(self) -> Decimal:
         """Sum over the fills."""
         return sum((fill.units for fill in self.fills), Decimal(0))
+
+    @property
+    def remaining_units(self) -> Decimal:
+        """Units that may still trade: none of an order that has ended."""
+        return Decimal(0) if self.status.is_final else max(self.request.units - self.filled_units, Decimal(0))
 
 
 def average_price(fills: tuple[Fill, ...]) -> Decimal | None:

@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 __all__ = [
     "UNSET",
     "AccountView",
+    "AttachedView",
     "CancelAllBody",
     "CloseAllBody",
     "ClosePositionBody",
@@ -55,8 +56,10 @@ __all__ = [
     "StateBody",
     "StateView",
     "TimeInForce",
+    "TradeEffect",
     "TradeList",
     "TradeOrdersBody",
+    "TradePartView",
     "TradeView",
     "TrialView",
     "TriggerCondition",
@@ -138,6 +141,14 @@ class TimeInForce(OpenEnum):
     IOC = "ioc"
 
 
+class TradeEffect(OpenEnum):
+    """Effect of a fill on a trade."""
+
+    OPENED = "opened"
+    REDUCED = "reduced"
+    CLOSED = "closed"
+
+
 class TriggerCondition(OpenEnum):
     """Price that triggers a resting order (v20, `OrderTriggerCondition`)."""
 
@@ -162,6 +173,19 @@ class AccountView(Answer, frozen=True, kw_only=True):
     open_trades: int
     open_positions: int
     last_transaction_id: str
+
+
+class AttachedView(Answer, frozen=True, kw_only=True):
+    """An order that the venue attaches to the trade when the order fills."""
+
+    price: Decimal | None = None
+    distance: Decimal | None = None
+    """From the fill's price."""
+    guaranteed: bool
+    time_in_force: TimeInForce
+    expires_at: datetime | None = None
+    tag: str | None = None
+    comment: str | None = None
 
 
 class CancelAllBody(RequestBody, frozen=True, kw_only=True):
@@ -227,15 +251,28 @@ class FieldFault(Answer, frozen=True, kw_only=True):
 
 
 class FillView(Answer, frozen=True, kw_only=True):
-    """One trade that an order made."""
+    """One fill of an order."""
 
     transaction_id: str
     """The venue's id of the transaction that filled."""
+    instrument: str
+    side: Side
     units: Decimal
     price: Decimal
     time: datetime
+    """The venue's, with its nine digits."""
     profit: Decimal
-    """Realised, in the account's currency."""
+    """Realised, in the account's currency, before the costs below."""
+    commission: Decimal
+    """Charged; positive."""
+    financing: Decimal
+    """Paid (negative) or collected by the trades that it closed."""
+    guaranteed_fee: Decimal
+    """Charged for a guaranteed stop; positive."""
+    half_spread_cost: Decimal
+    """Half of the spread, which the price contains."""
+    trades: list[TradePartView]
+    """Trades that it opened, reduced and closed."""
 
 
 class KeyView(Answer, frozen=True, kw_only=True):
@@ -333,11 +370,27 @@ class OrderView(Answer, frozen=True, kw_only=True):
     side: Side
     type: OrderType
     time_in_force: TimeInForce
+    expires_at: datetime | None = None
     units: Decimal
     filled_units: Decimal
+    remaining_units: Decimal
+    """Units that may still trade; 0 once the order has ended."""
     average_price: Decimal | None = None
     """Over the fills, weighted by units."""
     price: Decimal | None = None
+    price_bound: Decimal | None = None
+    """Worst price that a fill may have."""
+    distance: Decimal | None = None
+    """Of a trailing stop, in price units."""
+    position_fill: PositionFill
+    trigger_condition: TriggerCondition
+    trade_id: str | None = None
+    """Of a take-profit, a stop or the close of a trade: the trade."""
+    take_profit: AttachedView | None = None
+    stop_loss: AttachedView | None = None
+    trailing_stop: AttachedView | None = None
+    tag: str | None = None
+    comment: str | None = None
     venue_order_id: str | None = None
     fills: list[FillView]
     created_at: datetime
@@ -369,7 +422,7 @@ class OutcomeView(Answer, frozen=True, kw_only=True):
 
 
 class PastFill(Answer, frozen=True, kw_only=True):
-    """One trade that an order made."""
+    """One fill of an order. Fills before 0.2 have no costs and no trades."""
 
     transaction_id: str
     order_id: str
@@ -380,6 +433,11 @@ class PastFill(Answer, frozen=True, kw_only=True):
     profit: Decimal
     half_spread_cost: Decimal
     time: datetime
+    """The venue's, with its nine digits."""
+    commission: Decimal | None = None
+    financing: Decimal | None = None
+    guaranteed_fee: Decimal | None = None
+    trades: list[TradePartView] | None = None
 
 
 class PastFills(Answer, frozen=True, kw_only=True):
@@ -407,6 +465,20 @@ class PastOrder(Answer, frozen=True, kw_only=True):
     venue_order_id: str | None = None
     created_at: datetime
     updated_at: datetime
+    time_in_force: TimeInForce
+    expires_at: datetime | None = None
+    remaining_units: Decimal
+    price: Decimal | None = None
+    price_bound: Decimal | None = None
+    distance: Decimal | None = None
+    position_fill: PositionFill
+    trigger_condition: TriggerCondition
+    trade_id: str | None = None
+    take_profit: AttachedView | None = None
+    stop_loss: AttachedView | None = None
+    trailing_stop: AttachedView | None = None
+    tag: str | None = None
+    comment: str | None = None
 
 
 class PastOrders(Answer, frozen=True, kw_only=True):
@@ -557,6 +629,18 @@ class TradeOrdersBody(RequestBody, frozen=True, kw_only=True):
     stop_loss: ProtectionBody | UnsetType | None = UNSET
     guaranteed_stop_loss: ProtectionBody | UnsetType | None = UNSET
     trailing_stop: ProtectionBody | UnsetType | None = UNSET
+
+
+class TradePartView(Answer, frozen=True, kw_only=True):
+    """A fill's part in one trade."""
+
+    trade_id: str
+    """The venue's id of the trade, to protect or close it."""
+    effect: TradeEffect
+    units: Decimal
+    """Of this part; positive."""
+    profit: Decimal
+    """Realised by this part, in the account's currency."""
 
 
 class TradeView(Answer, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Backfill of transactions that no journal has, from the venue's own log.
+"""Backfill of transactions that no journal has, from the venue's own log; then old rows are repaired from them.
 
 They are missing after a volume was lost or the process was away.
 """
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.history import tables
 from broker.history.database import Database, DatabaseUnavailableError
+from broker.history.repair import repair_fills
 from broker.history.rows import HistoryRows, transaction_row
 from broker.history.schema import ensure_schema
 from broker.history.writer import write_rows
@@ -75,6 +76,8 @@ class Backfill:
             filled += await self._fill(gap)
         if filled:
             _LOG.info("history filled from the venue's log", extra={"transactions": filled})
+        if repaired := await repair_fills(self._database, self._account):
+            _LOG.info("rows of an older version repaired", extra={"fills": repaired})
         return filled
 
     async def _fill(self, gap: TransactionGap) -> int:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec.structs import asdict
 
-from broker.domain import Order, average_price
+from broker.domain import Fill, Order, TradePart, average_price
 from broker.history import tables
 from broker.orders.store.tail import Change
+from broker.venue.v20.transactions import parse_time
 
 Row = dict[str, Any]
 _ENCODER = msgspec.json.Encoder()
 _ORDERS, _FILLS = tuple(tables.orders.columns.keys()), tuple(tables.fills.columns.keys())
+_COSTS = ("commission", "financing", "guaranteed_fee")
 _REASON = 200  # the column is that wide; `document` has the whole reason
 
 
@@ -61,32 +62,40 @@ def order_row(order: Order) -> Row:
 
 
 def fill_rows(order: Order) -> list[Row]:
-    """A row for each fill of an order."""
-    request = order.request
-    rows = []
-    for fill in order.fills:
-        # The fill's own side and instrument, where it has them: an order of a trade has neither.
-        own = {"side": (fill.side or request.side).value, "instrument": fill.instrument or request.instrument}
-        fields = {**asdict(request), "order_id": order.id, **asdict(fill), **own}
-        rows.append({name: fields[name] for name in _FILLS})
-    return rows
+    """A row for each fill of an order, as the venue's fill tells it."""
+    return [fill_row(fill, order) for fill in order.fills]
+
+
+def fill_row(fill: Fill, order: Order) -> Row:
+    """The row of a fill."""
+    # Journals before 0.2 have fills without an instrument, a side, nanoseconds and trades.
+    derived = {
+        "instrument": fill.instrument or order.request.instrument,
+        "side": (fill.side or order.request.side).value,
+        "time_ns": fill.time_ns or None,
+        "trades": _trades(fill.trades) if fill.trades else None,
+    }
+    if not fill.time_ns:
+        derived |= dict.fromkeys(_COSTS)
+    fields = {**asdict(fill), "account": order.request.account, "order_id": order.id, **derived}
+    return {name: fields[name] for name in _FILLS}
+
+
+def _trades(parts: tuple[TradePart, ...]) -> str:
+    return _ENCODER.encode([asdict(part) for part in parts]).decode()  # as a struct it would leave out a profit of 0
 
 
 def transaction_row(raw: dict[str, Any], account: str) -> Row:
     """The row of a transaction of the venue's log; `document` has the venue's whole object."""
+    try:
+        time = parse_time(raw["time"])
+    except (KeyError, ValueError):
+        time = None  # kept all the same: the document has the venue's own text
     return {
         "account": account,
         "id": int(raw["id"]),
         "type": str(raw.get("type", "UNKNOWN"))[:64],
         "instrument": raw.get("instrument"),
-        "time": _time(raw.get("time")),
+        "time": time,
         "document": json.dumps(raw, separators=(",", ":")),
     }
-
-
-def _time(text: object) -> datetime | None:
-    """A time in RFC 3339, cut to microseconds; None for any other text."""
-    try:
-        return datetime.fromisoformat(str(text))
-    except ValueError:
-        return None

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.history.database import Database
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-NEWEST = "0001"
+NEWEST = "0002"
 """Revision of the last migration."""
 LOCK = 0x62726F6B  # any number that nothing else in the database locks
 

@@ -90,6 +90,13 @@ fills = sa.Table(
     sa.Column("profit", Amount, nullable=False),
     sa.Column("half_spread_cost", Amount, nullable=False),
     sa.Column("time", Moment, nullable=False),
+    # Databases keep times to the microsecond; this one has the venue's nine digits, in nanoseconds since 1970. As the
+    # columns behind it, it is NULL in rows of versions before 0.2.
+    sa.Column("time_ns", sa.BigInteger),
+    sa.Column("commission", Amount),
+    sa.Column("financing", Amount),
+    sa.Column("guaranteed_fee", Amount),
+    sa.Column("trades", sa.Text),
     sa.Index("fills_time", "time", "transaction_id"),
     sa.Index("fills_order", "order_id"),
 )

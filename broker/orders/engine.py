@@ -23,7 +23,7 @@ from broker.orders.checks.context import PreTradeChecks
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import NotReadyError
 from broker.orders.model.exposure import only_reduces
-from broker.orders.model.ids import ClientTag, caller_digest, milliseconds, order_id, random_bits
+from broker.orders.model.ids import ClientTag, caller_digest, client_digest, milliseconds, order_id, random_bits
 from broker.orders.model.lifecycle import NOT_AUTHORIZED, OrderAction, OrderRecord, holds_id
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
@@ -350,7 +350,13 @@ class OrderEngine:
         name = order_id(milliseconds(now), random_bits(self._dependencies.chance))
         order = Order(id=name, request=request, status=OrderStatus.RECEIVED, created_at=now, updated_at=now)
         caller = caller_digest(request.client, request.client_order_id)
-        tag = ClientTag(owner=self._settings.owner, epoch=self._dependencies.lease.epoch, order_id=name, caller=caller)
+        tag = ClientTag(
+            owner=self._settings.owner,
+            epoch=self._dependencies.lease.epoch,
+            order_id=name,
+            caller=caller,
+            client=client_digest(request.client),
+        )
         return OrderRecord(
             order=order,
             client_id=str(tag),

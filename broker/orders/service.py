@@ -30,6 +30,7 @@ from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
 from broker.orders.store.order_store import OPEN
 from broker.orders.store.tail import Change, changes
+from broker.orders.store.trade_book import OpenTrade
 from broker.orders.trades import Trades
 from broker.orders.updates import Missed
 from producer.health import Condition
@@ -244,6 +245,15 @@ class OrderService:
         engine = self.leadership.engine
         record = engine.store.index.by_key(client, client_order_id) if engine is not None else None
         return record.order if record is not None else None
+
+    def trade(self, trade_id: str) -> OpenTrade | None:
+        """An open trade from memory: instrument, signed units, owner; None if it is closed or not known."""
+        return self.leadership.engine.store.trades.get(trade_id) if self.leadership.engine is not None else None
+
+    def claim(self, client: str) -> None:
+        """Give a client what the venue's log, read back without a journal, says to be its own."""
+        if self.leadership.engine is not None:
+            self.leadership.engine.store.owners.claim(client)
 
     def open_orders(self) -> list[Order]:
         """Orders that are on their way, unknown, or resting; the oldest first."""

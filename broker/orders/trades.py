@@ -26,6 +26,7 @@ from broker.orders.mass_actions import MassActions, MassResult, Outcome, cancel,
 from broker.orders.model.lifecycle import OrderAction
 from broker.orders.model.operations import Asked, OperationRecord, part_key
 from broker.orders.ownership.leadership import Leadership
+from broker.orders.store.trade_book import NOBODY
 from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.v20 import order_requests as order_call
@@ -230,10 +231,13 @@ class Trades:
     def _shown(self, trade: VenueTrade) -> ShownTrade:
         engine = self._leadership.engine
         ours: dict[str, str] = {}
+        held = engine.store.trades.get(trade.id) if engine is not None else None
+        owner = held.owner if held is not None else NOBODY
         if engine is not None:
             for name in LEGS:
                 order: VenueOrder | None = getattr(trade, name)
                 record = engine.store.index.by_venue_id(order.id) if order is not None else None
                 if record is not None:
                     ours[name] = record.id
-        return ShownTrade(trade=trade, order_ids=ours)
+        client = owner.client if owner != NOBODY else None
+        return ShownTrade(trade=trade, client=client, order_id=owner.order_id, order_ids=ours)

@@ -24,7 +24,7 @@ async def authenticate(
     header: Annotated[str | None, Depends(_HEADER)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
 ) -> ApiClient:
-    """The holder of the request's key; counts the request against its quota.
+    """The holder of the request's key; counts the request against its quota, and gives the holder what is its own.
 
     Raises Problem: 503 before there are keys, 401 without a valid one, 403 without the scope, 429 beyond its quota.
     """
@@ -47,6 +47,8 @@ async def authenticate(
     if (wait_s := api.quota.wait_s(client.id, monotonic())) > 0:
         detail = f"The key {client.id!r} sends more than {api.settings.requests_per_s:g} requests a second."
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", detail, retry_after_s=wait_s)
+    for account in api.accounts.values():
+        account.orders.claim(client.id)
     return client
 
 

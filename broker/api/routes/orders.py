@@ -197,6 +197,8 @@ async def list_orders(
     ] = None,
 ) -> Response:
     """Orders that rest, are on their way, or are unknown, the oldest first. `/v1/history/orders` has the others."""
+    if owner is not None:
+        account.orders.claim(owner)
     if client_order_id is not None:
         # Memory first, and only then the database: between the two an order moves from the one to the other.
         named = client.id, client_order_id

@@ -34,6 +34,8 @@ async def list_trades(
     ] = None,
 ) -> Response:
     """Open trades with their take-profits and stops, as the venue says now, the oldest first."""
+    if owner is not None:
+        account.orders.claim(owner)
     found = [
         trade_view(item)
         for item in await account.orders.trades.open()

@@ -12,12 +12,27 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+import msgspec
+import sqlalchemy as sa
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from broker.api.schemas.responses import Number, Time, plain, rfc3339
-from broker.domain import OrderStatus, OrderType, Side
+from broker.api.schemas.responses import (
+    ATTACHED,
+    AttachedView,
+    Number,
+    Time,
+    TradePartView,
+    VenueTime,
+    order_view,
+    plain,
+    rfc3339,
+    rfc3339_ns,
+)
+from broker.domain import Order, OrderStatus, OrderType, PositionFill, Side, TimeInForce, TriggerCondition
 from broker.history.archive import HistoryTable
+from broker.history.tables import Amount, Moment
+from broker.venue.v20.transactions import parse_time_ns
 
 Format = Literal["json", "csv", "parquet"]
 Block = list[dict[str, Any]]
@@ -47,10 +62,24 @@ class PastOrder(BaseModel):
     venue_order_id: str | None
     created_at: Time
     updated_at: Time
+    time_in_force: TimeInForce
+    expires_at: Time | None
+    remaining_units: Number
+    price: Number | None
+    price_bound: Number | None
+    distance: Number | None
+    position_fill: PositionFill
+    trigger_condition: TriggerCondition
+    trade_id: str | None
+    take_profit: AttachedView | None
+    stop_loss: AttachedView | None
+    trailing_stop: AttachedView | None
+    tag: str | None
+    comment: str | None
 
 
 class PastFill(BaseModel):
-    """One trade that an order made."""
+    """One fill of an order. Fills before 0.2 have no costs and no trades."""
 
     transaction_id: str
     order_id: str
@@ -60,7 +89,11 @@ class PastFill(BaseModel):
     price: Number
     profit: Number
     half_spread_cost: Number
-    time: Time
+    time: VenueTime
+    commission: Number | None
+    financing: Number | None
+    guaranteed_fee: Number | None
+    trades: list[TradePartView] | None
 
 
 class PastTransaction(BaseModel):
@@ -69,7 +102,7 @@ class PastTransaction(BaseModel):
     id: int
     type: str
     instrument: str | None
-    time: Time | None
+    time: VenueTime | None
     transaction: dict[str, Any]
 
 
@@ -94,6 +127,24 @@ class PastTransactions(BaseModel):
     next: str | None = NEXT
 
 
+ASKED: Mapping[str, sa.Column[Any]] = {
+    "time_in_force": sa.Column("time_in_force", sa.String, nullable=False),
+    "expires_at": sa.Column("expires_at", Moment),
+    "remaining_units": sa.Column("remaining_units", Amount, nullable=False),
+    "price": sa.Column("price", Amount),
+    "price_bound": sa.Column("price_bound", Amount),
+    "distance": sa.Column("distance", Amount),
+    "position_fill": sa.Column("position_fill", sa.String, nullable=False),
+    "trigger_condition": sa.Column("trigger_condition", sa.String, nullable=False),
+    "trade_id": sa.Column("trade_id", sa.String),
+    **{name: sa.Column(name, sa.String) for name in (*ATTACHED, "tag", "comment")},
+}
+"""Columns of an order that no query selects by: they are in its document, not in the table."""
+OWN = {"transaction": "document"}
+"""Columns that callers know by another name."""
+DOCUMENTS = frozenset({"transaction", "trades"})
+"""Columns with a text of JSON."""
+_ORDER = msgspec.json.Decoder(Order)
 _ROWS: dict[str, type[BaseModel]] = {"orders": PastOrder, "fills": PastFill, "transactions": PastTransaction}
 
 
@@ -105,9 +156,11 @@ def wanted_format(asked: Format | None, accept: str | None) -> Format:
     return next((known for name in types for known, media in MEDIA_TYPES.items() if name == media), "json")
 
 
-def columns_of(table: HistoryTable) -> dict[str, str]:
+def columns_of(table: HistoryTable) -> dict[str, sa.Column[Any]]:
     """The names that callers see, in their order, each with its column; `transaction` is a whole document."""
-    return {name: "document" if name == "transaction" else name for name in _ROWS[table.name].model_fields}
+    own = table.table.c
+    names = _ROWS[table.name].model_fields
+    return {name: ASKED[name] if name in ASKED else own[OWN.get(name, name)] for name in names}
 
 
 async def export(table: HistoryTable, format_: Format, blocks: AsyncIterator[Block]) -> StreamingResponse:
@@ -119,7 +172,7 @@ async def export(table: HistoryTable, format_: Format, blocks: AsyncIterator[Blo
     else:
         # Loaded here: 9 MB and a library in Rust, which a broker without Parquet exports need not hold.
         encoder = importlib.import_module("broker.api.schemas.parquet")
-        parts = encoder.parquet(table.table, columns_of(table), first, blocks)
+        parts = encoder.parquet(columns_of(table), first, blocks)
     headers = {"Content-Disposition": f'attachment; filename="{table.name}.{format_}"'}
     return StreamingResponse(parts, media_type=MEDIA_TYPES[format_], headers=headers)
 
@@ -139,7 +192,7 @@ def _csv_block(table: HistoryTable, block: Block) -> str:
 
 
 def _csv_cell(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         return json.dumps(value, separators=(",", ":"))
     # A spreadsheet would run it as a formula; with an apostrophe it is a text (OWASP, CSV injection).
     if isinstance(value, str) and value[:1] in {"=", "+", "@", "\t", "\r"}:
@@ -149,12 +202,35 @@ def _csv_cell(value: Any) -> Any:
 
 def row_view(table: HistoryTable, row: dict[str, Any]) -> dict[str, Any]:
     """A row as callers see it in JSON and CSV."""
-    return {name: _plain(row[column], is_document=column == "document") for name, column in columns_of(table).items()}
+    found = {name: _plain(value) for name, value in values_of(columns_of(table), row).items()}
+    for name in DOCUMENTS & found.keys():
+        found[name] = json.loads(found[name]) if found[name] is not None else None
+    return found
 
 
-def _plain(value: Any, *, is_document: bool) -> Any:
-    if is_document:
-        return json.loads(value)
+def values_of(columns: Mapping[str, sa.Column[Any]], row: dict[str, Any]) -> dict[str, Any]:
+    """The values of a row: times with nine digits where the venue gave them, what was asked from the document."""
+    if ASKED.keys() <= columns.keys():
+        shown = order_view(_ORDER.decode(row["document"]))
+        row = row | {name: getattr(shown, name) for name in ASKED}
+    found = {name: row[column.name] for name, column in columns.items()}
+    if "transaction" in found:
+        found["time"] = _venue_time(found["transaction"])
+    elif row.get("time_ns") is not None:
+        found["time"] = rfc3339_ns(row["time_ns"])
+    return found
+
+
+def _venue_time(document: str) -> str | None:
+    try:
+        return rfc3339_ns(parse_time_ns(json.loads(document)["time"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     return rfc3339(value) if isinstance(value, datetime) else value

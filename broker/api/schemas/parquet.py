@@ -22,8 +22,9 @@ from typing import IO, Any, Self, cast
 import sqlalchemy as sa
 from arro3.core import DataType, Field, Schema
 from arro3.io import read_json, write_parquet
+from pydantic import BaseModel
 
-from broker.api.schemas.history import Block
+from broker.api.schemas.history import Block, values_of
 from broker.history.tables import Amount, Moment
 
 ROW_GROUP = 10_000
@@ -39,11 +40,9 @@ class AbandonedError(Exception):
     """The export ended before the file was whole: its client disconnected, or the process ends."""
 
 
-def schema_of(table: sa.Table, columns: Mapping[str, str]) -> Schema:
-    """Arrow's schema for `columns`, which map the names in the file to those in the table."""
-    return Schema(
-        [Field(name, _type(table.c[own]), nullable=bool(table.c[own].nullable)) for name, own in columns.items()]
-    )
+def schema_of(columns: Mapping[str, sa.Column[Any]]) -> Schema:
+    """Arrow's schema for `columns`, by their names in the file."""
+    return Schema([Field(name, _type(column), nullable=bool(column.nullable)) for name, column in columns.items()])
 
 
 def _type(column: sa.Column[Any]) -> DataType:
@@ -54,15 +53,17 @@ def _type(column: sa.Column[Any]) -> DataType:
     return DataType.int64() if isinstance(column.type, sa.BigInteger) else DataType.string()
 
 
-def lines(block: Block, columns: Mapping[str, str]) -> bytes:
+def lines(block: Block, columns: Mapping[str, sa.Column[Any]]) -> bytes:
     """Rows as the encoder reads them: a JSON object a line, numbers and times as exact texts."""
-    rows = ({name: _plain(row[own]) for name, own in columns.items()} for row in block)
+    rows = ({name: _plain(value) for name, value in values_of(columns, row).items()} for row in block)
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value.quantize(_STEP, context=_EXACT), "f")
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -160,10 +161,10 @@ class _Sink(io.BytesIO):
 
 
 async def parquet(
-    table: sa.Table, columns: Mapping[str, str], first: Block, rest: AsyncIterator[Block]
+    columns: Mapping[str, sa.Column[Any]], first: Block, rest: AsyncIterator[Block]
 ) -> AsyncIterator[bytes]:
     """The file in parts, encoded beside the event loop."""
-    with ParquetEncoder(schema_of(table, columns)) as encoder:
+    with ParquetEncoder(schema_of(columns)) as encoder:
         yield await asyncio.to_thread(_encode, encoder, first, columns)
         async for block in rest:
             if made := await asyncio.to_thread(_encode, encoder, block, columns):
@@ -171,5 +172,5 @@ async def parquet(
         yield await asyncio.to_thread(encoder.finish)
 
 
-def _encode(encoder: ParquetEncoder, block: Block, columns: Mapping[str, str]) -> bytes:
+def _encode(encoder: ParquetEncoder, block: Block, columns: Mapping[str, sa.Column[Any]]) -> bytes:
     return encoder.write(lines(block, columns))

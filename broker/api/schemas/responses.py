@@ -12,11 +12,24 @@ from fastapi.responses import Response
 from msgspec.structs import asdict
 from pydantic import BaseModel, Field, PlainSerializer
 
-from broker.domain import Order, OrderStatus, OrderType, Side, TimeInForce, average_price
+from broker.domain import (
+    Fill,
+    Order,
+    OrderStatus,
+    OrderType,
+    PositionFill,
+    Side,
+    TimeInForce,
+    TradeEffect,
+    TriggerCondition,
+    average_price,
+)
 from broker.orders.checks.dry_run import DryRun
 
 # A URN and not an address: each installation has other addresses, and clients compare the type as a text.
 TYPE_PREFIX = "urn:broker:problem:"
+ATTACHED = ("take_profit", "stop_loss", "trailing_stop")
+"""Orders that an order may bring with it."""
 
 
 def plain(value: Decimal) -> str:
@@ -27,6 +40,12 @@ def plain(value: Decimal) -> str:
 def rfc3339(value: datetime) -> str:
     """Text of a time, as RFC 3339 in UTC."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def rfc3339_ns(value: int) -> str:
+    """Text of a time in nanoseconds since 1970, with its nine digits."""
+    seconds, fraction = divmod(value, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
 # A text: most JSON readers make a binary float of a number, which has no 0.1.
@@ -40,14 +59,47 @@ Time = Annotated[
 ]
 
 
+VenueTime = Annotated[
+    str, Field(json_schema_extra={"format": "date-time"}, description="The venue's, with its nine digits.")
+]
+
+
+class TradePartView(BaseModel):
+    """A fill's part in one trade."""
+
+    trade_id: str = Field(description="The venue's id of the trade, to protect or close it.", examples=["6397"])
+    effect: TradeEffect
+    units: Number = Field(description="Of this part; positive.")
+    profit: Number = Field(description="Realised by this part, in the account's currency.")
+
+
 class FillView(BaseModel):
-    """One trade that an order made."""
+    """One fill of an order."""
 
     transaction_id: str = Field(description="The venue's id of the transaction that filled.")
+    instrument: str
+    side: Side
     units: Number
     price: Number
-    time: Time
-    profit: Number = Field(description="Realised, in the account's currency.")
+    time: VenueTime
+    profit: Number = Field(description="Realised, in the account's currency, before the costs below.")
+    commission: Number = Field(description="Charged; positive.")
+    financing: Number = Field(description="Paid (negative) or collected by the trades that it closed.")
+    guaranteed_fee: Number = Field(description="Charged for a guaranteed stop; positive.")
+    half_spread_cost: Number = Field(description="Half of the spread, which the price contains.")
+    trades: list[TradePartView] = Field(description="Trades that it opened, reduced and closed.")
+
+
+class AttachedView(BaseModel):
+    """An order that the venue attaches to the trade when the order fills."""
+
+    price: Number | None
+    distance: Number | None = Field(description="From the fill's price.")
+    guaranteed: bool
+    time_in_force: TimeInForce
+    expires_at: Time | None
+    tag: str | None
+    comment: str | None
 
 
 class OrderView(BaseModel):
@@ -63,10 +115,22 @@ class OrderView(BaseModel):
     side: Side
     type: OrderType
     time_in_force: TimeInForce
+    expires_at: Time | None
     units: Number
     filled_units: Number
+    remaining_units: Number = Field(description="Units that may still trade; 0 once the order has ended.")
     average_price: Number | None = Field(description="Over the fills, weighted by units.")
     price: Number | None
+    price_bound: Number | None = Field(description="Worst price that a fill may have.")
+    distance: Number | None = Field(description="Of a trailing stop, in price units.")
+    position_fill: PositionFill
+    trigger_condition: TriggerCondition
+    trade_id: str | None = Field(description="Of a take-profit, a stop or the close of a trade: the trade.")
+    take_profit: AttachedView | None
+    stop_loss: AttachedView | None
+    trailing_stop: AttachedView | None
+    tag: str | None
+    comment: str | None
     venue_order_id: str | None
     fills: list[FillView]
     created_at: Time
@@ -228,9 +292,31 @@ def views(model: type[View], sources: Iterable[object]) -> list[View]:
 
 def order_view(order: Order) -> OrderView:
     """An order as callers see it."""
-    derived = {"filled_units": order.filled_units, "average_price": average_price(order.fills)}
-    fields = {**asdict(order.request), **asdict(order), **derived, "fills": views(FillView, order.fills)}
-    return OrderView.model_construct(**fields)  # it takes what it has fields for
+    request = order.request
+    derived: dict[str, Any] = {
+        "filled_units": order.filled_units,
+        "remaining_units": order.remaining_units,
+        "average_price": average_price(order.fills),
+        "fills": [fill_view(fill, order) for fill in order.fills],
+    }
+    for name in ATTACHED:
+        if (attached := getattr(request, name)) is not None:
+            derived[name] = view(AttachedView, attached)
+    return OrderView.model_construct(
+        **{**asdict(request), **asdict(order), **derived}
+    )  # it takes what it has fields for
+
+
+def fill_view(fill: Fill, order: Order) -> FillView:
+    """A fill as callers see it."""
+    # Journals before 0.2 have fills without an instrument, a side and nanoseconds.
+    derived = {
+        "instrument": fill.instrument or order.request.instrument,
+        "side": fill.side or order.request.side,
+        "time": rfc3339_ns(fill.time_ns) if fill.time_ns else rfc3339(fill.time),
+        "trades": views(TradePartView, fill.trades),
+    }
+    return FillView.model_construct(**{**asdict(fill), **derived})
 
 
 def trial_view(found: DryRun, *, trades_account: bool) -> TrialView:

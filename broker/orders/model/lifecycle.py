@@ -214,7 +214,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
     # The same fill comes from the answer and from the stream.
     if transaction.is_fill and any(fill.transaction_id == str(transaction.id) for fill in order.fills):
         return record
-    fills = (*order.fills, _fill(transaction)) if transaction.is_fill else order.fills
+    fills = (*order.fills, fill_of(transaction)) if transaction.is_fill else order.fills
     status = after(order.status, _event(record, transaction))
     if status is None:
         return record
@@ -226,6 +226,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
     venue_order_id = str(transaction.id) if transaction.is_create else transaction.order_id
     order = replace(
         order,
+        request=traded(order.request, transaction) if transaction.is_fill else order.request,
         status=status,
         reason=transaction.reason if ended else reason,
         message=None,
@@ -257,7 +258,16 @@ def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
     return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT
 
 
-def _fill(transaction: Transaction) -> Fill:
+def traded(request: OrderRequest, fill: Transaction) -> OrderRequest:
+    """The request of an order of a trade that was not known, with what its fill tells of the trade."""
+    if request.instrument or request.type not in DEPENDENT or fill.instrument is None:
+        return request
+    side = Side.BUY if fill.units > 0 else Side.SELL
+    return replace(request, instrument=fill.instrument, side=side, units=abs(fill.units))
+
+
+def fill_of(transaction: Transaction) -> Fill:
+    """The fill that a transaction tells of. Raises ValueError: it has no price."""
     if transaction.price is None:
         # Not skipped: a fill without a price would be a position without a cost.
         raise ValueError(f"fill {transaction.id} has no price")
@@ -274,5 +284,6 @@ def _fill(transaction: Transaction) -> Fill:
         financing=transaction.financing,
         guaranteed_fee=transaction.guaranteed_fee,
         half_spread_cost=transaction.half_spread_cost,
-        trade_ids=transaction.trade_ids,
+        trade_ids=tuple(part.trade_id for part in transaction.trades),
+        trades=transaction.trades,
     )

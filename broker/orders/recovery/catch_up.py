@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from broker.orders.checks.context import PreTradeChecks
 from broker.orders.conditions import BrokerCondition
@@ -10,7 +11,7 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import HedgingAccountError
 from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_store import OrderStore
-from broker.venue.errors import VenueError
+from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.streams.transaction_feed import TransactionFeed
 from producer.health import camel_case
 
@@ -60,6 +61,10 @@ class CatchUp:
             fault = HedgingAccountError(account.id)
             self._set_condition(reason="HedgingAccount", message=str(fault))
             raise fault
+        # A journal has them as of its last transaction, and the log tells on. Without one, those that are open now are
+        # known before the log is read, so that their orders are adopted with instrument and size.
+        if not store.trades.is_whole:
+            store.set_trades(*await venue.trades())
         # An empty journal: a new account, or a successor on another volume.
         if store.control.applied is None:
             await self._read_back(int(account.last_transaction_id))
@@ -68,6 +73,7 @@ class CatchUp:
             # Another account's log, or a practice account that was reset: our journal would hide new transactions.
             raise ValueError(f"the venue's log ends at {account.last_transaction_id}, ours at {self._feed.applied}")
         await self._feed.fill()
+        await self._learn_owners()
         # After the log, with the transaction that they include: the stream continues exactly there.
         positions, at = await venue.positions()
         store.set_positions({item.instrument: item.units for item in positions}, at)
@@ -76,6 +82,12 @@ class CatchUp:
         self._checks.note_account(account)
         quotes, prices.book.conversions = await venue.pricing(prices.instruments)
         prices.book.put(quotes)
+
+    async def _learn_owners(self) -> None:
+        """Ask the venue by whose order the trades were opened that are older than what we have read of the log."""
+        for trade in self._store.owners.unknown():
+            with suppress(VenueRefusedError):
+                self._store.owners.learn(await self._dependencies.venue.transaction(trade.id))
 
     async def _read_back(self, last: int) -> None:
         """Learn the account's recent orders from the venue's log, because the journal is empty.

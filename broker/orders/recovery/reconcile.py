@@ -138,6 +138,7 @@ class Reconciler:
         """Take over the venue's view, which is right by definition; orders of ours that rest no more."""
         if theirs.at is None:
             return []
+        self._store.set_trades(list(theirs.trades), theirs.at)
         for order in theirs.orders:
             record = self._store.index.by_venue_id(order.id)
             if record is None:

@@ -6,12 +6,13 @@ Layout
     <directory>/<position>.new          segment that is not finished; a start ignores it
 
     segment = header "OJRN" version 1, then records (pod_runtime.framing: length, CRC-32, payload)
-            = snapshot (s…, k…, t…, z), then appended records (o, t, c, k)
+            = snapshot (s…, b, k…, t…, z), then appended records (o, t, c, k)
     record  = one letter for the kind, then JSON; decimals are texts, and fields at their default are left out
               o  an order at a new status            (a change: the history reads it)
               t  a transaction of the venue's log    (a change)
               c  the account's control state
               s  an order of a snapshot              (at the head of a segment; no change)
+              b  the open trades of a snapshot
               k  an operation under a key of its own (in a snapshot, too; no change)
               z  end of a snapshot, with the control state
               A later version may add kinds; a reader passes over those that it does not know.
@@ -93,17 +94,20 @@ from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.model.operations import OperationRecord
 from broker.orders.model.trading_state import AccountControl
 from broker.orders.settings import OrderSettings
+from broker.orders.store.trade_book import TradeBookState
 from pod_runtime.atomic_file import fsync_directory
 from pod_runtime.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from producer.emitter import Emit
 
 KIND = b"OJRN"
 VERSION = 1
-ORDER, TRANSACTION, CONTROL, OPERATION, SNAPSHOT_ORDER, SNAPSHOT_END = b"o", b"t", b"c", b"k", b"s", b"z"
+ORDER, TRANSACTION, CONTROL, OPERATION = b"o", b"t", b"c", b"k"
+SNAPSHOT_ORDER, SNAPSHOT_TRADES, SNAPSHOT_END = b"s", b"b", b"z"
 
 _ENCODER = msgspec.json.Encoder()
 _ORDER = msgspec.json.Decoder(OrderRecord)
 _CONTROL = msgspec.json.Decoder(AccountControl)
+_TRADES = msgspec.json.Decoder(TradeBookState)
 _OPERATION = msgspec.json.Decoder(OperationRecord)
 
 
@@ -122,12 +126,17 @@ def encode_control(control: AccountControl, kind: bytes = CONTROL) -> bytes:
     return kind + _ENCODER.encode(control)
 
 
+def encode_trades(state: TradeBookState) -> bytes:
+    """Payload of the open trades."""
+    return SNAPSHOT_TRADES + _ENCODER.encode(state)
+
+
 def encode_operation(record: OperationRecord) -> bytes:
     """Payload of an operation under a key of its own."""
     return OPERATION + _ENCODER.encode(record)
 
 
-Content = OrderRecord | AccountControl | OperationRecord | dict[str, Any] | None
+Content = OrderRecord | AccountControl | OperationRecord | TradeBookState | dict[str, Any] | None
 
 
 def decode_payload(payload: bytes) -> tuple[bytes, Content]:
@@ -141,6 +150,8 @@ def decode_payload(payload: bytes) -> tuple[bytes, Content]:
             return kind, _ORDER.decode(text)
         if kind in {CONTROL, SNAPSHOT_END}:
             return kind, _CONTROL.decode(text)
+        if kind == SNAPSHOT_TRADES:
+            return kind, _TRADES.decode(text)
         if kind == OPERATION:
             return kind, _OPERATION.decode(text)
         if kind == TRANSACTION:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -33,8 +33,11 @@ from broker.orders.model.trading_state import AccountControl, TradingState, hand
 from broker.orders.store import journal
 from broker.orders.store.journal import OrderJournal, OrderJournalError
 from broker.orders.store.operations import OperationIndex
+from broker.orders.store.trade_book import EXTERNAL, NOBODY, OpenTrade, TradeBook, TradeBookState, TradeOwner, of_trade
 from broker.orders.store.trade_closes import UnclaimedCloses
-from broker.venue.v20.parse import VenueOrder, ended_order, parse_order
+from broker.orders.store.trade_owners import TradeOwners, owner_of
+from broker.venue.v20.order_requests import DEPENDENT
+from broker.venue.v20.parse import VenueOrder, VenueTrade, ended_order, parse_order
 from broker.venue.v20.transactions import (
     CANCEL,
     FILL,
@@ -48,8 +51,6 @@ from broker.venue.v20.transactions import (
 IN_FLIGHT = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED})
 UNRESOLVED = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 OPEN = frozenset({OrderStatus.RECEIVED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
-EXTERNAL = "external"
-"""Client of orders that another program or a person placed at the venue."""
 log = logging.getLogger(__name__)
 
 
@@ -66,6 +67,8 @@ class OrderIndex:
         self._by_caller: dict[str, str] = {}
         """Digest of caller and caller's id, of adopted orders that bear our mark: the venue keeps no more of them."""
         self._by_venue_id: dict[str, str] = {}
+        self._of_trade: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """Trade id to its protections that have not ended."""
         self._closing: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """Trade id to the orders that close it and whose transactions are not known."""
         # Ordered by entry into the status: counts and "oldest first" need no scan of all orders.
@@ -104,6 +107,8 @@ class OrderIndex:
             self._closing[record.target or ""][record.id] = None
         if record.status.is_final:
             self._finished[record.id] = None
+        elif record.order.request.type in DEPENDENT:
+            self._of_trade[record.order.request.trade_id or ""][record.id] = None
 
     def _unindex(self, record: OrderRecord | None) -> None:
         if record is None:
@@ -115,6 +120,11 @@ class OrderIndex:
             del self._closing[record.target or ""][record.id]
             if not self._closing[record.target or ""]:
                 del self._closing[record.target or ""]
+        trade_id = record.order.request.trade_id or ""
+        if (held := self._of_trade.get(trade_id)) is not None:
+            held.pop(record.id, None)
+            if not held:
+                del self._of_trade[trade_id]
 
     def _count_open(self, record: OrderRecord, sign: int) -> None:
         if record.status in OPEN:
@@ -150,6 +160,10 @@ class OrderIndex:
     def closing(self, trade_id: str) -> list[OrderRecord]:
         """Orders that close a trade and whose transactions are not known yet."""
         return [self._records[order_id] for order_id in self._closing.get(trade_id, ())]
+
+    def protections(self, trade_id: str) -> list[OrderRecord]:
+        """Orders of a trade that have not ended: its take-profit and stops."""
+        return [self._records[key] for key in self._of_trade.get(trade_id, ())]
 
     def with_status(self, *statuses: OrderStatus) -> list[OrderRecord]:
         """All orders at one of these, oldest first within each."""
@@ -232,6 +246,8 @@ class OrderStore:
         self.positions: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.positions_at = 0
         """Last transaction that `positions` includes."""
+        self.trades = TradeBook()
+        self.owners = TradeOwners(self.index, self.trades, settings.owner, self.put)
         self.balance: Decimal | None = None
         """After the last transaction that carried one."""
         self.started_at: int | None = None
@@ -256,7 +272,11 @@ class OrderStore:
         """
         told = [raw for payload in self.journal.open() if (raw := self._restore(payload)) is not None]
         for raw in told:
+            if raw.get("type") == FILL:
+                self._count_in_trades(parse_transaction(raw))
             self._replay(raw)
+        self._resize_protections(self.trades)
+        self.owners.restore()
         self.index.forget(self.now())
         self.journal.rotate(self._snapshot())
 
@@ -272,6 +292,8 @@ class OrderStore:
             self.index.put(content)
         elif isinstance(content, AccountControl):
             self.control = content
+        elif isinstance(content, TradeBookState):
+            self.trades.restore(content)
         elif isinstance(content, OperationRecord):
             self.operations.put(content)
         elif kind == journal.TRANSACTION and isinstance(content, dict):
@@ -301,6 +323,7 @@ class OrderStore:
     def _snapshot(self) -> Iterator[bytes]:
         for record in self.index:
             yield journal.encode_order(record, journal.SNAPSHOT_ORDER)
+        yield journal.encode_trades(self.trades.state())
         for operation in self.operations:
             yield journal.encode_operation(operation)
         # The feed does not bring them again, and no order has them yet.
@@ -483,6 +506,8 @@ class OrderStore:
         for item in transactions:
             if item.is_fill and item.id > max(self.positions_at, self.control.applied or 0):
                 self._anticipated[item.id] = item
+                # The caller may protect or close its new trade before the stream tells of it.
+                self.trades.open(item, self._opener(item))
 
     def position(self, instrument: str) -> Decimal:
         """Net units, anticipated fills included."""
@@ -507,12 +532,34 @@ class OrderStore:
         if (balance := transaction.raw.get("accountBalance")) is not None:
             self.balance = decimal(balance, "accountBalance")
         self._anticipated.pop(transaction.id, None)
+        if transaction.is_fill:
+            self._resize_protections(self._count_in_trades(transaction))
         # Positions that were read from the venue may include it already.
         if transaction.id > self.positions_at:
             self.positions_at = transaction.id
             if transaction.is_fill and transaction.instrument is not None:
                 self._marked.setdefault(transaction.instrument, self.positions[transaction.instrument])
                 self.positions[transaction.instrument] += transaction.units
+
+    def _count_in_trades(self, fill: Transaction) -> tuple[OpenTrade, ...]:
+        return self.trades.apply(fill, self._opener(fill))
+
+    def _opener(self, fill: Transaction) -> TradeOwner:
+        record = self.index.about(fill)
+        return owner_of(record) if record is not None else NOBODY
+
+    def _resize_protections(self, trades: Iterable[OpenTrade]) -> None:
+        """Give the orders of trades instrument, side and size, which the venue's own objects do not carry."""
+        pairs = [(trade, record) for trade in trades for record in self.index.protections(trade.id)]
+        for trade, record in pairs:
+            request = of_trade(record.order.request, trade)
+            if record.status is OrderStatus.PENDING and request != record.order.request:
+                self.put(replace(record, order=replace(record.order, request=request, updated_at=self.now())))
+
+    def set_trades(self, trades: list[VenueTrade], at: int) -> None:
+        """Replace the open trades by the venue's, which include every transaction up to `at`."""
+        self.trades.set(trades, at)
+        self._resize_protections(self.trades)
 
     def _adopt_created(self, transaction: Transaction) -> None:
         """Adopt an order that is not in our books. One with our mark that we did not send halts trading."""
@@ -562,9 +609,15 @@ class OrderStore:
         reason: str | None = None,
         venue_order_id: str | None = None,
     ) -> OrderRecord:
+        request = found.request
+        if (trade := self.trades.get(request.trade_id or "")) is not None and request.type in DEPENDENT:
+            request, tag = of_trade(request, trade), parse_tag(found.client_id)
+            # Of the trade's owner, for it came with its order, or guards what it opened; unless a client placed it.
+            if tag is None or not tag.client:
+                request = replace(request, client=trade.owner.client)
         order = Order(
             id=order_id,
-            request=found.request,
+            request=request,
             status=status,
             reason=reason,
             venue_order_id=venue_order_id,
@@ -573,6 +626,7 @@ class OrderStore:
         )
         client_id = found.client_id or f"venue:{found.id}"
         record = OrderRecord(order=order, client_id=client_id, checkpoint=int(found.id), action=OrderAction.ADOPTED)
+        self.owners.note(record)
         self.put(record)
         return record
 

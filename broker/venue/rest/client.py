@@ -150,10 +150,13 @@ class VenueRest:
             ended = order.get("fillingTransactionID") or order.get("cancellingTransactionID")
             if ended is None:
                 return None
-            body = await self._read("transaction", f"/transactions/{ended}")
-            return parse_transaction(body["transaction"])
+            return await self.transaction(ended)
         except errors.VenueRefusedError:
             return None
+
+    async def transaction(self, number: str) -> Transaction:
+        """Read one transaction of the log. Raises VenueError: also if the log has none of that id."""
+        return parse_transaction((await self._read("transaction", f"/transactions/{number}"))["transaction"])
 
     async def prove(self, token: Secret) -> None:
         """Show that `token` works for the account, by using it.

@@ -17,9 +17,11 @@ from broker.domain import (
     OrderType,
     Position,
     PositionFill,
+    Protection,
     Quote,
     Side,
     TimeInForce,
+    TriggerCondition,
 )
 from broker.venue.v20.transactions import Transaction, decimal, parse_time, parse_transaction
 
@@ -165,8 +167,16 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
         units=abs(units),
         price=decimal(raw["price"], "price") if "price" in raw else None,
         distance=decimal(raw["distance"], "distance") if "distance" in raw else None,
+        price_bound=decimal(raw["priceBound"], "priceBound") if "priceBound" in raw else None,
         time_in_force=_member(TimeInForce, raw.get("timeInForce", ""), TimeInForce.GTC),
+        expires_at=_expiry(raw),
         position_fill=_member(PositionFill, raw.get("positionFill", ""), PositionFill.DEFAULT),
+        trigger_condition=_member(TriggerCondition, raw.get("triggerCondition", ""), TriggerCondition.DEFAULT),
+        take_profit=_protection(raw.get("takeProfitOnFill")),
+        # One of the two at most: a trade has one stop loss, guaranteed or not.
+        stop_loss=_protection(raw.get("guaranteedStopLossOnFill"), guaranteed=True)
+        or _protection(raw.get("stopLossOnFill")),
+        trailing_stop=_protection(raw.get("trailingStopLossOnFill")),
         trade_id=raw.get("tradeID"),
         tag=extensions.get("tag"),
         comment=extensions.get("comment"),
@@ -174,6 +184,26 @@ def parse_order(raw: Json, account: str, client: str) -> VenueOrder:
     )
     time = parse_time(raw.get("createTime") or raw.get("time"))
     return VenueOrder(id=order_id, client_id=extensions.get("id"), time=time, request=request)
+
+
+def _expiry(raw: Json) -> datetime | None:
+    return parse_time(raw["gtdTime"]) if raw.get("gtdTime") else None
+
+
+def _protection(raw: Json | None, *, guaranteed: bool = False) -> Protection | None:
+    """An order to attach when the order fills."""
+    if not raw:
+        return None
+    extensions = raw.get("clientExtensions") or {}
+    return Protection(
+        price=decimal(raw["price"], "price") if "price" in raw else None,
+        distance=decimal(raw["distance"], "distance") if "distance" in raw else None,
+        guaranteed=guaranteed or bool(raw.get("guaranteed")),
+        time_in_force=_member(TimeInForce, raw.get("timeInForce", ""), TimeInForce.GTC),
+        expires_at=_expiry(raw),
+        tag=extensions.get("tag"),
+        comment=extensions.get("comment"),
+    )
 
 
 def ended_order(transaction: Transaction) -> Json:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+
+from broker.domain import TradeEffect, TradePart
 
 ORDER_SUFFIX = "_ORDER"
 REJECT_SUFFIX = "_ORDER_REJECT"
@@ -52,7 +54,8 @@ class Transaction(Struct, frozen=True, kw_only=True):
     financing: Decimal = Decimal(0)
     guaranteed_fee: Decimal = Decimal(0)
     half_spread_cost: Decimal = Decimal(0)
-    trade_ids: tuple[str, ...] = ()
+    trades: tuple[TradePart, ...] = ()
+    """Trades that a fill opened, closed and reduced."""
     closes_trade: str | None = None
     """Trade that a market order was made to close."""
     raw: Mapping[str, Any]
@@ -108,7 +111,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         financing=decimal(raw.get("financing"), "financing"),
         guaranteed_fee=decimal(raw.get("guaranteedExecutionFee"), "guaranteedExecutionFee"),
         half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
-        trade_ids=tuple(_trades(raw)),
+        trades=tuple(_trades(raw)) if kind == FILL else (),
         closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")) or _closed_by_fill(raw),
         raw=raw,
     )
@@ -120,15 +123,20 @@ def reason_label(reason: str) -> str:
     return reason if reason in KNOWN_REASONS else OTHER_REASON
 
 
-def _trades(raw: Mapping[str, Any]) -> list[str]:
-    parts = [raw.get("tradeOpened"), *(raw.get("tradesClosed") or ()), raw.get("tradeReduced")]
-    return [str(part["tradeID"]) for part in parts if part and "tradeID" in part]
+def _trades(raw: Mapping[str, Any]) -> Iterator[TradePart]:
+    opened, reduced = raw.get("tradeOpened"), raw.get("tradeReduced")
+    parts = [(TradeEffect.OPENED, opened), *((TradeEffect.CLOSED, part) for part in raw.get("tradesClosed") or ())]
+    for effect, part in (*parts, (TradeEffect.REDUCED, reduced)):
+        if part:
+            units = abs(decimal(part.get("units"), f"{effect} units"))
+            profit = decimal(part.get("realizedPL"), "realizedPL")
+            yield TradePart(trade_id=str(part["tradeID"]), effect=effect, units=units, profit=profit)
 
 
 def _closed_by_fill(raw: Mapping[str, Any]) -> str | None:
     # The creation, which names the trade, may be one that the log never shows.
-    trades = _trades(raw) if raw.get("reason") == "MARKET_ORDER_TRADE_CLOSE" else []
-    return trades[0] if len(trades) == 1 else None
+    parts = list(_trades(raw)) if raw.get("reason") == "MARKET_ORDER_TRADE_CLOSE" else []
+    return parts[0].trade_id if len(parts) == 1 else None
 
 
 def _text(value: Any) -> str | None:

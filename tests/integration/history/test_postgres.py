@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 
@@ -11,14 +12,16 @@ import pytest
 from broker.config import CredentialSettings
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
-from broker.history.archive import ORDERS, HistoryFilter
+from broker.history.archive import FILLS, ORDERS, HistoryFilter
 from broker.history.database import Database, DatabaseLogin, DatabaseUnavailableError, LoginRefusedError
+from broker.history.repair import repair_fills
 from broker.history.schema import migrate
 from broker.history.settings import HistorySettings
 from pod_runtime.secret import Secret
 from tests.postgres import Postgres, running_postgres
 from tests.unit.broker.history.conftest import HistoryParts
-from tests.unit.broker.history.fake_journal import START, make_order, make_transaction
+from tests.unit.broker.history.fake_journal import ACCOUNT, START, make_order, make_transaction
+from tests.unit.broker.history.test_repair import exit_as_it_was_written, told_of, wrote
 from tests.unit.broker.secret_volume import publish, usual_files
 
 pytestmark = pytest.mark.real
@@ -99,6 +102,15 @@ async def test_history_waits_for_a_login_and_is_complete(history: HistoryParts, 
     assert await numbers(history) == list(range(1, 51))
     assert await history.archive.order(make_order(3).id) == make_order(3)
     assert history.journal.released == 51
+
+
+async def test_rows_of_an_old_version_are_repaired(history: HistoryParts, superuser: asyncpg.Connection) -> None:
+    await adopt(history.database, await lease(superuser))
+    await wrote(history, exit_as_it_was_written(8), told_of(8), exit_as_it_was_written(9))
+    assert await repair_fills(history.database, ACCOUNT) == 1
+    (fill,) = (await history.archive.page(FILLS, HistoryFilter(equal={"instrument": "EUR_USD"}), limit=9)).rows
+
+    assert (fill["side"], fill["commission"], fill["time_ns"]) == ("sell", Decimal("0.06"), 1767607200123456789)
 
 
 async def test_rotation_fails_no_query_and_leaves_no_connection(

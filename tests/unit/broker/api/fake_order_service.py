@@ -127,6 +127,7 @@ class FakeOrderService(OrderService):
         self.replaced: list[tuple[str, OrderRequest]] = []
         self.closed: list[tuple[object, ...]] = []
         self.orders: dict[str, Order] = {}
+        self.claims: list[str] = []
         self.outcome: Callable[[Order], Order] = lambda order: order
         self.before: Callable[[], Awaitable[None]] | None = None
         self.fault: Exception | None = None
@@ -235,6 +236,9 @@ class FakeOrderService(OrderService):
             if (order.request.client, order.request.client_order_id) == (client, client_order_id):
                 return order
         return None
+
+    def claim(self, client: str) -> None:
+        self.claims.append(client)
 
     def open_orders(self) -> list[Order]:
         return [order for order in self.orders.values() if not order.status.is_final]

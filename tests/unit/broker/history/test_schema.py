@@ -3,14 +3,18 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from broker.history import tables
+from broker.history.archive import FILLS, HistoryFilter
+from broker.history.rows import fill_row
 from broker.history.schema import MIGRATIONS, NEWEST, migrate
 from tests.unit.broker.history.conftest import HistoryParts
+from tests.unit.broker.history.fake_journal import make_order
 
 
 async def test_migrations_make_the_tables_that_the_code_declares(history: HistoryParts) -> None:
@@ -23,6 +27,34 @@ async def test_migrations_make_the_tables_that_the_code_declares(history: Histor
         await migrate(connection)
         await migrate(connection)
         assert await connection.run_sync(differences) == []
+
+
+async def test_database_of_the_first_version_is_migrated_with_its_rows(history: HistoryParts) -> None:
+    await history.database.ensure_open()
+    order = make_order(1)
+    row = fill_row(order.fills[0], order)
+    old = {
+        name: row[name]
+        for name in row
+        if name not in {"time_ns", "commission", "financing", "guaranteed_fee", "trades"}
+    }
+
+    def first_version(connection: sa.Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.insert(tables.fills).values(old))
+
+    async with history.database.transaction() as connection:
+        await connection.run_sync(first_version)
+    async with history.database.transaction() as connection:
+        await migrate(connection)
+    page = await history.archive.page(FILLS, HistoryFilter(), limit=10)
+
+    assert page.rows == [row]
+    assert (row["commission"], row["trades"], row["time_ns"]) == (None, None, None)
 
 
 def test_newest_step_is_the_head_of_the_migrations() -> None:

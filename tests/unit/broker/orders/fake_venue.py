@@ -197,6 +197,9 @@ class FakeVenue:
             self.hidden = 0
             items = [item for item in shown if int(item["id"]) > max(int(request.query["id"]), self.forgotten)]
             return web.json_response({"transactions": items, "lastTransactionID": str(len(shown))})
+        if path.startswith("transactions/") and path.removeprefix("transactions/").isdecimal():
+            found = [item for item in self.log if item["id"] == path.removeprefix("transactions/")]
+            return self._answer({"transaction": found[0]} if found else {}, 200 if found else 404)
         if path.endswith("/stream"):
             return await self._stream(request, path)
         return self._answer(self._page(path))

@@ -30,6 +30,20 @@ async def test_page_of_orders_has_texts_for_numbers_and_a_cursor(api: Client) ->
         "venue_order_id": None,
         "created_at": "2026-01-05T10:00:01Z",
         "updated_at": "2026-01-05T10:00:01Z",
+        "time_in_force": "gtc",
+        "expires_at": None,
+        "remaining_units": "0",
+        "price": None,
+        "price_bound": None,
+        "distance": None,
+        "position_fill": "default",
+        "trigger_condition": "default",
+        "trade_id": None,
+        "take_profit": None,
+        "stop_loss": None,
+        "trailing_stop": None,
+        "tag": None,
+        "comment": None,
     }
 
 

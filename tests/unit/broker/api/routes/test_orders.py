@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from broker.api.schemas.responses import TYPE_PREFIX
-from broker.domain import Fill, Order, OrderStatus, Side
+from broker.domain import Fill, Order, OrderStatus, Side, TradeEffect, TradePart
 from broker.events.orders import OrderStage
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import UnknownOrderError
@@ -42,23 +42,98 @@ async def test_market_order_is_201_with_its_fill(api: Client) -> None:
         "side": "buy",
         "type": "market",
         "time_in_force": "fok",
+        "expires_at": None,
         "units": "100",
         "filled_units": "100",
+        "remaining_units": "0",
         "average_price": "1.10000",
         "price": None,
+        "price_bound": None,
+        "distance": None,
+        "position_fill": "default",
+        "trigger_condition": "default",
+        "trade_id": None,
+        "take_profit": None,
+        "stop_loss": None,
+        "trailing_stop": None,
+        "tag": None,
+        "comment": None,
         "venue_order_id": "8",
         "fills": [
             {
                 "transaction_id": "9",
+                "instrument": "EUR_USD",
+                "side": "buy",
                 "units": "100",
                 "price": "1.10000",
                 "time": "2026-01-05T10:00:00.250000Z",
                 "profit": "-0.0000",
+                "commission": "0",
+                "financing": "0",
+                "guaranteed_fee": "0",
+                "half_spread_cost": "0",
+                "trades": [],
             }
         ],
         "created_at": "2026-01-05T10:00:00.250000Z",
         "updated_at": "2026-01-05T10:00:00.250000Z",
     }
+
+
+async def test_all_that_was_asked_is_read_back(api: Client) -> None:
+    asked = {
+        "type": "limit",
+        "price": "1.09",
+        "time_in_force": "gtd",
+        "expires_at": "2026-01-06T10:00:00Z",
+        "position_fill": "reduce_first",
+        "take_profit": {"price": "1.12"},
+        "trailing_stop": {"distance": "0.0050"},
+        "tag": "momentum",
+        "comment": "first",
+    }
+    shown = (await api.place(**asked)).json()
+
+    attached = {"guaranteed": False, "time_in_force": "gtc", "expires_at": None, "tag": None, "comment": None}
+    assert {name: shown[name] for name in asked} == {
+        **asked,
+        "take_profit": {"price": "1.12", "distance": None, **attached},
+        "trailing_stop": {"price": None, "distance": "0.0050", **attached},
+    }
+    assert (shown["stop_loss"], shown["trade_id"], shown["remaining_units"]) == (None, None, "100")
+
+
+async def test_fill_names_its_trades_and_its_costs(api: Client) -> None:
+    fill = Fill(
+        transaction_id="9",
+        units=Decimal(150),
+        price=Decimal("1.10000"),
+        time=NOW,
+        time_ns=1767607200123456789,
+        instrument="EUR_USD",
+        side=Side.SELL,
+        commission=Decimal("0.15"),
+        financing=Decimal("-0.01"),
+        guaranteed_fee=Decimal("0.02"),
+        trades=(
+            TradePart(trade_id="9", effect=TradeEffect.OPENED, units=Decimal(50)),
+            TradePart(trade_id="4", effect=TradeEffect.CLOSED, units=Decimal(100), profit=Decimal("-1.5")),
+        ),
+    )
+    api.orders.outcome = lambda order: replace(order, fills=(fill,))
+    (shown,) = (await api.place(units="150")).json()["fills"]
+
+    assert (shown["instrument"], shown["side"], shown["time"]) == ("EUR_USD", "sell", "2026-01-05T10:00:00.123456789Z")
+    assert (shown["commission"], shown["financing"], shown["guaranteed_fee"]) == ("0.15", "-0.01", "0.02")
+    assert shown["trades"] == [
+        {"trade_id": "9", "effect": "opened", "units": "50", "profit": "0"},
+        {"trade_id": "4", "effect": "closed", "units": "100", "profit": "-1.5"},
+    ]
+
+
+async def test_caller_and_the_client_that_it_lists_are_given_what_is_theirs(api: Client) -> None:
+    await api("GET", "/v1/orders?client=other")
+    assert api.orders.claims == ["flow", "other"]
 
 
 async def test_idempotency_key_is_the_client_order_id(api: Client) -> None:

@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace
 
+from broker.api.schemas.history import row_view
+from broker.domain import OrderStatus, Protection
+from broker.history.archive import TRANSACTIONS
+from broker.history.rows import transaction_row
 from tests.unit.broker.api.conftest import Client, fill_history
 from tests.unit.broker.history.fake_journal import make_order
+from tests.unit.broker.history.test_rows import EXIT
 
 
 async def test_csv_has_all_rows_and_no_formula(api: Client) -> None:
@@ -19,6 +26,39 @@ async def test_csv_has_all_rows_and_no_formula(api: Client) -> None:
     rows = list(csv.DictReader(io.StringIO(answer.content.decode())))
     assert [row["client_order_id"] for row in rows] == ["c-3", "c-2", "c-1"]
     assert {row["reason"] for row in rows} == {"'=HYPERLINK(1)"}
+
+
+async def test_csv_has_what_was_asked_with_attached_orders_as_json(api: Client) -> None:
+    fields = {"price": Decimal("1.09"), "take_profit": Protection(price=Decimal("1.12")), "trade_id": "4"}
+    await fill_history(api, make_order(1, OrderStatus.PENDING, **fields))
+    answer = await api("GET", "/v1/history/orders?format=csv")
+
+    (row,) = csv.DictReader(io.StringIO(answer.content.decode()))
+    assert (row["price"], row["trade_id"], row["remaining_units"], row["stop_loss"]) == ("1.09", "4", "100.50", "")
+    assert json.loads(row["take_profit"])["price"] == "1.12"
+
+
+async def test_csv_has_costs_trades_and_nine_digits_of_a_fill(api: Client) -> None:
+    await fill_history(api, replace(make_order(1), fills=(EXIT,)))
+    answer = await api("GET", "/v1/history/fills?format=csv")
+
+    (row,) = csv.DictReader(io.StringIO(answer.content.decode()))
+    assert (row["commission"], row["financing"], row["guaranteed_fee"]) == ("0.06", "-0.0012", "0.03")
+    assert row["time"] == "2026-01-05T10:00:00.123456789Z"
+    assert json.loads(row["trades"])[0]["effect"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2026-01-05T10:00:00.123456789Z", "2026-01-05T10:00:00.123456789Z"),
+        ("1767607200.123456789", "2026-01-05T10:00:00.123456789Z"),
+        ("soon", None),
+    ],
+)
+def test_transaction_shows_all_digits_of_its_time_in_either_form(text: str, shown: str | None) -> None:
+    row = transaction_row({"id": "7", "type": "X", "time": text}, "101")
+    assert row_view(TRANSACTIONS, row)["time"] == shown
 
 
 MEDIA_TYPE = "application/vnd.apache.parquet"

@@ -25,7 +25,8 @@ from tests.unit.broker.history.fake_journal import make_order, make_transaction
 MEDIA_TYPE = "application/vnd.apache.parquet"
 
 
-COLUMNS = {"id": "transaction_id", "instrument": "instrument", "units": "units", "time": "time"}
+FILLS = tables.fills.c
+COLUMNS = {"id": FILLS.transaction_id, "instrument": FILLS.instrument, "units": FILLS.units, "time": FILLS.time}
 
 
 AT = datetime(2026, 1, 5, 10, 0, 1, 123456, tzinfo=UTC)
@@ -41,7 +42,7 @@ async def blocks(*items: list[dict[str, Any]]) -> AsyncIterator[list[dict[str, A
 
 
 async def written(*items: list[dict[str, Any]]) -> pa.Table:
-    parts = [part async for part in parquet(tables.fills, COLUMNS, [], blocks(*items))]
+    parts = [part async for part in parquet(COLUMNS, [], blocks(*items))]
     return pq.read_table(io.BytesIO(b"".join(parts)))
 
 
@@ -54,7 +55,9 @@ async def test_orders_read_back_as_they_are(api: Client) -> None:
     table = pq.read_table(io.BytesIO(answer.content))
     assert table.column_names == [
         "id", "client", "client_order_id", "instrument", "type", "side", "status", "reason", "units", "filled_units",
-        "average_price", "venue_order_id", "created_at", "updated_at",
+        "average_price", "venue_order_id", "created_at", "updated_at", "time_in_force", "expires_at",
+        "remaining_units", "price", "price_bound", "distance", "position_fill", "trigger_condition", "trade_id",
+        "take_profit", "stop_loss", "trailing_stop", "tag", "comment",
     ]  # fmt: skip
     assert table["client_order_id"].to_pylist() == ["c-2", "c-1"]
     assert table["reason"].to_pylist() == ['say "né"\n', None]
@@ -62,27 +65,31 @@ async def test_orders_read_back_as_they_are(api: Client) -> None:
     assert table["created_at"].to_pylist()[1] == datetime(2026, 1, 5, 10, 0, 1, tzinfo=UTC)
     assert table.schema.field("units").type == pa.decimal128(38, 14)
     assert table.schema.field("created_at").type == pa.timestamp("ns", tz="UTC")
-    assert [item.name for item in table.schema if item.nullable] == ["reason", "average_price", "venue_order_id"]
+    assert [item.name for item in table.schema if item.nullable] == [
+        "reason", "average_price", "venue_order_id", "expires_at", "price", "price_bound", "distance", "trade_id",
+        "take_profit", "stop_loss", "trailing_stop", "tag", "comment",
+    ]  # fmt: skip
 
 
 async def test_transactions_have_the_venues_own_text(api: Client) -> None:
     await fill_history(api)
     answer = await api("GET", "/v1/history/transactions?format=parquet")
 
-    (found,) = pq.read_table(io.BytesIO(answer.content)).to_pylist()
-    assert (found["id"], found["type"]) == (7, "DAILY_FINANCING")
-    assert json.loads(found["transaction"]) == make_transaction(7)
+    table = pq.read_table(io.BytesIO(answer.content))
+    assert (table["id"].to_pylist(), table["type"].to_pylist()) == ([7], ["DAILY_FINANCING"])
+    assert [json.loads(text) for text in table["transaction"].to_pylist()] == [make_transaction(7)]
+    assert table["time"].cast(pa.int64()).to_pylist() == [1767607200123456789], "all nine digits"
 
 
 async def test_no_rows_are_a_file_with_columns(api: Client) -> None:
     answer = await api("GET", "/v1/history/fills?format=parquet&instrument=GBP_USD")
 
     table = pq.read_table(io.BytesIO(answer.content))
-    assert (table.num_rows, table.num_columns) == (0, 9)
+    assert (table.num_rows, table.num_columns) == (0, 13)
 
 
 async def test_a_full_row_group_is_sent_before_the_rest_is_read() -> None:
-    with ParquetEncoder(schema_of(tables.fills, COLUMNS)) as encoder:
+    with ParquetEncoder(schema_of(COLUMNS)) as encoder:
         encoder.write(lines([row(number) for number in range(ROW_GROUP + 1000)], COLUMNS))
         early = encoder.write(lines([row(0)], COLUMNS))
         rest = encoder.finish()
@@ -114,8 +121,8 @@ def test_a_process_may_end_in_the_middle_of_an_export() -> None:
     program = """
 from broker.api.schemas.parquet import ParquetEncoder, lines, schema_of
 from broker.history import tables
-columns = {"id": "transaction_id"}
-encoder = ParquetEncoder(schema_of(tables.fills, columns)).__enter__()
+columns = {"id": tables.fills.c.transaction_id}
+encoder = ParquetEncoder(schema_of(columns)).__enter__()
 encoder.write(lines([{"transaction_id": "1"}], columns))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
@@ -124,7 +131,7 @@ encoder.write(lines([{"transaction_id": "1"}], columns))
 
 
 async def test_a_reader_that_leaves_ends_the_encoder() -> None:
-    made = parquet(tables.fills, COLUMNS, [row(1)], blocks([row(2)], [row(3)]))
+    made = parquet(COLUMNS, [row(1)], blocks([row(2)], [row(3)]))
     await anext(made)
     (encoding,) = [item for item in threading.enumerate() if item.name == "parquet"]
     assert isinstance(made, AsyncGenerator)

@@ -10,6 +10,7 @@ from broker.orders.model.ids import (
     ClientTag,
     auto_client_order_id,
     caller_digest,
+    client_digest,
     close_client_order_id,
     milliseconds,
     order_id,
@@ -25,14 +26,21 @@ def test_ids_sort_by_time(first: int, second: int, chance: int) -> None:
 
 
 def test_tag_comes_back_from_the_venue() -> None:
-    tag = ClientTag(owner="blue-1", epoch=12, order_id=order_id(1, 2), caller=caller_digest("flow", "a"))
+    names = {"caller": caller_digest("flow", "a"), "client": client_digest("flow")}
+    tag = ClientTag(owner="blue-1", epoch=12, order_id=order_id(1, 2), **names)
     assert parse_tag(str(tag)) == tag
-    assert len(str(ClientTag(owner="o" * 60, epoch=10**9, order_id=order_id(1, 2), caller=tag.caller))) <= 128
+    assert len(str(ClientTag(owner="o" * 60, epoch=10**9, order_id=order_id(1, 2), **names))) <= 128
+
+
+def test_tag_of_a_version_that_wrote_no_client_is_read() -> None:
+    tag = parse_tag("bk.blue.3.01ORDER.gvtvf4gl5vjzlqwt")
+    assert tag == ClientTag(owner="blue", epoch=3, order_id="01ORDER", caller="gvtvf4gl5vjzlqwt")
 
 
 def test_names_at_the_venue_are_the_same_from_release_to_release() -> None:
     assert order_id(1_795_000_000_000, 1 << 70) == "01M7Q5CQG00100000000000000"
     assert caller_digest("flow", "a-1") == "gvtvf4gl5vjzlqwt"
+    assert client_digest("flow") == "jke7kjs2"
 
 
 def test_what_others_wrote_is_no_tag() -> None:

@@ -191,6 +191,18 @@ def test_closed_trade_is_known_by_the_trade_behind_the_checkpoint() -> None:
     assert order.status is OrderStatus.FILLED
 
 
+def test_exit_of_a_trade_that_was_not_known_is_as_its_fill_tells() -> None:
+    asked: dict[str, Any] = {"type": OrderType.STOP_LOSS, "instrument": "", "units": Decimal(0), "trade_id": "3"}
+    record = make_record(OrderStatus.PENDING, venue_order_id="7", client_id="venue:7", **asked)
+    order = fold(record, [filled(8, 7, units="-600", client_id=None)], NOW).order
+    assert (order.status, order.request.instrument, order.request.side, order.request.units) == (
+        OrderStatus.FILLED,
+        "EUR_USD",
+        Side.SELL,
+        Decimal(600),
+    )
+
+
 def test_foreign_transactions_say_nothing() -> None:
     record = make_record()
     others = [created(7, client_id="other"), filled(8, 7, client_id="other"), transaction(9, "DAILY_FINANCING")]

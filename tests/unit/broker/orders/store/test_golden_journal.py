@@ -30,4 +30,4 @@ def test_golden_journal_of_version_1_is_read(tmp_path: Path) -> None:
     assert filled.order.request.take_profit is not None
     assert (unknown.status, unknown.key) == (OrderStatus.UNKNOWN, ("flow", "second"))
     assert (store.control.state, store.control.applied) == (TradingState.HALTED, 9)
-    assert store.journal.written == 108
+    assert store.journal.written == 109

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.domain import OrderType, Side
+from broker.domain import OrderType, Protection, Side, TimeInForce, TriggerCondition
 from broker.venue.v20 import parse as wire
 from broker.venue.v20.transactions import parse_time, parse_time_ns, parse_transaction
 
@@ -64,13 +64,16 @@ def test_fill_keeps_exact_decimals_and_ignores_the_unknown() -> None:
             "pl": "-0.3003",
             "halfSpreadCost": "0.0100",
             "tradeOpened": {"tradeID": "8", "units": "-50"},
-            "tradesClosed": [{"tradeID": "3"}, {"tradeID": "4"}],
+            "tradesClosed": [{"tradeID": "3", "units": "-20", "realizedPL": "-0.1"}, {"tradeID": "4"}],
             "tradeReduced": {"tradeID": "5"},
             "sevenNewFields": [{}],
         }
     )
     assert (str(fill.units), str(fill.price), str(fill.profit)) == ("-100.10", "1.10010", "-0.3003")
-    assert fill.trade_ids == ("8", "3", "4", "5")
+    assert [(part.trade_id, part.effect) for part in fill.trades] == [
+        ("8", "opened"), ("3", "closed"), ("4", "closed"), ("5", "reduced"),
+    ]  # fmt: skip
+    assert (fill.trades[1].units, fill.trades[1].profit) == (Decimal(20), Decimal("-0.1"))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,43 @@ def test_order_of_an_unknown_kind_is_taken() -> None:
     )
     assert (found.request.type, found.request.side, found.request.units) == (OrderType.LIMIT, Side.SELL, Decimal(5))
     assert found.request.client_order_id == "venue:9"
+
+
+def test_order_made_by_hand_keeps_its_end_bound_trigger_and_attached_orders() -> None:
+    found = wire.parse_order(
+        {
+            "id": "9",
+            "type": "STOP",
+            "instrument": "EUR_USD",
+            "units": "500",
+            "price": "1.12000",
+            "priceBound": "1.12100",
+            "timeInForce": "GTD",
+            "gtdTime": "2026-01-06T10:00:00.000000000Z",
+            "triggerCondition": "MID",
+            "positionFill": "REDUCE_FIRST",
+            "takeProfitOnFill": {"price": "1.13000", "timeInForce": "GTC", "clientExtensions": {"tag": "web"}},
+            "guaranteedStopLossOnFill": {"distance": "0.0100", "timeInForce": "GFD"},
+            "trailingStopLossOnFill": {
+                "distance": "0.0200", "timeInForce": "GTD", "gtdTime": "2026-01-07T10:00:00.000000000Z"
+            },
+            "createTime": "2026-01-05T10:00:00.000000000Z",
+            "state": "PENDING",
+        },
+        "101",
+        "external",
+    ).request  # fmt: skip
+    assert (found.price_bound, found.trigger_condition, found.time_in_force, found.expires_at) == (
+        Decimal("1.12100"),
+        TriggerCondition.MID,
+        TimeInForce.GTD,
+        datetime(2026, 1, 6, 10, tzinfo=UTC),
+    )
+    assert found.take_profit == Protection(price=Decimal("1.13000"), tag="web")
+    assert found.stop_loss == Protection(distance=Decimal("0.0100"), guaranteed=True, time_in_force=TimeInForce.GFD)
+    assert found.trailing_stop == Protection(
+        distance=Decimal("0.0200"), time_in_force=TimeInForce.GTD, expires_at=datetime(2026, 1, 7, 10, tzinfo=UTC)
+    )
 
 
 def test_conversion_takes_the_larger_factor() -> None:
