@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from broker.api.schemas.history import PastTransaction
-from broker.api.schemas.responses import PriceView, account_view, order_view, view
+from broker.api.schemas.responses import PriceView, account_view, order_view, rfc3339_ns, view
 from broker.domain import Account, Quote
 from broker.orders.event_stream import Begun, Gap, Streamed
 from broker.orders.store.journal import JournalMark
 from broker.orders.store.tail import Change
 from broker.orders.updates import Missed
-from broker.venue.v20.transactions import parse_time
+from broker.venue.v20.transactions import parse_time_ns
 
 _MISSING = "Changes before this event are missing here: read /v1/orders and /v1/history."
 
@@ -68,7 +68,7 @@ def transaction_view(raw: Mapping[str, Any]) -> PastTransaction:
         id=int(raw["id"]),
         type=str(raw.get("type", "UNKNOWN")),
         instrument=raw.get("instrument"),
-        time=parse_time(raw["time"]) if "time" in raw else None,
+        time=rfc3339_ns(parse_time_ns(raw["time"])) if "time" in raw else None,
         transaction=dict(raw),
     )
 

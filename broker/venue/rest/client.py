@@ -161,8 +161,7 @@ class VenueRest:
             ended = order.get("fillingTransactionID") or order.get("cancellingTransactionID")
             if ended is None:
                 return None
-            body = await self._read("transaction", f"/transactions/{ended}")
-            return parse_transaction(body["transaction"])
+            return await self.transaction(ended)
         except errors.VenueRefusedError:
             return None
 

@@ -52,7 +52,7 @@ def test_transaction_is_an_event_with_the_venues_object() -> None:
     raw = {"id": "12", "type": "ORDER_FILL", "time": "2026-01-05T10:00:00.250000000Z", "pl": "-0.5"}
     assert event_of(Change(position=8, transaction=raw), ALL) == (
         'event: transaction\ndata: {"id":12,"type":"ORDER_FILL","instrument":null,'
-        '"time":"2026-01-05T10:00:00.250000Z","transaction":{"id":"12","type":"ORDER_FILL",'
+        '"time":"2026-01-05T10:00:00.250000000Z","transaction":{"id":"12","type":"ORDER_FILL",'
         '"time":"2026-01-05T10:00:00.250000000Z","pl":"-0.5"}}\n\n'
     )
 

@@ -155,10 +155,10 @@ async def test_unreadable_answer_is_a_venue_error(body: Any) -> None:
 
 
 async def test_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.venue.rest.client.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("broker.venue.rest.http_connection.MAX_ANSWER_BYTES", 1000)
     server = FakeVenueServer(says({**CANDLES, "filler": "x" * 2000}))
     async with server.rest(read_attempts=1) as rest:
-        with pytest.raises(errors.AnswerLostError, match="more than 1000 bytes"):
+        with pytest.raises(errors.AnswerLostError, match="bytes that are no answer"):
             await MarketData(rest, lambda: NOW).candles(MINUTES)
 
 
