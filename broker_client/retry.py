@@ -1,4 +1,10 @@
-"""Decides if a request is sent again, and after which pause."""
+"""Decides if a request is sent again, and after which pause.
+
+the broker says that it did nothing (429, 503)      every request goes again
+the result is open (no answer, 502, 504)            a read, or a write under an idempotency key, goes again: the
+broker gives the first one's result
+any other answer                                    it is the result
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from broker.api.context import ApiContext
 from broker.api.http import documentation
 from broker.api.http.error_handlers import add_error_handlers
 from broker.api.http.middleware import ApiMiddleware
-from broker.api.routes import account, admin, events, history, key, market, mass_actions, orders, trades
+from broker.api.routes import account, admin, events, history, market, mass_actions, orders, trades
 from broker.api.routes.order_entrance import OrderEntrance
 from broker.api.ui import page
 
@@ -54,7 +54,7 @@ def build_application(context: ApiContext) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     application.state.context = context
-    for module in (mass_actions, orders, trades, account, market, events, history, admin, key, documentation, page):
+    for module in (mass_actions, orders, trades, account, market, events, history, admin, documentation, page):
         application.include_router(module.routes)
     add_error_handlers(application)
     application.add_middleware(OrderEntrance, context=context)

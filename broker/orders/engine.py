@@ -30,7 +30,8 @@ from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
 from broker.orders.recovery.unknown_orders import UnknownOrderResolver
 from broker.orders.store.journal import OrderJournalError
-from broker.orders.store.order_store import IN_FLIGHT, OrderStore, Waiter
+from broker.orders.store.order_index import IN_FLIGHT
+from broker.orders.store.order_store import OrderStore, Waiter
 from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest.rate_limit import Precedence

@@ -39,7 +39,8 @@ from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.operations import Asked, OperationRecord, closing_request, part_key
 from broker.orders.model.trading_state import TradingState
 from broker.orders.ownership.leadership import Leadership
-from broker.orders.store.order_store import IN_FLIGHT, OPEN, Waiter
+from broker.orders.store.order_index import IN_FLIGHT, OPEN
+from broker.orders.store.order_store import Waiter
 from broker.venue.errors import VenueError
 from broker.venue.v20.order_requests import DEPENDENT
 from producer.emitter import Emit

@@ -12,7 +12,8 @@ from broker.orders.checks.context import CircuitState
 from broker.orders.checks.prices import PriceFeed, QuoteBook
 from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.model.trading_state import TradingState
-from broker.orders.store.order_store import IN_FLIGHT, UNRESOLVED, OrderStore
+from broker.orders.store.order_index import IN_FLIGHT, UNRESOLVED
+from broker.orders.store.order_store import OrderStore
 from broker.venue.rest.client import VenueRest
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream

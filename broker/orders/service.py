@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from broker.domain import Account, Operation, Order, OrderRequest, OrderStatus, Position, Quote, Side
 from broker.events.venue import ReconcileMismatch
 from broker.orders.checks.dry_run import DryRun, dry_run, market_now
-from broker.orders.checks.exits import is_exit
+from broker.orders.checks.risk import is_exit
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import UnknownOrderError, UnknownPositionError
@@ -30,7 +30,7 @@ from broker.orders.model.trading_state import TradingState
 from broker.orders.observe import set_stream_conditions, set_term_conditions
 from broker.orders.ownership.leadership import Leadership
 from broker.orders.store.journal import JournalMark
-from broker.orders.store.order_store import OPEN
+from broker.orders.store.order_index import OPEN
 from broker.orders.store.tail import Change, changes
 from broker.orders.store.trade_book import OpenTrade
 from broker.orders.trades import Trades

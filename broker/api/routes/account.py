@@ -1,13 +1,15 @@
-"""Routes that show the account, its positions and prices."""
+"""Routes that show the account, its positions and prices, and whose key a request bears."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Response, Security
+from pydantic import BaseModel, Field
 
-from broker.api.auth.access import Reader
-from broker.api.context import Account
+from broker.api.auth.access import Reader, authenticate
+from broker.api.auth.keys import ApiClient
+from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerReads
 from broker.api.schemas.responses import (
     COMMON_PROBLEMS,
@@ -21,8 +23,18 @@ from broker.api.schemas.responses import (
     problems,
     views,
 )
+from pod_runtime.version import VERSION
 
 routes = APIRouter(prefix="/v1", tags=["account"], responses=COMMON_PROBLEMS)
+
+
+class KeyView(BaseModel):
+    """The API key of the request."""
+
+    id: str = Field(description="Its id: the `client` of orders that are placed with it.", examples=["flow"])
+    scopes: list[str] = Field(examples=[["read", "trade"]])
+    accounts: list[str] = Field(description="The accounts of this broker; with several, requests name one.")
+    version: str = Field(description="Of the broker's program.")
 
 
 @routes.get("/account", response_model=AccountView, responses=problems(502), summary="The account's summary")
@@ -54,3 +66,10 @@ async def list_prices(
     """The latest price of each instrument, from memory. One without a price yet is left out."""
     quotes = account.orders.quotes(instruments.split(",") if instruments else [])
     return json_response(PriceList.model_construct(prices=views(PriceView, quotes)))
+
+
+@routes.get("/key", response_model=KeyView, summary="The key of the request")
+async def get_key(api: Api, client: Annotated[ApiClient, Security(authenticate)]) -> Response:
+    """Id and scopes of the key, and the accounts that it may be used for. Needs no scope."""
+    accounts, scopes = sorted(api.accounts), sorted(client.scopes)
+    return json_response(KeyView(id=client.id, scopes=scopes, accounts=accounts, version=VERSION))

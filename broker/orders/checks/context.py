@@ -15,14 +15,15 @@ from msgspec.structs import replace
 from broker.domain import Account, OrderRequest
 from broker.events.orders import OrderStage, RiskCheck, RiskPassed, RiskUtilisation
 from broker.orders.checks import risk
-from broker.orders.checks.exits import is_exit
 from broker.orders.checks.market_view import MarketView, Usage
+from broker.orders.checks.risk import is_exit
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.model.exposure import ACCOUNT, ZERO, gross_worth, resting_orders
 from broker.orders.model.lifecycle import CLOSES, OrderRecord
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import RiskLimits
-from broker.orders.store.order_store import OPEN, OrderStore
+from broker.orders.store.order_index import OPEN
+from broker.orders.store.order_store import OrderStore
 from broker.venue.rest.rate_limit import Bucket
 
 

@@ -3,7 +3,7 @@
 Each check has a name, and a reason that a refusal carries. All run on memory, before any socket write
 (RTS 6 article 15: price collars, maximum value, volume and messages, duplicates).
 
-Most checks guard entries. An exit (`exits.is_exit`) passes those, for a limit must not keep risk in the book; if it
+Most checks guard entries. An exit (`is_exit`) passes those, for a limit must not keep risk in the book; if it
 would have been refused as an entry, the venue gets it as REDUCE_ONLY, so that it cannot turn the position after all.
 `CHECKS` says of each check which of the two it is, and why.
 """
@@ -11,15 +11,16 @@ would have been refused as an entry, the venue gets it as REDUCE_ONLY, so that i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 from msgspec import Struct
 
-from broker.domain import Operation, OrderRequest, OrderType
+from broker.domain import Operation, OrderRequest, OrderType, PositionFill
 from broker.orders.checks import limits, order_form
-from broker.orders.checks.exits import is_exit
 from broker.orders.checks.market_view import Finding, MarketView, Rule
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings
+from broker.venue.v20.order_requests import DEPENDENT
 
 
 class Denial(Struct, frozen=True, kw_only=True):
@@ -38,6 +39,20 @@ class Check(Struct, frozen=True):
     """True if an exit is refused by it as well."""
     why: str
     """Why an exit is, or is not."""
+
+
+def is_exit(request: OrderRequest, position: Decimal, *, closes: bool = False) -> bool:
+    """True if all of an order can only reduce: a close, an order of a trade, or one against `position` and within it.
+
+    `closes`: it is sent as a close of a position or trade. An order against the position that is reduce_only may be
+    larger: the venue cuts it.
+    """
+    # A close needs no position of ours: the venue has it, though our books may be behind.
+    if closes or request.type in DEPENDENT:
+        return True
+    if position * request.side.sign >= 0 or request.position_fill is PositionFill.OPEN_ONLY:
+        return False
+    return request.position_fill is PositionFill.REDUCE_ONLY or request.units <= abs(position)
 
 
 def check(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Denial | None:

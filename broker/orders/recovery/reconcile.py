@@ -11,7 +11,8 @@ from time import time
 from broker.domain import OrderStatus, Position
 from broker.events.venue import ReconcileMismatch, ReconcileRun
 from broker.orders.model.lifecycle import OrderRecord
-from broker.orders.store.order_store import UNRESOLVED, OrderStore
+from broker.orders.store.order_index import UNRESOLVED
+from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.transaction_feed import TransactionFeed

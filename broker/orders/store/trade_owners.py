@@ -19,7 +19,7 @@ from broker.venue.v20.transactions import Transaction
 
 
 class OrderRecords(Protocol):
-    """The orders in memory; see `order_store.OrderIndex`."""
+    """The orders in memory; see `order_index.OrderIndex`."""
 
     def __iter__(self) -> Iterator[OrderRecord]: ...
 

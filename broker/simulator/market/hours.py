@@ -1,4 +1,8 @@
-"""Trading days and weeks of the venue: both turn at 17:00 in New York, by its summer time too."""
+"""Trading days and weeks of the venue: both turn at 17:00 in New York, by its summer time too.
+
+OANDA's week lasts from Sunday 17:00 to Friday 17:00 there (its hours of operation); it charges financing and ends GFD
+orders at the turn of the day. In UTC that is 21:00 in summer and 22:00 in winter.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ const KEPT = "broker-api-key";
 const DEADLINE_MS = 35000;
 const SILENCE_MS = 25000; // the broker sends a comment each 10 s
 const PAUSES_MS = [500, 2000];
+const KINDS = "order,price,account,state"; // not `transaction`: the page shows none
 const OPEN_RESULT = new Set([0, 502, 503, 504]);
 
 let key = sessionStorage.getItem(KEPT);
@@ -80,7 +81,7 @@ export async function follow(signal, opened, take) {
   signal.addEventListener("abort", stop);
   let watchdog = setTimeout(stop, SILENCE_MS);
   try {
-    const answer = await send("GET", "events", { signal: mine.signal, headers: { Accept: "text/event-stream" } });
+    const answer = await send("GET", "events", { query: { types: KINDS }, signal: mine.signal, headers: { Accept: "text/event-stream" } });
     opened();
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let text = ""; ;) {

@@ -10,9 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from broker.domain import OrderRequest, OrderStatus, OrderType, PositionFill, Protection, Side
-from broker.orders.checks.exits import is_exit
 from broker.orders.checks.market_view import MarketView, Usage
-from broker.orders.checks.risk import CHECKS, check, check_as_entry
+from broker.orders.checks.risk import CHECKS, check, check_as_entry, is_exit
 from broker.orders.errors import NotReadyError
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits

@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.domain import Instrument, Order, OrderRequest, OrderStatus, OrderType, PositionFill, Quote, Side
-from broker.orders.checks.exits import is_exit
 from broker.orders.checks.prices import QuoteBook
+from broker.orders.checks.risk import is_exit
 from broker.orders.conditions import Conditions
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine

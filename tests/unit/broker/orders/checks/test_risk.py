@@ -10,9 +10,8 @@ from msgspec.structs import replace
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Protection, Quote, Side, TimeInForce
 from broker.events.catalogue import CATALOGUE
 from broker.events.orders import CHECK_NAMES
-from broker.orders.checks.exits import is_exit
 from broker.orders.checks.market_view import MarketView, Usage
-from broker.orders.checks.risk import CHECKS, Denial, check, outcomes
+from broker.orders.checks.risk import CHECKS, Denial, check, is_exit, outcomes
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import OrderSettings, RiskLimits
 from tests.unit.broker.orders.samples import NOW, make_request
