@@ -139,9 +139,10 @@ class Trades:
         """
         if request.type not in DEPENDENT:
             return request
-        trades, _ = await self._dependencies.venue.trades()
-        trade = next((item for item in trades if item.id == request.trade_id), None)
-        if trade is None:
+        trade_id, engine = request.trade_id or "", self._leadership.engine
+        # From memory, so that an order of a trade costs no request more than another; a standby has no book.
+        held = engine.store.trades.get(trade_id) if engine is not None else None
+        if (trade := held or await self._open_trade(trade_id)) is None:
             return request
         side = Side.SELL if trade.units > 0 else Side.BUY
         whole = replace(request, instrument=trade.instrument, side=side, units=abs(trade.units))
