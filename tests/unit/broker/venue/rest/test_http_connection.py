@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.venue.rest import http_connection
 from broker.venue.rest.http_connection import ClosedConnectionError, HttpAnswer, HttpConnection
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: venue\r\n\r\n"
@@ -79,6 +81,31 @@ def test_answer_is_the_same_however_it_is_cut(whole: bytes, cuts: list[int]) -> 
 
     answer = asyncio.run(scenario())
     assert (answer.status, answer.body) == (200, b"{}")
+
+
+def zipped(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return head + body
+
+
+async def test_answer_that_the_venue_zips_unasked_is_unzipped() -> None:
+    connection, _ = opened()
+    async with asking(connection) as task:
+        connection.data_received(zipped(gzip.compress(b'{"orderBook": {}}')))
+        assert (await task).body == b'{"orderBook": {}}'
+    assert connection.is_open
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", gzip.compress(b"{}")[:-9], gzip.compress(bytes(http_connection.MAX_ANSWER_BYTES + 1))]
+)
+async def test_answer_that_cannot_be_unzipped_or_is_too_large_then_is_none(body: bytes) -> None:
+    connection, _ = opened()
+    async with asking(connection) as task:
+        connection.data_received(zipped(body))
+        with pytest.raises(ConnectionError, match="no gzip"):
+            await task
+    assert not connection.is_open
 
 
 async def test_answers_follow_one_another_on_one_connection() -> None:
