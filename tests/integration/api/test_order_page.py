@@ -114,6 +114,7 @@ async def test_states_are_said_at_a_glance_and_are_clean(stand: Stand, tmp_path:
         await page.wait("document.querySelectorAll('#positions tbody tr').length === 3")
         await page.wait("document.querySelectorAll('#fills tbody tr').length === 3")
         await says(page, "#figures", "Net asset value")
+        await says(page, "#environment", "OTHER VENUE")
         await look(page, "healthy", place)
 
         await stand.call("PUT", "/v1/admin/state", json={"state": "halted", "reason": "feed shows wrong prices"})
