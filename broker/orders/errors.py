@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class OrderServiceError(Exception):
     """The service did not take a request; nothing was sent to the venue."""
@@ -51,8 +53,8 @@ class UnknownPositionError(OrderServiceError):
 
 
 class TradeMismatchError(OrderServiceError):
-    """A field of an order differs from that of its trade. Leave it out, or give the trade's."""
+    """Fields of an order differ from those of its trade. Leave them out, or give the trade's."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{field} {message}" for field, message in faults.items()))
+        self.faults = faults

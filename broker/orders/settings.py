@@ -61,9 +61,9 @@ class OrderSettings:
         True, doc="false: entries are sent without regard to the margin in the last summary; the venue decides then"
     )
     price_age_s: float = setting(
-        60.0,
+        0.0,
         minimum=0,
-        doc="age of a price beyond which a market order is refused, even on a live stream; 0 disables the check; "
+        doc="age of a price beyond which a market order is refused even on a live stream; 0 disables the check: "
         "a quiet market is not a stale price",
     )
     daily_loss: Decimal = setting(

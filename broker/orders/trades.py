@@ -134,7 +134,7 @@ class Trades:
         If no such trade is open, fields that are not `given` stay empty: the order may be a repetition.
 
         Raises:
-            TradeMismatchError: a `given` field differs from the trade's.
+            TradeMismatchError: `given` fields differ from the trade's.
             VenueError: the venue could not be asked which trades are open.
         """
         if request.type not in DEPENDENT:
@@ -146,9 +146,10 @@ class Trades:
             return request
         side = Side.SELL if trade.units > 0 else Side.BUY
         whole = replace(request, instrument=trade.instrument, side=side, units=abs(trade.units))
-        for name in sorted(given):
-            if (right := getattr(whole, name)) != getattr(request, name):
-                raise TradeMismatchError(name, f"must be {right}, as of trade {trade.id}, or absent")
+        differing = (name for name in sorted(given) if getattr(whole, name) != getattr(request, name))
+        faults = {name: f"must be {getattr(whole, name)}, as of trade {trade.id}, or absent" for name in differing}
+        if faults:
+            raise TradeMismatchError(faults)
         return whole
 
     async def change_orders(self, change: TradeChange) -> MassResult:

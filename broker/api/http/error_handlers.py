@@ -111,7 +111,8 @@ def problem_of(error: Exception) -> Problem:
             name, words = _HTTP_ERRORS.get(status, (status.phrase.lower().replace(" ", "-"), None))
             return Problem(status, name, words or str(error.detail), headers=error.headers)
         case errors.TradeMismatchError():
-            return invalid(error.field, str(error))
+            faults = [{"field": field, "message": message} for field, message in error.faults.items()]
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", f"{error}.", errors=faults)
         case CursorError():
             return invalid("cursor", str(error), detail=str(error))
     row = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)

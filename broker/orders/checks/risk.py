@@ -110,8 +110,8 @@ def _tradeable(request: OrderRequest, market: MarketView, _: OrderSettings) -> F
 
 
 def _stale(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
-    # Heartbeats tell a quiet market from a dead stream. A market order trades at any price, so that an old price is
-    # refused for it even while heartbeats come.
+    # Heartbeats tell a quiet market from a dead stream. Whoever wants more sets an age: a market order trades at any
+    # price, so that one beyond it is refused for market orders even while heartbeats come.
     if market.quote is None:
         return "PRICE_UNKNOWN", f"no price of {request.instrument} yet"
     if not market.prices_alive:

@@ -118,7 +118,9 @@ def close_trade(trade_id: str, units: Decimal | None) -> VenueCall:
 
 def change_trade_order(request: OrderRequest, client_id: str) -> VenueCall:
     """Give a trade a take-profit or stop, in place of the one of that type that it has; leave its others alone."""
-    body = {_OF_TRADE_NAMES[request.type]: protection(request, client_id)}
+    # The order that is replaced hands on what its successor does not name: without it, an end that nobody asked for.
+    details = {"timeInForce": request.time_in_force.name, **protection(request, client_id)}
+    body = {_OF_TRADE_NAMES[request.type]: details}
     path = f"/trades/{part(request.trade_id or '')}/orders"
     return VenueCall(operation="change_trade_orders", method="PUT", path=path, body=body)
 

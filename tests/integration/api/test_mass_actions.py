@@ -59,6 +59,17 @@ async def test_trade_orders_whose_answer_is_lost_are_what_the_venue_has(stand: S
     assert (shown and shown["tag"]) == ("guard" if at_the_venue else None)
 
 
+async def test_moved_stop_outlives_the_end_of_the_stop_before_it(stand: Stand) -> None:
+    await stand.start_ready()
+    end = "2040-01-06T10:00:00Z"
+    trade = await open_trade(stand, stop_loss={"price": "1.00000", "time_in_force": "gtd", "expires_at": end})
+    _, moved = await stand.call("PUT", f"/v1/trades/{trade['id']}/orders", json={"stop_loss": {"price": "1.01000"}})
+    (stop,) = (await at_venue(stand, "pendingOrders"))["orders"]
+
+    assert moved["results"][0]["order"]["time_in_force"] == "gtc"
+    assert (stop["price"], stop["timeInForce"], stop.get("gtdTime")) == ("1.01000", "GTC", None)
+
+
 async def test_kill_switch_ends_everything_and_its_repetition_after_a_kill_9_does_nothing(stand: Stand) -> None:
     await stand.start_ready()
     await open_trade(stand, stop_loss={"price": "1.00000"})

@@ -117,14 +117,19 @@ async def test_order_of_a_trade_takes_instrument_side_and_units_from_it(
     async with harness.service() as service:
         await service.place(make_request())
         whole = await service.trades.complete(make_request("stop", price=Decimal("1.05"), **empty), frozenset())
+        wrong = make_request("stop", **{**empty, "units": Decimal(7), "instrument": "USD_JPY"})
         with pytest.raises(TradeMismatchError) as caught:
-            await service.trades.complete(make_request("stop", **{**empty, "units": Decimal(7)}), frozenset({"units"}))
+            await service.trades.complete(wrong, frozenset({"units", "instrument", "side"}))
         unknown = await service.trades.complete(make_request("stop", **{**empty, "trade_id": "9"}), frozenset())
         with pytest.raises(UnknownPositionError):
             await service.place(unknown)
 
     assert (whole.instrument, whole.side, whole.units) == ("EUR_USD", Side.SELL, Decimal(100))
-    assert caught.value.field == "units"
+    assert caught.value.faults == {
+        "instrument": "must be EUR_USD, as of trade 1, or absent",
+        "side": "must be sell, as of trade 1, or absent",
+        "units": "must be 100, as of trade 1, or absent",
+    }
 
 
 async def test_changed_extensions_keep_our_id_and_are_shown(

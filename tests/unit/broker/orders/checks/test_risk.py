@@ -79,7 +79,6 @@ def test_order_is_denied_for_what_it_is(request_: OrderRequest, expected: str) -
         ({"instrument": None}, "INSTRUMENT_UNKNOWN"),
         ({"quote": None}, "PRICE_UNKNOWN"),
         ({"prices_alive": False}, "PRICE_STALE"),
-        ({"now": NOW + timedelta(seconds=61)}, "PRICE_STALE"),
         ({"quote": replace(QUOTE, tradeable=False)}, "MARKET_HALTED"),
         ({"account_usage": Usage(open_orders=1000)}, "OPEN_ORDERS_LIMIT_EXCEEDED"),
         ({"twin": True}, "DUPLICATE_ORDER"),
@@ -119,9 +118,16 @@ def test_notional_at_its_limit_passes() -> None:
 
 
 def test_quiet_market_is_not_stale_while_heartbeats_come() -> None:
-    market = replace(MARKET, now=NOW + timedelta(seconds=59))
+    market = replace(MARKET, now=NOW + timedelta(hours=1))
     assert reason(make_request(), market) is None
-    assert reason(make_request(**LIMIT), replace(MARKET, now=NOW + timedelta(hours=1))) is None
+    assert reason(make_request(**LIMIT), market) is None
+
+
+def test_price_older_than_its_limit_refuses_market_orders_alone() -> None:
+    market = replace(MARKET, now=NOW + timedelta(seconds=61))
+    assert reason(make_request(), market, price_age_s=61.0) is None
+    assert reason(make_request(), market, price_age_s=60.0) == "PRICE_STALE"
+    assert reason(make_request(**LIMIT), market, price_age_s=60.0) is None
 
 
 def test_reducing_lets_only_the_position_shrink() -> None:

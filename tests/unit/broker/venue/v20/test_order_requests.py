@@ -81,6 +81,13 @@ def test_dependent_orders_name_their_trade_and_no_units(fields: dict[str, object
     assert order == {"timeInForce": "GTC", "clientExtensions": {"id": "id"}, "tradeID": "7"} | expected
 
 
+def test_order_of_a_trade_names_its_time_in_force_so_that_it_inherits_none() -> None:
+    call = order_call.change_trade_order(
+        make_request(type=OrderType.STOP_LOSS, trade_id="7", price=Decimal("1.06"), time_in_force=TimeInForce.GTC), "id"
+    )
+    assert call.body == {"stopLoss": {"timeInForce": "GTC", "price": "1.06", "clientExtensions": {"id": "id"}}}
+
+
 def test_numbers_have_no_exponent() -> None:
     assert order_call.number(Decimal("1E+6")) == "1000000"
     assert order_call.number(Decimal("0.0000001")) == "0.0000001"
