@@ -374,6 +374,13 @@ class Operations(Transport):
             query={"instruments": instruments, "account": account or self.account},
         )
 
+    async def get_key(self) -> models.KeyView:
+        """The key of the request.
+
+        Id and scopes of the key, and the accounts that it may be used for. Needs no scope.
+        """
+        return await self._ask("GET", "/v1/key", models.KeyView)
+
     async def list_instruments(self, *, account: str | None = None) -> models.InstrumentsView:
         """Instruments.
 
@@ -739,10 +746,3 @@ class Operations(Transport):
         return await self._ask(
             "GET", "/v1/admin/conditions", models.ConditionList, query={"account": account or self.account}
         )
-
-    async def get_key(self) -> models.KeyView:
-        """The key of the request.
-
-        Id and scopes of the key, and the accounts that it may be used for. Needs no scope.
-        """
-        return await self._ask("GET", "/v1/key", models.KeyView)

@@ -117,9 +117,9 @@ async def replay(journal: OrderJournal, after: JournalMark) -> AsyncGenerator[Ch
             position += 1
             if position == after.position and crc32(record.payload) != after.crc:
                 raise JournalGapError("unknown")
-            if in_snapshot:
-                in_snapshot = record.payload[:1] != SNAPSHOT_END
-            elif position > after.position and (change := _streamed(position, record.payload)) is not None:
+            is_told = position > after.position and not in_snapshot
+            in_snapshot = in_snapshot and record.payload[:1] != SNAPSHOT_END
+            if is_told and (change := _streamed(position, record.payload)) is not None:
                 yield change
         if position == end and following is not None:
             segment, offset, in_snapshot = following, HEADER_BYTES, True
