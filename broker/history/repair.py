@@ -76,11 +76,11 @@ def repaired_rows(found: Iterable[Found]) -> HistoryRows:
     orders: dict[str, Order] = {}
     rows = HistoryRows()
     for transaction_id, order_id, order_document, document in found:
-        order = orders.get(order_id) or _ORDER.decode(order_document)
         try:
+            order = orders.get(order_id) or _ORDER.decode(order_document)
             transaction = parse_transaction(json.loads(document))
             fill = fill_of(transaction)
-        except ValueError:
+        except (ValueError, KeyError):
             continue
         fills = tuple(fill if item.transaction_id == transaction_id else item for item in order.fills)
         orders[order_id] = order = replace(order, request=traded(order.request, transaction), fills=fills)

@@ -31,6 +31,10 @@ async def migrate(connection: AsyncConnection) -> None:
     # Of several processes that start at once, one migrates and the others wait; then they find nothing to do.
     if connection.dialect.name == "postgresql":
         await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    else:
+        # The driver begins no transaction for a change of tables: a kill would leave half a step, which no start can
+        # make again.
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
     await connection.run_sync(_upgrade)
 
 

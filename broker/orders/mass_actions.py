@@ -187,7 +187,8 @@ class MassActions:
             store.set_state(TradingState.HALTED, client, f"kill switch: {reason}")
 
         async def act(record: OperationRecord) -> tuple[Outcome, ...]:
-            part = replace(record, key=part_key(record.key, "orders"), subjects=None)
+            # No caller's key has a blank: the orders to cancel must not be those of an earlier operation.
+            part = replace(record, key=f"{record.key} orders", subjects=None)
             part = self._leadership.trader().store.operations.get(client, part.key) or part
             cancelled = await self._cancel(part, OrderFilter(keep_exits=True))
             return (*cancelled, *await self._close(record, Operation.KILL, None, None))

@@ -61,13 +61,16 @@ class OrderEntrance:
             await self._app(scope, receive, send)
             return
         messages: list[Message] = []
+        # Before the body: one that is too large is measured under the route as well.
+        scope["route"] = self
         try:
             body = await _read(receive, messages)
             order = _usual_order(body) if body is not None else None
             if order is None or self._context.quota.wait_s(caller.client.id, monotonic()) > 0:
                 await self._app(scope, _again(messages, receive), send)
                 return
-            scope["route"] = self
+            # As `auth.access` does for every other request: its exposure counts against the client's own limits.
+            caller.account.orders.claim(caller.client.id)
             scope["state"]["account"] = caller.account
             response = await place(order, caller, received_s=scope["state"]["received_s"])
         except KNOWN_ERRORS as error:

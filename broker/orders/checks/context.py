@@ -167,10 +167,12 @@ class PreTradeChecks:
         # Of the order that is replaced only what is this key's.
         out = replaced if replaced is not None and key in {ACCOUNT, replaced.order.request.client} else None
         gone = resting_orders(out.order.request) if out is not None and out.status in OPEN else 0
+        # The venue lets an order take the place of one in another instrument, whose units are in other sums.
+        is_here = out is not None and out.order.request.instrument == request.instrument
         return Usage(
             open_orders=index.open_of(key) - gone,
             order_tokens=self._bucket(key, limits).tokens(now_s) if limits.orders_per_s else 1.0,
-            working=index.exposure.of(request.instrument, key).without(out),
+            working=index.exposure.of(request.instrument, key).without(out if is_here else None),
             other_exposure=self._exposure(key, besides=request.instrument) if limits.gross_exposure else ZERO,
         )
 

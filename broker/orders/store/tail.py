@@ -15,6 +15,7 @@ from broker.orders.model.trading_state import AccountControl
 from broker.orders.store.journal import (
     CONTROL,
     ORDER,
+    SNAPSHOT_END,
     TRANSACTION,
     JournalMark,
     OrderJournal,
@@ -105,6 +106,8 @@ async def replay(journal: OrderJournal, after: JournalMark) -> AsyncGenerator[Ch
     if segment is None:
         raise JournalGapError("discarded")
     offset, position = HEADER_BYTES, segment.first
+    # A segment begins with a snapshot, whose transactions were told before: they wait for the order that is theirs.
+    in_snapshot = True
     while position < journal.written:
         following = _following(journal, segment)
         found, offset = await _read_part(journal, segment, offset)
@@ -114,10 +117,12 @@ async def replay(journal: OrderJournal, after: JournalMark) -> AsyncGenerator[Ch
             position += 1
             if position == after.position and crc32(record.payload) != after.crc:
                 raise JournalGapError("unknown")
-            if position > after.position and (change := _streamed(position, record.payload)) is not None:
+            is_told = position > after.position and not in_snapshot
+            in_snapshot = in_snapshot and record.payload[:1] != SNAPSHOT_END
+            if is_told and (change := _streamed(position, record.payload)) is not None:
                 yield change
         if position == end and following is not None:
-            segment, offset = following, HEADER_BYTES
+            segment, offset, in_snapshot = following, HEADER_BYTES, True
         elif not found:
             raise JournalGapError("unknown")  # damage: records of the positions before `end` cannot be read
 

@@ -63,12 +63,15 @@ class HttpConnection(asyncio.Protocol):
         self._size = 0
         self._is_begun = False
         """True behind the headers of an answer, until it is whole."""
+        self._is_left = False
+        """True once the venue sends nothing more."""
         self._idle_since_s = monotonic()
 
     @property
     def is_open(self) -> bool:
         """True where a request can go."""
-        return self.transport is not None and not self.transport.is_closing()
+        # With TLS the transport drops what is written behind the venue's end, some turns before it calls itself closed.
+        return self.transport is not None and not self._is_left and not self.transport.is_closing()
 
     @property
     def idle_s(self) -> float:
@@ -87,7 +90,7 @@ class HttpConnection(asyncio.Protocol):
             ClosedConnectionError: nothing was written.
             TimeoutError, OSError: there was no whole answer; the venue may have acted.
         """
-        if self.transport is None or self.transport.is_closing():
+        if self.transport is None or not self.is_open:
             raise ClosedConnectionError("the connection is closed")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[HttpAnswer] = loop.create_future()
@@ -121,6 +124,7 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Close our side, too."""
+        self._is_left = True
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -176,7 +180,7 @@ class HttpConnection(asyncio.Protocol):
 
 def _plain(encoding: str, body: bytes) -> bytes:
     """Undo gzip. Raises zlib.error, ConnectionError: it is cut, or becomes larger than any right answer."""
-    if encoding.lower() != "gzip":
+    if encoding.lower() != "gzip" or not body:  # a gateway's error may have the header and no body
         return body
     unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
     found = unzip.decompress(body, MAX_ANSWER_BYTES)

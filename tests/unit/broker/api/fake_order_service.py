@@ -79,7 +79,7 @@ class FakeTrades(Trades):
 
     async def complete(self, request: OrderRequest, given: frozenset[str]) -> OrderRequest:
         self._dependencies = SimpleNamespace(venue=self)  # type: ignore[assignment] # all that it asks
-        self._leadership = SimpleNamespace(engine=None)  # type: ignore[assignment]
+        self._leadership = SimpleNamespace(engine=None)  # type: ignore[assignment] # nothing is in memory
         return await super().complete(request, given)
 
     async def trades(self) -> tuple[list[VenueTrade], int]:

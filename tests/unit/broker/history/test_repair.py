@@ -3,9 +3,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
 from msgspec.structs import replace
 
 from broker.domain import Fill, Order, OrderType, Side
+from broker.history import tables
 from broker.history.archive import FILLS, ORDERS, HistoryFilter
 from broker.history.repair import BATCH, repair_fills
 from broker.history.rows import rows_of
@@ -56,6 +58,15 @@ async def test_exit_of_an_old_version_becomes_what_the_log_tells(history: Histor
 async def test_fill_that_the_log_does_not_have_stays_as_it_is(history: HistoryParts) -> None:
     await wrote(history, make_order(1), exit_as_it_was_written(8), told_of(8, price=None))
     assert await repair_fills(history.database, ACCOUNT) == 0
+
+
+async def test_row_that_cannot_be_read_does_not_keep_those_behind_it(history: HistoryParts) -> None:
+    nameless = told_of(2, tradesClosed=[{"units": "-600"}])
+    await wrote(history, *map(exit_as_it_was_written, (1, 2, 3)), told_of(1), nameless, told_of(3))
+    unreadable = sa.update(tables.orders).where(tables.orders.c.id == exit_as_it_was_written(1).id)
+    async with history.database.transaction() as connection:
+        await connection.execute(unreadable.values(document="{}"))
+    assert await repair_fills(history.database, ACCOUNT) == 1
 
 
 async def test_repair_is_done_once(history: HistoryParts) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -55,6 +56,28 @@ async def test_database_of_the_first_version_is_migrated_with_its_rows(history: 
 
     assert page.rows == [row]
     assert (row["commission"], row["trades"], row["time_ns"]) == (None, None, None)
+
+
+async def test_migration_that_is_cut_short_leaves_nothing_and_is_made_again(history: HistoryParts) -> None:
+    await history.database.ensure_open()
+
+    def die(*args: Any) -> None:
+        if "ADD COLUMN time_ns" in args[2]:
+            raise OSError("killed")
+
+    def columns(connection: sa.Connection) -> set[str]:
+        return {item["name"] for item in sa.inspect(connection).get_columns("fills")}
+
+    async with history.database.transaction() as connection:
+        sa.event.listen(connection.sync_connection, "before_cursor_execute", die)
+        with pytest.raises(OSError, match="killed"):
+            await migrate(connection)
+        await connection.rollback()
+        sa.event.remove(connection.sync_connection, "before_cursor_execute", die)
+    async with history.database.transaction() as connection:
+        assert not await connection.run_sync(lambda found: sa.inspect(found).has_table("fills"))
+        await migrate(connection)
+        assert "time_ns" in await connection.run_sync(columns)
 
 
 def test_newest_step_is_the_head_of_the_migrations() -> None:

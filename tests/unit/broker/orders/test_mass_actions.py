@@ -165,6 +165,17 @@ async def test_kill_switch_leaves_the_stop_of_a_position_that_it_cannot_close(
     assert list(venue.pending) == [stop_id]
 
 
+async def test_kill_switch_cancels_entries_whatever_keys_its_caller_used_before(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.mass_actions.cancel_all("boss", "key/orders", OrderFilter())
+        await service.place(make_request("a", **LIMIT))
+        await service.mass_actions.kill("boss", "key", "wrong prices")
+
+    assert venue.pending == {}
+
+
 async def test_repeated_kill_does_not_halt_again(harness: OrderServiceHarness) -> None:
     async with harness.service() as service:
         await service.mass_actions.kill("boss", "key", "test")

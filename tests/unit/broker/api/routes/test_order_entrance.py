@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -109,6 +110,19 @@ async def test_request_is_measured_under_its_route(api: Client) -> None:
     await both(api, body=MARKET)
     told = [(event.method, event.route, event.status_class) for event in api.events if isinstance(event, HttpRequest)]
     assert told == [("POST", "/v1/orders", "2xx")] * 2
+
+
+async def test_body_that_is_too_large_is_measured_under_the_route(api: Client) -> None:
+    api.context.settings = replace(api.context.settings, request_bytes=1)
+    short, long = await both(api, body=MARKET)
+    told = [(event.route, event.status_class) for event in api.events if isinstance(event, HttpRequest)]
+    assert (short.status, told) == (413, [("/v1/orders", "4xx")] * 2)
+    assert short == long
+
+
+async def test_both_ways_give_the_caller_what_was_read_back_as_its_own(api: Client) -> None:
+    await both(api, body=MARKET, key=KEYS["flow"])
+    assert api.orders.claims == ["flow"] * 2
 
 
 async def test_usual_order_takes_the_short_way(api: Client) -> None:

@@ -104,6 +104,19 @@ async def test_replacement_takes_the_place_of_the_order_that_it_ends(
     assert second.status is OrderStatus.PENDING
 
 
+async def test_replacement_in_another_instrument_frees_nothing_of_its_own_instruments_limit(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    theirs = venue.add("LIMIT_ORDER", instrument="GBP_USD", units="100", price="1.2", timeInForce="GTC")
+    venue.pending[theirs["id"]] = theirs
+    async with harness.service(account=RiskLimits(position_units=Decimal(100))) as service:
+        (old,) = service.open_orders()
+        larger = make_request("b", type=OrderType.LIMIT, price=Decimal("1.08000"), units=Decimal(200))
+        order = (await service.replace(old.id, larger)).order
+
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "POSITION_LIMIT_EXCEEDED")
+
+
 async def test_each_check_of_an_order_is_an_event(harness: OrderServiceHarness, make_request: MakeRequest) -> None:
     async with harness.service() as service:
         await service.place(make_request(instrument="NO_SUCH"))

@@ -75,6 +75,17 @@ async def test_what_a_paused_owner_wrote_behind_its_successors_begin_is_not_stre
     assert [change.transaction async for change in replay(successor, mark)] == [{"id": "7"}, {"id": "8"}]
 
 
+async def test_transaction_that_a_snapshot_repeats_is_replayed_once(tmp_path: Path) -> None:
+    journal, _ = opened_journal(tmp_path)
+    mark = journal.mark
+    waiting = encode_transaction({"id": "7", "type": "ORDER_FILL"})
+    journal.append(waiting)
+    journal.rotate([waiting, encode_control(AccountControl(), b"z")])
+    journal.append(encode_transaction({"id": "8"}))
+
+    assert [(change.transaction or {})["id"] async for change in replay(journal, mark)] == ["7", "8"]
+
+
 async def test_unreadable_record_does_not_end_a_replay(tmp_path: Path) -> None:
     journal, _ = opened_journal(tmp_path)
     mark = journal.mark

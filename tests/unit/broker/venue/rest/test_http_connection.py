@@ -108,6 +108,23 @@ async def test_answer_that_cannot_be_unzipped_or_is_too_large_then_is_none(body:
     assert not connection.is_open
 
 
+async def test_answer_that_says_gzip_and_has_no_body_keeps_its_status() -> None:
+    connection, _ = opened()
+    async with asking(connection) as task:
+        connection.data_received(zipped(b"").replace(b"200 OK", b"503 Busy"))
+        assert ((await task).status, (await task).body) == (503, b"")
+
+
+async def test_nothing_is_written_behind_the_venues_end_although_the_transport_is_open_still() -> None:
+    connection, transport = opened()
+    connection.eof_received()  # over TLS the transport closes some turns of the loop later
+    assert not transport.is_closing()
+    assert not connection.is_open
+    with pytest.raises(ClosedConnectionError):
+        await connection.exchange(REQUEST, DEADLINE_S)
+    assert transport.written == b""
+
+
 async def test_answers_follow_one_another_on_one_connection() -> None:
     connection, _ = opened()
     for body in (b"{}", b"[]"):
