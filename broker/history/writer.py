@@ -187,26 +187,34 @@ def _words(group: BaseExceptionGroup[Exception]) -> str:
 
 
 async def write_rows(connection: AsyncConnection, rows: HistoryRows) -> None:
-    """Upsert rows; an order goes to a newer state only."""
+    """Upsert rows; an order goes to a newer state only, and no fill loses what the venue's log told of it."""
     await _upsert(connection, tables.orders, list(rows.orders.values()), newer="updated_at")
-    await _upsert(connection, tables.fills, list(rows.fills.values()))
+    # A journal of before 0.2 tells less of a fill than `history.repair` has found.
+    await _upsert(connection, tables.fills, list(rows.fills.values()), kept="time_ns")
     await _upsert(connection, tables.transactions, list(rows.transactions.values()))
 
 
 async def _upsert(
-    connection: AsyncConnection, table: sa.Table, rows: list[dict[str, Any]], newer: str | None = None
+    connection: AsyncConnection,
+    table: sa.Table,
+    rows: list[dict[str, Any]],
+    *,
+    newer: str | None = None,
+    kept: str | None = None,
 ) -> None:
     if rows:
-        await connection.execute(_statement(connection.dialect.name, table, tuple(rows[0]), newer), rows)
+        await connection.execute(_statement(connection.dialect.name, table, tuple(rows[0]), newer, kept), rows)
 
 
 @cache
-def _statement(dialect: str, table: sa.Table, names: tuple[str, ...], newer: str | None) -> sa.Insert:
+def _statement(dialect: str, table: sa.Table, names: tuple[str, ...], newer: str | None, kept: str | None) -> sa.Insert:
     """The upsert of rows with these columns; made once, for making it takes as long as running it."""
     # ON CONFLICT is in the dialect's own INSERT only. Imported by name: the other dialect need not be loaded.
     insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
     keys = [column.name for column in table.primary_key]
     changed = {name: insert.excluded[name] for name in names if name not in keys}
     where = insert.excluded[newer] >= table.c[newer] if newer else None
+    if kept:
+        where = sa.or_(insert.excluded[kept].is_not(None), table.c[kept].is_(None))
     made: sa.Insert = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=where)
     return made

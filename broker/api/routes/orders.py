@@ -42,6 +42,7 @@ from broker.domain import Order, OrderRequest, OrderStatus
 from broker.events.orders import OrderStage
 from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.idempotency import Placed
+from broker.orders.store.trade_book import EXTERNAL
 
 routes = APIRouter(prefix="/v1", tags=["orders"], responses=COMMON_PROBLEMS)
 
@@ -114,9 +115,15 @@ class OrderCaller:
     async def order(self, body: OrderBody) -> OrderRequest:
         """The order that a body asks for; one of a trade has what the trade says.
 
-        Raises NotReadyError: the process was never ready, and the order is no exit, which alone needs no prices.
+        Raises:
+            Problem: it is of a trade that another client opened.
+            NotReadyError: the process was never ready, and the order is no exit, which alone needs no prices.
         """
         order = body.request(account=self.account.id, **self.origin(body.client_order_id))
+        trade = self.account.orders.trade(order.trade_id) if order.trade_id is not None else None
+        # Anybody may protect a trade that no client opened.
+        if trade is not None and trade.owner.client != EXTERNAL:
+            check_opener(trade.owner.client, self.client)
         order = await self.account.orders.trades.complete(order, body.given)
         if not self.api.ready.is_set() and not self.account.orders.is_exit(order):
             await _refuse_before_ready(self.api, self.account)
@@ -299,6 +306,13 @@ async def _find(account: AccountApi, order_id: str) -> Order:
                 raise NotReadyError(item.reason)
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-order", f"There is no order {order_id}.")
     return order
+
+
+def check_opener(owner: str | None, client: ApiClient) -> None:
+    """Raise Problem unless a client may change the orders of a trade that `owner` opened; None: it is not known."""
+    if owner not in {None, client.id} and "admin" not in client.scopes:
+        detail = f"The trade belongs to {owner!r}; only it or an admin may change it."
+        raise Problem(HTTPStatus.FORBIDDEN, "not-owner", detail)
 
 
 def _check_owner(order: Order, client: ApiClient) -> None:

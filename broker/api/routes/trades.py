@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
 from broker.api.auth.access import Reader, Trader
-from broker.api.auth.keys import ApiClient
 from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerReads, OwnerTrades
-from broker.api.http.problem import Problem
-from broker.api.routes.orders import Caller, NotDraining
+from broker.api.routes.orders import Caller, NotDraining, check_opener
 from broker.api.schemas.outcomes import OutcomeList, outcomes_of, outcomes_response
 from broker.api.schemas.requests import ClientId, ExtensionsBody, InstrumentName, TradeOrdersBody, VenueId
 from broker.api.schemas.responses import BODY_ERRORS, COMMON_PROBLEMS, json_response, problems
 from broker.api.schemas.trades import TradeList, TradeView, trade_view
-from broker.orders.trades import ShownTrade, TradeChange
+from broker.orders.trades import TradeChange
 
 routes = APIRouter(prefix="/v1/trades", tags=["trades"], responses=COMMON_PROBLEMS)
 
@@ -68,7 +65,7 @@ async def change_trade_orders(trade_id: TradeId, body: TradeOrdersBody, caller: 
     Each is an order with an outcome of its own. The same Idempotency-Key means the same orders.
     """
     orders = caller.account.orders
-    _check_opener(await orders.trades.one(trade_id), caller.client)
+    check_opener((await orders.trades.one(trade_id)).client, caller.client)
     given = caller.origin()
     change = TradeChange(
         trade_id=trade_id,
@@ -93,13 +90,7 @@ async def change_trade_extensions(
     """Sets tag and comment at the venue; may be sent twice without harm."""
     trades = account.orders.trades
     shown = await trades.one(trade_id)
-    _check_opener(shown, client)
+    check_opener(shown.client, client)
     texts = body.texts(shown.trade.tag, shown.trade.comment)
     await api.in_flight.run(trades.change_extensions("trade", trade_id, shown.trade.client_id, **texts))
     return json_response(trade_view(await trades.one(trade_id)))
-
-
-def _check_opener(shown: ShownTrade, client: ApiClient) -> None:
-    if shown.client not in {None, client.id} and "admin" not in client.scopes:
-        detail = f"The trade belongs to {shown.client!r}; only it or an admin may change it."
-        raise Problem(HTTPStatus.FORBIDDEN, "not-owner", detail)

@@ -22,6 +22,7 @@ from broker.orders.mass_actions import MassActions, MassResult, OrderFilter, Out
 from broker.orders.model.trading_state import TradingState
 from broker.orders.service import OrderService
 from broker.orders.store.journal import JournalMark
+from broker.orders.store.trade_book import OpenTrade
 from broker.orders.trades import ShownTrade, TradeChange, Trades
 from broker.venue.v20.parse import VenueOrder, VenueTrade
 
@@ -139,8 +140,12 @@ class FakeOrderService(OrderService):
         self.mass_actions = FakeMassActions()
         self.trades = FakeTrades()
         self.followed: list[JournalMark | None] = []
+        self.open_trades: dict[str, OpenTrade] = {}
         self.owner: str | None = None
         """Where the account is traded, if not here."""
+
+    def trade(self, trade_id: str) -> OpenTrade | None:
+        return self.open_trades.get(trade_id)
 
     def elsewhere(self) -> str | None:
         return self.owner

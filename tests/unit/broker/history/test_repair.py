@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -67,6 +68,16 @@ async def test_row_that_cannot_be_read_does_not_keep_those_behind_it(history: Hi
     async with history.database.transaction() as connection:
         await connection.execute(unreadable.values(document="{}"))
     assert await repair_fills(history.database, ACCOUNT) == 1
+
+
+async def test_repaired_fill_stays_when_its_order_is_told_again_from_an_old_journal(history: HistoryParts) -> None:
+    old = exit_as_it_was_written(8)
+    await wrote(history, old, told_of(8))
+    await repair_fills(history.database, ACCOUNT)
+    await wrote(history, replace(old, updated_at=old.updated_at + timedelta(days=1)))
+
+    (fill,) = (await history.archive.page(FILLS, HistoryFilter(), limit=9)).rows
+    assert (fill["instrument"], fill["side"], fill["commission"]) == ("EUR_USD", "sell", Decimal("0.06"))
 
 
 async def test_repair_is_done_once(history: HistoryParts) -> None:

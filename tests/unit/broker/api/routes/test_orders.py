@@ -10,6 +10,7 @@ from broker.domain import Fill, Order, OrderStatus, Side, TradeEffect, TradePart
 from broker.events.orders import OrderStage
 from broker.orders.checks.risk import Denial
 from broker.orders.errors import UnknownOrderError
+from broker.orders.store.trade_book import EXTERNAL, OpenTrade, TradeOwner
 from broker.venue.errors import NotSentError
 from producer.health import Condition
 from tests.unit.broker.api.conftest import Client
@@ -294,6 +295,28 @@ async def test_replacement_is_the_new_order(api: Client) -> None:
 
     assert (answer.status, answer.json()["units"]) == (201, "50")
     assert [item for item, _ in api.orders.replaced] == [order["id"]]
+
+
+@pytest.mark.parametrize(
+    ("owner", "key", "status"),
+    [("flow", "flow", 201), ("other", "flow", 403), ("other", "boss", 201), (EXTERNAL, "flow", 201)],
+)
+async def test_trade_gets_an_order_of_its_own_client_or_an_admin(
+    api: Client, owner: str, key: str, status: int
+) -> None:
+    api.orders.open_trades["7"] = OpenTrade(
+        id="7",
+        instrument="EUR_USD",
+        units=Decimal(-100),
+        price=Decimal("1.1"),
+        opened_at=NOW,
+        owner=TradeOwner(client=owner),
+    )
+    body = {"type": "take_profit", "trade_id": "7", "price": "1.05"}
+    answer = await api("POST", "/v1/orders", key=KEYS[key], body=body)
+
+    assert (answer.status, len(api.orders.placed)) == (status, status == 201)
+    assert status == 201 or answer.problem == "not-owner"
 
 
 async def test_only_its_owner_or_an_admin_changes_an_order(api: Client) -> None:
