@@ -53,11 +53,12 @@ async def read_on(reader: EventReader, *stands: Stand) -> None:
 
 
 async def place(stand: Stand, name: str) -> None:
-    """Sends one order until the venue has it, through kills."""
-    status = 0
-    while status != 201:
+    """Sends one order until its end is known, through kills: one that was never sent ends as presumed absent."""
+    ended = False
+    while not ended:
         with suppress(*LOST):
-            status, _ = await stand.place_order(client_order_id=name)
+            status, body = await stand.place_order(client_order_id=name)
+            ended = status == 201 or body.get("status") == "presumed_absent"
         await asyncio.sleep(0.1)
 
 

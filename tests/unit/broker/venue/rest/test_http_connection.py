@@ -97,7 +97,9 @@ async def test_answer_that_the_venue_zips_unasked_is_unzipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", gzip.compress(b"{}")[:-9], gzip.compress(bytes(http_connection.MAX_ANSWER_BYTES + 1))]
+    "body",
+    [b"{}", gzip.compress(b"{}")[:-9], gzip.compress(bytes(http_connection.MAX_ANSWER_BYTES + 1))],
+    ids=["no gzip", "cut", "too large"],  # not by the bytes, which hold the time
 )
 async def test_answer_that_cannot_be_unzipped_or_is_too_large_then_is_none(body: bytes) -> None:
     connection, _ = opened()
