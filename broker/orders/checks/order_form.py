@@ -47,10 +47,11 @@ def precision(request: OrderRequest, market: MarketView, _: OrderSettings) -> Fi
 
 def collar(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     """Prices of the order are near the market."""
-    ratio = settings.price_collar_ratio
+    # Stops and targets lie further away than entries do, attached or placed later.
+    ratio = settings.protection_collar_ratio if request.type in DEPENDENT else settings.price_collar_ratio
     prices = [value for value in (request.price, request.price_bound) if value is not None]
     # Of a silent stream the price may be long past: an exit must not be measured by it.
-    if not ratio or not prices or market.quote is None or not market.prices_alive or request.type in DEPENDENT:
+    if not ratio or not prices or market.quote is None or not market.prices_alive:
         return None
     middle = _middle(market.quote)
     for value in prices:

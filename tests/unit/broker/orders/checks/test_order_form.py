@@ -53,3 +53,17 @@ def test_a_wide_stop_passes_where_the_collar_is_off() -> None:
     assert reason(make_request(stop_loss=away("1.2")), protection_collar_ratio=Decimal(0)) == (
         "PROTECTION_DISTANCE_INVALID"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "price", "expected"),
+    [
+        (OrderType.STOP_LOSS, "1.0", None),
+        (OrderType.STOP_LOSS, "0.2", "PRICE_COLLAR"),
+        (OrderType.GUARANTEED_STOP_LOSS, "0.2", "PRICE_COLLAR"),
+        (OrderType.TAKE_PROFIT, "1.5", "PRICE_COLLAR"),
+    ],
+)
+def test_stop_or_target_that_is_placed_later_is_near_too(kind: OrderType, price: str, expected: str | None) -> None:
+    order = make_request(type=kind, side=Side.SELL, trade_id="5", price=Decimal(price))
+    assert reason(order) == expected
