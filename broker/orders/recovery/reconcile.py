@@ -13,7 +13,7 @@ from broker.events.venue import ReconcileMismatch, ReconcileRun
 from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.store.order_index import UNRESOLVED
 from broker.orders.store.order_store import OrderStore
-from broker.venue.errors import VenueError
+from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20.parse import VenueOrder, VenueTrade
@@ -160,7 +160,10 @@ class Reconciler:
             return
         after, pages = int(venue_id), 0
         while self._store.index[record.id].status is OrderStatus.PENDING and pages < MOST_PAGES:
-            page = await self._venue.transactions_since(after)
+            try:
+                page = await self._venue.transactions_since(after)
+            except VenueRefusedError:
+                break  # the log that the venue shows is behind this order, and it knows no such id yet
             if not page.transactions:
                 break
             self._store.search(record.id, page.transactions)
