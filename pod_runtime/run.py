@@ -21,6 +21,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 
+from pod_runtime.listener.descriptors import raise_descriptor_limit
+
 Serve = Callable[[asyncio.Event], Awaitable[int]]
 
 # The start itself should not wait for a collection.
@@ -42,6 +44,7 @@ def run(serve: Serve) -> int:
 
     # No core file after a crash: the memory holds secrets (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise_descriptor_limit()
     return uvloop.run(_until_signal(serve))
 
 

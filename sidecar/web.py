@@ -1,4 +1,9 @@
-"""HTTP servers of the sidecar: TCP ones are bound before they serve, and the control socket is private."""
+"""HTTP servers of the sidecar: TCP ones are bound before they serve, and the control socket is private.
+
+None of them asks for a key, so everybody is held to the same bounds: CONNECTIONS a listener, of which a new one takes
+the place of the oldest (see `pod_runtime.listener.table`); HEAD_BYTES and HEAD_FIELDS; and IDLE_S for the head of a
+request and between two. A probe is so answered whoever else is connected.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,15 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
+from pod_runtime.listener.acceptor import Acceptor, Connection
+from pod_runtime.listener.descriptors import raise_descriptor_limit
+from pod_runtime.listener.table import ConnectionTable
 from pod_runtime.ports import listen, name_of, parse_address
 
 log = logging.getLogger(__name__)
@@ -19,6 +29,14 @@ CLOSE_S = 1.0
 """Seconds for open requests when a server ends."""
 MODE = 0o600
 """Mode of the control socket: only the sidecar's own user may open it."""
+CONNECTIONS = 128
+HEAD_BYTES = 32768
+"""Of a request line and its headers, and of a body, which nothing here needs."""
+HEAD_FIELDS = 100
+IDLE_S = 10.0
+_DESCRIPTOR_SHARE = 8
+_SERVER = "sidecar"  # of the header: the library would tell its own version and Python's
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -43,15 +61,79 @@ def bind(name: str, application: web.Application, address: str) -> Server:
     return Server(name, application, listen(*parse_address(address)))
 
 
+class BoundedHandler(web.RequestHandler):
+    """One connection of aiohttp's server, with a bound on all of a head: its parser bounds each field alone."""
+
+    __slots__ = ("_connection", "_unparsed")
+
+    def __init__(self, connection: Connection, manager: web.Server) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # None is what the library's own runner passes for "no log"
+            keepalive_timeout=IDLE_S,
+            max_headers=HEAD_FIELDS,
+        )
+        self._connection = connection
+        self._unparsed = 0
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Release the connection's place."""
+        self._connection.release()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse in pieces, so that no more of an incomplete request is held than a head may have."""
+        for start in range(0, len(data), HEAD_BYTES):
+            piece, count = data[start : start + HEAD_BYTES], self._request_count
+            super().data_received(piece)
+            self._unparsed = 0 if self._request_count != count else self._unparsed + len(piece)
+            if self._unparsed >= HEAD_BYTES:
+                if self.transport is not None and not self._request_in_progress:
+                    self.transport.write(_TOO_LARGE)
+                self.force_close()
+                return
+
+    def handle_error(self, request: web.BaseRequest, *arguments: Any, **named: Any) -> web.StreamResponse:
+        """The answer to what is no HTTP, without versions."""
+        response = super().handle_error(request, *arguments, **named)
+        response.headers["Server"] = _SERVER
+        return response
+
+
 async def serve_http(server: Server, stop: asyncio.Event) -> None:
     """Answer until `stop`, then close the socket."""
-    runner = web.AppRunner(server.application, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S)
+    server.application.on_response_prepare.append(_name_server)
+    runner = web.AppRunner(server.application, handle_signals=False, shutdown_timeout=CLOSE_S)
     await runner.setup()
+    manager = runner.server
+    if manager is None:
+        raise RuntimeError("the runner of a server was set up, and has none")
+    # A listener that is flooded must leave descriptors to the others, to the secrets and to the journal.
+    limit = max(1, min(CONNECTIONS, raise_descriptor_limit() // _DESCRIPTOR_SHARE))
+    acceptor = Acceptor(
+        server.socket,
+        lambda connection: BoundedHandler(connection, manager),
+        ConnectionTable[Connection](limit, limit),
+        refused=partial(_note, server.name),
+    )
     try:
-        await web.SockSite(runner, server.socket).start()
-        await stop.wait()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(acceptor.run())
+            await stop.wait()
+            acceptor.close()
     finally:
+        acceptor.close()
         await runner.cleanup()
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = _SERVER
+
+
+def _note(name: str, reason: str) -> None:
+    log.debug("connection.refused", extra={"server": name, "reason": reason})
 
 
 async def serve_control(application: web.Application, path: Path, stop: asyncio.Event) -> None:
