@@ -15,9 +15,8 @@ import socket
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from pod_runtime.listener.acceptor import Acceptor, Connection
 from pod_runtime.listener.descriptors import raise_descriptor_limit
@@ -35,8 +34,10 @@ HEAD_BYTES = 32768
 HEAD_FIELDS = 100
 IDLE_S = 10.0
 _DESCRIPTOR_SHARE = 8
-_SERVER = "sidecar"  # of the header: the library would tell its own version and Python's
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+# Else each answer, even that to a request which cannot be parsed, names the versions of aiohttp and Python. There is no
+# setting for it.
+web_response.SERVER_SOFTWARE = "sidecar"  # type: ignore[attr-defined]
 
 
 @dataclass(slots=True)
@@ -95,16 +96,9 @@ class BoundedHandler(web.RequestHandler):
                 self.force_close()
                 return
 
-    def handle_error(self, request: web.BaseRequest, *arguments: Any, **named: Any) -> web.StreamResponse:
-        """The answer to what is no HTTP, without versions."""
-        response = super().handle_error(request, *arguments, **named)
-        response.headers["Server"] = _SERVER
-        return response
-
 
 async def serve_http(server: Server, stop: asyncio.Event) -> None:
     """Answer until `stop`, then close the socket."""
-    server.application.on_response_prepare.append(_name_server)
     runner = web.AppRunner(server.application, handle_signals=False, shutdown_timeout=CLOSE_S)
     await runner.setup()
     manager = runner.server
@@ -126,10 +120,6 @@ async def serve_http(server: Server, stop: asyncio.Event) -> None:
     finally:
         acceptor.close()
         await runner.cleanup()
-
-
-async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = _SERVER
 
 
 def _note(name: str, reason: str) -> None:

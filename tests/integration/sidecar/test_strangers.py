@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 
-import aiohttp
 import pytest
 
 from tests.integration.api.strangers import strangers
@@ -37,17 +36,3 @@ async def test_head_beyond_the_bounds_is_refused_while_it_is_incomplete() -> Non
             writer.close()
             await writer.wait_closed()
         assert await process.end() == 0
-
-
-@pytest.mark.parametrize("path", ["/livez", "/nothing"])
-async def test_server_header_tells_no_versions(path: str) -> None:
-    async with short_directory() as directory, running(settings(directory), directory) as process:
-        for name in ("probes", "metrics", "console"):
-            async with aiohttp.ClientSession() as session, session.get(process.url(name, path)) as answer:
-                assert answer.headers["Server"] == "sidecar"
-            host, _, port = process.listening[name].rpartition(":")
-            reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(b"no HTTP\r\n\r\n")
-            assert b"aiohttp" not in await reader.read()
-            writer.close()
-            await writer.wait_closed()
