@@ -107,6 +107,9 @@ class ApiProtocol(HttpToolsProtocol):
         self._in_body, self._received, self._trailers = True, 0, 0
         self._connection.begin()
         super().on_headers_complete()
+        # The parser reads nothing behind a request that asks for another protocol, so the connection ends with it.
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""

@@ -137,6 +137,14 @@ async def test_request_needs_one_host(api: Client, head: bytes, answer: tuple[in
         assert await wire.problem() == answer
 
 
+async def test_offer_of_another_protocol_is_answered_in_ours_and_ends_the_connection(api: Client) -> None:
+    async with serving(api) as server, server.wire() as wire:
+        wire.send(GET, KEY, b"Connection: Upgrade\r\nUpgrade: h2c\r\n", END)
+        status, headers, _ = await wire.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await wire.ended()
+
+
 async def test_queue_of_requests_is_bounded_and_the_first_is_answered(api: Client) -> None:
     release = asyncio.Event()
 
