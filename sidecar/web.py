@@ -12,7 +12,8 @@ import contextlib
 import logging
 import os
 import socket
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,7 @@ HEAD_BYTES = 32768
 """Of a request line and its headers, and of a body, which nothing here needs."""
 HEAD_FIELDS = 100
 IDLE_S = 10.0
+REFUSALS = ("connections", "address", "evicted", "descriptors", "head")
 _DESCRIPTOR_SHARE = 8
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 # Else each answer, even that to a request which cannot be parsed, names the versions of aiohttp and Python. There is no
@@ -47,6 +49,8 @@ class Server:
     name: str
     application: web.Application
     socket: socket.socket
+    refused: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(REFUSALS, 0)))
+    """Connections that were not taken or not kept, by reason."""
 
     @property
     def address(self) -> str:
@@ -65,9 +69,9 @@ def bind(name: str, application: web.Application, address: str) -> Server:
 class BoundedHandler(web.RequestHandler):
     """One connection of aiohttp's server, with a bound on all of a head: its parser bounds each field alone."""
 
-    __slots__ = ("_connection", "_unparsed")
+    __slots__ = ("_connection", "_refused", "_unparsed")
 
-    def __init__(self, connection: Connection, manager: web.Server) -> None:
+    def __init__(self, connection: Connection, manager: web.Server, refused: Counter[str]) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
             manager,
@@ -77,6 +81,7 @@ class BoundedHandler(web.RequestHandler):
             max_headers=HEAD_FIELDS,
         )
         self._connection = connection
+        self._refused = refused
         self._unparsed = 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -91,6 +96,7 @@ class BoundedHandler(web.RequestHandler):
             super().data_received(piece)
             self._unparsed = 0 if self._request_count != count else self._unparsed + len(piece)
             if self._unparsed >= HEAD_BYTES:
+                self._refused["head"] += 1
                 if self.transport is not None and not self._request_in_progress:
                     self.transport.write(_TOO_LARGE)
                 self.force_close()
@@ -108,9 +114,9 @@ async def serve_http(server: Server, stop: asyncio.Event) -> None:
     limit = max(1, min(CONNECTIONS, raise_descriptor_limit() // _DESCRIPTOR_SHARE))
     acceptor = Acceptor(
         server.socket,
-        lambda connection: BoundedHandler(connection, manager),
+        lambda connection: BoundedHandler(connection, manager, server.refused),
         ConnectionTable[Connection](limit, limit),
-        refused=partial(_note, server.name),
+        refused=partial(_count, server.refused),
     )
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -122,8 +128,8 @@ async def serve_http(server: Server, stop: asyncio.Event) -> None:
         await runner.cleanup()
 
 
-def _note(name: str, reason: str) -> None:
-    log.debug("connection.refused", extra={"server": name, "reason": reason})
+def _count(refused: Counter[str], reason: str) -> None:
+    refused[reason] += 1
 
 
 async def serve_control(application: web.Application, path: Path, stop: asyncio.Event) -> None:

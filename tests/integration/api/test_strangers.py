@@ -77,13 +77,15 @@ async def fault_of(stand: Stand, method: str, path: str, expected: int | None) -
 
 async def test_more_connections_than_descriptors_end_nothing(stand: Stand) -> None:
     broker = await stand.start_ready()
+    assert (await stand.condition("Serving"))["ok"]  # on a connection that the session keeps
     # As if other parts had taken the descriptors: the bound on connections alone would keep within the limit.
     open_now = len(list(Path(f"/proc/{broker.child.pid}/fd").iterdir()))
     resource.prlimit(broker.child.pid, resource.RLIMIT_NOFILE, (open_now + 20, open_now + 20))
     async with strangers(stand.url, 60):
         await broker.event("connections cannot be accepted")
+        assert (await stand.until("Serving", ok=False))["reason"] == "NoDescriptors"
     await broker.event("connections are accepted again")
-
+    await stand.until("Serving", ok=True)
     status, order = await stand.place_order()
     assert (status, order["status"]) == (201, "filled")
     assert await broker.end() == 0
