@@ -36,12 +36,14 @@ __all__ = [
     "FillView",
     "FinancingDayView",
     "FinancingView",
+    "GapView",
     "InstrumentView",
     "InstrumentsView",
     "KeyView",
     "KillBody",
     "KillView",
     "MismatchView",
+    "MissedView",
     "OrderBody",
     "OrderList",
     "OrderStatus",
@@ -67,6 +69,7 @@ __all__ = [
     "ReconcileView",
     "Side",
     "StateBody",
+    "StateChangeView",
     "StateView",
     "TimeInForce",
     "TradeEffect",
@@ -875,3 +878,26 @@ class TrialView(Answer, frozen=True, kw_only=True):
     """Whether this replica trades the account; a standby or a preview does not."""
     bid: Decimal | None = None
     ask: Decimal | None = None
+
+
+class GapView(Answer, frozen=True, kw_only=True):
+    """Changes since Last-Event-ID are not in the broker's journal."""
+
+    reason: str
+    """discarded: they are too old. unknown: the id is not of this journal. unreadable: the volume fails."""
+    detail: str | None = None
+
+
+class MissedView(Answer, frozen=True, kw_only=True):
+    """Prices and summaries of the account that were dropped because the reader was slow."""
+
+    count: int
+
+
+class StateChangeView(Answer, frozen=True, kw_only=True):
+    """The trading state; it may be the same as before."""
+
+    state: str
+    actor: str
+    """Id of the API key that set it, or broker."""
+    reason: str

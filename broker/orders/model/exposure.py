@@ -101,7 +101,8 @@ def units_to_open(request: OrderRequest, position: Decimal, working: WorkingUnit
 
 def resting_orders(request: OrderRequest) -> int:
     """Most orders that rest because of one: itself until it fills, then those that were attached to it."""
-    return max(1, sum(leg is not None for leg in (request.take_profit, request.stop_loss, request.trailing_stop)))
+    itself = 0 if is_immediate(request) else 1
+    return max(itself, sum(leg is not None for leg in (request.take_profit, request.stop_loss, request.trailing_stop)))
 
 
 class ExposureBook:

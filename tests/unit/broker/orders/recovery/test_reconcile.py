@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from broker.domain import Order, OrderStatus, OrderType
+from broker.orders.recovery import reconcile
 from broker.orders.service import OrderService
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
@@ -83,3 +84,43 @@ async def test_order_that_rests_although_we_had_it_as_filled_is_pending_again(
     assert list(again) == []
     assert held is not None
     assert held.status is OrderStatus.PENDING
+
+
+async def test_every_part_of_an_order_that_rests_nowhere_is_found_however_long_the_log_is(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "MOST_PAGES", 1)
+    async with harness.service(reconcile_s=1000) as service:
+        await wait_until(lambda: bool(harness.of("ReconcileRun")))
+        order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
+        created = venue.pending[order.venue_order_id or ""]
+        venue.page = 2
+        for units in ("30", "20", "50"):
+            venue.add("DAILY_FINANCING")
+            venue.fill(created | {"units": units})
+        engine = service.leadership.engine
+        assert engine is not None
+        engine.feed.applied = engine.feed.last_known = len(venue.log)
+        await service.reconcile()
+        settled = service.order(order.id)
+
+    assert settled is not None
+    assert (settled.status, [fill.units for fill in settled.fills]) == (OrderStatus.FILLED, [30, 20, 50])
+
+
+async def test_reconcile_goes_on_where_the_log_does_not_show_an_order_yet(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(reconcile_s=1000) as service:
+        await wait_until(lambda: bool(harness.of("ReconcileRun")))
+        order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
+        await missed_end(service, venue, order, "fill")
+        # The comparison reads the log once; the second reading asks for what is behind the order.
+        venue.withheld_from = venue.since_calls + 2
+        found = await service.reconcile()
+        settled = service.order(order.id)
+
+    assert ("order", "pending", "absent") in [(item.kind, item.ours, item.theirs) for item in found]
+    assert venue.since_calls >= venue.withheld_from
+    assert settled is not None
+    assert settled.status is OrderStatus.FILLED
