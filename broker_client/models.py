@@ -542,7 +542,7 @@ class OrderView(Answer, frozen=True, kw_only=True):
     client: str
     status: OrderStatus
     reason: str | None = None
-    """Why it is denied, cancelled, rejected or unknown."""
+    """Reason for which it is denied, cancelled, rejected or unknown."""
     message: str | None = None
     instrument: str
     side: Side
@@ -734,7 +734,7 @@ class ProblemView(Answer, frozen=True, kw_only=True):
     title: str
     status: int
     detail: str
-    """What happened this time, and what to do."""
+    """The fault of this time, and its remedy."""
     reason: str | None = None
     """Constant name of the cause, where there is one."""
     errors: list[FieldFault] | None = None
@@ -836,7 +836,7 @@ class TradeView(Answer, frozen=True, kw_only=True):
     instrument: str
     state: str
     units: Decimal
-    """What is left of it. Positive is long, negative short."""
+    """The rest of it. Positive is long, negative short."""
     initial_units: Decimal
     price: Decimal
     average_close_price: Decimal | None = None
@@ -866,7 +866,7 @@ class TrialView(Answer, frozen=True, kw_only=True):
     check: str | None = None
     """The check that denies it."""
     reason: str | None = None
-    """What the denied order's `reason` would be."""
+    """The `reason` that the denied order would have."""
     message: str | None = None
     checks: list[str]
     """The checks that were made, in their order; of a denied order the last one is `check`."""
@@ -875,7 +875,7 @@ class TrialView(Answer, frozen=True, kw_only=True):
     rate of orders, duplicates, the day's loss, the circuit breaker).
     """
     trades_account: bool
-    """Whether this replica trades the account; a standby or a preview does not."""
+    """True if this replica trades the account; a standby or a preview does not."""
     bid: Decimal | None = None
     ask: Decimal | None = None
 

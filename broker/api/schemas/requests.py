@@ -268,7 +268,7 @@ class TradeOrdersBody(Body):
         return self
 
     def legs(self) -> dict[str, Protection | None]:
-        """What is asked of each leg that is named."""
+        """The order of each leg that is named; None is to cancel it."""
         found: dict[str, ProtectionBody | None] = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
         return {name: leg.protection() if leg is not None else None for name, leg in found.items()}
 

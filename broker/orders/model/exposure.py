@@ -122,7 +122,7 @@ class ExposureBook:
         self._take(record, -1)
 
     def of(self, instrument: str, client: str = ACCOUNT) -> WorkingUnits:
-        """What works in an instrument, of one client or of all."""
+        """Working units in an instrument, of one client or of all."""
         return self._sums.get(client, {}).get(instrument) or WorkingUnits()
 
     def instruments(self, client: str = ACCOUNT) -> set[str]:

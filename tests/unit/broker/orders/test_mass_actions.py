@@ -188,7 +188,8 @@ async def test_kill_switch_closes_whatever_orders_its_caller_placed_before(
         await service.place(make_request(used))
         found = await service.mass_actions.kill("flow", "key", "wrong prices")
 
-    assert (found.complete, venue.position) == (True, 0)
+    assert found.complete
+    assert venue.position == 0
 
 
 async def test_operation_of_an_older_journal_goes_on_with_the_keys_that_it_had(
