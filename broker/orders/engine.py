@@ -226,7 +226,9 @@ class Submission:
                 self._store.fold(record.id, answer.transactions)
             except errors.VenueRefusedError as error:
                 self._feed.note(parse_answer(error.body).last_transaction_id)
-                await self._feed.fill()  # it ended before the cancel came: the log says how
+                await self._feed.fill()  # it ended before the cancel came: the log says how, or the order itself
+                if self._store.index[record.id].status is OrderStatus.PENDING:
+                    self._store.end(record.id, await self._venue.ending(record.order.venue_order_id))
             except errors.VenueError:
                 if attempt == CANCEL_TRIES - 1:
                     raise
@@ -286,6 +288,7 @@ class OrderEngine:
             # Only now: the settings may name no instruments, and the catch-up learns those of the account.
             group.create_task(self._dependencies.prices.stream.run())
             group.create_task(self._resolver.run())
+            group.create_task(self.reconciler.follow_parts())
             group.create_task(self._sample_periodically())
             group.create_task(self._reconcile_periodically())
 

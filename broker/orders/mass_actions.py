@@ -40,6 +40,7 @@ from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.operations import SEPARATOR, Asked, OperationRecord, closing_request, part_key
 from broker.orders.model.trading_state import TradingState
 from broker.orders.ownership.leadership import Leadership
+from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_index import IN_FLIGHT, OPEN
 from broker.orders.store.order_store import Waiter
 from broker.venue.errors import VenueError, VenueRefusedError
@@ -100,7 +101,7 @@ class OrderFilter(Struct, frozen=True, kw_only=True):
         )
 
 
-FAILURES = (VenueError, NotReadyError, ClientIdConflictError)
+FAILURES = (VenueError, NotReadyError, ClientIdConflictError, OrderJournalError)
 """Errors of one subject, which stop no other."""
 
 

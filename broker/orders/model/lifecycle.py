@@ -253,6 +253,16 @@ def fold(record: OrderRecord, transactions: Iterable[Transaction], now: datetime
     return record
 
 
+def end(record: OrderRecord, transaction: Transaction, now: datetime) -> OrderRecord:
+    """The record of an order whose end, as the venue names it, is this transaction; it may be a fill that is known."""
+    record = fold(record, (transaction,), now)
+    # The venue keeps no rest of an order that may only reduce, or of a stop, though it traded less than was asked; no
+    # transaction of its own tells of that (v20: `fillingTransactionID` of the order).
+    if record.status is OrderStatus.PENDING and transaction.is_fill:
+        return record.moved(TABLE[record.status, OrderEvent.FILL_AND_KILL], now)
+    return record
+
+
 def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
     request, traded = record.order.request, record.order.filled_units
     if transaction.is_fill:

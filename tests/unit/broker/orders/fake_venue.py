@@ -219,7 +219,8 @@ class FakeVenue:
         found = self.log[int(number) - 1]
         if kind == "transactions":
             return {"transaction": found}
-        ended = {item["type"]: item["id"] for item in self.log if item.get("orderID") == number}
+        own = [] if number in self.pending else self.log
+        ended = {item["type"]: item["id"] for item in own if item.get("orderID") == number}
         names = {"ORDER_FILL": "fillingTransactionID", "ORDER_CANCEL": "cancellingTransactionID"}
         return {"order": {"id": number, **{names[key]: value for key, value in ended.items()}}}
 

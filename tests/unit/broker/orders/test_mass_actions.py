@@ -11,6 +11,7 @@ from broker.orders.errors import ClientIdConflictError, NotReadyError
 from broker.orders.mass_actions import OrderFilter, failure_outcome
 from broker.orders.model.operations import OperationRecord
 from broker.orders.model.trading_state import TradingState
+from broker.orders.store.journal import OrderJournalError
 from broker.venue.errors import AnswerLostError, NotSentError, VenueRefusedError
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
@@ -239,6 +240,7 @@ async def test_key_of_another_operation_is_a_conflict_that_says_which(
         (NotReadyError("Starting"), "failed"),
         (NotSentError("no connection"), "failed"),
         (AnswerLostError("reset"), "failed"),
+        (OrderJournalError("another process trades this account now"), "failed"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -125,3 +125,53 @@ async def test_reconcile_goes_on_where_the_log_does_not_show_an_order_yet(
     assert venue.since_calls >= venue.withheld_from
     assert settled is not None
     assert settled.status is OrderStatus.FILLED
+
+
+async def test_rest_that_the_venue_does_not_keep_ends_its_order_without_a_comparison(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(reconcile_s=1000) as service:
+        await wait_until(lambda: bool(harness.of("ReconcileRun")))
+        limit = make_request(type=OrderType.LIMIT, price=Decimal("1.09"))
+        order = (await service.place(limit)).order
+        await venue.push(venue.fill(venue.pending[order.venue_order_id or ""] | {"units": "30"}))
+        await wait_until(lambda: not service.open_orders())
+        ended = service.order(order.id)
+        found = await service.reconcile()
+
+    assert ended is not None
+    assert (ended.status, str(ended.filled_units)) == (OrderStatus.PARTIALLY_FILLED, "30")
+    assert list(found) == []
+
+
+async def test_rest_that_the_venue_keeps_works_on(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(reconcile_s=1000) as service:
+        await wait_until(lambda: bool(harness.of("ReconcileRun")))
+        limit = make_request(type=OrderType.LIMIT, price=Decimal("1.09"))
+        order = (await service.place(limit)).order
+        created = venue.pending[order.venue_order_id or ""]
+        filled = venue.fill(created | {"units": "30"})
+        venue.pending[created["id"]] = created
+        await venue.push(filled)
+        await wait_until(lambda: (held := service.order(order.id)) is not None and bool(held.fills))
+        found = await service.reconcile()
+        held = service.order(order.id)
+
+    assert held is not None
+    assert (held.status, str(held.filled_units)) == (OrderStatus.PENDING, "30")
+    assert [item.kind for item in found if item.kind == "order"] == []
+
+
+async def test_cancel_of_an_order_whose_rest_the_venue_does_not_keep_tells_its_end(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(reconcile_s=1000) as service:
+        await wait_until(lambda: bool(harness.of("ReconcileRun")))
+        limit = make_request(type=OrderType.LIMIT, price=Decimal("1.09"))
+        order = (await service.place(limit)).order
+        venue.fill(venue.pending[order.venue_order_id or ""] | {"units": "30"})
+        ended = await service.cancel(order.id)
+
+    assert (ended.status, str(ended.filled_units)) == (OrderStatus.PARTIALLY_FILLED, "30")
