@@ -33,7 +33,7 @@ log = logging.getLogger("dead-mans-switch")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says."""
+    """Settings from the environment."""
 
     host: str
     port: int
@@ -62,7 +62,7 @@ class Settings:
 
 
 def decide(silent_s: float, limit_s: float, *, heard: bool, opened: bool | None) -> Action | None:
-    """What is to be sent: `opened` is whether an incident is, None where a restart made us forget."""
+    """Messages to send: `opened` is true if an incident is open, None where a restart made us forget."""
     if silent_s > limit_s:
         return None if opened else "trigger"
     return "resolve" if heard and opened is not False else None

@@ -1,4 +1,4 @@
-"""What a panel shows, and Grafana's own builders that draw it."""
+"""Contents of a panel, and Grafana's own builders that draw it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 FULL = 24
 EVERY = "{<select>}"
 SELECT = 'namespace=~"$namespace",pod=~"$pod"'
-"""What every query of a dashboard selects by; `<select>` in a query stands for it."""
+"""Selector of every query of a dashboard; `<select>` in a query stands for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Panel:
     """One big value instead of a graph."""
     maximum: float | None = None
     signed: bool = False
-    """Whether values may be below zero."""
+    """True if values may be below zero."""
 
     def build(self, number: int) -> Any:
         """The builder of the panel, by its id in the dashboard."""
@@ -104,7 +104,7 @@ def rate(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
 
 
 def rise(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
-    """How often something rare happened in an interval: `rate` sees nothing of a series that begins above zero."""
+    """Count of something rare in an interval: `rate` sees nothing of a series that begins above zero."""
     selected = f"{metric}{{<select>{',' + more if more else ''}}}"
     began = f"({selected} unless {selected} offset $__rate_interval)"
     return Query(expr=f"sum by ({by}) ({began} or increase({selected}[$__rate_interval]))", legend=_legend(name, by))
