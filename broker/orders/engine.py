@@ -40,6 +40,7 @@ from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 
 CANCEL_TRIES = 3
 TOKEN_PAUSE_S = 2.0
@@ -246,7 +247,7 @@ class OrderEngine:
         self.reconciler = Reconciler(self.store, self.feed, venue)
         self.catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
         # A group of their own: a fault in `run` must not cancel orders on the wire before the drain had its time.
-        self._flights = asyncio.TaskGroup()
+        self._flights = PersistentTaskGroup()
         self._in_flight: set[asyncio.Task[None]] = set()
 
     def open(self, note: str) -> None:
@@ -276,7 +277,7 @@ class OrderEngine:
     async def run(self) -> None:
         """Catch up, then follow the account until cancelled."""
         await self.catch_up.run()
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             group.create_task(self.transactions.run())
             # Only now: the settings may name no instruments, and the catch-up learns those of the account.
             group.create_task(self._dependencies.prices.stream.run())
@@ -291,6 +292,7 @@ class OrderEngine:
         names = observe.sampled_instruments(dependencies.venue.settings, store)
         shown: Account | None = None
         while True:
+            check_cancelled()
             observe.sample_orders(store, self._checks.circuit.state(monotonic()), emit)
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
             observe.sample_instruments(store, book, names, emit)
@@ -314,6 +316,7 @@ class OrderEngine:
         """Compare with the venue, and read the currency conversions anew; a failure waits for the next turn."""
         dependencies = self._dependencies
         while True:
+            check_cancelled()
             try:
                 await self.reconciler.run()
                 prices = dependencies.prices

@@ -19,6 +19,7 @@ from broker.api.schemas.events import KINDS, EventFilter, event_of, place_of
 from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
 from broker.orders.event_stream import Streamed
 from broker.orders.store.journal import JournalMark
+from pod_runtime.cancellation import PersistentTaskGroup
 
 routes = APIRouter(prefix="/v1", tags=["events"], responses=COMMON_PROBLEMS)
 
@@ -108,7 +109,7 @@ class EventStream(StreamingResponse):
         self._account.streams += 1
         try:
             # The task group is not in the generator: one that is left at a `yield` would end in another task.
-            async with asyncio.TaskGroup() as tasks:
+            async with PersistentTaskGroup() as tasks:
                 beside = [tasks.create_task(self._read()), tasks.create_task(self._close_at_drain())]
                 try:
                     await super().stream_response(send)
