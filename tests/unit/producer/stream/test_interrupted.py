@@ -52,7 +52,9 @@ async def _interrupted(place: Path, sidecar: SidecarFake, at: int, turns: int) -
         place, connect_deadline_s=DEADLINE_S, ack_deadline_s=DEADLINE_S, backoff_s=0.01, backoff_cap_s=0.05
     )
     tasks: list[asyncio.Task[None]] = []
-    interruption = Interruption(at=at, turns=turns, block_s=1.2 * DEADLINE_S, act=lambda: tasks[0].cancel())
+    interruption = Interruption(
+        at=at, turns=turns, block_s=1.2 * DEADLINE_S, act=lambda: [task.cancel() for task in tasks]
+    )
     try:
         async with listening(sidecar, chosen.socket):
             interruption.install()
