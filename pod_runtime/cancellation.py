@@ -66,7 +66,11 @@ class PersistentTaskGroup(asyncio.TaskGroup):
         """Those that have not ended."""
 
     def create_task(
-        self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
     ) -> asyncio.Task[T]:
         """Start a task of the group."""
         task = super().create_task(coro, name=name, context=context)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from time import monotonic, perf_counter
@@ -24,7 +25,14 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import NotReadyError
 from broker.orders.model.exposure import only_reduces
 from broker.orders.model.ids import ClientTag, caller_digest, client_digest, milliseconds, order_id, random_bits
-from broker.orders.model.lifecycle import NOT_AUTHORIZED, OrderAction, OrderRecord, holds_id
+from broker.orders.model.lifecycle import (
+    JOURNAL_UNAVAILABLE,
+    NOT_AUTHORIZED,
+    OWNERSHIP_LOST,
+    OrderAction,
+    OrderRecord,
+    holds_id,
+)
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
@@ -45,6 +53,14 @@ from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 CANCEL_TRIES = 3
 TOKEN_PAUSE_S = 2.0
 """Seconds after which to retry an order that met a dead token: its successor is adopted in about that time."""
+JOURNAL_PAUSE_S = 5.0
+"""Seconds after which to retry an order that the journal's volume refused."""
+UNSENT = {
+    NOT_AUTHORIZED: ("VenueUnauthorized", TOKEN_PAUSE_S),
+    JOURNAL_UNAVAILABLE: ("JournalFailed", JOURNAL_PAUSE_S),
+    OWNERSHIP_LOST: ("NotOwner", 1.0),
+}
+"""Advice to callers whose order a fault of ours kept from being sent: the condition, and the seconds to wait."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
 log = logging.getLogger(__name__)
 
@@ -113,13 +129,13 @@ class Submission:
 
     def _deny_unjournaled(self, record: OrderRecord, error: OrderJournalError) -> None:
         log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
-        self._store.move(record.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
+        self._store.move(record.id, OrderStatus.DENIED, JOURNAL_UNAVAILABLE, str(error))
 
     def _send_guard(self, record: OrderRecord) -> str | None:
         """Reason not to send, asked when the request has its connection and its turn; None sends it."""
         # The checks were before the waits for the disk and the rate limit: ownership and the state may have changed.
         if not self._lease.holds():
-            return "OWNERSHIP_LOST"
+            return OWNERSHIP_LOST
         state = self._store.control.state
         # The closes of the kill switch go through the halt that it has called itself.
         if state is TradingState.HALTED and record.order.request.operation is not Operation.KILL:
@@ -250,17 +266,14 @@ class OrderEngine:
         self._flights = PersistentTaskGroup()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    def open(self, note: str) -> None:
-        """Read the journal and take over `note`, the previous owner's handover note.
+    def open(self, note: str, owed: Mapping[str, OrderRecord]) -> None:
+        """Read the journal and take over `note`, the previous owner's handover note, and what our last term owes.
 
         Raises OrderJournalError, OSError, FormatError: the journal cannot be used.
         """
         self.store.open()
         self.store.adopt_handover(note)
-        # An order that was on its way when the process ended may be at the venue: nothing here can tell.
-        for record in self.store.index.with_status(OrderStatus.SUBMITTED):
-            words = "the process ended before the venue's answer"
-            self.store.move(record.id, OrderStatus.UNKNOWN, "RESTARTED", words)
+        self.store.end_flights(owed)
 
     async def __aenter__(self) -> Self:
         await self._flights.__aenter__()
@@ -415,19 +428,24 @@ class OrderEngine:
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one gets the time of the first scans.
 
-        Raises NotReadyError: the venue refused our token and has done nothing.
+        One whose end is owed to the journal is still at the status before: nobody is told what a start would not know.
+
+        Raises NotReadyError: a fault of ours kept it from being sent.
         """
+        owed = self.store.owed
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
-        await waiter.settled.wait()
-        if not waiter.resolved.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.answer_wait_s):
-                    await waiter.resolved.wait()
+        if record.id not in owed:
+            await waiter.settled.wait()
+            if not waiter.resolved.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.answer_wait_s):
+                        await waiter.resolved.wait()
         self.store.waiters.pop(record.id, None)
-        order = (self.store.index.get(record.id) or record).order
-        if not holds_id(order):
-            raise NotReadyError("VenueUnauthorized", TOKEN_PAUSE_S)
-        return order
+        held = self.store.index.get(record.id) or record
+        end = owed.get(record.id, held).order
+        if not holds_id(end):
+            raise NotReadyError(*UNSENT[end.reason or ""])
+        return held.order
 
     async def wait_idle(self, deadline_s: float) -> bool:
         """True if every order in flight was answered or given to the scans within the time."""

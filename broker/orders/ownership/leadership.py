@@ -54,6 +54,7 @@ from broker.orders.conditions import BrokerCondition
 from broker.orders.dependencies import NOBODY, EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import DrainingError, NotReadyError
+from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.ownership.policies import OwnershipPolicy, acquire, release
 from broker.orders.store.journal import OrderJournalError
 from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
@@ -85,6 +86,8 @@ class Leadership:
         self.yielding = False
         """True while the account is handed over: no new orders, those in flight are waited for."""
         self._in_term = False
+        self._owed: dict[str, OrderRecord] = {}
+        """Final words that our last term could not write; the next one does, if nobody else came between."""
         self._conditions.set(
             BrokerCondition.OWNERSHIP, ok=False, reason="Starting", message="the account is not taken yet"
         )
@@ -149,7 +152,7 @@ class Leadership:
     async def _run_term(self, stop: asyncio.Event) -> None:
         engine = OrderEngine(self._dependencies)
         try:
-            engine.open(self.lease.note())
+            engine.open(self.lease.note(), self._owed)
         except (OSError, OrderJournalError, FormatError) as error:
             self._conditions.set(BrokerCondition.JOURNAL, ok=False, reason=type(error).__name__, message=str(error))
             await release(self.lease, self._policies)
@@ -169,7 +172,7 @@ class Leadership:
                     # While the process drains, reads are still answered from the engine's memory.
                     self.engine = engine if self.draining else None
         finally:
-            self._in_term = False
+            self._in_term, self._owed = False, engine.store.owed
 
     async def _follow(self, engine: OrderEngine, stop: asyncio.Event) -> None:
         """Run the engine until the term ends; raise the engine's own fault."""
