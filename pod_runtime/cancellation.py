@@ -95,11 +95,12 @@ class PersistentTaskGroup(asyncio.TaskGroup):
         late = {task for task in self.tasks if task.cancelling()}
         if lost := late & self._seen:
             self._repeats += 1
-            names = sorted(f"{task.get_name()} {task.get_coro()!r}" for task in lost)
-            log.warning("cancelled again", extra={"tasks": names, "repeats": self._repeats})
+            names = ", ".join(sorted(f"{task.get_name()} {task.get_coro()!r}" for task in lost))
+            if self._repeats == 1:
+                log.warning("cancelled again", extra={"tasks": names})
             # Counted, not timed: a loop that stood still has not given them the time.
-            if self._repeats > MOST_REPEATS:
-                self._give_up(f"cancelled {self._repeats} times without an end: {', '.join(names)}")
+            if self._repeats == MOST_REPEATS:
+                self._give_up(f"cancelled {MOST_REPEATS} times without an end: {names}")
             for task in lost:
                 task.cancel()
         self._seen = late
