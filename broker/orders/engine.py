@@ -29,6 +29,7 @@ from broker.orders.model.lifecycle import (
     JOURNAL_UNAVAILABLE,
     NOT_AUTHORIZED,
     OWNERSHIP_LOST,
+    RATE_LIMITED,
     OrderAction,
     OrderRecord,
     holds_id,
@@ -51,16 +52,14 @@ from broker.venue.v20.parse import OrderAnswer, parse_answer
 from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 
 CANCEL_TRIES = 3
-TOKEN_PAUSE_S = 2.0
-"""Seconds after which to retry an order that met a dead token: its successor is adopted in about that time."""
-JOURNAL_PAUSE_S = 5.0
-"""Seconds after which to retry an order that the journal's volume refused."""
-UNSENT = {
-    NOT_AUTHORIZED: ("VenueUnauthorized", TOKEN_PAUSE_S),
-    JOURNAL_UNAVAILABLE: ("JournalFailed", JOURNAL_PAUSE_S),
+UNTRIED: Mapping[str | None, tuple[str, float]] = {
+    # A dead token's successor is adopted in about that time.
+    NOT_AUTHORIZED: ("VenueUnauthorized", 2.0),
+    RATE_LIMITED: ("VenueRateLimited", 1.0),
+    JOURNAL_UNAVAILABLE: ("JournalFailed", 5.0),
     OWNERSHIP_LOST: ("NotOwner", 1.0),
 }
-"""Advice to callers whose order a fault of ours kept from being sent: the condition, and the seconds to wait."""
+"""Of an order that the venue did not look at, by its reason: why we cannot trade, and seconds until a retry."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
 log = logging.getLogger(__name__)
 
@@ -238,7 +237,9 @@ class Submission:
                 self._store.fold(record.id, answer.transactions)
             except errors.VenueRefusedError as error:
                 self._feed.note(parse_answer(error.body).last_transaction_id)
-                await self._feed.fill()  # it ended before the cancel came: the log says how
+                await self._feed.fill()  # it ended before the cancel came: the log says how, or the order itself
+                if self._store.index[record.id].status is OrderStatus.PENDING:
+                    self._store.end(record.id, await self._venue.ending(record.order.venue_order_id))
             except errors.VenueError:
                 if attempt == CANCEL_TRIES - 1:
                     raise
@@ -295,6 +296,7 @@ class OrderEngine:
             # Only now: the settings may name no instruments, and the catch-up learns those of the account.
             group.create_task(self._dependencies.prices.stream.run())
             group.create_task(self._resolver.run())
+            group.create_task(self.reconciler.follow_parts())
             group.create_task(self._sample_periodically())
             group.create_task(self._reconcile_periodically())
 
@@ -430,7 +432,7 @@ class OrderEngine:
 
         One whose end is owed to the journal is still at the status before: nobody is told what a start would not know.
 
-        Raises NotReadyError: a fault of ours kept it from being sent.
+        Raises NotReadyError: the venue did not look at the order, for a fault of ours, or requests were too many.
         """
         owed = self.store.owed
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
@@ -444,7 +446,7 @@ class OrderEngine:
         held = self.store.index.get(record.id) or record
         end = owed.get(record.id, held).order
         if not holds_id(end):
-            raise NotReadyError(*UNSENT[end.reason or ""])
+            raise NotReadyError(*UNTRIED[end.reason])
         return held.order
 
     async def wait_idle(self, deadline_s: float) -> bool:
