@@ -106,7 +106,10 @@ class VenueConnections:
 
     def reserve(self, precedence: int) -> bool:
         """Keep an idle connection for one more request; False where there is none, and more are wanted."""
-        self._sort_out()
+        # Only the one that it would be: each look at an idle connection costs, and orders come with dozens of them.
+        place = len(self._idle) - self._reserved - 1
+        if precedence == Precedence.MARKET_DATA or place < 0 or not _is_fresh(self._idle[place]):
+            self._sort_out()
         # Market data never takes the last one: an answer of 5000 candles would keep the next order waiting.
         left = 1 if precedence == Precedence.MARKET_DATA and self._size > 1 else 0
         if len(self._idle) > self._reserved + left:
