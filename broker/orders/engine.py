@@ -103,13 +103,14 @@ class Submission:
         Nothing is sent before the intent is on the disk, nor once the term has ended.
         """
         started = perf_counter()
+        call = call_of(record)  # while the disk works
         try:
             await self._store.journal.wait_synced(position)
         except OrderJournalError as error:
             self._deny_unjournaled(record, error)
             return
         self._emit(OrderStage(stage="journal", duration_s=perf_counter() - started))
-        await self._send(record, exits=exits)
+        await self._send(record, call, exits=exits)
 
     def _deny_unjournaled(self, record: OrderRecord, error: OrderJournalError) -> None:
         log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
@@ -126,12 +127,12 @@ class Submission:
             return HALTED
         return REDUCING if state is TradingState.REDUCING and not only_reduces(record) else None
 
-    async def _send(self, record: OrderRecord, *, exits: bool) -> None:
+    async def _send(self, record: OrderRecord, call: VenueCall, *, exits: bool) -> None:
         started = perf_counter()
         # Before the send: in the half-open state no second order may try beside this one.
         self._checks.circuit = self._checks.circuit.sent(monotonic())
         try:
-            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(record))
+            answer = await self._venue.submit(call, guard=lambda: self._send_guard(record))
         except errors.VenueRefusedError as error:
             self._count(failed=False)
             # A refusal is an answer of a venue that works.
@@ -140,7 +141,7 @@ class Submission:
             if exits and str(error) == REDUCING:
                 # It came while trading was active, as an order that might do more than reduce.
                 self._store.put(record := _held_to_reduce(self._store.index[record.id]))
-                await self._send(record, exits=exits)
+                await self._send(record, call_of(record), exits=exits)
             else:
                 self._checks.circuit = self._checks.circuit.unanswered()
                 self._store.move(record.id, OrderStatus.DENIED, str(error))
