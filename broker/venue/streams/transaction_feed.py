@@ -82,8 +82,8 @@ def transaction_line(text: bytes) -> TransactionLine:
         line = _DECODER.decode(text)
     except ValueError:  # ids as numbers, or JSON that only `message` reads
         raw = message(text)
-        head = {name: str(raw.get(key, "")) for name, key in (("id", "id"), ("type", "type"))}
-        line = TransactionLine(**head, last_id=str(raw.get("lastTransactionID", "")))
+        number, kind, last = (str(raw.get(key, "")) for key in ("id", "type", "lastTransactionID"))
+        line = TransactionLine(id=number, type=kind, last_id=last)
     line.text = text
     return line
 
