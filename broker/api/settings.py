@@ -11,7 +11,7 @@ from pod_runtime.config import setting
 class ApiSettings:
     """Address of the order API, and the limits on its callers."""
 
-    host: str = setting("0.0.0.0", doc="address to listen on")
+    host: str = setting("", doc="address to listen on; empty: every interface, IPv6 and IPv4")
     port: int = setting(8080, minimum=0, maximum=65535, doc="port to listen on; 0 takes a free one")
     tls: str = setting(
         "required",

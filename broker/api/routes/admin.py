@@ -25,7 +25,7 @@ from broker.orders.model.trading_state import TradingState
 routes = APIRouter(prefix="/v1/admin", tags=["admin"], responses=COMMON_PROBLEMS)
 
 
-@routes.get("/state", response_model=StateView, summary="What may be traded", dependencies=[OwnerReads])
+@routes.get("/state", response_model=StateView, summary="Trading state", dependencies=[OwnerReads])
 async def get_state(account: Account, _: Reader) -> Response:
     """`active` trades, `reducing` takes only what makes a position smaller, `halted` takes cancels only."""
     return json_response(StateView.model_construct(state=str(account.orders.state)))

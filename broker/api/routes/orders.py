@@ -22,6 +22,7 @@ from broker.api.schemas.requests import (
     CloseTradeBody,
     ExtensionsBody,
     InstrumentName,
+    KnownOrderId,
     OrderBody,
     VenueId,
 )
@@ -205,7 +206,7 @@ async def list_orders(
     instrument: Annotated[InstrumentName | None, Query()] = None,
     owner: Annotated[str | None, Query(alias="client", max_length=64, description="Id of the API key.")] = None,
     client_order_id: Annotated[
-        ClientOrderId | None, Query(description="Your own order of this id, open or not.")
+        KnownOrderId | None, Query(description="Your own order of this id, open or not.")
     ] = None,
 ) -> Response:
     """Orders that rest, are on their way, or are unknown, the oldest first. `/v1/history/orders` has the others."""
