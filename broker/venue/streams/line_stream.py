@@ -13,6 +13,7 @@ from broker.venue.rest.client import VenueRest
 from broker.venue.rest.http_stream import HttpStream
 from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
 
 HTTP_OK = 200
@@ -75,6 +76,7 @@ class LineStream:
         """Keep the stream open."""
         failures = 0
         while True:
+            check_cancelled()
             started = monotonic()
             try:
                 cause = await self._connect_once()
