@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from broker.api.auth.access import Admin, Reader
 from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerAdministers, OwnerReads
+from broker.api.http.json_body import BodyRoute
 from broker.api.schemas.requests import StateBody
 from broker.api.schemas.responses import (
     BODY_ERRORS,
@@ -22,7 +23,7 @@ from broker.api.schemas.responses import (
 )
 from broker.orders.model.trading_state import TradingState
 
-routes = APIRouter(prefix="/v1/admin", tags=["admin"], responses=COMMON_PROBLEMS)
+routes = APIRouter(prefix="/v1/admin", tags=["admin"], responses=COMMON_PROBLEMS, route_class=BodyRoute)
 
 
 @routes.get("/state", response_model=StateView, summary="Trading state", dependencies=[OwnerReads])
