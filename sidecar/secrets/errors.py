@@ -28,6 +28,7 @@ class VaultFault(StrEnum):
     INVALID = "invalid"
     DENIED = "denied"
     NOT_FOUND = "not_found"
+    FOREIGN = "foreign_answer"
     RATE_LIMITED = "rate_limited"
     SEALED = "sealed"
     SERVER = "server"
@@ -39,14 +40,42 @@ class VaultFault(StrEnum):
     PROTOCOL = "protocol"
 
 
+class Proof(StrEnum):
+    """Facts that a failed request proves; `vault/answers.py` says which answer proves what, and what follows."""
+
+    NOT_SENT = "the request did not reach a server"
+    NOT_DONE = "the server did not do it and may do it later"
+    NOTHING = "the server may have done it although nobody says so"
+    REFUSED = "the server does not do it as it was asked"
+    RIGHT_MISSING = "the token lives, and its policy lacks the right"
+    TOKEN_DEAD = "the token is dead, or never was one"  # noqa: S105 - a sentence
+    ID_UNKNOWN = "the lease or the accessor has ended"
+
+
+_PROOFS = {
+    VaultFault.UNREACHABLE: Proof.NOT_SENT,
+    VaultFault.TLS: Proof.NOT_SENT,
+    VaultFault.TIMEOUT: Proof.NOTHING,
+    VaultFault.PROTOCOL: Proof.NOTHING,
+    VaultFault.CONNECTION: Proof.NOTHING,
+}
+
+
 class VaultError(SecretsError):
     """A request to Vault failed. Its name is that of its fault."""
 
     def __init__(
-        self, fault: VaultFault, operation: str, detail: str, *, status: int = 0, retry_after_s: float = 0.0
+        self,
+        fault: VaultFault,
+        operation: str,
+        detail: str,
+        *,
+        status: int = 0,
+        retry_after_s: float = 0.0,
+        proof: Proof | None = None,
     ) -> None:
         super().__init__(f"{operation}: {detail}")
-        self.fault = fault
+        self.fault, self.proof = fault, proof or _PROOFS.get(fault, Proof.NOT_DONE)
         self.name = fault.value
         self.status = status
         self.retry_after_s = retry_after_s
@@ -54,14 +83,7 @@ class VaultError(SecretsError):
     @property
     def ambiguous(self) -> bool:
         """True if the server may have done what it was asked although no answer came."""
-        unanswered = {VaultFault.TIMEOUT, VaultFault.PROTOCOL, VaultFault.CONNECTION}
-        server_failed = self.fault is VaultFault.SERVER and self.status >= 500  # noqa: PLR2004 - HTTP's server errors
-        return self.fault in unanswered or server_failed
-
-    @property
-    def gone(self) -> bool:
-        """True for the answer to a lease or accessor that the server no longer knows: Vault's 404, OpenBao's 400."""
-        return self.fault in {VaultFault.INVALID, VaultFault.NOT_FOUND}
+        return self.proof is Proof.NOTHING
 
 
 class LoginError(SecretsError):
@@ -87,6 +109,12 @@ class SourceError(SecretsError):
     """Vault's answer lacks a field that its kind of secret must have; the text names it."""
 
     name = "unexpected_answer"
+
+
+class StaleError(SecretsError):
+    """The server answered with an older version than one that it has shown: a standby that lags behind."""
+
+    name = "stale_answer"
 
 
 class RenderError(SecretsError):

@@ -15,8 +15,20 @@ from functools import partial
 
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import wait_until
-from sidecar.secrets.errors import RenderError, SecretsError, VaultError
-from sidecar.secrets.lease.schedule import LEASE_LOST, NEVER, Act, Failures, HeldVersion, Life, Step, next_step
+from sidecar.secrets.errors import RenderError, SecretsError, StaleError, VaultError
+from sidecar.secrets.lease.schedule import (
+    LAG_S,
+    LEASE_LOST,
+    NEVER,
+    Act,
+    Failures,
+    HeldVersion,
+    Life,
+    Order,
+    Step,
+    VersionMark,
+    next_step,
+)
 from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change, SupersededLease
 from sidecar.secrets.publish.directory_swap import FileContent
@@ -24,11 +36,14 @@ from sidecar.secrets.publish.generation import SecretVersion
 from sidecar.secrets.publish.render import render
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.status import LastError, SecretStatus
+from sidecar.secrets.vault.answers import Asked, Deed, deed_of
 from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_path
 
 # Request that notices a change, by source. kv has versions; kv1 and transit must be read whole. Leases, certificates
 # and static roles announce their changes by their times.
 POLLS = {"kv": Act.POLL, "kv1": Act.READ, "transit": Act.READ}
+# Reasons to take a version whatever the server showed before: there is none yet, or a person asks for it.
+ACCEPT_ANY = frozenset({"first", "requested"})
 
 
 class SecretRefresher:
@@ -43,7 +58,10 @@ class SecretRefresher:
         self._record = partial(context.trail.record, secret=secret.name)
         self._wake = asyncio.Event()
         self._failures = Failures()
-        self._forced, self._newest = "", ""
+        self._forced = ""
+        self._newest: VersionMark | None = None
+        self._older_since = NEVER
+        self._doubted = 0  # session under which a lease of this secret may exist whose id was lost
         self._failed_act: Act | None = None
         self._polled = -NEVER
         self._last_error: LastError | None = None
@@ -83,7 +101,7 @@ class SecretRefresher:
                 life=version.life,
                 leased=bool(version.lease_id),
                 same_session=session.number in version.sessions,
-                newer=bool(self._newest) and self._newest != version.version,
+                newer=self._newest is not None,
                 polled=self._polled,
                 refresh_at=version.refresh_at,
                 unread=self._failed_act is Act.READ,
@@ -132,13 +150,28 @@ class SecretRefresher:
         self._failing_since = self._failing_since or now
         self._last_error = LastError.of(error, now)
         self._record(f"secrets.{step.act.value}", outcome=error.name, reason=step.reason, status=error.status)
-        if step.act is Act.RENEW and isinstance(error, VaultError) and error.gone:
-            self.force(LEASE_LOST)
+        version = self.version
+        if step.act is not Act.RENEW or version is None:
+            return
+        match deed_of(error, Asked.RENEW_LEASE):
+            case Deed.ENDED:
+                self.force(LEASE_LOST)
+            case Deed.STOP_RENEWING:
+                self.version = replace(version, life=replace(version.life, renewable=False))
 
     async def _poll(self, session: VaultSession) -> None:
         answer = await self._sessions.call_as(session, "poll", "GET", version_path(self.secret))
         self._polled = self._clock.boot()
-        self._newest = read_version(self.secret, answer, self._clock.wall())
+        seen, version = read_version(self.secret, answer, self._clock.wall()), self.version
+        if version is None or version.carried:
+            return
+        order = seen.order(version.mark)
+        if order is not Order.OLDER:
+            self._older_since = NEVER
+        elif self._older_since == NEVER:
+            self._older_since = self._polled
+        if order is Order.NEWER or self._polled - self._older_since >= LAG_S:
+            self._newest = seen
 
     async def _renew(self, session: VaultSession) -> None:
         version = self.version
@@ -159,9 +192,8 @@ class SecretRefresher:
         try:
             answer = await self._sessions.call_as(session, "read", request.method, request.path, request.body)
         except VaultError as error:
-            if leased and error.ambiguous:
-                # The lost answer may have made a lease: a new token is taken, and the old one's end takes the lease.
-                self._sessions.taint(session)
+            if leased and deed_of(error, Asked.READ) is Deed.DOUBT:
+                self._doubted = session.number
             elif leased:
                 self._journal.name_lease(self.secret.name, session.number, "")
             raise
@@ -169,7 +201,25 @@ class SecretRefresher:
             self._journal.name_lease(self.secret.name, session.number, answer.lease_id)
         reading = read_secret(self.secret, answer, self._clock.wall())
         self._polled = self._clock.boot()
+        if reading.made_at and reason not in ACCEPT_ANY:
+            self._check_order(VersionMark(version=reading.version, made_at=reading.made_at))
         self._accept(reading, reason, session)
+        if self._doubted == session.number and reading.lease_id:
+            # A lost answer may have made a lease: a new token is taken, and the end of the old one takes the lease.
+            # Not before this secret is well again: the others' leases are read anew with it.
+            self._sessions.taint(session)
+        self._doubted = 0
+
+    def _check_order(self, read: VersionMark) -> None:
+        """Raise StaleError for a version that is older than one that the server has shown."""
+        version = self.version
+        held = None if version is None or version.carried else version.mark
+        newest = self._newest or held
+        if newest and read.order(newest) is Order.OLDER:
+            raise StaleError(
+                f"secret {self.secret.name!r}: the server answers with version {read.version}, older than one that it "
+                "has shown: a standby lags behind"
+            )
 
     def _accept(self, reading: SecretReading, reason: str, session: VaultSession) -> None:
         version = self._version_of(reading, session)
@@ -184,7 +234,7 @@ class SecretRefresher:
             raise
         old, self.version = self.version, replace(version, files=files)
         self._forced = ""
-        self._newest = reading.version
+        self._newest, self._older_since = None, NEVER
         same = old is not None and (old.version, old.files) == (reading.version, files)
         if reason != "poll" or not same:
             self._reads[reason] += 1
@@ -201,6 +251,7 @@ class SecretRefresher:
         last = now + self.secret.max_ttl_s if self.secret.max_ttl_s and leased else NEVER
         return SecretVersion(
             version=reading.version,
+            made_at=reading.made_at,
             files={},
             life=Life.issued(now, reading.ttl_s, renewable=reading.renewable, chance=chance, last=last),
             lease_id=reading.lease_id,
@@ -222,6 +273,14 @@ class SecretRefresher:
             )
             self._messages.put_nowait(replaced)
 
+    def _end_of(self, version: SecretVersion) -> tuple[float, bool]:
+        """Return the end of a version, and True if it has ended with its token."""
+        alive, lost = self._sessions.alive, self._sessions.lost
+        if version.sessions and not version.carried and version.sessions <= lost.keys() - alive.keys():
+            return max(lost[item] for item in version.sessions), True
+        # A lease ends with its token at the latest.
+        return min([version.life.end, *(alive[item].life.end for item in version.sessions if item in alive)]), False
+
     def status(self) -> SecretStatus:
         """Return the status, for people and metrics."""
         now, version, step = self._clock.boot(), self.version, self._next()
@@ -239,11 +298,11 @@ class SecretRefresher:
         )
         if version is None:
             return status
-        alive = self._sessions.alive  # a lease ends with its token at the latest
-        end = min([version.life.end, *(alive[item].life.end for item in version.sessions if item in alive)])
+        end, ended = self._end_of(version)
+        state = "ended" if ended else "failing" if self._failing_since else "fresh"
         return replace(
             status,
-            state="carried" if version.carried else "failing" if self._failing_since else "fresh",
+            state="carried" if version.carried else state,
             version=version.version,
             read_at=version.read_at,
             expires_in_s=None if end == NEVER else end - now,

@@ -17,6 +17,7 @@ from pod_runtime.atomic_file import replace_file
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import LoginError, SpentError, VaultError, VaultFault
 from sidecar.secrets.settings import AuthSettings
+from sidecar.secrets.vault.answers import Asked, Deed, deed_of
 from sidecar.secrets.vault.client import VaultAnswer, VaultCaller
 from sidecar.secrets.vault.credential import digest, read_credential
 
@@ -59,7 +60,7 @@ async def _by_approle(caller: VaultCaller, auth: AuthSettings, secret_ids: Secre
         return read_login(await caller.call("POST", f"auth/{auth.mount_path}/login", body=body))
     except VaultError as error:
         # A refusal of a secret id that worked before means that it is used up: asking again cannot help.
-        if again and error.fault is VaultFault.INVALID:
+        if again and error.fault is VaultFault.INVALID and deed_of(error, Asked.LOGIN) is Deed.WAIT:
             raise _spent(auth) from None
         if not again and not error.ambiguous:
             secret_ids.unused()
@@ -166,7 +167,7 @@ async def _unwrap(caller: VaultCaller, auth: AuthSettings, wrapping: Secret) -> 
     try:
         found = await caller.call("POST", "sys/wrapping/lookup", body={"token": wrapping.reveal()})
     except VaultError as error:
-        if error.fault not in {VaultFault.INVALID, VaultFault.DENIED, VaultFault.NOT_FOUND}:
+        if deed_of(error, Asked.LOGIN) is not Deed.WAIT:
             raise
         raise SpentError(
             f"{KEY}: the wrapping token of {auth.secret_id_file} has expired or was opened before; find out by whom, "

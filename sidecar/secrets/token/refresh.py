@@ -13,15 +13,19 @@ from datetime import datetime
 
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import Clock, wait_until
-from sidecar.secrets.errors import LoginError, SecretsError, SpentError, VaultError, VaultFault
+from sidecar.secrets.errors import LoginError, Proof, SecretsError, SpentError, VaultError
 from sidecar.secrets.lease.schedule import NEVER, Act, Failures, Life, Step, token_steps
 from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change
 from sidecar.secrets.status import LastError, TokenStatus
 from sidecar.secrets.token.login import SecretIds, VaultLogin, adopt, log_in
+from sidecar.secrets.vault.answers import Asked, Deed, deed_of
 from sidecar.secrets.vault.credential import fingerprint
 
 CREDENTIALS_POLL_S = 1.0
+# A token that died younger than this was no gain: one login after it is free, further ones back off.
+YOUNG_S = 60.0
+_ASKED = {Act.LOGIN: Asked.LOGIN, Act.RENEW: Asked.RENEW_TOKEN, Act.CHECK: Asked.CHECK}
 
 
 class TokenFailures:
@@ -33,6 +37,7 @@ class TokenFailures:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._logins, self._upkeep, self._all = Failures(), Failures(), Failures()
+        self._short_lives = Failures()
         self._login_error: LastError | None = None
         self._upkeep_error: LastError | None = None
         self._refused = ""
@@ -47,7 +52,10 @@ class TokenFailures:
 
     def retry_at(self, act: Act) -> float:
         """Return the earliest time of a step of this kind."""
-        return max(self._of(act).retry_at(), self._all.room_at())
+        due = max(self._of(act).retry_at(), self._all.room_at())
+        if act is Act.LOGIN and self._short_lives.in_a_row > 1:
+            due = max(due, self._short_lives.retry_at())
+        return due
 
     def failed(self, act: Act, error: SecretsError, credentials: str) -> None:
         """Count a failure; `credentials` is the fingerprint of the files that a login used."""
@@ -67,9 +75,14 @@ class TokenFailures:
             self._login_error = None
             self._upkeep.succeeded()
 
-    def token_lost(self) -> None:
+    def token_lost(self, age_s: float) -> None:
         """End the failures of upkeep: the check that found the token dead is no reason to delay the login."""
         self._upkeep.succeeded()
+        # Answers that call every new token dead must not make the agent log in in circles.
+        if age_s < YOUNG_S:
+            self._short_lives.failed(self._clock.boot(), self._clock.chance())
+        else:
+            self._short_lives.succeeded()
 
     def credentials_changed(self, credentials: str) -> bool:
         """Return True, once, if failed logins used other credentials: waiting is for those that were refused."""
@@ -92,6 +105,7 @@ class TokenRefresher:
         self._secret_ids = SecretIds(context.settings.lease_journal)
         self._failures = TokenFailures(context.clock)
         self._absent = "first"
+        self._blind = False
         self._last_success: datetime | None = None
         self._logins: Counter[str] = Counter()
 
@@ -186,16 +200,16 @@ class TokenRefresher:
         else:
             self._failures.failed(step.act, error, self._credentials())
         self._trail.record(f"secrets.token.{step.act.value}", outcome=error.name, reason=step.reason)
-        fault = error.fault if isinstance(error, VaultError) else None
         current = self._sessions.current
-        if older and fault is VaultFault.DENIED:
-            self._sessions.forget(older.number)
-        elif fault is VaultFault.DENIED and step.act is Act.CHECK:
-            self._lose("revoked")
-        elif current and step.act is Act.RENEW and fault is VaultFault.INVALID:
-            current.life = replace(current.life, renewable=False)  # 400: the token is not renewable
-        elif current and self._clock.boot() >= current.life.end:
-            self._lose("expired")
+        match deed_of(error, _ASKED[step.act]):
+            case Deed.TOKEN_LOST if older:
+                self._sessions.lose(older.number)
+            case Deed.TOKEN_LOST:
+                self._lose("revoked")
+            case Deed.STOP_RENEWING if renewed := older or current:
+                renewed.life = replace(renewed.life, renewable=False)
+            case _ if current and self._clock.boot() >= current.life.end:
+                self._lose("expired")
 
     def _lose(self, reason: str) -> None:
         session, self._sessions.current = self._sessions.current, None
@@ -203,9 +217,9 @@ class TokenRefresher:
         self._sessions.suspect = False
         if session is None:
             return
-        self._failures.token_lost()
+        self._failures.token_lost(self._clock.boot() - session.life.born)
         self._trail.record("secrets.token.lost", outcome=reason, accessor=hashed(session.accessor))
-        self._sessions.forget(session.number)
+        self._sessions.lose(session.number)
         self._messages.put_nowait(Change.SESSION)
 
     async def _log_in(self, reason: str) -> VaultSession:
@@ -241,7 +255,7 @@ class TokenRefresher:
         try:
             login = await adopt(self._sessions, token, owned=True)
         except VaultError as error:
-            if error.fault is not VaultFault.DENIED:
+            if error.proof is not Proof.TOKEN_DEAD:
                 raise
             self._journal.drop_token()
             return None
@@ -260,6 +274,7 @@ class TokenRefresher:
             checked=now,
         )
         self._sessions.current = self._sessions.alive[number] = session
+        self._sessions.lost.pop(number, None)
         self._sessions.suspect = False
         self._logins[reason] += 1
         request, accessor = login.request_id, hashed(login.accessor)
@@ -273,7 +288,17 @@ class TokenRefresher:
         self._trail.record("secrets.token.renew", request_id=renewal.request_id, ttl_s=renewal.given_s)
 
     async def _check(self, session: VaultSession) -> None:
-        answer = await self._sessions.call_as(session, "check", "GET", "auth/token/lookup-self")
+        try:
+            answer = await self._sessions.call_as(session, "check", "GET", "auth/token/lookup-self")
+        except VaultError as error:
+            if deed_of(error, Asked.CHECK) is not Deed.TOKEN_LIVES:
+                raise
+            self._sessions.suspect = False
+            if not self._blind:
+                self._blind = True
+                missing = "the policy forbids auth/token/lookup-self; a dead token is still told from a living one"
+                self._trail.record("secrets.token.check", outcome=error.name, reason=missing)
+            return
         self._sessions.suspect = False
         now, left = self._clock.boot(), float(answer.data.get("ttl") or 0)
         # The server's word counts if it is shorter than ours, by more than rounding and the request's time.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.integration.secrets.vault import Vault, until
@@ -75,6 +77,25 @@ async def test_a_revoked_token_is_replaced_with_its_lease(vault: Vault) -> None:
         assert len(vault.tokens()) == 1
         await until(lambda: len(vault.leases()) == 1)
         await (await vault.connect()).close()
+
+
+async def test_a_policy_without_the_look_at_the_token_costs_no_login(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_no_default_policy": True})
+    settings = vault.settings(token_check_interval_s=0.1)
+    async with vault.running(replace(settings, secrets=settings.secrets[1:])) as agent:
+        agent.acknowledgements.applied("broker", 1)
+        await until(lambda: agent.status().requests.get(("check", "denied"), 0) > 5)
+        assert (agent.status().generation_published, len(vault.tokens()), len(vault.leases())) == (1, 1, 1)
+        assert len(vault.audited("secrets.token.check")) == 1
+        agent.acknowledgements.goodbye("broker")
+    await until(lambda: vault.tokens() == [])
+
+
+async def test_a_secret_whose_metadata_was_deleted_is_read_when_it_is_made_again(vault: Vault) -> None:
+    async with vault.running():
+        vault.bao.call("DELETE", f"secret/metadata/{vault.name}/venue")
+        vault.bao.write_kv(f"{vault.name}/venue", token="second")
+        await until(lambda: vault.read("venue.json") == {"token": "second"})
 
 
 async def test_after_a_goodbye_nothing_is_left(vault: Vault) -> None:

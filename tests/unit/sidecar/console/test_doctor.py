@@ -90,6 +90,8 @@ SEEDED: list[tuple[str, Change]] = [
     ("vault_fails", {"secrets": no_token("server", 500)}),
     ("vault_refuses", {"secrets": no_token("invalid", 400)}),
     ("login_file_unreadable", {"secrets": no_token("credential_unreadable")}),
+    ("vault_hidden", {"secrets": failing_secret("foreign_answer", 403)}),
+    ("vault_lags", {"secrets": failing_secret("stale_answer")}),
     ("vault_denies", {"secrets": failing_secret("denied", 403)}),
     ("vault_rate_limited", {"secrets": failing_secret("rate_limited", 429)}),
     ("secret_id_spent", {"secrets": replace(SECRETS, token=failing_token("secret_id_spent"))}),

@@ -119,6 +119,70 @@ async def test_one_failing_secret_causes_no_reads_of_the_others(make_harness: Ma
     assert harness.vault.count("login") == 0
 
 
+async def test_a_secret_that_was_deleted_and_made_again_is_read(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    harness.vault.delete("venue")
+    harness.vault.write("venue", token="second")
+    await harness.clock.advance(3)
+    assert harness.read("venue.json") == {"token": "second"}
+    assert harness.generation == 2
+
+
+async def test_an_older_reply_is_not_news(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    lagging = list(harness.vault.kv["venue"])
+    harness.vault.write("venue", token="second")
+    await harness.clock.advance(3)
+    newest = harness.vault.kv["venue"]
+    for number in range(100):
+        harness.vault.kv["venue"] = lagging if number % 2 else newest
+        await harness.clock.advance(1)
+    assert harness.read("venue.json") == {"token": "second"}
+    assert harness.generation == 2
+
+
+async def test_a_value_of_a_standby_that_lags_is_not_published(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    lagging = list(harness.vault.kv["venue"])
+    harness.vault.write("venue", token="second")
+    newest = harness.vault.kv["venue"]
+
+    def standby(_: str, path: str) -> None:
+        harness.vault.kv["venue"] = lagging if "secret/data" in path else newest
+
+    harness.vault.fails = standby
+    await harness.clock.advance(30)
+    assert harness.generation == 1
+    assert most_in_a_minute(harness.vault.times("secret/data")) <= 11
+    last_error = harness.agent.status().secrets[0].last_error
+    assert last_error
+    assert last_error.name == "stale_answer"
+    harness.vault.fails = None
+    harness.vault.kv["venue"] = newest
+    await harness.clock.advance(16)
+    assert harness.read("venue.json") == {"token": "second"}
+
+
+async def test_a_snapshot_that_was_restored_is_believed_after_a_minute(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    snapshot = list(harness.vault.kv["venue"])
+    harness.vault.write("venue", token="second")
+    await harness.clock.advance(3)
+    harness.vault.kv["venue"] = snapshot
+    await harness.clock.advance(55)
+    assert harness.read("venue.json") == {"token": "second"}
+    await harness.clock.advance(15)
+    assert harness.read("venue.json") == {"token": "one"}
+
+
 async def test_retry_after_is_honoured(make_harness: MakeHarness) -> None:
     harness = make_harness(VENUE)
     harness.vault.fails = on("secret/data", lambda operation: failure(429, operation, retry_after_s=45))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.errors import SourceError
-from sidecar.secrets.lease.schedule import Act
+from sidecar.secrets.lease.schedule import Act, VersionMark
 from sidecar.secrets.refresh import POLLS
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.vault.client import VaultAnswer
@@ -124,14 +124,15 @@ def test_what_is_missing_is_named_without_the_rest(settings: SecretSettings, dat
     assert "hunter2" not in str(raised.value)
 
 
-def version(**entry: Any) -> str:
+def version(**entry: Any) -> VersionMark:
     answer = VaultAnswer(status=200, data={"current_version": 2, "versions": {"2": entry}})
     return read_version(secret("kv", path="a"), answer, NOW)
 
 
 def test_versions() -> None:
-    assert version(deletion_time="", destroyed=False) == "2"
-    assert version(deletion_time="2999-01-01T00:00:00Z", destroyed=False) == "2"
+    assert version(deletion_time="", destroyed=False) == VersionMark(version="2")
+    made = version(created_time="2026-11-02T11:59:59.123456789Z", deletion_time="2999-01-01T00:00:00Z")
+    assert made == VersionMark(version="2", made_at=NOW - timedelta(microseconds=876544))
     for entry in ({"destroyed": True}, {"deletion_time": "2020-01-01T00:00:00.5Z"}):
         with pytest.raises(SourceError, match="version 2 of a is deleted"):
             version(**entry)
