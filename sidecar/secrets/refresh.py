@@ -16,19 +16,7 @@ from functools import partial
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import wait_until
 from sidecar.secrets.errors import RenderError, SecretsError, StaleError, VaultError
-from sidecar.secrets.lease.schedule import (
-    LAG_S,
-    LEASE_LOST,
-    NEVER,
-    Act,
-    Failures,
-    HeldVersion,
-    Life,
-    Order,
-    Step,
-    VersionMark,
-    next_step,
-)
+from sidecar.secrets.lease.schedule import LEASE_LOST, NEVER, Act, Failures, HeldVersion, Life, Step, next_step
 from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change, SupersededLease
 from sidecar.secrets.publish.directory_swap import FileContent
@@ -38,6 +26,7 @@ from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.status import LastError, SecretStatus
 from sidecar.secrets.vault.answers import Asked, Deed, deed_of
 from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_path
+from sidecar.secrets.vault.version import LAG_S, Order, VersionMark
 
 # Request that notices a change, by source. kv has versions; kv1 and transit must be read whole. Leases, certificates
 # and static roles announce their changes by their times.

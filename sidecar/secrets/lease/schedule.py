@@ -7,7 +7,6 @@ renewals in `session.py`, reads and polls in `refresh.py`, logins and checks in 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 
 # Share of its life at which a lease is renewed: about two thirds, as Vault's own lifetime watcher does. A third is
@@ -20,8 +19,6 @@ SPREAD = 0.10
 FAILURES_PER_MINUTE = 10
 RETRY_BASE_S, RETRY_CAP_S = 0.5, 15.0
 NEVER = float("inf")
-# A standby that lags shows an older version for moments; a restored snapshot shows it for good.
-LAG_S = 60.0
 LEASE_LOST = "lease_lost"
 """Reason to read: the server no longer knows the lease."""
 
@@ -115,32 +112,6 @@ class Failures:
     def room_at(self) -> float:
         """Return the time from which one more failure stays within the ten of a minute."""
         return self.times[-FAILURES_PER_MINUTE] + 60.0 if len(self.times) >= FAILURES_PER_MINUTE else -NEVER
-
-
-class Order(StrEnum):
-    """Relation of a version that the server shows to the one that is held."""
-
-    SAME = "same"
-    NEWER = "newer"
-    OLDER = "older"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionMark:
-    """Identity of a version. Its number is unique only until the secret is deleted and made again, or its engine is."""
-
-    version: str
-    made_at: datetime | None = None
-
-    def order(self, held: VersionMark) -> Order:
-        """Return the relation of this version to the held one: by the times at which they were made, else by number."""
-        if self.made_at and held.made_at and self.made_at != held.made_at:
-            return Order.NEWER if self.made_at > held.made_at else Order.OLDER
-        if self.version == held.version:
-            return Order.SAME
-        numbers = (self.version, held.version)
-        older = all(item.isdigit() for item in numbers) and int(self.version) < int(held.version)
-        return Order.OLDER if older else Order.NEWER
 
 
 class Act(StrEnum):

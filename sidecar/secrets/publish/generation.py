@@ -14,10 +14,11 @@ from datetime import datetime
 
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.errors import PublishError
-from sidecar.secrets.lease.schedule import NEVER, Life, VersionMark
+from sidecar.secrets.lease.schedule import NEVER, Life
 from sidecar.secrets.messages import AgentContext
 from sidecar.secrets.publish.directory_swap import KEPT, FileContent, GenerationDirectory
 from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
+from sidecar.secrets.vault.version import VersionMark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from sidecar.secrets.errors import SourceError
-from sidecar.secrets.lease.schedule import VersionMark
 from sidecar.secrets.settings import SecretSettings
 from sidecar.secrets.vault.client import VaultAnswer
 from sidecar.secrets.vault.credential import read_credential
+from sidecar.secrets.vault.version import VersionMark
 
 # Added to the server's time to the next rotation, which it rounds down; 0 left means that the rotation is late.
 STATIC_ROLE_MARGIN_S = 1.0

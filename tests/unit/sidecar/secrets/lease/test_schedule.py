@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -15,9 +14,7 @@ from sidecar.secrets.lease.schedule import (
     Failures,
     HeldVersion,
     Life,
-    Order,
     Step,
-    VersionMark,
     next_step,
     poll_at,
     token_steps,
@@ -161,28 +158,3 @@ def test_a_login_that_is_due_hides_no_renewal() -> None:
 def test_a_token_is_looked_at_between_its_renewals() -> None:
     assert token_step(life(chance=0.0)) == Step(act=Act.CHECK, at=102.0, reason="check")
     assert token_step(life(chance=0.0), checked=2300.0).act is Act.RENEW
-
-
-NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("number", "seconds", "order"),
-    [
-        ("3", 0, Order.SAME),
-        ("4", 1, Order.NEWER),
-        ("1", 1, Order.NEWER),
-        ("3", 1, Order.NEWER),
-        ("2", -1, Order.OLDER),
-        ("9", -1, Order.OLDER),
-        ("4", None, Order.NEWER),
-        ("2", None, Order.OLDER),
-        ("3", None, Order.SAME),
-        ("0a:0b", None, Order.NEWER),
-    ],
-)
-def test_the_time_of_a_version_decides_and_its_number_only_without_one(
-    number: str, seconds: int | None, order: Order
-) -> None:
-    seen = VersionMark(version=number, made_at=None if seconds is None else NOON + timedelta(seconds=seconds))
-    assert seen.order(VersionMark(version="3", made_at=NOON)) is order

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from sidecar.secrets.errors import SourceError
-from sidecar.secrets.lease.schedule import Act, VersionMark
+from sidecar.secrets.lease.schedule import Act
 from sidecar.secrets.refresh import POLLS
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.vault.client import VaultAnswer
 from sidecar.secrets.vault.engines import read_request, read_secret, read_version, version_path
+from sidecar.secrets.vault.version import VersionMark
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 FILES = (FileSettings(name="file"),)
