@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-# Before a used-up secret id is tried again: an operator may have extended its role, but that is rare.
-SPENT_RETRY_S = 300.0
+# Before a refused secret id is tried again. Vault and OpenBao lock an AppRole for 15 min, for every pod that logs in
+# with it, after five refusals within 15 min: three replicas with a bad secret id must stay below that.
+REFUSED_PAUSE_S = 900.0
+# Before a login that met such a lock is tried again; these attempts do not count as refusals.
+LOCKED_PAUSE_S = 60.0
 
 
 class SecretsError(Exception):
@@ -96,7 +99,28 @@ class SpentError(LoginError):
     """The credential was used up before; only another one helps."""
 
     name = "secret_id_spent"
-    retry_after_s = SPENT_RETRY_S
+    retry_after_s = REFUSED_PAUSE_S
+
+
+class LockedError(LoginError):
+    """The AppRole's login is forbidden: too many refused secret ids, of any pod, lock it for a while."""
+
+    name = "role_locked"
+    retry_after_s = LOCKED_PAUSE_S
+
+
+class UseLimitedError(LoginError):
+    """The role gives tokens that work a few times only; each poll is a use, and the last one revokes every lease."""
+
+    name = "token_use_limited"
+    retry_after_s = REFUSED_PAUSE_S
+
+
+class SameTokenError(LoginError):
+    """The token of the file nears its end, and the file has no other one yet."""
+
+    name = "token_not_replaced"
+    retry_after_s = REFUSED_PAUSE_S
 
 
 class LeaseJournalError(SecretsError):

@@ -48,6 +48,8 @@ class VaultSession:
     """Boot time of the last request that the server accepted with this token."""
     tainted: bool = False
     """True if a lease may exist under the token whose id was lost."""
+    period_s: float | None = None
+    """Period of a periodic token, which is renewed for that long without end; 0: it has none; None: not known."""
     failures: Failures = field(default_factory=Failures)
     """Failed renewals, once a newer session is in use."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sidecar.secrets.errors import SourceError
 from sidecar.secrets.settings import SecretSettings
+from sidecar.secrets.vault.certificate import read_certificate
 from sidecar.secrets.vault.client import VaultAnswer
 from sidecar.secrets.vault.credential import read_credential
 from sidecar.secrets.vault.version import VersionMark
@@ -155,11 +156,19 @@ def _pki(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretRe
     left = float(answer.data["expiration"]) - now.timestamp()
     if left <= 0:
         raise SourceError(f"secret {secret.name!r}: the certificate had expired when it came; compare the clocks")
-    ca = str(answer.data.get("issuing_ca", ""))
-    chain = [answer.data["certificate"], *(answer.data.get("ca_chain") or [ca])]
-    data = {**answer.data, "ca": ca, "chain": "\n".join(str(item) for item in chain if item) + "\n"}
+    leaf = str(answer.data["certificate"])
+    facts = read_certificate(leaf)
+    if facts and facts.not_before > now:
+        raise SourceError(
+            f"secret {secret.name!r}: the certificate is not valid before {facts.not_before:%Y-%m-%dT%H:%M:%SZ}; "
+            f"see not_before_duration of the role {secret.role}"
+        )
+    # Readers verify up to a self-signed authority: an intermediate alone would not do.
+    authorities = answer.data.get("ca_chain") or [answer.data.get("issuing_ca", "")]
+    ca = "\n".join(str(item) for item in authorities if item)
+    data = {**answer.data, "ca": ca, "chain": "\n".join(item for item in (leaf, ca) if item) + "\n"}
     version = str(answer.data.get("serial_number", ""))
-    return SecretReading(data=data, version=version, ttl_s=left, request_id=answer.request_id)
+    return SecretReading(data=data, version=version, lease_id=answer.lease_id, ttl_s=left, request_id=answer.request_id)
 
 
 def _transit(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:

@@ -95,6 +95,9 @@ SEEDED: list[tuple[str, Change]] = [
     ("vault_denies", {"secrets": failing_secret("denied", 403)}),
     ("vault_rate_limited", {"secrets": failing_secret("rate_limited", 429)}),
     ("secret_id_spent", {"secrets": replace(SECRETS, token=failing_token("secret_id_spent"))}),
+    ("role_locked", {"secrets": no_token("role_locked")}),
+    ("token_use_limited", {"secrets": no_token("token_use_limited")}),
+    ("token_not_replaced", {"secrets": replace(SECRETS, token=failing_token("token_not_replaced"))}),
     ("secret_missing", {"secrets": failing_secret("not_found", 404)}),
     ("secret_unexpected", {"secrets": failing_secret("unexpected_answer")}),
     ("secret_not_renderable", {"secrets": failing_secret("not_renderable")}),
@@ -204,7 +207,7 @@ EVIDENCE: list[tuple[Change, str]] = [
     ("left", "lasting"),
     [
         (None, "what is published does not expire"),
-        (-4.0, "what is published lasts 0 s (database expires first)"),
+        (-4.0, "database, which is published, has expired"),
         (119.9, "what is published lasts 119 s (database expires first)"),
         (3 * 3600 + 59.0, "what is published lasts 3 h 0 min (database expires first)"),
     ],

@@ -72,6 +72,13 @@ class FakeVault:
     lease_max_ttl: float = 86400.0
     secret_id: str = SECRET_ID
     secret_id_uses: float = float("inf")
+    token_uses: int = 0
+    token_period: float = 0.0
+    batch: bool = False
+    """Tokens without an accessor, which cannot be renewed or revoked."""
+    password: str = "first"
+    """Of the static role."""
+    rotated: str = "2026-11-02T11:00:00Z"
     kv: dict[str, list[Version]] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -141,6 +148,9 @@ class FakeVault:
                 return self._lease(verb, body)
             case ["secret", kind, *rest]:
                 return self._kv(kind, "/".join(rest), f"{method} {path}")
+            case ["database", "static-creds", _]:
+                data = {"username": "app", "password": self.password, "ttl": 3600, "last_vault_rotation": self.rotated}
+                return self._ok(data=data)
             case ["database", "creds", _]:
                 return self._credentials(path, token)
             case _:
@@ -152,17 +162,24 @@ class FakeVault:
         self.secret_id_uses -= 1
         number, now = next(self._number), self.clock.boot()
         self.tokens[f"token-{number}"] = Token(f"accessor-{number}", now + self.token_ttl, now + self.token_max_ttl)
-        auth = {"client_token": f"token-{number}", "accessor": f"accessor-{number}"}
-        return self._ok(auth=auth | {"lease_duration": int(self.token_ttl), "renewable": True})
+        auth: dict[str, Any] = {
+            "client_token": f"token-{number}",
+            "accessor": "" if self.batch else f"accessor-{number}",
+        }
+        auth |= {"lease_duration": int(self.token_ttl), "num_uses": self.token_uses}
+        return self._ok(auth=auth | {"renewable": not self.batch})
 
     def _token(self, verb: str, token: str, body: Mapping[str, Any]) -> VaultAnswer:
         held, now = self.tokens[token], self.clock.boot()
         if verb == "lookup-self":
-            return self._ok(data={"accessor": held.accessor, "ttl": int(held.expires - now), "renewable": True})
+            data = {"accessor": held.accessor, "ttl": int(held.expires - now), "renewable": True}
+            return self._ok(data=data | ({"period": int(self.token_period)} if self.token_period else {}))
         if verb == "renew-self":
-            increment = float(str(body.get("increment", self.token_ttl)).removesuffix("s"))
+            increment = self.token_period or float(str(body.get("increment", self.token_ttl)).removesuffix("s"))
             held.expires = min(now + increment, held.ends)
             return self._ok(auth={"lease_duration": int(held.expires - now), "renewable": True})
+        if verb == "revoke-self" and self.batch:
+            raise failure(400, "POST auth/token/revoke-self", words="batch tokens cannot be revoked")
         if verb == "revoke-self":
             self.revoke_token(token)
             return VaultAnswer(status=204)
@@ -182,6 +199,10 @@ class FakeVault:
         if verb == "revoke":
             self.leases.pop(lease_id, None)  # a lease that is gone is revoked with success
             return VaultAnswer(status=204)
+        if lease is None and verb == "lookup":
+            raise failure(400, "POST sys/leases/lookup", words="invalid lease")
+        if verb == "lookup" and lease:
+            return self._ok(data={"id": lease_id, "ttl": int(lease.expires - now), "renewable": True})
         if lease is None:
             raise failure(400, "POST sys/leases/renew", words="lease not found")
         lease.expires = min(now + float(body.get("increment") or self.lease_ttl), lease.ends)

@@ -22,5 +22,5 @@ def test_a_request_without_an_answer_leaves_doubt_unless_it_never_left(fault: Va
 
 def test_each_error_has_its_name_and_its_least_wait() -> None:
     assert (LoginError("x").name, LoginError("x").retry_after_s) == ("credential_unreadable", 0.0)
-    assert (SpentError("x").name, SpentError("x").retry_after_s) == ("secret_id_spent", 300.0)
+    assert (SpentError("x").name, SpentError("x").retry_after_s) == ("secret_id_spent", 900.0)
     assert VaultError(VaultFault.SEALED, "GET x", "").name == "sealed"

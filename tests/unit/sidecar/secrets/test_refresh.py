@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.secrets.errors import VaultError, VaultFault
 from sidecar.secrets.settings import FileSettings
-from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, VENUE, AgentHarness, most_in_a_minute
+from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, STATIC, VENUE, AgentHarness, most_in_a_minute
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
 
 MakeHarness = Callable[..., AgentHarness]
@@ -58,13 +58,77 @@ async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_
     assert harness.vault.alive() == (1, 1)
 
 
-async def test_a_lost_lease_is_read_again(make_harness: MakeHarness) -> None:
-    harness = make_harness(DATABASE, token_check_interval_s=60.0)
+async def test_a_lease_that_an_operator_revoked_is_noticed_on_the_poll(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
     await harness.start()
+    harness.vault.leases.clear()
+    await harness.clock.advance(2.1)
+    assert harness.generation == 2
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_policy_that_forbids_looks_at_leases_is_named_and_the_renewal_tells(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE, token_check_interval_s=60.0)
+    harness.vault.fails = on("leases/lookup", lambda operation: failure(403, operation))
+    await harness.start()
+    await harness.clock.advance(290)
+    assert harness.vault.count("leases/lookup") == 1
+    assert [event.outcome for event in harness.audited("secrets.lease")] == ["denied"]
+    assert harness.agent.status().secrets[0].state == "fresh"
     harness.vault.leases.clear()
     await harness.clock.advance(0.71 * 3600)
     assert harness.generation == 2
     assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_static_role_that_was_rotated_by_hand_is_read_on_the_poll(make_harness: MakeHarness) -> None:
+    harness = make_harness(STATIC)
+    await harness.start()
+    await harness.clock.advance(10)
+    harness.vault.password, harness.vault.rotated = "second", "2026-11-02T12:00:10Z"
+    await harness.clock.advance(2.1)
+    assert harness.read("static.json")["password"] == "second"
+    assert harness.generation == 2
+    harness.vault.password, harness.vault.rotated = "first", "2026-11-02T11:00:00Z"
+    await harness.clock.advance(10)
+    assert harness.generation == 2
+
+
+async def test_a_rejection_makes_the_secret_be_read_anew_at_once(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    await harness.start()
+    harness.prove()
+    await harness.clock.advance(1)
+    harness.agent.acknowledgements.rejected("broker", 1, "database", "authentication_failed", "no")
+    await harness.clock.advance(0.1)
+    assert harness.generation == 2
+    assert harness.vault.count("secret/data") == 1
+    harness.prove()
+    await harness.clock.advance(2)
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_rejections_that_go_on_leave_few_logins(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    for _ in range(600):
+        harness.agent.acknowledgements.rejected("broker", harness.generation, "database", "authentication_failed", "no")
+        await harness.clock.advance(1)
+    assert harness.vault.count("database/creds") == 1 + 3
+    harness.prove()
+    await harness.clock.advance(2)
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_proof_after_a_rejection_ends_it(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    harness.prove()
+    await harness.clock.advance(1)
+    harness.agent.acknowledgements.rejected("broker", 1, "venue", "Unauthorized", "no")
+    assert harness.agent.status().rejection
+    harness.prove()
+    assert harness.agent.status().rejection is None
 
 
 async def test_a_shortened_renewal_tells_the_end_and_brings_a_successor(make_harness: MakeHarness) -> None:
@@ -90,7 +154,7 @@ FAULTS = {
 
 KINDS = ("400", "403", "404", "503", "timeout")
 """Those that are treated differently."""
-WORDS = ("login", "secret/data", "secret/metadata", "renew", "lookup")
+WORDS = ("login", "secret/data", "secret/metadata", "renew", "lookup-self", "leases/lookup")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ async def end(harness: AgentHarness) -> None:
 async def test_a_policy_without_the_look_at_the_token_costs_no_token_and_is_named_once(
     make_harness: MakeHarness,
 ) -> None:
-    harness = make_harness(DATABASE)
+    harness = make_harness(DATABASE, poll_interval_s=10000.0)
     harness.vault.fails = on("lookup-self", lambda operation: failure(403, operation))
     await harness.start()
     harness.prove()
@@ -39,7 +39,7 @@ async def test_a_policy_without_the_look_at_the_token_costs_no_token_and_is_name
 
 
 async def test_a_dead_token_is_noticed_although_the_policy_forbids_the_look(make_harness: MakeHarness) -> None:
-    harness = make_harness(DATABASE)
+    harness = make_harness(DATABASE, poll_interval_s=10000.0)
     living = harness.vault.tokens
     harness.vault.fails = lambda _, path: failure(403) if "lookup-self" in path and living else None
     await harness.start()
@@ -67,7 +67,7 @@ async def test_a_proxy_that_denies_for_a_while_changes_nothing(make_harness: Mak
 
 
 async def test_a_token_that_was_called_dead_and_lives_is_given_back_with_its_lease(make_harness: MakeHarness) -> None:
-    harness = make_harness(DATABASE)
+    harness = make_harness(DATABASE, poll_interval_s=10000.0)
     await harness.start()
     harness.prove()
     harness.vault.fails = on("lookup-self", lambda operation: failure(403, operation, words=DEAD))
@@ -96,7 +96,7 @@ async def test_a_token_that_was_called_dead_is_given_back_by_the_next_process(ma
 
 
 async def test_answers_that_call_every_token_dead_make_no_circle_of_logins(make_harness: MakeHarness) -> None:
-    harness = make_harness(DATABASE)
+    harness = make_harness(DATABASE, poll_interval_s=10000.0)
     harness.vault.fails = on("lookup-self", lambda operation: failure(403, operation, words=DEAD))
     await harness.start()
     await harness.clock.advance(300)
@@ -187,3 +187,38 @@ async def test_a_creation_that_the_server_undid_costs_no_token(make_harness: Mak
     harness.vault.fails = None
     await harness.clock.advance(20)
     assert harness.vault.count("approle/login") == 1
+
+
+async def test_leases_of_batch_tokens_are_revoked_one_by_one(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.batch = True
+    await harness.start()
+    harness.prove()
+    for _ in range(3):
+        await harness.kill()
+        await harness.start()
+        harness.prove()
+        await harness.clock.advance(2)
+        assert harness.vault.alive()[1] == 1
+    await end(harness)
+    assert harness.vault.alive()[1] == 0
+    assert harness.audited("secrets.token.revoke")[-1].outcome == "left"
+    assert harness.vault.count("revoke-") == 0
+
+
+async def test_a_lease_whose_token_died_is_shown_as_ended(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    harness.prove()
+    harness.vault.revoke_token("token-1")
+    harness.vault.secret_id_uses = 0
+    await harness.clock.advance(30)
+    (status,) = harness.agent.status().secrets
+    assert status.state == "ended"
+    assert status.expires_in_s is not None
+    assert -30 <= status.expires_in_s <= -25
+    harness.vault.secret_id_uses = 1
+    await harness.agent.rotate(None)
+    await harness.clock.advance(1)
+    (status,) = harness.agent.status().secrets
+    assert status.state == "fresh"

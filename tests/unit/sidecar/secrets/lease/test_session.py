@@ -129,7 +129,7 @@ async def test_what_a_predecessor_left_in_use_is_kept_alive(make_harness: MakeHa
     await harness.start()
     harness.agent.acknowledgements.rejected("broker", 2, "database", "authentication_failed", "no")
     await harness.clock.advance(2000)
-    assert harness.vault.alive() == (2, 2)
+    assert harness.vault.alive() == (2, 3)
     harness.prove()
     await harness.clock.advance(1)
     assert harness.vault.alive() == (1, 1)
