@@ -13,6 +13,7 @@ from typing import Any
 from opentelemetry import metrics as api
 from opentelemetry.context import Context
 
+from pod_runtime.reserved_metrics import is_reserved
 from producer.declare import Counter, DeclarationError, Gauge, Histogram, MetricInstrument, UpDownCounter, sound_bounds
 from producer.emitter import Emitter
 from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, as_text, contract_name
@@ -215,4 +216,8 @@ class _EventMeter(api.NoOpMeter):
 
 def _about(name: str, unit: str, description: str) -> dict[str, Any]:
     told = (description or name)[:MAX_DESCRIPTION]
-    return {"name": contract_name(name, 128), "unit": (unit or "")[:MAX_UNIT], "description": told}
+    shown = contract_name(name, 128)
+    # Code of somebody else cannot rename its instrument: the sidecar would refuse the name.
+    if is_reserved(shown):
+        shown = f"app.{shown}"[:128]
+    return {"name": shown, "unit": (unit or "")[:MAX_UNIT], "description": told}

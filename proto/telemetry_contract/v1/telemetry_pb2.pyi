@@ -511,6 +511,8 @@ class Instrument(_message.Message):
     PRESETS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """OpenTelemetry name, for example `broker.order.duration`: [a-z][a-z0-9_.]*, at most 128 characters.
+    `up` and names that begin with `scrape.`, `target.`, `sidecar.` or `telemetry.` (or the same with an
+    underscore) belong to Prometheus and to the sidecar: they are refused with `reserved_name`.
     On /metrics dots become underscores, and the unit and `_total` are appended as the specification
     of the Prometheus exporter says. Two event types may feed one instrument if kind, unit and bounds
     are equal; a definition that differs is refused with its reason.
