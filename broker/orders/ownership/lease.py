@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.atomic_file import make_private_directory, replace_file
 
 MARGIN_SHARE = 0.2
 """Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""
@@ -99,7 +99,7 @@ class FileLease:
 
         Raises OSError: the directory cannot be used.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         # Our own former lock would look like a live owner.
         await self.release()
         epoch, record = self._latest(), self._last()
@@ -118,7 +118,7 @@ class FileLease:
 
     def _claim(self, epoch: int) -> bool:
         # The lock first: whoever sees the lease file must find its owner alive.
-        alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         scratch = self._directory / f".lease.{os.getpid()}"
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
