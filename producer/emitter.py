@@ -29,6 +29,7 @@ from typing import Any
 from zlib import crc32
 
 from producer.declare import Catalogue, Event, define
+from producer.fork import watch_forks
 from producer.health import EmitterLedger
 from producer.settings import ProducerSettings
 from producer.spool.format import MARSHAL_VERSION, Row, SessionMeta, encode_row
@@ -94,6 +95,14 @@ class Emitter:
         self.coerced: Counter[tuple[str, str]] = Counter()
         self.emit: Emit = _fast_path(self._codes, clock, self.spool.writer, self._emit_slowly)
         """Takes an event of the catalogue. When it has returned, the event is counted, or dropped and counted so."""
+        watch_forks(self)
+
+    def forked(self) -> None:
+        """Leaves the spool to the parent; events of the child are refused as `forked` (`producer.fork`)."""
+        self._declaring = threading.Lock()
+        self.rejected.clear()
+        self.coerced.clear()
+        self.spool.forked()
 
     def declare(self, event: Event) -> None:
         """Adds an event type, from any thread; `emit` takes its events from then on.

@@ -20,6 +20,7 @@ from opentelemetry.context import Context
 
 from producer.declare import Event, Label, Measure, MetricInstrument
 from producer.emitter import Emitter
+from producer.fork import watch_forks
 from producer.trace import current_trace
 
 # Types that the front makes; the sidecar takes 256 a stream (`telemetry.max_event_types`).
@@ -87,15 +88,24 @@ def trace_of(context: Context | None) -> Iterator[None]:
         current_trace.reset(token)
 
 
+class TypeBudget:
+    """The event types that all instruments of a front may still make, and the lock under which one is made."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.left_locked = MAX_TYPES
+        watch_forks(self)
+
+    def forked(self) -> None:
+        """Makes the lock anew (`producer.fork`)."""
+        self.lock = threading.Lock()
+
+
 class InstrumentTypes:
-    """The event types of one instrument, each declared at the first measurement that has its attributes.
+    """The event types of one instrument, each declared at the first measurement that has its attributes."""
 
-    `types_left` counts the types that may still be made; all instruments of a front share it.
-    """
-
-    def __init__(self, instrument: MetricInstrument, emitter: Emitter, types_left: threading.Semaphore) -> None:
-        self.instrument, self._emitter, self._types_left = instrument, emitter, types_left
-        self._lock = threading.Lock()
+    def __init__(self, instrument: MetricInstrument, emitter: Emitter, budget: TypeBudget) -> None:
+        self.instrument, self._emitter, self._budget = instrument, emitter, budget
         # Code gives its attributes in few orders. The first table saves sorting the names at each measurement.
         self._by_order: dict[tuple[str, ...], MeasurementType] = {}
         self._by_names: dict[tuple[str, ...], MeasurementType] = {}
@@ -115,9 +125,10 @@ class InstrumentTypes:
         self._emitter.drop(self.instrument.name, reason)
 
     def _learn(self, order: tuple[str, ...]) -> MeasurementType | None:
-        with self._lock:
+        with self._budget.lock:
             names = tuple(sorted(order))
-            if names not in self._by_names and self._types_left.acquire(blocking=False):
+            if names not in self._by_names and self._budget.left_locked:
+                self._budget.left_locked -= 1
                 event, made = measured_event(self.instrument, names)
                 self._emitter.declare(event)
                 self._by_names[names] = made

@@ -16,7 +16,8 @@ from opentelemetry.context import Context
 from pod_runtime.reserved_metrics import is_reserved
 from producer.declare import Counter, DeclarationError, Gauge, Histogram, MetricInstrument, UpDownCounter, sound_bounds
 from producer.emitter import Emitter
-from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, as_text, contract_name
+from producer.fork import watch_forks
+from producer.otel.event_types import Attributes, InstrumentTypes, TypeBudget, as_text, contract_name
 
 log = logging.getLogger(__name__)
 # https://opentelemetry.io/docs/specs/otel/metrics/sdk/#explicit-bucket-histogram-aggregation
@@ -114,10 +115,15 @@ class EventMeterProvider(api.MeterProvider):
     def __init__(self, emitter: Emitter, *, buckets: Mapping[str, Sequence[float]] | None = None) -> None:
         self._emitter = emitter
         self._buckets = dict(buckets or {})
-        self._types_left = threading.Semaphore(MAX_TYPES)
+        self._budget = TypeBudget()
         self._lock = threading.Lock()
         self._types: dict[str, InstrumentTypes] = {}
         self._observed: list[ObservedInstrument] = []
+        watch_forks(self)
+
+    def forked(self) -> None:
+        """Makes the lock anew (`producer.fork`)."""
+        self._lock = threading.Lock()
 
     def get_meter(
         self, name: str, version: str | None = None, schema_url: str | None = None, *_: Any, **__: Any
@@ -128,7 +134,7 @@ class EventMeterProvider(api.MeterProvider):
     def types_of(self, wanted: MetricInstrument) -> InstrumentTypes | None:
         """The event types of an instrument; None if its name means another kind, unit or buckets already."""
         with self._lock:
-            found = self._types.setdefault(wanted.name, InstrumentTypes(wanted, self._emitter, self._types_left))
+            found = self._types.setdefault(wanted.name, InstrumentTypes(wanted, self._emitter, self._budget))
         if found.instrument.meaning == wanted.meaning:
             return found
         log.warning("instrument means something else already", extra={"instrument": wanted.name})

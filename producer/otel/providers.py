@@ -23,6 +23,7 @@ from opentelemetry import metrics
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 
 from producer.declare import Catalogue
+from producer.fork import watch_forks
 from producer.health import EmitterLedger
 from producer.otel.logs import EventLoggerProvider
 from producer.otel.metrics import EventMeterProvider
@@ -47,6 +48,12 @@ class OtelFront:
         self._handler = EmittingHandler(producer.emit)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, args=(observe_s,), name="observe", daemon=True)
+        watch_forks(self)
+
+    def forked(self) -> None:
+        """Leaves observing and delivering to the parent: `close` does nothing (`producer.fork`)."""
+        self._ended = threading.Event()
+        self._ended.set()
 
     def open(self, level: int) -> None:
         """Begins to deliver events, to emit log lines of at least `level`, and to observe."""
@@ -93,7 +100,9 @@ def install(
     level: int = logging.NOTSET,
     observe_s: float = OBSERVE_S,
 ) -> OtelFront:
-    """Sets OpenTelemetry's meter and logger providers and a handler of the root logger; call it once, after any fork.
+    """Sets OpenTelemetry's meter and logger providers and a handler of the root logger; call it once.
+
+    Call it in the processes that emit: in a child of fork(2), events of the parent's front are refused and counted.
 
     `producer_id` is the same over restarts: counters belong to it. The resource is that of `OTEL_RESOURCE_ATTRIBUTES`
     and `OTEL_SERVICE_NAME`, under `resource`. `buckets` bound histograms by name. Raises ProvidersSetError if other
