@@ -71,6 +71,8 @@ class MetricInstrument:
     """Labels whose values the declaration gives, beside those that the event brings."""
     presets: tuple[tuple[str, ...], ...] = ()
     """Values of `labels` whose series exist at zero before their first event, so that a rate sees that event."""
+    absent_ends: bool = False
+    """A measure of None says that the series is no longer observed: it leaves, and begins anew with its next value."""
     buckets: tuple[float, ...] = ()
     """Upper bounds in ascending order, of a histogram only; the last bucket has none."""
     kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UNSPECIFIED
@@ -305,6 +307,7 @@ def define(event: Event, code: int, constant_labels: Mapping[str, str]) -> pb.De
             measure=item.measure,
             labels=item.labels,
             bounds=item.buckets,
+            absent_ends=item.absent_ends,
             only_when=item.only_when,
             constant_labels={**constant_labels, **item.constant},
             presets=[pb.LabelValues(values=values) for values in item.presets],

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from producer.declare import Catalogue
-from producer.emitter import Emit, Emitter
+from producer.emitter import Emit, EmitAt, Emitter
 from producer.fork import watch_forks
 from producer.health import EmitterLedger
 from producer.settings import ProducerSettings
@@ -28,8 +28,8 @@ class Producer:
     Leaving the block delivers the events that are left, for at most `settings.drain_s`; the rest waits in the spool
     for the next start. `emitter` declares further event types. `constant_labels` go on every metric. `conditions` is
     asked at each heartbeat, in that thread.
-    A program with an event loop of its own runs `TelemetryStream` in it instead. It belongs to the process that made it:
-    in a child of fork(2) its events are refused and counted as `forked`, and leaving the block does nothing.
+    A program with an event loop of its own runs `TelemetryStream` in it instead. It belongs to the process that
+    made it: in a child of fork(2) its events are refused and counted as `forked`, and leaving the block does nothing.
     """
 
     def __init__(
@@ -58,6 +58,11 @@ class Producer:
     def emit(self) -> Emit:
         """Takes an event; when it has returned, the event is counted, or dropped and counted so."""
         return self.emitter.emit
+
+    @property
+    def emit_at(self) -> EmitAt:
+        """Takes an event that happened at a time of the past, in nanoseconds since the epoch."""
+        return self.emitter.emit_at
 
     def ledger(self) -> EmitterLedger:
         """Fate of every event so far."""

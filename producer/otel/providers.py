@@ -27,6 +27,7 @@ from producer.fork import watch_forks
 from producer.health import EmitterLedger
 from producer.otel.logs import EventLoggerProvider
 from producer.otel.metrics import EventMeterProvider
+from producer.otel.observed_sums import ObservedSums
 from producer.producer import Producer
 from producer.settings import ProducerSettings
 from producer.stdlib_logging import LOG_EVENTS, EmittingHandler
@@ -45,7 +46,7 @@ class OtelFront:
 
     def __init__(self, producer: Producer, meters: EventMeterProvider, observe_s: float) -> None:
         self._producer, self._meters = producer, meters
-        self._handler = EmittingHandler(producer.emit)
+        self._handler = EmittingHandler(producer.emit, emit_at=producer.emit_at)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, args=(observe_s,), name="observe", daemon=True)
         watch_forks(self)
@@ -111,7 +112,9 @@ def install(
     settings = ProducerSettings(socket=socket, spool_directory=spool_directory, producer_id=producer_id)
     about = {"service.name": producer_id, **resource_of(os.environ), **(resource or {})}
     producer = Producer(settings, Catalogue(LOG_EVENTS), resource=about)
-    meters, loggers = EventMeterProvider(producer.emitter, buckets=buckets), EventLoggerProvider(producer.emitter)
+    sums = ObservedSums(spool_directory / f"{producer_id}.observed")
+    meters = EventMeterProvider(producer.emitter, buckets=buckets, sums=sums)
+    loggers = EventLoggerProvider(producer.emitter)
     metrics.set_meter_provider(meters)
     set_logger_provider(loggers)
     # The setters only log a warning when a provider is set already.

@@ -75,7 +75,8 @@ def _instrument_rules(item: pb.Instrument, define: pb.Define) -> Iterator[Rule]:
     unknown = f"{item.measure[:80]!r} is not a measure field of the event"
     yield bool(item.measure) and item.measure not in measures, "unknown_measure", unknown
     needed = "only a counter records 1 for each event: name a measure field"
-    yield not item.measure and item.kind != pb.INSTRUMENT_KIND_COUNTER, "measure_required", needed
+    without = not item.measure and (item.kind != pb.INSTRUMENT_KIND_COUNTER or item.absent_ends)
+    yield without, "measure_required", needed
     for name in (*item.labels, *item.only_when):
         yield name not in labels, "unknown_label", f"{name[:80]!r} is not a label field of the event"
     yield len(set(item.labels)) != len(item.labels), "duplicate_label", "a label is declared twice"
