@@ -280,3 +280,41 @@ tell(made.ledger())
     assert (ledger["held"], ledger["acked"]) == (0, ledger["emitted"] - 2 * FORKS)
     assert pipeline.ledger().producers["shop"].counted == ledger["acked"]
     await pipeline.close()
+
+
+APPLICATION = """
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from producer import LOG_EVENTS, Catalogue, Producer, ProducerSettings
+from producer.stdlib_logging import LINE_TYPES
+
+PLACE = Path(os.environ["PLACE"])
+
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    settings = ProducerSettings(
+        producer_id=f"web-{os.getpid()}", spool_directory=PLACE / "spool", socket=PLACE / "t.sock", drain_s=0.1
+    )
+    with Producer(settings, Catalogue(LOG_EVENTS)) as made:
+        await receive()
+        made.emit(LINE_TYPES[1]("web", "begun", None, None))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        made.emit(LINE_TYPES[1]("web", "ended", None, None))
+    await send({"type": "lifespan.shutdown.complete"})
+"""
+
+
+async def test_each_worker_of_uvicorn_has_a_session_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "application.py").write_text(APPLICATION)
+    command = [sys.executable, "-m", "uvicorn", "application:app", "--workers", "2", "--port", "0"]
+    environ = {**os.environ, "PLACE": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=quiet, stderr=quiet)
+    async with asyncio.timeout(120):
+        while len(list((tmp_path / "spool").glob("*/*.spool"))) < 2:
+            await asyncio.sleep(0.05)
+        process.terminate()
+        await process.wait()
+    assert events_left(tmp_path) == [2, 2]
