@@ -64,6 +64,7 @@ import asyncio
 import logging
 from datetime import datetime
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import AuditSink, AuditTrail
 from sidecar.secrets.clock import Clock, wait_until
@@ -125,7 +126,7 @@ class SecretsAgent:
                 return
             if self._settings.is_anyone_heard:
                 log.warning("secrets.anyone_is_heard", extra={"remedy": "name the readers in secrets.acknowledged_by"})
-            async with asyncio.TaskGroup() as group:
+            async with PersistentTaskGroup() as group:
                 work = group.create_task(self._work())
                 await stop.wait()
                 # Requests on their way end in their threads; the journal has their intents.
@@ -137,7 +138,7 @@ class SecretsAgent:
     async def _work(self) -> None:
         await self._open()
         reading = [refresher.run() for refresher in self._refreshers.values()]
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             for work in (self._tokens.run(), self._loop(), self._publish_changes(), self._tend(), *reading):
                 group.create_task(work)
 

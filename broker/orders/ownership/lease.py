@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from broker.orders.dependencies import NOBODY
 from pod_runtime.atomic_file import make_private_directory, replace_file
 
 MARGIN_SHARE = 0.2
@@ -79,6 +80,8 @@ class FileLease:
         self._alive = -1
         self._renewed_s = 0.0
         self._next = ""
+        self._claimed = 0
+        """Our last epoch, also once we have lost it."""
         self._note = ""
         self.note_changed = asyncio.Event()
         self.epoch = 0
@@ -132,7 +135,7 @@ class FileLease:
             return False
         finally:
             scratch.unlink(missing_ok=True)
-        self._alive, self.epoch, self._renewed_s = alive, epoch, renewed_s
+        self._alive, self.epoch, self._claimed, self._renewed_s = alive, epoch, epoch, renewed_s
         self._next = str(self._file("lease", epoch + 1))
         self._remove_old()
         return True
@@ -159,9 +162,11 @@ class FileLease:
             self._alive = -1
 
     def holder(self) -> str:
-        """The owner, in words."""
+        """The owner, in words; NOBODY also where the last one was this process."""
         record = self._last()
-        return f"{record.owner} (process {record.pid}, epoch {record.epoch})" if record else "nobody"
+        if record is None or record.epoch == self._claimed:
+            return NOBODY
+        return f"{record.owner} (process {record.pid}, epoch {record.epoch})"
 
     def address(self) -> str:
         """`host:port` of the owner's order API."""
