@@ -109,7 +109,7 @@ async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
 
 
 async def test_certificates_of_the_tcp_listener_are_replaced_while_it_listens(tmp_path: Path) -> None:
-    servers, clients = [certificate("server") for _ in range(2)], [certificate("client") for _ in range(2)]
+    servers, clients = [certificate("server") for _ in range(2)], [certificate("client", "broker") for _ in range(2)]
 
     def write(number: int) -> None:
         files = {"certificate": servers[number][0], "key": servers[number][1], "client_ca": clients[number][0]}
