@@ -21,6 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 AGAIN_S = 0.05
 """Seconds between two interrupts: one that comes before the statement has begun does nothing."""
 
+PATIENCE_S = 2.0
+"""Seconds that a cancelled task waits at most for its statement."""
+
 
 def sqlite_engine(url: sa.URL, deadline_s: float) -> AsyncEngine:
     """An engine, not connected yet; the file is made. A statement waits at most `deadline_s` for another's lock."""
@@ -63,10 +66,6 @@ class RolledBackConnection(sqlite3.Connection):
 class InterruptedConnection(aiosqlite.Connection):
     """A connection whose statement is interrupted when its task is cancelled; the task goes on when it has ended."""
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection], patience_s: float) -> None:
-        super().__init__(connector, iter_chunk_size=64)
-        self._patience_s = patience_s
-
     async def _execute(self, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
             return await super()._execute(fn, *arguments, **options)  # type: ignore[no-untyped-call] # aiosqlite has none
@@ -78,8 +77,8 @@ class InterruptedConnection(aiosqlite.Connection):
         loop = asyncio.get_running_loop()
         idle: asyncio.Future[None] = loop.create_future()
         self._tx.put_nowait((idle, lambda: None))  # the thread comes to it after the statement
-        # Not for ever: a wait for a lock cannot be interrupted and ends by itself, a disk that hangs does not.
-        until = loop.time() + self._patience_s + 1
+        # Not for ever: a wait for a lock cannot be interrupted. The thread rolls back at its end, awaited or not.
+        until = loop.time() + PATIENCE_S
         while not idle.done() and loop.time() < until:
             with suppress(sqlite3.ProgrammingError, ValueError):  # it is closed
                 self._conn.interrupt()
@@ -91,7 +90,7 @@ def _connection(database: str, *, timeout: float, **options: Any) -> Interrupted
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(database, timeout=timeout, factory=RolledBackConnection, **options)
 
-    made = InterruptedConnection(connect, timeout)
+    made = InterruptedConnection(connect, iter_chunk_size=64)
     made._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does: a process that ends waits for no statement
     return made
 

@@ -16,6 +16,7 @@ from broker.config import CredentialSettings
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
 from broker.history.archive import FILLS, ORDERS, HistoryFilter
+from broker.history.backfill import TransactionGap, find_gaps
 from broker.history.database import Database, DatabaseLogin, DatabaseUnavailableError, LoginRefusedError
 from broker.history.repair import repair_fills
 from broker.history.schema import migrate
@@ -115,6 +116,15 @@ async def test_rows_of_an_old_version_are_repaired(history: HistoryParts, superu
     (fill,) = (await history.archive.page(FILLS, HistoryFilter(equal={"instrument": "EUR_USD"}), limit=9)).rows
 
     assert (fill["side"], fill["commission"], fill["time_ns"]) == ("sell", Decimal("0.06"), 1767607200123456789)
+
+
+async def test_gaps_are_found_page_by_page(history: HistoryParts, superuser: asyncpg.Connection) -> None:
+    await adopt(history.database, await lease(superuser))
+    await wrote(history, *map(make_transaction, (3, 4, 8, 9, 12)))
+    async with history.database.transaction() as connection:
+        assert await find_gaps(connection, ACCOUNT, 3, limit=2) == (8, [TransactionGap(4, 8)])
+        assert await find_gaps(connection, ACCOUNT, 8, limit=2) == (12, [TransactionGap(9, 12)])
+        assert await find_gaps(connection, ACCOUNT, 12, limit=2) == (None, [])
 
 
 async def test_rotation_fails_no_query_and_leaves_no_connection(
