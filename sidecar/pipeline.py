@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from grpc import aio
 
+from pod_runtime.backoff import persist
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import ReplayResult, restore
 from sidecar.checkpoint.state import TelemetryState
@@ -119,10 +120,11 @@ class TelemetryPipeline:
 
         Raises OSError: the socket cannot be opened.
         """
-        server, self.tcp_address = build_server(self.settings, self.ingest.handler(), self.services)
+        server, self.tcp_address = await persist("socket", self._build_server, stop)
         try:
             async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(self._maintenance.run()), tasks.create_task(self._commit.run())]
+                parts = {"maintenance": self._maintenance.run, "group commit": self._commit.run}
+                background = [tasks.create_task(persist(name, run)) for name, run in parts.items()]
                 await server.start()
                 self.listening.set()
                 await stop.wait()
@@ -130,8 +132,12 @@ class TelemetryPipeline:
                 for task in background:
                     task.cancel()  # neither ends by itself
         finally:
-            self.settings.socket.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.settings.socket.unlink(missing_ok=True)
             await self.checkpoints.write()
+
+    async def _build_server(self) -> tuple[aio.Server, str]:
+        return build_server(self.settings, self.ingest.handler(), self.services)
 
     async def _drain(self, server: aio.Server) -> None:
         with contextlib.suppress(TimeoutError):

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from broker.domain import Order, OrderStatus
 from broker.history import tables
 from broker.history.database import Database
-from broker.orders.model.lifecycle import NOT_AUTHORIZED
+from broker.orders.model.lifecycle import UNHELD
 
 _ORDER = msgspec.json.Decoder(Order)
 # SQLAlchemy makes the rows on the event loop, where orders wait meanwhile.
@@ -79,7 +79,7 @@ class Archive:
     async def by_client_id(self, client: str, client_order_id: str) -> Order | None:
         """The order of a caller's id; an order that did not hold it (`lifecycle.holds_id`) is passed over."""
         columns = tables.orders.c
-        was_used = sa.or_(columns.status != OrderStatus.DENIED, columns.reason != NOT_AUTHORIZED)
+        was_used = sa.or_(columns.status != OrderStatus.DENIED, columns.reason.not_in(UNHELD))
         return await self._one(columns.client == client, columns.client_order_id == client_order_id, was_used)
 
     async def names(self, since: datetime | None) -> AsyncIterator[list[tuple[datetime, str, str]]]:

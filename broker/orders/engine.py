@@ -24,7 +24,7 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import NotReadyError
 from broker.orders.model.exposure import only_reduces
 from broker.orders.model.ids import ClientTag, caller_digest, client_digest, milliseconds, order_id, random_bits
-from broker.orders.model.lifecycle import NOT_AUTHORIZED, OrderAction, OrderRecord, holds_id
+from broker.orders.model.lifecycle import JOURNAL_UNAVAILABLE, NOT_AUTHORIZED, OrderAction, OrderRecord, holds_id
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
@@ -44,6 +44,10 @@ from broker.venue.v20.parse import OrderAnswer, parse_answer
 CANCEL_TRIES = 3
 TOKEN_PAUSE_S = 2.0
 """Seconds after which to retry an order that met a dead token: its successor is adopted in about that time."""
+JOURNAL_PAUSE_S = 5.0
+"""Seconds after which to retry an order that the journal's volume refused."""
+UNSENT = {NOT_AUTHORIZED: ("VenueUnauthorized", TOKEN_PAUSE_S), JOURNAL_UNAVAILABLE: ("JournalFailed", JOURNAL_PAUSE_S)}
+"""Advice to callers whose order a fault of ours kept from being sent: the condition, and the seconds to wait."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
 log = logging.getLogger(__name__)
 
@@ -112,7 +116,7 @@ class Submission:
 
     def _deny_unjournaled(self, record: OrderRecord, error: OrderJournalError) -> None:
         log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
-        self._store.move(record.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
+        self._store.move(record.id, OrderStatus.DENIED, JOURNAL_UNAVAILABLE, str(error))
 
     def _send_guard(self, record: OrderRecord) -> str | None:
         """Reason not to send, asked when the request has its connection and its turn; None sends it."""
@@ -221,13 +225,18 @@ class Submission:
                 self._store.fold(record.id, answer.transactions)
             except errors.VenueRefusedError as error:
                 self._feed.note(parse_answer(error.body).last_transaction_id)
-                await self._feed.fill()  # it ended before the cancel came: the log says how
+                await self._learn_end()  # it ended before the cancel came: the log says how
             except errors.VenueError:
                 if attempt == CANCEL_TRIES - 1:
                     raise
-                await self._feed.fill()
+                await self._learn_end()
             record = self._store.index.get(record.id) or record
         return record
+
+    async def _learn_end(self) -> None:
+        # While the journal takes nothing, the log is not read on: the order stands as it was known.
+        with suppress(OrderJournalError):
+            await self._feed.fill()
 
 
 class OrderEngine:
@@ -295,7 +304,10 @@ class OrderEngine:
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
             observe.sample_instruments(store, book, names, emit)
             try:
-                store.rotate_if_due()
+                store.tend_journal()
+            except OrderJournalError as error:
+                log.warning("journal not written", extra={"fault": str(error)})
+            try:
                 account = await dependencies.venue.summary()
                 # A sign of life for the feed: a summary ahead of the stream shows as lag.
                 self.feed.note(int(account.last_transaction_id))
@@ -335,7 +347,7 @@ class OrderEngine:
         # A journal that failed is tried again by the next order, not by the next sample, seconds later.
         if self.store.journal.failure is not None:
             with suppress(OrderJournalError):
-                self.store.rotate_if_due()
+                self.store.tend_journal()
         record = self._receive(request, action, target, close_units)
         waiter = Waiter(received_s, self._decision_price(request))
         self.store.waiters[record.id] = waiter
@@ -412,7 +424,7 @@ class OrderEngine:
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one gets the time of the first scans.
 
-        Raises NotReadyError: the venue refused our token and has done nothing.
+        Raises NotReadyError: the venue refused our token, or the journal's volume the intent; nothing was sent.
         """
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
         await waiter.settled.wait()
@@ -423,7 +435,7 @@ class OrderEngine:
         self.store.waiters.pop(record.id, None)
         order = (self.store.index.get(record.id) or record).order
         if not holds_id(order):
-            raise NotReadyError("VenueUnauthorized", TOKEN_PAUSE_S)
+            raise NotReadyError(*UNSENT[order.reason or ""])
         return order
 
     async def wait_idle(self, deadline_s: float) -> bool:

@@ -51,12 +51,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
+from pod_runtime.backoff import persist
 from sidecar.export import metric_encoder
 from sidecar.export.batching import ExportBatch, count, halves, pack
 from sidecar.export.client import CollectorClient, Signal
@@ -148,7 +150,9 @@ class OtlpExporter:
             while len(self._unsettled) >= _UNSETTLED * self.settings.requests_in_flight:
                 self._has_room.clear()
                 await self._has_room.wait()
-            batches = await self._next(after, _LAST_IDLE_S if stop.is_set() else _IDLE_S)
+            idle_s = _LAST_IDLE_S if stop.is_set() else _IDLE_S
+            # The journal may not be readable for a while.
+            batches = await persist("log export", partial(self._next, after, idle_s))
             if not batches:
                 if stop.is_set():
                     return

@@ -76,6 +76,8 @@ def build(
         SocketError: see `prepare_socket`.
         OSError: a certificate cannot be read.
     """
+    # All that may fail before anything is bound: a second attempt would find the first one's socket.
+    credentials = _credentials(settings)
     prepare_socket(settings.socket)
     options = [*OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)]
     server = aio.server(options=options)
@@ -90,15 +92,18 @@ def build(
     server.add_insecure_port(f"unix:{settings.socket}")
     # gRPC made it by the umask. A common group may write: a broker in another container has another user.
     settings.socket.chmod(0o660)
-    return server, _listen_on_tcp(settings, server)
+    return server, _listen_on_tcp(settings, server, credentials) if credentials is not None else ""
 
 
-def _listen_on_tcp(settings: TelemetrySettings, server: aio.Server) -> str:
+def _credentials(settings: TelemetrySettings) -> grpc.ServerCredentials | None:
     if not settings.tcp_address:
-        return ""
+        return None
     files = (settings.tcp_key_file, settings.tcp_certificate_file, settings.tcp_client_ca_file)
     key, certificate, authorities = (path.read_bytes() for path in files if path is not None)
-    credentials = grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
+    return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
+
+
+def _listen_on_tcp(settings: TelemetrySettings, server: aio.Server, credentials: grpc.ServerCredentials) -> str:
     try:
         port = server.add_secure_port(settings.tcp_address, credentials)
     except RuntimeError as error:

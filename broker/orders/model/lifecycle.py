@@ -21,6 +21,9 @@ from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.transactions import Transaction, decimal
 
 NOT_AUTHORIZED = "NOT_AUTHORIZED"
+JOURNAL_UNAVAILABLE = "JOURNAL_UNAVAILABLE"
+UNHELD = frozenset({NOT_AUTHORIZED, JOURNAL_UNAVAILABLE})
+"""Reasons of a denial that is a fault of ours and passes: nothing was sent, and the caller may use its id again."""
 """Reason of an order that the venue did not look at, for it refused our token."""
 
 
@@ -159,8 +162,8 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def holds_id(order: Order) -> bool:
-    """False of an order that our own dead token kept from being sent: its caller may use the same id again."""
-    return not (order.status is OrderStatus.DENIED and order.reason == NOT_AUTHORIZED)
+    """False of an order that a fault of ours kept from being sent: its caller may use the same id again."""
+    return not (order.status is OrderStatus.DENIED and order.reason in UNHELD)
 
 
 def concerns(record: OrderRecord, transaction: Transaction) -> bool:
