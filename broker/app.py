@@ -33,7 +33,7 @@ from broker.watchdog import Watchdog
 from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
 from pod_runtime.backoff import persist
-from pod_runtime.config import ConfigError
+from pod_runtime.config import ConfigError, open_file_warning
 from pod_runtime.config_text import schema, to_toml
 from pod_runtime.ports import AddressError, listen, name_of
 from pod_runtime.run import complain, leaves, run
@@ -61,6 +61,8 @@ def start(path: Path | None, *, check_config: bool) -> int:
     except ConfigError as error:
         complain("\n".join(error.faults))
         return os.EX_CONFIG
+    if warning := open_file_warning(path):
+        complain(warning)
     if check_config:
         sys.stdout.write(to_toml(config))
         return os.EX_OK

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 import sys
@@ -42,6 +43,9 @@ def run(serve: Serve) -> int:
 
     # No core file after a crash: the memory holds secrets (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Nobody else reads what we write, whatever umask we were started with: also files that libraries make, such as
+    # SQLite's. What others may read is given its mode by name (published secrets, the telemetry socket).
+    os.umask(0o077)
     return uvloop.run(_until_signal(serve))
 
 

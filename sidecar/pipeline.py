@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from grpc import aio
 
+from pod_runtime.atomic_file import make_private_directory
 from pod_runtime.backoff import persist
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import ReplayResult, restore
@@ -112,7 +113,7 @@ class TelemetryPipeline:
         if self.settings.durability == "none":
             return MemoryVolume()
         directory = self.settings.journal_directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory)
         return DirectoryVolume(directory)
 
     async def serve(self, stop: asyncio.Event) -> None:

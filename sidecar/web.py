@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from pod_runtime.ports import listen, name_of, parse_address
 
@@ -19,6 +19,9 @@ CLOSE_S = 1.0
 """Seconds for open requests when a server ends."""
 MODE = 0o600
 """Mode of the control socket: only the sidecar's own user may open it."""
+# Else each answer, even that to a request which cannot be parsed, names the versions of aiohttp and Python. There is no
+# setting for it.
+web_response.SERVER_SOFTWARE = "sidecar"  # type: ignore[attr-defined]
 
 
 @dataclass(slots=True)

@@ -174,10 +174,7 @@ class SecretRefresher:
     def _accept(self, reading: SecretReading, reason: str, session: VaultSession) -> None:
         version = self._version_of(reading, session)
         try:
-            files = {
-                file.name: FileContent(data=render(file, reading.data, _template_of(file)), mode=file.permissions)
-                for file in self.secret.files
-            }
+            files = self._rendered(reading)
         except RenderError:
             # The lease exists although no file does: unless it is revoked, each retry leaves one behind.
             self._supersede(version)
@@ -194,6 +191,14 @@ class SecretRefresher:
             self._supersede(old)
         if not same or (old is not None and old.carried):
             self._messages.put_nowait(Change.VERSION)
+
+    def _rendered(self, reading: SecretReading) -> dict[str, FileContent]:
+        files, room = {}, self._settings.max_secret_bytes
+        for file in self.secret.files:
+            data = render(file, reading.data, _template_of(file), limit=room)
+            files[file.name] = FileContent(data=data, mode=file.permissions)
+            room -= len(data)
+        return files
 
     def _version_of(self, reading: SecretReading, session: VaultSession) -> SecretVersion:
         now, wall, chance = self._clock.boot(), self._clock.wall(), self._clock.chance()

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.atomic_file import make_private_directory, replace_file
 
 MARGIN_SHARE = 0.2
 """Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""
@@ -116,7 +116,7 @@ class FileLease:
         """
         # Our own former lock would look like a live owner.
         await self.release()
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         epoch, record = self._latest(), self._last()
         if (left_s := self._left_s(epoch, record)) > 0:
             return left_s
@@ -133,7 +133,7 @@ class FileLease:
 
     def _claim(self, epoch: int) -> bool:
         # The lock first: whoever sees the lease file must find its owner alive.
-        alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         scratch = self._directory / f".lease.{os.getpid()}"
         handle = -1
         try:

@@ -99,7 +99,7 @@ from broker.orders.model.trading_state import AccountControl
 from broker.orders.settings import OrderSettings
 from broker.orders.store.trade_book import TradeBookState
 from broker.venue.v20.wire_json import read_json, write_json
-from pod_runtime.atomic_file import fsync_directory
+from pod_runtime.atomic_file import create_file, fsync_directory, make_private_directory, replace_file
 from pod_runtime.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from producer.emitter import Emit
 
@@ -296,7 +296,7 @@ class OrderJournal:
             OSError: the directory cannot be used.
             FormatError: the newest segment is of a version that this program does not read.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self.directory)
         found = segments(self.directory)
         if not found:
             return []
@@ -316,7 +316,7 @@ class OrderJournal:
     def _cut(self, path: Path, data: bytes, end: int) -> None:
         if len(data) > end:
             self.damaged_bytes = len(data) - end
-            path.with_suffix(".torn").write_bytes(data[end:])
+            replace_file(path.with_suffix(".torn"), data[end:])
             os.ftruncate(self._descriptor, end)
 
     @property
@@ -416,8 +416,8 @@ class OrderJournal:
         descriptor = -1
         try:
             # In a scratch file: half a snapshot must never bear a segment's name.
-            scratch.write_bytes(data)
-            descriptor = os.open(scratch, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            scratch.unlink(missing_ok=True)
+            descriptor = create_file(scratch, data)
             os.fsync(descriptor)
             scratch.rename(path)
         except OSError as error:

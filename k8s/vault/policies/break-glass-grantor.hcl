@@ -1,4 +1,4 @@
-# Grants break-glass tokens to somebody else: only wrapped, so that the grantor never sees the token.
+# Grants break-glass tokens to somebody else: only wrapped, so that opening one twice shows that somebody else had it.
 
 path "auth/token/create/break-glass" {
   capabilities     = ["create", "update"]

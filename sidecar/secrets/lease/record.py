@@ -41,7 +41,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.atomic_file import make_private_directory, replace_file
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import LeaseJournalError
 
@@ -88,8 +88,8 @@ class LeaseJournal:
 
     def open(self) -> str:
         """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or ""."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.parent.chmod(0o700)  # mkdir leaves the mode of a mounted volume as it is
+        make_private_directory(self._path.parent)
+        self._path.parent.chmod(0o700)  # no group may read tokens, and this directory must be the sidecar's own
         try:
             self.holdings = _decode(self._path.read_bytes())
         except FileNotFoundError:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 import ssl
@@ -311,3 +312,18 @@ def test_effective_configuration_is_the_file_it_would_be_read_from(tmp_path: Pat
     schema = json.loads(run("--config-schema").stdout)
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(table)
+
+
+async def test_no_file_of_the_process_is_open_to_others_whatever_the_umask(stand: Stand) -> None:
+    (stand.place / "history.sqlite").touch(mode=0o644)
+    (stand.place / "orders").mkdir()
+    before = os.umask(0o000)
+    try:
+        broker = await stand.start_ready()
+    finally:
+        os.umask(before)
+    assert (await stand.place_order(client_order_id="first"))[0] == 201
+    assert (stand.place / "history.sqlite-wal").exists()
+    own = [*stand.place.glob("history.sqlite*"), *stand.place.glob("orders/**/*"), *stand.place.glob("spool/**/*")]
+    assert {str(path): oct(path.stat().st_mode) for path in own if path.stat().st_mode & 0o077} == {}
+    assert await broker.end() == 0
