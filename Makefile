@@ -93,6 +93,7 @@ otelcol: ## build the collector distributions, once (.cache/otelcol, .cache/otel
 lock: $(VENV)/test.done ## resolve and lock the requirements again
 	@compile="$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11"; \
 	$$compile requirements/run.in -o requirements/run.txt; \
+	$$compile requirements/scan.in -o requirements/scan.txt; \
 	for set in broker sidecar dev test; do $$compile -c requirements/run.txt requirements/$$set.in -o requirements/$$set.txt; done
 
 .PHONY: bluegreen

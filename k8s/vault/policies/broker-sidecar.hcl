@@ -20,9 +20,6 @@ path "database/creds/broker" {
 path "pki/issue/broker" {
   capabilities = ["update"]
 }
-path "transit/decrypt/broker" {
-  capabilities = ["update"]
-}
 
 # The sidecar's own token.
 path "auth/token/lookup-self" {

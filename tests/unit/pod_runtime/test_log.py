@@ -90,3 +90,11 @@ def test_a_line_that_was_cut_does_not_spoil_the_next_one() -> None:
     file.room = 1000
     handler.handle(logging.makeLogRecord({"msg": "two"}))
     assert file.content.splitlines() == [b"on", b"two", b"log lines lost"]
+
+
+def test_a_text_with_line_ends_is_one_line_that_reads_back(output: io.StringIO) -> None:
+    text = 'x"}\n{"event": "forged"}\r\u2028\x1b[2J'
+    logging.getLogger("tests.line").warning("order_taken", extra={"order_id": text})
+    assert output.getvalue().count("\n") == 1
+    assert "\x1b" not in output.getvalue()
+    assert json.loads(output.getvalue())["order_id"] == text

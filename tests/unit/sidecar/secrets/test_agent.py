@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,21 @@ async def wait_for(is_so: Callable[[], bool], harness: AgentHarness) -> None:
         while not is_so():
             await harness.clock.advance(1)
             await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("on_disk", ["published", "leases"])
+async def test_where_a_directory_lies_on_a_disk_nothing_is_asked_of_vault(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch, on_disk: str
+) -> None:
+    def kind(path: Path) -> str:
+        return "ext4" if path.name == on_disk else "tmpfs"
+
+    monkeypatch.setattr("sidecar.secrets.publish.directory_swap.filesystem_of", kind)
+    harness = make_harness(require_tmpfs=True)
+    await harness.start()
+    await harness.clock.advance(60)
+    error = harness.agent.status().last_error
+    assert error is not None
+    assert error.name == "volume_unusable"
+    assert (harness.vault.requests, harness.generation) == ([], 0)
+    await harness.kill()

@@ -251,3 +251,10 @@ def test_a_planted_file_of_a_set_is_not_adopted(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("foreign")
     (tmp_path / "..data" / "b").symlink_to(tmp_path / "victim")
     assert publisher.contents() == contents("one", "a")
+
+
+def test_a_volume_on_a_disk_gets_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.secrets.publish.directory_swap.filesystem_of", lambda _: "ext4")
+    with pytest.raises(PublishError, match="lies on ext4"):
+        GenerationDirectory(tmp_path / "published").open()
+    assert list((tmp_path / "published").iterdir()) == []
