@@ -32,11 +32,10 @@ from broker.orders.errors import HedgingAccountError
 from broker.watchdog import Watchdog
 from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
-from pod_runtime.backoff import persist
 from pod_runtime.config import ConfigError, open_file_warning
 from pod_runtime.config_text import schema, to_toml
 from pod_runtime.ports import AddressError, listen, name_of
-from pod_runtime.run import complain, leaves, run
+from pod_runtime.run import complain, leaves, persist, run
 from producer.trace import trace_fields
 
 _LOG = logging.getLogger(__name__)

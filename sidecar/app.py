@@ -37,7 +37,7 @@ import psutil
 from aiohttp import web
 from grpc_health.v1 import health_pb2_grpc
 
-from pod_runtime.backoff import persist
+from pod_runtime.run import persist
 from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import SidecarConfig

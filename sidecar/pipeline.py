@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from grpc import aio
 
 from pod_runtime.atomic_file import make_private_directory
-from pod_runtime.backoff import persist
+from pod_runtime.run import persist
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import ReplayResult, restore
 from sidecar.checkpoint.state import TelemetryState

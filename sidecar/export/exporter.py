@@ -58,7 +58,7 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from pod_runtime.backoff import persist
+from pod_runtime.run import persist
 from sidecar.export import metric_encoder
 from sidecar.export.batching import ExportBatch, count, halves, pack
 from sidecar.export.client import CollectorClient, Signal

@@ -63,7 +63,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from pod_runtime.backoff import persist
+from pod_runtime.run import persist
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import AuditSink, AuditTrail
 from sidecar.secrets.clock import Clock, wait_until

@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportR
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, Metric
 
-from pod_runtime.backoff import persist
+from pod_runtime.run import persist
 from sidecar.export.client import COMPRESSION, Headers, SetupError, credentials
 from sidecar.export.settings import OtlpSettings, parse_endpoint
 from sidecar.selfmetrics.table import TABLE, ProcessSnapshot, SelfMetric

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pod_runtime.backoff import is_passing
+from pod_runtime.run import is_passing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from broker.orders.dependencies import Lease
 from broker.orders.ownership.lease import boot_time_s
-from pod_runtime.backoff import is_passing
+from pod_runtime.run import is_passing
 
 DENIED_PAUSE_S = 0.5
 """Least seconds until a policy that said no is asked again."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from grpc.aio import AioRpcError
 
-from pod_runtime.backoff import persist
 from pod_runtime.framing import HEADER_BYTES
+from pod_runtime.run import persist
 from sidecar.journal.volume import MemoryVolume
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import JournalPosition
