@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grpc import aio
 
@@ -155,7 +155,30 @@ class TelemetryPipeline:
 
     def snapshot(self) -> Snapshot:
         """All metrics at this moment."""
-        return self.state.aggregate.snapshot(self.clock())
+        found = self.state.aggregate.snapshot(now_ns := self.clock())
+        producers = (replace(item, seen_ns=self._seen_ns(item.producer_id, now_ns)) for item in found.producers)
+        return replace(found, producers=tuple(producers))
+
+    def _seen_ns(self, producer_id: str, now_ns: int) -> int:
+        producer = self.producers.get(producer_id)
+        if producer is None:
+            return 0
+        return now_ns if producer.connected else producer.changed_ns
+
+    def kept(self, name: str) -> bytes:
+        """Content of a small file beside the journal; empty if there is none, or if it cannot be read."""
+        try:
+            return self.volume.read(name) if self.volume is not None else b""
+        except OSError:
+            return b""
+
+    async def keep(self, name: str, data: bytes) -> bool:
+        """Write a small file beside the journal, behind all that was appended; False if the volume refuses it."""
+        try:
+            await asyncio.to_thread(self._journal.write_beside, name, data)
+        except OSError:
+            return False  # the caller tries again, and `JournalWritable` tells of the volume
+        return True
 
     def ledger(self) -> SidecarLedger:
         """Events and log records by their fates."""

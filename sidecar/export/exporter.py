@@ -34,7 +34,10 @@ What a crash leaves
 Metrics
     Every `metrics_interval_s` a snapshot is encoded and sent. Cumulative points that are unsent by the next are
     superseded. A difference (`temporality = "delta"`) that is lost is lost for ever: it is sent to its end, and the
-    next one covers the time since.
+    next one covers the time since. The base, which all of them have covered, is kept beside the journal as soon as a
+    difference was answered, and the next process goes on from there. A kill between answer and file, some
+    milliseconds, or within a difference of several requests, sends it again; an end while the collector is away loses
+    nothing.
 
 Stop
     `run` has `drain_s` for what is queued, metrics included; then it cancels its tasks. A cancelled request has moved
@@ -60,6 +63,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from pod_runtime.run import persist
 from sidecar.export import metric_encoder
+from sidecar.export.base import BASE_FILE, read_base, write_base
 from sidecar.export.batching import ExportBatch, count, halves, pack
 from sidecar.export.client import CollectorClient, Signal
 from sidecar.export.log_encoder import LogEncoder, request, resource_block, scope, unframed
@@ -113,6 +117,8 @@ class OtlpExporter:
         self._window = asyncio.Semaphore(self.settings.requests_in_flight)
         self._base: Snapshot | None = None
         """Snapshot that the next difference is made from; None where points are cumulative."""
+        self._covered: Snapshot | None = None
+        """Snapshot up to which the differences in `_unsent` go."""
         self._unsent: deque[tuple[bytes, int]] = deque()
 
     def status(self) -> ExportStatus:
@@ -125,8 +131,7 @@ class OtlpExporter:
         if not self.settings.endpoint:
             await stop.wait()
             return
-        # Differences begin here, not at zero: counters survive a restart, and what they had by then was sent before.
-        self._base = self.metrics.snapshot() if self.settings.temporality == "delta" else None
+        await self._open_base()
         try:
             async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as group:
                 if self._logs.status.enabled:
@@ -272,6 +277,9 @@ class OtlpExporter:
             self._metrics.status.exported += points - rejected
             if rejected:
                 self._metrics.status.rejected["partial_success"] += rejected
+        if self._covered is not None:
+            self._base, self._covered = self._covered, None
+            await self._keep_base()
 
     async def _encode_snapshot(self) -> None:
         snapshot, base = self.metrics.snapshot(), self._base
@@ -282,5 +290,22 @@ class OtlpExporter:
         ):
             self._unsent.append((made.SerializeToString(), points))
             await asyncio.sleep(0)
-        if base is not None:
-            self._base = snapshot
+        self._covered = snapshot if base is not None else None
+
+    async def _open_base(self) -> None:
+        """Go on from the base of a former process."""
+        if self.settings.temporality != "delta":
+            # Cumulative points cover what a later difference would cover again.
+            if self.metrics.kept(BASE_FILE):
+                await self.metrics.keep(BASE_FILE, b"")
+            return
+        self._base = read_base(self.metrics.kept(BASE_FILE))
+        if self._base is None:
+            # Not at zero: counters survive a restart, and what they had by now was pushed by an earlier version.
+            self._base = self.metrics.snapshot()
+            await self._keep_base()
+
+    async def _keep_base(self) -> None:
+        if self._base is not None:
+            # One that cannot be written stays as it was: its difference is sent again after a kill, and not lost.
+            await self.metrics.keep(BASE_FILE, await asyncio.to_thread(write_base, self._base))

@@ -61,8 +61,8 @@ def _answers(path: Path) -> bool:
             probe.connect(os.fspath(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return False
-        except TimeoutError:
-            # It has a listener with a full backlog: busy, and alive.
+        except (TimeoutError, BlockingIOError):
+            # It has a listener with a full backlog: busy, and alive. A socket with a time-out says EAGAIN (unix(7)).
             return True
         return True
 

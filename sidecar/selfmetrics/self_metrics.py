@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult, MetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, Metric
 
 from pod_runtime.run import persist
-from sidecar.export.client import COMPRESSION, Headers, SetupError, credentials
+from sidecar.export.client import COMPRESSION, NO_PROXY, Headers, SetupError, credentials
 from sidecar.export.settings import OtlpSettings, parse_endpoint
 from sidecar.selfmetrics.table import TABLE, ProcessSnapshot, SelfMetric
 
@@ -67,7 +67,10 @@ class SelfMetrics:
         if self._pushed is not None:
             readers.append(self._pushed)
         # Without the SDK's exit handler: it would read the parts of a process that has ended them already.
-        self._provider = MeterProvider(readers, Resource(dict(resource)), shutdown_on_exit=False)
+        # And with a filter of its own: one in the environment that it does not know would end the start.
+        self._provider = MeterProvider(
+            readers, Resource(dict(resource)), TraceBasedExemplarFilter(), shutdown_on_exit=False
+        )
         meter = self._provider.get_meter(SCOPE)
         self._requests = meter.create_histogram(
             "telemetry.export.duration",
@@ -168,4 +171,5 @@ def _exporter(otlp: OtlpSettings) -> OTLPMetricExporter:
         headers=Headers(otlp).metadata(),
         timeout=PUSH_TIMEOUT_S,
         compression=COMPRESSION[otlp.compression],
+        channel_options=(NO_PROXY,),  # type: ignore[arg-type] # it says texts, and gRPC takes a number here
     )

@@ -26,8 +26,8 @@ def sources(*packages: str) -> dict[str, str]:
 
 def test_a_page_that_differs_is_named(tmp_path: Path) -> None:
     write(tmp_path)
-    (tmp_path / "api.md").write_text("old")
-    assert stale(tmp_path) == ["api.md"]
+    (tmp_path / "reference" / "api.md").write_text("old")
+    assert stale(tmp_path) == ["reference/api.md"]
 
 
 def test_a_page_that_is_missing_is_named(tmp_path: Path) -> None:
