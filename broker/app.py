@@ -34,6 +34,7 @@ from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
 from pod_runtime.config import ConfigError, open_file_warning
 from pod_runtime.config_text import schema, to_toml
+from pod_runtime.listener.descriptors import RESERVED, raise_descriptor_limit
 from pod_runtime.ports import AddressError, listen, name_of
 from pod_runtime.run import complain, leaves, persist, run
 from producer.trace import trace_fields
@@ -65,6 +66,13 @@ def start(path: Path | None, *, check_config: bool) -> int:
     if check_config:
         sys.stdout.write(to_toml(config))
         return os.EX_OK
+    limit = raise_descriptor_limit()
+    if config.api.connections > limit - RESERVED:
+        complain(
+            f"api.connections: must be at most {limit - RESERVED}, is {config.api.connections}: this process may have "
+            f"{limit} file descriptors, and needs {RESERVED} for other things; lower it, or raise that limit (ulimit)"
+        )
+        return os.EX_CONFIG
     logs.configure("broker", config.log.level, context=trace_fields)
     for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -154,7 +162,7 @@ async def _with_orders(broker: BrokerComponents, listening: socket.socket, stop:
     """Serve until `stop`, then answer 503 to new orders until the last one in flight is settled."""
     api, done = broker.api, asyncio.Event()
     async with api.peer, api.in_flight, asyncio.TaskGroup() as tasks:
-        server = tasks.create_task(broker.server.serve(sockets=[listening]))
+        server = tasks.create_task(broker.server.listen(listening))
         tasks.create_task(_announce(broker, stop))
         _LOG.info("listening", extra={"api": name_of(listening), "tls": broker.shared.config.api.tls})
         orders = [tasks.create_task(account.orders.run(done)) for account in broker.accounts]

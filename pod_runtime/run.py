@@ -33,6 +33,7 @@ from time import monotonic
 from typing import TypeVar
 
 from pod_runtime.backoff import Backoff
+from pod_runtime.listener.descriptors import raise_descriptor_limit
 
 T = TypeVar("T")
 Serve = Callable[[asyncio.Event], Awaitable[int]]
@@ -57,6 +58,7 @@ def run(serve: Serve) -> int:
 
     # No core file after a crash: the memory holds secrets (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise_descriptor_limit()
     # Nobody else reads what we write, whatever umask we were started with: also files that libraries make, such as
     # SQLite's. What others may read is given its mode by name (published secrets, the telemetry socket).
     os.umask(0o077)

@@ -242,6 +242,9 @@ class Sidecar:
             export=self._export_status(),
             conditions=self._health.conditions,
             process=ProcessUsage.of(self._process),
+            refused_connections={
+                (server.name, reason): count for server in self._servers for reason, count in server.refused.items()
+            },
             secrets=self.agent.status() if self.agent else NO_SECRETS,
         )
 

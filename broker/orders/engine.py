@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from time import monotonic, perf_counter
@@ -24,7 +25,14 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import NotReadyError
 from broker.orders.model.exposure import only_reduces
 from broker.orders.model.ids import ClientTag, caller_digest, client_digest, milliseconds, order_id, random_bits
-from broker.orders.model.lifecycle import JOURNAL_UNAVAILABLE, NOT_AUTHORIZED, OrderAction, OrderRecord, holds_id
+from broker.orders.model.lifecycle import (
+    JOURNAL_UNAVAILABLE,
+    NOT_AUTHORIZED,
+    RATE_LIMITED,
+    OrderAction,
+    OrderRecord,
+    holds_id,
+)
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
@@ -42,12 +50,13 @@ from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
 
 CANCEL_TRIES = 3
-TOKEN_PAUSE_S = 2.0
-"""Seconds after which to retry an order that met a dead token: its successor is adopted in about that time."""
-JOURNAL_PAUSE_S = 5.0
-"""Seconds after which to retry an order that the journal's volume refused."""
-UNSENT = {NOT_AUTHORIZED: ("VenueUnauthorized", TOKEN_PAUSE_S), JOURNAL_UNAVAILABLE: ("JournalFailed", JOURNAL_PAUSE_S)}
-"""Advice to callers whose order a fault of ours kept from being sent: the condition, and the seconds to wait."""
+UNTRIED: Mapping[str | None, tuple[str, float]] = {
+    # A dead token's successor is adopted in about that time.
+    NOT_AUTHORIZED: ("VenueUnauthorized", 2.0),
+    RATE_LIMITED: ("VenueRateLimited", 1.0),
+    JOURNAL_UNAVAILABLE: ("JournalFailed", 5.0),
+}
+"""Of an order that nobody has looked at, by its reason: why we cannot trade, and seconds until a retry."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
 log = logging.getLogger(__name__)
 
@@ -225,7 +234,9 @@ class Submission:
                 self._store.fold(record.id, answer.transactions)
             except errors.VenueRefusedError as error:
                 self._feed.note(parse_answer(error.body).last_transaction_id)
-                await self._learn_end()  # it ended before the cancel came: the log says how
+                await self._learn_end()  # it ended before the cancel came: the log says how, or the order itself
+                if self._store.index[record.id].status is OrderStatus.PENDING:
+                    self._store.end(record.id, await self._venue.ending(record.order.venue_order_id))
             except errors.VenueError:
                 if attempt == CANCEL_TRIES - 1:
                     raise
@@ -290,6 +301,7 @@ class OrderEngine:
             # Only now: the settings may name no instruments, and the catch-up learns those of the account.
             group.create_task(self._dependencies.prices.stream.run())
             group.create_task(self._resolver.run())
+            group.create_task(self.reconciler.follow_parts())
             group.create_task(self._sample_periodically())
             group.create_task(self._reconcile_periodically())
 
@@ -424,7 +436,8 @@ class OrderEngine:
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one gets the time of the first scans.
 
-        Raises NotReadyError: the venue refused our token, or the journal's volume the intent; nothing was sent.
+        Raises NotReadyError: nobody has looked at the order, for our token is dead, requests were too many, or the
+            journal's volume did not take the intent.
         """
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
         await waiter.settled.wait()
@@ -435,7 +448,7 @@ class OrderEngine:
         self.store.waiters.pop(record.id, None)
         order = (self.store.index.get(record.id) or record).order
         if not holds_id(order):
-            raise NotReadyError(*UNSENT[order.reason or ""])
+            raise NotReadyError(*UNTRIED[order.reason])
         return order
 
     async def wait_idle(self, deadline_s: float) -> bool:

@@ -28,7 +28,7 @@ PRESUMED_ABSENT
     order id.
 
     A 429 differs: the venue says that it did nothing. Two whole scans confirm it, then the order is REJECTED
-    (RATE_LIMITED), without the horizon.
+    (RATE_LIMITED), without the horizon, and its caller may send it again under the same id.
 
 Waits
     50 ms before the first scan, then doubled up to 8 s while scans are whole; most lost answers are found by the
@@ -53,6 +53,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from broker.domain import OrderStatus
+from broker.orders.model.lifecycle import RATE_LIMITED
 from broker.orders.settings import OrderSettings
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
@@ -162,7 +163,7 @@ class UnknownOrderResolver:
             return
         if record.refused_code is not None and search.empty_scans >= CONFIRMING_SCANS:
             message = "the venue answered 429 and has no such order"
-            self._store.move(order_id, OrderStatus.REJECTED, "RATE_LIMITED", message)
+            self._store.move(order_id, OrderStatus.REJECTED, RATE_LIMITED, message)
         elif search.is_over(self._now_s(), self._settings):
             log.error("order presumed absent", extra={"order_id": order_id, "scans": search.empty_scans})
             message = f"not in the venue's log after {search.empty_scans} scans; never sent again"

@@ -102,6 +102,9 @@ class OrderStore:
         """Units at the last mark, of the positions that have changed since."""
         self.waiters: dict[str, Waiter] = {}
         """By order id; the caller removes its own when it has its answer."""
+        self.parted: dict[str, None] = {}
+        """Resting orders that have traded in part: whether the venue keeps the rest is still to be asked."""
+        self.has_parted = asyncio.Event()
         self._created: dict[str, Transaction] = {}
         """Creations by order, set aside because what becomes of the order is told right behind them."""
         self._closes = UnclaimedCloses()
@@ -314,7 +317,17 @@ class OrderStore:
             return record
         if moved is not record:
             self.put(moved)
+        if moved.status is OrderStatus.PENDING and len(moved.order.fills) > len(record.order.fills):
+            self.parted[record.id] = None
+            self.has_parted.set()
         return moved
+
+    def end(self, order_id: str, transaction: Transaction | None) -> OrderRecord:
+        """The order behind the transaction that the venue names as its end; None: the venue names none."""
+        record = self.index[order_id]
+        if transaction is not None and (moved := lifecycle.end(record, transaction, self.now())) is not record:
+            self.put(moved)
+        return self.index[order_id]
 
     def _set_aside(self, record: OrderRecord, created: Transaction) -> None:
         self._created[record.id] = created
@@ -486,7 +499,7 @@ class OrderStore:
         venue_order_id: str | None = None,
     ) -> OrderRecord:
         request = found.request
-        if (trade := self.trades.get(request.trade_id or "")) is not None and request.type in DEPENDENT:
+        if (trade := self.trades.known(request.trade_id or "")) is not None and request.type in DEPENDENT:
             request, tag = of_trade(request, trade), parse_tag(found.client_id)
             # Of the trade's owner, for it came with its order, or guards what it opened; unless a client placed it.
             if tag is None or not tag.client:

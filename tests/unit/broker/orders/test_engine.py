@@ -282,15 +282,33 @@ async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothin
     assert venue.writes == []
 
 
-async def test_too_many_requests_is_rejected_after_scans(
+async def test_too_many_requests_end_the_order_after_scans_and_leave_the_id_to_its_caller(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
     venue.faults.append("429")
     async with harness.service() as service:
+        with pytest.raises(NotReadyError, match="VenueRateLimited"):
+            await service.place(make_request())
+        assert (service.open_orders(), len(venue.writes)) == ([], 1)
+        assert [event.reason for event in harness.of("OrderRefused")] == ["RATE_LIMITED"]
+    async with harness.service() as service:
         order = (await service.place(make_request())).order
+        again = await service.place(make_request())
 
-    assert (order.status, order.reason) == (OrderStatus.REJECTED, "RATE_LIMITED")
-    assert len(venue.writes) == 1
+    assert order.status is OrderStatus.FILLED
+    assert (again.order.id, again.replayed, len(venue.writes)) == (order.id, True, 2)
+
+
+async def test_cancel_of_an_order_that_the_venue_did_not_look_at_tells_its_end(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(answer_wait_s=0.0) as service:
+        venue.faults.append("429")
+        order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
+    async with harness.service() as service:
+        ended = await service.cancel(order.id)
+
+    assert (order.status, ended.status, ended.reason) == (OrderStatus.UNKNOWN, OrderStatus.REJECTED, "RATE_LIMITED")
 
 
 async def test_venue_that_fails_again_and_again_gets_no_new_exposure(
