@@ -218,7 +218,7 @@ async def test_full_volume_stops_no_cancel_and_no_halt_and_loses_none(
         assert (order.status, service.state) == (OrderStatus.CANCELLED, TradingState.HALTED)
 
 
-SWEEP_STEP = int(os.environ.get("SWEEP_STEP", "4"))
+SWEEP_STEP = int(os.environ.get("SWEEP_STEP", "12"))
 """Of the calls of a term, each so many-th fails; a soak takes all of them."""
 
 
