@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from grpc import aio
 
 from pod_runtime.atomic_file import make_private_directory
+from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.run import persist
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import ReplayResult, restore
@@ -123,7 +124,7 @@ class TelemetryPipeline:
         """
         server, self.tcp_address = await persist("socket", self._build_server, stop)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with PersistentTaskGroup() as tasks:
                 parts = {"maintenance": self._maintenance.run, "group commit": self._commit.run}
                 background = [tasks.create_task(persist(name, run)) for name, run in parts.items()]
                 await server.start()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aiohttp import web, web_response
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.listener.acceptor import Acceptor, Connection
 from pod_runtime.listener.descriptors import raise_descriptor_limit
 from pod_runtime.listener.table import ConnectionTable
@@ -119,7 +120,7 @@ async def serve_http(server: Server, stop: asyncio.Event) -> None:
         refused=partial(_count, server.refused),
     )
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             tasks.create_task(acceptor.run())
             await stop.wait()
             acceptor.close()

@@ -61,6 +61,7 @@ from broker.history.settings import HistorySettings
 from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.store.tail import Change
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 
 _LOG = logging.getLogger(__name__)
 READ_AHEAD = 2000
@@ -94,7 +95,7 @@ class HistoryWriter:
 
     async def run(self) -> None:
         """Write until cancelled; a fault is logged, shown as a condition, and tried again."""
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             tasks.create_task(self._sample())
             while True:
                 reason, fault = "Ended", "the journal ended"
@@ -104,6 +105,7 @@ class HistoryWriter:
                     reason, fault = "DatabaseUnavailable", _words(group)
                 except* (OSError, ValueError) as group:
                     reason, fault = "JournalUnreadable", _words(group)
+                check_cancelled()
                 await self._wait_after(reason, fault)
 
     async def flush(self, deadline_s: float) -> bool:
@@ -126,7 +128,7 @@ class HistoryWriter:
         self._note_success()
         # Two tasks: the journal is read while a transaction waits for the database.
         ahead: asyncio.Queue[Change] = asyncio.Queue(READ_AHEAD)
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             tasks.create_task(self._read(ahead, self.position))
             await self._write_all(ahead)
 

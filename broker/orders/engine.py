@@ -28,6 +28,7 @@ from broker.orders.model.ids import ClientTag, caller_digest, client_digest, mil
 from broker.orders.model.lifecycle import (
     JOURNAL_UNAVAILABLE,
     NOT_AUTHORIZED,
+    OWNERSHIP_LOST,
     RATE_LIMITED,
     OrderAction,
     OrderRecord,
@@ -48,6 +49,7 @@ from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 
 CANCEL_TRIES = 3
 UNTRIED: Mapping[str | None, tuple[str, float]] = {
@@ -55,6 +57,7 @@ UNTRIED: Mapping[str | None, tuple[str, float]] = {
     NOT_AUTHORIZED: ("VenueUnauthorized", 2.0),
     RATE_LIMITED: ("VenueRateLimited", 1.0),
     JOURNAL_UNAVAILABLE: ("JournalFailed", 5.0),
+    OWNERSHIP_LOST: ("NotOwner", 1.0),
 }
 """Of an order that nobody has looked at, by its reason: why we cannot trade, and seconds until a retry."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
@@ -131,7 +134,7 @@ class Submission:
         """Reason not to send, asked when the request has its connection and its turn; None sends it."""
         # The checks were before the waits for the disk and the rate limit: ownership and the state may have changed.
         if not self._lease.holds():
-            return "OWNERSHIP_LOST"
+            return OWNERSHIP_LOST
         state = self._store.control.state
         # The closes of the kill switch go through the halt that it has called itself.
         if state is TradingState.HALTED and record.order.request.operation is not Operation.KILL:
@@ -266,20 +269,17 @@ class OrderEngine:
         self.reconciler = Reconciler(self.store, self.feed, venue)
         self.catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
         # A group of their own: a fault in `run` must not cancel orders on the wire before the drain had its time.
-        self._flights = asyncio.TaskGroup()
+        self._flights = PersistentTaskGroup()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    def open(self, note: str) -> None:
-        """Read the journal and take over `note`, the previous owner's handover note.
+    def open(self, note: str, owed: Mapping[str, OrderRecord]) -> None:
+        """Read the journal and take over `note`, the previous owner's handover note, and what our last term owes.
 
         Raises OrderJournalError, OSError, FormatError: the journal cannot be used.
         """
         self.store.open()
         self.store.adopt_handover(note)
-        # An order that was on its way when the process ended may be at the venue: nothing here can tell.
-        for record in self.store.index.with_status(OrderStatus.SUBMITTED):
-            words = "the process ended before the venue's answer"
-            self.store.move(record.id, OrderStatus.UNKNOWN, "RESTARTED", words)
+        self.store.end_flights(owed)
 
     async def __aenter__(self) -> Self:
         await self._flights.__aenter__()
@@ -296,7 +296,7 @@ class OrderEngine:
     async def run(self) -> None:
         """Catch up, then follow the account until cancelled."""
         await self.catch_up.run()
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             group.create_task(self.transactions.run())
             # Only now: the settings may name no instruments, and the catch-up learns those of the account.
             group.create_task(self._dependencies.prices.stream.run())
@@ -312,6 +312,7 @@ class OrderEngine:
         names = observe.sampled_instruments(dependencies.venue.settings, store)
         shown: Account | None = None
         while True:
+            check_cancelled()
             observe.sample_orders(store, self._checks.circuit.state(monotonic()), emit)
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
             observe.sample_instruments(store, book, names, emit)
@@ -338,6 +339,7 @@ class OrderEngine:
         """Compare with the venue, and read the currency conversions anew; a failure waits for the next turn."""
         dependencies = self._dependencies
         while True:
+            check_cancelled()
             try:
                 await self.reconciler.run()
                 prices = dependencies.prices
@@ -436,20 +438,24 @@ class OrderEngine:
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one gets the time of the first scans.
 
-        Raises NotReadyError: nobody has looked at the order, for our token is dead, requests were too many, or the
-            journal's volume did not take the intent.
+        One whose end is owed to the journal is still at the status before: nobody is told what a start would not know.
+
+        Raises NotReadyError: nobody has looked at the order, for a fault of ours, or requests were too many.
         """
+        owed = self.store.owed
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
-        await waiter.settled.wait()
-        if not waiter.resolved.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.answer_wait_s):
-                    await waiter.resolved.wait()
+        if record.id not in owed:
+            await waiter.settled.wait()
+            if not waiter.resolved.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.answer_wait_s):
+                        await waiter.resolved.wait()
         self.store.waiters.pop(record.id, None)
-        order = (self.store.index.get(record.id) or record).order
-        if not holds_id(order):
-            raise NotReadyError(*UNTRIED[order.reason])
-        return order
+        held = self.store.index.get(record.id) or record
+        end = owed.get(record.id, held).order
+        if not holds_id(end):
+            raise NotReadyError(*UNTRIED[end.reason])
+        return held.order
 
     async def wait_idle(self, deadline_s: float) -> bool:
         """True if every order in flight was answered or given to the scans within the time."""

@@ -45,6 +45,7 @@ from broker.orders.store.order_index import IN_FLIGHT, OPEN
 from broker.orders.store.order_store import Waiter
 from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.v20.order_requests import DEPENDENT
+from pod_runtime.cancellation import PersistentTaskGroup
 from producer.emitter import Emit
 
 UNSETTLED = IN_FLIGHT | {OrderStatus.UNKNOWN}
@@ -323,7 +324,7 @@ class MassActions:
                 except FAILURES as error:
                     return failure_outcome(subject, error)
 
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             tasks = [group.create_task(one(subject)) for subject in subjects]
         return outcomes_of(task.result() for task in tasks)
 

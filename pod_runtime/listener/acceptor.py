@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.listener.table import ConnectionTable, network_of
 
 _LOG = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Acceptor:
     async def run(self) -> None:
         """Accept until `close`."""
         self._listening.listen(BACKLOG)
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             while not self._closed:
                 self._watch(on=True)
                 # It returns a turn of the loop later. By then, what had come on open connections is read: a caller

@@ -61,6 +61,7 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.run import persist
 from sidecar.export import metric_encoder
 from sidecar.export.base import BASE_FILE, read_base, write_base
@@ -133,7 +134,7 @@ class OtlpExporter:
             return
         await self._open_base()
         try:
-            async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as group:
+            async with asyncio.timeout(None) as deadline, PersistentTaskGroup() as group:
                 if self._logs.status.enabled:
                     group.create_task(self._read_logs(stop, group))
                 if self._metrics.status.enabled:

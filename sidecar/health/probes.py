@@ -20,6 +20,7 @@ from aiohttp import web
 from grpc_health.v1 import health as official
 from grpc_health.v1.health_pb2 import HealthCheckResponse, HealthListRequest, HealthListResponse
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.health.conditions import PROBES, HealthCondition, ProbeVerdict
 from sidecar.health.health import HealthMonitor
 
@@ -125,7 +126,7 @@ class GrpcHealth:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve each change until `stop`, then answer NOT_SERVING for all of them."""
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             follower = tasks.create_task(self._follow())
             await stop.wait()
             follower.cancel()

@@ -63,6 +63,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.run import persist
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import AuditSink, AuditTrail
@@ -122,7 +123,7 @@ class SecretsAgent:
             if not self._refreshers:
                 await stop.wait()
                 return
-            async with asyncio.TaskGroup() as group:
+            async with PersistentTaskGroup() as group:
                 work = group.create_task(self._work())
                 await stop.wait()
                 # Requests on their way end in their threads; the journal has their intents.
@@ -134,7 +135,7 @@ class SecretsAgent:
     async def _work(self) -> None:
         await self._open()
         reading = [refresher.run for refresher in self._refreshers.values()]
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             for work in (self._tokens.run, self._loop, self._publish_changes, self._tend, *reading):
                 group.create_task(persist(work.__qualname__, work))
 

@@ -19,6 +19,7 @@ from yarl import URL
 from broker.api.http.problem import Problem, unavailable
 from broker.api.http.tls import CertificatePair, CertificateSource, client_context
 from broker.api.settings import ApiSettings
+from pod_runtime.cancellation import PersistentTaskGroup
 
 CONNECT_S = 2.0
 SILENCE_S = 30.0
@@ -65,7 +66,7 @@ class OwnerEvents(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """Send head and chunks; Starlette calls it once."""
         # The task group is not in the generator: one that is left at a `yield` would end in another task (PEP 789).
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             ending = tasks.create_task(self._close_at_end())
             try:
                 await super().stream_response(send)

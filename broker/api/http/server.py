@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from broker.api.http.protocol import ApiProtocol
 from broker.api.settings import ApiSettings
 from broker.events.process import HttpRefusals
+from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.listener.acceptor import Acceptor, Connection
 from pod_runtime.listener.table import ConnectionTable
 from pod_runtime.ports import name_of, parse_address
@@ -63,7 +64,7 @@ class ApiServer(uvicorn.Server):
             listening, self._protocol, table, refused=self._count, tls=self._tls, handshake_s=self._settings.receive_s
         )
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with PersistentTaskGroup() as tasks:
                 tasks.create_task(self._acceptor.run())
                 await self.serve(sockets=[])
         finally:

@@ -19,6 +19,7 @@ from broker.api.schemas.events import EVENTS, KINDS, REFERENCE, EventFilter, eve
 from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
 from broker.orders.event_stream import Streamed
 from broker.orders.store.journal import JournalMark
+from pod_runtime.cancellation import PersistentTaskGroup
 
 routes = APIRouter(prefix="/v1", tags=["events"], responses=COMMON_PROBLEMS)
 
@@ -121,7 +122,7 @@ class EventStream(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """Send head and events; Starlette calls it once."""
         # The task group is not in the generator: one that is left at a `yield` would end in another task.
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             beside = [tasks.create_task(self._read()), tasks.create_task(self._close_at_drain())]
             try:
                 await super().stream_response(send)

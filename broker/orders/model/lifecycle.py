@@ -22,8 +22,8 @@ from broker.venue.v20.transactions import Transaction, decimal
 
 NOT_AUTHORIZED = "NOT_AUTHORIZED"
 """Reason of an order that the venue did not look at, for it refused our token."""
-JOURNAL_UNAVAILABLE = "JOURNAL_UNAVAILABLE"
-"""Reason of an order that was not sent, for the journal did not take its intent."""
+JOURNAL_UNAVAILABLE, OWNERSHIP_LOST = "JOURNAL_UNAVAILABLE", "OWNERSHIP_LOST"
+"""Reasons of an order that was not sent, for the journal or the lease did not let us."""
 RATE_LIMITED = "RATE_LIMITED"
 """Reason of an order that the venue did not look at, for there were too many requests."""
 
@@ -164,8 +164,7 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 UNTRIED = frozenset(
     {
-        (OrderStatus.DENIED, NOT_AUTHORIZED),
-        (OrderStatus.DENIED, JOURNAL_UNAVAILABLE),
+        *((OrderStatus.DENIED, reason) for reason in (NOT_AUTHORIZED, JOURNAL_UNAVAILABLE, OWNERSHIP_LOST)),
         (OrderStatus.REJECTED, RATE_LIMITED),
     }
 )

@@ -22,6 +22,7 @@ from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease as LeaseObject
 
+from broker.orders.dependencies import NOBODY
 from broker.orders.ownership.lease import MARGIN_SHARE, boot_time_s
 
 NOT_FOUND, CONFLICT = 404, 409
@@ -96,8 +97,8 @@ class ClusterLease:
         return wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0
 
     def holder(self) -> str:
-        """The owner as of the last refresh, in words."""
-        return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder else "nobody"
+        """The owner as of the last refresh, in words; NOBODY also where it is this process."""
+        return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder not in {"", self._me} else NOBODY
 
     def address(self) -> str:
         """`host:port` of the owner's order API: the part of its identity behind the @."""

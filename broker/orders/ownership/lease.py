@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from broker.orders.dependencies import NOBODY
 from pod_runtime.atomic_file import make_private_directory, replace_file
 
 MARGIN_SHARE = 0.2
@@ -94,6 +95,8 @@ class FileLease:
         self._width = RECORD_BYTES
         self._renewed_s = 0.0
         self._next = ""
+        self._claimed = 0
+        """Our last epoch, also once we have lost it."""
         self._note = ""
         self.note_changed = asyncio.Event()
         self.epoch = 0
@@ -155,7 +158,8 @@ class FileLease:
         finally:
             with suppress(OSError):
                 scratch.unlink(missing_ok=True)
-        self._alive, self._handle, self.epoch, self._renewed_s = alive, handle, epoch, renewed_s
+        self._alive, self._handle, self._renewed_s = alive, handle, renewed_s
+        self.epoch = self._claimed = epoch
         self._next = str(self._file("lease", epoch + 1))
         with suppress(OSError):
             self._remove_old()
@@ -184,9 +188,11 @@ class FileLease:
         self._alive = self._handle = -1
 
     def holder(self) -> str:
-        """The owner, in words."""
+        """The owner, in words; NOBODY also where the last one was this process."""
         record = self._shown()
-        return f"{record.owner} (process {record.pid}, epoch {record.epoch})" if record else "nobody"
+        if record is None or record.epoch == self._claimed:
+            return NOBODY
+        return f"{record.owner} (process {record.pid}, epoch {record.epoch})"
 
     def address(self) -> str:
         """`host:port` of the owner's order API."""

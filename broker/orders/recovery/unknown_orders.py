@@ -60,6 +60,7 @@ from broker.venue.errors import VenueError
 from broker.venue.streams.stream_state import last_without_gap
 from broker.venue.streams.transaction_feed import TransactionSource
 from broker.venue.v20.transactions import Transaction
+from pod_runtime.cancellation import check_cancelled
 
 FIRST_WAIT_S = 0.05
 FAILURE_WAIT_S = 0.25
@@ -118,6 +119,7 @@ class UnknownOrderResolver:
     async def run(self) -> None:
         """Search until cancelled."""
         while True:
+            check_cancelled()
             unknown = self._store.index.with_status(OrderStatus.UNKNOWN)
             # Rebuilt each turn from the index: a search ends by itself when the stream resolves its order.
             self._searches = {record.id: self._searches.get(record.id) or begin(self._now_s()) for record in unknown}

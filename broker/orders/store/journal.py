@@ -248,7 +248,8 @@ def _sync(descriptor: int, loop: asyncio.AbstractEventLoop, done: SyncDone) -> N
         os.fdatasync(descriptor)
     except OSError as error:
         fault = error
-    loop.call_soon_threadsafe(done, fault, perf_counter() - started)
+    with suppress(RuntimeError):  # the loop is closed: the process ends, and nobody waits any more
+        loop.call_soon_threadsafe(done, fault, perf_counter() - started)
 
 
 def _close(descriptor: int) -> None:
@@ -460,12 +461,15 @@ class OrderJournal:
 
     async def close(self) -> None:
         """Sync and close. Nothing may be appended after it; readers of `tail.changes` come to their end."""
-        # A failed disk must not keep the process from ending; the next start reads what is there.
-        with suppress(OrderJournalError):
-            await self.wait_synced(self.written)
-        if self._descriptor >= 0:
-            self._syncer.retire(self._descriptor)
-            self._descriptor = -1
-        self._syncer.close()
-        self.is_closed = True
-        self.grown.set()
+        try:
+            # A failed disk must not keep the process from ending; the next start reads what is there.
+            with suppress(OrderJournalError):
+                await self.wait_synced(self.written)
+        # A caller that is cancelled meanwhile leaves neither a descriptor nor a thread behind.
+        finally:
+            if self._descriptor >= 0:
+                self._syncer.retire(self._descriptor)
+                self._descriptor = -1
+            self._syncer.close()
+            self.is_closed = True
+            self.grown.set()

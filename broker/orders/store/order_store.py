@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -102,6 +102,8 @@ class OrderStore:
         """Units at the last mark, of the positions that have changed since."""
         self.waiters: dict[str, Waiter] = {}
         """By order id; the caller removes its own when it has its answer."""
+        self.owed: dict[str, OrderRecord] = {}
+        """Final words of our own that the journal has not taken: nobody is told of them before."""
         self.parted: dict[str, None] = {}
         """Resting orders that have traded in part: whether the venue keeps the rest is still to be asked."""
         self.has_parted = asyncio.Event()
@@ -187,6 +189,7 @@ class OrderStore:
             self.index.forget(self.now())
             self.operations.forget(self.now())
             self.journal.rotate(self._snapshot())
+        self.pay_owed()
         # A snapshot has them for the next start, and the history does not read snapshots.
         for key in list(self._unwritten)[:WRITTEN_AGAIN]:
             self._write_again(key)
@@ -219,20 +222,14 @@ class OrderStore:
 
     def put(self, record: OrderRecord) -> None:
         """Store an order at a status that is a fact already: if the journal fails, memory has it all the same."""
-        if not self._is_forgettable(record):
+        # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
+        if record.status is not OrderStatus.RECEIVED:
             try:
                 self._write(journal.encode_order(record), order=record.order)
             except OrderJournalError as error:
                 self._note_unwritten(error, record.id)
                 self._dependencies.updates.publish(Change(position=0, order=record.order))
         self._apply_record(record)
-
-    def _is_forgettable(self, record: OrderRecord) -> bool:
-        """True if nothing was sent and the journal has no intent, so that a restart may forget the order."""
-        before = self.index.get(record.id)
-        was_received = before is not None and before.status is OrderStatus.RECEIVED
-        refused = record.order.reason == lifecycle.JOURNAL_UNAVAILABLE
-        return record.status is OrderStatus.RECEIVED or (refused and was_received)
 
     def _note_unwritten(self, error: OrderJournalError, *key: str) -> None:
         log.error("not in the journal yet", extra={"subject": key or "control", "fault": str(error)})
@@ -252,6 +249,7 @@ class OrderStore:
         # Journal, memory, events, waiters: each sees only what those before it have.
         before = self.index.get(record.id)
         self.index.put(record)
+        self.owed.pop(record.id, None)
         waiter = self.waiters.get(record.id)
         # Timed to the first settled status: a later fill of a resting order is no latency of ours.
         answered = waiter is not None and not waiter.settled.is_set() and record.status not in IN_FLIGHT
@@ -348,10 +346,58 @@ class OrderStore:
                 self._apply_to_order(transaction)
 
     def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> OrderRecord:
-        """The order at another status for a reason of our own."""
+        """The order at another status for a reason of our own.
+
+        One that can be the last is in the journal before anybody is told: no log of the venue's would say it again.
+        If the journal does not take it, the order stays as it was and the word is `owed`.
+        """
         record = self.index[order_id].moved(status, self.now(), reason=reason, message=message)
-        self.put(record)
+        if status is OrderStatus.UNKNOWN:
+            self.put(record)
+            return record
+        try:
+            # What we write behind a successor's back nobody reads.
+            if not self._lease.holds():
+                raise OrderJournalError("another process trades this account now")  # noqa: TRY301 - as a failed write
+            self._write(journal.encode_order(record), order=record.order)
+        except OrderJournalError as error:
+            return self._owe(record, error)
+        self._apply_record(record)
         return record
+
+    def _owe(self, record: OrderRecord, error: OrderJournalError) -> OrderRecord:
+        log.error("not in the journal yet", extra={"order_id": record.id, "fault": str(error)})
+        held = self.index[record.id]
+        if held.status is OrderStatus.RECEIVED:
+            # The journal does not know it, and need not: its caller may send it again, under the same id.
+            reason = lifecycle.JOURNAL_UNAVAILABLE if self._lease.holds() else lifecycle.OWNERSHIP_LOST
+            words = f"{record.order.reason}: {error}"
+            held = held.moved(OrderStatus.DENIED, self.now(), reason=reason, message=words)
+            self._apply_record(held)
+            return held
+        self.owed[record.id] = record
+        if (waiter := self.waiters.get(record.id)) is not None:
+            waiter.settled.set()
+            waiter.resolved.set()
+        return held
+
+    def pay_owed(self) -> None:
+        """Write what is owed to the journal, as far as it takes it."""
+        for record in tuple(self.owed.values()):
+            self.move(record.id, record.status, record.order.reason, record.order.message)
+
+    def end_flights(self, owed: Mapping[str, OrderRecord]) -> None:
+        """Settle the orders that were on their way when the journal was written last.
+
+        `owed` is what our former term could not write.
+        """
+        for record in self.index.with_status(OrderStatus.SUBMITTED):
+            if (word := owed.get(record.id)) is not None:
+                self.move(record.id, word.status, word.order.reason, word.order.message)
+            else:
+                # It may be at the venue: nothing here can tell.
+                words = "the process ended before the venue's answer"
+                self.move(record.id, OrderStatus.UNKNOWN, "RESTARTED", words)
 
     def deliver(self, transaction: Transaction) -> None:
         """Write the next transaction of the venue's log, then apply it to orders and positions."""

@@ -25,6 +25,7 @@ from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.transactions import Transaction, parse_transaction
 from broker.venue.v20.wire_json import write_json
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
 
@@ -198,6 +199,7 @@ class VenueRest:
                 return await self._read_once(call, precedence, read)
             # Only errors that another attempt may not meet: a refusal or a dead token would be the same again.
             except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
+                check_cancelled()
                 self.emit(ApiRetry(operation=call.operation))
             await asyncio.sleep(BACKOFF.delay_s(attempt, self.chance()))
         return await self._read_once(call, precedence, read)

@@ -22,6 +22,7 @@ from broker.venue.errors import NotSentError
 from broker.venue.rest.http_connection import HttpConnection
 from broker.venue.rest.rate_limit import Precedence, Throttle
 from broker.venue.settings import VenueSettings
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 from producer.emitter import Emit
 
 OPENING_INTERVAL_S = 1.0
@@ -65,7 +66,7 @@ class VenueConnections:
         """Requests that were let through and have not come for their connection yet."""
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._tasks = asyncio.TaskGroup()
+        self._tasks = PersistentTaskGroup()
         self._opening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -164,6 +165,7 @@ class VenueConnections:
 
     async def _keep_open(self) -> None:
         while True:
+            check_cancelled()
             with suppress(TimeoutError):
                 async with asyncio.timeout(OPENING_INTERVAL_S):
                     await self._wanted.wait()

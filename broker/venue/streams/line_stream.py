@@ -14,6 +14,7 @@ from broker.events.venue import ConnectionStatus, StreamDecodeError, StreamRecon
 from broker.venue.rest.client import VenueRest
 from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
 
 HTTP_OK = 200
@@ -80,6 +81,7 @@ class LineStream:
         tracing = self._rest.connections.tracing(self.name, self._emit)
         async with aiohttp.ClientSession(timeout=timeout, trace_configs=[tracing]) as session:
             while True:
+                check_cancelled()
                 started = monotonic()
                 try:
                     cause = await self._connect_once(session)

@@ -47,6 +47,7 @@ from broker.events.venue import StreamGap
 from broker.venue.streams.stream_state import last_without_gap
 from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction, parse_transaction
+from pod_runtime.cancellation import check_cancelled
 from producer.emitter import Emit
 
 HOLE_TRIES = 5
@@ -113,6 +114,7 @@ class TransactionFeed:
         async with self._filling:
             tries = 0
             while tries < HOLE_TRIES:
+                check_cancelled()
                 page = await self._log.transactions_since(self.applied)
                 self.note(page.last_transaction_id)
                 fresh = [item for item in page.transactions if item.id > self.applied]

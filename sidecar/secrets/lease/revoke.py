@@ -13,10 +13,10 @@ ends with its role's ttl.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.errors import VaultError, VaultFault
@@ -96,7 +96,7 @@ class LeaseRevoker:
                     await self._revoke_lease(current, lease.lease_id)
         # The current token goes last: the others are revoked with it.
         *others, own = sorted(self._journal.holdings.sessions, key=lambda item: item.number == current.number)
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             for record in others:
                 group.create_task(self._revoke_session(record, current))
         await self._revoke_session(own, current)

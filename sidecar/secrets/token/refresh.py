@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import Clock, wait_until
 from sidecar.secrets.errors import LoginError, SecretsError, SpentError, VaultError, VaultFault
@@ -97,7 +98,7 @@ class TokenRefresher:
 
     async def run(self) -> None:
         """Keep a token until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             group.create_task(self._keep())
             group.create_task(self._poll_credentials())
 

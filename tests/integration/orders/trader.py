@@ -60,6 +60,11 @@ class Ledger:
         os.write(self._handle, f"done {name} {json.dumps(result)}\n".encode())
 
 
+def answers(path: Path) -> list[dict[str, Any]]:
+    """What the callers of a ledger were told."""
+    return [json.loads(line.split(" ", 2)[2]) for line in path.read_text().splitlines() if line.startswith("done ")]
+
+
 class Killer:
     """Takes the events, and ends the process at one of them."""
 
@@ -104,13 +109,14 @@ async def act(service: OrderService, ledger: Ledger, name: str) -> None:
     number = int(name)
     # A position first: there are writes that need one.
     kind = "market" if number == 0 else STEPS[number % len(STEPS)]
-    result: str = "gone"
+    result = {"status": "gone"}
     while True:
         try:
             if kind == KILL:
-                result = await kill(service, f"{KILL}-{number}")
+                result = {"status": await kill(service, f"{KILL}-{number}")}
             else:
-                result = (await (await prepared(service, kind, number)).send(service)).status
+                order = await (await prepared(service, kind, number)).send(service)
+                result = {"status": order.status, "order": order.id}
             break
         except NotReadyError as error:
             await asyncio.sleep(min(0.05, error.retry_after_s))
@@ -118,7 +124,7 @@ async def act(service: OrderService, ledger: Ledger, name: str) -> None:
             await asyncio.sleep(0.05)
         except (UnknownOrderError, UnknownPositionError):  # it has ended meanwhile: by its price, or by this very write
             break
-    ledger.end(name, {"status": result})
+    ledger.end(name, result)
 
 
 async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: Killer) -> None:

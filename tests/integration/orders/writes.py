@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Protection, Side
 from broker.orders.errors import NotReadyError, UnknownPositionError
-from broker.orders.model.lifecycle import OrderRecord
+from broker.orders.model.lifecycle import TABLE, OrderRecord
 from broker.orders.service import OrderService
 from broker.orders.trades import TradeChange
 
@@ -204,6 +204,22 @@ class VenueTruth:
         twice = sorted({name for name in claimed if claimed.count(name) > 1})
         missing = sorted(set(self.orders) - set(claimed), key=int)
         return [*found, *(f"{name} is two orders" for name in twice), *(f"{name} is no order" for name in missing)]
+
+
+def told_otherwise(told: Iterable[Mapping[str, Any]], records: Iterable[OrderRecord]) -> list[str]:
+    """Answers that callers got and that the books, at the end, do not go on from."""
+    books = {record.id: record.status for record in records}
+    found = []
+    for answer in told:
+        if (name := answer.get("order")) is None:
+            continue
+        status, reached = OrderStatus(answer["status"]), {OrderStatus(answer["status"])}
+        # By the one table of moves: what was told is on the way to the end.
+        while more := {after for (before, _), after in TABLE.items() if before in reached} - reached:
+            reached |= more
+        if books.get(name) not in reached:
+            found.append(f"{name} was told as {status} and is {books.get(name)}")
+    return found
 
 
 NOT_MADE = {OrderStatus.DENIED, OrderStatus.REJECTED, OrderStatus.PRESUMED_ABSENT}

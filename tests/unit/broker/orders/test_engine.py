@@ -276,10 +276,23 @@ async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothin
             await wait_until(lambda: bool(service.open_orders()))
             (harness.directory / "ownership" / ACCOUNT / f"lease.{service.leadership.lease.epoch + 1}").write_text("{}")
             goes_on.set()
-            order = (await placing).order
+            with pytest.raises(NotReadyError, match="NotOwner"):
+                await placing
+        assert venue.writes == []
+        await wait_until(lambda: not blocked(service) and service.leadership.lease.epoch > 2)
+        first = next(event.order_id for event in harness.of("OrderTransition"))
+        order = service.order(first)
+        again = await service.place(make_request())
 
+    assert order is not None
     assert (order.status, order.reason) == (OrderStatus.DENIED, "OWNERSHIP_LOST")
-    assert venue.writes == []
+    assert [item.status for item in harness.of("OrderTransition") if item.order_id == first] == [
+        "received",
+        "submitted",
+        "denied",
+    ]
+    assert (again.order.status, again.replayed) == (OrderStatus.FILLED, False)
+    assert len(venue.writes) == 1
 
 
 async def test_too_many_requests_end_the_order_after_scans_and_leave_the_id_to_its_caller(

@@ -180,7 +180,7 @@ class Flow:
             chance=Random(1).random,
         )
         self.engine = OrderEngine(dependencies)
-        self.engine.open("")
+        self.engine.open("", {})
         journal: Any = self.engine.store.journal
         journal.begin_sync = lambda: None
         journal.wait_synced = _at_once

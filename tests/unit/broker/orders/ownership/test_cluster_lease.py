@@ -12,6 +12,7 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.config.models import Cluster, User
 
 from broker.order_wiring import build_lease
+from broker.orders.dependencies import NOBODY
 from broker.orders.ownership.cluster_lease import ClusterLease, Connect, SeenLease, wait_s, with_fraction
 from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import ColourPolicy, acquire
@@ -85,6 +86,7 @@ async def test_one_of_two_owns(api: Connect, server: ApiServer, clock: BootClock
     assert await first.acquire() == 0.0
     assert await second.acquire() == 12.0
     assert (first.holds(), second.holds(), second.holder()) == (True, False, "a (epoch 1)")
+    assert first.holder() == NOBODY
     spec = server.leases["broker-101"]["spec"]
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
 
