@@ -33,3 +33,9 @@ def require_user_namespaces() -> str:
     if subprocess.run([unshare, "-Urm", "true"], check=False, capture_output=True).returncode:
         missing("user namespaces", "set kernel.unprivileged_userns_clone = 1, or run as root")
     return unshare
+
+
+def require_namespaces(*, available: bool) -> None:
+    """Asks for a server that has namespaces."""
+    if not available:
+        missing("a Vault-compatible server with namespaces", "unset VAULT_BINARY")

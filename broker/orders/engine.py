@@ -45,7 +45,7 @@ from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.transaction_feed import TransactionFeed
+from broker.venue.streams.transaction_feed import TransactionFeed, transaction_line
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
@@ -106,6 +106,7 @@ class Submission:
         try:
             position = self._store.put_intent(record.moved(OrderStatus.SUBMITTED, self._store.now()))
         except OrderJournalError as error:
+            self._store.put(record)
             self._deny_unjournaled(record, error)
             return None
         # The disk starts here, before the order's own task runs: each order saves a turn of the loop.
@@ -118,13 +119,14 @@ class Submission:
         Nothing is sent before the intent is on the disk, nor once the term has ended.
         """
         started = perf_counter()
+        call = call_of(record)  # while the disk works
         try:
             await self._store.journal.wait_synced(position)
         except OrderJournalError as error:
             self._deny_unjournaled(record, error)
             return
         self._emit(OrderStage(stage="journal", duration_s=perf_counter() - started))
-        await self._send(record, exits=exits)
+        await self._send(record, call, exits=exits)
 
     def _deny_unjournaled(self, record: OrderRecord, error: OrderJournalError) -> None:
         log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
@@ -141,12 +143,12 @@ class Submission:
             return HALTED
         return REDUCING if state is TradingState.REDUCING and not only_reduces(record) else None
 
-    async def _send(self, record: OrderRecord, *, exits: bool) -> None:
+    async def _send(self, record: OrderRecord, call: VenueCall, *, exits: bool) -> None:
         started = perf_counter()
         # Before the send: in the half-open state no second order may try beside this one.
         self._checks.circuit = self._checks.circuit.sent(monotonic())
         try:
-            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(record))
+            answer = await self._venue.submit(call, guard=lambda: self._send_guard(record))
         except errors.VenueRefusedError as error:
             self._count(failed=False)
             # A refusal is an answer of a venue that works.
@@ -155,7 +157,7 @@ class Submission:
             if exits and str(error) == REDUCING:
                 # It came while trading was active, as an order that might do more than reduce.
                 self._store.put(record := _held_to_reduce(self._store.index[record.id]))
-                await self._send(record, exits=exits)
+                await self._send(record, call_of(record), exits=exits)
             else:
                 self._checks.circuit = self._checks.circuit.unanswered()
                 self._store.move(record.id, OrderStatus.DENIED, str(error))
@@ -184,6 +186,7 @@ class Submission:
 
     def _apply_answer(self, record: OrderRecord, answer: OrderAnswer) -> None:
         self._feed.note(answer.last_transaction_id)
+        self._feed.tell(answer.transactions)
         # Before the fold, which wakes the caller: its next order must find this fill in the position.
         self._store.anticipate(answer.transactions)
         moved = self._store.fold(record.id, answer.transactions)
@@ -262,7 +265,7 @@ class OrderEngine:
         venue = dependencies.venue
         self.store = OrderStore(dependencies, venue.settings.account)
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=dependencies.emit, applied=0)
-        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
+        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed, transaction_line)
         self._resolver = UnknownOrderResolver(self.store, venue, settings, now_s=monotonic)
         self._checks = PreTradeChecks(dependencies, self.store)
         self.submission = Submission(dependencies, self.store, self.feed, self._checks)
@@ -367,8 +370,10 @@ class OrderEngine:
         self.store.waiters[record.id] = waiter
         try:
             self._check_and_begin(record)
-        # The order is in memory as RECEIVED: without this it would stay open for ever, and count against the limits.
+        # An order that memory has already would stay open for ever, and count against the limits.
         except Exception:
+            if self.store.index.get(record.id) is None:
+                self.store.put(record)
             self.store.move(record.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
             self.store.waiters.pop(record.id, None)
             raise
@@ -408,11 +413,9 @@ class OrderEngine:
         """Deny a received order, or write its intent and start its flight. Synchronous: no order slips in between."""
         request = record.order.request
         replaced = self.store.index.by_venue_id(record.target or "") if record.action is OrderAction.REPLACE else None
-        try:
-            verdict = self._checks.verdict(record, replaced)
-        finally:
-            self.store.put(record)  # not before: it would count against its own limit of open orders
+        verdict = self._checks.verdict(record, replaced)
         if (denial := verdict.denial) is not None:
+            self.store.put(record)  # not before: it would count against its own limit of open orders
             self.store.move(record.id, OrderStatus.DENIED, denial.reason, denial.message)
             return
         self._checks.count(request)

@@ -31,15 +31,20 @@ raise_alert() {
       "${ALERTMANAGER_URL%/}/api/v2/alerts" >/dev/null
 }
 
+# The server's own lines are in the same output as its audit log: what is not JSON is passed over.
 uses() {
-  jq -c 'select(.type == "request" and ((.auth.policies // []) | index("break-glass")))
+  [[ ! -s $1 ]] || jq -Rne '[inputs | fromjson? | objects | select(.type == "request" or .type == "response")] | length > 0' \
+    "$1" >/dev/null || { echo "$1 has no record of an audit device" >&2; exit 65; }
+  jq -Rc 'fromjson? | objects | select(.type == "request" and ((.auth.policies // []) | index("break-glass")))
     | {time, operation: .request.operation, path: .request.path, reason: .auth.metadata.reason, accessor: .auth.accessor,
        request: .request.id, from: .request.remote_address}' "$1"
 }
 
 # One alert for each token, so that many uses of it make one page, and a reason that is given again makes another.
 report() {
-  uses "$1" | jq -c '[.accessor, .reason]' | sort -u | while IFS= read -r used; do
+  local all used
+  all=$(uses "$1")
+  [[ -z $all ]] || jq -c '[.accessor, .reason]' <<<"$all" | sort -u | while IFS= read -r used; do
     raise_alert "$(jq -r '.[1]' <<<"$used")" 'a token is in use' "$(jq -r '.[0]' <<<"$used" | digest)"
   done
 }
@@ -47,8 +52,23 @@ report() {
 # A label must not show an accessor, with which a grantor could end the token. The audit log has it hashed already.
 digest() { sha256sum | cut -c -16; }
 
+seconds_of() {
+  [[ $1 =~ ^([1-9][0-9]{0,6})([smh]?)$ ]] || return 1
+  case ${BASH_REMATCH[2]} in
+    h) echo $((BASH_REMATCH[1] * 3600)) ;;
+    m) echo $((BASH_REMATCH[1] * 60)) ;;
+    *) echo "${BASH_REMATCH[1]}" ;;
+  esac
+}
+
+# The server calls the revocation of an unknown accessor a success.
+end() {
+  "$cli" token lookup -accessor "$1" >/dev/null || { echo "no living token has the accessor $1; nothing was ended" >&2; exit 66; }
+  "$cli" token revoke -accessor "$1"
+}
+
 grant() {
-  local reason='' period=30m alarmed=1 granted accessor
+  local reason='' period=30m seconds alarmed=1 granted accessor
   while (($#)); do
     case $1 in
       --reason) reason=${2:-}; shift ;;
@@ -58,6 +78,8 @@ grant() {
     esac
     shift
   done
+  seconds=$(seconds_of "$period") || { echo "--for must be a time such as 30m or 1h" >&2; exit 64; }
+  ((seconds <= 3600)) || { echo "--for: the role break-glass gives at most 1h (token_explicit_max_ttl)" >&2; exit 64; }
   [[ -n $reason ]] || { echo "a reason is required: --reason TEXT" >&2; exit 64; }
   if ((alarmed)) && [[ -z ${ALERTMANAGER_URL:-} ]]; then
     echo "ALERTMANAGER_URL is not set, so nobody would learn of this grant; set it, or give --unalarmed and tell the platform team" >&2
@@ -78,7 +100,7 @@ grant() {
 case ${1:-} in
   grant) shift; grant "$@" ;;
   open) VAULT_TOKEN=$2 BAO_TOKEN=$2 "$cli" unwrap -field=token ;;
-  end) "$cli" token revoke -accessor "$2" ;;
+  end) end "$2" ;;
   uses) uses "$2" ;;
   report) report "$2" ;;
   *) sed -n '2,/^set/{/^#/p}' "$0" >&2; exit 64 ;;

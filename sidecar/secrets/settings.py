@@ -150,6 +150,10 @@ class SecretSettings:
             yield "source 'pki' needs parameters.common_name"
         if not self.files:
             yield "needs at least one file"
+        # A client resolves such segments before it asks: another secret would be read.
+        for key in ("mount", "path", "role"):
+            if not {".", ".."}.isdisjoint(str(getattr(self, key)).split("/")):
+                yield f"{key} must not have a segment . or .."
 
     @property
     def mount_path(self) -> str:

@@ -102,7 +102,9 @@ def units_to_open(request: OrderRequest, position: Decimal, working: WorkingUnit
 def resting_orders(request: OrderRequest) -> int:
     """Most orders that rest because of one: itself until it fills, then those that were attached to it."""
     itself = 0 if is_immediate(request) else 1
-    return max(itself, sum(leg is not None for leg in (request.take_profit, request.stop_loss, request.trailing_stop)))
+    # Written out: asked four times of each order, and a generator costs three times as much.
+    legs = (request.take_profit is not None) + (request.stop_loss is not None) + (request.trailing_stop is not None)
+    return max(itself, legs)
 
 
 class ExposureBook:

@@ -405,10 +405,20 @@ class OrderStore:
         self.control = self.control.after(transaction.raw)
         try:
             self._apply_to_account(transaction)
-            self._apply_to_order(transaction)
+            if not self._is_told(transaction):
+                self._apply_to_order(transaction)
         except (ValueError, KeyError) as error:
             # An unreadable one must not stop those behind it; the next reconciliation finds its effect.
             self._emit(StreamDecodeError(stream="transactions", message=f"{transaction.id}: {error}"))
+
+    def _is_told(self, transaction: Transaction) -> bool:
+        """True if the answer to a settled order has told it already. Cheap: it is so of most of the stream."""
+        record = self.index.by_venue_id(transaction.about_order)
+        if record is None or record.status in UNRESOLVED or record.order.venue_order_id != transaction.about_order:
+            return False
+        name = str(transaction.id)
+        told = any(fill.transaction_id == name for fill in record.order.fills) if transaction.is_fill else False
+        return told or transaction.is_create
 
     def _apply_to_order(self, transaction: Transaction) -> None:
         record = self.index.about(transaction)

@@ -5,6 +5,10 @@ path "auth/token/create/break-glass" {
   min_wrapping_ttl = "1m"
   max_wrapping_ttl = "15m"
 }
+# Shows that an accessor is one before it is revoked.
+path "auth/token/lookup-accessor" {
+  capabilities = ["update"]
+}
 path "auth/token/revoke-accessor" {
   capabilities = ["update"]
 }

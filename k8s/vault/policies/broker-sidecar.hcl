@@ -33,6 +33,9 @@ path "auth/token/revoke-self" {
 }
 
 # Leases by id, which only their holder knows.
+path "sys/leases/lookup" {
+  capabilities = ["update"]
+}
 path "sys/leases/renew" {
   capabilities = ["update"]
 }

@@ -48,7 +48,7 @@ COUNT = int(os.environ.get("AMBIGUOUS", "60"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 AT_ONCE = 6
 LATE_S = 1.2
-"""How late an answer comes that comes after our deadline, with the write applied all the same."""
+"""Delay of an answer that comes after our deadline, with the write applied all the same."""
 FAULTS = tuple(sorted(REQUEST_KINDS - {"lag"}))
 ALL_PAIRS = len(FAULTS) * len(WRITES) <= COUNT
 MASS_FAULTS = sorted(set(FAULTS) - {"delay", "unknown_value"}) if ALL_PAIRS else ["error_before", "hang", "reset_after"]

@@ -55,7 +55,7 @@ class Write:
         return OrderRequest(**(plain | fields))
 
     def base(self) -> OrderRequest | None:
-        """What must be at the venue before: a trade of its own, a resting order, or nothing."""
+        """Order that must be at the venue before: a trade of its own, a resting order, or nothing."""
         if self.kind in NEEDS_TRADE:
             return self.order(OrderType.MARKET, units=1000, client_order_id=f"{self.name}-base")
         if self.kind in NEEDS_ORDER:
@@ -127,7 +127,7 @@ async def prepared(service: OrderService, kind: str, number: int) -> Write:
 
 @dataclass(slots=True)
 class VenueFate:
-    """What the venue's log says of one order."""
+    """Fate of one order in the venue's log."""
 
     id: str
     asked: Decimal

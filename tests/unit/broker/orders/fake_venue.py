@@ -111,7 +111,7 @@ class FakeVenue:
         return web.json_response(body | {"lastTransactionID": str(len(self.log))}, status=status)
 
     async def write(self, request: web.Request) -> web.StreamResponse:
-        """What has arrived is done, whether the caller waits or not."""
+        """Do what has arrived, whether the caller waits or not."""
         return await asyncio.shield(self._write(request))
 
     async def _write(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one return a fault

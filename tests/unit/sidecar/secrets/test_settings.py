@@ -129,3 +129,9 @@ def test_a_token_in_the_file_is_an_unknown_setting_and_not_repeated(tmp_path: Pa
         loaded(tmp_path, 'address = "http://127.0.0.1:1"\ntoken = "s.sensitive"')
     assert "token: is not a setting" in str(raised.value)
     assert "sensitive" not in str(raised.value)
+
+
+@pytest.mark.parametrize("values", [{"path": "a/../b"}, {"path": "./a"}, {"path": "a", "mount": "x/.."}])
+def test_a_path_with_a_segment_that_a_client_resolves_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must not have a segment \. or \.\."):
+        SecretSettings(name="a", source="kv", files=(FILE,), **values)
