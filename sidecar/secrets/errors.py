@@ -135,6 +135,12 @@ class SourceError(SecretsError):
     name = "unexpected_answer"
 
 
+class DeletedError(SourceError):
+    """The current version of a kv secret is deleted or destroyed."""
+
+    name = "version_deleted"
+
+
 class StaleError(SecretsError):
     """The server answered with an older version than one that it has shown: a standby that lags behind."""
 

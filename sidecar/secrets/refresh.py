@@ -15,7 +15,7 @@ from functools import partial
 
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import wait_until
-from sidecar.secrets.errors import RenderError, SecretsError, StaleError, VaultError
+from sidecar.secrets.errors import Proof, RenderError, SecretsError, StaleError, VaultError
 from sidecar.secrets.lease.schedule import LEASE_LOST, NEVER, Act, Failures, HeldVersion, Life, Step, next_step
 from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change, SupersededLease
@@ -25,12 +25,19 @@ from sidecar.secrets.publish.render import render
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.status import LastError, SecretStatus
 from sidecar.secrets.vault.answers import Asked, Deed, deed_of
-from sidecar.secrets.vault.engines import SecretReading, read_request, read_secret, read_version, version_path
+from sidecar.secrets.vault.engines import (
+    SecretReading,
+    certificate_path,
+    read_request,
+    read_secret,
+    read_version,
+    version_path,
+)
 from sidecar.secrets.vault.version import LAG_S, Order, VersionMark
 
 # Request that notices a change, by source. kv has versions, a lease can be looked up; the others must be read whole.
 # Their times alone do not do: an operator may rotate a static role or revoke a lease at any moment.
-POLLS = {"kv": Act.POLL, "kv1": Act.READ, "transit": Act.READ, "static_role": Act.READ}
+POLLS = {"kv": Act.POLL, "pki": Act.POLL, "kv1": Act.READ, "transit": Act.READ, "static_role": Act.READ}
 # Sources whose reads may leave a lease behind.
 LEASING = frozenset({"leased", "pki"})
 # Before a lease is looked up again after the policy forbade it: only an operator can change that.
@@ -130,7 +137,7 @@ class SecretRefresher:
         return replace(step, at=max(step.at, self._failures.retry_at()))
 
     def _poll_of(self, version: SecretVersion | None) -> Act | None:
-        if version is not None and version.lease_id:
+        if version is not None and (version.lease_id or self.secret.source == "pki"):
             return Act.POLL if self._clock.boot() >= self._look_from else None
         return POLLS.get(self.secret.source)
 
@@ -143,6 +150,8 @@ class SecretRefresher:
         try:
             if step.act is Act.POLL and self.version and self.version.lease_id:
                 await self._look(session, self.version)
+            elif step.act is Act.POLL and self.secret.source == "pki":
+                await self._look_at_certificate(session)
             elif step.act is Act.POLL:
                 await self._poll(session)
             elif step.act is Act.RENEW:
@@ -200,6 +209,22 @@ class SecretRefresher:
         # The server's word counts if it is shorter than ours, by more than rounding and the request's time.
         if self.version is version and 0 < left < version.life.end - now - 2:
             self.version = replace(version, life=replace(version.life, ttl_s=now + left - version.life.start))
+
+    async def _look_at_certificate(self, session: VaultSession) -> None:
+        """Look whether a certificate without a lease was revoked."""
+        serial = self.version.version if self.version else ""
+        try:
+            answer = await self._sessions.call_as(session, "poll", "GET", certificate_path(self.secret, serial))
+        except VaultError as error:
+            # A role with no_store keeps no certificate, and none of its certificates can be revoked by serial.
+            if error.proof not in {Proof.REFUSED, Proof.RIGHT_MISSING}:
+                raise
+            self._look_from = self._clock.boot() + FORBIDDEN_PAUSE_S
+            return
+        self._polled = self._clock.boot()
+        if float(answer.data.get("revocation_time") or 0) > 0:
+            self._record("secrets.certificate", outcome="revoked", version=serial)
+            self.force("revoked")
 
     async def _poll(self, session: VaultSession) -> None:
         answer = await self._sessions.call_as(session, "poll", "GET", version_path(self.secret))

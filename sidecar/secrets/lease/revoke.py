@@ -96,16 +96,34 @@ class LeaseRevoker:
         current = self._sessions.current
         if current is None:
             return
-        bound = {item.number for item in self._journal.holdings.sessions if not item.revocable}
-        for lease in self._journal.holdings.leases:
-            if lease.lease_id and lease.session in bound:
-                await self._revoke_lease(current, lease.lease_id)
+        refused = await self._revoke_bound(current)
+        burdened = {item.session for item in self._journal.holdings.leases if item.lease_id}
+        free = [item for item in self._journal.holdings.sessions if item.revocable or item.number not in burdened]
         # The current token goes last: the others are revoked with it.
-        *others, own = sorted(self._journal.holdings.sessions, key=lambda item: item.number == current.number)
         async with PersistentTaskGroup() as group:
-            for record in others:
-                group.create_task(self._revoke_session(record, current))
-        await self._revoke_session(own, current)
+            for record in free:
+                if record.number != current.number:
+                    group.create_task(self._revoke_session(record, current))
+        for record in free:
+            if record.number == current.number:
+                await self._revoke_session(record, current)
+        if refused:
+            raise refused
+
+    async def _revoke_bound(self, current: VaultSession) -> VaultError | None:
+        """Revoke the leases of tokens that cannot be revoked; returns the last error of those that stay."""
+        bound, refused = {item.number for item in self._journal.holdings.sessions if not item.revocable}, None
+        for lease in self._journal.holdings.leases:
+            if not lease.lease_id or lease.session not in bound:
+                continue
+            try:
+                await self._revoke_lease(current, lease.lease_id)
+            except VaultError as error:
+                if deed_of(error, Asked.REVOKE) is not Deed.ENDED:
+                    refused = error
+                    continue
+            self._journal.end_lease(lease.lease_id)
+        return refused
 
     async def _tend_lease(self, lease: SupersededLease, in_use: frozenset[str]) -> None:
         if all(lease.session != item.number for item in self._journal.holdings.sessions):

@@ -70,11 +70,18 @@ def _quoted(file: FileSettings, key: str, text: str) -> str:
     return f'"{escaped}"'
 
 
+def _json_word(value: Any) -> Any:
+    """Return null, true and false as the other formats write them."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else value
+
+
 def _jinja2(file: FileSettings, data: Mapping[str, Any], template: str, limit: int) -> str:
     import jinja2  # noqa: PLC0415 - only where a template is used
     from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415 - see above
 
-    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment = SandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_json_word
+    )
     try:
         parts, size = [], 0
         # Piece by piece: a loop ends at the limit, and not when the memory does.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sidecar.secrets.errors import SourceError
+from sidecar.secrets.errors import DeletedError, SourceError
 from sidecar.secrets.settings import SecretSettings
 from sidecar.secrets.vault.certificate import read_certificate
 from sidecar.secrets.vault.client import VaultAnswer
@@ -74,6 +74,11 @@ def version_path(secret: SecretSettings) -> str:
     return f"{secret.mount_path}/metadata/{secret.path}"
 
 
+def certificate_path(secret: SecretSettings, serial: str) -> str:
+    """Return the path of an issued certificate, which everybody may read, and which tells that it was revoked."""
+    return f"{secret.mount_path}/cert/{serial}"
+
+
 def read_version(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> VersionMark:
     """Read the current version from a secret's metadata; SourceError if there is none that can be read."""
     current = str(answer.data.get("current_version", ""))
@@ -84,7 +89,7 @@ def read_version(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> 
     deleted_at = str(entry.get("deletion_time") or "")
     deleted = bool(deleted_at) and datetime.fromisoformat(deleted_at) <= (answer.server_time or now)
     if entry.get("destroyed") or deleted:
-        raise SourceError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
+        raise DeletedError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
     return VersionMark(version=current, made_at=_moment(entry.get("created_time")))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from tests.integration.api.broker_process import Stand, standing, start
 from tests.integration.api.strangers import strangers
-from tests.unit.broker.secret_volume import KEYS
+from tests.unit.broker.certificates import make_pair
+from tests.unit.broker.secret_volume import KEYS, publish, usual_files
 
 pytestmark = pytest.mark.real
 STRANGERS = int(os.environ.get("STRANGERS", "300"))
@@ -73,6 +75,24 @@ async def fault_of(stand: Stand, method: str, path: str, expected: int | None) -
             return [] if answer.status == (expected or 200) else [(method, path, answer.status)]
     except (aiohttp.ClientError, TimeoutError) as error:
         return [(method, path, repr(error))]
+
+
+async def test_handshakes_that_never_come_keep_no_caller_out(stand: Stand) -> None:
+    certificate, key = make_pair("broker")
+    stand.changed["api"] |= {"tls": "required", "receive_s": 2.0}
+    publish(stand.secrets, 1, {**usual_files(), "tls.crt": certificate, "tls.key": key})
+    broker = await stand.start_broker()
+    await broker.event("ready")
+    trust = ssl.create_default_context(cadata=certificate.decode())
+    async with strangers(stand.url, CONNECTIONS + 20):
+        for number in range(5):
+            headers = {"X-API-Key": KEYS["flow"], "Idempotency-Key": f"tls-{number}"}
+            async with (
+                aiohttp.ClientSession(headers=headers) as session,
+                session.post(f"{stand.url}/v1/orders", json=MARKET, ssl=trust) as answer,
+            ):
+                assert answer.status == 201, await answer.text()
+    assert await broker.end() == 0
 
 
 async def test_more_connections_than_descriptors_end_nothing(stand: Stand) -> None:

@@ -199,6 +199,14 @@ async def test_a_certificate_of_an_intermediate_comes_with_its_root(vault: Vault
         subprocess.run(command, check=True, capture_output=True)
 
 
+async def test_a_certificate_that_was_revoked_is_replaced(vault: Vault) -> None:
+    async with vault.running(only(vault, pki(vault, "1h"))) as agent:
+        serial = agent.status().secrets[0].version
+        vault.bao.call("POST", "pki/revoke", {"serial_number": serial})
+        await until(lambda: agent.status().generation_published == 2)
+        assert agent.status().secrets[0].version != serial
+
+
 async def test_a_leased_certificate_lives_as_long_as_it_is_published(vault: Vault) -> None:
     secret = pki(vault, "1h")
     vault.bao.call(

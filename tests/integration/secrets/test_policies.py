@@ -213,6 +213,13 @@ def test_no_certificate_of_another_name_is_issued(cluster: Cluster, names: dict[
     assert raised.value.status == 400
 
 
+def test_the_sidecar_may_look_its_leases_up(cluster: Cluster) -> None:
+    token = cluster.token(SIDECAR)
+    lease = cluster.bao.call("GET", "database/creds/broker", token=token)["lease_id"]
+    looked = cluster.bao.call("POST", "sys/leases/lookup", {"lease_id": lease}, token=token)
+    assert looked["data"]["id"] == lease
+
+
 def test_the_login_role_is_bound_to_one_account_and_audience(cluster: Cluster) -> None:
     role = cluster.bao.call("GET", "auth/kubernetes/role/broker")["data"]
     assert role["bound_service_account_names"] == ["broker"]

@@ -99,6 +99,7 @@ SEEDED: list[tuple[str, Change]] = [
     ("token_use_limited", {"secrets": no_token("token_use_limited")}),
     ("token_not_replaced", {"secrets": replace(SECRETS, token=failing_token("token_not_replaced"))}),
     ("secret_missing", {"secrets": failing_secret("not_found", 404)}),
+    ("secret_deleted", {"secrets": failing_secret("version_deleted")}),
     ("secret_unexpected", {"secrets": failing_secret("unexpected_answer")}),
     ("secret_not_renderable", {"secrets": failing_secret("not_renderable")}),
     ("secrets_failing", {"secrets": failing_secret("something_new")}),

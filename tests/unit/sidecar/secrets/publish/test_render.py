@@ -105,3 +105,8 @@ def test_a_template_ends_at_the_limit_and_not_when_all_is_made() -> None:
             limit=10,
         )
     assert len(made) == 11
+
+
+def test_a_template_writes_the_words_of_json() -> None:
+    file = FileSettings(name="f", format="jinja2", template="{{ a }} {{ b }} {{ c }} {{ 'yes' if b else 'no' }}")
+    assert render(file, {"a": None, "b": True, "c": "None"}) == b"null true None yes"

@@ -51,9 +51,9 @@ def test_a_ciphertext_is_read_from_its_file(tmp_path: Path) -> None:
     assert (request.path, request.body) == ("transit/decrypt/key", {"ciphertext": "vault:v1:abc"})
 
 
-def test_only_versioned_secrets_are_asked_for_a_version() -> None:
+def test_versions_and_certificates_are_looked_at_without_a_read() -> None:
     assert version_path(secret("kv", path="a", mount="team/kv")) == "team/kv/metadata/a"
-    assert [source for source, act in POLLS.items() if act is Act.POLL] == ["kv"]
+    assert [source for source, act in POLLS.items() if act is Act.POLL] == ["kv", "pki"]
 
 
 def read(settings: SecretSettings, **parts: Any) -> Any:
