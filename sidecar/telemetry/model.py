@@ -147,7 +147,7 @@ class ProducerMetrics:
     producer_id: str
     resource: tuple[tuple[str, str], ...]
     families: tuple[Family, ...]
-    seen_ns: int = 0
+    seen_ns: int = field(default=0, compare=False)
     """Time until which its gauges are known to hold: now while it is connected; 0 if it was not seen."""
 
 
