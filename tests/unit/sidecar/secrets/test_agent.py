@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.secrets.settings import SecretSettings
 from tests.failing_files import ERRORS, failing
 from tests.unit.sidecar.secrets.agent_harness import DATABASE, VENUE, AgentHarness
 
@@ -55,6 +56,41 @@ async def wait_for(is_so: Callable[[], bool], harness: AgentHarness) -> None:
         while not is_so():
             await harness.clock.advance(1)
             await asyncio.sleep(0.001)
+
+
+async def test_a_producer_that_is_not_named_has_no_say_in_secrets(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE, acknowledged_by=("broker",))
+    await harness.start()
+    told = harness.agent.acknowledgements
+    told.connected("mallory")
+    assert not told.applied("mallory", 1)
+    assert not told.rejected("mallory", 1, "database", "lie", "a lie")
+    told.goodbye("mallory")
+    status = harness.agent.status()
+    assert (status.generation_acknowledged, status.rejection, dict(status.ignored)) == (0, None, {"not_named": 2})
+    assert not told.abandoned
+    assert told.applied("broker", 1)
+    assert harness.agent.status().generation_acknowledged == 1
+
+
+@pytest.mark.parametrize(
+    ("secrets", "named", "is_anyone_heard"),
+    [((DATABASE,), (), True), ((DATABASE,), ("broker",), False), ((VENUE,), (), False)],
+    ids=["leased", "named", "kv"],
+)
+async def test_leased_secrets_without_a_named_reader_are_warned_about(
+    make_harness: MakeHarness,
+    caplog: pytest.LogCaptureFixture,
+    secrets: tuple[SecretSettings, ...],
+    named: tuple[str, ...],
+    is_anyone_heard: bool,
+) -> None:
+    harness = make_harness(*secrets, acknowledged_by=named)
+    await harness.start()
+    assert harness.agent.status().is_anyone_heard is is_anyone_heard
+    assert [item.message for item in caplog.records if item.name == "sidecar.secrets.agent"] == [
+        "secrets.anyone_is_heard"
+    ] * is_anyone_heard
 
 
 @pytest.mark.parametrize("on_disk", ["published", "leases"])
