@@ -61,7 +61,7 @@ def test_every_constant_reason_of_the_broker_is_listed() -> None:
         (("broker", "broker COMMAND"), ("broker",), "broker/simulator/"),
         (("sidecar", "sidecar COMMAND"), ("sidecar",), "-"),
         (("python -m broker.simulator",), ("broker/simulator",), "-"),
-        (("python -m pod_runtime.healthcheck",), ("pod_runtime",), "-"),
+        (("python -m pod_runtime.healthcheck",), ("pod_runtime",), "pod_runtime/cancellation"),
     ],
 )
 def test_the_exit_codes_of_a_program_are_those_of_its_code(
