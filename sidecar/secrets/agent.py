@@ -61,6 +61,7 @@ secret and two, at most 16. Disk: the current generation, and at most 16 replace
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 
 from pod_runtime.cancellation import PersistentTaskGroup
@@ -81,6 +82,7 @@ from sidecar.secrets.status import LastError, SecretsStatus
 from sidecar.secrets.token.refresh import TokenRefresher
 from sidecar.secrets.vault.client import VaultCaller, VaultClient
 
+log = logging.getLogger(__name__)
 # Longest wait of a publication for secrets that are being read. After a new token all leases are read anew: readers
 # should get one generation, not one for each.
 SETTLE_S = 1.0
@@ -122,6 +124,8 @@ class SecretsAgent:
             if not self._refreshers:
                 await stop.wait()
                 return
+            if self._settings.is_anyone_heard:
+                log.warning("secrets.anyone_is_heard", extra={"remedy": "name the readers in secrets.acknowledged_by"})
             async with PersistentTaskGroup() as group:
                 work = group.create_task(self._work())
                 await stop.wait()
@@ -272,6 +276,8 @@ class SecretsAgent:
             leases=sum(1 for item in holdings.leases if item.lease_id),
             awaiting_retirement=len(self._revoker),
             requests=dict(self._sessions.requests),
+            ignored=dict(acknowledgements.ignored),
+            is_anyone_heard=self._settings.is_anyone_heard,
             counters=dict(self._publisher.counters + acknowledgements.counters + self._revoker.counters),
         )
 

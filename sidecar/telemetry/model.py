@@ -36,6 +36,8 @@ class MetricInstrument:
     constant_labels: tuple[tuple[str, str], ...] = ()
     presets: tuple[tuple[str, ...], ...] = ()
     """Values of the labels of series that exist at zero before their first event."""
+    absent_ends: bool = False
+    """True if a measurement without a value ends its series."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

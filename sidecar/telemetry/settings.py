@@ -64,6 +64,14 @@ class TelemetrySettings:
     max_sessions: int = setting(10_000, minimum=1, doc="most sessions remembered; the longest idle go first")
     max_producers: int = setting(16, minimum=1, doc="most producers at once; one more gets RESOURCE_EXHAUSTED")
     allowed_producers: tuple[str, ...] = setting((), doc="producer ids that may connect; empty: any")
+    max_streams: int = setting(
+        8, minimum=1, doc="most streams of one producer at once: its own, and those that deliver what it left"
+    )
+    heartbeat_timeout_s: float = setting(
+        5.0,
+        minimum=0.1,
+        doc="seconds without a message after which another session of its id may take a producer's place",
+    )
     window_bytes: int = setting(4 << 20, minimum=64 << 10, doc="most bytes of unacknowledged batches of a producer")
     heartbeat_interval_ms: int = setting(1000, minimum=50, doc="milliseconds between heartbeats of a producer")
     max_message_bytes: int = setting(

@@ -21,8 +21,8 @@ from tests.unit.sidecar.batches import TIME_NS, hello
 Pair = tuple[bytes, bytes]
 
 
-def certificate(name: str) -> Pair:
-    """A self-signed certificate for 127.0.0.1 and its key, PEM."""
+def certificate(name: str, *alternative: str) -> Pair:
+    """A self-signed certificate for localhost and other names, and its key, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -34,7 +34,7 @@ def certificate(name: str) -> Pair:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, ("localhost", *alternative))]), critical=False)
         .sign(key, hashes.SHA256())
     )
     plain = serialization.NoEncryption()
@@ -42,16 +42,17 @@ def certificate(name: str) -> Pair:
     return built.public_bytes(serialization.Encoding.PEM), private
 
 
-async def say_hello(address: str, credentials: grpc.ChannelCredentials) -> pb.Welcome:
+async def say_hello(address: str, credentials: grpc.ChannelCredentials, producer: str = "broker") -> pb.Welcome:
     options = [("grpc.ssl_target_name_override", "localhost")]
     async with aio.secure_channel(address, credentials, options=options) as channel, asyncio.timeout(120):
         call: Any = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
-        await call.write(pb.PublishRequest(hello=hello()).SerializeToString())
+        await call.write(pb.PublishRequest(hello=hello(producer)).SerializeToString())
         return pb.PublishResponse.FromString(await call.read()).welcome
 
 
 async def test_over_tcp_only_a_producer_with_a_certificate_is_let_in(tmp_path: Path) -> None:
-    (certificate_pem, key_pem), (client_pem, client_key), (stranger_pem, stranger_key) = map(certificate, "abc")
+    (certificate_pem, key_pem), (stranger_pem, stranger_key) = map(certificate, "ac")
+    client_pem, client_key = certificate("b", "broker")
     files = {"certificate": certificate_pem, "key": key_pem, "client_ca": client_pem}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -79,6 +80,8 @@ async def test_over_tcp_only_a_producer_with_a_certificate_is_let_in(tmp_path: P
             with pytest.raises(aio.AioRpcError) as refused:
                 await say_hello(pipeline.tcp_address, credentials)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(aio.AioRpcError, match="the certificate does not name 'pricer'"):
+            await say_hello(pipeline.tcp_address, known, "pricer")
         stop.set()
 
 
@@ -106,7 +109,7 @@ async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
 
 
 async def test_certificates_of_the_tcp_listener_are_replaced_while_it_listens(tmp_path: Path) -> None:
-    servers, clients = [certificate("server") for _ in range(2)], [certificate("client") for _ in range(2)]
+    servers, clients = [certificate("server") for _ in range(2)], [certificate("client", "broker") for _ in range(2)]
 
     def write(number: int) -> None:
         files = {"certificate": servers[number][0], "key": servers[number][1], "client_ca": clients[number][0]}

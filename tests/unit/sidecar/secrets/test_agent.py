@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sidecar.secrets.agent_harness import DATABASE, AgentHarness
+from sidecar.secrets.settings import SecretSettings
+from tests.unit.sidecar.secrets.agent_harness import DATABASE, VENUE, AgentHarness
 
 MakeHarness = Callable[..., AgentHarness]
 
@@ -29,6 +30,41 @@ async def test_without_secrets_nothing_is_asked(make_harness: MakeHarness) -> No
     await harness.clock.advance(10)
     assert harness.vault.requests == []
     await harness.stop()
+
+
+async def test_a_producer_that_is_not_named_has_no_say_in_secrets(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE, acknowledged_by=("broker",))
+    await harness.start()
+    told = harness.agent.acknowledgements
+    told.connected("mallory")
+    assert not told.applied("mallory", 1)
+    assert not told.rejected("mallory", 1, "database", "lie", "a lie")
+    told.goodbye("mallory")
+    status = harness.agent.status()
+    assert (status.generation_acknowledged, status.rejection, dict(status.ignored)) == (0, None, {"not_named": 2})
+    assert not told.abandoned
+    assert told.applied("broker", 1)
+    assert harness.agent.status().generation_acknowledged == 1
+
+
+@pytest.mark.parametrize(
+    ("secrets", "named", "is_anyone_heard"),
+    [((DATABASE,), (), True), ((DATABASE,), ("broker",), False), ((VENUE,), (), False)],
+    ids=["leased", "named", "kv"],
+)
+async def test_leased_secrets_without_a_named_reader_are_warned_about(
+    make_harness: MakeHarness,
+    caplog: pytest.LogCaptureFixture,
+    secrets: tuple[SecretSettings, ...],
+    named: tuple[str, ...],
+    is_anyone_heard: bool,
+) -> None:
+    harness = make_harness(*secrets, acknowledged_by=named)
+    await harness.start()
+    assert harness.agent.status().is_anyone_heard is is_anyone_heard
+    assert [item.message for item in caplog.records if item.name == "sidecar.secrets.agent"] == [
+        "secrets.anyone_is_heard"
+    ] * is_anyone_heard
 
 
 @pytest.mark.parametrize("on_disk", ["published", "leases"])
