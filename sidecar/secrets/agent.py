@@ -65,6 +65,7 @@ import logging
 from datetime import datetime
 
 from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.run import persist
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import AuditSink, AuditTrail
 from sidecar.secrets.clock import Clock, wait_until
@@ -137,10 +138,10 @@ class SecretsAgent:
 
     async def _work(self) -> None:
         await self._open()
-        reading = [refresher.run() for refresher in self._refreshers.values()]
+        reading = [refresher.run for refresher in self._refreshers.values()]
         async with PersistentTaskGroup() as group:
-            for work in (self._tokens.run(), self._loop(), self._publish_changes(), self._tend(), *reading):
-                group.create_task(work)
+            for work in (self._tokens.run, self._loop, self._publish_changes, self._tend, *reading):
+                group.create_task(persist(work.__qualname__, work))
 
     async def _loop(self) -> None:
         while True:

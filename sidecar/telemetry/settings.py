@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pod_runtime.config import setting
+from pod_runtime.ports import check_socket_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ class TelemetrySettings:
     reflection: bool = setting(False, doc="serve gRPC reflection")
 
     def __post_init__(self) -> None:
+        check_socket_path(self.socket)
         # The Unix socket is protected by its directory; a TCP port would take events from anybody who reaches it.
         tls = (self.tcp_certificate_file, self.tcp_key_file, self.tcp_client_ca_file)
         if self.tcp_address and None in tls:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc import aio
 
+from sidecar.ingest.server import SocketError, prepare_socket
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -93,8 +96,6 @@ def test_tcp_without_certificates_is_a_fault_of_the_configuration() -> None:
 async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
     settings = TelemetrySettings(socket=tmp_path / "run" / "t.sock", durability="none", drain_s=0.0, reflection=True)
     settings.socket.parent.mkdir(mode=0o700)
-    import socket  # noqa: PLC0415 - the one test that needs it
-
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(settings.socket))
     pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS)
@@ -106,6 +107,22 @@ async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
         assert settings.socket.stat().st_mode & 0o777 == 0o660
         stop.set()
     assert not settings.socket.exists()
+
+
+def test_a_listener_whose_queue_is_full_is_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "t.sock"
+    path.parent.mkdir(mode=0o700)
+    with ExitStack() as held:
+        stalled = held.enter_context(socket.socket(socket.AF_UNIX))
+        stalled.bind(str(path))
+        stalled.listen(1)
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            with suppress(BlockingIOError):
+                waiting.connect(str(path))
+        with pytest.raises(SocketError, match="another process listens"):
+            prepare_socket(path)
 
 
 async def test_certificates_of_the_tcp_listener_are_replaced_while_it_listens(tmp_path: Path) -> None:

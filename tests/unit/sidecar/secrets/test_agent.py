@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sidecar.secrets.settings import SecretSettings
+from tests.failing_files import ERRORS, failing
 from tests.unit.sidecar.secrets.agent_harness import DATABASE, VENUE, AgentHarness
 
 MakeHarness = Callable[..., AgentHarness]
@@ -30,6 +33,29 @@ async def test_without_secrets_nothing_is_asked(make_harness: MakeHarness) -> No
     await harness.clock.advance(10)
     assert harness.vault.requests == []
     await harness.stop()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+async def test_agent_outlives_a_volume_that_fails_and_publishes_behind_it(
+    make_harness: MakeHarness, error: int
+) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    assert harness.read("venue.json")["token"] == "one"
+    with failing(error):
+        harness.vault.write("venue", token="two")
+        await harness.clock.advance(60)
+        # The thread of a publication is real, and its time is not the clock's.
+        await wait_for(lambda: harness.agent.status().last_error is not None, harness)
+    await wait_for(lambda: harness.read("venue.json")["token"] == "two", harness)
+    await harness.stop()
+
+
+async def wait_for(is_so: Callable[[], bool], harness: AgentHarness) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            await harness.clock.advance(1)
+            await asyncio.sleep(0.001)
 
 
 async def test_a_producer_that_is_not_named_has_no_say_in_secrets(make_harness: MakeHarness) -> None:
