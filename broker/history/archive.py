@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from broker.orders.model.lifecycle import UNTRIED
 _ORDER = msgspec.json.Decoder(Order)
 # SQLAlchemy makes the rows on the event loop, where orders wait meanwhile.
 EXPORT_PAGE = 200
+_NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
 class CursorError(ValueError):
@@ -53,6 +54,8 @@ class HistoryTable:
     table: sa.Table
     moment: str
     tie: str
+    is_numbered: bool = False
+    """True if `tie` alone is the order: the venue numbers its log as time goes on."""
 
     @property
     def name(self) -> str:
@@ -62,7 +65,8 @@ class HistoryTable:
 
 ORDERS = HistoryTable(tables.orders, "created_at", "id")
 FILLS = HistoryTable(tables.fills, "time", "transaction_id")
-TRANSACTIONS = HistoryTable(tables.transactions, "time", "id")
+# By its number, which is in the primary key: by time, each page would sort the whole log.
+TRANSACTIONS = HistoryTable(tables.transactions, "time", "id", is_numbered=True)
 
 
 class Archive:
@@ -111,7 +115,9 @@ class Archive:
         """At most `limit` rows behind `cursor`; raises CursorError if it is not one of ours."""
         columns = table.table.c
         moment, tie = columns[table.moment], columns[table.tie]
-        query = sa.select(table.table).where(columns.account == self._account)
+        # `|| ''`: by the account SQLite would find its rows in the primary key and sort them all for each page.
+        owner = columns.account if table.is_numbered else columns.account.concat("")
+        query = sa.select(table.table).where(owner == self._account)
         query = query.where(*(columns[name] == value for name, value in wanted.equal.items()))
         if wanted.since is not None:
             query = query.where(moment >= wanted.since)
@@ -120,12 +126,18 @@ class Archive:
         if cursor is not None:
             # By value and not by OFFSET: rows that come meanwhile shift no page, and the index finds the place.
             at, last = parse_cursor(cursor, number=table is TRANSACTIONS)
-            query = query.where(sa.or_(moment < at, sa.and_(moment == at, tie < last)))
-        query = query.order_by(moment.desc(), tie.desc()).limit(limit + 1)  # one more tells if another page follows
+            behind = tie < last
+            query = query.where(behind if table.is_numbered else sa.or_(moment < at, sa.and_(moment == at, behind)))
+        order = (tie,) if table.is_numbered else (moment, tie)
+        # One more tells if another page follows.
+        query = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
         async with self._database.transaction() as connection:
             rows = [dict(row) for row in (await connection.execute(query)).mappings()]
         kept, more = rows[:limit], len(rows) > limit
-        return HistoryPage(kept, make_cursor(kept[-1][table.moment], kept[-1][table.tie]) if more else None)
+        if not more:
+            return HistoryPage(kept, None)
+        # A transaction may be without a time; its number alone is its place.
+        return HistoryPage(kept, make_cursor(kept[-1][table.moment] or _NO_TIME, kept[-1][table.tie]))
 
     async def export(
         self, table: HistoryTable, wanted: HistoryFilter, *, limit: int

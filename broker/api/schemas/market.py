@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from broker.api.schemas.requests import FIELDS_DIFFER, Amount, Moment
+from broker.api.schemas.requests import FIELDS_DIFFER, Amount, InDigits, Moment
 from broker.api.schemas.responses import Number, Time
 from broker.domain import Instrument
 from broker.venue.v20.market_data import CANDLES_S, MAX_CANDLES, CandleRequest, HomeConversion, MarketBook, MarketDepth
@@ -33,14 +33,16 @@ class CandleQuery(BaseModel):
     price: Annotated[str, StringConstraints(pattern="^[MBA]{1,3}$")] = Field(
         default="M", description="Any of M (mid), B (bid) and A (ask).", examples=["MBA"]
     )
-    count: int | None = Field(
+    count: Annotated[int, InDigits] | None = Field(
         default=None, ge=1, le=MAX_CANDLES, description="500 where it is absent; never with both from and to."
     )
     start: Moment | None = Field(default=None, alias="from", description="From this time on.")
     end: Moment | None = Field(default=None, alias="to", description="Before this time.")
     smooth: bool | None = Field(default=None, description="Open each candle at the close of the one before.")
     include_first: bool | None = Field(default=None, description="Of from: also the candle that contains it.")
-    daily_alignment: int | None = Field(default=None, ge=0, le=23, description="Hour at which days begin; usually 17.")
+    daily_alignment: Annotated[int, InDigits] | None = Field(
+        default=None, ge=0, le=23, description="Hour at which days begin; usually 17."
+    )
     alignment_timezone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")] | None = Field(
         default=None, description="Zone of that hour; usually America/New_York."
     )

@@ -4,14 +4,25 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker.domain import OrderStatus, Side
-from broker.history.archive import ORDERS, CursorError, HistoryFilter, make_cursor, parse_cursor
+from broker.history.archive import (
+    FILLS,
+    ORDERS,
+    TRANSACTIONS,
+    CursorError,
+    HistoryFilter,
+    HistoryTable,
+    make_cursor,
+    parse_cursor,
+)
+from broker.history.schema import ensure_schema
 from tests.unit.broker.history.conftest import FOREVER, HistoryParts
-from tests.unit.broker.history.fake_journal import START, make_order
+from tests.unit.broker.history.fake_journal import START, make_order, make_transaction
 
 
 async def test_filters_are_combined(history: HistoryParts) -> None:
@@ -26,6 +37,43 @@ async def test_filters_are_combined(history: HistoryParts) -> None:
     assert await history.ids(HistoryFilter(equal={"status": "rejected"})) == ["c-9"]
     span = HistoryFilter(since=START + timedelta(seconds=2), until=START + timedelta(seconds=4))
     assert await history.ids(span) == ["c-3", "c-2"]
+
+
+@pytest.mark.parametrize("table", [ORDERS, FILLS, TRANSACTIONS], ids=lambda table: str(table.name))
+async def test_no_page_sorts_the_table(history: HistoryParts, table: HistoryTable) -> None:
+    await ensure_schema(history.database)
+    seen: list[tuple[str, Any]] = []
+    pool = history.database._pool
+    assert pool is not None
+    sa.event.listen(
+        pool.engine.sync_engine, "before_cursor_execute", lambda _, __, text, values, *___: seen.append((text, values))
+    )
+    cursor = make_cursor(START, 7 if table is TRANSACTIONS else "7")
+    for place in (None, cursor):
+        await history.archive.page(table, HistoryFilter(), limit=10, cursor=place)
+    asked = [(text, values) for text, values in seen if text.startswith("SELECT")]
+    async with history.database.transaction() as connection:
+        plans = [str((await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", v)).all()) for text, v in asked]
+
+    assert len(plans) == 2
+    assert not [plan for plan in plans if "TEMP B-TREE" in plan]
+
+
+async def test_pages_of_transactions_are_in_the_order_of_their_numbers(history: HistoryParts) -> None:
+    timeless = {"id": "4", "type": "X"}
+    for transaction in (*map(make_transaction, (1, 2, 3)), timeless, make_transaction(10)):
+        history.journal.add(transaction)
+    async with history.writing() as writer:
+        assert await writer.flush(FOREVER)
+
+    seen: list[int] = []
+    cursor: str | None = None
+    while True:
+        page = await history.archive.page(TRANSACTIONS, HistoryFilter(), limit=2, cursor=cursor)
+        seen += [row["id"] for row in page.rows]
+        if (cursor := page.cursor) is None:
+            break
+    assert seen == [10, 4, 3, 2, 1]
 
 
 async def test_pages_give_every_row_once_also_at_equal_times(history: HistoryParts) -> None:

@@ -104,6 +104,8 @@ async def test_candles_are_what_the_document_describes(api: Client) -> None:
         ("price=MM", ["price"]),
         ("count=0", ["count"]),
         ("count=5001", ["count"]),
+        *((f"count={text}", ["count"]) for text in ("1_0", "%2B5", "%205", "%D9%A3", "1e2")),
+        *((f"daily_alignment={text}", ["daily_alignment"]) for text in ("1_7", "%2B5", "5%20", "%D9%A3")),
         ("from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&count=5", ["count"]),
         ("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", ["to"]),
         ("from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&granularity=S5", ["to"]),
