@@ -24,7 +24,7 @@ import uvloop
 from grpc import aio
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
-from pod_runtime.framing import delimited
+from pod_runtime.files.framing import delimited
 from sidecar.export.client import CollectorClient
 from sidecar.export.exporter import OtlpExporter
 from sidecar.export.rejected import RejectedRecords

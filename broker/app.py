@@ -35,14 +35,15 @@ from pod_runtime import log as logs
 from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.config import ConfigError, open_file_warning
 from pod_runtime.config_text import schema, to_toml
-from pod_runtime.listener.descriptors import RESERVED, raise_descriptor_limit
-from pod_runtime.ports import AddressError, listen, name_of
-from pod_runtime.run import complain, leaves, persist, run
+from pod_runtime.listener.ports import AddressError, listen, name_of
+from pod_runtime.run import complain, leaves, persist, raise_descriptor_limit, run
 from producer.trace import trace_fields
 
 _LOG = logging.getLogger(__name__)
 READY_POLL_S = 0.02
 START_S = 5.0
+RESERVED_DESCRIPTORS = 200
+"""Descriptors that are not a listener's: journals, databases, connections outwards, secrets, telemetry."""
 
 
 class SpoolDirectoryError(Exception):
@@ -68,10 +69,11 @@ def start(path: Path | None, *, check_config: bool) -> int:
         sys.stdout.write(to_toml(config))
         return os.EX_OK
     limit = raise_descriptor_limit()
-    if config.api.connections > limit - RESERVED:
+    if config.api.connections > limit - RESERVED_DESCRIPTORS:
         complain(
-            f"api.connections: must be at most {limit - RESERVED}, is {config.api.connections}: this process may have "
-            f"{limit} file descriptors, and needs {RESERVED} for other things; lower it, or raise that limit (ulimit)"
+            f"api.connections: must be at most {limit - RESERVED_DESCRIPTORS}, is {config.api.connections}: this "
+            f"process may have {limit} file descriptors, and needs {RESERVED_DESCRIPTORS} for other things; lower it, "
+            "or raise that limit (ulimit)"
         )
         return os.EX_CONFIG
     logs.configure("broker", config.log.level, context=trace_fields)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.files.atomic_file import replace_file
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - the tmpfs that POSIX systems have; secrets belong in memory
 Table = Mapping[str, Any]

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from devstack.process import Child, ProcessError, start
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.files.atomic_file import replace_file
 
 POLICY = """
 path "secret/data/broker/*"     { capabilities = ["read"] }

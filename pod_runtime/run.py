@@ -33,7 +33,6 @@ from time import monotonic
 from typing import TypeVar
 
 from pod_runtime.backoff import Backoff
-from pod_runtime.listener.descriptors import raise_descriptor_limit
 
 T = TypeVar("T")
 Serve = Callable[[asyncio.Event], Awaitable[int]]
@@ -74,6 +73,16 @@ async def _until_signal(serve: Serve) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return await serve(stop)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's soft limit of file descriptors to the hard one; return it.
+
+    The usual soft limit of 1024 is for programs that call select(2), which we never do (getrlimit(2)).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 def settle() -> None:

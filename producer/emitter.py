@@ -231,7 +231,7 @@ def _fast_path(
     def emit(event: tuple[Any, ...]) -> None:
         try:
             data = dumps((codes[event.__class__], clock(), trace()) + event, MARSHAL_VERSION)  # noqa: RUF005 - costs half
-            # A record of `pod_runtime.framing`, without the call.
+            # A record of `pod_runtime.files.framing`, without the call.
             writer.append(pack(len(data), checksum(data)) + data)
         except Exception:  # noqa: BLE001 - whatever it was, the slow path finds out and counts it
             emit_slowly(event)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pod_runtime.config import setting
-from pod_runtime.ports import check_socket_path
+from pod_runtime.listener.ports import check_socket_path
 
 _PRODUCER_ID = re.compile(r"[a-z0-9._-]{1,64}")
 

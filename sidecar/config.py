@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pod_runtime.config import load, setting
-from pod_runtime.ports import parse_address
+from pod_runtime.listener.ports import parse_address
 from sidecar.console.settings import ConsoleSettings
 from sidecar.export.settings import OtlpSettings, standard_settings
 from sidecar.health.conditions import HealthSettings

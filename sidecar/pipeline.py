@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 from grpc import aio
 
-from pod_runtime.atomic_file import make_private_directory
 from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.files.atomic_file import make_private_directory
 from pod_runtime.run import persist
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import ReplayResult, restore

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pod_runtime import log as logs
 from pod_runtime.config import ConfigError, effective, open_file_warning
 from pod_runtime.config_text import schema, to_toml
-from pod_runtime.ports import AddressError, parse_address
+from pod_runtime.listener.ports import AddressError, parse_address
 from pod_runtime.run import complain, leaves, run
 from sidecar.app import Sidecar
 from sidecar.config import SidecarConfig, read_config

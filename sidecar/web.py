@@ -21,9 +21,9 @@ from aiohttp import web, web_response
 
 from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.listener.acceptor import Acceptor, Connection
-from pod_runtime.listener.descriptors import raise_descriptor_limit
+from pod_runtime.listener.ports import listen, name_of, parse_address
 from pod_runtime.listener.table import ConnectionTable
-from pod_runtime.ports import listen, name_of, parse_address
+from pod_runtime.run import raise_descriptor_limit
 
 log = logging.getLogger(__name__)
 CLOSE_S = 1.0

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from broker.orders.store.journal import ORDER, TRANSACTION, OrderSegment, segments
 from broker.orders.store.tail import Change
-from pod_runtime.atomic_file import make_private_directory, replace_file
-from pod_runtime.framing import HEADER_BYTES, heads
+from pod_runtime.files.atomic_file import make_private_directory, replace_file
+from pod_runtime.files.framing import HEADER_BYTES, heads
 
 NAME_FILE = "history-source"
 READ_BYTES = 8 << 20

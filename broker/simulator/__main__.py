@@ -22,7 +22,7 @@ from broker.simulator.market.instruments import LISTINGS
 from broker.simulator.market.market import Scenario
 from broker.simulator.venue import Options
 from pod_runtime import log
-from pod_runtime.ports import AddressError
+from pod_runtime.listener.ports import AddressError
 from pod_runtime.run import complain, run
 
 # site-division-user-number (v20, AccountID).

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.files.atomic_file import replace_file
 from producer.plain_values import label_text, text_of
 
 log = logging.getLogger(__name__)

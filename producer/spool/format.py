@@ -3,7 +3,7 @@
     <spool>/<session id>/session             producer, start, resource, and the definitions of its event types
     <spool>/<session id>/<sequence>.spool    events from that sequence on, one record each
 
-Both are framed as `pod_runtime.framing` says. A record of a segment is a row in `marshal`'s version 2: event id,
+Both are framed as `pod_runtime.files.framing` says. A record of a segment is a row in `marshal`'s version 2: event id,
 time in nanoseconds, trace context or None, then the fields. `marshal` is the fastest encoder that CPython has for
 plain values, and its version 2 has been stable since Python 2.5; only our own files are ever read with it, for
 `marshal.loads` trusts its input.
@@ -26,8 +26,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pod_runtime.atomic_file import replace_file
-from pod_runtime.framing import RECORD_HEADER_BYTES, FormatError, file_header, file_version, frame, records
+from pod_runtime.files.atomic_file import replace_file
+from pod_runtime.files.framing import RECORD_HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 # An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields.

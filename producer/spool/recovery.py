@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from pod_runtime.framing import FormatError
+from pod_runtime.files.framing import FormatError
 from producer.fork import watch_forks
 from producer.spool.format import count_whole_rows, lock_session, read_session, remove_session, segment_paths
 from producer.spool.unacked_queue import SpoolSegment, UnackedQueue

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pod_runtime.framing import HEADER_BYTES
+from pod_runtime.files.framing import HEADER_BYTES
 from producer.spool.format import Row, SessionMeta, count_mapped_rows, read_checked_rows, read_mapped_rows, skip_rows
 
 

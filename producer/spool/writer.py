@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pod_runtime.framing import HEADER_BYTES, file_header
+from pod_runtime.files.framing import HEADER_BYTES, file_header
 from producer.settings import ProducerSettings
 from producer.spool.format import SEGMENT_KIND, VERSION, segment_path
 from producer.spool.unacked_queue import SpoolSegment, UnackedQueue

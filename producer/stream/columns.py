@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sys import byteorder
 from typing import Any
 
-from pod_runtime.framing import delimited
+from pod_runtime.files.framing import delimited
 from producer.spool.format import FIXED_COLUMNS, Row
 from producer.trace import TRACE_BYTES
 from telemetry_contract.v1 import telemetry_pb2 as pb

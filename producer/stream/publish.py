@@ -42,7 +42,7 @@ from dataclasses import dataclass, field
 import grpc.aio
 
 from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
-from pod_runtime.framing import delimited
+from pod_runtime.files.framing import delimited
 from pod_runtime.run import leaves
 from producer.settings import ProducerSettings
 from producer.spool.unacked_queue import EventRun, UnackedQueue

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pod_runtime.framing import FormatError, file_header, file_version, frame, records
+from pod_runtime.files.framing import FormatError, file_header, file_version, frame, records
 from sidecar.metrics.series import SeriesCapture
 from sidecar.telemetry.model import JournalPosition
 

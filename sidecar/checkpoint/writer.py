@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from pod_runtime.framing import FormatError
+from pod_runtime.files.framing import FormatError
 from sidecar.checkpoint.format import FILE, Checkpoint, decode, slices
 from sidecar.checkpoint.state import TelemetryState
 from sidecar.journal.journal import EventJournal

@@ -39,7 +39,7 @@ def _settings(path: Path | None) -> Any:
 def _url(path: Path | None, url: str | None) -> str:
     if url:
         return url.rstrip("/")
-    from pod_runtime.ports import parse_address  # noqa: PLC0415 - see the module
+    from pod_runtime.listener.ports import parse_address  # noqa: PLC0415 - see the module
 
     address = _settings(path).console.address
     host, port = parse_address(address) if address else ("", 0)

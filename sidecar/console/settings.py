@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pod_runtime.config import setting
-from pod_runtime.ports import parse_address
+from pod_runtime.listener.ports import parse_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

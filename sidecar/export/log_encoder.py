@@ -24,7 +24,7 @@ from operator import add
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from pod_runtime.framing import LENGTH_DELIMITED, delimited, varint
+from pod_runtime.files.framing import LENGTH_DELIMITED, delimited, varint
 from sidecar.telemetry.model import EventType, Field, LogTemplate, StoredBatch
 from telemetry_contract.v1 import telemetry_pb2 as pb
 

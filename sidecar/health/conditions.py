@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from pod_runtime.condition import READY, ConditionName
 from pod_runtime.config import setting
-from pod_runtime.ports import parse_address
+from pod_runtime.listener.ports import parse_address
 
 Fault = tuple[str, str]
 """Reason and message of a condition that fails."""

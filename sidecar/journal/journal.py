@@ -52,7 +52,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pod_runtime.framing import HEADER_BYTES, FormatError, frame
+from pod_runtime.files.framing import HEADER_BYTES, FormatError, frame
 from sidecar.journal.segment import (
     DEFINE,
     HEADER,

@@ -1,6 +1,6 @@
 """Format of a journal segment: its records, how a segment is read by itself, and how a damaged one is repaired.
 
-A segment is a framed file (`pod_runtime.framing`): a header, then records of length, CRC-32 and payload. Payloads
+A segment is a framed file (`pod_runtime.files.framing`): a header, then records of length, CRC-32 and payload. Payloads
 of version 1 are little-endian and follow one byte that names their kind:
 
     S  stream (4), Hello                                     names a stream; this number means it from here on
@@ -26,7 +26,15 @@ from enum import Enum
 
 from google.protobuf.message import DecodeError
 
-from pod_runtime.framing import RECORD_HEADER_BYTES, FormatError, Record, file_header, file_version, frame, records
+from pod_runtime.files.framing import (
+    RECORD_HEADER_BYTES,
+    FormatError,
+    Record,
+    file_header,
+    file_version,
+    frame,
+    records,
+)
 from sidecar.telemetry.model import (
     EventType,
     Field,

@@ -7,7 +7,7 @@ import os
 import threading
 from pathlib import Path
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.files.atomic_file import replace_file
 
 FILE_MODE = 0o600
 

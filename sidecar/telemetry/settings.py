@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pod_runtime.config import setting
-from pod_runtime.ports import check_socket_path
+from pod_runtime.listener.ports import check_socket_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from pod_runtime.framing import file_version, records
+from pod_runtime.files.framing import file_version, records
 from producer.declare import Gauge, define
 from producer.otel.event_types import measured_event
 from producer.stream.columns import encode_batch, event_schemas

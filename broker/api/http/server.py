@@ -19,8 +19,8 @@ from broker.api.settings import ApiSettings
 from broker.events.process import HttpRefusals
 from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.listener.acceptor import Acceptor, Connection
+from pod_runtime.listener.ports import name_of, parse_address
 from pod_runtime.listener.table import ConnectionTable
-from pod_runtime.ports import name_of, parse_address
 
 _ALL_INTERFACES = frozenset({"0.0.0.0", "::"})
 _TICKS_A_SECOND = 10

@@ -58,7 +58,7 @@ from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.ownership.policies import OwnershipPolicy, acquire, release
 from broker.orders.store.journal import OrderJournalError
 from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
-from pod_runtime.framing import FormatError
+from pod_runtime.files.framing import FormatError
 
 OPEN_PAUSE_S = 1.0
 """Seconds before a journal that cannot be opened, or a lease that cannot be tried, is tried again."""

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from broker.orders.dependencies import NOBODY
-from pod_runtime.atomic_file import make_private_directory, replace_file
+from pod_runtime.files.atomic_file import make_private_directory, replace_file
 
 MARGIN_SHARE = 0.2
 """Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""

@@ -5,7 +5,7 @@ Layout
     <directory>/<position>.torn         unreadable end of a segment, set aside at a start
     <directory>/<position>.new          segment that is not finished; a start ignores it
 
-    segment = header "OJRN" version 1, then records (pod_runtime.framing: length, CRC-32, payload)
+    segment = header "OJRN" version 1, then records (pod_runtime.files.framing: length, CRC-32, payload)
             = snapshot (s…, b, k…, t…, z), then appended records (o, t, c, k)
     record  = one letter for the kind, then JSON; decimals are texts, and fields at their default are left out
               o  an order at a new status            (a change: the history reads it)
@@ -99,8 +99,8 @@ from broker.orders.model.trading_state import AccountControl
 from broker.orders.settings import OrderSettings
 from broker.orders.store.trade_book import TradeBookState
 from broker.venue.v20.wire_json import read_json, write_json
-from pod_runtime.atomic_file import create_file, fsync_directory, make_private_directory, replace_file
-from pod_runtime.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
+from pod_runtime.files.atomic_file import create_file, fsync_directory, make_private_directory, replace_file
+from pod_runtime.files.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from producer.emitter import Emit
 
 KIND = b"OJRN"

@@ -23,7 +23,7 @@ from broker.orders.store.journal import (
     decode_payload,
     segments,
 )
-from pod_runtime.framing import HEADER_BYTES, Record, records
+from pod_runtime.files.framing import HEADER_BYTES, Record, records
 
 GATHER_S = 0.02
 """Pause in which records gather: each look at the files costs as much as an order's own records."""

@@ -14,7 +14,7 @@ from broker.simulator.http import admin
 from broker.simulator.http.handlers import Handler, HandlerFactory
 from broker.simulator.http.routes import CREATING, ROUTES
 from broker.simulator.venue import Options, SimulatedVenue
-from pod_runtime.ports import listen, name_of
+from pod_runtime.listener.ports import listen, name_of
 
 SHUTDOWN_S = 0.2
 """Wait for open requests; a `hang` fault would hold the server for an hour."""

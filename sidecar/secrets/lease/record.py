@@ -24,7 +24,7 @@ An intent that cannot be written is not acted on: the volume is full or gone, an
 (`LeaseJournalError`). The opposite holds for endings and names: they are true already, so after a refused write they
 stay in memory and go out with the next. If the process dies first, the successor revokes a lease twice, harmlessly.
 
-Each write replaces the whole file atomically (write, fsync, rename; `pod_runtime.atomic_file`). It is small: a
+Each write replaces the whole file atomically (write, fsync, rename; `pod_runtime.files.atomic_file`). It is small: a
 session for each login that is not revoked yet, a lease for each secret and its unacknowledged predecessors. An
 append-only log would need compaction and a torn-tail rule to save microseconds on a memory-backed volume.
 
@@ -41,7 +41,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pod_runtime.atomic_file import make_private_directory, replace_file
+from pod_runtime.files.atomic_file import make_private_directory, replace_file
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import LeaseJournalError
 

@@ -35,7 +35,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pod_runtime.atomic_file import fsync_directory
+from pod_runtime.files.atomic_file import fsync_directory
 from sidecar.secrets.errors import PublishError
 from sidecar.secrets.publish.manifest import NO_MANIFEST, Manifest
 from sidecar.secrets.settings import MANIFEST

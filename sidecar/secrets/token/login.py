@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.files.atomic_file import replace_file
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import LockedError, LoginError, SpentError, VaultError, VaultFault
 from sidecar.secrets.settings import AuthSettings

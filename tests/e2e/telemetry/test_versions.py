@@ -11,7 +11,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from pod_runtime.framing import records
+from pod_runtime.files.framing import records
 from producer.stream.publish import PUBLISH
 from tests.e2e.telemetry.emitter_and_sidecar import ROOT, TelemetryProcesses
 from tests.otlp_receiver import OtlpReceiver

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from broker.orders.store.journal import decode_payload, segments
-from pod_runtime.framing import records
+from pod_runtime.files.framing import records
 from tests.unit.broker.secret_volume import KEYS
 
 

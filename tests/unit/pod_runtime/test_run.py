@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import resource
 import subprocess
 import sys
 import weakref
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pod_runtime.run import NO_THREAD, is_passing, keep_short, leaves, persist, settle
+from pod_runtime.run import NO_THREAD, is_passing, keep_short, leaves, persist, raise_descriptor_limit, settle
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +136,19 @@ async def test_a_task_that_is_told_to_stop_ends_with_the_fault() -> None:
 
     with pytest.raises(OSError, match="Too many"):
         await persist("tidying", work, stop)
+
+
+def test_soft_limit_becomes_the_hard_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: set_.append((which, limits)))
+
+    assert raise_descriptor_limit() == 4096
+    assert set_ == [(resource.RLIMIT_NOFILE, (4096, 4096))]
+
+
+def test_no_limit_is_a_number_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+
+    assert raise_descriptor_limit() > 10**9

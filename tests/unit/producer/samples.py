@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pod_runtime.framing import HEADER_BYTES
+from pod_runtime.files.framing import HEADER_BYTES
 from producer.declare import Catalogue, Counter, Event, Histogram, Label, Log, Measure
 from producer.emitter import Emitter
 from producer.health import EmitterLedger

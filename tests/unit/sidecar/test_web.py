@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from pod_runtime.ports import parse_address
+from pod_runtime.listener.ports import parse_address
 from sidecar.web import CONNECTIONS, HEAD_BYTES, bind, serve_http
 
 

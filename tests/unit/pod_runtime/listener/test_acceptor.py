@@ -12,8 +12,8 @@ import pytest
 from broker.api.http.tls import new_server_context
 from pod_runtime.listener import acceptor as module
 from pod_runtime.listener.acceptor import Acceptor, Connection
+from pod_runtime.listener.ports import listen
 from pod_runtime.listener.table import ConnectionTable
-from pod_runtime.ports import listen
 
 DEADLINE_S = 60.0
 

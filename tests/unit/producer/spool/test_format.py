@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pod_runtime.framing import FormatError, file_version
+from pod_runtime.files.framing import FormatError, file_version
 from producer.spool.format import extend_session, lock_session, read_session
 from tests.unit.producer.samples import VISIT, emitter
 

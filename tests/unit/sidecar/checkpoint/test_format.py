@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pod_runtime.framing import FormatError, records
+from pod_runtime.files.framing import FormatError, records
 from sidecar.checkpoint import format as checkpoints
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.journal.segment import segment_name

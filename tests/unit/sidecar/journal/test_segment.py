@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pod_runtime.framing import FormatError, Record, frame, records
+from pod_runtime.files.framing import FormatError, Record, frame, records
 from sidecar.journal.segment import HEADER, repair, segment_name, segment_numbers
 
 PAYLOADS = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=8)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from grpc.aio import AioRpcError
 
-from pod_runtime.framing import HEADER_BYTES
+from pod_runtime.files.framing import HEADER_BYTES
 from pod_runtime.run import persist
 from sidecar.journal.volume import MemoryVolume
 from sidecar.pipeline import TelemetryPipeline

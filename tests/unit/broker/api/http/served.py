@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.api.http.server import build_server
 from broker.api.settings import ApiSettings
-from pod_runtime.ports import listen
+from pod_runtime.listener.ports import listen
 from tests.unit.broker.api.conftest import Client
 
 DEADLINE_S = 60.0

@@ -22,7 +22,7 @@ from broker.orders.store.journal import (
     encode_order,
     segments,
 )
-from pod_runtime.framing import FormatError
+from pod_runtime.files.framing import FormatError
 from tests.failing_files import ERRORS, failing, failing_at
 from tests.unit.broker.orders.samples import make_record, make_settings, opened_journal
 

@@ -5,7 +5,7 @@ from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pod_runtime.framing import FormatError, delimited, file_header, file_version, frame, heads, records, varint
+from pod_runtime.files.framing import FormatError, delimited, file_header, file_version, frame, heads, records, varint
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pod_runtime.ports import AddressError, holder, listen, name_of, parse_address
+from pod_runtime.listener.ports import AddressError, holder, listen, name_of, parse_address
 from tests.require import missing, require_binary
 
 
@@ -73,14 +73,14 @@ def test_without_a_host_and_ipv6_the_other_family_is_left(monkeypatch: pytest.Mo
             raise OSError(number, os.strerror(number))
         return real(family, kind)
 
-    monkeypatch.setattr("pod_runtime.ports.socket.socket", without_ipv6)
+    monkeypatch.setattr("pod_runtime.listener.ports.socket.socket", without_ipv6)
     with listen("", 0) as taken:
         assert taken.getsockname()[0] == "0.0.0.0"
 
 
 PROGRAM = """
 import socket
-from pod_runtime.ports import listen
+from pod_runtime.listener.ports import listen
 with listen("", 0) as taken:
     for host in {hosts}:
         socket.create_connection((host, taken.getsockname()[1]), timeout=60).close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pod_runtime.atomic_file import LEFT_BEHIND_S, create_file, make_private_directory, replace_file
+from pod_runtime.files.atomic_file import LEFT_BEHIND_S, create_file, make_private_directory, replace_file
 
 
 def test_the_content_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Files that outlive a kill: framed records, and replacement in one step."""
