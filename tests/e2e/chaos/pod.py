@@ -134,9 +134,10 @@ class Pod:
         child = self.stack.children[name]
         if child.ended:
             return
-        _, hard = resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)
-        soft = hard if spare is None else min(hard, _descriptors(child.process.pid) + spare)
-        resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        with suppress(OSError):  # it has ended meanwhile
+            _, hard = resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)
+            soft = hard if spare is None else min(hard, _descriptors(child.process.pid) + spare)
+            resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
 
     async def watch(self) -> None:
         """Samples memory and descriptors, and times `/livez`."""
