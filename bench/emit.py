@@ -1,4 +1,4 @@
-"""What an event costs the process that emits it: `python -m bench.emit`.
+"""Cost of an event for the process that emits it: `python -m bench.emit`.
 
 `emit_cost` is the CPU of the calling thread for one order event of ten fields and more: ours is one `emit` into a
 spool on disk, the baseline is what the OpenTelemetry SDK needs to say the same (a counter, a histogram and a log
@@ -224,7 +224,7 @@ async def _paced(emitter: Emitter, seconds: float) -> list[int]:
 
 
 async def _stalled(socket: Path, spool: Path, sidecar: int) -> dict[str, float]:
-    """How `emit` and memory fare while the sidecar stands still."""
+    """Figures of `emit` and memory while the sidecar stands still."""
     settings = BrokerTelemetrySettings(socket=socket, spool_directory=spool)
     emitter = Emitter(settings, catalogue=CATALOGUE)
     stream = TelemetryStream(emitter, settings, tuple)

@@ -1,4 +1,4 @@
-"""Where the CPU of `broker_cpu_per_event` goes: `python -m bench.emit_parts`.
+"""Parts of the CPU of `broker_cpu_per_event`: `python -m bench.emit_parts`.
 
 Microseconds of one thread for each order event, the best of several rounds: the call of `emit`, reading rows back
 from the spool, and making the columns of a batch from them. What the whole process takes beyond their sum is gRPC,

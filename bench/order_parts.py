@@ -1,4 +1,4 @@
-"""Where the time of `order_overhead_p50` goes: `python -m bench.order_parts`.
+"""Parts of the time of `order_overhead_p50`: `python -m bench.order_parts`.
 
 Microseconds of the pure steps of an order, each called again and again, and all of them once every 20 ms as at 50
 orders a second, when other work has taken the caches meanwhile. Disk, sockets, threads and the loop are beside these.
@@ -46,7 +46,7 @@ def received() -> OrderRecord:
 
 
 def market() -> MarketView:
-    """What the checks look at."""
+    """The facts that the checks look at."""
     return MarketView(
         now=NOW,
         state=TradingState.ACTIVE,
@@ -69,7 +69,7 @@ def market() -> MarketView:
 
 
 def answer_of(record: OrderRecord) -> dict[str, Any]:
-    """What the venue says of an order that it filled."""
+    """The venue's answer to an order that it filled."""
     common = {"time": "2026-11-24T12:00:00.000000000Z", "accountID": REQUEST.account, "instrument": "EUR_USD"}
     create = {"id": "2", "type": "MARKET_ORDER", "units": "100", "clientExtensions": {"id": record.client_id}}
     fill = {

@@ -1,4 +1,4 @@
-"""What one broker process carries, over HTTP: `python -m bench.order_process [checkout]`.
+"""Load that one broker process carries, over HTTP: `python -m bench.order_process [checkout]`.
 
 `orders_per_core`: the highest rate of market orders at which the process answers 99 of 100 within 5 ms beyond what the
 venue takes of a plain client at the same rate. The broker has a core of its own; the simulator and the callers share

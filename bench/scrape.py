@@ -1,4 +1,4 @@
-"""What a scrape costs while events arrive: `python -m bench.scrape [scrapes]`.
+"""Cost of a scrape while events arrive: `python -m bench.scrape [scrapes]`.
 
 The pipeline and its /metrics page run in a process of its own on the first core, with 10,000 series of which every
 one changes between two scrapes; 20,000 events a second come through the socket. The load generator, which also

@@ -1,4 +1,4 @@
-"""How soon a log record can be found: `python -m bench.searchable [samples]`.
+"""Time until a log record can be found: `python -m bench.searchable [samples]`.
 
 From the moment it is in the sidecar's journal to the moment a search in Elasticsearch finds it, through the exporter
 and the collector with the configuration that ships. 200 records a second go along beside the ones that are timed.

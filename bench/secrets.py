@@ -87,7 +87,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What was measured, in seconds, bytes and shares of a core."""
+    """Measurements, in seconds, bytes and shares of a core."""
 
     start_s: float
     change_s: float

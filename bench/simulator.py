@@ -1,4 +1,4 @@
-"""What the simulated venue can carry: `python -m bench.simulator [seconds]`.
+"""Load that the simulated venue can carry: `python -m bench.simulator [seconds]`.
 
 Orders: eight connections post market orders as fast as they are answered. Prices: one stream of 100 instruments that
 all move 50 times a second; CPU is the simulator's own. Both against `python -m broker.simulator` in its own process.

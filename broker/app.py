@@ -29,11 +29,13 @@ from broker.history.backfill import Backfill
 from broker.history.recall import Recall
 from broker.orders.conditions import BrokerCondition
 from broker.orders.errors import HedgingAccountError
-from broker.watchdog import Watchdog
+from broker.watchdog import Watchdog, watch_place
 from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
-from pod_runtime.config import ConfigError
+from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.config import ConfigError, open_file_warning
 from pod_runtime.config_text import schema, to_toml
+from pod_runtime.listener.descriptors import RESERVED, raise_descriptor_limit
 from pod_runtime.ports import AddressError, listen, name_of
 from pod_runtime.run import complain, leaves, run
 from producer.trace import trace_fields
@@ -60,9 +62,18 @@ def start(path: Path | None, *, check_config: bool) -> int:
     except ConfigError as error:
         complain("\n".join(error.faults))
         return os.EX_CONFIG
+    if warning := open_file_warning(path):
+        complain(warning)
     if check_config:
         sys.stdout.write(to_toml(config))
         return os.EX_OK
+    limit = raise_descriptor_limit()
+    if config.api.connections > limit - RESERVED:
+        complain(
+            f"api.connections: must be at most {limit - RESERVED}, is {config.api.connections}: this process may have "
+            f"{limit} file descriptors, and needs {RESERVED} for other things; lower it, or raise that limit (ulimit)"
+        )
+        return os.EX_CONFIG
     logs.configure("broker", config.log.level, context=trace_fields)
     for name in ("alembic", "watchfiles", "aiosqlite", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -105,8 +116,12 @@ async def _serve(config: BrokerConfig, stop: asyncio.Event) -> None:
 
 async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
     over = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        watchdog = tasks.create_task(Watchdog(broker.shared.config.watchdog.stall_s).run())
+    async with PersistentTaskGroup() as tasks:
+        stall_s, limit_s = broker.shared.config.watchdog.stall_s, 2 * broker.shared.config.orders.lease_s
+        watchdogs: list[asyncio.Task[None]] = [tasks.create_task(Watchdog(stall_s).run())]
+        for account in broker.accounts if stall_s else ():
+            watching = watch_place(account.orders.leadership.has_place, limit_s, account=account.account)
+            watchdogs.append(tasks.create_task(watching))
         own = [account.stream for account in broker.accounts if account.stream is not None]
         streams = [tasks.create_task(stream.run(over)) for stream in (*own, broker.stream)]
         broker.shared.emitter.emit(Lifecycle(phase="started", detail=None))
@@ -115,11 +130,12 @@ async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, st
         over.set()
         await asyncio.wait(streams)
         # Last: a drain that blocks the loop is a stall as well.
-        watchdog.cancel()
+        for task in watchdogs:
+            task.cancel()
 
 
 async def _with_history(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
-    async with broker.shared.connections, asyncio.TaskGroup() as tasks:
+    async with broker.shared.connections, PersistentTaskGroup() as tasks:
         running: list[asyncio.Task[Any]] = [tasks.create_task(broker.credentials.run())]
         for account in broker.accounts:
             running.append(tasks.create_task(account.writer.run()))
@@ -151,8 +167,8 @@ async def _flush(account: AccountComponents, deadline_s: float) -> None:
 async def _with_orders(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop`, then answer 503 to new orders until the last one in flight is settled."""
     api, done = broker.api, asyncio.Event()
-    async with api.peer, api.in_flight, asyncio.TaskGroup() as tasks:
-        server = tasks.create_task(broker.server.serve(sockets=[listening]))
+    async with api.peer, api.in_flight, PersistentTaskGroup() as tasks:
+        server = tasks.create_task(broker.server.listen(listening))
         tasks.create_task(_announce(broker, stop))
         _LOG.info("listening", extra={"api": name_of(listening), "tls": broker.shared.config.api.tls})
         orders = [tasks.create_task(account.orders.run(done)) for account in broker.accounts]

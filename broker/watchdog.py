@@ -1,14 +1,16 @@
-"""Watchdog: ends a process whose event loop has stalled, so that the kubelet starts it anew."""
+"""Watchdogs: end a process whose event loop has stalled, or that has no place, so that the kubelet starts it anew."""
 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import os
-import sys
 import threading
-import time
 from collections.abc import Callable
+
+from pod_runtime.cancellation import dump_and_exit
+
+LOOKS = 10
+"""Short waits that make a limit, each of which must see no progress: one clock would count the time of a SIGSTOP."""
+STALLED = "the event loop has stalled"
 
 
 class Watchdog:
@@ -20,7 +22,7 @@ class Watchdog:
 
     def __init__(self, stall_s: float, *, end: Callable[[], None] | None = None) -> None:
         self._stall_s = stall_s
-        self._end = end or dump_and_exit
+        self._end = end or (lambda: dump_and_exit(STALLED))
         self._turns = 0
         self._stopped = threading.Event()
 
@@ -32,24 +34,30 @@ class Watchdog:
         try:
             while True:
                 self._turns += 1
-                await asyncio.sleep(self._stall_s / 10)
+                await asyncio.sleep(self._stall_s / LOOKS)
         finally:
             self._stopped.set()
 
     def _watch(self) -> None:
         seen, missed = -1, 0
-        # Ten short waits, each of which must see no turn, not one clock: after a SIGSTOP of the whole process a clock
-        # would show a long stall, while here the loop gets its turn before the tenth wait is over.
-        while not self._stopped.wait(self._stall_s / 10):
+        # After a SIGSTOP of the whole process the loop gets its turn before the last wait is over.
+        while not self._stopped.wait(self._stall_s / LOOKS):
             seen, missed = (seen, missed + 1) if seen == self._turns else (self._turns, 0)
-            if missed >= 10:  # noqa: PLR2004 - tenths of the limit
+            if missed >= LOOKS:
                 self._end()
                 return
 
 
-def dump_and_exit() -> None:
-    """Write every thread's stack to standard error and end the process at once."""
-    # Not an exception, not a signal: both need the loop, as a drain does.
-    sys.stderr.write(f"the event loop has stalled; process {os.getpid()} ends at {time.time():.3f}\n")
-    faulthandler.dump_traceback(all_threads=True)
-    os._exit(os.EX_SOFTWARE)
+async def watch_place(
+    has_place: Callable[[], bool], limit_s: float, *, account: str, end: Callable[[str], object] = dump_and_exit
+) -> None:
+    """Call `end` once `has_place` was False for `limit_s`; until cancelled.
+
+    A broker has its place while it owns the account, or waits for its turn.
+    """
+    missed = 0
+    while True:
+        missed = 0 if has_place() else missed + 1
+        if missed > LOOKS:
+            end(f"neither owner of account {account} nor waiting for it for {limit_s:g} s")
+        await asyncio.sleep(limit_s / LOOKS)

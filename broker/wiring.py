@@ -20,7 +20,7 @@ from broker.credentials.watcher import CredentialWatcher
 from broker.events.catalogue import CATALOGUE
 from broker.history.database import Database
 from broker.order_wiring import utc_now
-from broker.orders.conditions import Conditions
+from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.model.ids import RANDOM_BITS, auto_client_order_id
 from broker.orders.ownership.lease import MARGIN_SHARE
 from broker.venue.rest.client import VenueRest
@@ -119,8 +119,22 @@ def build(config: BrokerConfig, address: str = "") -> BrokerComponents:
         credentials=credentials,
         accounts=accounts,
         api=api,
-        server=build_server(application, config.api, tls),
+        server=build_server(
+            application,
+            config.api,
+            tls,
+            refused=api.refused,
+            emit=emitter.emit,
+            report=partial(_report_accepting, conditions, api),
+        ),
     )
+
+
+def _report_accepting(conditions: Conditions, api: ApiContext, fault: str | None) -> None:
+    """Tell the broker's health that connections cannot be accepted (`fault`), or can be again (None)."""
+    if not api.drain.is_set():
+        reason = "Ready" if fault is None else "NoDescriptors"
+        conditions.set(BrokerCondition.SERVING, ok=fault is None, reason=reason, message=fault or "")
 
 
 def _api(shared: SharedComponents, accounts: Sequence[AccountComponents], credentials: CredentialWatcher) -> ApiContext:

@@ -36,12 +36,14 @@ __all__ = [
     "FillView",
     "FinancingDayView",
     "FinancingView",
+    "GapView",
     "InstrumentView",
     "InstrumentsView",
     "KeyView",
     "KillBody",
     "KillView",
     "MismatchView",
+    "MissedView",
     "OrderBody",
     "OrderList",
     "OrderStatus",
@@ -67,6 +69,7 @@ __all__ = [
     "ReconcileView",
     "Side",
     "StateBody",
+    "StateChangeView",
     "StateView",
     "TimeInForce",
     "TradeEffect",
@@ -539,7 +542,7 @@ class OrderView(Answer, frozen=True, kw_only=True):
     client: str
     status: OrderStatus
     reason: str | None = None
-    """Why it is denied, cancelled, rejected or unknown."""
+    """Reason for which it is denied, cancelled, rejected or unknown."""
     message: str | None = None
     instrument: str
     side: Side
@@ -731,7 +734,7 @@ class ProblemView(Answer, frozen=True, kw_only=True):
     title: str
     status: int
     detail: str
-    """What happened this time, and what to do."""
+    """The fault of this time, and its remedy."""
     reason: str | None = None
     """Constant name of the cause, where there is one."""
     errors: list[FieldFault] | None = None
@@ -833,7 +836,7 @@ class TradeView(Answer, frozen=True, kw_only=True):
     instrument: str
     state: str
     units: Decimal
-    """What is left of it. Positive is long, negative short."""
+    """The rest of it. Positive is long, negative short."""
     initial_units: Decimal
     price: Decimal
     average_close_price: Decimal | None = None
@@ -863,7 +866,7 @@ class TrialView(Answer, frozen=True, kw_only=True):
     check: str | None = None
     """The check that denies it."""
     reason: str | None = None
-    """What the denied order's `reason` would be."""
+    """The `reason` that the denied order would have."""
     message: str | None = None
     checks: list[str]
     """The checks that were made, in their order; of a denied order the last one is `check`."""
@@ -872,6 +875,29 @@ class TrialView(Answer, frozen=True, kw_only=True):
     rate of orders, duplicates, the day's loss, the circuit breaker).
     """
     trades_account: bool
-    """Whether this replica trades the account; a standby or a preview does not."""
+    """True if this replica trades the account; a standby or a preview does not."""
     bid: Decimal | None = None
     ask: Decimal | None = None
+
+
+class GapView(Answer, frozen=True, kw_only=True):
+    """Changes since Last-Event-ID are not in the broker's journal."""
+
+    reason: str
+    """discarded: they are too old. unknown: the id is not of this journal. unreadable: the volume fails."""
+    detail: str | None = None
+
+
+class MissedView(Answer, frozen=True, kw_only=True):
+    """Prices and summaries of the account that were dropped because the reader was slow."""
+
+    count: int
+
+
+class StateChangeView(Answer, frozen=True, kw_only=True):
+    """The trading state; it may be the same as before."""
+
+    state: str
+    actor: str
+    """Id of the API key that set it, or broker."""
+    reason: str

@@ -714,7 +714,7 @@ class Operations(Transport):
         )
 
     async def get_state(self, *, account: str | None = None) -> models.StateView:
-        """What may be traded.
+        """Trading state.
 
         `active` trades, `reducing` takes only what makes a position smaller, `halted` takes cancels only.
         """

@@ -72,7 +72,7 @@ _OURS = ("broker", "sidecar", "simulator")
 
 
 async def _started(stack: Stack, stop: asyncio.Event) -> bool:
-    """Whether all is up; False where the person gave up waiting."""
+    """True if all is up; False where the person gave up waiting."""
     starting = asyncio.ensure_future(stack.start())
     stopping = asyncio.ensure_future(stop.wait())
     try:

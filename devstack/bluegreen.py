@@ -52,7 +52,7 @@ class Colour:
     counted: Counter[str] = field(default_factory=Counter)
     """Orders by status as its metrics last said."""
     reasons: str = ""
-    """What its readiness probe last said."""
+    """Last answer of its readiness probe."""
 
     @property
     def labels(self) -> Path:
@@ -104,7 +104,7 @@ class Colour:
                 raise ProcessError(f"{name} of {self.name} ended with {code}:\n{child.last_lines()}")
 
     async def is_ready(self, session: aiohttp.ClientSession) -> bool:
-        """What the kubelet's readiness probe says."""
+        """Answer of the kubelet's readiness probe."""
         try:
             async with session.get(f"{self.addresses['probes']}/readyz?verbose") as answer:
                 self.reasons = await answer.text()
@@ -146,7 +146,7 @@ class Show:
 
     @property
     def reasons(self) -> str:
-        """What the readiness probe of the last preview said."""
+        """Answer of the readiness probe of the last preview."""
         return self.colours[1].reasons
 
     async def first(self) -> None:
@@ -321,7 +321,7 @@ async def _check(show: Show, flow: Flow, orders_per_s: float) -> None:
 
 
 async def _venue_orders(show: Show) -> Counter[str]:
-    """How often the venue has each of our client ids, of its whole log."""
+    """Number of times that the venue has each of our client ids, of its whole log."""
     token = (show.stack.place.state / "simulator-token").read_text()
     url = f"{show.stack.addresses['simulator']}/v3/accounts/{configuration.ACCOUNT}/transactions/sinceid"
     found: Counter[str] = Counter()

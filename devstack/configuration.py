@@ -1,4 +1,4 @@
-"""What each process of a local stack is told: the same files that a deployment would mount."""
+"""Configuration of each process of a local stack: the same files that a deployment would mount."""
 
 from __future__ import annotations
 

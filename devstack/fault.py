@@ -40,7 +40,7 @@ class Scene:
                 await asyncio.sleep(0.1)
 
     async def halt(self) -> None:
-        """What a person does who does not know what is going on."""
+        """Act like a person who does not know what is going on."""
         url = f"{self.stack.addresses['api']}/v1/admin/state"
         headers = {"X-API-Key": self.stack.api_key}
         async with self.session.put(url, json={"state": "halted", "reason": "a drill"}, headers=headers) as answer:

@@ -27,13 +27,13 @@ OPEN_ORDERS_KEPT = 20
 
 @dataclass(slots=True)
 class Tally:
-    """What the order API answered, counted by order status or by the fault's name."""
+    """Answers of the order API, counted by order status or by the fault's name."""
 
     sent: int = 0
     results: Counter[str] = field(default_factory=Counter)
     placed: dict[str, OrderView] = field(default_factory=dict)
     latest_s: float = 0.0
-    """How long after its beat the latest order went out."""
+    """Time from its beat until the latest order went out."""
     most_in_flight: int = 0
 
 

@@ -32,11 +32,11 @@ class Child:
     process: asyncio.subprocess.Process
     log: Path
     begins: int = 0
-    """Where its own words begin in the log, behind those of the one before it."""
+    """Place in the log where its own words begin, behind those of the one before it."""
 
     @property
     def ended(self) -> bool:
-        """Whether it has exited."""
+        """True if it has exited."""
         return self.process.returncode is not None
 
     def last_lines(self, count: int = 12) -> str:

@@ -19,12 +19,12 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a stack keeps its files: `state` on disk, `memory` on a tmpfs where the machine has one."""
+    """Places of a stack's files: `state` on disk, `memory` on a tmpfs where the machine has one."""
 
     state: Path
     memory: Path
     in_memory: bool
-    """Whether `memory` is on a tmpfs."""
+    """True if `memory` is on a tmpfs."""
 
     @property
     def secrets(self) -> Path:
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def vault(self) -> Path:
-        """What the set-up of Vault hands to the sidecar."""
+        """Files that the set-up of Vault hands to the sidecar."""
         return self.state / "vault"
 
     def make(self) -> None:

@@ -34,7 +34,7 @@ class Stack:
     seed: int = 1
     preferred: Mapping[str, int] = field(default_factory=lambda: dict(configuration.PORTS))
     otlp_endpoint: str = ""
-    """Where the sidecar exports to; empty starts a receiver that writes to `records_file`."""
+    """Receiver of the sidecar's exports; empty starts a receiver that writes to `records_file`."""
     api_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     children: dict[str, Child] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Stack:
 
     @property
     def records_file(self) -> Path:
-        """Where the stack's own receiver writes log records."""
+        """File to which the stack's own receiver writes log records."""
         return self.place.state / "otlp-logs.jsonl"
 
     async def start(self) -> None:
@@ -173,7 +173,7 @@ class Stack:
         return found
 
     def environ(self) -> dict[str, str]:
-        """What a process of the stack gets of our environment."""
+        """The part of our environment that a process of the stack gets."""
         kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
         return {name: os.environ[name] for name in kept if name in os.environ}
 

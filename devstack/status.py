@@ -1,4 +1,4 @@
-"""What a running stack says of itself, as one line and as a summary."""
+"""Report of a running stack on itself, as one line and as a summary."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def line(reading: Reading, started_at: float, now: float, for_s: float | None = 
 
 
 def is_balanced(ledger: dict[str, Any]) -> bool:
-    """Whether received = counted + rejected + duplicate, and accepted = exported + rejected + queued + dropped."""
+    """True if received = counted + rejected + duplicate, and accepted = exported + rejected + queued + dropped."""
     logs = ledger.get("logs", {})
     taken = ledger.get("counted", 0) + _sum(ledger.get("rejected")) + ledger.get("duplicate", 0)
     gone = logs.get("exported", 0) + _sum(logs.get("rejected")) + logs.get("queued", 0) + _sum(logs.get("dropped"))

@@ -24,6 +24,7 @@ path "database/creds/broker"    { capabilities = ["read"] }
 path "auth/token/revoke-accessor" { capabilities = ["update"] }
 path "auth/token/renew-accessor" { capabilities = ["update"] }
 path "auth/token/lookup-accessor" { capabilities = ["update"] }
+path "sys/leases/lookup"        { capabilities = ["update"] }
 path "sys/leases/renew"         { capabilities = ["update"] }
 path "sys/leases/revoke"        { capabilities = ["update"] }
 path "sys/leases/lookup"        { capabilities = ["update"] }

@@ -98,6 +98,13 @@ def _read_toml(path: Path | None) -> tuple[Tree, list[str]]:
         return {}, [f"{path}: is not TOML: {error}"]
 
 
+def open_file_warning(path: Path | None) -> str | None:
+    """Return a warning if every user of the machine may write to the configuration's file."""
+    if path is None or not (mode := path.stat().st_mode) & 0o002:
+        return None
+    return f"{path}: every user may write to it (mode {mode & 0o7777:04o}); chmod o-w"
+
+
 def _overlay(tree: Tree, environ: Mapping[str, str], prefix: str) -> None:
     start = prefix + "__"
     # Sorted, so that PREFIX__A before PREFIX__A__B gives the same result on every machine.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Any
 
 # Connections that the kernel keeps while the event loop is busy (listen(2)).
 BACKLOG = 128
@@ -27,26 +28,43 @@ def parse_address(text: str) -> tuple[str, int]:
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket, for a server that accepts one ready-made; the caller closes it.
 
-    Port 0 takes a free one, and so avoids the race of choosing a port first and binding it later.
+    An empty host is every interface, by IPv6 and IPv4, or by the one family that this machine has. Port 0 takes a free
+    port, and so avoids the race of choosing one first and binding it later.
 
     Raises:
         AddressError: the address is in use, not of this machine, or not allowed.
     """
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, place = found[0]
-        taken = socket.socket(family, kind, protocol)
+        if host:
+            family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            return _listen_at(family, place)
+        try:
+            return _listen_at(socket.AF_INET6, ("::", port))
+        except OSError as error:
+            if error.errno not in _NO_FAMILY:
+                raise
+            return _listen_at(socket.AF_INET, ("0.0.0.0", port))
     except OSError as error:
-        raise AddressError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise AddressError(_fault(host, port, error)) from error
+
+
+_NO_FAMILY = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL}
+
+
+def _listen_at(family: int, place: Any) -> socket.socket:
+    taken = socket.socket(family, socket.SOCK_STREAM)
     try:
         # Or a restart could not bind while connections of the process before it are in TIME_WAIT (socket(7)).
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The address `::` takes IPv4 as well (ipv6(7)), whatever net.ipv6.bindv6only says.
+            taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         taken.bind(place)
         taken.listen(BACKLOG)
-    except OSError as error:
+        taken.setblocking(False)
+    except OSError:
         taken.close()
-        raise AddressError(_fault(host, port, error)) from error
-    taken.setblocking(False)
+        raise
     return taken
 
 

@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+
+from pod_runtime.listener.descriptors import raise_descriptor_limit
 
 Serve = Callable[[asyncio.Event], Awaitable[int]]
 
@@ -42,6 +45,10 @@ def run(serve: Serve) -> int:
 
     # No core file after a crash: the memory holds secrets (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    raise_descriptor_limit()
+    # Nobody else reads what we write, whatever umask we were started with: also files that libraries make, such as
+    # SQLite's. What others may read is given its mode by name (published secrets, the telemetry socket).
+    os.umask(0o077)
     return uvloop.run(_until_signal(serve))
 
 

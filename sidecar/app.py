@@ -37,6 +37,7 @@ import psutil
 from aiohttp import web
 from grpc_health.v1 import health_pb2_grpc
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import SidecarConfig
@@ -127,7 +128,7 @@ class Sidecar:
         Raises ExceptionGroup: the errors of a part; OSError where a directory, socket or file cannot be used.
         """
         ended = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             for server in self._servers:
                 tasks.create_task(serve_http(server, ended), name=server.name)
             tasks.create_task(self._health.run(ended), name="health")
@@ -139,7 +140,7 @@ class Sidecar:
     async def _run_parts(self, stop: asyncio.Event) -> None:
         """Run secrets and telemetry beside each other; on `stop` end producers, then the export, then the rest."""
         producers_left, flushed = asyncio.Event(), asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             if self.agent is not None:
                 tasks.create_task(self.agent.run(producers_left), name="secrets")
             hangup = tasks.create_task(_rotate_on_hangup(self.agent), name="hangup")
@@ -241,6 +242,9 @@ class Sidecar:
             export=self._export_status(),
             conditions=self._health.conditions,
             process=ProcessUsage.of(self._process),
+            refused_connections={
+                (server.name, reason): count for server in self._servers for reason, count in server.refused.items()
+            },
             secrets=self.agent.status() if self.agent else NO_SECRETS,
         )
 

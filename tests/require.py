@@ -24,3 +24,9 @@ def require_binary(name: str, *patterns: str, remedy: str = "make test-deps") ->
     if found is None:
         missing(name, remedy)
     return str(found)
+
+
+def require_namespaces(*, available: bool) -> None:
+    """Asks for a server that has namespaces."""
+    if not available:
+        missing("a Vault-compatible server with namespaces", "unset VAULT_BINARY")

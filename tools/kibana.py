@@ -266,7 +266,7 @@ def _rule(item: Rule) -> dict[str, Any]:
 
 
 def objects() -> Iterator[dict[str, Any]]:
-    """What is imported: what is referred to comes first."""
+    """Objects to import: those that others refer to come first."""
     yield from (_view(*item) for item in VIEWS.items())
     yield from map(_search, SEARCHES)
     yield from map(_board, BOARDS)

@@ -33,7 +33,7 @@ def _input(value: float, source: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """What one pod makes."""
+    """Telemetry that one pod makes."""
 
     idle_events_per_s: float = _input(5.0, RUN)
     events_per_order: float = _input(15.6, RUN)
@@ -47,7 +47,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How it is scraped and kept, and what the engines take for it."""
+    """Scraping and retention, and the engines' needs for them."""
 
     scrape_s: float = _input(15, "`examples/scale/prometheus-agent.yaml`")
     replication: float = _input(3, "`examples/scale/mimir.yaml`")
@@ -74,7 +74,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """What all pods make together, a second unless the name says otherwise."""
+    """Telemetry of all pods together, a second unless the name says otherwise."""
 
     events: float
     records: float
@@ -146,7 +146,7 @@ def input_rows(*inputs: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def bench_rows(results: list[dict[str, Any]], pod: Pod, orders_per_s: float) -> Iterator[tuple[str, str, str]]:
-    """How far one pod is from what `make bench` measured of one sidecar."""
+    """Distance of one pod from the figures that `make bench` has of one sidecar."""
     rate = pod.idle_events_per_s + orders_per_s * pod.events_per_order
     for name in ("sidecar_throughput_metrics", "sidecar_throughput_logs"):
         row = next(item for item in results if item["name"] == name)

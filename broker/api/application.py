@@ -1,9 +1,9 @@
 """The order API as an ASGI application.
 
-The walk of an order: `http.middleware` (deadline, size) -> `auth.access` (key, scope, quota) -> `forwarding.standby`
-(the owner, if that is another broker) -> `routes.orders` -> `broker.orders.service`. A usual new order takes a short
-way around the middle, `routes.order_entrance`. An exception on the way becomes
-an answer in `http.error_handlers`.
+The walk of an order: `http.protocol` (bounds of what a peer may send) -> `http.middleware` (deadline, size) ->
+`auth.key_check` (key) -> `auth.access` (scope, quota) -> `forwarding.standby` (the owner, if that is another broker)
+-> `routes.orders` -> `broker.orders.service`. A usual new order takes a short way around the middle,
+`routes.order_entrance`. An exception on the way becomes an answer in `http.error_handlers`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 
+from broker.api.auth.key_check import KeyCheck
 from broker.api.context import ApiContext
 from broker.api.http import documentation
 from broker.api.http.error_handlers import add_error_handlers
@@ -58,5 +59,6 @@ def build_application(context: ApiContext) -> FastAPI:
         application.include_router(module.routes)
     add_error_handlers(application)
     application.add_middleware(OrderEntrance, context=context)
+    application.add_middleware(KeyCheck, context=context)
     application.add_middleware(ApiMiddleware, context=context)  # the last one is the outermost
     return application

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -54,6 +55,10 @@ class ApiContext:
     """Name an order that its caller did not name."""
     in_flight: InFlight = field(default_factory=InFlight)
     quota: Quota = field(init=False)
+    wrong_keys: Quota = field(init=False)
+    """Requests with an unknown key, by the peer's address."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Refusals since the last report, by one of `broker.events.process.REFUSALS`."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process was ready for the first time."""
     drain: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,6 +66,7 @@ class ApiContext:
 
     def __post_init__(self) -> None:
         self.quota = Quota(self.settings.requests_per_s, self.settings.request_burst)
+        self.wrong_keys = Quota(self.settings.wrong_keys_per_min / 60, self.settings.wrong_keys_per_min)
 
 
 async def _context_of(request: Request) -> ApiContext:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
+from pod_runtime.cancellation import PersistentTaskGroup
+
 T = TypeVar("T")
 
 
@@ -13,7 +15,7 @@ class InFlight:
     """Runs each write as a task of its own. `async with` it: leaving waits for all of them."""
 
     def __init__(self) -> None:
-        self._tasks = asyncio.TaskGroup()
+        self._tasks = PersistentTaskGroup()
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()

@@ -11,7 +11,7 @@ from pod_runtime.config import setting
 class ApiSettings:
     """Address of the order API, and the limits on its callers."""
 
-    host: str = setting("0.0.0.0", doc="address to listen on")
+    host: str = setting("", doc="address to listen on; empty: every interface, IPv6 and IPv4")
     port: int = setting(8080, minimum=0, maximum=65535, doc="port to listen on; 0 takes a free one")
     tls: str = setting(
         "required",
@@ -33,8 +33,26 @@ class ApiSettings:
     event_streams: int = setting(64, minimum=1, doc="event streams that may be open at once")
     # Longer than the 60 s for which load balancers usually keep theirs: one that sends a request on a connection
     # which we are closing answers 502, and the caller does not know if the order was taken.
-    keep_alive_s: int = setting(75, minimum=1, doc="seconds that an idle connection is kept")
-    connections: int = setting(1000, minimum=1, doc="open connections and requests; the next ones get 503")
+    keep_alive_s: int = setting(75, minimum=1, doc="seconds that a connection is kept between two requests")
+    connections: int = setting(
+        1000,
+        minimum=1,
+        doc="open connections, at most the limit of file descriptors less 200; beyond it the oldest that never showed "
+        "a key is closed for a new one, or else the new one",
+    )
+    connections_per_address: int = setting(
+        500, minimum=1, doc="open connections of one address (IPv6: of one /64) that have not shown a key yet"
+    )
+    receive_s: float = setting(
+        10.0, minimum=0.1, doc="seconds for a TLS handshake, for the head of a request, and for its body"
+    )
+    head_bytes: int = setting(
+        32768, minimum=1024, maximum=262144, doc="largest head of a request: request line and headers; else 431"
+    )
+    head_fields: int = setting(100, minimum=10, maximum=10000, doc="most headers of a request; else 431")
+    wrong_keys_per_min: float = setting(
+        60.0, minimum=1, doc="requests a minute with an unknown key, of one address; the next ones get 429"
+    )
     drain_s: float = setting(5.0, minimum=0.1, doc="seconds for the answers under way when the server ends")
 
     def url_of(self, broker: str) -> str:

@@ -15,7 +15,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import click
 
 from broker.cli.table import table_writer
@@ -66,6 +65,8 @@ class ApiCall:
 
 async def ask(call: ApiCall, *, url: str, key: str, ca_file: Path | None) -> dict[str, Any]:
     """The answer's JSON; raises ApiAnswerError, with a text for people, if there is none or it is a problem."""
+    import aiohttp  # noqa: PLC0415 - the process itself begins here, too, and needs none
+
     trust = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
     timeout = aiohttp.ClientTimeout(total=DEADLINE_S)
     try:

@@ -51,9 +51,11 @@ def current(directory: Path) -> Path | None:
     """The directory that `..data` points to now; None before the first publication."""
     # Resolved once, and all of a generation is read below it: a swap in the middle of reading cannot mix two.
     try:
-        return directory / (directory / LINK).readlink()
+        target = (directory / LINK).readlink()
     except OSError:
         return None
+    # A generation lies in the volume itself: a link out of it is nothing that the sidecar published.
+    return directory / target if target.parts == (target.name,) and target.name != ".." else None
 
 
 def read_generation(folder: Path) -> Generation:

@@ -28,6 +28,7 @@ from broker.credentials.proof import CredentialNeeds, CredentialProof, Credentia
 from broker.events.process import CredentialReload, CredentialSample
 from broker.history.database import Database
 from broker.orders.conditions import BrokerCondition, Conditions
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
 
@@ -117,7 +118,7 @@ class CredentialWatcher:
     async def run(self) -> None:
         """Apply the generation that is there now, and each that appears."""
         loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             tasks.create_task(self._sample())
             async with aclosing(poll_times(self._settings.directory, self._settings.poll_s)) as times:
                 async for _ in times:
@@ -245,6 +246,7 @@ class CredentialWatcher:
 async def poll_times(directory: Path, poll_s: float) -> AsyncGenerator[None, None]:
     """Yield at each notification of the directory, and at least every `poll_s`."""
     while True:
+        check_cancelled()
         yield None
         try:
             if directory.is_dir():  # noqa: ASYNC240 - one stat of a file system in memory

@@ -9,6 +9,12 @@ from producer.declare import Catalogue, Counter, Gauge, Histogram, Label, Log, M
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 DRAIN_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
+REFUSALS = (
+    *("connections", "address", "evicted", "handshake", "descriptors"),
+    *("idle", "late", "head", "body", "malformed", "queue"),
+    *("no-key", "unknown-key", "too-many-wrong-keys"),
+)
+"""Reasons: a connection that was not taken or not kept, what came on it, the key."""
 
 PROCESS = Catalogue()
 
@@ -24,6 +30,21 @@ class HttpRequest(NamedTuple):
     """The template, never the URL."""
     status_class: Label[str]
     duration_s: Measure[float]
+
+
+@PROCESS.event("broker.http.refusals")
+@Counter(
+    "broker.http.refusals",
+    "{refusal}",
+    "Connections and requests that the order API refused before it looked at what they ask for.",
+    presets=combinations(REFUSALS),
+    measure="refusals",
+)
+class HttpRefusals(NamedTuple):
+    """The order API refused connections or requests within the last second."""
+
+    reason: Label[str]
+    refusals: Measure[int]
 
 
 @PROCESS.event("broker.queue.sample")

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from broker.domain import Order, OrderStatus
+from broker.domain import Order
 from broker.history import tables
 from broker.history.database import Database
-from broker.orders.model.lifecycle import NOT_AUTHORIZED
+from broker.orders.model.lifecycle import UNTRIED
 
 _ORDER = msgspec.json.Decoder(Order)
 # SQLAlchemy makes the rows on the event loop, where orders wait meanwhile.
@@ -79,8 +79,8 @@ class Archive:
     async def by_client_id(self, client: str, client_order_id: str) -> Order | None:
         """The order of a caller's id; an order that did not hold it (`lifecycle.holds_id`) is passed over."""
         columns = tables.orders.c
-        was_used = sa.or_(columns.status != OrderStatus.DENIED, columns.reason != NOT_AUTHORIZED)
-        return await self._one(columns.client == client, columns.client_order_id == client_order_id, was_used)
+        held = [sa.or_(columns.status != status, columns.reason != reason) for status, reason in UNTRIED]
+        return await self._one(columns.client == client, columns.client_order_id == client_order_id, *held)
 
     async def names(self, since: datetime | None) -> AsyncIterator[list[tuple[datetime, str, str]]]:
         """Creation time, client and client order id of all orders from a time on; in blocks, oldest first."""

@@ -24,6 +24,7 @@ from broker.history.writer import write_rows
 from broker.venue.errors import VenueError
 from broker.venue.v20.parse import TransactionPage
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import check_cancelled
 
 _LOG = logging.getLogger(__name__)
 # The venue may skip ids. Such a gap stays, and each start asks the venue for it again: so many at most.
@@ -59,6 +60,7 @@ class Backfill:
         # Once a start is enough: from then on the journal brings each transaction.
         attempt = 0
         while True:
+            check_cancelled()
             try:
                 return await self._fill_all()
             except (VenueError, DatabaseUnavailableError, ValueError, KeyError) as error:

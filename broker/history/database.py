@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -154,6 +155,7 @@ class Database:
         url = make_url(self._settings.url)
         # `hide_parameters`: errors and the log would repeat the values of a statement.
         if url.drivername.startswith("sqlite"):
+            _close_to_others(url.database or "")
             engine = create_async_engine(url, hide_parameters=True)
             sa.event.listen(engine.sync_engine, "connect", _tune_sqlite)
             return engine
@@ -182,6 +184,16 @@ class Database:
                 fault = f"history.ca_file {settings.ca_file}: {error.strerror or error}"
                 raise DatabaseUnavailableError(fault) from error
         return found
+
+
+def _close_to_others(database: str) -> None:
+    if database.startswith((":", "file:")) or not database:
+        return
+    # SQLite makes the files beside it, the log and its index, with the mode of the database.
+    # A volume that fails is left to SQLite, which says so at the first connection.
+    with suppress(OSError):
+        Path(database).touch(mode=0o600)
+        Path(database).chmod(0o600)
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:

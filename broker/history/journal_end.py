@@ -10,7 +10,7 @@ from typing import Protocol
 
 from broker.orders.store.journal import ORDER, TRANSACTION, OrderSegment, segments
 from broker.orders.store.tail import Change
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.atomic_file import make_private_directory, replace_file
 from pod_runtime.framing import HEADER_BYTES, heads
 
 NAME_FILE = "history-source"
@@ -51,7 +51,7 @@ class JournalEnd:
             return path.read_text(encoding="ascii").strip()
         except FileNotFoundError:
             name = secrets.token_hex(16)
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_directory(self._directory)
             replace_file(path, name.encode())
             return name
 

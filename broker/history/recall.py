@@ -16,6 +16,7 @@ from broker.domain import Order
 from broker.history.archive import Archive
 from broker.history.database import DatabaseUnavailableError
 from broker.orders.errors import NotReadyError
+from pod_runtime.cancellation import check_cancelled
 
 BITS = 1 << 26  # 8 MiB; the system gives memory only for the pages that are written to
 HASHES = 4
@@ -88,6 +89,7 @@ class Recall:
     async def run(self) -> None:
         """Read the ids that are there, then those that come: another process may write them."""
         while True:
+            check_cancelled()
             try:
                 await self._read()
             except DatabaseUnavailableError as error:

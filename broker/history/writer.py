@@ -61,6 +61,7 @@ from broker.history.settings import HistorySettings
 from broker.orders.conditions import BrokerCondition, Conditions
 from broker.orders.store.tail import Change
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 
 _LOG = logging.getLogger(__name__)
 READ_AHEAD = 2000
@@ -94,7 +95,7 @@ class HistoryWriter:
 
     async def run(self) -> None:
         """Write until cancelled; a fault is logged, shown as a condition, and tried again."""
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             tasks.create_task(self._sample())
             while True:
                 reason, fault = "Ended", "the journal ended"
@@ -104,6 +105,7 @@ class HistoryWriter:
                     reason, fault = "DatabaseUnavailable", _words(group)
                 except* (OSError, ValueError) as group:
                     reason, fault = "JournalUnreadable", _words(group)
+                check_cancelled()
                 await self._wait_after(reason, fault)
 
     async def flush(self, deadline_s: float) -> bool:
@@ -126,7 +128,7 @@ class HistoryWriter:
         self._note_success()
         # Two tasks: the journal is read while a transaction waits for the database.
         ahead: asyncio.Queue[Change] = asyncio.Queue(READ_AHEAD)
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             tasks.create_task(self._read(ahead, self.position))
             await self._write_all(ahead)
 
@@ -188,8 +190,8 @@ def _words(group: BaseExceptionGroup[Exception]) -> str:
 
 async def write_rows(connection: AsyncConnection, rows: HistoryRows) -> None:
     """Upsert rows; an order goes to a newer state only, and no fill loses what the venue's log told of it."""
-    await _upsert(connection, tables.orders, list(rows.orders.values()), newer="updated_at")
-    # A journal of before 0.2 tells less of a fill than `history.repair` has found.
+    # A journal of before 0.2 tells less of an exit and of a fill than `history.repair` has found.
+    await _upsert(connection, tables.orders, list(rows.orders.values()), newer="updated_at", kept="instrument")
     await _upsert(connection, tables.fills, list(rows.fills.values()), kept="time_ns")
     await _upsert(connection, tables.transactions, list(rows.transactions.values()))
 
@@ -215,6 +217,9 @@ def _statement(dialect: str, table: sa.Table, names: tuple[str, ...], newer: str
     changed = {name: insert.excluded[name] for name in names if name not in keys}
     where = insert.excluded[newer] >= table.c[newer] if newer else None
     if kept:
-        where = sa.or_(insert.excluded[kept].is_not(None), table.c[kept].is_(None))
+        is_text = isinstance(table.c[kept].type, sa.String)
+        told, held = insert.excluded[kept], table.c[kept]
+        keeps = sa.or_(told != "", held == "") if is_text else sa.or_(told.is_not(None), held.is_(None))
+        where = keeps if where is None else sa.and_(where, keeps)
     made: sa.Insert = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=where)
     return made

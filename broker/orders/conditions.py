@@ -20,7 +20,7 @@ class BrokerCondition(ConditionName):
         *("VenueUnavailable", "WaitingForSecrets", "WrongAccount"),
     )
     VENUE_TOKEN = "VenueToken", "the venue accepts the token that is in use", "Unauthorized"
-    SERVING = "Serving", "the order API takes requests", "Draining"
+    SERVING = "Serving", "the order API takes requests", "Draining", "NoDescriptors"
     OWNERSHIP = (
         "Ownership",
         "this process trades the account (advice where a standby is ready: `orders.standby`)",

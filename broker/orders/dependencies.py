@@ -15,6 +15,8 @@ from broker.orders.updates import Updates
 from broker.venue.rest.client import VenueRest
 from producer.emitter import Emit
 
+NOBODY = "nobody"
+
 
 class Lease(Protocol):
     """Ownership of one account, which one process has at a time; `lease` and `cluster_lease` implement it."""
@@ -50,7 +52,7 @@ class Lease(Protocol):
         """True if nobody owned it at the last refresh."""
 
     def holder(self) -> str:
-        """The owner at the last refresh, in words."""
+        """The owner at the last refresh, in words; NOBODY also where the last one was this process."""
 
     def address(self) -> str:
         """`host:port` of the owner's order API; empty if there is no owner or it is not known."""

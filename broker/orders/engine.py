@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from time import monotonic, perf_counter
@@ -24,7 +25,15 @@ from broker.orders.dependencies import EngineDependencies
 from broker.orders.errors import NotReadyError
 from broker.orders.model.exposure import only_reduces
 from broker.orders.model.ids import ClientTag, caller_digest, client_digest, milliseconds, order_id, random_bits
-from broker.orders.model.lifecycle import NOT_AUTHORIZED, OrderAction, OrderRecord, holds_id
+from broker.orders.model.lifecycle import (
+    JOURNAL_UNAVAILABLE,
+    NOT_AUTHORIZED,
+    OWNERSHIP_LOST,
+    RATE_LIMITED,
+    OrderAction,
+    OrderRecord,
+    holds_id,
+)
 from broker.orders.model.trading_state import TradingState
 from broker.orders.recovery.catch_up import CatchUp
 from broker.orders.recovery.reconcile import Reconciler
@@ -36,14 +45,21 @@ from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.transaction_feed import TransactionFeed
+from broker.venue.streams.transaction_feed import TransactionFeed, transaction_line
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 
 CANCEL_TRIES = 3
-TOKEN_PAUSE_S = 2.0
-"""Seconds after which to retry an order that met a dead token: its successor is adopted in about that time."""
+UNTRIED: Mapping[str | None, tuple[str, float]] = {
+    # A dead token's successor is adopted in about that time.
+    NOT_AUTHORIZED: ("VenueUnauthorized", 2.0),
+    RATE_LIMITED: ("VenueRateLimited", 1.0),
+    JOURNAL_UNAVAILABLE: ("JournalFailed", 5.0),
+    OWNERSHIP_LOST: ("NotOwner", 1.0),
+}
+"""Of an order that the venue did not look at, by its reason: why we cannot trade, and seconds until a retry."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
 log = logging.getLogger(__name__)
 
@@ -90,6 +106,7 @@ class Submission:
         try:
             position = self._store.put_intent(record.moved(OrderStatus.SUBMITTED, self._store.now()))
         except OrderJournalError as error:
+            self._store.put(record)
             self._deny_unjournaled(record, error)
             return None
         # The disk starts here, before the order's own task runs: each order saves a turn of the loop.
@@ -102,35 +119,36 @@ class Submission:
         Nothing is sent before the intent is on the disk, nor once the term has ended.
         """
         started = perf_counter()
+        call = call_of(record)  # while the disk works
         try:
             await self._store.journal.wait_synced(position)
         except OrderJournalError as error:
             self._deny_unjournaled(record, error)
             return
         self._emit(OrderStage(stage="journal", duration_s=perf_counter() - started))
-        await self._send(record, exits=exits)
+        await self._send(record, call, exits=exits)
 
     def _deny_unjournaled(self, record: OrderRecord, error: OrderJournalError) -> None:
         log.error("order journal unavailable", extra={"order_id": record.id, "fault": str(error)})
-        self._store.move(record.id, OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", str(error))
+        self._store.move(record.id, OrderStatus.DENIED, JOURNAL_UNAVAILABLE, str(error))
 
     def _send_guard(self, record: OrderRecord) -> str | None:
         """Reason not to send, asked when the request has its connection and its turn; None sends it."""
         # The checks were before the waits for the disk and the rate limit: ownership and the state may have changed.
         if not self._lease.holds():
-            return "OWNERSHIP_LOST"
+            return OWNERSHIP_LOST
         state = self._store.control.state
         # The closes of the kill switch go through the halt that it has called itself.
         if state is TradingState.HALTED and record.order.request.operation is not Operation.KILL:
             return HALTED
         return REDUCING if state is TradingState.REDUCING and not only_reduces(record) else None
 
-    async def _send(self, record: OrderRecord, *, exits: bool) -> None:
+    async def _send(self, record: OrderRecord, call: VenueCall, *, exits: bool) -> None:
         started = perf_counter()
         # Before the send: in the half-open state no second order may try beside this one.
         self._checks.circuit = self._checks.circuit.sent(monotonic())
         try:
-            answer = await self._venue.submit(call_of(record), guard=lambda: self._send_guard(record))
+            answer = await self._venue.submit(call, guard=lambda: self._send_guard(record))
         except errors.VenueRefusedError as error:
             self._count(failed=False)
             # A refusal is an answer of a venue that works.
@@ -139,7 +157,7 @@ class Submission:
             if exits and str(error) == REDUCING:
                 # It came while trading was active, as an order that might do more than reduce.
                 self._store.put(record := _held_to_reduce(self._store.index[record.id]))
-                await self._send(record, exits=exits)
+                await self._send(record, call_of(record), exits=exits)
             else:
                 self._checks.circuit = self._checks.circuit.unanswered()
                 self._store.move(record.id, OrderStatus.DENIED, str(error))
@@ -168,6 +186,7 @@ class Submission:
 
     def _apply_answer(self, record: OrderRecord, answer: OrderAnswer) -> None:
         self._feed.note(answer.last_transaction_id)
+        self._feed.tell(answer.transactions)
         # Before the fold, which wakes the caller: its next order must find this fill in the position.
         self._store.anticipate(answer.transactions)
         moved = self._store.fold(record.id, answer.transactions)
@@ -221,7 +240,9 @@ class Submission:
                 self._store.fold(record.id, answer.transactions)
             except errors.VenueRefusedError as error:
                 self._feed.note(parse_answer(error.body).last_transaction_id)
-                await self._feed.fill()  # it ended before the cancel came: the log says how
+                await self._feed.fill()  # it ended before the cancel came: the log says how, or the order itself
+                if self._store.index[record.id].status is OrderStatus.PENDING:
+                    self._store.end(record.id, await self._venue.ending(record.order.venue_order_id))
             except errors.VenueError:
                 if attempt == CANCEL_TRIES - 1:
                     raise
@@ -239,27 +260,24 @@ class OrderEngine:
         venue = dependencies.venue
         self.store = OrderStore(dependencies, venue.settings.account)
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=dependencies.emit, applied=0)
-        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
+        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed, transaction_line)
         self._resolver = UnknownOrderResolver(self.store, venue, settings, now_s=monotonic)
         self._checks = PreTradeChecks(dependencies, self.store)
         self.submission = Submission(dependencies, self.store, self.feed, self._checks)
         self.reconciler = Reconciler(self.store, self.feed, venue)
         self.catch_up = CatchUp(dependencies, self.store, self.feed, self._checks)
         # A group of their own: a fault in `run` must not cancel orders on the wire before the drain had its time.
-        self._flights = asyncio.TaskGroup()
+        self._flights = PersistentTaskGroup()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    def open(self, note: str) -> None:
-        """Read the journal and take over `note`, the previous owner's handover note.
+    def open(self, note: str, owed: Mapping[str, OrderRecord]) -> None:
+        """Read the journal and take over `note`, the previous owner's handover note, and what our last term owes.
 
         Raises OrderJournalError, OSError, FormatError: the journal cannot be used.
         """
         self.store.open()
         self.store.adopt_handover(note)
-        # An order that was on its way when the process ended may be at the venue: nothing here can tell.
-        for record in self.store.index.with_status(OrderStatus.SUBMITTED):
-            words = "the process ended before the venue's answer"
-            self.store.move(record.id, OrderStatus.UNKNOWN, "RESTARTED", words)
+        self.store.end_flights(owed)
 
     async def __aenter__(self) -> Self:
         await self._flights.__aenter__()
@@ -276,11 +294,12 @@ class OrderEngine:
     async def run(self) -> None:
         """Catch up, then follow the account until cancelled."""
         await self.catch_up.run()
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             group.create_task(self.transactions.run())
             # Only now: the settings may name no instruments, and the catch-up learns those of the account.
             group.create_task(self._dependencies.prices.stream.run())
             group.create_task(self._resolver.run())
+            group.create_task(self.reconciler.follow_parts())
             group.create_task(self._sample_periodically())
             group.create_task(self._reconcile_periodically())
 
@@ -291,6 +310,7 @@ class OrderEngine:
         names = observe.sampled_instruments(dependencies.venue.settings, store)
         shown: Account | None = None
         while True:
+            check_cancelled()
             observe.sample_orders(store, self._checks.circuit.state(monotonic()), emit)
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
             observe.sample_instruments(store, book, names, emit)
@@ -314,6 +334,7 @@ class OrderEngine:
         """Compare with the venue, and read the currency conversions anew; a failure waits for the next turn."""
         dependencies = self._dependencies
         while True:
+            check_cancelled()
             try:
                 await self.reconciler.run()
                 prices = dependencies.prices
@@ -341,8 +362,10 @@ class OrderEngine:
         self.store.waiters[record.id] = waiter
         try:
             self._check_and_begin(record)
-        # The order is in memory as RECEIVED: without this it would stay open for ever, and count against the limits.
+        # An order that memory has already would stay open for ever, and count against the limits.
         except Exception:
+            if self.store.index.get(record.id) is None:
+                self.store.put(record)
             self.store.move(record.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
             self.store.waiters.pop(record.id, None)
             raise
@@ -382,11 +405,9 @@ class OrderEngine:
         """Deny a received order, or write its intent and start its flight. Synchronous: no order slips in between."""
         request = record.order.request
         replaced = self.store.index.by_venue_id(record.target or "") if record.action is OrderAction.REPLACE else None
-        try:
-            verdict = self._checks.verdict(record, replaced)
-        finally:
-            self.store.put(record)  # not before: it would count against its own limit of open orders
+        verdict = self._checks.verdict(record, replaced)
         if (denial := verdict.denial) is not None:
+            self.store.put(record)  # not before: it would count against its own limit of open orders
             self.store.move(record.id, OrderStatus.DENIED, denial.reason, denial.message)
             return
         self._checks.count(request)
@@ -412,19 +433,24 @@ class OrderEngine:
     async def wait_settled(self, record: OrderRecord, waiter: Waiter) -> Order:
         """The order at its first settled status; an unknown one gets the time of the first scans.
 
-        Raises NotReadyError: the venue refused our token and has done nothing.
+        One whose end is owed to the journal is still at the status before: nobody is told what a start would not know.
+
+        Raises NotReadyError: the venue did not look at the order, for a fault of ours, or requests were too many.
         """
+        owed = self.store.owed
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.
-        await waiter.settled.wait()
-        if not waiter.resolved.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.answer_wait_s):
-                    await waiter.resolved.wait()
+        if record.id not in owed:
+            await waiter.settled.wait()
+            if not waiter.resolved.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.answer_wait_s):
+                        await waiter.resolved.wait()
         self.store.waiters.pop(record.id, None)
-        order = (self.store.index.get(record.id) or record).order
-        if not holds_id(order):
-            raise NotReadyError("VenueUnauthorized", TOKEN_PAUSE_S)
-        return order
+        held = self.store.index.get(record.id) or record
+        end = owed.get(record.id, held).order
+        if not holds_id(end):
+            raise NotReadyError(*UNTRIED[end.reason])
+        return held.order
 
     async def wait_idle(self, deadline_s: float) -> bool:
         """True if every order in flight was answered or given to the scans within the time."""

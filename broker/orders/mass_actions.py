@@ -8,7 +8,7 @@ The walk of an action
     4. Each subject is dealt with by itself and has its own outcome: one failure stops no other.
 
 A repetition, also after a crash at any step, goes on with the same subjects: an order that still rests is cancelled,
-a position that no order closes yet is closed. Each close is an order of its own key, `<key>/<instrument>`, so that a
+a position that no order closes yet is closed. Each close is an order of its own key (`operations.part_key`), so that a
 lost answer never leads to a second close; a cancel may be sent twice without harm.
 
 The kill switch
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from time import perf_counter
 from typing import Any
@@ -36,13 +37,15 @@ from broker.orders.engine import OrderEngine
 from broker.orders.errors import ClientIdConflictError, NotReadyError
 from broker.orders.idempotency import Idempotency
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
-from broker.orders.model.operations import Asked, OperationRecord, closing_request, part_key
+from broker.orders.model.operations import SEPARATOR, Asked, OperationRecord, closing_request, part_key
 from broker.orders.model.trading_state import TradingState
 from broker.orders.ownership.leadership import Leadership
+from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_index import IN_FLIGHT, OPEN
 from broker.orders.store.order_store import Waiter
-from broker.venue.errors import VenueError
+from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.v20.order_requests import DEPENDENT
+from pod_runtime.cancellation import PersistentTaskGroup
 from producer.emitter import Emit
 
 UNSETTLED = IN_FLIGHT | {OrderStatus.UNKNOWN}
@@ -99,6 +102,18 @@ class OrderFilter(Struct, frozen=True, kw_only=True):
         )
 
 
+FAILURES = (VenueError, NotReadyError, ClientIdConflictError, OrderJournalError)
+"""Errors of one subject, which stop no other."""
+
+
+def failure_outcome(subject: str, error: Exception) -> Outcome:
+    """The outcome of a subject that ended with one of FAILURES."""
+    # What is sent again with the same key would meet a refusal again; anything else may succeed.
+    is_refusal = isinstance(error, VenueRefusedError | ClientIdConflictError)
+    reason = getattr(error, "error_type", None) or getattr(error, "reason", None)
+    return Outcome(subject=subject, outcome="refused" if is_refusal else "failed", reason=reason, message=str(error))
+
+
 def cancel_outcome(order: Order) -> Outcome:
     """The outcome of a cancel, from the order as it stands behind it."""
     cancelled = {OrderStatus.CANCELLED, OrderStatus.PARTIALLY_FILLED}  # its rest
@@ -135,7 +150,8 @@ async def _settled(engine: OrderEngine, record: OrderRecord) -> OrderRecord:
     waiter = engine.store.waiters.setdefault(record.id, Waiter(perf_counter()))
     if record.status not in IN_FLIGHT:
         waiter.settled.set()  # it is unknown: only `resolved` is waited for
-    await engine.wait_settled(record, waiter)
+    with suppress(NotReadyError):  # that the venue did not look at it is the end of this order, too
+        await engine.wait_settled(record, waiter)
     return engine.store.index.get(record.id) or record
 
 
@@ -187,8 +203,8 @@ class MassActions:
             store.set_state(TradingState.HALTED, client, f"kill switch: {reason}")
 
         async def act(record: OperationRecord) -> tuple[Outcome, ...]:
-            # No caller's key has a blank: the orders to cancel must not be those of an earlier operation.
-            part = replace(record, key=f"{record.key} orders", subjects=None)
+            # The orders to cancel must not be those of an earlier operation.
+            part = replace(record, key=f"{record.key}{SEPARATOR}orders", subjects=None)
             part = self._leadership.trader().store.operations.get(client, part.key) or part
             cancelled = await self._cancel(part, OrderFilter(keep_exits=True))
             return (*cancelled, *await self._close(record, Operation.KILL, None, None))
@@ -209,6 +225,7 @@ class MassActions:
             operation=asked.operation,
             target=asked.target,
             content=asked.content,
+            separator=SEPARATOR,
             at=self._dependencies.clock(),
         )
         if found is None:
@@ -266,7 +283,7 @@ class MassActions:
             self._leadership.trader().store.put_operation(replace(record, subjects=subjects))
 
         async def close(name: str) -> Outcome:
-            asked, key = Asked(operation=operation, target=name), part_key(record.key, name)
+            asked, key = Asked(operation=operation, target=name), part_key(record, name)
             if (first := await self._idempotency.first(record.client, key, asked)) is not None:
                 return close_outcome(name, first.order)
             if not (units := held.get(name, Decimal(0))):
@@ -304,12 +321,10 @@ class MassActions:
             async with turn:
                 try:
                     return await act(subject)
-                except (VenueError, NotReadyError, ClientIdConflictError) as error:
-                    outcome = "refused" if isinstance(error, ClientIdConflictError) else "failed"
-                    reason = getattr(error, "error_type", None) or getattr(error, "reason", None)
-                    return Outcome(subject=subject, outcome=outcome, reason=reason, message=str(error))
+                except FAILURES as error:
+                    return failure_outcome(subject, error)
 
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             tasks = [group.create_task(one(subject)) for subject in subjects]
         return outcomes_of(task.result() for task in tasks)
 

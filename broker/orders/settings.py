@@ -18,7 +18,7 @@ class RiskLimits:
 
     units: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in units")
     notional: Decimal = setting(Decimal(0), minimum=0, doc="largest order, in the account's currency")
-    open_orders: int = setting(1000, minimum=0, doc="orders resting or on their way; the venue's own limit is 1000")
+    open_orders: int = setting(1000, minimum=0, doc="orders that rest or will rest; the venue's own limit is 1000")
     orders_per_s: float = setting(0.0, minimum=0, doc="sustained new orders a second")
     order_burst: int = setting(100, minimum=1, doc="new orders that may come at once, under `orders_per_s`")
     position_units: Decimal = setting(

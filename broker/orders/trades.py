@@ -1,9 +1,9 @@
 """Trades of one account: show them, and change the orders that protect them and what is written on them.
 
-Each of a trade's orders that a caller changes is an order of its own key, `<key>/stop_loss`, and one request to the
-venue (PUT trades/{id}/orders), which replaces the trade's order of that type in one step and leaves the others alone.
-So it has an intent in the journal, a client id that the log knows it by, and is sent once, as every order. What is to
-be cancelled is journaled by the venue's id: a repetition never cancels an order that came later.
+Each of a trade's orders that a caller changes is an order of its own key (`operations.part_key`), and one request to
+the venue (PUT trades/{id}/orders), which replaces the trade's order of that type in one step and leaves the others
+alone. So it has an intent in the journal, a client id that the log knows it by, and is sent once, as every order. What
+is to be cancelled is journaled by the venue's id: a repetition never cancels an order that came later.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -20,14 +21,22 @@ from msgspec.structs import replace
 
 from broker.domain import Operation, Order, OrderRequest, OrderStatus, OrderType, Protection, Side
 from broker.orders.dependencies import EngineDependencies
-from broker.orders.errors import ClientIdConflictError, NotReadyError, TradeMismatchError, UnknownPositionError
+from broker.orders.errors import TradeMismatchError, UnknownPositionError
 from broker.orders.idempotency import Idempotency
-from broker.orders.mass_actions import MassActions, MassResult, Outcome, cancel, cancel_outcome
+from broker.orders.mass_actions import (
+    FAILURES,
+    MassActions,
+    MassResult,
+    Outcome,
+    cancel,
+    cancel_outcome,
+    failure_outcome,
+)
 from broker.orders.model.lifecycle import OrderAction
 from broker.orders.model.operations import Asked, OperationRecord, part_key
 from broker.orders.ownership.leadership import Leadership
 from broker.orders.store.trade_book import NOBODY
-from broker.venue.errors import VenueError, VenueRefusedError
+from broker.venue.errors import VenueRefusedError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import DEPENDENT
@@ -69,12 +78,14 @@ class TradeChange:
         content = json.dumps({name: msgspec.to_builtins(leg) for name, leg in sorted(self.legs.items())})
         return Asked(operation=Operation.CHANGE_TRADE_ORDERS, target=self.trade_id, content=content)
 
-    def request(self, leg: str, wanted: Protection, trade: VenueTrade | None, account: str) -> OrderRequest:
+    def request(
+        self, leg: str, wanted: Protection, trade: VenueTrade | None, *, client_order_id: str, account: str
+    ) -> OrderRequest:
         """The order of one leg; of a trade that is not open it has neither instrument nor units."""
         units = trade.units if trade is not None else Decimal(0)
         texts = {name: getattr(wanted, name) for name in ("price", "distance", "expires_at", "tag", "comment")}
         return OrderRequest(
-            client_order_id=part_key(self.key, leg),
+            client_order_id=client_order_id,
             client=self.client,
             account=account,
             instrument=trade.instrument if trade is not None else "",
@@ -172,7 +183,7 @@ class Trades:
                 self._leadership.trader().store.put_operation(replace(record, subjects=ends))
             to_end = dict(item.split(" ") for item in ends)
             # One after the other: two of them may depend on each other at the venue.
-            return tuple([await self._change_leg(change, leg, trade, to_end.get(leg)) for leg in change.legs])
+            return tuple([await self._change_leg(record, change, leg, trade, to_end.get(leg)) for leg in change.legs])
 
         return await self._mass_actions.once(change.client, change.key, change.asked, act)
 
@@ -180,15 +191,18 @@ class Trades:
         found, _ = await self._dependencies.venue.trades()
         return next((item for item in found if item.id == trade_id), None)
 
-    async def _change_leg(self, change: TradeChange, leg: str, trade: VenueTrade | None, ends: str | None) -> Outcome:
+    async def _change_leg(
+        self, record: OperationRecord, change: TradeChange, leg: str, trade: VenueTrade | None, ends: str | None
+    ) -> Outcome:
         wanted = change.legs[leg]
         try:
             if wanted is None:
                 return await self._end(leg, ends)
             account = self._dependencies.venue.settings.account
-            request = change.request(leg, wanted, trade, account)
+            key = part_key(record, leg)
+            request = change.request(leg, wanted, trade, client_order_id=key, account=account)
             asked = Asked(operation=Operation.CHANGE_TRADE_ORDERS, target=change.trade_id, request=request)
-            if (first := await self._idempotency.first(change.client, request.client_order_id, asked)) is not None:
+            if (first := await self._idempotency.first(change.client, key, asked)) is not None:
                 return leg_outcome(leg, first.order)
             if trade is None:
                 return Outcome(
@@ -196,9 +210,8 @@ class Trades:
                 )
             engine, action = self._leadership.trader(), OrderAction.CHANGE_TRADE_ORDERS
             return leg_outcome(leg, await engine.place(request, action=action, target=change.trade_id))
-        except (VenueError, NotReadyError, ClientIdConflictError) as error:
-            reason = getattr(error, "error_type", None) or getattr(error, "reason", None)
-            return Outcome(subject=leg, outcome="failed", reason=reason, message=str(error))
+        except FAILURES as error:
+            return failure_outcome(leg, error)
 
     async def _end(self, leg: str, venue_order_id: str | None) -> Outcome:
         if venue_order_id is None:
@@ -207,7 +220,12 @@ class Trades:
         record = engine.store.index.by_venue_id(venue_order_id)
         if record is None:
             # Not in our books yet: the stream is behind. The venue's answer says whether it ended.
-            await self._dependencies.venue.submit(order_call.cancel(venue_order_id), Precedence.CANCEL)
+            try:
+                await self._dependencies.venue.submit(order_call.cancel(venue_order_id), Precedence.CANCEL)
+            except VenueRefusedError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                return Outcome(subject=leg, outcome="ended", message="it had ended before the cancel came")
             return Outcome(subject=leg, outcome="done")
         order = record.order
         if not order.status.is_final:

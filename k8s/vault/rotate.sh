@@ -11,7 +11,15 @@ set -euo pipefail
 cli=${CLI:-$(command -v vault || command -v bao)}
 umask 077
 
-version() { "$cli" kv metadata get -mount=secret -format=json "$1" | jq -r .data.current_version; }
+# The current version; a patch of one that is deleted would fail without a word.
+version() {
+  local metadata
+  metadata=$("$cli" kv metadata get -mount=secret -format=json "$1")
+  jq -er --arg name "$1" '.data | (.current_version | tostring) as $now | .versions[$now] as $found
+    | if $found.destroyed or ($found.deletion_time // "") != "" then
+        error("\($name): version \($now) is deleted; undelete it first: kv undelete -mount=secret -versions=\($now) \($name)")
+      else $now end' <<<"$metadata"
+}
 
 keys() { "$cli" kv get -mount=secret -format=json broker/api-keys | jq .data.data; }
 
@@ -40,6 +48,8 @@ case ${1:-} in
     ;;
   drop-key)
     now=$(version broker/api-keys)
+    keys | jq -e --arg id "$2" 'any(.keys[]; .id == $id)' >/dev/null ||
+      { echo "broker/api-keys has no key $2; nothing was dropped" >&2; exit 66; }
     keys | jq --arg id "$2" '.keys |= [.[] | select(.id != $id)]' | store_keys "$now"
     echo "broker/api-keys: version $((now + 1))"
     ;;

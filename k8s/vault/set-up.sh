@@ -13,6 +13,7 @@
 #   DATABASE_ADMIN_PASSWORD_FILE  file with its password; the server replaces it by one that only it knows
 #   DATABASE_SSLMODE            (verify-full)
 #   PKI_DOMAIN                  domain of certificates               (NAMESPACE.svc)
+#   PKI_NAMES                   names of certificates                (broker.PKI_DOMAIN,broker-preview.PKI_DOMAIN)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cli=${CLI:-$(command -v vault || command -v bao)}
@@ -47,17 +48,17 @@ outside+=(${KUBERNETES_REVIEWER_TOKEN_FILE:+"token_reviewer_jwt=@$KUBERNETES_REV
   bound_service_account_names="$service_account" bound_service_account_namespaces="$namespace" \
   audience=vault token_policies=broker-sidecar "${token[@]}"
 
-step 3 "values and transit"
+step 3 values
 enable secrets kv-v2 secret
-enable secrets transit transit
-"$cli" read transit/keys/broker >/dev/null 2>&1 || "$cli" write -f transit/keys/broker
 
 step 4 certificates
 enable secrets pki pki -max-lease-ttl=87600h
 if ! "$cli" read pki/cert/ca >/dev/null 2>&1; then
   "$cli" write pki/root/generate/internal common_name="broker internal authority" key_type=ec key_bits=256 ttl=87600h
 fi
-"$cli" write pki/roles/broker allowed_domains="$domain" allow_subdomains=true allow_ip_sans=false \
+# These names and no others: with a whole domain a pod could get a certificate for any service of the namespace.
+"$cli" write pki/roles/broker allowed_domains="${PKI_NAMES:-broker.$domain,broker-preview.$domain}" allow_bare_domains=true \
+  allow_subdomains=false allow_localhost=false allow_wildcard_certificates=false allow_ip_sans=false \
   key_type=ec key_bits=256 ttl=24h max_ttl=72h generate_lease=false
 
 step 5 "database logins: ${DATABASE_HOST:-left out, DATABASE_HOST is not set}"

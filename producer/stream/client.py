@@ -13,6 +13,7 @@ from collections.abc import Callable
 import grpc.aio
 
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 from producer.emitter import Emitter
 from producer.settings import ProducerSettings
 from producer.spool.recovery import OrphanedSession, orphaned_sessions
@@ -63,7 +64,7 @@ class TelemetryStream:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Delivers until `stop` is set and everything is acknowledged, at most `drain_s` longer."""
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup(give_up=log.error) as tasks:  # the program may be another's
             beside = [tasks.create_task(work) for work in (self._maintain(), self._recover(), self._await_stop(stop))]
             await self._publish()
             for task in beside:
@@ -151,4 +152,5 @@ async def _attempt(session: PublishSession, channel: grpc.aio.Channel, done: Cal
         log.exception("telemetry stream failed")  # a fault of ours must not end the process
     else:
         return True
+    check_cancelled()
     return False

@@ -41,6 +41,7 @@ from dataclasses import dataclass, field
 
 import grpc.aio
 
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 from pod_runtime.framing import delimited
 from pod_runtime.run import leaves
 from producer.settings import ProducerSettings
@@ -145,7 +146,7 @@ class PublishSession:
 
     async def _deliver(self, call: PublishCall, done: Callable[[], bool]) -> None:
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with PersistentTaskGroup(give_up=log.error) as tasks:
                 reading = tasks.create_task(self._read_acks(call))
                 await self._write(call, done)
                 await self._put(call, self._control.closing() if self._control is not None else ())
@@ -155,6 +156,7 @@ class PublishSession:
                 await asyncio.wait([reading], timeout=self._settings.connect_deadline_s)
                 call.cancel()
         except ExceptionGroup as group:
+            check_cancelled()  # told to end in the same turn, the group tells of its task's error alone
             # Not `except*`: before Python 3.11.4 an error raised there comes out in a group (cpython, gh-103590).
             raise next(leaves(group)) from group
 

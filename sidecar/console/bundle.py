@@ -28,6 +28,8 @@ HIDDEN = "***"
 # Tables into whose values a person may have put a secret: an API key for the collector, a password for an engine.
 # Secrets of our own are never in the configuration: it names files.
 _SECRET_TABLES = ("headers", "parameters")
+# A template is a text of a secret's file, and may hold the password itself.
+_SECRET_TEXTS = ("template",)
 
 
 class RecentLog(logging.Handler):
@@ -66,13 +68,14 @@ async def bundle_files(
 def redacted(tree: Any) -> Any:
     """Hide the values of a configuration that may be secret; their names stay."""
     if isinstance(tree, Mapping):
-        return {
-            key: dict.fromkeys(value, HIDDEN)
-            if key in _SECRET_TABLES and isinstance(value, Mapping)
-            else redacted(value)
-            for key, value in tree.items()
-        }
+        return {key: _shown(key, value) for key, value in tree.items()}
     return [redacted(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def _shown(key: str, value: Any) -> Any:
+    if key in _SECRET_TABLES and isinstance(value, Mapping):
+        return dict.fromkeys(value, HIDDEN)
+    return HIDDEN if key in _SECRET_TEXTS and value else redacted(value)
 
 
 def zipped(files: Mapping[str, str]) -> bytes:

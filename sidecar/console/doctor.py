@@ -94,6 +94,8 @@ def _remaining_life(secrets: SecretsSection) -> str:
     if not ends:
         return "; what is published does not expire"
     left, name = min(ends)
+    if left <= 0:
+        return f"; {name}, which is published, has expired"
     return f"; what is published lasts {period(left)} ({name} expires first)"
 
 

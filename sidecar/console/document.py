@@ -189,7 +189,7 @@ class TokenSection(Section):
 
 
 class SecretSection(Section):
-    """Secret without its value; `state` is waiting, fresh, failing or carried."""
+    """Secret without its value; `state` is waiting, fresh, failing, carried or ended."""
 
     name: str
     source: str

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.health.probes import time_text
 from sidecar.ingest.tail import TailEvent
 
@@ -117,7 +118,7 @@ async def stream(
             messages.put_nowait(status_message(first))
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             portion: list[JsonObject] = []
             steps = () if events is None else (_collect(events, portion), _forward(portion, messages))
             following = [tasks.create_task(step) for step in steps]

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import grpc
 
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import check_cancelled
 from pod_runtime.version import VERSION
 from sidecar.export.settings import OtlpSettings, header_fault, parse_endpoint
 from sidecar.export.status import SignalStatus
@@ -81,6 +82,7 @@ class CollectorClient:
         """
         attempt = 0
         while True:
+            check_cancelled()
             answer = await self._try(signal, data)
             if not isinstance(answer, ExportFailure) or answer.verdict is ExportVerdict.REFUSE:
                 return answer

@@ -57,6 +57,7 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.export import metric_encoder
 from sidecar.export.batching import ExportBatch, count, halves, pack
 from sidecar.export.client import CollectorClient, Signal
@@ -126,7 +127,7 @@ class OtlpExporter:
         # Differences begin here, not at zero: counters survive a restart, and what they had by then was sent before.
         self._base = self.metrics.snapshot() if self.settings.temporality == "delta" else None
         try:
-            async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as group:
+            async with asyncio.timeout(None) as deadline, PersistentTaskGroup() as group:
                 if self._logs.status.enabled:
                     group.create_task(self._read_logs(stop, group))
                 if self._metrics.status.enabled:

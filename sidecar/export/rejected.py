@@ -44,7 +44,8 @@ class RejectedRecords:
         if path.exists() and path.stat().st_size + len(line) > self.max_bytes // 2:
             path.replace(path.with_suffix(".jsonl.1"))
         # 0600: a record may hold what only the sidecar's user may read.
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(path, flags, 0o600)
         try:
             os.write(handle, line)
         finally:

@@ -26,7 +26,7 @@ class HealthSettings:
 
     # Every interface, unlike the console: the answer holds no secret and changes nothing.
     address: str = setting(
-        "0.0.0.0:8000", doc="host:port of the probes; the kubelet asks the pod's address, not loopback"
+        ":8000", doc="host:port of the probes; the kubelet asks the pod's address, so every interface, IPv6 and IPv4"
     )
     # One: other producers may connect, and no probe waits for them.
     producer: str = setting("broker", doc="id of the producer that /livez/broker and /readyz report on")

@@ -18,8 +18,9 @@ from typing import Any
 
 from aiohttp import web
 from grpc_health.v1 import health as official
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2 import HealthCheckResponse, HealthListRequest, HealthListResponse
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.health.conditions import PROBES, HealthCondition, ProbeVerdict
 from sidecar.health.health import HealthMonitor
 
@@ -99,11 +100,20 @@ def time_text(time_ns: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class ListingHealthServicer(official.aio.HealthServicer):  # type: ignore[misc]
+    """Official servicer with the method of `grpc.health.v1` that it lacks."""
+
+    async def List(self, _: HealthListRequest, __: Any) -> HealthListResponse:  # noqa: N802 - gRPC's name
+        """Answer the status of every service."""
+        found = {name: HealthCheckResponse(status=status) for name, status in self._server_status.items()}
+        return HealthListResponse(statuses=found)
+
+
 class GrpcHealth:
     """Forwards verdicts to the official servicer. `tell` and `run` belong to one event loop."""
 
     def __init__(self) -> None:
-        self.servicer = official.aio.HealthServicer()
+        self.servicer = ListingHealthServicer()
         self._verdicts: Mapping[str, bool] = dict.fromkeys(PROBES, False)
         self._changed = asyncio.Event()
         # Set from the start: a client that watches hears NOT_SERVING, not that the service is unknown.
@@ -116,7 +126,7 @@ class GrpcHealth:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve each change until `stop`, then answer NOT_SERVING for all of them."""
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             follower = tasks.create_task(self._follow())
             await stop.wait()
             follower.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import stat
@@ -14,6 +15,8 @@ from grpc import aio
 
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
+
+_log = logging.getLogger(__name__)
 
 AddServices = Callable[[aio.Server], None]
 """Adds other services to the server, such as grpc.health.v1."""
@@ -93,12 +96,39 @@ def build(
     return server, _listen_on_tcp(settings, server)
 
 
+class _Certificates:
+    """Files of the TCP listener's certificate and of the producers' authorities, read again at each handshake."""
+
+    def __init__(self, settings: TelemetrySettings) -> None:
+        files = (settings.tcp_key_file, settings.tcp_certificate_file, settings.tcp_client_ca_file)
+        self._files = [path for path in files if path is not None]
+        self._used: list[bytes] = []
+
+    def read(self) -> grpc.ServerCertificateConfiguration:
+        """Read the files; raises OSError."""
+        self._used = key, certificate, authorities = [path.read_bytes() for path in self._files]
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
+
+    def replaced(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the files' content if it changed; gRPC keeps what it has if it cannot use it, or one is missing."""
+        before = self._used
+        try:
+            found = self.read()
+        except OSError as error:
+            _log.warning("telemetry.certificate_unreadable", extra={"error": str(error)})
+            return None
+        return found if self._used != before else None
+
+
 def _listen_on_tcp(settings: TelemetrySettings, server: aio.Server) -> str:
     if not settings.tcp_address:
         return ""
-    files = (settings.tcp_key_file, settings.tcp_certificate_file, settings.tcp_client_ca_file)
-    key, certificate, authorities = (path.read_bytes() for path in files if path is not None)
-    credentials = grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
+    certificates = _Certificates(settings)
+    credentials = grpc.dynamic_ssl_server_credentials(
+        certificates.read(),
+        certificates.replaced,  # type: ignore[arg-type] # the stubs lack None, which says that nothing changed
+        require_client_authentication=True,
+    )
     try:
         port = server.add_secure_port(settings.tcp_address, credentials)
     except RuntimeError as error:

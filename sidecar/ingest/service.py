@@ -22,6 +22,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.ingest.accept import Intake, OpenStream
 from sidecar.ingest.producers import Producers
 from sidecar.ingest.protocol import TABLE, UNKNOWN, StreamRefusedError, StreamState, batch_bytes, refuse
@@ -130,7 +131,7 @@ class IngestService:
     ) -> StreamRefusedError | None:
         refused = None
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with PersistentTaskGroup() as tasks:
                 tasks.create_task(self._acknowledge(stream, context))
                 ending = tasks.create_task(self._end_when_told(stream))
                 await self._read(stream, requests, context)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 
+from pod_runtime.cancellation import check_cancelled
 from sidecar.journal.journal import EventJournal
 
 RETRY_S = 0.2
@@ -49,6 +50,7 @@ class GroupCommit:
 
     async def _sync_until_done(self) -> None:
         while True:
+            check_cancelled()
             try:
                 await asyncio.to_thread(self._journal.sync)
             except OSError:

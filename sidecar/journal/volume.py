@@ -54,7 +54,7 @@ class DirectoryVolume:
         if name != self._name:
             self._leave_file()
             # O_APPEND: after a cut the next write stands at the new end, without a seek.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._handle = os.open(self._directory / name, flags, FILE_MODE)
             self._name = name
         self._cut_back()
@@ -129,7 +129,7 @@ class DirectoryVolume:
 
 def _lock_directory(directory: Path) -> int:
     # flock(2) and not a file with a process id: the kernel lets go of it however the process ends.
-    handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

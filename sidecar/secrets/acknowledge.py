@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sidecar.secrets.messages import AgentContext, Change
+from sidecar.secrets.messages import AgentContext, Change, RejectedSecret
 
 # A producer's text goes into the status and the log as it is, so it is bounded.
 MESSAGE_CHARACTERS = 1024
@@ -150,6 +150,9 @@ class Acknowledgements:
         self._trail.record("secrets.acknowledge", generation=generation, producer=producer_id)
         if after.stage is Stage.ACKNOWLEDGED and generation > self.acknowledged:
             self._advance(generation)
+        elif after.stage is Stage.ACKNOWLEDGED and self.rejection and self.rejection.generation == generation:
+            self.rejection = None
+            self._messages.put_nowait(Change.LEASES_IN_USE)
 
     def _advance(self, generation: int) -> None:
         self.acknowledged = generation
@@ -175,6 +178,9 @@ class Acknowledgements:
             time=self._clock.wall(),
         )
         self.counters["rejections"] += 1
+        # An older generation that is refused was answered by the newer one.
+        if generation == max(self._generations):
+            self._messages.put_nowait(RejectedSecret(secret=secret))
         self._trail.record("secrets.reject", outcome=reason, generation=generation, secret=secret, producer=producer_id)
 
     def time_out(self) -> None:

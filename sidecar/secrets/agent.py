@@ -52,7 +52,7 @@ Bounds
 
 Requests never repeat in a hot loop: each secret, each old lease and the token back off from 0.5 to 15 s, with at
 most ten failures in any minute, and a server's Retry-After is honoured. Each request has a deadline
-(`connect_timeout_s` + `request_timeout_s`). In quiet times a kv secret costs one poll each `poll_interval_s`, the
+(`connect_timeout_s` + `request_timeout_s`). In quiet times each secret costs one poll each `poll_interval_s`, the
 token one check each `token_check_interval_s` unless other requests prove it, and a lease one renewal at two thirds of
 its life; all are spread by chance, so that a fleet restarted together does not call together. Threads: one for each
 secret and two, at most 16. Disk: the current generation, and at most 16 replaced ones in their grace.
@@ -63,6 +63,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import AuditSink, AuditTrail
 from sidecar.secrets.clock import Clock, wait_until
@@ -71,10 +72,10 @@ from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.revoke import LeaseRevoker
 from sidecar.secrets.lease.schedule import Failures
 from sidecar.secrets.lease.session import VaultSessions
-from sidecar.secrets.messages import AgentContext, Change, Messages, SupersededLease
+from sidecar.secrets.messages import AgentContext, Change, Messages, RejectedSecret, SupersededLease
 from sidecar.secrets.publish.directory_swap import check_memory_backed
 from sidecar.secrets.publish.generation import GenerationPublisher, SecretVersion, sessions_of
-from sidecar.secrets.refresh import SecretRefresher
+from sidecar.secrets.refresh import LEASING, SecretRefresher
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.status import LastError, SecretsStatus
 from sidecar.secrets.token.refresh import TokenRefresher
@@ -121,7 +122,7 @@ class SecretsAgent:
             if not self._refreshers:
                 await stop.wait()
                 return
-            async with asyncio.TaskGroup() as group:
+            async with PersistentTaskGroup() as group:
                 work = group.create_task(self._work())
                 await stop.wait()
                 # Requests on their way end in their threads; the journal has their intents.
@@ -133,7 +134,7 @@ class SecretsAgent:
     async def _work(self) -> None:
         await self._open()
         reading = [refresher.run() for refresher in self._refreshers.values()]
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             for work in (self._tokens.run(), self._loop(), self._publish_changes(), self._tend(), *reading):
                 group.create_task(work)
 
@@ -149,8 +150,17 @@ class SecretsAgent:
                     for refresher in self._refreshers.values():
                         refresher.wake()
                     self._tend_due.set()
+                case RejectedSecret() as rejected:
+                    if named := self._refreshers.get(rejected.secret):
+                        named.rejected()
                 case Change.LEASES_IN_USE:
-                    self._tend_due.set()
+                    self._note_use()
+
+    def _note_use(self) -> None:
+        self._tend_due.set()
+        if self.acknowledgements.rejection is None:
+            for refresher in self._refreshers.values():
+                refresher.accepted()
 
     async def _open(self) -> None:
         """Take over what a predecessor left; while the volume cannot be used, try again."""
@@ -178,7 +188,7 @@ class SecretsAgent:
         for name, refresher in self._refreshers.items():
             files = frozenset(file.name for file in refresher.secret.files)
             # Which of the sessions a carried lease belongs to is not recorded, so it holds them all.
-            sessions = inherited if refresher.secret.source == "leased" else frozenset[int]()
+            sessions = inherited if refresher.secret.source in LEASING else frozenset[int]()
             refresher.version = self._publisher.carried(name, files, sessions=sessions)
 
     async def _publish_changes(self) -> None:
@@ -237,10 +247,14 @@ class SecretsAgent:
             self._trail.record("secrets.end")
 
     async def rotate(self, name: str | None) -> None:
-        """Read a secret again now, or all of them for None; raises KeyError if there is none of that name."""
+        """Read a secret again now, or all of them for None; raises KeyError if there is none of that name.
+
+        A login that waits for another credential is tried once more.
+        """
         for refresher in list(self._refreshers.values()) if name is None else [self._refreshers[name]]:
             self._trail.record("secrets.rotate", secret=refresher.secret.name)
             refresher.force("requested")
+        self._tokens.retry()
 
     def status(self) -> SecretsStatus:
         """Return the status of all parts, without a secret."""

@@ -8,6 +8,8 @@ import random
 import time
 from datetime import UTC, datetime
 
+from pod_runtime.cancellation import check_cancelled
+
 TICK_S = 1.0
 
 
@@ -31,6 +33,7 @@ class Clock:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
+        check_cancelled()  # here, for all loops of the agent that try again
 
 
 async def wait_until(clock: Clock, event: asyncio.Event, due: float) -> None:

@@ -41,10 +41,17 @@ class SupersededLease:
     failures: Failures = field(default_factory=Failures)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedSecret:
+    """A secret of the newest generation that a producer could not use: it is read anew."""
+
+    secret: str
+
+
 # The queue has no maxsize, for `put_nowait` must not fail in the middle of a change of state. It stays short all the
 # same: the agent's loop awaits nothing but the queue and empties it at each of its turns, and one turn of the event
-# loop posts at most three messages for each secret, two for the token and one for each acknowledged generation.
-Messages = asyncio.Queue[Change | SupersededLease]
+# loop posts at most three messages for each secret, two for the token and one for each report of a producer.
+Messages = asyncio.Queue[Change | SupersededLease | RejectedSecret]
 
 
 @dataclass(frozen=True, slots=True)

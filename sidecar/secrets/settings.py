@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pod_runtime.config import setting
 FORMATS = ("json", "raw", "dotenv", "jinja2")
 METHODS = ("kubernetes", "jwt", "approle", "token_file")
 MANIFEST = "manifest.json"
+# Of Linux (limits.h).
+_NAME_MAX = 255
 # Nobody may write: a generation never changes once it is visible.
 _FULLEST_MODE = 0o440
 
@@ -79,9 +82,10 @@ class FileSettings:
             raise ValueError(f"file {self.name!r}: {faults}")
 
     def _faults(self) -> Iterator[str]:
-        path = PurePosixPath(self.name)
-        if len(path.parts) != 1 or self.name.startswith("..") or len(self.name) > 255:  # noqa: PLR2004 - NAME_MAX
-            yield "name must be one plain file name that does not begin with .."
+        # `a/`, `./a` and `/` are one part to a path, and no file name; the kernel counts bytes, and ends at a NUL.
+        is_plain = PurePosixPath(self.name).parts == (self.name,) and self.name != "/" and "\0" not in self.name
+        if not is_plain or self.name.startswith("..") or len(os.fsencode(self.name)) > _NAME_MAX:
+            yield f"name must be one plain file name of at most {_NAME_MAX} bytes that does not begin with .."
         elif self.name == MANIFEST:
             yield f"{MANIFEST} is the manifest's name"
         try:
@@ -146,6 +150,10 @@ class SecretSettings:
             yield "source 'pki' needs parameters.common_name"
         if not self.files:
             yield "needs at least one file"
+        # A client resolves such segments before it asks: another secret would be read.
+        for key in ("mount", "path", "role"):
+            if not {".", ".."}.isdisjoint(str(getattr(self, key)).split("/")):
+                yield f"{key} must not have a segment . or .."
 
     @property
     def mount_path(self) -> str:
@@ -169,6 +177,9 @@ class SecretsSettings:
     require_tmpfs: bool = setting(True, doc="true to refuse directories that are not memory-backed")
     owner_uid: int = setting(-1, minimum=-1, doc="owner of published files; -1: the sidecar's")
     owner_gid: int = setting(-1, minimum=-1, doc="group of published files; -1: the sidecar's")
+    max_secret_bytes: int = setting(
+        1 << 20, minimum=1, doc="bytes of all files of a secret; a larger secret is not published: the volume is small"
+    )
     grace_s: float = setting(60.0, minimum=0, doc="seconds that a replaced generation stays for readers inside it")
     poll_interval_s: float = setting(2.0, minimum=0.1, doc="seconds between polls of a kv secret's version")
     token_check_interval_s: float = setting(

@@ -29,7 +29,8 @@ class LastError:
 class SecretStatus:
     """One secret. Times in seconds are from now, None if unknown; `failing_since` is None while it is well.
 
-    `state` is waiting (never read), fresh, failing (an older value lives on) or carried (a predecessor's value).
+    `state` is waiting (never read), fresh, failing (an older value lives on), carried (a predecessor's value) or ended
+    (a lease whose token is dead).
     """
 
     name: str

@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, Metric
 
+from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.export.client import COMPRESSION, Headers, SetupError, credentials
 from sidecar.export.settings import OtlpSettings, parse_endpoint
 from sidecar.selfmetrics.table import TABLE, ProcessSnapshot, SelfMetric
@@ -95,7 +96,7 @@ class SelfMetrics:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Measure the loop, and push where the settings say so, until `stop`."""
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             group.create_task(self._watch_loop(stop))
             if self._pushed is not None:
                 group.create_task(self._push(stop, self._pushed))

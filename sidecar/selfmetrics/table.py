@@ -7,7 +7,7 @@ already by the part that they describe: a row reads them, and nothing is counted
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -74,6 +74,8 @@ class ProcessSnapshot:
     conditions: Sequence[HealthCondition]
     process: ProcessUsage
     secrets: SecretsStatus = NO_SECRETS
+    refused_connections: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Connections that were not taken or not kept, by HTTP server and reason."""
 
 
 Reading = tuple[Mapping[str, str], float]
@@ -240,6 +242,9 @@ _HEALTH = (
         lambda now: _by("condition", ((item.name, int(item.ok)) for item in now.conditions))),
     _gauge("sidecar.probe", "", "1 if a probe passes",
         lambda now: _by("probe", ((probe, int(verdict(probe, now.conditions).ok)) for probe in PROBES))),
+    _counter("sidecar.http.refusals", "{refusal}",
+        "Connections to the probes, the metrics and the console that the sidecar did not take or not keep, by reason",
+        lambda now: _across(("server", "reason"), now.refused_connections.items())),
 )
 
 _SECRETS = (

@@ -113,10 +113,13 @@ def test_the_server_refuses_a_mutated_rollout(cluster: Cluster, mutate: Callable
 @pytest.mark.parametrize(
     ("verb", "resource", "namespace", "answer"),
     [
-        ("get", "leases.coordination.k8s.io", "broker", "yes"),
+        ("get", f"leases.coordination.k8s.io/{LEASE}", "broker", "yes"),
         ("create", "leases.coordination.k8s.io", "broker", "yes"),
-        ("update", "leases.coordination.k8s.io", "broker", "yes"),
-        ("delete", "leases.coordination.k8s.io", "broker", "no"),
+        ("update", f"leases.coordination.k8s.io/{LEASE}", "broker", "yes"),
+        ("get", "leases.coordination.k8s.io/of-another", "broker", "no"),
+        ("update", "leases.coordination.k8s.io/of-another", "broker", "no"),
+        ("list", "leases.coordination.k8s.io", "broker", "no"),
+        ("delete", f"leases.coordination.k8s.io/{LEASE}", "broker", "no"),
         ("get", "leases.coordination.k8s.io", "kube-system", "no"),
         ("get", "secrets", "broker", "no"),
         ("list", "pods", "broker", "no"),
@@ -157,6 +160,8 @@ async def in_cluster(
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
     for name, text in (("token", cluster.token("broker")), ("ca.crt", cluster.authority), ("namespace", "broker")):
         (tmp_path / name).write_text(text)
+    # The role names one Lease: each test begins without it.
+    cluster.kubectl("delete", "lease", LEASE, "-n", "broker", "--ignore-not-found")
     made: list[AsyncClient] = []
 
     def connect() -> AsyncClient:
@@ -168,12 +173,12 @@ async def in_cluster(
         await client.aclose()
 
 
-def lease(api: Connect, me: str, name: str, lease_s: float = 1.0) -> ClusterLease:
-    return ClusterLease(api, name, lease_s=lease_s, me=me, address=f"{me}:8080")
+def lease(api: Connect, me: str, lease_s: float = 1.0) -> ClusterLease:
+    return ClusterLease(api, LEASE, lease_s=lease_s, me=me, address=f"{me}:8080")
 
 
 async def test_an_account_passes_from_pod_to_pod_through_the_lease(in_cluster: Callable[[], Connect]) -> None:
-    blue, green = lease(in_cluster(), "blue", LEASE, 30.0), lease(in_cluster(), "green", LEASE, 30.0)
+    blue, green = lease(in_cluster(), "blue", 30.0), lease(in_cluster(), "green", 30.0)
     assert await blue.acquire() == 0.0
     assert await green.acquire() > 0
     assert (blue.epoch, green.epoch, green.address()) == (1, 0, "blue:8080")
@@ -186,10 +191,10 @@ async def test_an_account_passes_from_pod_to_pod_through_the_lease(in_cluster: C
 
 async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_cluster: Callable[[], Connect]) -> None:
     def times() -> tuple[str, str]:
-        spec = json.loads(cluster.kubectl("get", "lease", "times", "-n", "broker", "-o", "json"))["spec"]
+        spec = json.loads(cluster.kubectl("get", "lease", LEASE, "-n", "broker", "-o", "json"))["spec"]
         return spec["acquireTime"], spec["renewTime"]
 
-    blue = lease(in_cluster(), "blue", "times", 30.0)
+    blue = lease(in_cluster(), "blue", 30.0)
     assert await blue.acquire() == 0.0
     taken, _ = times()
     assert await blue.renew()
@@ -198,7 +203,7 @@ async def test_a_renewal_keeps_the_time_of_the_taking(cluster: Cluster, in_clust
 
 
 async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Callable[[], Connect]) -> None:
-    blue, green = lease(in_cluster(), "blue", "gone"), lease(in_cluster(), "green", "gone")
+    blue, green = lease(in_cluster(), "blue"), lease(in_cluster(), "green")
     assert await blue.acquire() == 0.0
     while (left_s := await green.acquire()) > 0:
         await asyncio.sleep(left_s)
@@ -208,7 +213,7 @@ async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Call
 
 
 async def test_of_many_that_take_at_once_one_owns(in_cluster: Callable[[], Connect]) -> None:
-    rivals = [lease(in_cluster(), f"pod-{number}", "race", 30.0) for number in range(8)]
+    rivals = [lease(in_cluster(), f"pod-{number}", 30.0) for number in range(8)]
     await asyncio.gather(*(rival.acquire() for rival in rivals))
     assert sum(rival.holds() for rival in rivals) == 1
 
@@ -218,7 +223,7 @@ async def test_an_account_of_another_namespace_gets_nothing(
 ) -> None:
     cluster.kubectl("create", "serviceaccount", "stranger", "-n", "default")
     (tmp_path / "token").write_text(cluster.token("stranger", "default"))
-    stranger = lease(in_cluster(), "stranger", "other")
+    stranger = lease(in_cluster(), "stranger")
     assert await stranger.acquire() > 0
     assert stranger.epoch == 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.rendering import OVERLAYS, Manifest, only, rendered
+from tests.deployment.rendering import OVERLAYS, ROOT, Manifest, only, rendered
 
 REVOCATION_S = 10.0
 """For the leases and the token that the sidecar gives back."""
@@ -67,3 +67,12 @@ def test_each_process_takes_the_configuration_that_the_overlay_mounts(
     command = [sys.executable, "-m", process, "--config", str(tmp_path / name), "--check-config"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_role_names_the_lease_of_each_account_of_the_configuration() -> None:
+    table = tomllib.loads((ROOT / "k8s" / "base" / "broker.toml").read_text())
+    accounts = [table["venue"]["account"], *table["venue"].get("further_accounts", ())]
+    rules = only(rendered("production"), "Role", "broker-leases")["rules"]
+    named = {verb: rule.get("resourceNames") for rule in rules for verb in rule["verbs"]}
+    names = [f"{table['orders']['owner']}-{account}" for account in accounts]
+    assert named == {"get": names, "update": names, "create": None}

@@ -70,3 +70,15 @@ def test_what_may_be_negative_is_not_cut_off_at_zero() -> None:
         if panel["type"] == "timeseries" and "min" not in panel["fieldConfig"]["defaults"]
     }
     assert signed == {"Slippage", "Positions"}
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_every_panel_and_row_has_an_id_of_its_own(path: Path) -> None:
+    numbers = [panel["id"] for panel in panels(json.loads(path.read_text()))]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("panel", CASES)
+def test_the_queries_of_a_panel_are_a_b_and_so_on(panel: dict[str, Any]) -> None:
+    names = [target["refId"] for target in panel.get("targets", ())]
+    assert names == list("ABCDEFGHIJ"[: len(names)])

@@ -20,7 +20,21 @@ TRADING = Peer(namespace="trading", labels={NAME: "algo"}, namespace_labels={"br
 STRANGER = Peer(namespace="default", labels={NAME: "shell"})
 NEIGHBOUR = Peer(namespace="broker", labels={NAME: "debug"})
 OANDA = Peer(address="104.18.34.254")
-METADATA = Peer(address="169.254.169.254")
+OANDA_BY_IPV6 = Peer(address="2606:4700::6812:22fe")
+API_SERVER = Peer(address="10.96.0.1")
+# Of AWS, its containers, Azure, Alibaba, and by IPv6 of AWS and Google.
+METADATA = [
+    Peer(address=address)
+    for address in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "168.63.129.16",
+        "100.100.100.200",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "fe80::a9fe:a9fe",
+    )
+]
 
 ALLOWED = [
     (TRADER, BROKER, 8080, "TCP"),
@@ -37,6 +51,9 @@ ALLOWED = [
     (BROKER, DNS, 53, "TCP"),
     (COLLECTOR, DNS, 53, "UDP"),
     (BROKER, OANDA, 443, "TCP"),
+    (BROKER, OANDA_BY_IPV6, 443, "TCP"),
+    (BROKER, API_SERVER, 443, "TCP"),
+    (BROKER, API_SERVER, 6443, "TCP"),
     (COLLECTOR, ELASTICSEARCH, 9200, "TCP"),
 ]
 DENIED = [
@@ -48,8 +65,10 @@ DENIED = [
     (PROMETHEUS, BROKER, 8090, "TCP"),
     (STRANGER, COLLECTOR, 4317, "TCP"),
     (BROKER, ELASTICSEARCH, 9200, "TCP"),
-    (BROKER, METADATA, 443, "TCP"),
+    *((BROKER, service, port, "TCP") for service in METADATA for port in (80, 443, 6443)),
     (BROKER, OANDA, 80, "TCP"),
+    (BROKER, OANDA, 6443, "TCP"),
+    (BROKER, API_SERVER, 8200, "TCP"),
     (COLLECTOR, OANDA, 443, "TCP"),
     (COLLECTOR, VAULT, 8200, "TCP"),
     (NEIGHBOUR, OANDA, 443, "TCP"),

@@ -1,7 +1,7 @@
 """The dead man's switch: hears Alertmanager's Watchdog, passes the beat on, and pages when it is silent.
 
 It must not share the fate of what it watches: run it in another cluster, or let FORWARD_URL_FILE hold the address of
-a service outside that expects a beat (without the file none is passed on). LISTEN (0.0.0.0:8080), SILENCE_S (300),
+a service outside that expects a beat (without the file none is passed on). LISTEN (:8080), SILENCE_S (300),
 ROUTING_KEY_FILE (PagerDuty's service "broker (alerting path)"), PAGERDUTY_URL. Files are read again for each request,
 so that they can be rotated.
 """
@@ -33,7 +33,7 @@ log = logging.getLogger("dead-mans-switch")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says."""
+    """Settings from the environment."""
 
     host: str
     port: int
@@ -49,7 +49,7 @@ class Settings:
         Raises:
             ValueError: a variable is missing or no number; the text names it.
         """
-        host, _, port = environ.get("LISTEN", "0.0.0.0:8080").rpartition(":")
+        host, _, port = environ.get("LISTEN", ":8080").rpartition(":")
         if not environ.get("ROUTING_KEY_FILE"):
             raise ValueError("ROUTING_KEY_FILE is not set: the file of PagerDuty's integration key")
         try:
@@ -62,7 +62,7 @@ class Settings:
 
 
 def decide(silent_s: float, limit_s: float, *, heard: bool, opened: bool | None) -> Action | None:
-    """What is to be sent: `opened` is whether an incident is, None where a restart made us forget."""
+    """Messages to send: `opened` is true if an incident is open, None where a restart made us forget."""
     if silent_s > limit_s:
         return None if opened else "trigger"
     return "resolve" if heard and opened is not False else None

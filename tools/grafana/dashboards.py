@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import count
 from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
@@ -45,10 +46,12 @@ def build(uid: str, title: str, description: str, rows: Rows) -> str:
         board = board.link(
             dashboard.DashboardLink(name).type(DashboardLinkType.LINK).url(url).target_blank(target_blank=True)
         )
+    # Grafana gives panels without an id one at each load, and a link to a panel needs one that stays.
+    numbers = count(1)
     for name, panels in rows.items():
-        board = board.with_row(dashboard.Row(name))
+        board = board.with_row(dashboard.Row(name).id(next(numbers)))
         for panel in panels:
-            board = board.with_panel(panel.build())
+            board = board.with_panel(panel.build(next(numbers)))
     return json.dumps(json.loads(JSONEncoder(sort_keys=True).encode(board.build())), indent=1, sort_keys=True) + "\n"
 
 

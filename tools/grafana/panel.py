@@ -1,7 +1,8 @@
-"""What a panel shows, and Grafana's own builders that draw it."""
+"""Contents of a panel, and Grafana's own builders that draw it."""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 FULL = 24
 EVERY = "{<select>}"
 SELECT = 'namespace=~"$namespace",pod=~"$pod"'
-"""What every query of a dashboard selects by; `<select>` in a query stands for it."""
+"""Selector of every query of a dashboard; `<select>` in a query stands for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,10 @@ class Query:
     expr: str
     legend: str = ""
 
-    def target(self) -> query.Dataquery:
-        """The builder's query; exemplars are shown where the metric has them."""
+    def target(self, ref_id: str) -> query.Dataquery:
+        """The builder's query by its id in the panel; exemplars are shown where the metric has them."""
         found = query.Dataquery().expr(self.expr.replace("<select>", SELECT)).legend_format(self.legend or "__auto")
+        found = found.ref_id(ref_id)
         return found.exemplar("_bucket" in self.expr).range().datasource(SOURCE)
 
 
@@ -49,11 +51,11 @@ class Panel:
     """One big value instead of a graph."""
     maximum: float | None = None
     signed: bool = False
-    """Whether values may be below zero."""
+    """True if values may be below zero."""
 
-    def build(self) -> Any:
-        """The builder of the panel."""
-        return self._stat() if self.single else self._graph()
+    def build(self, number: int) -> Any:
+        """The builder of the panel, by its id in the dashboard."""
+        return (self._stat() if self.single else self._graph()).id(number)
 
     def _graph(self) -> timeseries.Panel:
         panel = timeseries.Panel().title(self.title).description(self.description).unit(self.unit)
@@ -65,16 +67,16 @@ class Panel:
         legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
         panel = panel.legend(legend.show_legend(show_legend=True))
         panel = panel.tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
-        for item in self.queries:
-            panel = panel.with_target(item.target())
+        for ref_id, item in zip(string.ascii_uppercase, self.queries, strict=False):
+            panel = panel.with_target(item.target(ref_id))
         return panel
 
     def _stat(self) -> stat.Panel:
         panel = stat.Panel().title(self.title).description(self.description).unit(self.unit)
         panel = panel.datasource(SOURCE).span(self.width).height(4).graph_mode(BigValueGraphMode.AREA)
         panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        for item in self.queries:
-            panel = panel.with_target(item.target())
+        for ref_id, item in zip(string.ascii_uppercase, self.queries, strict=False):
+            panel = panel.with_target(item.target(ref_id))
         return panel
 
 
@@ -102,7 +104,7 @@ def rate(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
 
 
 def rise(metric: str, by: str, *, more: str = "", name: str = "") -> Query:
-    """How often something rare happened in an interval: `rate` sees nothing of a series that begins above zero."""
+    """Count of something rare in an interval: `rate` sees nothing of a series that begins above zero."""
     selected = f"{metric}{{<select>{',' + more if more else ''}}}"
     began = f"({selected} unless {selected} offset $__rate_interval)"
     return Query(expr=f"sum by ({by}) ({began} or increase({selected}[$__rate_interval]))", legend=_legend(name, by))

@@ -28,7 +28,7 @@ from tools.log_provisioning.provision import NOT_FOUND, STREAMS, RefusedError, S
 LOOKBACK_MS = 3 * 24 * 3600 * 1000
 """Rollovers that are looked at: a journal that is full drops what is older long before."""
 SKEW_MS = 5 * 60 * 1000
-"""How far a producer's clock may be ahead of the engine's."""
+"""Largest lead of a producer's clock over the engine's."""
 PAGE = 1000
 FOUND = 2
 

@@ -86,7 +86,7 @@ class Server:
         return text
 
     def has(self, path: str) -> bool:
-        """Whether there is something at a path."""
+        """True if there is something at a path."""
         return bool(self.do(Step(path, "GET", path, b"", absent=NOT_FOUND)))
 
     def _once(self, step: Step) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""What alerts asked of people: `python -m tools.monitoring.alert_budget --prometheus URL [--month 2026-10] [--json]`.
+"""Load of alerts on people: `python -m tools.monitoring.alert_budget --prometheus URL [--month 2026-10] [--json]`.
 
 Each alert with how often it fired, how long, at which hours, from Prometheus's ALERTS series. Exit status 1 where a
 team was paged more often than its budget (alert_budget in objectives.yaml), 69 where Prometheus does not answer.

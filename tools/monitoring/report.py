@@ -13,7 +13,7 @@ from tools.monitoring.prometheus_api import Prometheus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the command line asks for."""
+    """Wishes of the command line."""
 
     server: Prometheus
     month: str

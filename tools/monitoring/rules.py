@@ -36,7 +36,7 @@ Tree = dict[str, Any]
 
 
 def burn_factor(budget: float, window: str, days: int) -> float:
-    """How many times too fast the budget goes if `budget` of it is spent in one window.
+    """Number of times too fast that the budget goes if `budget` of it is spent in one window.
 
     Source: Site Reliability Workbook, chapter 5: budget share times period over window.
     """

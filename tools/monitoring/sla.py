@@ -48,7 +48,7 @@ class Level:
 
     @property
     def met(self) -> bool:
-        """Whether it was achieved, with data that say so."""
+        """True if it was achieved, with data that say so."""
         return self.achieved is not None and self.achieved >= self.objective
 
 

@@ -24,7 +24,7 @@ PLACES: Mapping[S, tuple[int, int]] = {
     S.PARTIALLY_FILLED: (RIGHT, 400),
     S.FILLED: (RIGHT, 540),
 }
-"""Where the box of a status has its upper left corner."""
+"""Upper left corner of the box of a status."""
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="t d"\
  font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="14">
@@ -45,7 +45,7 @@ HEAD = """\
 
 
 class Port(NamedTuple):
-    """Where the moves of one event enter a status."""
+    """Point at which the moves of one event enter a status."""
 
     x: int
     y: int

@@ -6,40 +6,30 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Annotated
 
-from fastapi import Depends, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from broker.api.auth.keys import ApiClient
 from broker.api.context import Api
-from broker.api.http.problem import Problem, unavailable
+from broker.api.http.problem import Problem
 
+# For the API's description: `auth.key_check` has read the key when a route is asked.
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key with the scope of the operation.")
 _BEARER = HTTPBearer(auto_error=False, description="The same API key as a bearer token.")
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="broker"'}
 
 
 async def authenticate(
     scopes: SecurityScopes,
+    request: Request,
     api: Api,
-    header: Annotated[str | None, Depends(_HEADER)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    _header: Annotated[str | None, Depends(_HEADER)],
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
 ) -> ApiClient:
     """The holder of the request's key; counts the request against its quota, and gives the holder what is its own.
 
-    Raises Problem: 503 before there are keys, 401 without a valid one, 403 without the scope, 429 beyond its quota.
+    Raises Problem: 403 without the scope, 429 beyond its quota.
     """
-    keys = api.keys.api_keys()
-    if keys is None:
-        detail = "The broker has no API keys yet: it waits for its secrets. Try again."
-        raise unavailable("not-ready", detail, retry_after_s=1, reason="NoApiKeys")
-    presented = header or (bearer.credentials if bearer else None)
-    if not presented:
-        detail = "Send an API key in the header X-API-Key, or as a bearer token."
-        raise Problem(HTTPStatus.UNAUTHORIZED, "no-key", detail, headers=_CHALLENGE)
-    client = keys.find(presented)
-    if client is None:
-        detail = "This API key is not known. Keys are rotated: ask for the current one."
-        raise Problem(HTTPStatus.UNAUTHORIZED, "unknown-key", detail, headers=_CHALLENGE)
+    client: ApiClient = request.state.client
     if missing := sorted(set(scopes.scopes) - client.scopes):
         detail = f"The key {client.id!r} lacks the scope {missing[0]!r}."
         raise Problem(HTTPStatus.FORBIDDEN, "missing-scope", detail)

@@ -1,4 +1,8 @@
-"""Client of the order API of the broker that owns the account: plain HTTP, or mutual TLS as `api.tls` says."""
+"""Client of the order API of the broker that owns the account: plain HTTP, or mutual TLS as `api.tls` says.
+
+aiohttp is imported where it is used, at the first request that is forwarded: an owner forwards none, and the import is
+a tenth of its start.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import aiohttp
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Send
-from yarl import URL
 
 from broker.api.http.problem import Problem, unavailable
 from broker.api.http.tls import CertificatePair, CertificateSource, client_context
 from broker.api.settings import ApiSettings
+from pod_runtime.cancellation import PersistentTaskGroup
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONNECT_S = 2.0
 SILENCE_S = 30.0
@@ -65,7 +71,7 @@ class OwnerEvents(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """Send head and chunks; Starlette calls it once."""
         # The task group is not in the generator: one that is left at a `yield` would end in another task (PEP 789).
-        async with asyncio.TaskGroup() as tasks:
+        async with PersistentTaskGroup() as tasks:
             ending = tasks.create_task(self._close_at_end())
             try:
                 await super().stream_response(send)
@@ -78,6 +84,8 @@ class OwnerEvents(StreamingResponse):
         self._answer.close()
 
     async def _chunks(self) -> AsyncIterator[bytes]:
+        import aiohttp  # noqa: PLC0415 - see above, as all below
+
         try:
             async for chunk in self._answer.content.iter_any():
                 yield chunk
@@ -87,7 +95,7 @@ class OwnerEvents(StreamingResponse):
 
 
 class Peer:
-    """Sends requests on to the owner, which authenticates the caller's own key. `async with` it."""
+    """Sends requests on to the owner, which authenticates the caller's own key. `async with` it, which closes it."""
 
     def __init__(self, settings: ApiSettings, certificates: CertificateSource) -> None:
         self._settings = settings
@@ -96,14 +104,17 @@ class Peer:
         self._loaded: tuple[CertificatePair, ssl.SSLContext] | None = None
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=self._settings.deadline_s * _OUR_SHARE, sock_connect=CONNECT_S)
-        connector = aiohttp.TCPConnector(limit=self._settings.connections)
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        import aiohttp  # noqa: PLC0415
+
+        timeout = aiohttp.ClientTimeout(total=self._settings.deadline_s * _OUR_SHARE, sock_connect=CONNECT_S)
+        return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=self._settings.connections))
 
     async def forward(self, owner: str, request: ForwardedRequest) -> Response:
         """The owner's answer, whatever it is; `owner` is `host:port`.
@@ -116,6 +127,8 @@ class Peer:
 
     async def follow(self, owner: str, request: ForwardedRequest, end: asyncio.Event) -> Response:
         """The owner's stream of events, until it ends or `end` is set; or its refusal. Raises as `forward`."""
+        import aiohttp  # noqa: PLC0415
+
         quiet = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         with _faults_as_problems(owner, request):
             answer = await self._send(owner, request, quiet)
@@ -127,8 +140,10 @@ class Peer:
     async def _send(
         self, owner: str, request: ForwardedRequest, limits: aiohttp.ClientTimeout | None = None
     ) -> aiohttp.ClientResponse:
+        from yarl import URL  # noqa: PLC0415
+
         if self._session is None:
-            raise RuntimeError("Peer is used outside of `async with`")
+            self._session = self._open_session()
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         deadline_ms = round(self._settings.deadline_s * _OWNERS_SHARE * 1000)
         return await self._session.request(
@@ -162,6 +177,8 @@ def _answer_headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
 @contextmanager
 def _faults_as_problems(owner: str, request: ForwardedRequest) -> Iterator[None]:
     """Turn faults on the way to the owner into what the caller may do about them."""
+    import aiohttp  # noqa: PLC0415
+
     try:
         yield
     except (aiohttp.ClientError, TimeoutError) as error:

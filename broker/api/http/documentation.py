@@ -8,8 +8,11 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from broker.api.http.problem import MEDIA_TYPE, Problem
+from broker.api.schemas.events import EVENTS, REFERENCE
 
 FOLDER = Path(__file__).with_name("swagger_ui")
 routes = APIRouter(include_in_schema=False)
@@ -27,12 +30,17 @@ _POLICY = (
 
 
 class DocumentedApi(FastAPI):
-    """FastAPI that describes errors as `application/problem+json`; it would say `application/json`."""
+    """FastAPI that describes the events of streams, too, and errors as `application/problem+json`."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""
         if self.openapi_schema is None:
-            for path in super().openapi()["paths"].values():
+            document = super().openapi()
+            kinds: list[tuple[type[BaseModel], JsonSchemaMode]] = [(kind, "serialization") for kind in EVENTS.values()]
+            _, events = models_json_schema(kinds, ref_template=REFERENCE)
+            for name, described in events["$defs"].items():
+                document["components"]["schemas"].setdefault(name, described)
+            for path in document["paths"].values():
                 for operation in path.values():
                     for status, response in operation["responses"].items():
                         content = response.get("content", {})

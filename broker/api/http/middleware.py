@@ -47,13 +47,14 @@ class ApiMiddleware:
             self._emit(scope, channels.status, perf_counter() - started)
 
     async def _answer(self, scope: Scope, channels: _Channels) -> None:
+        deadline_s = self._deadline_s(scope)
         try:
-            async with asyncio.timeout(self._deadline_s(scope)) as deadline:
+            async with asyncio.timeout(deadline_s) as deadline:
                 channels.deadline = deadline
                 await self._app(scope, channels.receive, channels.send)
         # The deadline, or a bug: any other exception has its answer already, from the handlers inside.
         except Exception as error:
-            problem = _problem_of(error, self._context.settings.deadline_s)
+            problem = _problem_of(error, deadline_s)
             if problem.status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 _LOG.exception("request failed", extra={"path": scope["path"]})
             if channels.status:
@@ -62,12 +63,15 @@ class ApiMiddleware:
             await problem.response()(scope, channels.receive, channels.send)
 
     def _deadline_s(self, scope: Scope) -> float:
-        """Our deadline, or less if the broker that forwards the request has less left."""
+        """Our deadline, or less if the broker that forwards the request has less left.
+
+        Never less than half of ours: another broker with our settings has more, and anybody can send the header.
+        """
         ours = self._context.settings.deadline_s
         text = _header(scope, DEADLINE_HEADER.lower().encode()) or ""
         # `isdecimal` alone takes other scripts' digits too, and int() of thousands of digits takes long.
         is_number = text.isascii() and text.isdecimal() and len(text) < _DIGITS
-        return min(ours, int(text) / 1000) if is_number else ours
+        return min(ours, max(int(text) / 1000, ours / 2)) if is_number else ours
 
     def _emit(self, scope: Scope, status: int, duration_s: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "unmatched"

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from broker.api.auth.access import Admin, Reader
 from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerAdministers, OwnerReads
+from broker.api.http.json_body import BodyRoute
 from broker.api.schemas.requests import StateBody
 from broker.api.schemas.responses import (
     BODY_ERRORS,
@@ -22,10 +23,10 @@ from broker.api.schemas.responses import (
 )
 from broker.orders.model.trading_state import TradingState
 
-routes = APIRouter(prefix="/v1/admin", tags=["admin"], responses=COMMON_PROBLEMS)
+routes = APIRouter(prefix="/v1/admin", tags=["admin"], responses=COMMON_PROBLEMS, route_class=BodyRoute)
 
 
-@routes.get("/state", response_model=StateView, summary="What may be traded", dependencies=[OwnerReads])
+@routes.get("/state", response_model=StateView, summary="Trading state", dependencies=[OwnerReads])
 async def get_state(account: Account, _: Reader) -> Response:
     """`active` trades, `reducing` takes only what makes a position smaller, `halted` takes cancels only."""
     return json_response(StateView.model_construct(state=str(account.orders.state)))

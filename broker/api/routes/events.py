@@ -9,16 +9,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from broker.api.auth.access import Reader
-from broker.api.context import Account, AccountApi, Api
+from broker.api.context import Account, AccountApi, Api, ApiContext
 from broker.api.forwarding.standby import OwnerStreams
 from broker.api.http.problem import unavailable
-from broker.api.schemas.events import KINDS, EventFilter, event_of, place_of
+from broker.api.schemas.events import EVENTS, KINDS, REFERENCE, EventFilter, event_of, place_of
 from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
 from broker.orders.event_stream import Streamed
 from broker.orders.store.journal import JournalMark
+from pod_runtime.cancellation import PersistentTaskGroup
 
 routes = APIRouter(prefix="/v1", tags=["events"], responses=COMMON_PROBLEMS)
 
@@ -43,7 +44,14 @@ _STREAM: Responses = {
         "log, `state` with the trading state, `price` with a price, `account` with the account's summary when it has "
         "changed. `missed` tells the number of prices and summaries dropped because the reader was slow, `gap` that "
         "changes since Last-Event-ID are missing here. A comment each 10 s shows that the stream lives.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                # OpenAPI has no words for events before its version 3.2: `data` of each is such an object.
+                "x-events": {name: {"$ref": REFERENCE.format(model=kind.__name__)} for name, kind in EVENTS.items()},
+                "example": _EXAMPLE,
+            }
+        },
     }
 }
 _ONE_KIND = f"({'|'.join(KINDS)})"
@@ -75,8 +83,6 @@ async def stream_events(
     """
     if api.drain.is_set():
         raise unavailable("too-many-streams", "The broker is ending.", retry_after_s=5)
-    if account.streams >= api.settings.event_streams:
-        raise unavailable("too-many-streams", f"{account.streams} event streams are open.", retry_after_s=5)
     wanted = EventFilter(
         kinds=frozenset(kinds.split(",")),
         instruments=frozenset(instruments.split(",")) if instruments else None,
@@ -84,7 +90,7 @@ async def stream_events(
     )
     # An id that is none of ours is told as a gap: a browser that gets an error would not connect again.
     seen = last_event_id or after
-    return EventStream(account, api.drain, wanted, JournalMark.parse(seen) if seen else None)
+    return EventStream(api, account, wanted, JournalMark.parse(seen) if seen else None)
 
 
 class EventStream(StreamingResponse):
@@ -92,31 +98,37 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, account: AccountApi, drain: asyncio.Event, wanted: EventFilter, after: JournalMark | None
-    ) -> None:
+    def __init__(self, api: ApiContext, account: AccountApi, wanted: EventFilter, after: JournalMark | None) -> None:
         super().__init__(self._events(), headers=_HEADERS)
         self._account = account
-        self._drain = drain
+        self._limit = api.settings.event_streams
+        self._drain = api.drain
         self._wanted = wanted
         self._after = after
         # One place: a slow reader makes `_read` wait, and the order service's own listener drops and counts.
         self._pending: asyncio.Queue[Streamed | None] = asyncio.Queue(1)
 
-    async def stream_response(self, send: Send) -> None:
-        """Send head and events; Starlette calls it once."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream. Raises Problem: too many are open."""
+        # Looked at and counted in one step: of two requests that come at once, one takes the last place.
+        if self._account.streams >= self._limit:
+            raise unavailable("too-many-streams", f"{self._account.streams} event streams are open.", retry_after_s=5)
         self._account.streams += 1
         try:
-            # The task group is not in the generator: one that is left at a `yield` would end in another task.
-            async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(self._read()), tasks.create_task(self._close_at_drain())]
-                try:
-                    await super().stream_response(send)
-                finally:
-                    for task in beside:
-                        task.cancel()
+            await super().__call__(scope, receive, send)
         finally:
             self._account.streams -= 1
+
+    async def stream_response(self, send: Send) -> None:
+        """Send head and events; Starlette calls it once."""
+        # The task group is not in the generator: one that is left at a `yield` would end in another task.
+        async with PersistentTaskGroup() as tasks:
+            beside = [tasks.create_task(self._read()), tasks.create_task(self._close_at_drain())]
+            try:
+                await super().stream_response(send)
+            finally:
+                for task in beside:
+                    task.cancel()
 
     async def _read(self) -> None:
         # A task of its own: a time limit on the iterator itself would end it for good (PEP 525).

@@ -22,7 +22,7 @@ from broker.api.schemas.history import (
     row_view,
     wanted_format,
 )
-from broker.api.schemas.requests import ClientOrderId, InDigits, InstrumentName, Moment
+from broker.api.schemas.requests import InDigits, InstrumentName, KnownOrderId, Moment
 from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
 from broker.domain import OrderStatus
 from broker.history.archive import FILLS, ORDERS, TRANSACTIONS, HistoryFilter, HistoryTable
@@ -93,7 +93,7 @@ async def list_orders(
     instrument: Instrument = None,
     status: Annotated[OrderStatus | None, Query()] = None,
     client: Name = None,
-    client_order_id: Annotated[ClientOrderId | None, Query()] = None,
+    client_order_id: Annotated[KnownOrderId | None, Query()] = None,
 ) -> Response:
     """Orders by the time they were taken. Those not yet written to the history are missing: see its backlog."""
     return await answer(

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from broker.api.auth.access import Admin
 from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerAdministers, OwnerTrades
+from broker.api.http.json_body import BodyRoute
 from broker.api.http.problem import Problem, invalid
 from broker.api.routes.orders import Caller, IdempotencyKey, NotDraining, OrderCaller, TraceParent
 from broker.api.schemas.outcomes import KillView, OutcomeList, outcomes_of, outcomes_response
@@ -18,7 +19,7 @@ from broker.api.schemas.requests import CancelAllBody, CloseAllBody, KillBody
 from broker.api.schemas.responses import BODY_ERRORS, COMMON_PROBLEMS, problems
 from broker.orders.mass_actions import OrderFilter
 
-routes = APIRouter(prefix="/v1", responses=COMMON_PROBLEMS)
+routes = APIRouter(prefix="/v1", responses=COMMON_PROBLEMS, route_class=BodyRoute)
 
 
 def _answers(model: type[OutcomeList]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ Rule
     the body. The two ways must agree on what is taken; a property test sends bodies and headers both ways.
 
 Order of the looks
-    account, drain, readiness, headers, key and scope, body, and last the key's quota, which is an effect: a request
+    account, drain, readiness, headers, the key's scope, body, and last the key's quota, which is an effect: a request
     beyond it is not counted, and the long way refuses it. No look awaits anything but the body's bytes, which the long
     way gets again.
 
@@ -23,18 +23,15 @@ Beside it
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from time import monotonic
-from typing import Any
 
-import msgspec
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.api.auth.keys import ApiClient
 from broker.api.context import ApiContext
 from broker.api.http.error_handlers import KNOWN_ERRORS, answer
+from broker.api.http.json_body import decode_json
 from broker.api.routes.orders import OrderCaller, place
 from broker.api.schemas.requests import OrderBody
 
@@ -82,7 +79,7 @@ class OrderEntrance:
         api = self._context
         if scope["query_string"] or api.drain.is_set() or not api.ready.is_set() or len(api.accounts) != 1:
             return None
-        account = next(iter(api.accounts.values()))
+        account, client = next(iter(api.accounts.values())), scope["state"]["client"]
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, value)  # of one that is repeated, the first, as Starlette does
@@ -93,26 +90,18 @@ class OrderEntrance:
             headers.get(b"content-type", b"").lower() not in _JSON
             or (idempotency_key is not None and _KEY.fullmatch(idempotency_key) is None)
             or (traceparent is not None and len(traceparent) > _TRACE_CHARACTERS)
-            or (client := self._client(headers)) is None
+            or _SCOPE not in client.scopes
             or account.orders.elsewhere() is not None
         ):
             return None
         return OrderCaller(api, account, client, idempotency_key, traceparent)
-
-    def _client(self, headers: Mapping[bytes, bytes]) -> ApiClient | None:
-        keys, presented = self._context.keys.api_keys(), headers.get(b"x-api-key")
-        if keys is None or not presented:
-            return None
-        client = keys.find(presented.decode("latin-1"))
-        return client if client is not None and _SCOPE in client.scopes else None
 
 
 def _usual_order(body: bytes) -> OrderBody | None:
     """The order that a body asks for; None where FastAPI has to say what is wrong with it."""
     try:
         # Into plain values first, as FastAPI does it: pydantic reads JSON's numbers otherwise than Python's.
-        content: Any = msgspec.json.decode(body)
-        return OrderBody.model_validate(content)
+        return OrderBody.model_validate(decode_json(body))
     except (ValidationError, ValueError, RecursionError):
         return None
 

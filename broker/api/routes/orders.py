@@ -15,6 +15,7 @@ from broker.api.auth.access import Reader, Trader
 from broker.api.auth.keys import ApiClient
 from broker.api.context import Account, AccountApi, Api, ApiContext
 from broker.api.forwarding.standby import OwnerReads, OwnerTrades
+from broker.api.http.json_body import BodyRoute
 from broker.api.http.problem import Problem, invalid
 from broker.api.schemas.requests import (
     ClientOrderId,
@@ -22,6 +23,7 @@ from broker.api.schemas.requests import (
     CloseTradeBody,
     ExtensionsBody,
     InstrumentName,
+    KnownOrderId,
     OrderBody,
     VenueId,
 )
@@ -44,7 +46,7 @@ from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.idempotency import Placed
 from broker.orders.store.trade_book import EXTERNAL
 
-routes = APIRouter(prefix="/v1", tags=["orders"], responses=COMMON_PROBLEMS)
+routes = APIRouter(prefix="/v1", tags=["orders"], responses=COMMON_PROBLEMS, route_class=BodyRoute)
 
 OrderId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,40}$", description="The broker's id of the order.")]
 TraceParent = Annotated[str | None, Header(description="W3C trace context of the caller.", max_length=200)]
@@ -205,7 +207,7 @@ async def list_orders(
     instrument: Annotated[InstrumentName | None, Query()] = None,
     owner: Annotated[str | None, Query(alias="client", max_length=64, description="Id of the API key.")] = None,
     client_order_id: Annotated[
-        ClientOrderId | None, Query(description="Your own order of this id, open or not.")
+        KnownOrderId | None, Query(description="Your own order of this id, open or not.")
     ] = None,
 ) -> Response:
     """Orders that rest, are on their way, or are unknown, the oldest first. `/v1/history/orders` has the others."""

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from broker.api.auth.access import Reader, Trader
 from broker.api.context import Account, Api
 from broker.api.forwarding.standby import OwnerReads, OwnerTrades
+from broker.api.http.json_body import BodyRoute
 from broker.api.routes.orders import Caller, NotDraining, check_opener
 from broker.api.schemas.outcomes import OutcomeList, outcomes_of, outcomes_response
 from broker.api.schemas.requests import ClientId, ExtensionsBody, InstrumentName, TradeOrdersBody, VenueId
@@ -16,7 +17,7 @@ from broker.api.schemas.responses import BODY_ERRORS, COMMON_PROBLEMS, json_resp
 from broker.api.schemas.trades import TradeList, TradeView, trade_view
 from broker.orders.trades import TradeChange
 
-routes = APIRouter(prefix="/v1/trades", tags=["trades"], responses=COMMON_PROBLEMS)
+routes = APIRouter(prefix="/v1/trades", tags=["trades"], responses=COMMON_PROBLEMS, route_class=BodyRoute)
 
 TradeId = Annotated[VenueId, Path(description="The venue's id of the trade.")]
 

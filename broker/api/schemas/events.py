@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from broker.api.schemas.history import PastTransaction
-from broker.api.schemas.responses import PriceView, account_view, order_view, rfc3339_ns, view
+from broker.api.schemas.responses import AccountView, OrderView, PriceView, account_view, order_view, rfc3339_ns, view
 from broker.domain import Account, Quote
 from broker.orders.event_stream import Begun, Gap, Streamed
 from broker.orders.store.journal import JournalMark
@@ -44,6 +44,19 @@ class StateChangeView(BaseModel):
     state: str
     actor: str = Field(description="Id of the API key that set it, or broker.")
     reason: str
+
+
+EVENTS: Mapping[str, type[BaseModel]] = {
+    "order": OrderView,
+    "price": PriceView,
+    "transaction": PastTransaction,
+    "account": AccountView,
+    "state": StateChangeView,
+    "gap": GapView,
+    "missed": MissedView,
+}
+"""The `data` of each event."""
+REFERENCE = "#/components/schemas/{model}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

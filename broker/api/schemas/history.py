@@ -7,6 +7,7 @@ import csv
 import importlib
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -194,10 +195,15 @@ def _csv_block(table: HistoryTable, block: Block) -> str:
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, dict | list):
         return json.dumps(value, separators=(",", ":"))
-    # A spreadsheet would run it as a formula; with an apostrophe it is a text (OWASP, CSV injection).
-    if isinstance(value, str) and value[:1] in {"=", "+", "@", "\t", "\r"}:
+    # A spreadsheet would run it as a formula; with an apostrophe it is a text (OWASP, CSV injection). Some skip blanks
+    # and line ends before the sign, and some take the signs of full width.
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return "'" + value
     return value
+
+
+_FORMULA = re.compile(r"[\s\x00-\x1f=+\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def row_view(table: HistoryTable, row: dict[str, Any]) -> dict[str, Any]:

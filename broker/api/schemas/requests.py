@@ -59,6 +59,8 @@ Amount = Annotated[Decimal, Field(gt=0, max_digits=24, decimal_places=10, exampl
 """A positive number: a text of digits and at most one point, or a JSON number."""
 InstrumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,16}_[A-Z0-9]{2,16}$")]
 ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
+KnownOrderId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}( [!-~]{1,40})?$")]
+"""A caller's id, or that of one order of an operation on several (`operations.part_key`)."""
 VenueId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
 ClientId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -266,7 +268,7 @@ class TradeOrdersBody(Body):
         return self
 
     def legs(self) -> dict[str, Protection | None]:
-        """What is asked of each leg that is named."""
+        """The order of each leg that is named; None is to cancel it."""
         found: dict[str, ProtectionBody | None] = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
         return {name: leg.protection() if leg is not None else None for name, leg in found.items()}
 

@@ -110,7 +110,7 @@ class OrderView(BaseModel):
     client_order_id: str
     client: str
     status: OrderStatus
-    reason: str | None = Field(description="Why it is denied, cancelled, rejected or unknown.")
+    reason: str | None = Field(description="Reason for which it is denied, cancelled, rejected or unknown.")
     message: str | None
     instrument: str
     side: Side
@@ -143,7 +143,7 @@ class TrialView(BaseModel):
 
     would_be_sent: bool
     check: str | None = Field(description="The check that denies it.", examples=["collar"])
-    reason: str | None = Field(description="What the denied order's `reason` would be.")
+    reason: str | None = Field(description="The `reason` that the denied order would have.")
     message: str | None
     checks: list[str] = Field(
         description="The checks that were made, in their order; of a denied order the last one is `check`.",
@@ -155,7 +155,7 @@ class TrialView(BaseModel):
         examples=[["order_rate", "duplicate", "daily_loss", "circuit"]],
     )
     trades_account: bool = Field(
-        description="Whether this replica trades the account; a standby or a preview does not."
+        description="True if this replica trades the account; a standby or a preview does not."
     )
     bid: Number | None
     ask: Number | None
@@ -248,7 +248,7 @@ class ProblemView(BaseModel):
     type: str = Field(description="Stable name of the kind of error.", examples=[TYPE_PREFIX + "not-ready"])
     title: str
     status: int
-    detail: str = Field(description="What happened this time, and what to do.")
+    detail: str = Field(description="The fault of this time, and its remedy.")
     reason: str | None = Field(default=None, description="Constant name of the cause, where there is one.")
     errors: list[FieldFault] | None = Field(default=None, description="Of 422: each field that is wrong.")
     order: OrderView | None = Field(default=None, description="Of an order that was refused or not cancelled.")

@@ -32,7 +32,7 @@ class TradeView(BaseModel):
     id: str = Field(description="The venue's id of the trade.", examples=["6397"])
     instrument: str
     state: Literal["open", "closed"]
-    units: Number = Field(description="What is left of it. Positive is long, negative short.")
+    units: Number = Field(description="The rest of it. Positive is long, negative short.")
     initial_units: Number
     price: Number
     average_close_price: Number | None

@@ -90,7 +90,9 @@ def margin(request: OrderRequest, market: MarketView, _: OrderSettings) -> Findi
 
 def open_orders(request: OrderRequest, market: MarketView, settings: OrderSettings) -> Finding:
     """Few enough orders rest, or will."""
-    more = resting_orders(request)
+    # None of a market order without protections: it trades or ends at once.
+    if not (more := resting_orders(request)):
+        return None
     for limits, usage, whose in limits_in_use(request, market, settings):
         if limits.open_orders and usage.open_orders + more > limits.open_orders:
             words = f"{usage.open_orders} orders rest or will{whose}, with this one {usage.open_orders + more}"

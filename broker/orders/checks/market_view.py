@@ -15,7 +15,7 @@ from broker.orders.settings import OrderSettings, RiskLimits
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What works already, of the account or of one client, besides an order that is replaced."""
+    """Orders that work already, of the account or of one client, besides an order that is replaced."""
 
     open_orders: int = 0
     """Orders that rest, or will rest once what works has filled."""

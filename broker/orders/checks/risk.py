@@ -38,7 +38,7 @@ class Check(Struct, frozen=True):
     guards_exits: bool
     """True if an exit is refused by it as well."""
     why: str
-    """Why an exit is, or is not."""
+    """Reason for which an exit is, or is not."""
 
 
 def is_exit(request: OrderRequest, position: Decimal, *, closes: bool = False) -> bool:

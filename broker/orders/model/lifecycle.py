@@ -16,12 +16,16 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
+from broker.domain import Fill, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce, TriggerCondition
 from broker.venue.v20.order_requests import DEPENDENT
 from broker.venue.v20.transactions import Transaction, decimal
 
 NOT_AUTHORIZED = "NOT_AUTHORIZED"
 """Reason of an order that the venue did not look at, for it refused our token."""
+JOURNAL_UNAVAILABLE, OWNERSHIP_LOST = "JOURNAL_UNAVAILABLE", "OWNERSHIP_LOST"
+"""Reasons of an order that was not sent, for the journal or the lease did not let us."""
+RATE_LIMITED = "RATE_LIMITED"
+"""Reason of an order that the venue did not look at, for there were too many requests."""
 
 
 class OrderEvent(StrEnum):
@@ -158,9 +162,18 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return replace(self, order=order)
 
 
+UNTRIED = frozenset(
+    {
+        *((OrderStatus.DENIED, reason) for reason in (NOT_AUTHORIZED, JOURNAL_UNAVAILABLE, OWNERSHIP_LOST)),
+        (OrderStatus.REJECTED, RATE_LIMITED),
+    }
+)
+"""Ends of an order, with their reasons, that say nothing of the order itself: the venue did not look at it."""
+
+
 def holds_id(order: Order) -> bool:
-    """False of an order that our own dead token kept from being sent: its caller may use the same id again."""
-    return not (order.status is OrderStatus.DENIED and order.reason == NOT_AUTHORIZED)
+    """False of an order that the venue did not look at: its caller may use the same id again."""
+    return (order.status, order.reason) not in UNTRIED
 
 
 def concerns(record: OrderRecord, transaction: Transaction) -> bool:
@@ -226,7 +239,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
     venue_order_id = str(transaction.id) if transaction.is_create else transaction.order_id
     order = replace(
         order,
-        request=traded(order.request, transaction) if transaction.is_fill else order.request,
+        request=_told(record, transaction),
         status=status,
         reason=transaction.reason if ended else reason,
         message=None,
@@ -247,6 +260,16 @@ def fold(record: OrderRecord, transactions: Iterable[Transaction], now: datetime
     return record
 
 
+def end(record: OrderRecord, transaction: Transaction, now: datetime) -> OrderRecord:
+    """The record of an order whose end, as the venue names it, is this transaction; it may be a fill that is known."""
+    record = fold(record, (transaction,), now)
+    # The venue keeps no rest of an order that may only reduce, or of a stop, though it traded less than was asked; no
+    # transaction of its own tells of that (v20: `fillingTransactionID` of the order).
+    if record.status is OrderStatus.PENDING and transaction.is_fill:
+        return record.moved(TABLE[record.status, OrderEvent.FILL_AND_KILL], now)
+    return record
+
+
 def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
     request, traded = record.order.request, record.order.filled_units
     if transaction.is_fill:
@@ -256,6 +279,18 @@ def _event(record: OrderRecord, transaction: Transaction) -> OrderEvent:
     if transaction.is_cancel:
         return OrderEvent.CANCEL_REST if traded else OrderEvent.CANCEL
     return OrderEvent.REJECT if transaction.is_reject else OrderEvent.ACCEPT
+
+
+def _told(record: OrderRecord, transaction: Transaction) -> OrderRequest:
+    """The request with what a transaction tells of it, and the caller could not name."""
+    request = record.order.request
+    if transaction.is_fill:
+        return traded(request, transaction)
+    # The order that it takes the place of hands on its trigger (v20: the details of a trade's orders have none).
+    handed_on = str(transaction.raw.get("triggerCondition")) if transaction.is_create else ""
+    if record.action is OrderAction.CHANGE_TRADE_ORDERS and handed_on in TriggerCondition.__members__:
+        return replace(request, trigger_condition=TriggerCondition[handed_on])
+    return request
 
 
 def traded(request: OrderRequest, fill: Transaction) -> OrderRequest:

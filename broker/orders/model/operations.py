@@ -16,8 +16,9 @@ from broker.domain import Operation, OrderRequest, OrderType, PositionFill, Side
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.venue.v20.order_requests import DEPENDENT
 
-SEPARATOR = "/"
-"""Between the key of an operation and the part that names one of its orders: `<key>/EUR_USD`."""
+SEPARATOR = " "
+"""Between the key of an operation and the part that names one of its orders; no caller's key has a blank, so that none
+can be that of a part."""
 _WORDS = {
     Operation.PLACE: "place an order",
     Operation.REPLACE: "replace order {target}",
@@ -58,6 +59,8 @@ class OperationRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     content: str = ""
     subjects: tuple[str, ...] | None = None
     """Our ids of the orders to cancel, or the instruments to close; None until they are known."""
+    separator: str = "/"
+    """Between `key` and its parts; journals from before SEPARATOR have none and mean this one."""
     at: datetime
 
 
@@ -66,9 +69,9 @@ def words(operation: Operation | None, target: str | None) -> str:
     return _WORDS[operation or Operation.PLACE].format(target=target or "of an unknown id")
 
 
-def part_key(key: str, part: str) -> str:
+def part_key(record: OperationRecord, part: str) -> str:
     """Client order id of one order of an operation on several."""
-    return f"{key}{SEPARATOR}{part}"
+    return f"{record.key}{record.separator}{part}"
 
 
 def made_by(record: OrderRecord) -> tuple[Operation | None, str | None]:
@@ -104,6 +107,9 @@ def is_same(record: OrderRecord, asked: Asked, replaced: str | None = None) -> b
     if wanted.type in DEPENDENT:
         # Of the trade, which may be gone or smaller by now.
         wanted = replace(wanted, instrument=held.instrument, side=held.side, units=held.units)
+    if operation is Operation.CHANGE_TRADE_ORDERS:
+        # Handed on by the order that it replaces; its caller cannot name one.
+        wanted = replace(wanted, trigger_condition=held.trigger_condition)
     return _bare(held) == _bare(wanted)
 
 

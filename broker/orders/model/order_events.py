@@ -46,7 +46,11 @@ def events_of(
     old_status = before.status if before is not None else None
     # Counters of orders are of our own orders: those that people or other programs placed would distort them.
     if order.status is not old_status and record.action is not OrderAction.ADOPTED:
-        yield transition(order, duration_s)
+        moved = transition(order, duration_s)
+        # An order that passes its checks is stored once for both: its intent is the first that memory has of it.
+        if before is None and order.status is OrderStatus.SUBMITTED:
+            yield moved._replace(status=OrderStatus.RECEIVED.value)
+        yield moved
     told = len(before.order.fills) if before is not None else 0
     for fill in order.fills[told:]:
         yield _filled(record, fill, instruments, decision_price, duration_s)

@@ -22,6 +22,7 @@ from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease as LeaseObject
 
+from broker.orders.dependencies import NOBODY
 from broker.orders.ownership.lease import MARGIN_SHARE, boot_time_s
 
 NOT_FOUND, CONFLICT = 404, 409
@@ -96,8 +97,8 @@ class ClusterLease:
         return wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0
 
     def holder(self) -> str:
-        """The owner as of the last refresh, in words."""
-        return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder else "nobody"
+        """The owner as of the last refresh, in words; NOBODY also where it is this process."""
+        return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder not in {"", self._me} else NOBODY
 
     def address(self) -> str:
         """`host:port` of the owner's order API: the part of its identity behind the @."""
@@ -189,12 +190,13 @@ class ClusterLease:
 
     async def _write(self, holder: str, epoch: int) -> None:
         now = datetime.now(UTC)
+        acquired = now if epoch != self._seen.epoch else self._seen.acquired
         spec = LeaseSpec(
             holderIdentity=holder,
             leaseDurationSeconds=max(1, round(self._lease_s)),
-            renewTime=now,
+            renewTime=with_fraction(now),
             # client-go's meaning: the time of the acquisition stays over renewals.
-            acquireTime=now if epoch != self._seen.epoch else self._seen.acquired,
+            acquireTime=with_fraction(acquired) if acquired is not None else None,
             leaseTransitions=epoch,
         )
         lease = LeaseObject(metadata=self._metadata(), spec=spec)
@@ -230,6 +232,14 @@ class ClusterLease:
         # Every renewal changes the version, so that an unchanged one means a holder that does not renew.
         same = (new.version, new.holder) == (self._seen.version, self._seen.holder)
         self._seen = replace(new, since_s=self._seen.since_s) if same else new
+
+
+def with_fraction(moment: datetime) -> datetime:
+    """Return the time, a microsecond later if it is a whole second.
+
+    lightkube writes a whole second without a fraction, which the API server does not take for a MicroTime (400).
+    """
+    return moment if moment.microsecond else moment.replace(microsecond=1)
 
 
 def _status(error: Exception) -> int | None:

@@ -51,11 +51,13 @@ from time import monotonic, perf_counter
 
 from broker.events.process import DrainEnded
 from broker.orders.conditions import BrokerCondition
-from broker.orders.dependencies import EngineDependencies
+from broker.orders.dependencies import NOBODY, EngineDependencies
 from broker.orders.engine import OrderEngine
 from broker.orders.errors import DrainingError, NotReadyError
+from broker.orders.model.lifecycle import OrderRecord
 from broker.orders.ownership.policies import OwnershipPolicy, acquire, release
 from broker.orders.store.journal import OrderJournalError
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 from pod_runtime.framing import FormatError
 
 OPEN_PAUSE_S = 1.0
@@ -83,6 +85,9 @@ class Leadership:
         """True while another process owns the account and we wait for our turn."""
         self.yielding = False
         """True while the account is handed over: no new orders, those in flight are waited for."""
+        self._in_term = False
+        self._owed: dict[str, OrderRecord] = {}
+        """Final words that our last term could not write; the next one does, if nobody else came between."""
         self._conditions.set(
             BrokerCondition.OWNERSHIP, ok=False, reason="Starting", message="the account is not taken yet"
         )
@@ -112,6 +117,13 @@ class Leadership:
             raise NotReadyError("NotOwner", self.lease.renew_every_s)
         return engine
 
+    def has_place(self) -> bool:
+        """True while we own the account, wait for our turn, or give the account back in order.
+
+        False for long is a fault of ours: a term has ended and something of it does not.
+        """
+        return not self._in_term or self.draining or self.yielding or self.lease.is_unexpired()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Acquire the account and trade it until `stop`, then drain; follow again whenever ownership is lost."""
         try:
@@ -123,6 +135,7 @@ class Leadership:
 
     async def _wait_ownership(self, stop: asyncio.Event) -> bool:
         while not stop.is_set():
+            check_cancelled()
             left_s = await acquire(self.lease, self._policies)
             if left_s == 0.0:
                 self.following = False
@@ -139,7 +152,7 @@ class Leadership:
     async def _run_term(self, stop: asyncio.Event) -> None:
         engine = OrderEngine(self._dependencies)
         try:
-            engine.open(self.lease.note())
+            engine.open(self.lease.note(), self._owed)
         except (OSError, OrderJournalError, FormatError) as error:
             self._conditions.set(BrokerCondition.JOURNAL, ok=False, reason=type(error).__name__, message=str(error))
             await release(self.lease, self._policies)
@@ -147,20 +160,24 @@ class Leadership:
             await _wait(stop, OPEN_PAUSE_S)
             return
         self._conditions.set(BrokerCondition.JOURNAL, ok=True, reason="Ready")
-        async with engine:
-            self.engine, self.held_since_s = engine, monotonic()
-            self.held.set()
-            try:
-                await self._follow(engine, stop)
-            finally:
-                self.held.clear()
-                # While the process drains, reads are still answered from the engine's memory.
-                self.engine = engine if self.draining else None
+        self._in_term = True
+        try:
+            async with engine:
+                self.engine, self.held_since_s = engine, monotonic()
+                self.held.set()
+                try:
+                    await self._follow(engine, stop)
+                finally:
+                    self.held.clear()
+                    # While the process drains, reads are still answered from the engine's memory.
+                    self.engine = engine if self.draining else None
+        finally:
+            self._in_term, self._owed = False, engine.store.owed
 
     async def _follow(self, engine: OrderEngine, stop: asyncio.Event) -> None:
         """Run the engine until the term ends; raise the engine's own fault."""
         parts = (engine.run(), self._renew(), self._watch_policies(), stop.wait())
-        async with asyncio.TaskGroup() as term:
+        async with PersistentTaskGroup() as term:
             work, renewal, denial, stopping = (term.create_task(_fault_of(part)) for part in parts)
             tasks = {work, renewal, denial, stopping}
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -178,13 +195,16 @@ class Leadership:
     async def _renew(self) -> None:
         """Renew until the account is lost: at intervals, and at once if there is a new handover note."""
         while True:
+            check_cancelled()
             # Before the renewal: a note that comes during it is written by the next one, at once.
             self.lease.note_changed.clear()
             if not await self.lease.renew():
                 break
             await _wait(self.lease.note_changed, self.lease.renew_every_s)
-        self._set_standby("Lost", f"taken by {self.lease.holder()}")
-        log.error("ownership lost", extra={"holder": self.lease.holder()})
+        holder = self.lease.holder()
+        taken = f"taken by {holder}" if holder != NOBODY else "the lease ran out before it was renewed"
+        self._set_standby("Lost", taken)
+        log.error("ownership lost", extra={"holder": holder})
 
     def _set_standby(self, reason: str, message: str) -> None:
         # A standby that answers reads and waits for its turn is as it should be, where one is wanted.

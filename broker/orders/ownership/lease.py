@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from pod_runtime.atomic_file import replace_file
+from broker.orders.dependencies import NOBODY
+from pod_runtime.atomic_file import make_private_directory, replace_file
 
 MARGIN_SHARE = 0.2
 """Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""
@@ -79,6 +80,8 @@ class FileLease:
         self._alive = -1
         self._renewed_s = 0.0
         self._next = ""
+        self._claimed = 0
+        """Our last epoch, also once we have lost it."""
         self._note = ""
         self.note_changed = asyncio.Event()
         self.epoch = 0
@@ -99,7 +102,7 @@ class FileLease:
 
         Raises OSError: the directory cannot be used.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         # Our own former lock would look like a live owner.
         await self.release()
         epoch, record = self._latest(), self._last()
@@ -118,7 +121,7 @@ class FileLease:
 
     def _claim(self, epoch: int) -> bool:
         # The lock first: whoever sees the lease file must find its owner alive.
-        alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         scratch = self._directory / f".lease.{os.getpid()}"
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +135,7 @@ class FileLease:
             return False
         finally:
             scratch.unlink(missing_ok=True)
-        self._alive, self.epoch, self._renewed_s = alive, epoch, renewed_s
+        self._alive, self.epoch, self._claimed, self._renewed_s = alive, epoch, epoch, renewed_s
         self._next = str(self._file("lease", epoch + 1))
         self._remove_old()
         return True
@@ -159,9 +162,11 @@ class FileLease:
             self._alive = -1
 
     def holder(self) -> str:
-        """The owner, in words."""
+        """The owner, in words; NOBODY also where the last one was this process."""
         record = self._last()
-        return f"{record.owner} (process {record.pid}, epoch {record.epoch})" if record else "nobody"
+        if record is None or record.epoch == self._claimed:
+            return NOBODY
+        return f"{record.owner} (process {record.pid}, epoch {record.epoch})"
 
     def address(self) -> str:
         """`host:port` of the owner's order API."""

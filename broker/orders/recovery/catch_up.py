@@ -13,6 +13,7 @@ from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.streams.transaction_feed import TransactionFeed
+from pod_runtime.cancellation import check_cancelled
 from producer.health import camel_case
 
 RETRY_S = 0.5
@@ -37,6 +38,7 @@ class CatchUp:
         Raises HedgingAccountError: the account cannot be traded.
         """
         while True:
+            check_cancelled()
             try:
                 await self._attempt()
             except VenueError as error:

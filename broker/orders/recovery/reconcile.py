@@ -19,7 +19,8 @@ from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20.parse import VenueOrder, VenueTrade
 
 MOST_PAGES = 20
-"""Pages of the log that are read for one order."""
+"""Pages of the log that are read for an order whose end the venue does not name."""
+RETRY_S = 1.0
 TRIES = 5
 """Readings of the venue until the account is taken to be too busy to compare."""
 
@@ -100,6 +101,24 @@ class Reconciler:
         self._venue.emit(ReconcileRun(result=result, finished_at_s=time()))
         return tuple(found)
 
+    async def follow_parts(self) -> None:
+        """Ask for the end of each resting order that traded in part, until cancelled: the venue may keep no rest."""
+        while True:
+            await self._store.has_parted.wait()
+            self._store.has_parted.clear()
+            while self._store.parted:
+                # Taken out before the question: it may trade again while the answer is on its way.
+                order_id, _ = self._store.parted.popitem()
+                if (record := self._store.index.get(order_id)) is None or record.status is not OrderStatus.PENDING:
+                    continue
+                try:
+                    self._store.end(order_id, await self._venue.ending(record.order.venue_order_id or ""))
+                except VenueError:
+                    self._store.parted[order_id] = None
+                    await asyncio.sleep(RETRY_S)
+                except (ValueError, KeyError) as error:
+                    log.warning("order unreadable", extra={"order_id": order_id, "fault": str(error)})
+
     async def _read_still(self) -> VenueBooks:
         """The venue's books, read again until nothing happened between the first and the last answer."""
         # Four reads are no transaction: they agree only if the log's last id is the same before and after.
@@ -153,24 +172,26 @@ class Reconciler:
         pending = self._store.index.with_status(OrderStatus.PENDING)
         return [record for record in pending if record.order.venue_order_id not in resting]
 
+    def _is_pending(self, order_id: str) -> bool:
+        return self._store.index[order_id].status is OrderStatus.PENDING
+
     async def _settle(self, record: OrderRecord) -> None:
         """Give an order that rests nowhere the end that the venue's log has for it."""
         venue_id = record.order.venue_order_id
         if venue_id is None:
             return
+        # The order itself names its end: the log behind an old one may be long, or begin too late.
+        ended = await self._venue.ending(venue_id)
         after, pages = int(venue_id), 0
-        while self._store.index[record.id].status is OrderStatus.PENDING and pages < MOST_PAGES:
+        while (pages < MOST_PAGES and self._is_pending(record.id)) if ended is None else after < ended.id:
             try:
                 page = await self._venue.transactions_since(after)
             except VenueRefusedError:
                 break  # the log that the venue shows is behind this order, and it knows no such id yet
             if not page.transactions:
                 break
+            # All up to the end, for every part that it traded is a transaction of its own.
             self._store.search(record.id, page.transactions)
             after, pages = page.transactions[-1].id, pages + 1
-        # The log behind an old order may be too long, or begin too late: the order itself names its end.
-        if self._store.index[record.id].status is OrderStatus.PENDING:
-            ended = await self._venue.ending(venue_id)
-            self._store.search(record.id, () if ended is None else (ended,))
-        status = self._store.index[record.id].status
+        status = self._store.end(record.id, ended).status
         log.warning("order that rests nowhere", extra={"order_id": record.id, "status": str(status)})

@@ -28,7 +28,7 @@ PRESUMED_ABSENT
     order id.
 
     A 429 differs: the venue says that it did nothing. Two whole scans confirm it, then the order is REJECTED
-    (RATE_LIMITED), without the horizon.
+    (RATE_LIMITED), without the horizon, and its caller may send it again under the same id.
 
 Waits
     50 ms before the first scan, then doubled up to 8 s while scans are whole; most lost answers are found by the
@@ -53,12 +53,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from broker.domain import OrderStatus
+from broker.orders.model.lifecycle import RATE_LIMITED
 from broker.orders.settings import OrderSettings
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError
 from broker.venue.streams.stream_state import last_without_gap
 from broker.venue.streams.transaction_feed import TransactionSource
 from broker.venue.v20.transactions import Transaction
+from pod_runtime.cancellation import check_cancelled
 
 FIRST_WAIT_S = 0.05
 FAILURE_WAIT_S = 0.25
@@ -117,6 +119,7 @@ class UnknownOrderResolver:
     async def run(self) -> None:
         """Search until cancelled."""
         while True:
+            check_cancelled()
             unknown = self._store.index.with_status(OrderStatus.UNKNOWN)
             # Rebuilt each turn from the index: a search ends by itself when the stream resolves its order.
             self._searches = {record.id: self._searches.get(record.id) or begin(self._now_s()) for record in unknown}
@@ -162,7 +165,7 @@ class UnknownOrderResolver:
             return
         if record.refused_code is not None and search.empty_scans >= CONFIRMING_SCANS:
             message = "the venue answered 429 and has no such order"
-            self._store.move(order_id, OrderStatus.REJECTED, "RATE_LIMITED", message)
+            self._store.move(order_id, OrderStatus.REJECTED, RATE_LIMITED, message)
         elif search.is_over(self._now_s(), self._settings):
             log.error("order presumed absent", extra={"order_id": order_id, "scans": search.empty_scans})
             message = f"not in the venue's log after {search.empty_scans} scans; never sent again"

@@ -97,7 +97,7 @@ from broker.orders.model.trading_state import AccountControl
 from broker.orders.settings import OrderSettings
 from broker.orders.store.trade_book import TradeBookState
 from broker.venue.v20.wire_json import read_json, write_json
-from pod_runtime.atomic_file import fsync_directory
+from pod_runtime.atomic_file import create_file, fsync_directory, make_private_directory, replace_file
 from pod_runtime.framing import HEADER_BYTES, FormatError, file_header, file_version, frame, records
 from producer.emitter import Emit
 
@@ -246,7 +246,8 @@ def _sync(descriptor: int, loop: asyncio.AbstractEventLoop, done: SyncDone) -> N
         os.fdatasync(descriptor)
     except OSError as error:
         fault = error
-    loop.call_soon_threadsafe(done, fault, perf_counter() - started)
+    with suppress(RuntimeError):  # the loop is closed: the process ends, and nobody waits any more
+        loop.call_soon_threadsafe(done, fault, perf_counter() - started)
 
 
 def _close(descriptor: int) -> None:
@@ -291,7 +292,7 @@ class OrderJournal:
             OSError: the directory cannot be used.
             FormatError: the newest segment is of a version that this program does not read.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self.directory)
         found = segments(self.directory)
         if not found:
             return []
@@ -311,7 +312,7 @@ class OrderJournal:
     def _cut(self, path: Path, data: bytes, end: int) -> None:
         if len(data) > end:
             self.damaged_bytes = len(data) - end
-            path.with_suffix(".torn").write_bytes(data[end:])
+            replace_file(path.with_suffix(".torn"), data[end:])
             os.ftruncate(self._descriptor, end)
 
     @property
@@ -406,8 +407,8 @@ class OrderJournal:
         data = b"".join([file_header(KIND, VERSION), *map(frame, payloads)])
         try:
             # In a scratch file: half a snapshot must never bear a segment's name.
-            scratch.write_bytes(data)
-            descriptor = os.open(scratch, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            scratch.unlink(missing_ok=True)
+            descriptor = create_file(scratch, data)
             os.fsync(descriptor)
             scratch.rename(path)
             fsync_directory(self.directory)
@@ -442,12 +443,15 @@ class OrderJournal:
 
     async def close(self) -> None:
         """Sync and close. Nothing may be appended after it; readers of `tail.changes` come to their end."""
-        # A failed disk must not keep the process from ending; the next start reads what is there.
-        with suppress(OrderJournalError):
-            await self.wait_synced(self.written)
-        if self._descriptor >= 0:
-            self._syncer.retire(self._descriptor)
-            self._descriptor = -1
-        self._syncer.close()
-        self.is_closed = True
-        self.grown.set()
+        try:
+            # A failed disk must not keep the process from ending; the next start reads what is there.
+            with suppress(OrderJournalError):
+                await self.wait_synced(self.written)
+        # A caller that is cancelled meanwhile leaves neither a descriptor nor a thread behind.
+        finally:
+            if self._descriptor >= 0:
+                self._syncer.retire(self._descriptor)
+                self._descriptor = -1
+            self._syncer.close()
+            self.is_closed = True
+            self.grown.set()

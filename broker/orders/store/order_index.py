@@ -33,6 +33,8 @@ class OrderIndex:
         self._by_caller: dict[str, str] = {}
         """Digest of caller and caller's id, of adopted orders that bear our mark: the venue keeps no more of them."""
         self._by_venue_id: dict[str, str] = {}
+        self._noted: dict[str, str] = {}
+        """Venue's id by order, where the record may not say it; see `note_venue_id`."""
         self._of_trade: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """Trade id to its protections that have not ended."""
         self._closing: defaultdict[str, dict[str, None]] = defaultdict(dict)
@@ -53,7 +55,11 @@ class OrderIndex:
 
     def put(self, record: OrderRecord) -> None:
         """Store a record in place of the one with its id."""
-        self._unindex(self._records.get(record.id))
+        before = self._records.get(record.id)
+        self._unindex(before)
+        # The client of an order becomes known later than its order, where the venue's log told of it.
+        if before is not None and before.key != record.key and self._by_key.get(before.key) == record.id:
+            del self._by_key[before.key]
         self._records[record.id] = record
         self._by_status[record.status][record.id] = None
         self._count_open(record, 1)
@@ -122,6 +128,7 @@ class OrderIndex:
     def note_venue_id(self, order_id: str, venue_order_id: str) -> None:
         """Find an order by the venue's id of it from now on, although its record does not say it yet."""
         self._by_venue_id[venue_order_id] = order_id
+        self._noted[order_id] = venue_order_id
 
     def closing(self, trade_id: str) -> list[OrderRecord]:
         """Orders that close a trade and whose transactions are not known yet."""
@@ -156,15 +163,16 @@ class OrderIndex:
         self._unindex(record)
         del self._finished[record.id], self._records[record.id]
         # Only keys that still lead here: a later order can have taken over a caller's id.
-        for known in _venue_ids(record):
+        noted = self._noted.pop(record.id, None)
+        for known in (*_venue_ids(record), *([noted] if noted is not None else [])):
             if self._by_venue_id.get(known) == record.id:
                 del self._by_venue_id[known]
         if self._by_client_id.get(record.client_id) == record.id:
             del self._by_client_id[record.client_id]
         if self._by_key.get(record.key) == record.id:
             del self._by_key[record.key]
-        if (tag := parse_tag(record.client_id)) is not None:
-            self._by_caller.pop(tag.caller, None)
+        if (tag := parse_tag(record.client_id)) is not None and self._by_caller.get(tag.caller) == record.id:
+            del self._by_caller[tag.caller]
 
 
 def _venue_ids(record: OrderRecord) -> Iterator[str]:

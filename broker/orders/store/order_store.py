@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -100,6 +100,11 @@ class OrderStore:
         """Units at the last mark, of the positions that have changed since."""
         self.waiters: dict[str, Waiter] = {}
         """By order id; the caller removes its own when it has its answer."""
+        self.owed: dict[str, OrderRecord] = {}
+        """Final words of our own that the journal has not taken: nobody is told of them before."""
+        self.parted: dict[str, None] = {}
+        """Resting orders that have traded in part: whether the venue keeps the rest is still to be asked."""
+        self.has_parted = asyncio.Event()
         self._created: dict[str, Transaction] = {}
         """Creations by order, set aside because what becomes of the order is told right behind them."""
         self._closes = UnclaimedCloses()
@@ -172,11 +177,15 @@ class OrderStore:
         yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 
     def rotate_if_due(self) -> None:
-        """Begin the next segment if this one is full or failed. Raises OrderJournalError: the volume still fails."""
+        """Begin the next segment if this one is full or failed, and write what is owed.
+
+        Raises OrderJournalError: the volume still fails.
+        """
         if self.journal.is_full or self.journal.failure is not None:
             self.index.forget(self.now())
             self.operations.forget(self.now())
             self.journal.rotate(self._snapshot())
+        self.pay_owed()
 
     def now(self) -> datetime:
         """The time by the store's clock."""
@@ -216,6 +225,7 @@ class OrderStore:
         # Journal, memory, events, waiters: each sees only what those before it have.
         before = self.index.get(record.id)
         self.index.put(record)
+        self.owed.pop(record.id, None)
         waiter = self.waiters.get(record.id)
         # Timed to the first settled status: a later fill of a resting order is no latency of ours.
         answered = waiter is not None and not waiter.settled.is_set() and record.status not in IN_FLIGHT
@@ -281,7 +291,17 @@ class OrderStore:
             return record
         if moved is not record:
             self.put(moved)
+        if moved.status is OrderStatus.PENDING and len(moved.order.fills) > len(record.order.fills):
+            self.parted[record.id] = None
+            self.has_parted.set()
         return moved
+
+    def end(self, order_id: str, transaction: Transaction | None) -> OrderRecord:
+        """The order behind the transaction that the venue names as its end; None: the venue names none."""
+        record = self.index[order_id]
+        if transaction is not None and (moved := lifecycle.end(record, transaction, self.now())) is not record:
+            self.put(moved)
+        return self.index[order_id]
 
     def _set_aside(self, record: OrderRecord, created: Transaction) -> None:
         self._created[record.id] = created
@@ -302,10 +322,58 @@ class OrderStore:
                 self._apply_to_order(transaction)
 
     def move(self, order_id: str, status: OrderStatus, reason: str | None, message: str | None = None) -> OrderRecord:
-        """The order at another status for a reason of our own."""
+        """The order at another status for a reason of our own.
+
+        One that can be the last is in the journal before anybody is told: no log of the venue's would say it again.
+        If the journal does not take it, the order stays as it was and the word is `owed`.
+        """
         record = self.index[order_id].moved(status, self.now(), reason=reason, message=message)
-        self.put(record)
+        if status is OrderStatus.UNKNOWN:
+            self.put(record)
+            return record
+        try:
+            # What we write behind a successor's back nobody reads.
+            if not self._lease.holds():
+                raise OrderJournalError("another process trades this account now")  # noqa: TRY301 - as a failed write
+            self._write(journal.encode_order(record), order=record.order)
+        except OrderJournalError as error:
+            return self._owe(record, error)
+        self._apply_record(record)
         return record
+
+    def _owe(self, record: OrderRecord, error: OrderJournalError) -> OrderRecord:
+        log.error("not in the journal yet", extra={"order_id": record.id, "fault": str(error)})
+        held = self.index[record.id]
+        if held.status is OrderStatus.RECEIVED:
+            # The journal does not know it, and need not: its caller may send it again, under the same id.
+            reason = lifecycle.JOURNAL_UNAVAILABLE if self._lease.holds() else lifecycle.OWNERSHIP_LOST
+            words = f"{record.order.reason}: {error}"
+            held = held.moved(OrderStatus.DENIED, self.now(), reason=reason, message=words)
+            self._apply_record(held)
+            return held
+        self.owed[record.id] = record
+        if (waiter := self.waiters.get(record.id)) is not None:
+            waiter.settled.set()
+            waiter.resolved.set()
+        return held
+
+    def pay_owed(self) -> None:
+        """Write what is owed to the journal, as far as it takes it."""
+        for record in tuple(self.owed.values()):
+            self.move(record.id, record.status, record.order.reason, record.order.message)
+
+    def end_flights(self, owed: Mapping[str, OrderRecord]) -> None:
+        """Settle the orders that were on their way when the journal was written last.
+
+        `owed` is what our former term could not write.
+        """
+        for record in self.index.with_status(OrderStatus.SUBMITTED):
+            if (word := owed.get(record.id)) is not None:
+                self.move(record.id, word.status, word.order.reason, word.order.message)
+            else:
+                # It may be at the venue: nothing here can tell.
+                words = "the process ended before the venue's answer"
+                self.move(record.id, OrderStatus.UNKNOWN, "RESTARTED", words)
 
     def deliver(self, transaction: Transaction) -> None:
         """Write the next transaction of the venue's log, then apply it to orders and positions."""
@@ -313,10 +381,20 @@ class OrderStore:
         self.control = self.control.after(transaction.raw)
         try:
             self._apply_to_account(transaction)
-            self._apply_to_order(transaction)
+            if not self._is_told(transaction):
+                self._apply_to_order(transaction)
         except (ValueError, KeyError) as error:
             # An unreadable one must not stop those behind it; the next reconciliation finds its effect.
             self._emit(StreamDecodeError(stream="transactions", message=f"{transaction.id}: {error}"))
+
+    def _is_told(self, transaction: Transaction) -> bool:
+        """True if the answer to a settled order has told it already. Cheap: it is so of most of the stream."""
+        record = self.index.by_venue_id(transaction.about_order)
+        if record is None or record.status in UNRESOLVED or record.order.venue_order_id != transaction.about_order:
+            return False
+        name = str(transaction.id)
+        told = any(fill.transaction_id == name for fill in record.order.fills) if transaction.is_fill else False
+        return told or transaction.is_create
 
     def _apply_to_order(self, transaction: Transaction) -> None:
         record = self.index.about(transaction)
@@ -453,7 +531,7 @@ class OrderStore:
         venue_order_id: str | None = None,
     ) -> OrderRecord:
         request = found.request
-        if (trade := self.trades.get(request.trade_id or "")) is not None and request.type in DEPENDENT:
+        if (trade := self.trades.known(request.trade_id or "")) is not None and request.type in DEPENDENT:
             request, tag = of_trade(request, trade), parse_tag(found.client_id)
             # Of the trade's owner, for it came with its order, or guards what it opened; unless a client placed it.
             if tag is None or not tag.client:

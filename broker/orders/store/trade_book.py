@@ -76,6 +76,9 @@ class TradeBook:
         self._open: dict[str, OpenTrade] = {}
         self.at = 0
         """Last transaction that the book includes."""
+        self._ended: dict[str, OpenTrade] = {}
+        """Trades that the log opens and that were over when the venue was asked, until it is asked again: their orders
+        are read back, too."""
         self.is_whole = False
         """True once it has all open trades: from the venue, or from the journal."""
 
@@ -89,6 +92,10 @@ class TradeBook:
         """An open trade; None if it is closed or not known."""
         return self._open.get(trade_id)
 
+    def known(self, trade_id: str) -> OpenTrade | None:
+        """An open trade, or one of those read back as it was opened; None for any other."""
+        return self._open.get(trade_id) or self._ended.get(trade_id)
+
     def put(self, trade: OpenTrade) -> None:
         """Store a trade in place of the one with its id."""
         self._open[trade.id] = trade
@@ -101,17 +108,16 @@ class TradeBook:
         held = self._open.get(part.trade_id)
         if held is not None and held.owner == NOBODY:
             self.put(replace(held, owner=owner))
-        if held is not None or fill.id <= self.at:
+        if held is not None:
             return
-        self.put(
-            OpenTrade(
-                id=part.trade_id,
-                instrument=fill.instrument or "",
-                units=part.units.copy_sign(fill.units),
-                price=fill.price or Decimal(0),
-                opened_at=fill.time,
-                owner=owner,
-            )
+        book = self._open if fill.id > self.at else self._ended
+        book[part.trade_id] = OpenTrade(
+            id=part.trade_id,
+            instrument=fill.instrument or "",
+            units=part.units.copy_sign(fill.units),
+            price=fill.price or Decimal(0),
+            opened_at=fill.time,
+            owner=owner,
         )
 
     def apply(self, fill: Transaction, owner: TradeOwner) -> tuple[OpenTrade, ...]:
@@ -141,6 +147,7 @@ class TradeBook:
             return
         owners = {trade.id: trade.owner for trade in self}
         self._open = {key: trade for key, trade in self._open.items() if int(key) > at}
+        self._ended.clear()
         self.at, self.is_whole = at, True
         for trade in trades:
             fields = {name: getattr(trade, name) for name in ("id", "instrument", "units", "price", "opened_at")}

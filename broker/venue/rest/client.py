@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from broker.venue import errors
 from broker.venue.rest.answer import MAX_WORDS, ReadAnswer, read_answer, read_text
 from broker.venue.rest.connection_pool import VenueConnections
 from broker.venue.rest.http_connection import ClosedConnectionError, HttpConnection
+from broker.venue.rest.http_stream import HttpStream
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.settings import VenueSettings
 from broker.venue.v20 import parse
@@ -25,6 +26,7 @@ from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.transactions import Transaction, parse_transaction
 from broker.venue.v20.wire_json import write_json
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
 from producer.emitter import Emit
 
@@ -67,12 +69,14 @@ class VenueRest:
     """Begin of the targets of the account's requests."""
     _headers: str = field(init=False)
     """Headers of every request."""
+    _stream_target: str = field(init=False)
+    _stream_headers: str = field(init=False)
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.settings.rest_url)
-        self._target = f"{url.path.rstrip('/')}/v3/accounts/{quote(self.settings.account, safe='')}"
-        host = url.netloc.rpartition("@")[2]
-        self._headers = f"Host: {host}\r\nAccept-Datetime-Format: RFC3339\r\nContent-Type: application/json\r\n"
+        settings = self.settings
+        self._target, self._headers = _place(settings.rest_url, settings.account)
+        self._headers += "Content-Type: application/json\r\n"
+        self._stream_target, self._stream_headers = _place(settings.stream_url, settings.account)
 
     async def submit(
         self, call: VenueCall, precedence: Precedence = Precedence.OPEN, *, guard: SendGuard = lambda: None
@@ -198,6 +202,7 @@ class VenueRest:
                 return await self._read_once(call, precedence, read)
             # Only errors that another attempt may not meet: a refusal or a dead token would be the same again.
             except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
+                check_cancelled()
                 self.emit(ApiRetry(operation=call.operation))
             await asyncio.sleep(BACKOFF.delay_s(attempt, self.chance()))
         return await self._read_once(call, precedence, read)
@@ -276,14 +281,44 @@ class VenueRest:
 
     def _request(self, call: VenueCall, secret: Secret) -> bytes:
         """The request as it goes over the wire (RFC 9112)."""
-        token = secret.reveal()
-        # A line break in it would begin another header.
-        if not (token.isascii() and token.isprintable()):
-            words = f"the venue token, of {len(token)} characters, has some that no header takes"
-            raise errors.NotAuthorizedError(words, operation=call.operation)
-        query = f"?{urlencode(call.query)}" if call.query else ""
         data = write_json(call.body) if call.body is not None else b""
         length = f"Content-Length: {len(data)}\r\n" if call.body is not None else ""
         target = self._target if call.of_account else self._target.rpartition("/accounts/")[0]
-        line = f"{call.method} {target}{call.path}{query} HTTP/1.1\r\n"
-        return f"{line}{self._headers}Authorization: Bearer {token}\r\n{length}\r\n".encode("ascii") + data
+        line = _line(call.method, f"{target}{call.path}", call.query)
+        return f"{line}{self._headers}{_authorization(secret, call.operation)}{length}\r\n".encode("ascii") + data
+
+    async def open_stream(self, channel: str, path: str, query: Mapping[str, str], secret: Secret) -> HttpStream:
+        """Ask for a stream of the account; its `status` is the venue's answer. `abort` it.
+
+        Raises OSError: there is no answer; as a TimeoutError, none within a request's deadline.
+        """
+        line, headers = _line("GET", f"{self._stream_target}{path}", query), self._stream_headers
+        request = f"{line}{headers}{_authorization(secret, channel)}\r\n".encode("ascii")
+        async with asyncio.timeout(self.settings.request_deadline_s):
+            stream = await self.connections.open_stream(channel, self.emit)
+            try:
+                await stream.ask(request, self.settings.request_deadline_s)
+            except BaseException:
+                stream.abort()
+                raise
+        return stream
+
+
+def _place(url: str, account: str) -> tuple[str, str]:
+    """Begin of the targets of an account's requests to a host, and headers of each."""
+    found = urlsplit(url)
+    headers = f"Host: {found.netloc.rpartition('@')[2]}\r\nAccept-Datetime-Format: RFC3339\r\n"
+    return f"{found.path.rstrip('/')}/v3/accounts/{quote(account, safe='')}", headers
+
+
+def _line(method: str, target: str, query: Mapping[str, str] | None) -> str:
+    return f"{method} {target}{f'?{urlencode(query)}' if query else ''} HTTP/1.1\r\n"
+
+
+def _authorization(secret: Secret, operation: str) -> str:
+    token = secret.reveal()
+    # A line break in it would begin another header.
+    if not (token.isascii() and token.isprintable()):
+        words = f"the venue token, of {len(token)} characters, has some that no header takes"
+        raise errors.NotAuthorizedError(words, operation=operation)
+    return f"Authorization: Bearer {token}\r\n"

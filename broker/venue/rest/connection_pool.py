@@ -10,18 +10,19 @@ import asyncio
 import math
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Self
+from typing import NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from broker.events.venue import ConnectionOpened
 from broker.venue.errors import NotSentError
 from broker.venue.rest.http_connection import HttpConnection
+from broker.venue.rest.http_stream import HttpStream
 from broker.venue.rest.rate_limit import Precedence, Throttle
 from broker.venue.settings import VenueSettings
+from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 from producer.emitter import Emit
 
 OPENING_INTERVAL_S = 1.0
@@ -32,6 +33,24 @@ MARKET_DATA_SHARE = 4
 """One connection in so many may serve market data at once."""
 CONNECT_SHARE = 0.3
 """Of a request's deadline, for getting a connection: less than the gap between two owners of the account."""
+
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class VenueHost(NamedTuple):
+    """Host of the venue, as a URL of the settings names it."""
+
+    name: str
+    port: int
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """Read the URL; of https, with a context that checks certificates."""
+        found = urlsplit(url)
+        tls = ssl.create_default_context() if found.scheme == "https" else None
+        return cls(found.hostname or "", found.port or (80 if tls is None else 443), tls)
 
 
 class VenueConnections:
@@ -45,10 +64,7 @@ class VenueConnections:
         deadline_s = settings.request_deadline_s
         # The shorter limit is for getting a connection: a request that it ends was never sent.
         self._connect_s = connect_s = deadline_s * CONNECT_SHARE
-        url = urlsplit(settings.rest_url)
-        self._tls = ssl.create_default_context() if url.scheme == "https" else None
-        self._host = url.hostname or ""
-        self._port = url.port or (80 if self._tls is None else 443)
+        self._rest, self._streams = VenueHost.of(settings.rest_url), VenueHost.of(settings.stream_url)
         self._size = settings.connections
         self._deadline_s = deadline_s
         self._delivery_ms = max(1, round(min(connect_s, delivery_s) * 1000))
@@ -65,7 +81,7 @@ class VenueConnections:
         """Requests that were let through and have not come for their connection yet."""
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._tasks = asyncio.TaskGroup()
+        self._tasks = PersistentTaskGroup()
         self._opening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -81,16 +97,11 @@ class VenueConnections:
             connection.abort()
         await asyncio.sleep(0)  # in which the loop closes their sockets
 
-    def tracing(self, channel: str, emit: Emit) -> aiohttp.TraceConfig:
-        """Hooks that pace and count the connections that aiohttp opens by itself; for the sessions of streams."""
-        hooks = aiohttp.TraceConfig()
-
-        async def pace(*_: object) -> None:
-            await self.openings.enter(Precedence.OPEN)
-            emit(ConnectionOpened(channel=channel))
-
-        hooks.on_connection_create_start.append(pace)
-        return hooks
+    async def open_stream(self, channel: str, emit: Emit) -> HttpStream:
+        """Open a connection for one stream, at the venue's pace; `abort` it. Raises OSError: it cannot be opened."""
+        await self.openings.enter(Precedence.OPEN)
+        emit(ConnectionOpened(channel=channel))
+        return await self._connect(self._streams, HttpStream)
 
     def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
         """Make a socket whose bytes are delivered in time or not at all (tcp(7), RFC 5482)."""
@@ -106,7 +117,10 @@ class VenueConnections:
 
     def reserve(self, precedence: int) -> bool:
         """Keep an idle connection for one more request; False where there is none, and more are wanted."""
-        self._sort_out()
+        # Only the one that it would be: each look at an idle connection costs, and orders come with dozens of them.
+        place = len(self._idle) - self._reserved - 1
+        if precedence == Precedence.MARKET_DATA or place < 0 or not _is_fresh(self._idle[place]):
+            self._sort_out()
         # Market data never takes the last one: an answer of 5000 candles would keep the next order waiting.
         left = 1 if precedence == Precedence.MARKET_DATA and self._size > 1 else 0
         if len(self._idle) > self._reserved + left:
@@ -164,6 +178,7 @@ class VenueConnections:
 
     async def _keep_open(self) -> None:
         while True:
+            check_cancelled()
             with suppress(TimeoutError):
                 async with asyncio.timeout(OPENING_INTERVAL_S):
                     await self._wanted.wait()
@@ -177,7 +192,7 @@ class VenueConnections:
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(self._connect_s):
-                connection = await self._connect()
+                connection = await self._connect(self._rest, HttpConnection)
         except (TimeoutError, OSError) as error:  # errors of TLS are OSErrors
             self._fail_waiting(error)
             return
@@ -185,19 +200,19 @@ class VenueConnections:
         self._idle.append(connection)
         self.requests.pump()
 
-    async def _connect(self) -> HttpConnection:
+    async def _connect(self, host: VenueHost, made_as: Callable[[], P]) -> P:
         """Open a connection. Sending a request to warm it up would use up the rate limit, and need a token."""
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        fault: OSError = OSError(f"{self._host} has no address")
+        found = await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
+        fault: OSError = OSError(f"{host.name} has no address")
         for family, kind, protocol, _, address in found:
             made = self._socket(family, kind, protocol)
             try:
                 # Each address has its share of the time: one that drops packets must not use up that of the others.
                 async with asyncio.timeout(self._connect_s / len(found)):
                     await loop.sock_connect(made, address)
-                name = self._host if self._tls is not None else None
-                return (await loop.create_connection(HttpConnection, sock=made, ssl=self._tls, server_hostname=name))[1]
+                name = host.name if host.tls is not None else None
+                return (await loop.create_connection(made_as, sock=made, ssl=host.tls, server_hostname=name))[1]
             except OSError as error:  # TimeoutError is one
                 made.close()
                 fault = error

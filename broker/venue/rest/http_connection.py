@@ -144,6 +144,9 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; of one that is repeated, the last."""
+        # Behind the body it is a trailer, which says nothing of how to read it (RFC 9110, 6.5.1).
+        if self._is_begun:
+            return
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:

@@ -8,12 +8,12 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
 
-import aiohttp
-
 from broker.events.venue import ConnectionStatus, StreamDecodeError, StreamReconnected
 from broker.venue.rest.client import VenueRest
+from broker.venue.rest.http_stream import HttpStream
 from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
 from pod_runtime.backoff import Backoff
+from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
 
 HTTP_OK = 200
@@ -49,7 +49,7 @@ class LineStream:
     ) -> None:
         settings = rest.settings
         self.name = name
-        self._url = f"{settings.stream_url.rstrip('/')}/v3/accounts/{settings.account}{path}"
+        self._path = path
         self._settings = settings
         self._rest = rest
         self._tokens = rest.tokens
@@ -75,29 +75,26 @@ class LineStream:
     async def run(self) -> None:
         """Keep the stream open."""
         failures = 0
-        # No total: a stream lives for days. Silence is watched for in `_pump`.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.request_deadline_s)
-        tracing = self._rest.connections.tracing(self.name, self._emit)
-        async with aiohttp.ClientSession(timeout=timeout, trace_configs=[tracing]) as session:
-            while True:
-                started = monotonic()
-                try:
-                    cause = await self._connect_once(session)
-                except asyncio.CancelledError:
-                    self._set_up(up=False, reason="stopped")
-                    raise
-                failures = failures_after(failures, monotonic() - started, self._settings.healthy_after_s)
-                self._set_up(up=False, reason=cause)
-                if cause == "token_changed":
-                    failures = 0
-                else:
-                    await asyncio.sleep(self._backoff.delay_s(failures - 1, self._rest.chance()))
-                self._emit(StreamReconnected(stream=self.name, cause=cause))
+        while True:
+            check_cancelled()
+            started = monotonic()
+            try:
+                cause = await self._connect_once()
+            except asyncio.CancelledError:
+                self._set_up(up=False, reason="stopped")
+                raise
+            failures = failures_after(failures, monotonic() - started, self._settings.healthy_after_s)
+            self._set_up(up=False, reason=cause)
+            if cause == "token_changed":
+                failures = 0
+            else:
+                await asyncio.sleep(self._backoff.delay_s(failures - 1, self._rest.chance()))
+            self._emit(StreamReconnected(stream=self.name, cause=cause))
 
-    async def _connect_once(self, session: aiohttp.ClientSession) -> str:
+    async def _connect_once(self) -> str:
         """Run one connection from opening to end; return the cause of the end."""
         try:
-            await self._read(session)
+            await self._read()
         except _StreamEndedError as error:
             return str(error)
         except StreamDataError as error:
@@ -105,41 +102,38 @@ class LineStream:
             return "undecodable"
         except TimeoutError:
             return "silent"
-        except (aiohttp.ClientError, OSError):
+        except OSError:
             return "connection_lost"
         except Exception as error:  # noqa: BLE001 - a message that cannot be used must not end the stream for good
             self._emit(StreamDecodeError(stream=self.name, message=f"{type(error).__name__}: {error}"[:300]))
             return "message_failed"
         return "ended"
 
-    async def _read(self, session: aiohttp.ClientSession) -> None:
+    async def _read(self) -> None:
         secret = await self._wait_token()
-        headers = {"Authorization": f"Bearer {secret.reveal()}", "Accept-Datetime-Format": "RFC3339"}
-        async with asyncio.timeout(self._settings.request_deadline_s):
-            answer = await session.get(self._url, params=self._reader.parameters(), headers=headers)
+        stream = await self._rest.open_stream(self.name, self._path, self._reader.parameters(), secret)
         try:
-            await self._check(answer, secret)
+            await self._check(stream.status, secret)
             # Up only when the reader has caught up: `is_up` promises that nothing is missing.
             await self._reader.opened()
             self._set_up(up=True, reason=None)
-            await self._pump(answer, secret)
+            await self._pump(stream, secret)
         finally:
-            answer.close()
+            stream.abort()
 
-    async def _check(self, answer: aiohttp.ClientResponse, secret: Secret) -> None:
-        if answer.status in UNAUTHORIZED:
+    async def _check(self, status: int, secret: Secret) -> None:
+        if status in UNAUTHORIZED:
             self._tokens.on_unauthorized(secret)
             self._set_up(up=False, reason="not_authorized")
             await self._wait_other_token(secret)
             raise _StreamEndedError("token_changed")
-        if answer.status != HTTP_OK:
-            raise _StreamEndedError(f"http_{answer.status // 100}xx")
+        if status != HTTP_OK:
+            raise _StreamEndedError(f"http_{status // 100}xx")
 
-    async def _pump(self, answer: aiohttp.ClientResponse, secret: Secret) -> None:
+    async def _pump(self, stream: HttpStream, secret: Secret) -> None:
         splitter = LineSplitter()
         while True:
-            async with asyncio.timeout(self._settings.heartbeat_deadline_s):
-                chunk = await answer.content.readany()
+            chunk = await stream.read(self._settings.heartbeat_deadline_s)
             if not chunk:
                 raise _StreamEndedError("closed_by_venue")
             # An answer to an order that came in the same iteration of the loop goes first: a caller waits for it.

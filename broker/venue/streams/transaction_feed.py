@@ -18,6 +18,8 @@ Rules:
   Heartbeats come every 5 s, so a gap at a quiet hour is found that fast.
 - An id that another answer mentioned is only noted. Its transaction is on its way in the stream, and reading the log
   after each order would double the requests.
+- A transaction that the answer to an order has told is kept until the stream brings its id, and is then delivered as
+  the answer had it: an order costs one parse, not two. The stream alone moves `applied`.
 
 Reconnect. `opened` runs before any message of the new connection is handled, and reads the log from `applied`.
 Messages that arrive meanwhile wait in the connection's buffer; afterwards they are at or below `applied`, or exactly
@@ -40,18 +42,51 @@ those of a deliberate catch-up are not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
 
 from broker.events.venue import StreamGap
-from broker.venue.streams.stream_state import last_without_gap
+from broker.venue.streams.stream_state import last_without_gap, message
 from broker.venue.v20.parse import TransactionPage
-from broker.venue.v20.transactions import Transaction, parse_transaction
+from broker.venue.v20.transactions import Transaction, parse_transaction, transaction_id
+from pod_runtime.cancellation import check_cancelled
 from producer.emitter import Emit
 
 HOLE_TRIES = 5
 HOLE_WAIT_S = 0.2
+MAX_TOLD = 1000
+"""Transactions of answers that are kept for the stream; beyond it they are let go, and parsed again."""
 Deliver = Callable[[Transaction], None]
+
+
+class TransactionLine(Struct):
+    """A line of the transaction stream with what tells if it is news; the rest of `text` is read if it is."""
+
+    id: str = ""
+    type: str = ""
+    last_id: str = msgspec.field(default="", name="lastTransactionID")
+    text: bytes = b""
+
+
+_DECODER = msgspec.json.Decoder(TransactionLine)
+
+
+def transaction_line(text: bytes) -> TransactionLine:
+    """Read the head of a line: most lines repeat what the answer to an order has told.
+
+    Raises StreamDataError: it is no JSON object.
+    """
+    try:
+        line = _DECODER.decode(text)
+    except ValueError:  # ids as numbers, or JSON that only `message` reads
+        raw = message(text)
+        number, kind, last = (str(raw.get(key, "")) for key in ("id", "type", "lastTransactionID"))
+        line = TransactionLine(id=number, type=kind, last_id=last)
+    line.text = text
+    return line
 
 
 class TransactionSource(Protocol):
@@ -73,6 +108,7 @@ class TransactionFeed:
         """Id of the last transaction delivered."""
         self.last_known = applied
         """Highest id that the venue has spoken of."""
+        self._told: dict[int, Transaction] = {}
 
     @property
     def lag(self) -> int:
@@ -84,6 +120,12 @@ class TransactionFeed:
         if transaction_id is not None and transaction_id > self.last_known:
             self.last_known = transaction_id
 
+    def tell(self, transactions: Iterable[Transaction]) -> None:
+        """Keep what an answer has told, for the moment when the stream brings it again."""
+        if len(self._told) >= MAX_TOLD:
+            self._told.clear()
+        self._told.update((item.id, item) for item in transactions if item.id > self.applied)
+
     def parameters(self) -> Mapping[str, str]:
         """Query of the stream: none, it is the whole account's."""
         return {}
@@ -92,17 +134,17 @@ class TransactionFeed:
         """Read from the log what happened while the stream was away."""
         await self.fill(missed=True)
 
-    async def message(self, raw: dict[str, Any]) -> None:
+    async def message(self, line: TransactionLine) -> None:
         """Take a message of the stream; one whose predecessors did not come has them read from the log."""
-        transaction = None if raw.get("type") == "HEARTBEAT" else parse_transaction(raw)
-        last = int(raw["lastTransactionID"]) if transaction is None else transaction.id
-        self.note(last)
+        is_heartbeat = line.type == "HEARTBEAT"
+        number = transaction_id(line.last_id if is_heartbeat else line.id)
+        self.note(number)
         if self._filling.locked():
             async with self._filling:
                 pass  # another's reading may bring the transaction that seems to be missing
-        if transaction is not None and transaction.id == self.applied + 1:
-            self._take(transaction)
-        elif last > self.applied:
+        if number == self.applied + 1 and not is_heartbeat:
+            self._take(self._told.get(number) or parse_transaction(message(line.text)))
+        elif number > self.applied:
             await self.fill(missed=True)
 
     async def fill(self, *, missed: bool = False) -> None:
@@ -113,6 +155,7 @@ class TransactionFeed:
         async with self._filling:
             tries = 0
             while tries < HOLE_TRIES:
+                check_cancelled()
                 page = await self._log.transactions_since(self.applied)
                 self.note(page.last_transaction_id)
                 fresh = [item for item in page.transactions if item.id > self.applied]
@@ -131,3 +174,4 @@ class TransactionFeed:
     def _take(self, transaction: Transaction) -> None:
         self._deliver(transaction)
         self.applied = transaction.id
+        self._told.pop(transaction.id, None)

@@ -30,6 +30,8 @@ _VENUE_REASONS = Path(__file__).with_name("reasons.txt").read_text(encoding="utf
 KNOWN_REASONS = frozenset(_OUR_REASONS.split()) | frozenset(_VENUE_REASONS.split())
 OTHER_REASON = "OTHER"
 _FRACTION = re.compile(r"\.([0-9]+)")
+_ZERO = Decimal(0)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
@@ -95,16 +97,16 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
     if not kind:
         raise ValueError("transaction.type is missing")
     return Transaction(
-        id=_whole(raw.get("id")),
+        id=transaction_id(raw.get("id")),
         type=kind,
-        time=parse_time(raw.get("time")),
-        time_ns=parse_time_ns(raw.get("time")),
+        time=(time := parse_time(raw.get("time"))),
+        time_ns=_nanoseconds(raw.get("time"), time),
         order_id=_text(raw.get("orderID")),
         # Creates and rejects carry it in their extensions, fills and cancels as a field.
         client_id=_text(raw.get("clientOrderID")) or _text((raw.get("clientExtensions") or {}).get("id")),
         instrument=_text(raw.get("instrument")),
         reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
-        units=decimal(raw.get("units"), "units") if kind == FILL else Decimal(0),
+        units=decimal(raw.get("units"), "units") if kind == FILL else _ZERO,
         price=decimal(raw["price"], "price") if raw.get("price") is not None else None,
         profit=decimal(raw.get("pl"), "pl"),
         commission=decimal(raw.get("commission"), "commission"),
@@ -143,7 +145,8 @@ def _text(value: Any) -> str | None:
     return str(value) if value not in (None, "") else None
 
 
-def _whole(value: Any) -> int:
+def transaction_id(value: Any) -> int:
+    """Parse the id of a transaction. Raises ValueError: it is no whole number."""
     text = str(value)
     # Ids order transactions and tell repeats: a wrong one is worse than an error. `int` alone takes " 1_0 ".
     if not text.isascii() or not text.isdecimal():
@@ -157,7 +160,7 @@ def decimal(value: Any, name: str) -> Decimal:
     Raises ValueError: it is no finite number; names the field.
     """
     if value is None:
-        return Decimal(0)
+        return _ZERO
     try:
         # By its text, if ever a number comes as JSON's: Decimal(0.1) has 55 digits.
         number = Decimal(str(value))
@@ -183,12 +186,17 @@ def parse_time(value: Any) -> datetime:
         return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int((fraction + "000000")[:6]))
     # A time without a zone is UTC: the machine's zone must not matter.
     found = datetime.fromisoformat(text)  # cuts what is finer than a microsecond
+    if found.tzinfo is UTC:
+        return found
     return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def parse_time_ns(value: Any) -> int:
     """The same time in nanoseconds since 1970, with all of the venue's nine digits."""
-    text = str(value or "")
-    seconds = int(parse_time(text).replace(microsecond=0).timestamp())
-    digits = _FRACTION.search(text)
+    return _nanoseconds(value, parse_time(value))
+
+
+def _nanoseconds(value: Any, time: datetime) -> int:
+    since, digits = time - _EPOCH, _FRACTION.search(str(value or ""))
+    seconds = since.days * 86_400 + since.seconds
     return seconds * 1_000_000_000 + int(digits[1][:9].ljust(9, "0") if digits else 0)

@@ -20,9 +20,6 @@ path "database/creds/broker" {
 path "pki/issue/broker" {
   capabilities = ["update"]
 }
-path "transit/decrypt/broker" {
-  capabilities = ["update"]
-}
 
 # The sidecar's own token.
 path "auth/token/lookup-self" {
@@ -36,6 +33,9 @@ path "auth/token/revoke-self" {
 }
 
 # Leases by id, which only their holder knows.
+path "sys/leases/lookup" {
+  capabilities = ["update"]
+}
 path "sys/leases/renew" {
   capabilities = ["update"]
 }

@@ -157,7 +157,7 @@ function drawPanels(status) {
 
 // ---- secrets
 
-const STATES = { fresh: "good", failing: "bad", waiting: "warn", carried: "warn" };
+const STATES = { fresh: "good", failing: "bad", waiting: "warn", carried: "warn", ended: "bad" };
 
 function secretRow(secret, refused, now) {
   const read = secret.read_at ? (now - Date.parse(secret.read_at)) / 1000 : null;

@@ -41,7 +41,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pod_runtime.atomic_file import replace_file
+from pod_runtime.atomic_file import make_private_directory, replace_file
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import LeaseJournalError
 
@@ -51,12 +51,17 @@ FILE, TOKEN_FILE = "leases.json", "token.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournaledSession:
-    """A token: its accessor revokes it and every lease under it. Empty: a login that was begun."""
+    """A token: its accessor revokes it and every lease under it. Empty: a login that was begun, or a batch token."""
 
     number: int
     begun_at: str
     accessor: str = field(default="", repr=False)
     owned: bool = True
+
+    @property
+    def revocable(self) -> bool:
+        """True if its token may and can be revoked; else its leases must go one by one."""
+        return self.owned and bool(self.accessor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +93,8 @@ class LeaseJournal:
 
     def open(self) -> str:
         """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or ""."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.parent.chmod(0o700)  # mkdir leaves the mode of a mounted volume as it is
+        make_private_directory(self._path.parent)
+        self._path.parent.chmod(0o700)  # no group may read tokens, and this directory must be the sidecar's own
         try:
             self.holdings = _decode(self._path.read_bytes())
         except FileNotFoundError:
@@ -111,10 +116,15 @@ class LeaseJournal:
 
     def name_session(self, number: int, accessor: str, *, owned: bool) -> None:
         """Write the accessor of a session's token."""
-        # The revoker's pass may have ended the unnamed session meanwhile; then there is nothing to name.
-        old = self.holdings.sessions
-        new = (replace(item, accessor=accessor, owned=owned) if item.number == number else item for item in old)
-        self._store(replace(self.holdings, sessions=tuple(new)))
+        named = JournaledSession(number=number, begun_at="", accessor=accessor, owned=owned)
+        others = []
+        for item in self.holdings.sessions:
+            if item.number == number:
+                named = replace(named, begun_at=item.begun_at)
+            else:
+                others.append(item)
+        # The revoker's pass may have struck the unnamed session meanwhile: its token lives, so it comes back.
+        self._store(replace(self.holdings, sessions=(*others, named)))
 
     def end_session(self, number: int) -> None:
         """Forget a session with its leases and its kept token."""
@@ -127,16 +137,20 @@ class LeaseJournal:
     def begin_lease(self, secret: str, session: int, now: datetime) -> None:
         """Write the intent to read a lease, or raise LeaseJournalError."""
         record = JournaledLease(secret=secret, session=session, begun_at=now.isoformat())
-        self._intend(replace(self.holdings, leases=(*self.holdings.leases, record)))
+        # One intent stands for all: a read that failed a thousand times must not fill the volume.
+        self._intend(replace(self.holdings, leases=(*self._without_intents(secret, session), record)))
 
     def name_lease(self, secret: str, session: int, lease_id: str) -> None:
         """Write the id of the lease that was read; without one the intent is dropped."""
-        # A secret has one read at a time: its earlier intents under this session came to nothing.
-        leases = self.holdings.leases
-        kept = [item for item in leases if item.lease_id or (item.secret, item.session) != (secret, session)]
-        intents = [item for item in leases if item not in kept]
+        kept = self._without_intents(secret, session)
+        intents = [item for item in self.holdings.leases if item not in kept]
         named = [replace(intents[-1], lease_id=lease_id)] if lease_id and intents else []
         self._store(replace(self.holdings, leases=(*kept, *named)))
+
+    def _without_intents(self, secret: str, session: int) -> list[JournaledLease]:
+        # A secret has one read at a time: its earlier intents under this session came to nothing.
+        leases = self.holdings.leases
+        return [item for item in leases if item.lease_id or (item.secret, item.session) != (secret, session)]
 
     def end_lease(self, lease_id: str) -> None:
         """Forget a lease."""

@@ -138,8 +138,8 @@ class HeldVersion:
     """Facts of a secret's version that the schedule decides by.
 
     `same_session`: it was read with the current token, which only matters to leases. `newer`: a newer version exists.
-    `polled`: time of the last look at its version. `refresh_at`: the server changes it then. `unread`: the last step
-    was to read a successor, and failed.
+    `polled`: time of the last look at its version. `refresh_at`: the server changes it then. `rejected_at`: a producer
+    could not use it, and it may be read anew from then on. `unread`: the last step was to read a successor, and failed.
     """
 
     life: Life
@@ -148,6 +148,7 @@ class HeldVersion:
     newer: bool = False
     polled: float = NEVER
     refresh_at: float = NEVER
+    rejected_at: float = NEVER
     unread: bool = False
 
 
@@ -170,6 +171,7 @@ def next_step(
     steps = [
         Step(act=Act.READ, at=held.life.replace_at(overlap_s), reason="end_of_life"),
         Step(act=Act.READ, at=held.refresh_at, reason="rotated_by_server"),
+        Step(act=Act.READ, at=held.rejected_at, reason="rejected"),
         renewal,
     ]
     if poll is not None:

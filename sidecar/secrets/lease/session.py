@@ -28,7 +28,7 @@ from typing import Any
 
 from pod_runtime.secret import Secret
 from sidecar.secrets.clock import Clock
-from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.errors import Proof, VaultError
 from sidecar.secrets.lease.record import LeaseJournal
 from sidecar.secrets.lease.schedule import Failures, Life
 from sidecar.secrets.vault.client import VaultAnswer, VaultCaller
@@ -48,6 +48,8 @@ class VaultSession:
     """Boot time of the last request that the server accepted with this token."""
     tainted: bool = False
     """True if a lease may exist under the token whose id was lost."""
+    period_s: float | None = None
+    """Period of a periodic token, which is renewed for that long without end; 0: it has none; None: not known."""
     failures: Failures = field(default_factory=Failures)
     """Failed renewals, once a newer session is in use."""
 
@@ -71,9 +73,11 @@ class VaultSessions:
         self._caller, self._journal, self._clock = caller, journal, clock
         self.current: VaultSession | None = None
         self.alive: dict[int, VaultSession] = {}
+        self.lost: dict[int, float] = {}
+        """Boot time at which a session was found dead; its record stays in the journal until it is revoked."""
         self.requests: Counter[tuple[str, str]] = Counter()
         self.suspect = False
-        """True if a request was denied with the current token: it may be revoked, or its policy may lack a path."""
+        """True if the server called the current token dead: a look at it decides."""
         self.attention = asyncio.Event()
         """Set if the token needs a look at once; the token refresher waits for it."""
 
@@ -104,12 +108,13 @@ class VaultSessions:
     async def call_as(
         self, session: VaultSession, operation: str, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> VaultAnswer:
-        """Make a counted request with a session's token. Success proves the token; a denial makes it suspect."""
+        """Make a counted request with a session's token. Success proves that it lives; `vault/answers.py` says more."""
         try:
             answer = await self.call(method, path, token=session.token, body=body, operation=operation)
         except VaultError as error:
-            # Vault answers 403 for a dead token and for a missing permission alike: only a check tells them apart.
-            if error.fault is VaultFault.DENIED and session is self.current and operation != "check":
+            if error.proof is Proof.RIGHT_MISSING:
+                session.checked = self._clock.boot()
+            if error.proof is Proof.TOKEN_DEAD and session is self.current and operation != "check":
                 self.suspect = True
                 self.attention.set()
             raise
@@ -145,8 +150,16 @@ class VaultSessions:
 
     def taint(self, session: VaultSession) -> None:
         """Mark a session as possibly holding a lease whose id was lost; the token refresher replaces it."""
-        session.tainted = True
-        self.attention.set()
+        # Where the token cannot be revoked, another one would leave the lost lease as it is.
+        if session.owned and session.accessor:
+            session.tainted = True
+            self.attention.set()
+
+    def lose(self, number: int) -> None:
+        """Use a session no more: it is dead, or its time has passed. The revoker gives it back by its accessor."""
+        self.alive.pop(number, None)
+        known = {item.number for item in self._journal.holdings.sessions}
+        self.lost = {key: at for key, at in self.lost.items() if key in known} | {number: self._clock.boot()}
 
     def forget(self, number: int) -> None:
         """Drop a session that Vault has ended, with its leases."""

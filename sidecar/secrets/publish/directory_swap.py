@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -41,6 +42,7 @@ from sidecar.secrets.settings import MANIFEST
 
 DATA = "..data"
 _SWAP = "..data_"
+_OUR_NAME = re.compile(r"\.\.[0-9]+-[0-9a-f]{8}")
 DIRECTORY_MODE = 0o750
 MANIFEST_MODE = 0o440
 # Replaced generations kept at most, whatever their grace: the volume is small and in memory.
@@ -64,7 +66,9 @@ class GenerationDirectory:
     def open(self) -> Manifest | None:
         """Make the directory, repair a killed predecessor's work, and return the manifest; may raise PublishError."""
         try:
-            self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            if not self._directory.exists():
+                self._directory.mkdir(parents=True)
+                self._directory.chmod(DIRECTORY_MODE)  # mkdir's mode is less the umask
             if self._require_tmpfs:
                 check_memory_backed(self._directory)
             self._drop_unswapped()
@@ -77,18 +81,21 @@ class GenerationDirectory:
 
     def current(self) -> Manifest | None:
         """Return the published manifest; None if there is none that can be read."""
+        if not (target := self._target()):
+            return None
         try:
-            return Manifest.parse((self._directory / DATA / MANIFEST).read_bytes())
+            return Manifest.parse((self._directory / target / MANIFEST).read_bytes())
         except (OSError, *NO_MANIFEST):
             return None
 
     def contents(self) -> dict[str, FileContent]:
         """Return the published files without the manifest; none if they are not ours to read."""
-        place = self._directory / DATA
+        target = self._target()
+        place = self._directory / target
         try:
             return {
                 name: FileContent(data=(place / name).read_bytes(), mode=stat.S_IMODE((place / name).stat().st_mode))
-                for name in self._files_of(self._target())
+                for name in self._files_of(target)
             }
         except OSError:
             return {}
@@ -134,7 +141,7 @@ class GenerationDirectory:
         text = json.dumps(manifest.tree(), indent=1) + "\n"
         self._write_file(place / MANIFEST, FileContent(data=text.encode(), mode=MANIFEST_MODE))
         os.chown(place, *self._owner)
-        place.chmod(DIRECTORY_MODE)  # mkdir's mode is less the umask
+        place.chmod(DIRECTORY_MODE)
         fsync_directory(place)
 
     def _write_file(self, path: Path, content: FileContent) -> None:
@@ -183,15 +190,19 @@ class GenerationDirectory:
                 shutil.rmtree(self._directory / name, ignore_errors=True)
 
     def _target(self) -> str:
+        """Return the name of the published generation; "" if there is none of ours: the next swap replaces the link."""
         try:
-            return os.readlink(self._directory / DATA)  # noqa: PTH115 - the text of the link
+            target = os.readlink(self._directory / DATA)  # noqa: PTH115 - the text of the link
+            # Others share the volume: a link out of it, or to a link, would be adopted with whatever it leads to.
+            is_ours = _OUR_NAME.fullmatch(target) and stat.S_ISDIR((self._directory / target).lstat().st_mode)
         except OSError:
             return ""
+        return target if is_ours else ""
 
     def _files_of(self, target: str) -> dict[str, None]:
         if not target:
             return {}
-        names = (entry.name for entry in os.scandir(self._directory / target) if entry.is_file())
+        names = (entry.name for entry in os.scandir(self._directory / target) if entry.is_file(follow_symlinks=False))
         return {name: None for name in sorted(names) if name != MANIFEST}
 
 

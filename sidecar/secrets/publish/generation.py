@@ -18,6 +18,7 @@ from sidecar.secrets.lease.schedule import NEVER, Life
 from sidecar.secrets.messages import AgentContext
 from sidecar.secrets.publish.directory_swap import KEPT, FileContent, GenerationDirectory
 from sidecar.secrets.publish.manifest import Manifest, ManifestEntry
+from sidecar.secrets.vault.version import VersionMark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class SecretVersion:
     """
 
     version: str
+    made_at: datetime | None = None
     files: Mapping[str, FileContent] = field(repr=False)
     life: Life
     lease_id: str = field(default="", repr=False)
@@ -38,6 +40,11 @@ class SecretVersion:
     refresh_at: float = NEVER
     first_ttl_s: float = 0.0
     carried: bool = False
+
+    @property
+    def mark(self) -> VersionMark:
+        """Its identity."""
+        return VersionMark(version=self.version, made_at=self.made_at)
 
 
 SecretVersions = Mapping[str, SecretVersion]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,19 @@ from sidecar.secrets.settings import FileSettings
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-def render(file: FileSettings, data: Mapping[str, Any], template: str = "") -> bytes:
-    """Render a file, with the text of its `template`; RenderError if a field is missing or has no such form."""
+def render(file: FileSettings, data: Mapping[str, Any], template: str = "", *, limit: int = sys.maxsize) -> bytes:
+    """Render a file, with the text of its `template`, in at most `limit` bytes; else RenderError."""
     if file.format == "jinja2":
-        return _jinja2(file, data, template or file.template).encode()
-    return {"json": _json, "raw": _raw, "dotenv": _dotenv}[file.format](file, data).encode()
+        content = _jinja2(file, data, template or file.template, limit).encode()
+    else:
+        content = {"json": _json, "raw": _raw, "dotenv": _dotenv}[file.format](file, data).encode()
+    if len(content) > limit:
+        raise _too_large(file)
+    return content
+
+
+def _too_large(file: FileSettings) -> RenderError:
+    return RenderError(f"file {file.name!r}: the secret's files would have more than secrets.max_secret_bytes")
 
 
 def _chosen(file: FileSettings, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -61,13 +70,26 @@ def _quoted(file: FileSettings, key: str, text: str) -> str:
     return f'"{escaped}"'
 
 
-def _jinja2(file: FileSettings, data: Mapping[str, Any], template: str) -> str:
+def _json_word(value: Any) -> Any:
+    """Return null, true and false as the other formats write them."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else value
+
+
+def _jinja2(file: FileSettings, data: Mapping[str, Any], template: str, limit: int) -> str:
     import jinja2  # noqa: PLC0415 - only where a template is used
     from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415 - see above
 
-    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment = SandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_json_word
+    )
     try:
-        return environment.from_string(template).render(data)
+        parts, size = [], 0
+        # Piece by piece: a loop ends at the limit, and not when the memory does.
+        for part in environment.from_string(template).generate(data):
+            parts.append(part)
+            if (size := size + len(part)) > limit:
+                break
+        return "".join(parts)
     except jinja2.UndefinedError as error:
         raise RenderError(f"file {file.name!r}: {_name_of(error)}") from None
     except jinja2.TemplateSyntaxError as error:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from pod_runtime.atomic_file import replace_file
 from pod_runtime.secret import Secret
-from sidecar.secrets.errors import LoginError, SpentError, VaultError, VaultFault
+from sidecar.secrets.errors import LockedError, LoginError, SpentError, VaultError, VaultFault
 from sidecar.secrets.settings import AuthSettings
+from sidecar.secrets.vault.answers import Asked, Deed, deed_of
 from sidecar.secrets.vault.client import VaultAnswer, VaultCaller
 from sidecar.secrets.vault.credential import digest, read_credential
 
@@ -36,6 +37,8 @@ class VaultLogin:
     request_id: str = ""
     age_s: float = 0.0
     """Age by the server's clock; 0 for a new token, or if the server does not tell."""
+    uses: int = 0
+    """Number of requests that it is good for; 0: any."""
 
 
 async def log_in(caller: VaultCaller, auth: AuthSettings, secret_ids: SecretIds) -> VaultLogin:
@@ -59,10 +62,15 @@ async def _by_approle(caller: VaultCaller, auth: AuthSettings, secret_ids: Secre
         return read_login(await caller.call("POST", f"auth/{auth.mount_path}/login", body=body))
     except VaultError as error:
         # A refusal of a secret id that worked before means that it is used up: asking again cannot help.
-        if again and error.fault is VaultFault.INVALID:
+        if again and error.fault is VaultFault.INVALID and deed_of(error, Asked.LOGIN) is Deed.WAIT:
             raise _spent(auth) from None
         if not again and not error.ambiguous:
             secret_ids.unused()
+        if error.fault is VaultFault.DENIED:
+            raise LockedError(
+                f"POST auth/{auth.mount_path}/login: denied; after five refused secret ids, of any pod, the server "
+                "locks the role for 15 min: sys/locked-users names it"
+            ) from None
         raise
 
 
@@ -76,6 +84,7 @@ def read_login(answer: VaultAnswer) -> VaultLogin:
         ttl_s=float(answer.auth.get("lease_duration") or 0),
         renewable=bool(answer.auth.get("renewable")),
         request_id=answer.request_id,
+        uses=int(answer.auth.get("num_uses") or 0),
     )
 
 
@@ -90,6 +99,7 @@ async def adopt(caller: VaultCaller, token: Secret, *, owned: bool) -> VaultLogi
         renewable=bool(answer.data.get("renewable")),
         owned=owned,
         request_id=answer.request_id,
+        uses=int(answer.data.get("num_uses") or 0),
         age_s=max(0.0, answer.server_time.timestamp() - float(made)) if answer.server_time and made else 0.0,
     )
 
@@ -166,7 +176,7 @@ async def _unwrap(caller: VaultCaller, auth: AuthSettings, wrapping: Secret) -> 
     try:
         found = await caller.call("POST", "sys/wrapping/lookup", body={"token": wrapping.reveal()})
     except VaultError as error:
-        if error.fault not in {VaultFault.INVALID, VaultFault.DENIED, VaultFault.NOT_FOUND}:
+        if deed_of(error, Asked.LOGIN) is not Deed.WAIT:
             raise
         raise SpentError(
             f"{KEY}: the wrapping token of {auth.secret_id_file} has expired or was opened before; find out by whom, "

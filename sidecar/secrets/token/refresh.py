@@ -11,17 +11,35 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 
+from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.secret import Secret
 from sidecar.secrets.audit import hashed
 from sidecar.secrets.clock import Clock, wait_until
-from sidecar.secrets.errors import LoginError, SecretsError, SpentError, VaultError, VaultFault
+from sidecar.secrets.errors import (
+    REFUSED_PAUSE_S,
+    LockedError,
+    LoginError,
+    Proof,
+    SameTokenError,
+    SecretsError,
+    SpentError,
+    UseLimitedError,
+    VaultError,
+)
 from sidecar.secrets.lease.schedule import NEVER, Act, Failures, Life, Step, token_steps
 from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change
 from sidecar.secrets.status import LastError, TokenStatus
 from sidecar.secrets.token.login import SecretIds, VaultLogin, adopt, log_in
-from sidecar.secrets.vault.credential import fingerprint
+from sidecar.secrets.vault.answers import Asked, Deed, deed_of
+from sidecar.secrets.vault.credential import fingerprint, read_credential
 
 CREDENTIALS_POLL_S = 1.0
+# One secret id is tried twice: a role may be made a moment after the pod. Then another file or the pause is awaited.
+TRIES, SECOND_TRY_S = 2, 15.0
+# A token that died younger than this was no gain: one login after it is free, further ones back off.
+YOUNG_S = 60.0
+_ASKED = {Act.LOGIN: Asked.LOGIN, Act.RENEW: Asked.RENEW_TOKEN, Act.CHECK: Asked.CHECK}
 
 
 class TokenFailures:
@@ -33,6 +51,8 @@ class TokenFailures:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._logins, self._upkeep, self._all = Failures(), Failures(), Failures()
+        self._short_lives = Failures()
+        self._refusals = 0
         self._login_error: LastError | None = None
         self._upkeep_error: LastError | None = None
         self._refused = ""
@@ -47,12 +67,24 @@ class TokenFailures:
 
     def retry_at(self, act: Act) -> float:
         """Return the earliest time of a step of this kind."""
-        return max(self._of(act).retry_at(), self._all.room_at())
+        due = max(self._of(act).retry_at(), self._all.room_at())
+        if act is Act.LOGIN and self._short_lives.in_a_row > 1:
+            due = max(due, self._short_lives.retry_at())
+        return due
 
-    def failed(self, act: Act, error: SecretsError, credentials: str) -> None:
-        """Count a failure; `credentials` is the fingerprint of the files that a login used."""
-        now = self._clock.boot()
-        self._of(act).failed(now, self._clock.chance(), error.retry_after_s)
+    def failed(self, act: Act, error: SecretsError, credentials: str, *, lockable: bool = False) -> None:
+        """Count a failure; `credentials` is the fingerprint of the files that a login used.
+
+        `lockable`: the server refused a credential whose refusals it counts, and locks the role after a few.
+        """
+        now, pause_s = self._clock.boot(), error.retry_after_s
+        if act is Act.LOGIN and credentials != self._refused:
+            self._refusals = 0
+        if lockable:
+            self._refusals += 1
+        if self._refusals:
+            pause_s = max(pause_s, SECOND_TRY_S if self._refusals < TRIES else REFUSED_PAUSE_S)
+        self._of(act).failed(now, self._clock.chance(), pause_s)
         self._all.failed(now, 0.0)
         if act is Act.LOGIN:
             self._login_error, self._refused = LastError.of(error, self._clock.wall()), credentials
@@ -64,12 +96,21 @@ class TokenFailures:
         self._of(act).succeeded()
         self._upkeep_error = None
         if act is Act.LOGIN:
-            self._login_error = None
+            self._login_error, self._refusals = None, 0
             self._upkeep.succeeded()
 
-    def token_lost(self) -> None:
+    def retry_login(self) -> None:
+        """End the pause after refused logins, for one attempt."""
+        self._logins.succeeded()
+
+    def token_lost(self, age_s: float) -> None:
         """End the failures of upkeep: the check that found the token dead is no reason to delay the login."""
         self._upkeep.succeeded()
+        # Answers that call every new token dead must not make the agent log in in circles.
+        if age_s < YOUNG_S:
+            self._short_lives.failed(self._clock.boot(), self._clock.chance())
+        else:
+            self._short_lives.succeeded()
 
     def credentials_changed(self, credentials: str) -> bool:
         """Return True, once, if failed logins used other credentials: waiting is for those that were refused."""
@@ -92,12 +133,13 @@ class TokenRefresher:
         self._secret_ids = SecretIds(context.settings.lease_journal)
         self._failures = TokenFailures(context.clock)
         self._absent = "first"
+        self._blind = False
         self._last_success: datetime | None = None
         self._logins: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Keep a token until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with PersistentTaskGroup() as group:
             group.create_task(self._keep())
             group.create_task(self._poll_credentials())
 
@@ -137,6 +179,11 @@ class TokenRefresher:
             ends_in_s=None if session.life.last == NEVER else session.life.last - now,
             last_success=self._last_success,
         )
+
+    def retry(self) -> None:
+        """Try a login again now, if one waits for another credential."""
+        self._failures.retry_login()
+        self._sessions.attention.set()
 
     def _next(self) -> Step:
         now, session = self._clock.boot(), self._sessions.current
@@ -184,18 +231,20 @@ class TokenRefresher:
         if older:
             older.failures.failed(self._clock.boot(), self._clock.chance(), error.retry_after_s)
         else:
-            self._failures.failed(step.act, error, self._credentials())
+            refused = step.act is Act.LOGIN and deed_of(error, Asked.LOGIN) is Deed.WAIT
+            lockable = self._auth.method == "approle" and (refused or isinstance(error, SpentError))
+            self._failures.failed(step.act, error, self._credentials(), lockable=lockable)
         self._trail.record(f"secrets.token.{step.act.value}", outcome=error.name, reason=step.reason)
-        fault = error.fault if isinstance(error, VaultError) else None
         current = self._sessions.current
-        if older and fault is VaultFault.DENIED:
-            self._sessions.forget(older.number)
-        elif fault is VaultFault.DENIED and step.act is Act.CHECK:
-            self._lose("revoked")
-        elif current and step.act is Act.RENEW and fault is VaultFault.INVALID:
-            current.life = replace(current.life, renewable=False)  # 400: the token is not renewable
-        elif current and self._clock.boot() >= current.life.end:
-            self._lose("expired")
+        match deed_of(error, _ASKED[step.act]):
+            case Deed.TOKEN_LOST if older:
+                self._sessions.lose(older.number)
+            case Deed.TOKEN_LOST:
+                self._lose("revoked")
+            case Deed.STOP_RENEWING if renewed := older or current:
+                renewed.life = replace(renewed.life, renewable=False)
+            case _ if current and self._clock.boot() >= current.life.end:
+                self._lose("expired")
 
     def _lose(self, reason: str) -> None:
         session, self._sessions.current = self._sessions.current, None
@@ -203,21 +252,26 @@ class TokenRefresher:
         self._sessions.suspect = False
         if session is None:
             return
-        self._failures.token_lost()
+        self._failures.token_lost(self._clock.boot() - session.life.born)
         self._trail.record("secrets.token.lost", outcome=reason, accessor=hashed(session.accessor))
-        self._sessions.forget(session.number)
+        self._sessions.lose(session.number)
         self._messages.put_nowait(Change.SESSION)
 
     async def _log_in(self, reason: str) -> VaultSession:
         current = self._sessions.current
         if current and self._clock.boot() >= current.life.end:
             self._lose("expired")
+        if current and self._auth.method == "token_file" and current.token == self._given():
+            raise SameTokenError(
+                f"secrets.auth.token_file: {self._auth.token_file} still has the token that is in use and that ends "
+                "soon; write another one into the file"
+            )
         number = self._journal.begin_session(self._clock.wall(), owned=self._auth.method != "token_file")
         try:
             login = await log_in(self._sessions, self._auth, self._secret_ids)
         except LoginError as error:
             self._journal.end_session(number)
-            if isinstance(error, SpentError) and (session := await self._resume()):
+            if isinstance(error, (SpentError, LockedError)) and (session := await self._resume()):
                 return session
             raise
         except VaultError as error:
@@ -229,7 +283,27 @@ class TokenRefresher:
         # The other methods can log in again at any time; only a secret id can be used up.
         if self._auth.method == "approle":
             self._journal.keep_token(number, login.token)
+        if login.uses:
+            await self._give_up_limited(number, login)
         return self._adopt(number, login, reason)
+
+    def _given(self) -> Secret:
+        return read_credential(self._auth.token_file, "secrets.auth.token_file")
+
+    async def _give_up_limited(self, number: int, login: VaultLogin) -> None:
+        """Raise UseLimitedError for a token of a few uses, and revoke it."""
+        try:
+            if login.owned:
+                await self._sessions.call("POST", "auth/token/revoke-self", token=login.token, operation="revoke")
+        except VaultError as error:
+            # Its record stays, and the revoker gives it back with the next token.
+            self._trail.record("secrets.token.revoke", outcome=error.name, accessor=hashed(login.accessor))
+        else:
+            self._journal.end_session(number)
+        raise UseLimitedError(
+            f"the token works for {login.uses} requests (token_num_uses), and each poll is one: "
+            "set token_num_uses=0 in the role"
+        )
 
     async def _resume(self) -> VaultSession | None:
         """Take up a predecessor's token if there is no other way in; the leases under it stay alive."""
@@ -241,7 +315,7 @@ class TokenRefresher:
         try:
             login = await adopt(self._sessions, token, owned=True)
         except VaultError as error:
-            if error.fault is not VaultFault.DENIED:
+            if error.proof is not Proof.TOKEN_DEAD:
                 raise
             self._journal.drop_token()
             return None
@@ -260,6 +334,7 @@ class TokenRefresher:
             checked=now,
         )
         self._sessions.current = self._sessions.alive[number] = session
+        self._sessions.lost.pop(number, None)
         self._sessions.suspect = False
         self._logins[reason] += 1
         request, accessor = login.request_id, hashed(login.accessor)
@@ -268,12 +343,40 @@ class TokenRefresher:
         return session
 
     async def _renew(self, session: VaultSession) -> None:
+        before = session.life
         renewal = await self._sessions.renew_token(session)
         session.life = renewal.life
         self._trail.record("secrets.token.renew", request_id=renewal.request_id, ttl_s=renewal.given_s)
+        if renewal.given_s < session.asked_s - 1:
+            await self._learn_period(session)
+        if session.period_s is None or renewal.given_s >= (session.period_s or NEVER) - 1:
+            # Less than asked for is no last moment where the server gives its period each time, or where it is unknown.
+            session.life = replace(session.life, last=before.last)
+            session.asked_s = session.period_s or session.asked_s
+
+    async def _learn_period(self, session: VaultSession) -> None:
+        if session.period_s is not None:
+            return
+        try:
+            answer = await self._sessions.call_as(session, "check", "GET", "auth/token/lookup-self")
+        except VaultError as error:
+            if deed_of(error, Asked.CHECK) is Deed.TOKEN_LIVES:
+                session.period_s = 0.0
+        else:
+            session.period_s = float(answer.data.get("period") or 0)
 
     async def _check(self, session: VaultSession) -> None:
-        answer = await self._sessions.call_as(session, "check", "GET", "auth/token/lookup-self")
+        try:
+            answer = await self._sessions.call_as(session, "check", "GET", "auth/token/lookup-self")
+        except VaultError as error:
+            if deed_of(error, Asked.CHECK) is not Deed.TOKEN_LIVES:
+                raise
+            self._sessions.suspect = False
+            if not self._blind:
+                self._blind = True
+                missing = "the policy forbids auth/token/lookup-self; a dead token is still told from a living one"
+                self._trail.record("secrets.token.check", outcome=error.name, reason=missing)
+            return
         self._sessions.suspect = False
         now, left = self._clock.boot(), float(answer.data.get("ttl") or 0)
         # The server's word counts if it is shorter than ours, by more than rounding and the request's time.

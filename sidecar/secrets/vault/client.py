@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import VaultError, VaultFault
 from sidecar.secrets.settings import SecretsSettings
+from sidecar.secrets.vault.answers import Speaker, judge
 
 MAX_ANSWER_BYTES = 4 << 20
 # A proxy that answers with days must not switch the agent off until somebody notices.
@@ -27,17 +28,6 @@ MAX_RETRY_AFTER_S = 3600.0
 MAX_WORKERS = 16
 # Threads beside one for each secret: the token and the revocations must not queue behind reads that hang.
 SPARE_WORKERS = 2
-_BY_STATUS = {
-    400: VaultFault.INVALID,
-    403: VaultFault.DENIED,
-    404: VaultFault.NOT_FOUND,
-    429: VaultFault.RATE_LIMITED,
-    503: VaultFault.SEALED,
-    # 412, 472 and 473 are a standby or replica that may serve the request in a moment (Vault's /sys/health page).
-    412: VaultFault.SERVER,
-    472: VaultFault.SERVER,
-    473: VaultFault.SERVER,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +94,7 @@ class VaultClient:
 def read_answer(operation: str, status: int, headers: Mapping[str, str], body: bytes) -> VaultAnswer:
     """Parse an answer. Raises VaultError if the status is not a success, or the body is not Vault's JSON."""
     if status >= 300:  # noqa: PLR2004 - every status above is no success
-        raise _failure(operation, status, headers)
+        raise _failure(operation, status, headers, body)
     if not body:
         return VaultAnswer(status=status)
     try:
@@ -130,13 +120,14 @@ def _date(headers: Mapping[str, str]) -> datetime | None:
         return None
 
 
-def _failure(operation: str, status: int, headers: Mapping[str, str]) -> VaultError:
-    if status < 400:  # noqa: PLR2004 - redirects
+def _failure(operation: str, status: int, headers: Mapping[str, str], body: bytes) -> VaultError:
+    row, text = judge(status, body), headers.get("Retry-After", "")
+    detail = f"status {status}"
+    if row.fault is VaultFault.REDIRECT:
         host = urlsplit(headers.get("Location", "")).netloc or "nowhere"
         detail = f"{status} to {host}, which is not followed; set address to the server that answers itself"
-        return VaultError(VaultFault.REDIRECT, operation, detail, status=status)
-    default = VaultFault.SERVER if status >= 500 else VaultFault.INVALID  # noqa: PLR2004 - HTTP's server errors
-    fault, text = _BY_STATUS.get(status, default), headers.get("Retry-After", "")
+    elif row.speaker is Speaker.FRONT:
+        detail = f"status {status} with a body that is not Vault's: something in front of it answered"
     # Vault sends seconds, never the date that RFC 9110 (10.2.3) allows as well.
     retry_after_s = min(float(text), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 0.0
-    return VaultError(fault, operation, f"status {status}", status=status, retry_after_s=retry_after_s)
+    return VaultError(row.fault, operation, detail, status=status, retry_after_s=retry_after_s, proof=row.proof)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sidecar.secrets.errors import SourceError
+from sidecar.secrets.errors import DeletedError, SourceError
 from sidecar.secrets.settings import SecretSettings
+from sidecar.secrets.vault.certificate import read_certificate
 from sidecar.secrets.vault.client import VaultAnswer
 from sidecar.secrets.vault.credential import read_credential
+from sidecar.secrets.vault.version import VersionMark
 
 # Added to the server's time to the next rotation, which it rounds down; 0 left means that the rotation is late.
 STATIC_ROLE_MARGIN_S = 1.0
@@ -37,6 +39,8 @@ class SecretReading:
 
     data: Mapping[str, Any] = field(repr=False)
     version: str = ""
+    made_at: datetime | None = None
+    """Time at which the server made this version; None if its engine tells none."""
     lease_id: str = field(default="", repr=False)
     ttl_s: float = 0.0
     renewable: bool = False
@@ -70,7 +74,12 @@ def version_path(secret: SecretSettings) -> str:
     return f"{secret.mount_path}/metadata/{secret.path}"
 
 
-def read_version(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> str:
+def certificate_path(secret: SecretSettings, serial: str) -> str:
+    """Return the path of an issued certificate, which everybody may read, and which tells that it was revoked."""
+    return f"{secret.mount_path}/cert/{serial}"
+
+
+def read_version(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> VersionMark:
     """Read the current version from a secret's metadata; SourceError if there is none that can be read."""
     current = str(answer.data.get("current_version", ""))
     versions = answer.data.get("versions") or {}
@@ -80,8 +89,17 @@ def read_version(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> 
     deleted_at = str(entry.get("deletion_time") or "")
     deleted = bool(deleted_at) and datetime.fromisoformat(deleted_at) <= (answer.server_time or now)
     if entry.get("destroyed") or deleted:
-        raise SourceError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
-    return current
+        raise DeletedError(f"secret {secret.name!r}: version {current} of {secret.path} is deleted")
+    return VersionMark(version=current, made_at=_moment(entry.get("created_time")))
+
+
+def _moment(text: object) -> datetime | None:
+    """Return the time in an answer (RFC 3339, up to nanoseconds), to microseconds; None if it is no time."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def read_secret(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretReading:
@@ -106,7 +124,8 @@ def _kv(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
     metadata = answer.data.get("metadata") or {}
     if not isinstance(data, dict) or "version" not in metadata:
         raise SourceError(f"secret {secret.name!r}: {secret.path} is deleted, or its engine is not kv version 2")
-    return SecretReading(data=data, version=str(metadata["version"]), request_id=answer.request_id)
+    made_at = _moment(metadata.get("created_time"))
+    return SecretReading(data=data, version=str(metadata["version"]), made_at=made_at, request_id=answer.request_id)
 
 
 def _leased(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
@@ -129,6 +148,7 @@ def _static_role(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:
     return SecretReading(
         data=answer.data,
         version=str(answer.data.get("last_vault_rotation", "")),
+        made_at=_moment(answer.data.get("last_vault_rotation")),
         refresh_s=max(ttl, STATIC_ROLE_MARGIN_S) + STATIC_ROLE_MARGIN_S,
         request_id=answer.request_id,
     )
@@ -141,11 +161,19 @@ def _pki(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretRe
     left = float(answer.data["expiration"]) - now.timestamp()
     if left <= 0:
         raise SourceError(f"secret {secret.name!r}: the certificate had expired when it came; compare the clocks")
-    ca = str(answer.data.get("issuing_ca", ""))
-    chain = [answer.data["certificate"], *(answer.data.get("ca_chain") or [ca])]
-    data = {**answer.data, "ca": ca, "chain": "\n".join(str(item) for item in chain if item) + "\n"}
+    leaf = str(answer.data["certificate"])
+    facts = read_certificate(leaf)
+    if facts and facts.not_before > now:
+        raise SourceError(
+            f"secret {secret.name!r}: the certificate is not valid before {facts.not_before:%Y-%m-%dT%H:%M:%SZ}; "
+            f"see not_before_duration of the role {secret.role}"
+        )
+    # Readers verify up to a self-signed authority: an intermediate alone would not do.
+    authorities = answer.data.get("ca_chain") or [answer.data.get("issuing_ca", "")]
+    ca = "\n".join(str(item) for item in authorities if item)
+    data = {**answer.data, "ca": ca, "chain": "\n".join(item for item in (leaf, ca) if item) + "\n"}
     version = str(answer.data.get("serial_number", ""))
-    return SecretReading(data=data, version=version, ttl_s=left, request_id=answer.request_id)
+    return SecretReading(data=data, version=version, lease_id=answer.lease_id, ttl_s=left, request_id=answer.request_id)
 
 
 def _transit(secret: SecretSettings, answer: VaultAnswer) -> SecretReading:

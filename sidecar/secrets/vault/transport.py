@@ -12,11 +12,12 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from pod_runtime.secret import Secret
-from sidecar.secrets.errors import VaultError, VaultFault
+from sidecar.secrets.errors import Proof, VaultError, VaultFault
 from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.vault.client import MAX_ANSWER_BYTES, VaultAnswer, read_answer
 
@@ -69,7 +70,9 @@ def make_transport(settings: SecretsSettings) -> Transport:
         data = None if body is None else json.dumps(body).encode()
         deadline = time.monotonic() + settings.connect_timeout_s + settings.request_timeout_s
         try:
-            with adapter.request(method.lower(), f"/v1/{path}", headers=headers, stream=True, data=data) as answer:
+            with adapter.request(
+                method.lower(), f"/v1/{quote(path)}", headers=headers, stream=True, data=data
+            ) as answer:
                 content = _read(answer, operation, deadline)
                 return read_answer(operation, answer.status_code, answer.headers, content)
         except requests.RequestException as error:
@@ -94,19 +97,31 @@ def _read(answer: requests.Response, operation: str, deadline: float) -> bytes:
 def _translated(operation: str, error: requests.RequestException) -> VaultError:
     """Tell a request that never left from one that may have left a lease behind (`VaultError.ambiguous`)."""
     kinds: tuple[tuple[type[requests.RequestException], VaultFault, str], ...] = (
-        (requests.exceptions.SSLError, VaultFault.TLS, "the server's certificate is not trusted, or TLS failed"),
         (requests.exceptions.ConnectTimeout, VaultFault.UNREACHABLE, "no connection in time"),
         (requests.exceptions.Timeout, VaultFault.TIMEOUT, "no answer in time"),
         (requests.exceptions.ChunkedEncodingError, VaultFault.PROTOCOL, "the answer broke off"),
     )
+    if isinstance(error, requests.exceptions.SSLError):
+        return _tls_error(operation, str(error))
     for kind, fault, text in kinds:
         if isinstance(error, kind):
             return VaultError(fault, operation, text)
     if isinstance(error, requests.exceptions.ConnectionError):
-        reason = getattr(error.args[0] if error.args else None, "reason", None)
-        if isinstance(reason, NewConnectionError):
-            return VaultError(VaultFault.UNREACHABLE, operation, "no connection: refused, no route or unknown host")
-        if isinstance(reason, ReadTimeoutError) or "Read timed out" in str(error):
-            return VaultError(VaultFault.TIMEOUT, operation, "the answer did not end in time")
-        return VaultError(VaultFault.CONNECTION, operation, "the connection broke")
+        return _broken(operation, error)
     return VaultError(VaultFault.PROTOCOL, operation, type(error).__name__)
+
+
+def _tls_error(operation: str, text: str) -> VaultError:
+    if "certificate verify failed" in text:
+        return VaultError(VaultFault.TLS, operation, "the server's certificate is not trusted")
+    # The handshake and an alert after the request was read raise the same error.
+    return VaultError(VaultFault.TLS, operation, "TLS failed", proof=Proof.NOTHING)
+
+
+def _broken(operation: str, error: requests.exceptions.ConnectionError) -> VaultError:
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(reason, NewConnectionError):
+        return VaultError(VaultFault.UNREACHABLE, operation, "no connection: refused, no route or unknown host")
+    if isinstance(reason, ReadTimeoutError) or "Read timed out" in str(error):
+        return VaultError(VaultFault.TIMEOUT, operation, "the answer did not end in time")
+    return VaultError(VaultFault.CONNECTION, operation, "the connection broke")

@@ -109,7 +109,7 @@ class Stand:
             "credentials": {"directory": str(self.secrets), "poll_s": 0.1, "retry_s": 0.2},
         }
         for section, keys in self.changed.items():
-            table[section] |= keys
+            table[section] = table.get(section, {}) | keys
         path = self.place / "broker.toml"
         path.write_text(tomli_w.dumps(table))
         return path

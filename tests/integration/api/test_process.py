@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 import ssl
@@ -311,3 +312,36 @@ def test_effective_configuration_is_the_file_it_would_be_read_from(tmp_path: Pat
     schema = json.loads(run("--config-schema").stdout)
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(table)
+
+
+async def test_no_file_of_the_process_is_open_to_others_whatever_the_umask(stand: Stand) -> None:
+    (stand.place / "history.sqlite").touch(mode=0o644)
+    (stand.place / "orders").mkdir()
+    before = os.umask(0o000)
+    try:
+        broker = await stand.start_ready()
+    finally:
+        os.umask(before)
+    assert (await stand.place_order(client_order_id="first"))[0] == 201
+    assert (stand.place / "history.sqlite-wal").exists()
+    own = [*stand.place.glob("history.sqlite*"), *stand.place.glob("orders/**/*"), *stand.place.glob("spool/**/*")]
+    assert {str(path): oct(path.stat().st_mode) for path in own if path.stat().st_mode & 0o077} == {}
+    assert await broker.end() == 0
+
+
+async def test_no_log_at_any_level_and_no_page_of_the_broker_shows_a_secret(stand: Stand) -> None:
+    stand.changed = {"log": {"level": "DEBUG"}}
+    broker = await stand.start_ready()
+    assert (await stand.place_order(client_order_id="first"))[0] == 201
+    # The venue refuses this one: its answer and our error are in the log.
+    publish(stand.secrets, 2, {**usual_files(), "venue.json": venue_file("token-refused")})
+    await broker.event("secrets rejected")
+    assert (await stand.call("GET", "/v1/orders", headers={"X-API-Key": "key-of-nobody"}))[0] == 401
+    texts = [json.dumps((await stand.call("GET", path))[1]) for path in ("/v1/admin/conditions", "/v1/orders")]
+    async with stand.session.get(f"{stand.url}/metrics") as answer:
+        texts.append(await answer.text())
+    texts += [Path(f"/proc/{broker.child.pid}/{name}").read_text() for name in ("environ", "cmdline")]
+    assert await broker.end() == 0
+    texts += [json.dumps(broker.lines), *broker.other]
+    secrets = ("token-1", "token-refused", "key-of-nobody", *KEYS.values())
+    assert [secret for secret in secrets if any(secret in text for text in texts)] == []

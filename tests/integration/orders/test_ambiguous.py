@@ -48,12 +48,12 @@ COUNT = int(os.environ.get("AMBIGUOUS", "60"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 AT_ONCE = 6
 LATE_S = 1.2
-"""How late an answer comes that comes after our deadline, with the write applied all the same."""
+"""Delay of an answer that comes after our deadline, with the write applied all the same."""
 FAULTS = tuple(sorted(REQUEST_KINDS - {"lag"}))
 ALL_PAIRS = len(FAULTS) * len(WRITES) <= COUNT
 MASS_FAULTS = sorted(set(FAULTS) - {"delay", "unknown_value"}) if ALL_PAIRS else ["error_before", "hang", "reset_after"]
 """All of them in the soak."""
-OPERATIONS = {"create_order", "replace_order", "close_position", "close_trade"}
+OPERATIONS = {"create_order", "replace_order", "close_position", "close_trade", "change_trade_orders"}
 
 
 @pytest.fixture(autouse=True)
@@ -168,8 +168,11 @@ async def test_every_write_meets_every_fault_and_the_books_are_the_venues(tmp_pa
     assert sum(sent[name] for name in OPERATIONS) <= sum(record.action is not OrderAction.ADOPTED for record in records)
 
 
+@pytest.mark.parametrize("by", ["cancel and close all", "kill switch"])
 @pytest.mark.parametrize("fault", MASS_FAULTS)
-async def test_mass_actions_end_with_nothing_left_whatever_answers_are_lost(tmp_path: Path, fault: str) -> None:
+async def test_mass_actions_end_with_nothing_left_whatever_answers_are_lost(
+    tmp_path: Path, fault: str, by: str
+) -> None:
     async with (
         Simulator(seed=SEED, tokens=frozenset({TOKEN}), requests_per_s=0) as simulator,
         running(simulator, tmp_path, []) as service,
@@ -189,8 +192,11 @@ async def test_mass_actions_end_with_nothing_left_whatever_answers_are_lost(tmp_
                 await wait(lambda: settled(service), 60)
 
         actions = service.mass_actions
-        await until_complete(lambda key: actions.cancel_all(CLIENT, f"cancel-{key}", OrderFilter(keep_exits=True)))
-        await until_complete(lambda key: actions.close_all(CLIENT, f"close-{key}", None, None))
+        if by == "kill switch":
+            await until_complete(lambda key: actions.kill(CLIENT, f"kill-{key}", "sweep"))
+        else:
+            await until_complete(lambda key: actions.cancel_all(CLIENT, f"cancel-{key}", OrderFilter(keep_exits=True)))
+            await until_complete(lambda key: actions.close_all(CLIENT, f"close-{key}", None, None))
         await wait(lambda: settled(service), 60)
         mismatches = await service.reconcile()
         positions = await service.positions()

@@ -20,7 +20,8 @@ from broker.simulator.clock import SimulatedClock
 from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
 from tests.integration.orders.test_kills import records, run_once, transactions
-from tests.integration.orders.writes import VenueTruth
+from tests.integration.orders.trader import answers
+from tests.integration.orders.writes import VenueTruth, told_otherwise
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 KILLS = int(os.environ.get("DAY_KILLS", "6"))
@@ -83,6 +84,7 @@ async def test_kills_faults_and_rotation_together_leave_equal_accounts(tmp_path:
     assert last is not None
     assert last["mismatches"] == []
     assert VenueTruth(log).differences(records(last)) == []
+    assert told_otherwise(answers(tmp_path / "ledger"), records(last)) == []
     assert [item["type"] for item in log].count("DAILY_FINANCING") == 1
     balances = [item["accountBalance"] for item in log if "accountBalance" in item]
     assert last["balance"] == balances[-1]

@@ -24,8 +24,8 @@ from broker.orders.model.ids import parse_tag
 from broker.orders.model.lifecycle import OrderRecord
 from broker.simulator.faults import FaultRule
 from broker.simulator.http.server import Simulator
-from tests.integration.orders.trader import TOKEN
-from tests.integration.orders.writes import VenueTruth
+from tests.integration.orders.trader import TOKEN, answers
+from tests.integration.orders.writes import VenueTruth, told_otherwise
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 KILLS = int(os.environ.get("KILLS", "8"))
@@ -105,6 +105,7 @@ async def test_kills_between_any_two_steps_double_nothing_and_lose_nothing(tmp_p
     assert last["mismatches"] == []
     truth = VenueTruth(log)
     assert truth.differences(records(last)) == []
+    assert told_otherwise(answers(tmp_path / "ledger"), records(last)) == []
     flat = {name: str(units) for name, units in truth.positions.items() if units}
     assert last["held"] == last["positions"] == flat
 

@@ -18,7 +18,7 @@ from tests.venue_client import open_rest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 JITTER_S = 0.15
-"""How much a loaded machine may bunch what we sent apart."""
+"""Time by which a loaded machine may bunch what we sent apart."""
 OPEN = VenueCall(operation="create_order", method="POST", path="/orders", body={"order": {}})
 CANCEL = VenueCall(operation="cancel_order", method="PUT", path="/orders/1/cancel")
 

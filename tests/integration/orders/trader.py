@@ -19,18 +19,22 @@ from unittest.mock import patch
 
 import msgspec
 
+from broker.domain import OrderStatus
 from broker.order_wiring import build_order_service
 from broker.orders.errors import NotReadyError, UnknownOrderError, UnknownPositionError
+from broker.orders.mass_actions import Outcome
+from broker.orders.model.trading_state import TradingState
 from broker.orders.service import OrderService
 from broker.orders.settings import OrderSettings
 from broker.orders.store.journal import OrderJournal
 from broker.venue.errors import VenueError
 from broker.venue.settings import VenueSettings
 from pod_runtime.secret import Secret
-from tests.integration.orders.writes import ACCOUNT, WRITES, prepared
+from tests.integration.orders.writes import ACCOUNT, CLIENT, KILL, WRITES, prepared
 from tests.venue_client import open_rest
 
 TOKEN = "sweep-token"
+STEPS = (*WRITES, KILL)
 
 
 class Ledger:
@@ -54,6 +58,11 @@ class Ledger:
 
     def end(self, name: str, result: dict[str, Any]) -> None:
         os.write(self._handle, f"done {name} {json.dumps(result)}\n".encode())
+
+
+def answers(path: Path) -> list[dict[str, Any]]:
+    """What the callers of a ledger were told."""
+    return [json.loads(line.split(" ", 2)[2]) for line in path.read_text().splitlines() if line.startswith("done ")]
 
 
 class Killer:
@@ -81,15 +90,33 @@ def follow_journal(killer: Killer) -> None:
     patch.object(OrderJournal, "append", counted).start()
 
 
+async def kill(service: OrderService, key: str) -> str:
+    """Use the kill switch under one key until nothing is left to do, and resume trading."""
+    while any(map(may_change, (found := await service.mass_actions.kill(CLIENT, key, "sweep")).outcomes)):
+        await asyncio.sleep(0.05)
+    service.set_state(TradingState.ACTIVE, CLIENT, "sweep")
+    return "complete" if found.complete else "incomplete"
+
+
+def may_change(found: Outcome) -> bool:
+    """True if the same key may yet end with another outcome; a close that is refused or absent stays so."""
+    is_absent = found.order is not None and found.order.status is OrderStatus.PRESUMED_ABSENT
+    return found.outcome in {"failed", "unknown"} and not is_absent
+
+
 async def act(service: OrderService, ledger: Ledger, name: str) -> None:
     ledger.start(name)
     number = int(name)
     # A position first: there are writes that need one.
-    kind = "market" if number == 0 else WRITES[number % len(WRITES)]
-    result = "gone"
+    kind = "market" if number == 0 else STEPS[number % len(STEPS)]
+    result = {"status": "gone"}
     while True:
         try:
-            result = (await (await prepared(service, kind, number)).send(service)).status
+            if kind == KILL:
+                result = {"status": await kill(service, f"{KILL}-{number}")}
+            else:
+                order = await (await prepared(service, kind, number)).send(service)
+                result = {"status": order.status, "order": order.id}
             break
         except NotReadyError as error:
             await asyncio.sleep(min(0.05, error.retry_after_s))
@@ -97,7 +124,7 @@ async def act(service: OrderService, ledger: Ledger, name: str) -> None:
             await asyncio.sleep(0.05)
         except (UnknownOrderError, UnknownPositionError):  # it has ended meanwhile: by its price, or by this very write
             break
-    ledger.end(name, {"status": result})
+    ledger.end(name, result)
 
 
 async def trade(url: str, directory: Path, ledger: Ledger, count: int, killer: Killer) -> None:

@@ -10,8 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Protection, Side
-from broker.orders.model.lifecycle import OrderRecord
+from broker.orders.errors import NotReadyError, UnknownPositionError
+from broker.orders.model.lifecycle import TABLE, OrderRecord
 from broker.orders.service import OrderService
+from broker.orders.trades import TradeChange
 
 ACCOUNT = "101-004-1234567-001"
 CLIENT = "sweep"
@@ -19,8 +21,12 @@ PRICES = {OrderType.LIMIT: "1.05000", OrderType.STOP: "1.15000", OrderType.MARKE
 OF_TRADE = {OrderType.TAKE_PROFIT: "1.20000", OrderType.STOP_LOSS: "1.00000", OrderType.TRAILING_STOP_LOSS: None}
 ATTACHED = "attached"
 REPLACE, CANCEL, CLOSE_POSITION, CLOSE_TRADE = "replace", "cancel", "close_position", "close_trade"
-WRITES = ("market", ATTACHED, *map(str, PRICES), *map(str, OF_TRADE), REPLACE, CANCEL, CLOSE_POSITION, CLOSE_TRADE)
-NEEDS_TRADE = {*map(str, OF_TRADE), CLOSE_TRADE}
+CHANGE_TRADE = "change_trade"
+CHANGES = (REPLACE, CANCEL, CLOSE_POSITION, CLOSE_TRADE, CHANGE_TRADE)
+WRITES = ("market", ATTACHED, *map(str, PRICES), *map(str, OF_TRADE), *CHANGES)
+KILL = "kill"
+"""The kill switch, which halts trading and so is no write beside others."""
+NEEDS_TRADE = {*map(str, OF_TRADE), CLOSE_TRADE, CHANGE_TRADE}
 NEEDS_ORDER = {REPLACE, CANCEL}
 
 
@@ -49,7 +55,7 @@ class Write:
         return OrderRequest(**(plain | fields))
 
     def base(self) -> OrderRequest | None:
-        """What must be at the venue before: a trade of its own, a resting order, or nothing."""
+        """Order that must be at the venue before: a trade of its own, a resting order, or nothing."""
         if self.kind in NEEDS_TRADE:
             return self.order(OrderType.MARKET, units=1000, client_order_id=f"{self.name}-base")
         if self.kind in NEEDS_ORDER:
@@ -57,7 +63,7 @@ class Write:
             return self.order(OrderType.LIMIT, units=1000, price=price, client_order_id=f"{self.name}-base")
         return None
 
-    async def send(self, service: OrderService) -> Order:
+    async def send(self, service: OrderService) -> Order:  # noqa: PLR0911 - one return a kind
         match self.kind:
             case "replace":
                 request = self.order(OrderType.LIMIT, price=Decimal("1.06000"))
@@ -72,11 +78,22 @@ class Write:
                 units = Decimal(100 + self.number)
                 closing = service.close_trade(self.subject, units, client=CLIENT, client_order_id=self.name)
                 return (await closing).order
+            case "change_trade":
+                return await self._change_trade(service)
             case "attached":
                 protections = {"stop_loss": "1.00000", "take_profit": "1.20000"}
                 attached: dict[str, Any] = {key: Protection(price=Decimal(price)) for key, price in protections.items()}
                 return (await service.place(self.order(OrderType.MARKET, **attached))).order
         return (await service.place(self._plain())).order
+
+    async def _change_trade(self, service: OrderService) -> Order:
+        legs = {"stop_loss": Protection(price=Decimal("1.00000"))}
+        change = TradeChange(trade_id=self.subject, legs=legs, client=CLIENT, key=self.name)
+        (found,) = (await service.trades.change_orders(change)).outcomes
+        if found.order is not None:
+            return found.order
+        kind = UnknownPositionError if found.outcome == "refused" else NotReadyError
+        raise kind(found.message or found.outcome)
 
     def _plain(self) -> OrderRequest:
         kind = OrderType(self.kind)
@@ -100,7 +117,8 @@ async def prepared(service: OrderService, kind: str, number: int) -> Write:
         await asyncio.sleep(0.05)
     if kind in NEEDS_TRADE and held.fills:
         trade = held.fills[0].trade_ids[0]
-        return replace(write, subject=trade, path=f"/trades/{trade}/close" if kind == CLOSE_TRADE else "/orders")
+        paths = {CLOSE_TRADE: f"/trades/{trade}/close", CHANGE_TRADE: f"/trades/{trade}/orders"}
+        return replace(write, subject=trade, path=paths.get(kind, "/orders"))
     if kind in NEEDS_ORDER and held.venue_order_id is not None:
         path = f"/orders/{held.venue_order_id}" + ("/cancel" if kind == CANCEL else "")
         return replace(write, subject=held.id, path=path)
@@ -109,7 +127,7 @@ async def prepared(service: OrderService, kind: str, number: int) -> Write:
 
 @dataclass(slots=True)
 class VenueFate:
-    """What the venue's log says of one order."""
+    """Fate of one order in the venue's log."""
 
     id: str
     asked: Decimal
@@ -186,6 +204,22 @@ class VenueTruth:
         twice = sorted({name for name in claimed if claimed.count(name) > 1})
         missing = sorted(set(self.orders) - set(claimed), key=int)
         return [*found, *(f"{name} is two orders" for name in twice), *(f"{name} is no order" for name in missing)]
+
+
+def told_otherwise(told: Iterable[Mapping[str, Any]], records: Iterable[OrderRecord]) -> list[str]:
+    """Answers that callers got and that the books, at the end, do not go on from."""
+    books = {record.id: record.status for record in records}
+    found = []
+    for answer in told:
+        if (name := answer.get("order")) is None:
+            continue
+        status, reached = OrderStatus(answer["status"]), {OrderStatus(answer["status"])}
+        # By the one table of moves: what was told is on the way to the end.
+        while more := {after for (before, _), after in TABLE.items() if before in reached} - reached:
+            reached |= more
+        if books.get(name) not in reached:
+            found.append(f"{name} was told as {status} and is {books.get(name)}")
+    return found
 
 
 NOT_MADE = {OrderStatus.DENIED, OrderStatus.REJECTED, OrderStatus.PRESUMED_ABSENT}

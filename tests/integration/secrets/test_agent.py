@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
+from sidecar.secrets.agent import SecretsAgent
 from tests.integration.secrets.vault import Vault, until
+from tests.openbao import RefusedError
 
 pytestmark = pytest.mark.real
 
@@ -75,6 +80,97 @@ async def test_a_revoked_token_is_replaced_with_its_lease(vault: Vault) -> None:
         assert len(vault.tokens()) == 1
         await until(lambda: len(vault.leases()) == 1)
         await (await vault.connect()).close()
+
+
+async def test_a_policy_without_the_look_at_the_token_costs_no_login(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_no_default_policy": True})
+    settings = vault.settings(token_check_interval_s=0.1)
+    async with vault.running(replace(settings, secrets=settings.secrets[1:])) as agent:
+        agent.acknowledgements.applied("broker", 1)
+        await until(lambda: agent.status().requests.get(("check", "denied"), 0) > 5)
+        assert (agent.status().generation_published, len(vault.tokens()), len(vault.leases())) == (1, 1, 1)
+        assert len(vault.audited("secrets.token.check")) == 1
+        agent.acknowledgements.goodbye("broker")
+    await until(lambda: vault.tokens() == [])
+
+
+async def test_a_secret_whose_metadata_was_deleted_is_read_when_it_is_made_again(vault: Vault) -> None:
+    async with vault.running():
+        vault.bao.call("DELETE", f"secret/metadata/{vault.name}/venue")
+        vault.bao.write_kv(f"{vault.name}/venue", token="second")
+        await until(lambda: vault.read("venue.json") == {"token": "second"})
+
+
+async def test_a_lease_that_an_operator_revoked_is_replaced(vault: Vault) -> None:
+    async with vault.running() as agent:
+        vault.bao.call("PUT", f"sys/leases/revoke-prefix/database/creds/{vault.name}", {})
+        await until(lambda: agent.status().generation_published == 2)
+        await (await vault.connect()).close()
+
+
+async def test_a_wrong_secret_id_does_not_lock_the_role(vault: Vault) -> None:
+    good = (vault.place / "secret-id").read_text()
+    (vault.place / "secret-id").write_text("wrong")
+    agent, stop = SecretsAgent(vault.settings(), audit=vault.audit), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(agent.run(stop))
+        await until(lambda: agent.status().token.last_error)
+        for _ in range(2):
+            await agent.rotate(None)
+            await until(lambda: agent.status().token.last_error)
+        body = {"role_id": (vault.place / "role-id").read_text(), "secret_id": good}
+        vault.bao.call("POST", "auth/approle/login", body)
+        (vault.place / "secret-id").write_text(good)
+        await until(lambda: agent.status().generation_published == 1)
+        stop.set()
+
+
+async def test_a_role_that_was_locked_is_named(vault: Vault) -> None:
+    role = (vault.place / "role-id").read_text()
+    for _ in range(6):
+        with pytest.raises(RefusedError):
+            vault.bao.call("POST", "auth/approle/login", {"role_id": role, "secret_id": "wrong"})
+    agent, stop = SecretsAgent(vault.settings(), audit=vault.audit), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(agent.run(stop))
+        await until(lambda: agent.status().token.last_error)
+        error = agent.status().token.last_error
+        assert error
+        assert error.name == "role_locked"
+        stop.set()
+
+
+async def test_a_token_of_a_few_uses_is_refused_and_revoked(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_num_uses": 10})
+    agent, stop = SecretsAgent(vault.settings(), audit=vault.audit), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(agent.run(stop))
+        await until(lambda: agent.status().token.last_error)
+        error = agent.status().token.last_error
+        assert error
+        assert error.name == "token_use_limited"
+        assert vault.tokens() == []
+        stop.set()
+
+
+async def test_a_periodic_token_is_kept(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_period": "6s", "token_max_ttl": "0"})
+    settings = vault.settings()
+    async with vault.running(replace(settings, auth=replace(settings.auth, ttl_s=1200))) as agent:
+        await until(lambda: agent.status().requests.get(("renew", "ok"), 0) >= 3)
+        assert (agent.status().token.logins, len(vault.tokens())) == ({"first": 1}, 1)
+
+
+async def test_a_batch_token_leaves_no_lease(vault: Vault) -> None:
+    vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_type": "batch"})
+    for number in (1, 2):
+        async with vault.running() as agent:
+            agent.acknowledgements.applied("broker", number)
+            await until(lambda: len(vault.leases()) == 1)
+    async with vault.running() as agent:
+        agent.acknowledgements.applied("broker", 3)
+        agent.acknowledgements.goodbye("broker")
+    await until(lambda: vault.leases() == [])
 
 
 async def test_after_a_goodbye_nothing_is_left(vault: Vault) -> None:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -30,7 +31,7 @@ from sidecar.secrets.settings import AuthSettings, FileSettings, SecretSettings,
 from tests.integration.secrets.reader_process import process, written
 from tests.integration.secrets.vault import Vault, until
 from tests.openbao import OpenBao, RefusedError, running_openbao
-from tests.require import require_binary
+from tests.require import require_binary, require_namespaces
 
 pytestmark = pytest.mark.real
 TLS_FILES = (
@@ -150,6 +151,81 @@ async def test_a_static_role_follows_its_rotation(vault: Vault) -> None:
         await connection.close()
 
 
+async def test_a_static_role_that_was_rotated_by_hand_is_read_on_the_poll(vault: Vault) -> None:
+    admin = await asyncpg.connect(vault.postgres.url(driver="postgresql"))
+    await admin.execute("CREATE ROLE manual LOGIN PASSWORD 'before'")
+    await admin.close()
+    vault.bao.call("POST", f"database/config/{vault.name}", {"allowed_roles": "*"})
+    role = {"db_name": vault.name, "username": "manual", "rotation_period": "24h"}
+    vault.bao.call("POST", f"database/static-roles/{vault.name}-manual", role)
+    allow(vault, f"database/static-creds/{vault.name}-manual", "read")
+    file = FileSettings(name="database.json", keys=("username", "password"))
+    secret = SecretSettings(name="database", source="static_role", role=f"{vault.name}-manual", files=(file,))
+    async with vault.running(only(vault, secret)):
+        first = vault.read("database.json")["password"]
+        vault.bao.call("POST", f"database/rotate-role/{vault.name}-manual", {})
+        await until(lambda: vault.read("database.json")["password"] != first)
+        await (await vault.connect()).close()
+
+
+@pytest.mark.parametrize("path", ["a#b", "what?x=1", "pct%2Fslash", "with space & more", "ümlaut"])
+async def test_a_path_is_taken_letter_by_letter(vault: Vault, path: str) -> None:
+    vault.bao.write_kv(quote(f"{vault.name}/{path}"), token="wanted")
+    for other in ("a", "what", "pct/slash"):
+        vault.bao.write_kv(f"{vault.name}/{other}", token="other")
+    secret = SecretSettings(
+        name="venue", source="kv", path=f"{vault.name}/{path}", files=(FileSettings(name="venue.json"),)
+    )
+    async with vault.running(only(vault, secret)):
+        assert vault.read("venue.json") == {"token": "wanted"}
+
+
+async def test_a_certificate_of_an_intermediate_comes_with_its_root(vault: Vault) -> None:
+    secret = pki(vault, "1h")
+    mount(vault, "middle", "pki", config={"max_lease_ttl": "8760h"})
+    names = {"common_name": "middle", "key_type": "ec", "key_bits": 256}
+    request = vault.bao.call("POST", "middle/intermediate/generate/internal", names)["data"]["csr"]
+    signed = vault.bao.call("POST", "pki/root/sign-intermediate", {"csr": request, "common_name": "middle"})["data"]
+    chain = "\n".join([signed["certificate"], signed["issuing_ca"]])
+    vault.bao.call("POST", "middle/intermediate/set-signed", {"certificate": chain})
+    role = {"allowed_domains": "broker.svc", "allow_subdomains": True, "key_type": "ec", "key_bits": 256, "ttl": "1h"}
+    vault.bao.call("POST", f"middle/roles/{vault.name}", role)
+    allow(vault, f"middle/issue/{vault.name}", "update")
+    async with vault.running(only(vault, replace(secret, mount="middle", role=vault.name))):
+        place = vault.place / "published"
+        authorities = x509.load_pem_x509_certificates((place / "ca.crt").read_bytes())
+        assert [item.subject == item.issuer for item in authorities] == [False, True]
+        command = ["openssl", "verify", "-CAfile", str(place / "ca.crt"), str(place / "tls.crt")]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+async def test_a_certificate_that_was_revoked_is_replaced(vault: Vault) -> None:
+    async with vault.running(only(vault, pki(vault, "1h"))) as agent:
+        serial = agent.status().secrets[0].version
+        vault.bao.call("POST", "pki/revoke", {"serial_number": serial})
+        await until(lambda: agent.status().generation_published == 2)
+        assert agent.status().secrets[0].version != serial
+
+
+async def test_a_leased_certificate_lives_as_long_as_it_is_published(vault: Vault) -> None:
+    secret = pki(vault, "1h")
+    vault.bao.call(
+        "POST",
+        f"pki/roles/{secret.role}",
+        vault.bao.call("GET", f"pki/roles/{secret.role}")["data"] | {"generate_lease": True},
+    )
+    async with vault.running(only(vault, secret)) as agent:
+        agent.acknowledgements.applied("broker", 1)
+        (accessor,) = vault.tokens()
+        assert agent.status().leases == 1
+        vault.bao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
+        await until(lambda: agent.status().generation_published == 2)
+        agent.acknowledgements.applied("broker", 2)
+        await until(lambda: agent.status().leases == 1)
+        agent.acknowledgements.goodbye("broker")
+    await until(lambda: vault.tokens() == [])
+
+
 async def test_a_sealed_value_is_opened_and_followed(vault: Vault) -> None:
     mount(vault, "transit", "transit")
     vault.bao.call("POST", f"transit/keys/{vault.name}", {})
@@ -193,6 +269,7 @@ async def test_a_deleted_secret_keeps_its_last_value_and_says_so(vault: Vault) -
 
 
 async def test_a_namespace_is_respected(vault: Vault) -> None:
+    require_namespaces(available=vault.bao.has_namespaces)
     vault.bao.call("POST", f"sys/namespaces/{vault.name}", {})
     inside = OpenBao(address=f"{vault.bao.address}", process=vault.bao.process)
     prefix = vault.name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,13 @@ class Cluster:
     """A server that the shipped script has set up."""
 
     bao: OpenBao
+    postgres: Postgres
     place: Path
     output: str
+
+    @property
+    def database_port(self) -> int:
+        return self.postgres.port
 
     def run(self, script: str, *arguments: str, token: str = ROOT) -> str:
         """A shipped script's output.
@@ -89,7 +96,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             )
             assert done.returncode == 0, done.stderr
             outputs.append(done.stdout)
-        yield Cluster(bao, place, outputs[1])
+        yield Cluster(bao, postgres, place, outputs[1])
 
 
 def authority(place: Path) -> Path:
@@ -123,7 +130,7 @@ def test_running_it_again_enables_nothing(cluster: Cluster) -> None:
 
 
 SIDECAR, ROTATOR, BREAK_GLASS, GRANTOR = "broker-sidecar", "broker-rotator", "break-glass", "break-glass-grantor"
-CERTIFICATE = {"common_name": "broker.broker.svc"}
+CERTIFICATE = {"common_name": "broker.broker.svc", "alt_names": "broker-preview.broker.svc"}
 ALLOWED: list[tuple[str, str, str, dict[str, Any] | None]] = [
     (SIDECAR, "GET", "secret/data/broker/venue", None),
     (SIDECAR, "GET", "secret/data/broker/api-keys", None),
@@ -149,8 +156,7 @@ DENIED: list[tuple[str, str, str, dict[str, Any] | None]] = [
     (SIDECAR, "POST", "database/rotate-root/broker", {}),
     (SIDECAR, "POST", "pki/sign/broker", {"csr": "x"}),
     (SIDECAR, "POST", "pki/root/generate/internal", {"common_name": "x"}),
-    (SIDECAR, "POST", "transit/encrypt/broker", {"plaintext": "eA=="}),
-    (SIDECAR, "GET", "transit/export/encryption-key/broker", None),
+    (SIDECAR, "POST", "transit/decrypt/broker", {"ciphertext": "vault:v1:x"}),
     (SIDECAR, "POST", "auth/token/create", {}),
     (SIDECAR, "LIST", "auth/token/accessors", None),
     (SIDECAR, "LIST", "sys/leases/lookup/database/creds/broker", None),
@@ -190,10 +196,28 @@ def test_denied(cluster: Cluster, case: tuple[str, str, str, dict[str, Any] | No
     assert raised.value.status == 403
 
 
-def test_the_sidecar_opens_what_was_sealed_for_it(cluster: Cluster) -> None:
-    sealed = cluster.bao.call("POST", "transit/encrypt/broker", {"plaintext": "eA=="})["data"]["ciphertext"]
-    opened = cluster.bao.call("POST", "transit/decrypt/broker", {"ciphertext": sealed}, token=cluster.token(SIDECAR))
-    assert opened["data"]["plaintext"] == "eA=="
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"common_name": "vault.broker.svc"},
+        {"common_name": "a.broker.broker.svc"},
+        {"common_name": "*.broker.broker.svc"},
+        {"common_name": "localhost"},
+        {**CERTIFICATE, "alt_names": "postgresql.broker.svc"},
+        {**CERTIFICATE, "ip_sans": "10.0.0.1"},
+    ],
+)
+def test_no_certificate_of_another_name_is_issued(cluster: Cluster, names: dict[str, str]) -> None:
+    with pytest.raises(RefusedError) as raised:
+        cluster.bao.call("POST", "pki/issue/broker", names, token=cluster.token(SIDECAR))
+    assert raised.value.status == 400
+
+
+def test_the_sidecar_may_look_its_leases_up(cluster: Cluster) -> None:
+    token = cluster.token(SIDECAR)
+    lease = cluster.bao.call("GET", "database/creds/broker", token=token)["lease_id"]
+    looked = cluster.bao.call("POST", "sys/leases/lookup", {"lease_id": lease}, token=token)
+    assert looked["data"]["id"] == lease
 
 
 def test_the_login_role_is_bound_to_one_account_and_audience(cluster: Cluster) -> None:
@@ -205,8 +229,7 @@ def test_the_login_role_is_bound_to_one_account_and_audience(cluster: Cluster) -
 
 
 async def test_what_one_login_makes_the_next_one_owns_and_revocation_ends_its_sessions(cluster: Cluster) -> None:
-    config = cluster.bao.call("GET", "database/config/broker")["data"]
-    port = int(config["connection_details"]["connection_url"].rpartition("@127.0.0.1:")[2].partition("/")[0])
+    port = cluster.database_port
 
     async def connect() -> tuple[asyncpg.Connection, str]:
         lease = cluster.bao.call("GET", "database/creds/broker")
@@ -223,6 +246,77 @@ async def test_what_one_login_makes_the_next_one_owns_and_revocation_ends_its_se
     await second.execute("INSERT INTO history VALUES (1)")
     await second.execute("ALTER TABLE history ADD COLUMN note text")
     await second.close()
+
+
+LEFT = """SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND state IS NOT NULL
+AND (usename = $1 OR usesysid NOT IN (SELECT oid FROM pg_roles))"""
+
+
+class Reconnecting:
+    """A client that uses its session all the time, and logs in again at once when that ends, until it is `stopped`."""
+
+    def __init__(self, port: int, user: str, password: str) -> None:
+        self._where = {"host": "127.0.0.1", "port": port, "database": "postgres", "user": user, "password": password}
+        self.connected = asyncio.Event()
+        self.stopped = False
+
+    async def run(self) -> None:
+        while not self.stopped:
+            # asyncpg raises the third where a session ends just as it is used.
+            with contextlib.suppress(
+                asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError
+            ):
+                connection = await asyncpg.connect(**self._where, timeout=10)
+                self.connected.set()
+                try:
+                    while not self.stopped:
+                        await connection.execute("SELECT 1")
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def administrator(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the database's superuser."""
+    connection = await asyncpg.connect(cluster.postgres.url(driver="postgresql"))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def revoked_under_use(cluster: Cluster, superuser: asyncpg.Connection) -> tuple[list[Any], int]:
+    """Sessions and roles that are left of a login that was revoked while four clients used it."""
+    lease = cluster.bao.call("GET", "database/creds/broker")
+    user, password = lease["data"]["username"], lease["data"]["password"]
+    clients = [Reconnecting(cluster.database_port, user, password) for _ in range(4)]
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(client.run())
+        for client in clients:
+            await client.connected.wait()
+        body = {"lease_id": lease["lease_id"], "sync": True}
+        await asyncio.to_thread(cluster.bao.call, "PUT", "sys/leases/revoke", body)
+        left = await superuser.fetch(LEFT, user)
+        for client in clients:
+            client.stopped = True
+    return left, await superuser.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", user)
+
+
+async def test_after_a_revocation_no_session_of_the_login_remains(cluster: Cluster) -> None:
+    async with administrator(cluster) as superuser:
+        for _ in range(int(os.environ.get("REVOCATIONS", "3"))):
+            assert await revoked_under_use(cluster, superuser) == ([], 0)
+
+
+async def test_a_revocation_that_is_repeated_succeeds(cluster: Cluster) -> None:
+    lease = cluster.bao.call("GET", "database/creds/broker")
+    user = lease["data"]["username"]
+    async with administrator(cluster) as superuser:
+        for statement in ("REASSIGN OWNED BY {} TO broker_owner", "DROP OWNED BY {}", "DROP ROLE {}"):
+            await superuser.execute(statement.format(f'"{user}"'))
+    cluster.bao.call("PUT", "sys/leases/revoke", {"lease_id": lease["lease_id"], "sync": True})
 
 
 def test_a_new_venue_token_keeps_the_other_fields(cluster: Cluster) -> None:
@@ -245,12 +339,48 @@ def test_api_keys_come_and_go_as_digests(cluster: Cluster) -> None:
     assert cluster.bao.call("GET", "secret/data/broker/api-keys")["data"]["data"]["keys"] == []
 
 
+def test_a_key_that_is_not_there_cannot_be_dropped(cluster: Cluster) -> None:
+    done = cluster.attempt("rotate.sh", "drop-key", "nosuch", token=cluster.token(ROTATOR))
+    assert (done.returncode, done.stderr) == (66, "broker/api-keys has no key nosuch; nothing was dropped\n")
+
+
+def test_a_venue_token_is_not_patched_into_a_deleted_version(cluster: Cluster) -> None:
+    (cluster.place / "new").write_text("fresh-token\n")
+    cluster.bao.call("DELETE", "secret/data/broker/venue")
+    now = cluster.bao.call("GET", "secret/metadata/broker/venue")["data"]["current_version"]
+    done = cluster.attempt("rotate.sh", "venue", "new", token=cluster.token(ROTATOR))
+    cluster.bao.call("POST", "secret/undelete/broker/venue", {"versions": [now]})
+    assert done.returncode != 0
+    assert f"version {now} is deleted; undelete it first" in done.stderr
+
+
+def test_only_a_living_token_is_said_to_be_ended(cluster: Cluster) -> None:
+    done = cluster.attempt("break-glass.sh", "end", "of-nobody", token=cluster.token(GRANTOR))
+    assert done.returncode == 66
+    assert "no living token has the accessor of-nobody; nothing was ended" in done.stderr
+
+
+@pytest.mark.parametrize(("period", "said"), [("3h", "gives at most 1h"), ("soon", "must be a time such as 30m")])
+def test_a_grant_that_the_role_would_shorten_is_refused(cluster: Cluster, period: str, said: str) -> None:
+    done = cluster.attempt("break-glass.sh", "grant", "--reason", "x", "--for", period, token=cluster.token(GRANTOR))
+    assert done.returncode == 64
+    assert said in done.stderr
+
+
+def test_uses_are_found_between_the_servers_own_lines(cluster: Cluster) -> None:
+    used = {"type": "request", "auth": {"policies": ["break-glass"]}, "request": {"id": "r", "path": "p"}}
+    log = cluster.place / "container.log"
+    log.write_text(f"==> Vault server started!\n{json.dumps(used)}\n2026-11-30 [INFO] core: post-unseal\n17\n")
+    (line,) = cluster.run("break-glass.sh", "uses", str(log)).splitlines()
+    assert json.loads(line)["request"] == "r"
+    log.write_text("==> Vault server started!\n")
+    done = cluster.attempt("break-glass.sh", "uses", str(log))
+    assert (done.returncode, done.stderr) == (65, f"{log} has no record of an audit device\n")
+
+
 def test_break_glass_from_grant_to_end(cluster: Cluster) -> None:
-    granted = json.loads(
-        cluster.run(
-            "break-glass.sh", "grant", "--reason", "venue token lost", "--for", "20m", token=cluster.token(GRANTOR)
-        )
-    )
+    arguments = ("grant", "--unalarmed", "--reason", "venue token lost", "--for", "20m")
+    granted = json.loads(cluster.run("break-glass.sh", *arguments, token=cluster.token(GRANTOR)))
     token = cluster.run("break-glass.sh", "open", granted["wrapping_token"], token="none").strip()
     looked = cluster.bao.call("GET", "auth/token/lookup-self", token=token)["data"]
     assert looked["meta"] == {"reason": "venue token lost"}

@@ -26,6 +26,7 @@ path "secret/metadata/{name}/*" {{ capabilities = ["read"] }}
 path "database/creds/{name}" {{ capabilities = ["read"] }}
 path "auth/token/revoke-accessor" {{ capabilities = ["update"] }}
 path "auth/token/renew-accessor" {{ capabilities = ["update"] }}
+path "sys/leases/lookup" {{ capabilities = ["update"] }}
 path "sys/leases/renew" {{ capabilities = ["update"] }}
 path "sys/leases/revoke" {{ capabilities = ["update"] }}
 """

@@ -298,3 +298,17 @@ async def test_rotation_is_asked_for_on_the_control_socket_of_its_owner(place: P
         assert (await command("--config", str(process.config), "rotate"))[0] == 2
         await process.end()
     assert not (place / "j" / "control.sock").exists()
+
+
+async def test_no_file_of_the_process_is_open_to_others_whatever_the_umask(place: Path) -> None:
+    before = os.umask(0o000)
+    try:
+        async with running(settings(place), place) as process, producer(place) as broker:
+            await broker.define()
+            await broker.emit(1)
+            await process.end()
+    finally:
+        os.umask(before)
+    own = [place / "t", place / "j", *place.glob("j/**/*")]
+    assert len(own) > 3
+    assert {str(path): oct(path.stat().st_mode) for path in own if path.stat().st_mode & 0o077} == {}

@@ -73,10 +73,12 @@ async def until(process: Process, path: str, value: Any) -> dict[str, Any]:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
 async def test_a_generation_is_published_proved_and_rotated_and_nothing_shows_a_value(
-    bao: OpenBao, place: Path
+    bao: OpenBao, place: Path, level: str
 ) -> None:
-    async with running(with_secrets(bao.address, place), place) as process, producer(place) as broker:
+    table = with_secrets(bao.address, place) | {"log": {"level": level}}
+    async with running(table, place) as process, producer(place) as broker:
         await until(process, "secrets.generation", 1)
         assert json.loads((place / "secrets" / "venue.json").read_text()) == {"token": f"{CANARY}-1"}
         await broker.say(secrets_applied=pb.SecretsApplied(generation=1))

@@ -76,3 +76,9 @@ async def test_account_that_is_not_supported_ends_the_process_as_a_fault_of_its_
     nothing: Any = None
     assert await app.serve(nothing, asyncio.Event()) == 78
     assert "account 101-004-1-001 has hedging on (hedgingEnabled), which is not supported" in capsys.readouterr().err
+
+
+def test_a_file_that_everybody_may_write_to_is_warned_about(configured: Path) -> None:
+    configured.chmod(0o646)
+    found = call("--config", configured, "--check-config")
+    assert (found.exit_code, found.stderr) == (0, f"{configured}: every user may write to it (mode 0646); chmod o-w\n")

@@ -6,11 +6,11 @@ import sys
 import threading
 import time
 
-from broker.watchdog import Watchdog
+from broker.watchdog import Watchdog, watch_place
 
 STALLED = """
 import asyncio, time
-from broker.watchdog import Watchdog
+from broker.watchdog import Watchdog, watch_place
 async def main():
     task = asyncio.create_task(Watchdog(0.2).run())
     await asyncio.sleep(0.1)
@@ -53,3 +53,36 @@ def test_stalled_process_says_where_and_exits_70() -> None:
     assert ended.returncode == 70
     assert "the event loop has stalled" in ended.stderr
     assert "time.sleep" in ended.stderr or "in main" in ended.stderr
+
+
+async def test_broker_that_has_lost_its_place_ends() -> None:
+    reasons: list[str] = []
+    over = asyncio.Event()
+
+    def end(reason: str) -> None:
+        reasons.append(reason)
+        over.set()
+
+    task = asyncio.create_task(watch_place(lambda: False, 0.05, account="101-1", end=end))
+    await over.wait()
+    task.cancel()
+
+    assert "account 101-1" in reasons[0]
+
+
+async def test_broker_that_finds_its_place_again_goes_on() -> None:
+    reasons: list[str] = []
+    looks = iter([False] * 10 + [True] + [False] * 10)
+    seen = asyncio.Event()
+
+    def has_place() -> bool:
+        if (found := next(looks, None)) is None:
+            seen.set()
+            return True
+        return found
+
+    task = asyncio.create_task(watch_place(has_place, 0.01, account="101-1", end=reasons.append))
+    await seen.wait()
+    task.cancel()
+
+    assert reasons == []

@@ -38,3 +38,11 @@ def test_a_line_within_a_trace_has_its_ids(output: io.StringIO) -> None:
 def test_a_line_outside_a_trace_has_none(output: io.StringIO) -> None:
     logging.getLogger("tests.line").warning("price_stale")
     assert json.loads(output.getvalue()).keys() == {"timestamp", "severity", "event", "service", "logger"}
+
+
+def test_a_text_with_line_ends_is_one_line_that_reads_back(output: io.StringIO) -> None:
+    text = 'x"}\n{"event": "forged"}\r\u2028\x1b[2J'
+    logging.getLogger("tests.line").warning("order_taken", extra={"order_id": text})
+    assert output.getvalue().count("\n") == 1
+    assert "\x1b" not in output.getvalue()
+    assert json.loads(output.getvalue())["order_id"] == text

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -58,3 +60,16 @@ def test_the_errors_of_nested_groups_come_out_one_by_one() -> None:
 def test_an_error_that_is_no_group_is_alone() -> None:
     error = OSError("a")
     assert list(leaves(error)) == [error]
+
+
+def test_a_process_leaves_no_core_file_and_closes_its_files_to_others() -> None:
+    program = (
+        "import os, resource\n"
+        "from pod_runtime.run import run\n"
+        "async def serve(stop):\n"
+        "    print(*resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)))\n"
+        "    return 42\n"
+        "raise SystemExit(run(serve))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, umask=0)
+    assert (found.returncode, found.stdout) == (42, "0 0 0o77\n")

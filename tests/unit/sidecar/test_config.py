@@ -17,7 +17,7 @@ def read(text: str, tmp_path: Path, **environ: str) -> SidecarConfig:
 
 
 def test_no_file_at_all_is_a_configuration() -> None:
-    assert read_config(None, {}).health.address == "0.0.0.0:8000"
+    assert read_config(None, {}).health.address == ":8000"
 
 
 def test_standard_variables_fill_what_is_open(tmp_path: Path) -> None:

@@ -71,3 +71,24 @@ def test_values_that_may_be_secret_are_not_printed(configured: Path) -> None:
     configured.write_text('[otlp]\nheaders = { authorization = "hunter2" }\n')
     found = call("--config", configured, "--check-config")
     assert (found.exit_code, "hunter2" in found.output) == (0, False)
+
+
+def test_a_template_is_not_printed(configured: Path) -> None:
+    lines = (
+        "[secrets]",
+        'address = "http://127.0.0.1:8200"',
+        "[[secrets.secrets]]",
+        'name = "a"',
+        'source = "kv"',
+        'path = "a"',
+        'files = [{ name = "a", format = "jinja2", template = "password=hunter2" }]',
+    )
+    configured.write_text("\n".join(lines))
+    found = call("--config", configured, "--check-config")
+    assert (found.exit_code, "hunter2" in found.output) == (0, False)
+
+
+def test_a_file_that_everybody_may_write_to_is_warned_about(configured: Path) -> None:
+    configured.chmod(0o646)
+    found = call("--config", configured, "--check-config")
+    assert (found.exit_code, found.stderr) == (0, f"{configured}: every user may write to it (mode 0646); chmod o-w\n")

@@ -91,3 +91,13 @@ async def test_every_row_of_many_is_repaired(history: HistoryParts) -> None:
     numbers = range(1, BATCH + 11)
     await wrote(history, *map(exit_as_it_was_written, numbers), *map(told_of, numbers))
     assert await repair_fills(history.database, ACCOUNT) == BATCH + 10
+
+
+async def test_repaired_order_stays_when_it_is_told_again_from_an_old_journal(history: HistoryParts) -> None:
+    old = exit_as_it_was_written(8)
+    await wrote(history, old, told_of(8))
+    await repair_fills(history.database, ACCOUNT)
+    await wrote(history, replace(old, updated_at=old.updated_at + timedelta(days=1)))
+
+    (order,) = (await history.archive.page(ORDERS, HistoryFilter(), limit=9)).rows
+    assert (order["instrument"], order["side"], order["units"]) == ("EUR_USD", "sell", Decimal(600))

@@ -33,8 +33,15 @@ class FakeVenue:
         self.token = "good-token"
         self.hidden = 0
         """So many of the newest transactions are not shown by `sinceid` yet."""
+        self.page = 0
+        """Most transactions of one answer of `sinceid`; 0 for all."""
         self.forgotten = 0
         """So many of the oldest transactions are not shown by `sinceid` any more."""
+        self.handed_on: dict[str, str] = {}
+        """Fields that a trade's order hands on to the one that takes its place."""
+        self.withheld_from = 0
+        """From this call on `sinceid` refuses every id, counted from 1; 0 never does."""
+        self.since_calls = 0
         self.tradeable = True
         self.nav = "1000.0000"
         self.hedging = False
@@ -104,7 +111,7 @@ class FakeVenue:
         return web.json_response(body | {"lastTransactionID": str(len(self.log))}, status=status)
 
     async def write(self, request: web.Request) -> web.StreamResponse:
-        """What has arrived is done, whether the caller waits or not."""
+        """Do what has arrived, whether the caller waits or not."""
         return await asyncio.shield(self._write(request))
 
     async def _write(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one return a fault
@@ -184,7 +191,7 @@ class FakeVenue:
             kind = KINDS[leg]
             for old in [item for item in self.pending.values() if item["type"] == f"{kind}_ORDER"]:
                 found[f"{leg}OrderCancelTransaction"] = self.cancel(old, "CLIENT_REQUEST_REPLACED")
-            made = self.make({"type": kind, "tradeID": trade, **details})
+            made = self.make({"type": kind, "tradeID": trade, **self.handed_on, **details})
             found[f"{leg}OrderTransaction"] = made["orderCreateTransaction"]
         return found
 
@@ -193,8 +200,12 @@ class FakeVenue:
             return web.json_response({"errorMessage": "Insufficient authorization to perform request."}, status=401)
         path = request.match_info["path"]
         if path == "transactions/sinceid":
+            self.since_calls += 1
+            if self.withheld_from and self.since_calls >= self.withheld_from:
+                return self._answer({"errorMessage": "Invalid value specified for 'id'"}, 400)
             shown = self.log[: len(self.log) - self.hidden]
             self.hidden = 0
+            shown = shown[: max(int(request.query["id"]), self.forgotten) + self.page] if self.page else shown
             items = [item for item in shown if int(item["id"]) > max(int(request.query["id"]), self.forgotten)]
             return web.json_response({"transactions": items, "lastTransactionID": str(len(shown))})
         if path.startswith("transactions/") and path.removeprefix("transactions/").isdecimal():
@@ -208,7 +219,8 @@ class FakeVenue:
         found = self.log[int(number) - 1]
         if kind == "transactions":
             return {"transaction": found}
-        ended = {item["type"]: item["id"] for item in self.log if item.get("orderID") == number}
+        own = [] if number in self.pending else self.log
+        ended = {item["type"]: item["id"] for item in own if item.get("orderID") == number}
         names = {"ORDER_FILL": "fillingTransactionID", "ORDER_CANCEL": "cancellingTransactionID"}
         return {"order": {"id": number, **{names[key]: value for key, value in ended.items()}}}
 

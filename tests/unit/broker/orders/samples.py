@@ -30,6 +30,9 @@ class FakeLease:
     def is_unexpired(self) -> bool:
         return True
 
+    def holds(self) -> bool:
+        return True
+
     def hand_over(self, note: str) -> None:
         self.notes.append(note)
 
@@ -39,12 +42,12 @@ def make_settings(directory: Path, **fields: Any) -> OrderSettings:
     return OrderSettings(directory=directory, **(plain | fields))
 
 
-def make_store(directory: Path) -> OrderStore:
+def make_store(directory: Path, **fields: Any) -> OrderStore:
     """A store on the journal `directory/101`, without a venue."""
     nothing: Any = None
     lease: Any = FakeLease()
     dependencies = EngineDependencies(
-        settings=make_settings(directory),
+        settings=make_settings(directory, **fields),
         lease=lease,
         venue=nothing,
         prices=nothing,

@@ -162,7 +162,7 @@ async def test_new_token_is_used_from_the_next_order_on(
         assert (await service.place(make_request())).order.status is OrderStatus.FILLED
 
 
-async def test_full_disk_denies_and_sends_nothing(
+async def test_full_disk_sends_nothing_and_leaves_the_id_free(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: int) -> None:
@@ -171,9 +171,13 @@ async def test_full_disk_denies_and_sends_nothing(
     async with harness.service() as service:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fdatasync", fail)
-            order = (await service.place(make_request())).order
+            with pytest.raises(NotReadyError, match="JournalFailed"):
+                await service.place(make_request())
             faults = blocked(service)
-        assert (order.status, order.reason, faults) == (OrderStatus.DENIED, "JOURNAL_UNAVAILABLE", ["Journal"])
+            told = service.by_client_id("flow", "first")
+        assert faults == ["Journal"]
+        assert told is not None
+        assert told.status is OrderStatus.SUBMITTED, "what the journal does not say is told to nobody"
         assert venue.writes == []
         assert (await service.place(make_request("second"))).order.status is OrderStatus.FILLED
         assert blocked(service) == []
@@ -206,21 +210,52 @@ async def test_owner_that_was_followed_while_it_waited_for_the_disk_sends_nothin
             await wait_until(lambda: bool(service.open_orders()))
             (harness.directory / "ownership" / ACCOUNT / f"lease.{service.leadership.lease.epoch + 1}").write_text("{}")
             goes_on.set()
-            order = (await placing).order
+            with pytest.raises(NotReadyError, match="NotOwner"):
+                await placing
+        assert venue.writes == []
+        await wait_until(lambda: not blocked(service) and service.leadership.lease.epoch > 2)
+        first = next(event.order_id for event in harness.of("OrderTransition"))
+        order = service.order(first)
+        again = await service.place(make_request())
 
+    assert order is not None
     assert (order.status, order.reason) == (OrderStatus.DENIED, "OWNERSHIP_LOST")
-    assert venue.writes == []
+    assert [item.status for item in harness.of("OrderTransition") if item.order_id == first] == [
+        "received",
+        "submitted",
+        "denied",
+    ]
+    assert (again.order.status, again.replayed) == (OrderStatus.FILLED, False)
+    assert len(venue.writes) == 1
 
 
-async def test_too_many_requests_is_rejected_after_scans(
+async def test_too_many_requests_end_the_order_after_scans_and_leave_the_id_to_its_caller(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:
     venue.faults.append("429")
     async with harness.service() as service:
+        with pytest.raises(NotReadyError, match="VenueRateLimited"):
+            await service.place(make_request())
+        assert (service.open_orders(), len(venue.writes)) == ([], 1)
+        assert [event.reason for event in harness.of("OrderRefused")] == ["RATE_LIMITED"]
+    async with harness.service() as service:
         order = (await service.place(make_request())).order
+        again = await service.place(make_request())
 
-    assert (order.status, order.reason) == (OrderStatus.REJECTED, "RATE_LIMITED")
-    assert len(venue.writes) == 1
+    assert order.status is OrderStatus.FILLED
+    assert (again.order.id, again.replayed, len(venue.writes)) == (order.id, True, 2)
+
+
+async def test_cancel_of_an_order_that_the_venue_did_not_look_at_tells_its_end(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service(answer_wait_s=0.0) as service:
+        venue.faults.append("429")
+        order = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.09")))).order
+    async with harness.service() as service:
+        ended = await service.cancel(order.id)
+
+    assert (order.status, ended.status, ended.reason) == (OrderStatus.UNKNOWN, OrderStatus.REJECTED, "RATE_LIMITED")
 
 
 async def test_venue_that_fails_again_and_again_gets_no_new_exposure(

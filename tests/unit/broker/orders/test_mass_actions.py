@@ -4,13 +4,18 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
-from broker.domain import OrderStatus, OrderType
-from broker.orders.errors import ClientIdConflictError
-from broker.orders.mass_actions import OrderFilter
+from broker.domain import Operation, OrderStatus, OrderType
+from broker.orders.errors import ClientIdConflictError, NotReadyError
+from broker.orders.mass_actions import OrderFilter, failure_outcome
+from broker.orders.model.operations import OperationRecord
 from broker.orders.model.trading_state import TradingState
+from broker.orders.store.journal import OrderJournalError
+from broker.venue.errors import AnswerLostError, NotSentError, VenueRefusedError
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
+from tests.unit.broker.orders.samples import NOW
 
 LIMIT = {"type": OrderType.LIMIT, "price": Decimal("1.09")}
 
@@ -176,6 +181,35 @@ async def test_kill_switch_cancels_entries_whatever_keys_its_caller_used_before(
     assert venue.pending == {}
 
 
+@pytest.mark.parametrize("used", ["key/EUR_USD", "key-EUR_USD", "key.EUR_USD"])
+async def test_kill_switch_closes_whatever_orders_its_caller_placed_before(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, used: str
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request(used))
+        found = await service.mass_actions.kill("flow", "key", "wrong prices")
+
+    assert found.complete
+    assert venue.position == 0
+
+
+async def test_operation_of_an_older_journal_goes_on_with_the_keys_that_it_had(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    old = OperationRecord(client="flow", key="key", operation=Operation.CLOSE_ALL, content="instrument=None", at=NOW)
+    async with harness.service() as service:
+        await service.place(make_request())
+        engine = service.leadership.engine
+        assert engine is not None
+        engine.store.put_operation(replace(old, subjects=("EUR_USD",), at=engine.store.now()))
+        await service.close_position("EUR_USD", client="flow", client_order_id="key/EUR_USD")
+        await service.place(make_request("later"))
+        again = await service.mass_actions.close_all("flow", "key", None, None)
+
+    assert [(item.outcome, item.subject) for item in again.outcomes] == [("done", "EUR_USD")]
+    assert venue.position == 100
+
+
 async def test_repeated_kill_does_not_halt_again(harness: OrderServiceHarness) -> None:
     async with harness.service() as service:
         await service.mass_actions.kill("boss", "key", "test")
@@ -196,3 +230,19 @@ async def test_key_of_another_operation_is_a_conflict_that_says_which(
         await service.mass_actions.cancel_all("flow", "other", OrderFilter())
         with pytest.raises(ClientIdConflictError, match="cancel all orders; it cannot be used to place an order"):
             await service.place(make_request("other"))
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ClientIdConflictError("used"), "refused"),
+        (VenueRefusedError("no", status=404), "refused"),
+        (NotReadyError("Starting"), "failed"),
+        (NotSentError("no connection"), "failed"),
+        (AnswerLostError("reset"), "failed"),
+        (OrderJournalError("another process trades this account now"), "failed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_the_same_key_cannot_mend_is_refused_and_the_rest_failed(error: Exception, outcome: str) -> None:
+    assert failure_outcome("EUR_USD", error).outcome == outcome

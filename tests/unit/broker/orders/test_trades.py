@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from broker.domain import Order, OrderStatus, OrderType, Protection, Side
+from broker.domain import Order, OrderStatus, OrderType, Protection, Side, TriggerCondition
 from broker.orders.errors import ClientIdConflictError, TradeMismatchError, UnknownPositionError
 from broker.orders.service import OrderService
 from broker.orders.trades import TradeChange
 from tests.unit.broker.orders.fake_venue import FakeVenue
-from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness
+from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
 
 TARGET, STOP = Protection(price=Decimal("1.20000")), Protection(price=Decimal("1.05000"), tag="t")
 
@@ -39,7 +40,7 @@ async def test_named_orders_are_placed_moved_and_cancelled_and_the_others_stay(
         moved = await service.trades.change_orders(change("two", stop_loss=Protection(distance=Decimal("0.01"))))
         second = resting(venue)
         ended = await service.trades.change_orders(change("three", take_profit=None, trailing_stop=None))
-        orders = [order_of(service, name) for name in ("one/take_profit", "one/stop_loss", "two/stop_loss")]
+        orders = [order_of(service, name) for name in ("one take_profit", "one stop_loss", "two stop_loss")]
 
     assert [(item.subject, item.outcome) for item in placed.outcomes] == [
         ("take_profit", "done"),
@@ -145,3 +146,47 @@ async def test_changed_extensions_keep_our_id_and_are_shown(
     assert venue.writes[1][2] == {"clientExtensions": {"id": placed_as, "tag": "new", "comment": ""}}
     assert (changed.request.tag, changed.request.comment) == ("new", None)
     assert (again.replayed, len(venue.writes)) == (True, 2)
+
+
+async def test_order_that_ended_before_the_cancel_came_has_ended(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        # Shown by the venue as the trade's, gone by the time of the cancel, and told by no stream.
+        venue.pending["77"] = {"id": "77", "type": "STOP_LOSS_ORDER", "tradeID": "1", "price": "1.05", "time": "0"}
+        venue.gate.clear()
+        changing = asyncio.create_task(service.trades.change_orders(change(stop_loss=None)))
+        await wait_until(lambda: len(venue.writes) == 2)
+        del venue.pending["77"]
+        venue.gate.set()
+        found = await changing
+
+    assert [(item.subject, item.outcome) for item in found.outcomes] == [("stop_loss", "ended")]
+    assert found.complete
+
+
+async def test_refused_token_is_a_failure_that_the_same_key_may_follow(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        venue.faults.append("401")
+        (failed,) = (await service.trades.change_orders(change(stop_loss=STOP))).outcomes
+        (done,) = (await service.trades.change_orders(change(stop_loss=STOP))).outcomes
+
+    assert (failed.outcome, failed.reason, done.outcome) == ("failed", "VenueUnauthorized", "done")
+
+
+async def test_moved_order_shows_the_trigger_that_the_venue_hands_on(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        await service.place(make_request())
+        venue.handed_on = {"triggerCondition": "MID"}
+        await service.trades.change_orders(change(stop_loss=STOP))
+        again = await service.trades.change_orders(change(stop_loss=STOP))
+        moved = order_of(service, "key stop_loss")
+
+    assert moved.request.trigger_condition is TriggerCondition.MID
+    assert (again.replayed, [item.outcome for item in again.outcomes], len(venue.writes)) == (True, ["done"], 2)

@@ -224,3 +224,19 @@ def test_headers_never_show_in_a_representation(tmp_path: Path) -> None:
     headers = Headers(OtlpSettings(headers_file=tmp_path / "headers"))
     headers.metadata()
     assert "topsecret" not in repr(headers)
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE])
+async def test_no_error_and_no_log_of_a_failing_export_shows_a_header(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: grpc.StatusCode
+) -> None:
+    caplog.set_level("DEBUG")
+    (tmp_path / "headers").write_text("authorization=Bearer topsecret\n")
+    async with OtlpReceiver() as receiver:
+        receiver.always = Fault(code=code)
+        otlp = settings(receiver.endpoint, headers_file=tmp_path / "headers", drain_s=0.3)
+        it = exporter(MemoryJournal([orders(1, 1, end=10)]), otlp)
+        await drained(it)
+    assert receiver.headers[0]["authorization"] == "Bearer topsecret"
+    assert it.status().logs.last_error != ""
+    assert "topsecret" not in caplog.text + repr(it.status())

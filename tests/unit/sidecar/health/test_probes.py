@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.health.conditions import HealthFacts, HealthSettings, ProducerFacts, SecretsFacts
+from sidecar.health.conditions import PROBES, HealthFacts, HealthSettings, ProducerFacts, SecretsFacts
 from sidecar.health.health import HealthMonitor
 from sidecar.health.probes import GrpcHealth, probe_application, time_text
 
@@ -132,9 +132,11 @@ async def test_the_official_client_sees_each_probe_as_a_service(tmp_path: Path) 
         ours.tell({"livez": True, "livez/broker": True, "readyz": True, "startupz": True})
         seen.append((await watch.read()).status)
         overall = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        listed = await health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest())
         stop.set()
         seen.append((await watch.read()).status)
         watch.cancel()
     await server.stop(0)
     assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
     assert overall.status == SERVING
+    assert {name: item.status for name, item in listed.statuses.items()} == dict.fromkeys(("", *PROBES), SERVING)

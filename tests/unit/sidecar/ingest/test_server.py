@@ -103,3 +103,42 @@ async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
         assert settings.socket.stat().st_mode & 0o777 == 0o660
         stop.set()
     assert not settings.socket.exists()
+
+
+async def test_certificates_of_the_tcp_listener_are_replaced_while_it_listens(tmp_path: Path) -> None:
+    servers, clients = [certificate("server") for _ in range(2)], [certificate("client") for _ in range(2)]
+
+    def write(number: int) -> None:
+        files = {"certificate": servers[number][0], "key": servers[number][1], "client_ca": clients[number][0]}
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+
+    write(0)
+    settings = TelemetrySettings(
+        socket=tmp_path / "run" / "t.sock",
+        durability="none",
+        drain_s=0.0,
+        tcp_address="127.0.0.1:0",
+        tcp_certificate_file=tmp_path / "certificate",
+        tcp_key_file=tmp_path / "key",
+        tcp_client_ca_file=tmp_path / "client_ca",
+    )
+    pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS)
+    await pipeline.open()
+    first, second = (
+        grpc.ssl_channel_credentials(servers[number][0], clients[number][1], clients[number][0]) for number in (0, 1)
+    )
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(pipeline.serve(stop))
+        await pipeline.listening.wait()
+        assert (await say_hello(pipeline.tcp_address, first)).protocol_version == 1
+        # Half a replacement, as a reader may meet it, changes nothing.
+        (tmp_path / "certificate").write_bytes(servers[1][0])
+        (tmp_path / "client_ca").unlink()
+        assert (await say_hello(pipeline.tcp_address, first)).protocol_version == 1
+        write(1)
+        assert (await say_hello(pipeline.tcp_address, second)).protocol_version == 1
+        with pytest.raises(aio.AioRpcError):
+            await say_hello(pipeline.tcp_address, first)
+        stop.set()

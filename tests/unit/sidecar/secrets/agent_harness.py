@@ -20,6 +20,8 @@ KEYS = SecretSettings(name="keys", source="kv", path="keys", files=(FileSettings
 DATABASE = SecretSettings(
     name="database", source="leased", path="database/creds/broker", files=(FileSettings(name="database.json"),)
 )
+STATIC = SecretSettings(name="static", source="static_role", role="app", files=(FileSettings(name="static.json"),))
+SECOND = replace(DATABASE, name="second", path="database/creds/second", files=(FileSettings(name="second.json"),))
 
 
 def settings_in(place: Path, *secrets: SecretSettings, **changes: Any) -> SecretsSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from sidecar.secrets.errors import VaultError, VaultFault
 from tests.unit.sidecar.secrets.agent_harness import AgentHarness
-from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
+from tests.unit.sidecar.secrets.fake_vault import DEAD, failure, foreign, on, unreachable
 
 
 class Reader:
@@ -63,6 +64,10 @@ async def failing(harness: AgentHarness, rule: Callable[[str, str], VaultError |
     harness.vault.fails = None
 
 
+def failure_of(status: int, words: str | None = None) -> Callable[[str], VaultError]:
+    return lambda operation: failure(status, operation, words=words)
+
+
 DEEDS: dict[str, Callable[[AgentHarness], Awaitable[None]]] = {
     "wait": lambda harness: harness.clock.advance(3),
     "wait long": lambda harness: harness.clock.advance(400),
@@ -74,6 +79,11 @@ DEEDS: dict[str, Callable[[AgentHarness], Awaitable[None]]] = {
     "outage": lambda harness: failing(harness, unreachable),
     "denied": lambda harness: failing(harness, on("creds", lambda operation: failure(403, operation))),
     "lost": lose,
+    "proxy denies": lambda harness: failing(harness, lambda _, path: foreign(403, path)),
+    "proxy knows no path": lambda harness: failing(harness, lambda _, path: foreign(404, path)),
+    "right missing": lambda harness: failing(harness, on("auth/token", failure_of(403))),
+    "called dead": lambda harness: failing(harness, on("lookup-self", failure_of(403, words=DEAD))),
+    "server fails": lambda harness: failing(harness, on("creds", failure_of(500))),
 }
 PROVE = "prove"
 
@@ -105,7 +115,8 @@ async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-@settings(max_examples=25, deadline=None)
+# Larger with `make soak`.
+@settings(max_examples=int(os.environ.get("AGENT_RUNS", "25")), deadline=None)
 @given(st.lists(st.sampled_from([PROVE, *DEEDS]), max_size=14))
 def test_what_is_proved_works_and_nothing_is_left(deeds: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name, mock.patch("asyncio.to_thread", at_once):

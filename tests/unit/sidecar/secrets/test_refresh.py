@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.secrets.errors import VaultError, VaultFault
 from sidecar.secrets.settings import FileSettings
-from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, VENUE, AgentHarness, most_in_a_minute
+from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, STATIC, VENUE, AgentHarness, most_in_a_minute
 from tests.unit.sidecar.secrets.fake_vault import failure, on, unreachable
 
 MakeHarness = Callable[..., AgentHarness]
@@ -58,13 +58,77 @@ async def test_a_successor_overlaps_the_known_end_by_a_quarter_of_the_life(make_
     assert harness.vault.alive() == (1, 1)
 
 
-async def test_a_lost_lease_is_read_again(make_harness: MakeHarness) -> None:
-    harness = make_harness(DATABASE, token_check_interval_s=60.0)
+async def test_a_lease_that_an_operator_revoked_is_noticed_on_the_poll(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
     await harness.start()
+    harness.vault.leases.clear()
+    await harness.clock.advance(2.1)
+    assert harness.generation == 2
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_policy_that_forbids_looks_at_leases_is_named_and_the_renewal_tells(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE, token_check_interval_s=60.0)
+    harness.vault.fails = on("leases/lookup", lambda operation: failure(403, operation))
+    await harness.start()
+    await harness.clock.advance(290)
+    assert harness.vault.count("leases/lookup") == 1
+    assert [event.outcome for event in harness.audited("secrets.lease")] == ["denied"]
+    assert harness.agent.status().secrets[0].state == "fresh"
     harness.vault.leases.clear()
     await harness.clock.advance(0.71 * 3600)
     assert harness.generation == 2
     assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_static_role_that_was_rotated_by_hand_is_read_on_the_poll(make_harness: MakeHarness) -> None:
+    harness = make_harness(STATIC)
+    await harness.start()
+    await harness.clock.advance(10)
+    harness.vault.password, harness.vault.rotated = "second", "2026-11-02T12:00:10Z"
+    await harness.clock.advance(2.1)
+    assert harness.read("static.json")["password"] == "second"
+    assert harness.generation == 2
+    harness.vault.password, harness.vault.rotated = "first", "2026-11-02T11:00:00Z"
+    await harness.clock.advance(10)
+    assert harness.generation == 2
+
+
+async def test_a_rejection_makes_the_secret_be_read_anew_at_once(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    await harness.start()
+    harness.prove()
+    await harness.clock.advance(1)
+    harness.agent.acknowledgements.rejected("broker", 1, "database", "authentication_failed", "no")
+    await harness.clock.advance(0.1)
+    assert harness.generation == 2
+    assert harness.vault.count("secret/data") == 1
+    harness.prove()
+    await harness.clock.advance(2)
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_rejections_that_go_on_leave_few_logins(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    for _ in range(600):
+        harness.agent.acknowledgements.rejected("broker", harness.generation, "database", "authentication_failed", "no")
+        await harness.clock.advance(1)
+    assert harness.vault.count("database/creds") == 1 + 3
+    harness.prove()
+    await harness.clock.advance(2)
+    assert harness.vault.alive() == (1, 1)
+
+
+async def test_a_proof_after_a_rejection_ends_it(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    harness.prove()
+    await harness.clock.advance(1)
+    harness.agent.acknowledgements.rejected("broker", 1, "venue", "Unauthorized", "no")
+    assert harness.agent.status().rejection
+    harness.prove()
+    assert harness.agent.status().rejection is None
 
 
 async def test_a_shortened_renewal_tells_the_end_and_brings_a_successor(make_harness: MakeHarness) -> None:
@@ -90,7 +154,7 @@ FAULTS = {
 
 KINDS = ("400", "403", "404", "503", "timeout")
 """Those that are treated differently."""
-WORDS = ("login", "secret/data", "secret/metadata", "renew", "lookup")
+WORDS = ("login", "secret/data", "secret/metadata", "renew", "lookup-self", "leases/lookup")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +181,70 @@ async def test_one_failing_secret_causes_no_reads_of_the_others(make_harness: Ma
     assert harness.vault.count("secret/data") == 0
     assert harness.vault.count("database/creds") == 0
     assert harness.vault.count("login") == 0
+
+
+async def test_a_secret_that_was_deleted_and_made_again_is_read(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    harness.vault.delete("venue")
+    harness.vault.write("venue", token="second")
+    await harness.clock.advance(3)
+    assert harness.read("venue.json") == {"token": "second"}
+    assert harness.generation == 2
+
+
+async def test_an_older_reply_is_not_news(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    lagging = list(harness.vault.kv["venue"])
+    harness.vault.write("venue", token="second")
+    await harness.clock.advance(3)
+    newest = harness.vault.kv["venue"]
+    for number in range(100):
+        harness.vault.kv["venue"] = lagging if number % 2 else newest
+        await harness.clock.advance(1)
+    assert harness.read("venue.json") == {"token": "second"}
+    assert harness.generation == 2
+
+
+async def test_a_value_of_a_standby_that_lags_is_not_published(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    lagging = list(harness.vault.kv["venue"])
+    harness.vault.write("venue", token="second")
+    newest = harness.vault.kv["venue"]
+
+    def standby(_: str, path: str) -> None:
+        harness.vault.kv["venue"] = lagging if "secret/data" in path else newest
+
+    harness.vault.fails = standby
+    await harness.clock.advance(30)
+    assert harness.generation == 1
+    assert most_in_a_minute(harness.vault.times("secret/data")) <= 11
+    last_error = harness.agent.status().secrets[0].last_error
+    assert last_error
+    assert last_error.name == "stale_answer"
+    harness.vault.fails = None
+    harness.vault.kv["venue"] = newest
+    await harness.clock.advance(16)
+    assert harness.read("venue.json") == {"token": "second"}
+
+
+async def test_a_snapshot_that_was_restored_is_believed_after_a_minute(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    await harness.clock.advance(1)
+    snapshot = list(harness.vault.kv["venue"])
+    harness.vault.write("venue", token="second")
+    await harness.clock.advance(3)
+    harness.vault.kv["venue"] = snapshot
+    await harness.clock.advance(55)
+    assert harness.read("venue.json") == {"token": "second"}
+    await harness.clock.advance(15)
+    assert harness.read("venue.json") == {"token": "one"}
 
 
 async def test_retry_after_is_honoured(make_harness: MakeHarness) -> None:

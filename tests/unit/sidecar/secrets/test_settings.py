@@ -90,6 +90,10 @@ def test_faults_of_a_secret(values: dict[str, Any], message: str) -> None:
     [
         ({"name": "../a"}, "one plain file name"),
         ({"name": "..data"}, "one plain file name"),
+        *(
+            ({"name": name}, "one plain file name")
+            for name in ("", ".", "/", "a/", "./a", "a//b", "a\0b", "manifest.json/", "\u00e4" * 128)
+        ),
         ({"name": "manifest.json"}, "the manifest's name"),
         ({"name": "a", "mode": "0644"}, "0440 or tighter"),
         ({"name": "a", "mode": "rw"}, "must be octal"),
@@ -100,6 +104,11 @@ def test_faults_of_a_secret(values: dict[str, Any], message: str) -> None:
 def test_faults_of_a_file(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FileSettings(**values)
+
+
+def test_a_name_may_have_as_many_bytes_as_the_kernel_takes(tmp_path: Path) -> None:
+    name = "\u00e4" * 127 + "b"
+    (tmp_path / FileSettings(name=name).name).touch()
 
 
 @pytest.mark.parametrize(
@@ -120,3 +129,9 @@ def test_a_token_in_the_file_is_an_unknown_setting_and_not_repeated(tmp_path: Pa
         loaded(tmp_path, 'address = "http://127.0.0.1:1"\ntoken = "s.sensitive"')
     assert "token: is not a setting" in str(raised.value)
     assert "sensitive" not in str(raised.value)
+
+
+@pytest.mark.parametrize("values", [{"path": "a/../b"}, {"path": "./a"}, {"path": "a", "mount": "x/.."}])
+def test_a_path_with_a_segment_that_a_client_resolves_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must not have a segment \. or \.\."):
+        SecretSettings(name="a", source="kv", files=(FILE,), **values)

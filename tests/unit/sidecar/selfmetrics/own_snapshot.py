@@ -77,6 +77,7 @@ OWN = ProcessSnapshot(
     conditions=(HealthCondition(name="LoopTurns", ok=True), HealthCondition(name="NotDraining", ok=False)),
     process=ProcessUsage(user_s=1.5, system_s=0.25, resident_bytes=123456, open_fds=17, started_s=1_700_000_000.5),
     secrets=HELD,
+    refused_connections={("probes", "evicted"): 5},
 )
 
 

@@ -17,6 +17,24 @@ async def test_request_without_a_key_is_401_with_a_challenge(api: Client) -> Non
     assert answer.headers["www-authenticate"] == 'Bearer realm="broker"'
 
 
+@pytest.mark.parametrize("key", [None, "wrong"])
+@pytest.mark.parametrize("raw", [b"{", b"[" * 2000, b" " * 70_000])
+async def test_key_is_looked_at_before_the_body(api: Client, key: str | None, raw: bytes) -> None:
+    for method, target in (("POST", "/v1/orders"), ("PUT", "/v1/admin/state"), ("POST", "/v1/nothing")):
+        assert (await api(method, target, key=key, raw=raw)).status == 401
+
+
+async def test_wrong_keys_of_one_address_are_slowed_and_good_ones_are_not(api: Client) -> None:
+    allowed = int(api.context.settings.wrong_keys_per_min)
+    answers = [await api("GET", "/v1/account", key="wrong") for _ in range(allowed + 1)]
+
+    assert [answer.status for answer in answers] == [401] * allowed + [429]
+    assert (answers[-1].problem, answers[-1].headers["retry-after"]) == ("too-many-wrong-keys", "1")
+    assert (await api("GET", "/v1/account")).status == 200
+    assert (await api("GET", "/v1/account", key=None)).status == 401
+    assert api.context.refused == {"unknown-key": allowed, "too-many-wrong-keys": 1, "no-key": 1}
+
+
 @pytest.mark.parametrize("key", ["wrong", "x" * 2000, KEYS["flow"] + " ", KEYS["flow"].upper(), "\xff\xfe"])
 async def test_unknown_key_is_401(api: Client, key: str) -> None:
     answer = await api("GET", "/v1/account", key=key)

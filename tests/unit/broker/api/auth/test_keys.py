@@ -41,3 +41,19 @@ def test_given_back_request_was_never_counted() -> None:
     quota.give_back("somebody else")
     assert quota.wait_s("a", 100.0) == 0.0
     assert quota.wait_s("a", 100.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, None])
+def test_every_digest_is_compared_wherever_the_right_one_is(monkeypatch: pytest.MonkeyPatch, place: int | None) -> None:
+    compared: list[str] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append(one)
+        return one == other
+
+    monkeypatch.setattr("broker.api.auth.keys.hmac.compare_digest", compare)
+    digests = [sha256(str(number).encode()).hexdigest() for number in range(3)]
+    entries = ",".join(f'{{"id":"{digest[:4]}","sha256":"{digest}","scopes":["read"]}}' for digest in digests)
+    found = parse_api_keys(f'{{"keys":[{entries}]}}').find("wrong" if place is None else str(place))
+    assert (found.id if found else None) == (None if place is None else digests[place][:4])
+    assert compared == digests

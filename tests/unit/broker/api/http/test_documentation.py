@@ -4,6 +4,7 @@ from typing import Any
 
 from openapi_spec_validator import validate
 
+from broker.api.schemas.events import KINDS
 from tests.unit.broker.api.conftest import Client
 
 
@@ -38,3 +39,14 @@ async def test_documentation_page_needs_no_other_host(api: Client) -> None:
     assert {name: answer.status for name, answer in assets.items()} == dict.fromkeys(names, 200)
     assert (await api("GET", "/docs/..%2fapplication.py", key=None)).status == 404
     assert (await api("GET", "/docs/README.md", key=None)).status == 404
+
+
+async def test_openapi_document_describes_every_event_of_the_stream(api: Client) -> None:
+    document = (await api("GET", "/openapi.json", key=None)).json()
+    stream = document["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    schemas = document["components"]["schemas"]
+    found = {name: schemas[item["$ref"].rpartition("/")[2]] for name, item in stream["x-events"].items()}
+
+    assert set(found) == {*KINDS, "gap", "missed"}
+    assert set(found["state"]["properties"]) == {"state", "actor", "reason"}
+    assert set(found["transaction"]["properties"]) == {"id", "type", "instrument", "time", "transaction"}

@@ -61,14 +61,19 @@ async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
     assert b"hunter2" not in answer.content
 
 
-async def test_deadline_of_the_broker_that_forwards_the_request_holds(api: Client) -> None:
-    async def long() -> None:
-        await asyncio.sleep(0.1)
-
-    api.orders.before = long
+@pytest.mark.parametrize(("left_ms", "waited"), [("60", "0.06 s"), ("0", "0.05 s")])
+async def test_deadline_of_the_broker_that_forwards_the_request_holds_down_to_half_of_ours(
+    api: Client, left_ms: str, waited: str
+) -> None:
+    release = asyncio.Event()
+    api.orders.before = lambda: _until(release)
+    api.context.settings = replace_settings(api.context.settings, deadline_s=0.1)
     body = {"instrument": "EUR_USD", "side": "buy", "type": "market", "units": "100"}
-    answer = await api("POST", "/v1/orders", body=body, headers={"Broker-Deadline-Ms": "10"})
+    answer = await api("POST", "/v1/orders", body=body, headers={"Broker-Deadline-Ms": left_ms})
+    release.set()
+
     assert (answer.status, answer.problem) == (504, "deadline")
+    assert f"within {waited}" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "9" * 5000, "\u0661"])

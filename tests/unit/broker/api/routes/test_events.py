@@ -126,6 +126,18 @@ class TestLimitOfStreams:
             api.context.drain.set()
             await task
 
+    async def test_of_two_requests_at_once_one_gets_the_last_place(self, api: Client) -> None:
+        begun = [asyncio.Event(), asyncio.Event()]
+        tasks = [asyncio.create_task(api("GET", "/v1/events", until=event)) for event in begun]
+        async with asyncio.timeout(120):
+            while api.account.streams < 1 or not any(task.done() for task in tasks):
+                await asyncio.sleep(0)
+            api.context.drain.set()
+            statuses = sorted([(await task).status for task in tasks])
+
+        assert statuses == [200, 503]
+        assert api.account.streams == 0
+
 
 async def test_reader_that_leaves_frees_its_place(api: Client) -> None:
     async with streaming(api) as task:

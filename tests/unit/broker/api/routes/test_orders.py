@@ -421,3 +421,9 @@ async def test_trying_an_order_needs_the_scope_and_a_valid_body(
 ) -> None:
     assert (await api("POST", "/v1/orders/test", body=body, key=KEYS[key])).status == status
     assert api.orders.tried == []
+
+
+@pytest.mark.parametrize(("name", "status"), [("key", 200), ("key%20EUR_USD", 200), ("key%20EUR%20USD", 422)])
+async def test_order_of_an_operation_is_found_by_the_key_and_its_part(api: Client, name: str, status: int) -> None:
+    for path in ("/v1/orders", "/v1/history/orders"):
+        assert (await api("GET", f"{path}?client_order_id={name}")).status == status

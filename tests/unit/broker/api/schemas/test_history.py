@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from broker.api.schemas.history import row_view
+from broker.api.schemas.history import _csv_cell, row_view
 from broker.domain import OrderStatus, Protection
 from broker.history.archive import TRANSACTIONS
 from broker.history.rows import transaction_row
@@ -93,3 +93,16 @@ async def test_database_that_is_away_is_an_answer_of_its_own(api: Client) -> Non
     answer = await api("GET", "/v1/history/fills?format=parquet")
 
     assert (answer.status, answer.problem) == (503, "history-unavailable")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-1+1", "-2+HYPERLINK(1)", "+1+1", "=1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\uff1d1", "-1\n"],
+)
+def test_csv_text_that_a_spreadsheet_may_run_gets_an_apostrophe(text: str) -> None:
+    assert _csv_cell(text) == "'" + text
+
+
+@pytest.mark.parametrize("value", ["-1", "+2", "-0.0012", "1e-9", "-1.5E+3", "", "c-1", "a=1", "1-1", None, -1, True])
+def test_csv_number_and_plain_text_stay_as_they_are(value: object) -> None:
+    assert _csv_cell(value) == value

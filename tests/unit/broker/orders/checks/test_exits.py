@@ -42,7 +42,11 @@ ENTRY_IS_DENIED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
     "notional": ({}, {"account": RiskLimits(notional=Decimal(1))}, {}),
     "gross_exposure": ({}, {"account": RiskLimits(gross_exposure=Decimal(1))}, {}),
     "margin": ({"margin_available": Decimal(1)}, {}, {}),
-    "open_orders": ({"account_usage": Usage(open_orders=1000)}, {}, {}),
+    "open_orders": (
+        {"account_usage": Usage(open_orders=1000)},
+        {},
+        {"stop_loss": Protection(distance=Decimal("0.01"))},
+    ),
     "order_rate": ({"account_usage": Usage(order_tokens=0.0)}, {"account": RiskLimits(orders_per_s=1.0)}, {}),
     "duplicate": ({"twin": True}, {}, {}),
     "daily_loss": ({"day_profit": Decimal(-1)}, {"daily_loss": Decimal(1)}, {}),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side
+from broker.domain import OrderRequest, OrderType, PositionFill, Protection, Side, TimeInForce
 from broker.orders.checks.market_view import MarketView, Usage
 from broker.orders.checks.risk import check
 from broker.orders.model.exposure import WorkingUnits
@@ -174,3 +174,20 @@ async def test_used_share_of_every_limit_is_sampled(harness: OrderServiceHarness
     assert set(found) == {"position_units", "gross_exposure", "open_orders", "order_rate", "daily_loss", "margin"}
     assert (found["position_units"], found["open_orders"]) == (0.1, 0.1)
     assert found["gross_exposure"] == pytest.approx(110.01 / 1100)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"time_in_force": TimeInForce.IOC}, None),
+        ({"type": OrderType.LIMIT, "price": Decimal("1.1"), "time_in_force": TimeInForce.FOK}, None),
+        ({"type": OrderType.LIMIT, "price": Decimal("1.1")}, "OPEN_ORDERS_LIMIT_EXCEEDED"),
+        ({"stop_loss": LEG}, "OPEN_ORDERS_LIMIT_EXCEEDED"),
+    ],
+)
+def test_order_that_never_rests_counts_for_no_limit_of_those_that_do(
+    fields: dict[str, Any], expected: str | None
+) -> None:
+    full = replace(MARKET, account_usage=Usage(open_orders=2))
+    assert denied(make_request(**fields), full, account=RiskLimits(open_orders=2)) == expected

@@ -67,3 +67,8 @@ def test_a_wide_stop_passes_where_the_collar_is_off() -> None:
 def test_stop_or_target_that_is_placed_later_is_near_too(kind: OrderType, price: str, expected: str | None) -> None:
     order = make_request(type=kind, side=Side.SELL, trade_id="5", price=Decimal(price))
     assert reason(order) == expected
+
+
+@pytest.mark.parametrize(("kind", "price"), [(OrderType.STOP_LOSS, "1.11"), (OrderType.TAKE_PROFIT, "1.09")])
+def test_stop_or_target_that_the_price_has_passed_is_an_exit_at_once_and_goes(kind: OrderType, price: str) -> None:
+    assert reason(make_request(type=kind, side=Side.SELL, trade_id="5", price=Decimal(price))) is None

@@ -17,13 +17,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.domain import Instrument, Order, OrderRequest, OrderStatus, OrderType, PositionFill, Quote, Side
+from broker.orders.checks.context import Verdict
 from broker.orders.checks.prices import QuoteBook
 from broker.orders.checks.risk import is_exit
 from broker.orders.conditions import Conditions
 from broker.orders.dependencies import EngineDependencies
 from broker.orders.engine import OrderEngine
-from broker.orders.model.exposure import ExposureBook
-from broker.orders.model.lifecycle import OrderAction
+from broker.orders.model.exposure import WORKING, ExposureBook, only_reduces
+from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.trading_state import TradingState
 from broker.orders.settings import RiskLimits
 from broker.orders.updates import Updates
@@ -68,6 +69,8 @@ class VenueModel:
     connections: Any = None
     emit: Callable[[object], None] = lambda _: None
     chance: Callable[[], float] = lambda: 0.5
+    has_moved: bool = False
+    """True once a price is not 1 any more."""
 
     async def submit(
         self, call: VenueCall, _: Precedence = Precedence.OPEN, *, guard: Callable[[], str | None] = lambda: None
@@ -149,7 +152,8 @@ class VenueModel:
 
     def check_limits(self) -> None:
         assert all(abs(units) <= LIMITS.position_units for units in self.position.values())
-        assert sum(map(abs, self.position.values())) <= LIMITS.gross_exposure
+        # A price that moves changes the worth of what is held: then the limit is kept by each entry (`check_entry`).
+        assert self.has_moved or sum(map(abs, self.position.values())) <= LIMITS.gross_exposure
 
 
 class Flow:
@@ -157,9 +161,7 @@ class Flow:
 
     def __init__(self, directory: Path) -> None:
         self.prices = SimpleNamespace(book=QuoteBook(lambda: NOW), stream=SimpleNamespace(is_alive=True))
-        self.prices.book.put(
-            Quote(instrument=name, bid=Decimal(1), ask=Decimal(1), time=NOW, received_at=NOW) for name in NAMES
-        )
+        self.prices.book.put(_quote(name, Decimal(1)) for name in NAMES)
         self.prices.book.conversions = dict.fromkeys(NAMES, Decimal(1))
         self.venue = VenueModel(lambda: self.engine.store.control.state)
         venue: Any = self.venue
@@ -178,11 +180,14 @@ class Flow:
             chance=Random(1).random,
         )
         self.engine = OrderEngine(dependencies)
-        self.engine.open("")
+        self.engine.open("", {})
         journal: Any = self.engine.store.journal
         journal.begin_sync = lambda: None
         journal.wait_synced = _at_once
         self.engine.store.instruments = {name: _instrument(name) for name in NAMES}
+        checks: Any = self.engine._checks
+        self.judge: Callable[[OrderRecord, OrderRecord | None], Verdict] = checks.verdict
+        checks.verdict = self.verdict
         self.delivered = 0
         self.numbers = 0
         self.placing: list[asyncio.Task[Order]] = []
@@ -196,6 +201,40 @@ class Flow:
         if exits and order.status is OrderStatus.DENIED:
             assert order.reason == "TRADING_HALTED"
         return order
+
+    def verdict(self, record: OrderRecord, replaced: OrderRecord | None) -> Verdict:
+        found = self.judge(record, replaced)
+        if found.denial is None and not found.is_exit:
+            self.check_entry(record, replaced)
+        return found
+
+    def check_entry(self, record: OrderRecord, replaced: OrderRecord | None) -> None:
+        """An entry that may widen a position leaves all of them within the limit at the prices of now."""
+        others = [item for item in self.engine.store.index if item.status in WORKING and item is not replaced]
+        before, after = self.widest(others), self.widest([*others, record])
+        name = record.order.request.instrument
+        assert after[name] <= before[name] or sum(after.values()) <= LIMITS.gross_exposure
+
+    def widest(self, working: list[OrderRecord]) -> dict[str, Decimal]:
+        """Worth of the largest position that each instrument can come to."""
+        found = {}
+        for name in NAMES:
+            held, sides = self.engine.store.position(name), {Side.BUY: Decimal(0), Side.SELL: Decimal(0)}
+            for item in working:
+                request = item.order.request
+                if request.instrument == name and not only_reduces(item):
+                    against = max(Decimal(0), -held * request.side.sign)
+                    turns = item.status is OrderStatus.RECEIVED and request.type is OrderType.MARKET
+                    sides[request.side] += request.units - item.order.filled_units - (against if turns else 0)
+            found[name] = max(max(Decimal(0), held * side.sign) + units for side, units in sides.items()) * self.price(
+                name
+            )
+        return found
+
+    def price(self, name: str) -> Decimal:
+        quote = self.prices.book.quote(name)
+        assert quote is not None
+        return Decimal(quote.ask)
 
     def start(self, request: OrderRequest, **how: Any) -> None:
         self.placing.append(asyncio.create_task(self.place(request, **how)))
@@ -230,14 +269,14 @@ class Flow:
             self.start(request)
 
     def step_limit(self, one: int, other: int) -> None:
-        self.start(self.request(one, other, type=OrderType.LIMIT, price=Decimal(1)))
+        self.start(self.request(one, other, type=OrderType.LIMIT, price=self.price(NAMES[other > 7])))
 
     def step_replace(self, one: int, other: int) -> None:
         target = self.resting_order(one)
         # A part that fills in between is another thing that the limits cannot hold.
         if target is not None and self.delivered == len(self.venue.log):
             instrument = self.venue.resting[target]["instrument"]
-            changed = {"type": OrderType.LIMIT, "price": Decimal(1), "instrument": instrument}
+            changed = {"type": OrderType.LIMIT, "price": self.price(instrument), "instrument": instrument}
             self.start(self.request(one, other, **changed), action=OrderAction.REPLACE, target=target)
 
     def step_close(self, one: int, other: int) -> None:
@@ -278,6 +317,17 @@ class Flow:
     def step_prices(self, _: int, other: int) -> None:
         self.prices.stream.is_alive = other != 0
 
+    def step_move(self, one: int, other: int) -> None:
+        """Moves a price, which fills the orders that it has passed."""
+        name, price = NAMES[other % 2], Decimal(5 + one) / 10
+        self.venue.has_moved = True
+        self.prices.book.put([_quote(name, price)])
+        for order_id, order in list(self.venue.resting.items()):
+            is_buy, limit = Decimal(order["units"]) > 0, Decimal(order["price"])
+            is_passed = price <= limit if is_buy else price >= limit
+            if order["instrument"] == name and is_passed and not self.is_replaced(order_id):
+                self.venue.fill(order_id, Decimal(1))
+
     def step_state(self, one: int, _: int) -> None:
         self.engine.store.set_state(STATES[one], "test", "a step")
 
@@ -313,6 +363,10 @@ async def _at_once(_: int) -> None:
     return None
 
 
+def _quote(name: str, price: Decimal) -> Quote:
+    return Quote(instrument=name, bid=price, ask=price, time=NOW, received_at=NOW)
+
+
 def _instrument(name: str) -> Instrument:
     return Instrument(
         name=name,
@@ -328,7 +382,7 @@ def _instrument(name: str) -> Instrument:
 STEPS = (
     *("market", "market", "market", "limit", "replace", "close"),
     *("arrive", "arrive", "arrive", "answer", "answer", "lose", "stream", "stream"),
-    *("fill", "fill", "cancel", "prices", "state"),
+    *("fill", "fill", "cancel", "prices", "state", "move"),
 )
 DIGITS = st.integers(0, 9)
 

@@ -80,7 +80,6 @@ def test_order_is_denied_for_what_it_is(request_: OrderRequest, expected: str) -
         ({"quote": None}, "PRICE_UNKNOWN"),
         ({"prices_alive": False}, "PRICE_STALE"),
         ({"quote": replace(QUOTE, tradeable=False)}, "MARKET_HALTED"),
-        ({"account_usage": Usage(open_orders=1000)}, "OPEN_ORDERS_LIMIT_EXCEEDED"),
         ({"twin": True}, "DUPLICATE_ORDER"),
         ({"circuit_allows": False}, "CIRCUIT_OPEN"),
     ],

@@ -112,7 +112,8 @@ def test_an_order_that_turns_the_position_opens_what_is_left(position: int, work
 
 def test_an_order_rests_as_one_and_then_as_what_it_brings() -> None:
     leg = Protection(distance=Decimal("0.01"))
-    assert resting_orders(make_request()) == 1
+    assert resting_orders(make_request(type=OrderType.LIMIT)) == 1
+    assert resting_orders(make_request()) == 0
     assert resting_orders(make_request(stop_loss=leg)) == 1
     assert resting_orders(make_request(take_profit=leg, stop_loss=leg, trailing_stop=leg)) == 3
 

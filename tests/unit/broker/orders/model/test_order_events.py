@@ -4,13 +4,13 @@ from decimal import Decimal
 from typing import Any
 
 from broker.domain import OrderStatus, OrderType, Side
-from broker.events.orders import OrderCancelled, OrderFilled
+from broker.events.orders import OrderCancelled, OrderFilled, OrderTransition
 from broker.orders.model.lifecycle import OrderRecord, fold
 from broker.orders.model.order_events import events_of
 from tests.unit.broker.orders.samples import NOW, cancelled, created, filled, make_record
 
 
-def told(before: OrderRecord, after: OrderRecord, kind: type[Any]) -> list[Any]:
+def told(before: OrderRecord | None, after: OrderRecord, kind: type[Any]) -> list[Any]:
     events = events_of(before, after, instruments={}, decision_price=None, duration_s=None)
     return [event for event in events if isinstance(event, kind)]
 
@@ -35,3 +35,10 @@ def test_end_of_the_rest_is_told_once() -> None:
     assert late.status is OrderStatus.PARTIALLY_FILLED
     assert len(told(resting, ended, OrderCancelled)) == 1
     assert told(ended, late, OrderCancelled) == []
+
+
+def test_order_that_memory_first_sees_on_its_way_is_told_as_received_too() -> None:
+    sent = make_record(OrderStatus.SUBMITTED)
+    assert [event.status for event in told(None, sent, OrderTransition)] == ["received", "submitted"]
+    denied = make_record(OrderStatus.DENIED)
+    assert [event.status for event in told(None, denied, OrderTransition)] == ["denied"]

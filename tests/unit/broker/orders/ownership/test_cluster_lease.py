@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.config.models import Cluster, User
 
 from broker.order_wiring import build_lease
-from broker.orders.ownership.cluster_lease import ClusterLease, Connect, SeenLease, wait_s
+from broker.orders.dependencies import NOBODY
+from broker.orders.ownership.cluster_lease import ClusterLease, Connect, SeenLease, wait_s, with_fraction
 from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import ColourPolicy, acquire
 from broker.orders.settings import OrderSettings
@@ -84,6 +86,7 @@ async def test_one_of_two_owns(api: Connect, server: ApiServer, clock: BootClock
     assert await first.acquire() == 0.0
     assert await second.acquire() == 12.0
     assert (first.holds(), second.holds(), second.holder()) == (True, False, "a (epoch 1)")
+    assert first.holder() == NOBODY
     spec = server.leases["broker-101"]["spec"]
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
 
@@ -205,3 +208,9 @@ async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Pat
     lease = ClusterLease(AsyncClient, "lease", lease_s=15)
     assert lease.poll_every_s == 1.0
     assert await acquire(lease, [ColourPolicy(tmp_path / "labels", "broker.role/colour")]) == 1.0
+
+
+@pytest.mark.parametrize(("microsecond", "written"), [(0, 1), (1, 1), (999_999, 999_999)])
+def test_time_of_a_lease_is_never_a_whole_second(microsecond: int, written: int) -> None:
+    moment = datetime(2026, 1, 5, 10, 0, 7, microsecond, tzinfo=UTC)
+    assert with_fraction(moment) == moment.replace(microsecond=written)

@@ -3,7 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from broker.orders.ownership.lease import FileLease, FileLeaseRecord, wait_s
+from broker.orders.dependencies import NOBODY
+from broker.orders.ownership import cluster_lease
+from broker.orders.ownership.lease import MARGIN_SHARE, POLL_EVERY_S, FileLease, FileLeaseRecord, wait_s
+from broker.orders.settings import OrderSettings
 from tests.unit.broker.orders.boot_clock import BootClock
 
 RECORD = FileLeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
@@ -78,6 +81,20 @@ async def test_renewal_prolongs(tmp_path: Path, clock: BootClock) -> None:
 async def test_holder_is_named(tmp_path: Path, clock: BootClock) -> None:
     await lease(tmp_path, "blue").acquire()
     assert lease(tmp_path).holder().startswith("blue (process ")
+
+
+async def test_owner_whose_lease_ran_out_is_not_named_to_itself(tmp_path: Path, clock: BootClock) -> None:
+    owner = lease(tmp_path)
+    await owner.acquire()
+    clock.now_s += 9
+    assert not await owner.renew()
+    assert owner.holder() == NOBODY
+    assert lease(tmp_path).holder() != NOBODY
+
+
+def test_default_lease_leaves_an_account_without_an_owner_for_15_s_at_most() -> None:
+    waits_s = OrderSettings().lease_s * (1 + MARGIN_SHARE)
+    assert waits_s + max(POLL_EVERY_S, cluster_lease.POLL_EVERY_S) + cluster_lease.RETRY_S <= 15
 
 
 async def test_note_is_handed_on(tmp_path: Path, clock: BootClock) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from broker.domain import OrderStatus, OrderType
+from broker.domain import OrderStatus, OrderType, Side
 from broker.orders.errors import ClientIdConflictError, HedgingAccountError
 from broker.orders.model.trading_state import TradingState
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
@@ -88,3 +88,23 @@ async def test_hedging_account_is_refused_by_name(harness: OrderServiceHarness, 
         async with harness.service(wait_ready=False) as service:
             await wait_until(lambda: any(item.reason == "HedgingAccount" for item in service.conditions()))
     assert venue.writes == []
+
+
+async def test_order_of_a_trade_that_is_closed_by_now_is_read_back_with_the_trades_instrument_side_and_size(
+    harness: OrderServiceHarness, venue: FakeVenue
+) -> None:
+    market = {"type": "MARKET", "instrument": "EUR_USD", "units": "100"}
+    trade = venue.make(market)["orderFillTransaction"]["tradeOpened"]["tradeID"]
+    stop = venue.make({"type": "STOP_LOSS", "tradeID": trade, "price": "1.05000"})["orderCreateTransaction"]
+    venue.cancel(stop, "LINKED_TRADE_CLOSED")
+    venue.position = Decimal(0)
+    async with harness.service() as service:
+        order = service.order(f"venue-{stop['id']}")
+
+    assert order is not None
+    assert (order.status, order.request.instrument, order.request.side, order.request.units) == (
+        OrderStatus.CANCELLED,
+        "EUR_USD",
+        Side.SELL,
+        Decimal(100),
+    )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from broker.domain import OrderStatus
+from broker.domain import OrderStatus, OrderType
 from broker.orders.model.ids import ClientTag, caller_digest
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.store.order_index import OPEN, OrderIndex
@@ -25,6 +25,7 @@ def numbered(number: int, status: OrderStatus, age_s: float = 0.0) -> OrderRecor
         order_id=f"order-{number}",
         client_id=f"bk.broker.1.order-{number}.caller{number}",
         client_order_id=f"client-{number}",
+        type=OrderType.LIMIT,
         venue_order_id=str(number),
         updated_at=NOW - timedelta(seconds=age_s),
     )
@@ -103,3 +104,29 @@ def test_counts_agree_with_what_is_held(puts: list[tuple[int, OrderStatus]]) -> 
     assert index.count(OPEN) == len(held) == index.open_of("flow")
     assert sum(len(index.with_status(status)) for status in OrderStatus) == len(index)
     assert sum(record.status in FINAL for record in index) <= 3
+
+
+def test_order_whose_client_becomes_known_leaves_nothing_behind() -> None:
+    index, record = make(orders=0), numbered(1, OrderStatus.FILLED)
+    request = replace(record.order.request, client="external")
+    index.put(replace(record, order=replace(record.order, request=request)))
+    index.put(record)
+    assert index.by_key("external", "client-1") is None
+    index.forget(NOW)
+    assert sizes(index) == [0] * len(sizes(index))
+
+
+def test_venues_id_that_no_record_names_goes_with_its_order() -> None:
+    index, record = make(orders=0), numbered(1, OrderStatus.DENIED)
+    nameless = replace(record, order=replace(record.order, venue_order_id=None))
+    index.put(nameless)
+    index.note_venue_id(nameless.id, "77")
+    index.forget(NOW)
+    assert index.by_venue_id("77") is None
+    assert sizes(index) == [0] * len(sizes(index))
+
+
+def sizes(index: OrderIndex) -> list[int]:
+    """Numbers of what each of its tables holds."""
+    tables = [value for value in vars(index).values() if isinstance(value, dict)]
+    return [len(table) for table in tables if not any(isinstance(value, dict) for value in table.values())]

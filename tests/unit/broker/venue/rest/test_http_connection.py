@@ -209,3 +209,11 @@ async def test_answer_beyond_the_bound_is_not_kept(monkeypatch: pytest.MonkeyPat
         connection.data_received(b"x" * 100)
         with pytest.raises(ConnectionError):
             await task
+
+
+async def test_trailer_behind_the_body_says_nothing_of_how_to_read_it() -> None:
+    connection, _ = opened()
+    async with asking(connection) as task:
+        connection.data_received(CHUNKED.removesuffix(b"\r\n") + b"Content-Encoding: gzip\r\n\r\n")
+        answer = await task
+    assert (answer.headers, answer.body) == ({"transfer-encoding": "chunked"}, b"{}")

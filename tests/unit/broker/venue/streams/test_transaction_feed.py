@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -8,13 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.venue.streams import transaction_feed as feed_module
-from broker.venue.streams.transaction_feed import TransactionFeed
+from broker.venue.streams.stream_state import StreamDataError
+from broker.venue.streams.transaction_feed import MAX_TOLD, TransactionFeed, TransactionLine, transaction_line
 from broker.venue.v20.parse import TransactionPage
 from broker.venue.v20.transactions import Transaction, parse_transaction
 
 
 def raw(number: int) -> dict[str, Any]:
     return {"id": str(number), "type": "DAILY_FINANCING", "time": "2026-01-05T12:00:00Z"}
+
+
+def told(message: dict[str, Any]) -> TransactionLine:
+    return transaction_line(json.dumps(message).encode())
 
 
 class FakeLog:
@@ -57,20 +63,60 @@ async def test_opening_brings_what_happened_before() -> None:
 async def test_next_in_line_needs_no_read() -> None:
     log = FakeLog(3)
     feed, seen, _ = make(log, applied=2)
-    await feed.message(raw(3))
+    await feed.message(told(raw(3)))
     assert (seen, log.asked) == ([3], [])
+
+
+async def test_what_an_answer_told_is_delivered_as_the_answer_had_it() -> None:
+    delivered: list[Transaction] = []
+    feed = TransactionFeed(log=FakeLog(3), deliver=delivered.append, emit=lambda _: None, applied=2)
+    answered = [parse_transaction(raw(2)), parse_transaction(raw(3))]
+    feed.tell(answered)
+    assert delivered == []
+    await feed.message(told(raw(3)))
+    await feed.message(told(raw(3)))
+    assert len(delivered) == 1
+    assert delivered[0] is answered[1]
+
+
+async def test_more_answers_than_the_bound_are_parsed_again() -> None:
+    feed, seen, _ = make(FakeLog(3), applied=2)
+    feed.tell([parse_transaction(raw(number)) for number in range(3, MAX_TOLD + 3)])
+    feed.tell([parse_transaction(raw(4))])
+    await feed.message(told(raw(3)))
+    await feed.message(told(raw(4)))
+    assert seen == [3, 4]
+
+
+async def test_ids_as_numbers_are_read_as_texts_are() -> None:
+    feed, seen, _ = make(FakeLog(3), applied=2)
+    await feed.message(told({**raw(3), "id": 3}))
+    assert seen == [3]
+
+
+@pytest.mark.parametrize("text", [b"<html>", b"[1]", b'{"id": "3"'])
+def test_line_that_is_no_object_is_no_message(text: bytes) -> None:
+    with pytest.raises(StreamDataError):
+        transaction_line(text)
+
+
+async def test_transaction_without_a_whole_number_id_ends_the_stream() -> None:
+    feed, seen, _ = make(FakeLog(3), applied=2)
+    with pytest.raises(ValueError, match="wanted a whole number"):
+        await feed.message(told({**raw(3), "id": "3_0"}))
+    assert seen == []
 
 
 async def test_gap_is_filled_in_order_and_counted() -> None:
     feed, seen, events = make(FakeLog(6), applied=2)
-    await feed.message(raw(6))
+    await feed.message(told(raw(6)))
     assert seen == [3, 4, 5, 6]
     assert [event.transactions for event in events] == [4]
 
 
 async def test_heartbeat_ahead_is_a_gap() -> None:
     feed, seen, _ = make(FakeLog(4), applied=2)
-    await feed.message({"type": "HEARTBEAT", "lastTransactionID": "4", "time": "2026-01-05T12:00:00Z"})
+    await feed.message(told({"type": "HEARTBEAT", "lastTransactionID": "4", "time": "2026-01-05T12:00:00Z"}))
     assert seen == [3, 4]
 
 
@@ -78,7 +124,7 @@ async def test_what_other_answers_spoke_of_is_on_its_way_and_no_gap() -> None:
     log = FakeLog(4)
     feed, seen, events = make(log, applied=2)
     feed.note(4)
-    await feed.message(raw(3))
+    await feed.message(told(raw(3)))
     assert (seen, log.asked, events) == ([3], [], [])
 
 
@@ -93,14 +139,14 @@ async def test_message_behind_a_reading_that_is_under_way_waits_for_it() -> None
     feed, seen, events = make(log, applied=2)
     reading = asyncio.create_task(feed.fill())
     await asyncio.sleep(0)
-    await feed.message(raw(5))
+    await feed.message(told(raw(5)))
     await reading
     assert (seen, log.asked, events) == ([3, 4, 5], [2], [])
 
 
 async def test_repetition_is_let_go() -> None:
     feed, seen, _ = make(FakeLog(3), applied=3)
-    await feed.message(raw(2))
+    await feed.message(told(raw(2)))
     assert seen == []
 
 
@@ -140,7 +186,7 @@ async def test_transaction_that_was_not_taken_comes_again() -> None:
 
     feed = TransactionFeed(log=log, deliver=deliver, emit=lambda _: None, applied=2)
     with pytest.raises(OSError, match="full"):
-        await feed.message(raw(3))
+        await feed.message(told(raw(3)))
     await feed.opened()
     assert seen == [3, 3]
     assert feed.applied == 3
@@ -150,6 +196,6 @@ async def test_transaction_that_was_not_taken_comes_again() -> None:
 async def test_any_order_of_messages_delivers_each_once_in_order(numbers: list[int]) -> None:
     feed, seen, _ = make(FakeLog(12))
     for number in numbers:
-        await feed.message(raw(number))
+        await feed.message(told(raw(number)))
     await feed.fill()
     assert seen == list(range(1, 13))

@@ -59,7 +59,7 @@ async def test_a_rejected_set_can_still_be_proved_later(make_harness: MakeHarnes
     await harness.clock.advance(1)
     harness.agent.acknowledgements.rejected("broker", 2, "database", "authentication_failed", "no")
     await harness.clock.advance(5)
-    assert harness.vault.alive() == (1, 2)
+    assert harness.vault.alive() == (1, 3)
     assert harness.agent.status().rejection is not None
     harness.prove()
     await harness.clock.advance(1)

@@ -15,7 +15,7 @@ from sidecar.secrets.lease.schedule import Life
 from sidecar.secrets.lease.session import VaultSession, VaultSessions
 from tests.unit.sidecar.secrets.agent_harness import DATABASE, AgentHarness, most_in_a_minute
 from tests.unit.sidecar.secrets.fake_clock import FakeClock
-from tests.unit.sidecar.secrets.fake_vault import FakeVault, Token, failure, on
+from tests.unit.sidecar.secrets.fake_vault import DEAD, FakeVault, Token, failure, foreign, on
 
 MakeHarness = Callable[..., AgentHarness]
 
@@ -55,15 +55,24 @@ async def test_a_success_proves_the_token_and_is_counted(sessions: VaultSessions
 
 
 @pytest.mark.parametrize(
-    ("operation", "status", "suspect"), [("read", 403, True), ("check", 403, False), ("read", 404, False)]
+    ("operation", "error", "suspect", "proved"),
+    [
+        ("read", failure(403, words=DEAD), True, False),
+        ("check", failure(403, words=DEAD), False, False),
+        ("read", failure(403), False, True),
+        ("read", foreign(403), False, False),
+        ("read", failure(404), False, False),
+    ],
 )
-async def test_a_denial_makes_the_token_suspect(
-    sessions: VaultSessions, operation: str, status: int, suspect: bool
+async def test_only_the_servers_own_word_makes_a_token_suspect(
+    sessions: VaultSessions, operation: str, error: VaultError, suspect: bool, proved: bool
 ) -> None:
-    sessions._caller.fails = on("lookup", lambda path: failure(status, path))  # type: ignore[attr-defined] # a fake
+    sessions._caller.fails = on("lookup", lambda _: error)  # type: ignore[attr-defined] # a fake
     with pytest.raises(VaultError):
         await ask(sessions, operation)
     assert (sessions.suspect, sessions.attention.is_set()) == (suspect, suspect)
+    assert sessions.current
+    assert (sessions.current.checked == sessions._clock.boot()) is proved
 
 
 def test_a_session_whose_time_has_passed_is_not_usable(sessions: VaultSessions) -> None:
@@ -78,6 +87,15 @@ def test_a_session_that_is_forgotten_is_neither_alive_nor_recorded(sessions: Vau
     successor = LeaseJournal(tmp_path)
     successor.open()
     assert successor.holdings.sessions == ()
+
+
+def test_a_session_that_is_lost_stays_recorded(sessions: VaultSessions, tmp_path: Path) -> None:
+    sessions.lose(1)
+    assert sessions.alive == {}
+    assert sessions.lost == {1: 1000.0}
+    successor = LeaseJournal(tmp_path)
+    successor.open()
+    assert [item.number for item in successor.holdings.sessions] == [1]
 
 
 async def test_a_lease_is_renewed_at_two_thirds_and_stays_the_same(make_harness: MakeHarness) -> None:
@@ -111,7 +129,7 @@ async def test_what_a_predecessor_left_in_use_is_kept_alive(make_harness: MakeHa
     await harness.start()
     harness.agent.acknowledgements.rejected("broker", 2, "database", "authentication_failed", "no")
     await harness.clock.advance(2000)
-    assert harness.vault.alive() == (2, 2)
+    assert harness.vault.alive() == (2, 3)
     harness.prove()
     await harness.clock.advance(1)
     assert harness.vault.alive() == (1, 1)

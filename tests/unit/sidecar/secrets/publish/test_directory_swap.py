@@ -224,3 +224,37 @@ def test_a_disk_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_kind_of_file_system_is_found() -> None:
     assert filesystem_of(Path("/proc")) == "proc"
+
+
+@pytest.mark.parametrize("target", ["{outside}", "../outside", "..9-link0000", "..9-0011aabb", "plain"])
+def test_a_foreign_link_is_not_adopted_and_the_next_set_replaces_it(tmp_path: Path, target: str) -> None:
+    outside = tmp_path / "outside"
+    publisher_in(outside).open()
+    publisher_in(outside).publish(manifest(999_999_999, "a"), contents("foreign", "a"))
+    foreign = outside / (outside / "..data").readlink()
+    place = tmp_path / "volume"
+    publisher = publisher_in(place)
+    publisher.open()
+    if not target.startswith(("{", "../")):
+        (place / target).symlink_to(foreign)
+    (place / "..data").symlink_to(target.format(outside=foreign))
+
+    assert (publisher.open(), publisher.contents(), publisher.highest()) == (None, {}, 0)
+    publisher.publish(manifest(1, "a"), contents("one", "a"))
+    assert (place / "a").read_text() == "one a"
+    assert (foreign / "a").read_text() == "foreign a"
+
+
+def test_a_planted_file_of_a_set_is_not_adopted(tmp_path: Path) -> None:
+    publisher = publisher_in(tmp_path)
+    publisher.publish(manifest(1, "a"), contents("one", "a"))
+    (tmp_path / "victim").write_text("foreign")
+    (tmp_path / "..data" / "b").symlink_to(tmp_path / "victim")
+    assert publisher.contents() == contents("one", "a")
+
+
+def test_a_volume_on_a_disk_gets_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.secrets.publish.directory_swap.filesystem_of", lambda _: "ext4")
+    with pytest.raises(PublishError, match="lies on ext4"):
+        GenerationDirectory(tmp_path / "published").open()
+    assert list((tmp_path / "published").iterdir()) == []

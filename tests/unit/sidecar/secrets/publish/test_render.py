@@ -72,3 +72,41 @@ def test_what_cannot_be_made_is_named_without_its_value(settings: FileSettings, 
 def test_a_field_that_is_no_variable_is_refused() -> None:
     with pytest.raises(RenderError, match="'a-b' is no name for a variable"):
         render(file(format="dotenv"), {"a-b": "1"})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        file(),
+        file(format="raw", key="hosts"),
+        file(format="dotenv", keys=("token",)),
+        file(format="jinja2", template="{{ token * 3 }}"),
+        file(format="jinja2", template="{% for n in range(9) %}{{ n }}{% endfor %}"),
+    ],
+)
+def test_a_file_is_as_large_as_the_limit_at_most(settings: FileSettings) -> None:
+    size = len(render(settings, DATA))
+    assert len(render(settings, DATA, limit=size)) == size
+    with pytest.raises(RenderError, match=r"file 'file': .* more than secrets\.max_secret_bytes"):
+        render(settings, DATA, limit=size - 1)
+
+
+def test_a_template_ends_at_the_limit_and_not_when_all_is_made() -> None:
+    made: list[str] = []
+
+    def make() -> str:
+        made.append("x")
+        return "x"
+
+    with pytest.raises(RenderError, match="max_secret_bytes"):
+        render(
+            file(format="jinja2", template="{% for n in range(1000) %}{{ make() }}{% endfor %}"),
+            {"make": make},
+            limit=10,
+        )
+    assert len(made) == 11
+
+
+def test_a_template_writes_the_words_of_json() -> None:
+    file = FileSettings(name="f", format="jinja2", template="{{ a }} {{ b }} {{ c }} {{ 'yes' if b else 'no' }}")
+    assert render(file, {"a": None, "b": True, "c": "None"}) == b"null true None yes"

@@ -14,6 +14,8 @@ from sidecar.secrets.refresh import POLLS
 from sidecar.secrets.settings import FileSettings, SecretSettings
 from sidecar.secrets.vault.client import VaultAnswer
 from sidecar.secrets.vault.engines import read_request, read_secret, read_version, version_path
+from sidecar.secrets.vault.version import VersionMark
+from tests.unit.sidecar.secrets.vault.test_certificate import make_certificate
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 FILES = (FileSettings(name="file"),)
@@ -49,9 +51,9 @@ def test_a_ciphertext_is_read_from_its_file(tmp_path: Path) -> None:
     assert (request.path, request.body) == ("transit/decrypt/key", {"ciphertext": "vault:v1:abc"})
 
 
-def test_only_versioned_secrets_are_asked_for_a_version() -> None:
+def test_versions_and_certificates_are_looked_at_without_a_read() -> None:
     assert version_path(secret("kv", path="a", mount="team/kv")) == "team/kv/metadata/a"
-    assert [source for source, act in POLLS.items() if act is Act.POLL] == ["kv"]
+    assert [source for source, act in POLLS.items() if act is Act.POLL] == ["kv", "pki"]
 
 
 def read(settings: SecretSettings, **parts: Any) -> Any:
@@ -99,7 +101,23 @@ def test_a_certificate_that_has_expired_already_is_a_fault_and_not_one_without_e
 def test_a_certificate_comes_with_its_chain_and_its_life() -> None:
     found = read(PKI, data=CERTIFICATE)
     assert found.data["chain"] == "LEAF\nMIDDLE\nROOT\n"
-    assert (found.data["ca"], found.ttl_s, found.version) == ("CA", 600.0, "0a:0b")
+    assert (found.data["ca"], found.ttl_s, found.version) == ("MIDDLE\nROOT", 600.0, "0a:0b")
+
+
+def test_a_certificate_without_a_chain_comes_with_its_authority() -> None:
+    found = read(PKI, data={key: value for key, value in CERTIFICATE.items() if key != "ca_chain"})
+    assert (found.data["chain"], found.data["ca"]) == ("LEAF\nCA\n", "CA")
+
+
+def test_a_certificate_with_a_lease_is_a_lease() -> None:
+    assert read(PKI, data=CERTIFICATE, lease_id="pki/issue/web/1").lease_id == "pki/issue/web/1"
+
+
+def test_a_certificate_that_is_not_valid_yet_is_a_fault() -> None:
+    leaf = make_certificate(start=NOW + timedelta(hours=2))
+    with pytest.raises(SourceError, match="is not valid before 2026-11-02T14:00:00Z"):
+        read(PKI, data=CERTIFICATE | {"certificate": leaf})
+    assert read(PKI, data=CERTIFICATE | {"certificate": make_certificate(start=NOW)}).ttl_s == 600.0
 
 
 def test_a_plaintext_comes_as_text_too(tmp_path: Path) -> None:
@@ -124,14 +142,15 @@ def test_what_is_missing_is_named_without_the_rest(settings: SecretSettings, dat
     assert "hunter2" not in str(raised.value)
 
 
-def version(**entry: Any) -> str:
+def version(**entry: Any) -> VersionMark:
     answer = VaultAnswer(status=200, data={"current_version": 2, "versions": {"2": entry}})
     return read_version(secret("kv", path="a"), answer, NOW)
 
 
 def test_versions() -> None:
-    assert version(deletion_time="", destroyed=False) == "2"
-    assert version(deletion_time="2999-01-01T00:00:00Z", destroyed=False) == "2"
+    assert version(deletion_time="", destroyed=False) == VersionMark(version="2")
+    made = version(created_time="2026-11-02T11:59:59.123456789Z", deletion_time="2999-01-01T00:00:00Z")
+    assert made == VersionMark(version="2", made_at=NOW - timedelta(microseconds=876544))
     for entry in ({"destroyed": True}, {"deletion_time": "2020-01-01T00:00:00.5Z"}):
         with pytest.raises(SourceError, match="version 2 of a is deleted"):
             version(**entry)

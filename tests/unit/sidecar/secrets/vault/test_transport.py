@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,49 @@ async def test_tls_trusts_the_given_authorities_only(certificate: tuple[Path, Pa
         proxy.close()
     assert raised.value.fault is VaultFault.TLS
     assert len(server.requests) == 1
+
+
+async def test_tls_that_fails_after_the_request_was_read_may_have_left_something(
+    certificate: tuple[Path, Path],
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer_with_no_record() -> None:
+        connection, _ = listener.accept()
+        plain = connection.dup()
+        with plain, context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(4096)
+            plain.sendall(b"this is no TLS record at all")
+            with contextlib.suppress(OSError):
+                secured.recv(4096)
+
+    with listener, ThreadPoolExecutor(1) as pool:
+        answered = pool.submit(answer_with_no_record)
+        address = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        async with client_of(address, ca_cert=certificate[0]) as client:
+            with pytest.raises(VaultError) as raised:
+                await client.call("GET", "x", token=TOKEN)
+        answered.result(10)
+    assert (raised.value.fault, raised.value.ambiguous) == (VaultFault.TLS, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("secret/data/a#b", "/v1/secret/data/a%23b"),
+        ("secret/data/what?x=1", "/v1/secret/data/what%3Fx%3D1"),
+        ("secret/data/pct%2Fslash", "/v1/secret/data/pct%252Fslash"),
+        ("secret/data/with space+%", "/v1/secret/data/with%20space%2B%25"),
+        ("auth/team/a/login", "/v1/auth/team/a/login"),
+    ],
+)
+async def test_a_path_is_asked_for_letter_by_letter(path: str, asked: str) -> None:
+    with serving(answering(200)) as server:
+        async with client_of(server.address) as client:
+            await client.call("GET", path)
+    assert server.requests[0][0] == asked
 
 
 async def _tls_in_front_of(port: int, context: ssl.SSLContext) -> Any:

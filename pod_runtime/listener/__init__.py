@@ -1,0 +1,1 @@
+"""Listening sockets whose connections are bounded before anybody has said who they are."""

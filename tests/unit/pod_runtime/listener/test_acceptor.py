@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from broker.api.http.tls import new_server_context
+from pod_runtime.listener import acceptor as module
+from pod_runtime.listener.acceptor import Acceptor, Connection
+from pod_runtime.listener.table import ConnectionTable
+from pod_runtime.ports import listen
+
+DEADLINE_S = 60.0
+
+
+class Greeter(asyncio.Protocol):
+    """Says hello, so that a client knows that it was taken."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"hello\n")
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._connection.release()
+
+
+@dataclass
+class Listener:
+    port: int
+    acceptor: Acceptor
+    table: ConnectionTable[Connection]
+    refused: list[str] = field(default_factory=list)
+    open: list[Connection] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def hello(self) -> AsyncIterator[bytes]:
+        """The first line that a new connection gets, empty if it was closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        said = b""
+        with suppress(ConnectionError):
+            async with asyncio.timeout(DEADLINE_S):
+                said = await reader.readline()
+        try:
+            yield said
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def until_empty(self) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while len(self.table):
+                await asyncio.sleep(0.01)
+
+    async def until_refused(self, reason: str) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while reason not in self.refused:
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def listening(limit: int = 10, *, tls: bool = False, fails: int = 0) -> AsyncIterator[Listener]:
+    refused: list[str] = []
+    taken = listen("127.0.0.1", 0)
+    table = ConnectionTable[Connection](limit, 2 * limit)
+    given = _Failing(taken, fails) if fails else taken
+    context = new_server_context() if tls else None
+    open_: list[Connection] = []
+
+    def greet(connection: Connection) -> Greeter:
+        open_.append(connection)
+        return Greeter(connection)
+
+    acceptor = Acceptor(given, greet, table, refused=refused.append, tls=context, handshake_s=0.1)  # type: ignore[arg-type]
+    running = asyncio.create_task(acceptor.run())
+    server = Listener(taken.getsockname()[1], acceptor, table, refused, open_)
+    try:
+        yield server
+    finally:
+        acceptor.close()
+        async with asyncio.timeout(DEADLINE_S):
+            await running
+        await server.until_empty()
+
+
+class _Failing:
+    """A listening socket whose first accepts find no free descriptor."""
+
+    def __init__(self, taken: socket.socket, fails: int) -> None:
+        self._taken, self._fails = taken, fails
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._taken, name)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self._fails:
+            self._fails -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._taken.accept()
+
+
+async def test_connection_beyond_the_limit_is_closed_at_once() -> None:
+    async with listening(1) as server, server.hello() as first:
+        server.open[0].recognize()
+        async with server.hello() as second:
+            assert (first, second, server.refused) == (b"hello\n", b"", ["connections"])
+
+
+async def test_stranger_is_closed_for_a_new_connection() -> None:
+    async with listening(1) as server, server.hello() as first, server.hello() as second:
+        assert (first, second, server.refused) == (b"hello\n", b"hello\n", ["evicted"])
+
+
+async def test_place_of_a_closed_connection_is_free_again() -> None:
+    async with listening(1) as server:
+        for _ in range(3):
+            async with server.hello() as said:
+                assert said == b"hello\n"
+            await server.until_empty()
+
+
+async def test_accept_without_a_free_descriptor_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.01)
+    async with listening(fails=3) as server, server.hello() as said:
+        assert (said, server.refused, server.acceptor.fault) == (b"hello\n", ["descriptors"] * 3, None)
+
+
+async def test_handshake_that_does_not_come_is_ended() -> None:
+    async with listening(tls=True) as server:
+        with closing(socket.create_connection(("127.0.0.1", server.port))):
+            await server.until_refused("handshake")
+            assert len(server.table) == 0
+
+
+async def test_end_does_not_wait_for_handshakes_under_way() -> None:
+    async with listening(tls=True) as server:
+        with closing(socket.create_connection(("127.0.0.1", server.port))):
+            async with asyncio.timeout(DEADLINE_S):
+                while not len(server.table):
+                    await asyncio.sleep(0.001)
+            server.acceptor.close()
+            await server.until_refused("handshake")
