@@ -37,7 +37,7 @@ from pod_runtime.config import ConfigError, open_file_warning
 from pod_runtime.config_text import schema, to_toml
 from pod_runtime.listener.descriptors import RESERVED, raise_descriptor_limit
 from pod_runtime.ports import AddressError, listen, name_of
-from pod_runtime.run import complain, leaves, run
+from pod_runtime.run import complain, leaves, persist, run
 from producer.trace import trace_fields
 
 _LOG = logging.getLogger(__name__)
@@ -136,9 +136,9 @@ async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, st
 
 async def _with_history(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
     async with broker.shared.connections, PersistentTaskGroup() as tasks:
-        running: list[asyncio.Task[Any]] = [tasks.create_task(broker.credentials.run())]
+        running: list[asyncio.Task[Any]] = [tasks.create_task(persist("credentials", broker.credentials.run))]
         for account in broker.accounts:
-            running.append(tasks.create_task(account.writer.run()))
+            running.append(tasks.create_task(persist("history", account.writer.run)))
             running += [tasks.create_task(_after_start(broker, part)) for part in (account.recall, account.backfill)]
         await _with_orders(broker, listening, stop)
         # The orders have ended: their last changes are in the journal, and the history may catch up.
@@ -155,7 +155,7 @@ async def _after_start(broker: BrokerComponents, part: Recall | Backfill) -> Non
     with suppress(TimeoutError):
         async with asyncio.timeout(START_S):
             await broker.api.ready.wait()
-    await part.run()
+    await persist(type(part).__name__.lower(), part.run)
 
 
 async def _flush(account: AccountComponents, deadline_s: float) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from pathlib import Path
 from typing import Any
 
 # Connections that the kernel keeps while the event loop is busy (listen(2)).
 BACKLOG = 128
+
+
+MAX_SOCKET_PATH = 107
+"""Most bytes of a Unix socket's path (unix(7): 108 with the closing zero)."""
 
 
 class AddressError(Exception):
@@ -23,6 +29,14 @@ def parse_address(text: str) -> tuple[str, int]:
     if ":" in bare and not host.startswith("["):
         raise ValueError(f"{text!r}: write an IPv6 host in brackets, for example [::1]:8090")
     return bare, int(port)
+
+
+def check_socket_path(path: Path) -> None:
+    """Raise ValueError if no Unix socket can have the path."""
+    if (size := len(os.fsencode(path))) > MAX_SOCKET_PATH:
+        raise ValueError(
+            f"socket: the path has {size} bytes, a Unix socket takes {MAX_SOCKET_PATH}; give a shorter one"
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:

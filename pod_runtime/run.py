@@ -10,21 +10,34 @@ Not simply `gc.disable()`: exceptions and their tracebacks make cycles all the t
 variables of the frames that it went through.
 
 https://docs.python.org/3.11/library/gc.html#gc.freeze
+
+A system that lacks descriptors, memory or space says so in whichever call comes next, of whichever task. It is no
+reason to end a process: a restart needs more of each. `is_passing` is the one list of such errors, and `persist` the
+one loop for tasks that have no better answer of their own, such as a condition to set or a caller to tell.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import logging
 import os
+import random
 import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from time import monotonic
+from typing import TypeVar
 
+from pod_runtime.backoff import Backoff
 from pod_runtime.listener.descriptors import raise_descriptor_limit
 
+T = TypeVar("T")
 Serve = Callable[[asyncio.Event], Awaitable[int]]
+log = logging.getLogger(__name__)
 
 # The start itself should not wait for a collection.
 FIRST_S = 1.0
@@ -100,3 +113,56 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(inner)
     else:
         yield error
+
+
+PASSING = frozenset(
+    {
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
+        # A file-size limit (setrlimit(2), RLIMIT_FSIZE) is a full volume by another name.
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        # A network volume that comes back.
+        errno.EIO,
+    }
+)
+"""Error numbers of a system that lacks something for a while. EROFS and EACCES are not: a person has to act."""
+NO_THREAD = "can't start new thread"
+"""CPython's RuntimeError for EAGAIN of pthread_create(3): too many threads, by a control group or a limit."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """True for an error of a system that lacks something for a while; for a group, if each error in it is one."""
+    return all(_is_passing(leaf) for leaf in leaves(error))
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in PASSING
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error) == NO_THREAD)
+
+
+PERSIST = Backoff(base_s=0.25, cap_s=5.0)
+HEALTHY_AFTER_S = 10.0
+"""Seconds after which a task that fails again has failed anew, and not once more in a row."""
+
+
+async def persist(name: str, work: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T:
+    """Return what `work` returns, begun anew after each passing fault; any other error is raised.
+
+    `name` is the task's in the log, which has one line for a row of faults. Once `stop` is set, faults are raised.
+    """
+    failures = 0
+    while True:
+        began_s = monotonic()
+        try:
+            return await work()
+        except Exception as error:
+            if not is_passing(error) or (stop is not None and stop.is_set()):
+                raise
+            failures = 0 if monotonic() - began_s > HEALTHY_AFTER_S else failures
+            if not failures:
+                fault = next(leaves(error))
+                log.warning("task held up", extra={"task": name, "fault": f"{type(fault).__name__}: {fault}"})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PERSIST.delay_s(failures, random.random())):  # noqa: S311 - spreads load only
+                await (stop or asyncio.Event()).wait()
+        failures += 1

@@ -9,6 +9,7 @@ gRPC nor protobuf. `producer.otel`, the front for OpenTelemetry's API, is import
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from producer.stdlib_logging import LOG_EVENTS, EmittingHandler
     from producer.stream.client import TelemetryStream
     from producer.trace import current_trace, parse_traceparent
+
+# Before gRPC is loaded. Its support of fork(2), on by default, starts its threads again in a child that nobody told to
+# use it: with 1.85, under load, a quarter of the children died of SIGSEGV in their first millisecond, and each fork
+# took ten times as long (tests/unit/producer/test_fork.py). A child has no use for its parent's connection.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 __all__ = [
     "LOG_EVENTS", "Catalogue", "Condition", "Counter", "DeclarationError", "Emit", "Emitter", "EmitterLedger",

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Annotated, Any, ClassVar, TypeVar
 
+from pod_runtime.reserved_metrics import RESERVED, is_reserved
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 T = TypeVar("T")
@@ -70,6 +71,8 @@ class MetricInstrument:
     """Labels whose values the declaration gives, beside those that the event brings."""
     presets: tuple[tuple[str, ...], ...] = ()
     """Values of `labels` whose series exist at zero before their first event, so that a rate sees that event."""
+    absent_ends: bool = False
+    """A measure of None says that the series is no longer observed: it leaves, and begins anew with its next value."""
     buckets: tuple[float, ...] = ()
     """Upper bounds in ascending order, of a histogram only; the last bucket has none."""
     kind: ClassVar[pb.InstrumentKind.ValueType] = pb.INSTRUMENT_KIND_UNSPECIFIED
@@ -209,9 +212,15 @@ def _faults(event: Event) -> Iterator[str]:
         yield from (f"instrument {item.name!r}: {fault}" for fault in _instrument_faults(item, event))
 
 
-def _instrument_faults(item: MetricInstrument, event: Event) -> Iterator[str]:
-    if not _NAME.fullmatch(item.name):
+def _name_faults(name: str) -> Iterator[str]:
+    if not _NAME.fullmatch(name):
         yield f"name must be {_NAME.pattern}"
+    if is_reserved(name):
+        yield f"{RESERVED} are names of Prometheus and of the sidecar: begin with a word of your own"
+
+
+def _instrument_faults(item: MetricInstrument, event: Event) -> Iterator[str]:
+    yield from _name_faults(item.name)
     if item.measure and item.measure not in event.measures:
         yield f"{item.measure!r} is not one of the event's measures"
     if not item.measure and not isinstance(item, Counter):
@@ -298,6 +307,7 @@ def define(event: Event, code: int, constant_labels: Mapping[str, str]) -> pb.De
             measure=item.measure,
             labels=item.labels,
             bounds=item.buckets,
+            absent_ends=item.absent_ends,
             only_when=item.only_when,
             constant_labels={**constant_labels, **item.constant},
             presets=[pb.LabelValues(values=values) for values in item.presets],

@@ -6,7 +6,9 @@ for the next one. An event that it took survives a kill of the process. Do not c
 
 An event goes one of three ways, the fastest that it fits:
 
-1. `_fast_path`: encode, frame, copy. No lock, no check: `marshal` itself refuses values that are no plain ones.
+1. `_fast_path`: encode, frame, copy. No lock, no check: `marshal` itself refuses values that are no plain ones. It
+   writes whatever has a buffer as bytes, though, and so every scalar of numpy: once numpy is loaded (`watch_numpy`)
+   each event's types are looked at first.
 2. `_emit_members`: as 1, for event types in which members of StrEnums were seen, which `marshal` refuses; each
    member is replaced by its text from a table.
 3. `_admit`: everything else. Checks the event, coerces its values, teaches the second way, finds room or a reason.
@@ -19,32 +21,37 @@ import logging
 import marshal
 import secrets
 import struct
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 from zlib import crc32
 
 from producer.declare import Catalogue, Event, define
+from producer.fork import watch_forks
 from producer.health import EmitterLedger
+from producer.plain_values import are_plain, plain_value
 from producer.settings import ProducerSettings
-from producer.spool.format import MARSHAL_VERSION, Row, SessionMeta, encode_row
+from producer.spool.format import FIXED_COLUMNS, MARSHAL_VERSION, Row, SessionMeta, encode_row
 from producer.spool.spool import Spool
 from producer.spool.writer import SegmentWriter
 from producer.trace import current_trace
 
 # Signature of `Emitter.emit`; pass it to components that record events.
 Emit = Callable[[tuple[Any, ...]], None]
+# Signature of `Emitter.emit_at`: an event, and its time in nanoseconds since the epoch.
+EmitAt = Callable[[tuple[Any, ...], int], None]
 
 log = logging.getLogger(__name__)
 # Half of the smallest segment, so that any event fits a new one.
 MAX_EVENT_BYTES = 32_768
 # Characters that are left of each text of an event that is larger than that.
 MAX_TEXT = 400
-_EXACT = frozenset({str, int, float, bool, type(None)})
+# Times that the wire carries: nanoseconds in 64 bits, with room for offsets.
+MAX_TIME_NS = 1 << 62
 
 
 class MisuseError(TypeError):
@@ -92,8 +99,29 @@ class Emitter:
         self.spool = Spool(settings, meta, reserved)
         self.rejected: Counter[str] = Counter()
         self.coerced: Counter[tuple[str, str]] = Counter()
-        self.emit: Emit = _fast_path(self._codes, clock, self.spool.writer, self._emit_slowly)
+        self.emit, self._look_at_types = _fast_path(self._codes, clock, self.spool.writer, self._emit_slowly)
         """Takes an event of the catalogue. When it has returned, the event is counted, or dropped and counted so."""
+        self._looks_at_types = False
+        self.watch_numpy()
+        watch_forks(self)
+
+    def watch_numpy(self) -> None:
+        """Has the types of each event looked at once numpy is loaded; call it now and then."""
+        if not self._looks_at_types and "numpy" in sys.modules:
+            self._looks_at_types = True
+            self._look_at_types()
+
+    def emit_at(self, event: tuple[Any, ...], time_ns: int) -> None:
+        """Takes an event that happened at `time_ns` since the epoch; one that no clock gives is taken for now."""
+        known = isinstance(time_ns, int) and 0 < time_ns < MAX_TIME_NS
+        self._take(event, time_ns if known else self._clock())
+
+    def forked(self) -> None:
+        """Leaves the spool to the parent; events of the child are refused as `forked` (`producer.fork`)."""
+        self._declaring = threading.Lock()
+        self.rejected.clear()
+        self.coerced.clear()
+        self.spool.forked()
 
     def declare(self, event: Event) -> None:
         """Adds an event type, from any thread; `emit` takes its events from then on.
@@ -114,8 +142,15 @@ class Emitter:
 
     def _emit_slowly(self, event: tuple[Any, ...]) -> None:
         try:
-            if not self._emit_members(event):
-                self._admit(event)
+            taken = self._emit_members(event)
+        except Exception:  # noqa: BLE001 - whatever it was, `_admit` finds out and counts it
+            taken = False
+        if not taken:
+            self._take(event, self._clock())
+
+    def _take(self, event: tuple[Any, ...], time_ns: int) -> None:
+        try:
+            self._admit(event, time_ns)
         except MisuseError:
             if self._strict:
                 raise
@@ -131,24 +166,26 @@ class Emitter:
         text_of = self._member_texts.get
         try:
             fields = [text_of(value, value) for value in event]
+            if self._looks_at_types and not are_plain(fields):
+                return False
             self.spool.writer.append(encode_row((code, self._clock(), current_trace.get(), *fields)))
         except (TypeError, ValueError):  # a value of another kind, a new member, or no room
             return False
         return True
 
-    def _admit(self, event: tuple[Any, ...]) -> None:
+    def _admit(self, event: tuple[Any, ...], time_ns: int) -> None:
         code = self._declared.get(event.__class__)
         if code is None:
             self.drop("unknown", "unknown_event")
             raise MisuseError(f"{type(event).__name__} is not an event of the catalogue: declare it there")
         declared = self._events[code]
         self._check(declared, event)
-        fields = tuple(map(plain_value, event))
+        fields = tuple(map(plain_value, event, [column.type for column in declared.columns]))
         lost = sum(after is None and before is not None for after, before in zip(fields, event, strict=True))
         if lost:
             self.coerced[declared.name, "wrong_type"] += lost
         self._learn_members(event, code)
-        row: Row = (code, self._clock(), current_trace.get(), *fields)
+        row: Row = (code, time_ns, current_trace.get(), *fields)
         record = encode_row(row)
         if len(record) > MAX_EVENT_BYTES:  # shortened, not refused: its numbers and the head of its texts still count
             record = encode_row(tuple(value[:MAX_TEXT] if isinstance(value, str) else value for value in row))
@@ -183,9 +220,13 @@ class Emitter:
         self.spool.close()
 
 
-def _fast_path(codes: Mapping[type, int], clock: Callable[[], int], writer: SegmentWriter, emit_slowly: Emit) -> Emit:
+def _fast_path(
+    codes: Mapping[type, int], clock: Callable[[], int], writer: SegmentWriter, emit_slowly: Emit
+) -> tuple[Emit, Callable[[], None]]:
+    """The function that emits, and one that makes it look at the types of each event from then on."""
     # A closure, for names of a cell cost least; measured by `bench.emit_parts`, as is every line below.
-    trace, dumps, pack, checksum = current_trace.get, marshal.dumps, struct.Struct("<II").pack, crc32
+    trace, pack, checksum = current_trace.get, struct.Struct("<II").pack, crc32
+    dumps: Callable[[Row, int], bytes] = marshal.dumps
 
     def emit(event: tuple[Any, ...]) -> None:
         try:
@@ -195,16 +236,14 @@ def _fast_path(codes: Mapping[type, int], clock: Callable[[], int], writer: Segm
         except Exception:  # noqa: BLE001 - whatever it was, the slow path finds out and counts it
             emit_slowly(event)
 
-    return emit
+    def look_at_types() -> None:
+        nonlocal dumps
+        dumps = _dumps_plain
+
+    return emit, look_at_types
 
 
-def plain_value(value: Any) -> Any:
-    """A field's value as text, number, boolean or None: the value of an enumeration's member, a Decimal as text."""
-    if type(value) in _EXACT:
-        return value
-    if isinstance(value, enum.Enum):
-        return plain_value(value.value)
-    for kind in (str, int, float):
-        if isinstance(value, kind):
-            return kind(value) if kind is not str else str.__str__(value)
-    return str(value) if isinstance(value, Decimal) else None
+def _dumps_plain(row: Row, version: int) -> bytes:
+    if not are_plain(row[FIXED_COLUMNS:]):
+        raise TypeError
+    return marshal.dumps(row, version)

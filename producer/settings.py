@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pod_runtime.config import setting
+from pod_runtime.ports import check_socket_path
 
 _PRODUCER_ID = re.compile(r"[a-z0-9._-]{1,64}")
 
@@ -55,6 +56,7 @@ class ProducerSettings:
     )
 
     def __post_init__(self) -> None:
+        check_socket_path(self.socket)
         if not _PRODUCER_ID.fullmatch(self.producer_id):
             raise ValueError(f"producer_id must be {_PRODUCER_ID.pattern}")
         # Two are the current and the spare one. With less than two others, freeing one file frees half of the room.

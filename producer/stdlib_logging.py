@@ -1,19 +1,18 @@
 """A handler for `logging` that turns records into events, so that they outlive a kill.
 
 with Producer(settings, Catalogue(LOG_EVENTS)) as producer:
-    logging.getLogger().addHandler(EmittingHandler(producer.emit))
+    logging.getLogger().addHandler(EmittingHandler(producer.emit, emit_at=producer.emit_at))
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from producer.declare import Event, Log
-from producer.emitter import Emit
+from producer.emitter import Emit, EmitAt
+from producer.plain_values import as_json, text_of
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
 
@@ -56,17 +55,16 @@ def line_type(severity_number: int) -> type[LogLine]:
     return next((kind for kind, (_, _, most) in known if severity_number <= most), LINE_TYPES[-1])
 
 
-def as_json(attributes: Mapping[str, Any]) -> str | None:
-    """Attributes as one JSON text, None if there are none; a value that JSON has no form for as its `str`."""
-    return json.dumps(dict(attributes), default=str, sort_keys=True) if attributes else None
-
-
 class EmittingHandler(logging.Handler):
-    """Emits records as events. Lines that are logged while emitting are left to other handlers."""
+    """Emits records as events. Lines that are logged while emitting are left to other handlers.
 
-    def __init__(self, emit: Emit, level: int = logging.NOTSET) -> None:
+    With `emit_at` an event has the time of its record, which a queue of `logging` may have held back; else that of
+    its emission.
+    """
+
+    def __init__(self, emit: Emit, level: int = logging.NOTSET, *, emit_at: EmitAt | None = None) -> None:
         super().__init__(level)
-        self._emit = emit
+        self._emit, self._emit_at = emit, emit_at
         self._formatter = logging.Formatter()
         self._busy = threading.local()
 
@@ -76,7 +74,11 @@ class EmittingHandler(logging.Handler):
             return
         self._busy.now = True
         try:
-            self._emit(self._line(record))
+            line = self._line(record)
+            if self._emit_at is None:
+                self._emit(line)
+            else:
+                self._emit_at(line, int(record.created * 1e9))
         except Exception:  # noqa: BLE001 - logging's own custom for errors in a handler
             self.handleError(record)
         finally:
@@ -84,6 +86,15 @@ class EmittingHandler(logging.Handler):
 
     def _line(self, record: logging.LogRecord) -> LogLine:
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.stack_info:
+            extra.setdefault("stack_info", record.stack_info)
         exception = self._formatter.formatException(record.exc_info) if record.exc_info else None
         kind = LINE_TYPES[min(max(record.levelno // 10 - 1, 0), len(LINE_TYPES) - 1)]  # DEBUG is 10, CRITICAL 50
-        return kind(record.name, record.getMessage(), exception, as_json(extra))
+        return kind(record.name, _message(record), exception, as_json(extra))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return str(record.getMessage())
+    except Exception:  # noqa: BLE001 - arguments that do not fit their message; `logging` would lose the line
+        return f"{text_of(record.msg)} {text_of(record.args)}"

@@ -38,6 +38,7 @@ from aiohttp import web
 from grpc_health.v1 import health_pb2_grpc
 
 from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.run import persist
 from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import SidecarConfig
@@ -144,7 +145,7 @@ class Sidecar:
             if self.agent is not None:
                 tasks.create_task(self.agent.run(producers_left), name="secrets")
             hangup = tasks.create_task(_rotate_on_hangup(self.agent), name="hangup")
-            await self._pipeline.open()
+            await persist("journal", self._pipeline.open, stop)
             self._opened = True
             resource = own_resource(self.environ, version=VERSION, instance_id=self._pipeline.instance_id)
             own = SelfMetrics(self, resource, self.config.otlp, TABLE if self.agent else WITHOUT_SECRETS)

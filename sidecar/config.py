@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pod_runtime.config import ConfigError, load, setting
+from pod_runtime.config import load, setting
 from pod_runtime.ports import parse_address
 from sidecar.console.settings import ConsoleSettings
 from sidecar.export.settings import OtlpSettings, standard_settings
@@ -53,18 +53,6 @@ class SidecarConfig:
 
 def read_config(path: Path | None, environ: Mapping[str, str]) -> SidecarConfig:
     """Read the configuration of this process. Raises ConfigError: faults of file and environment, all at once."""
-    # Faults of both are collected: who starts a pod should not find them one restart at a time.
-    faults: list[str] = []
     vault = {key: environ[name] for name, key in _VAULT.items() if environ.get(name)}
-    try:
-        otlp = standard_settings(environ)
-    except ValueError as error:
-        otlp, faults = {}, [str(error)]
-    try:
-        beneath = {"otlp": otlp, "secrets": vault}
-        config = load(SidecarConfig, path=path, environ=environ, prefix=PREFIX, beneath=beneath)
-    except ConfigError as error:
-        raise ConfigError([*faults, *error.faults]) from error
-    if faults:
-        raise ConfigError(faults)
-    return config
+    beneath = {"otlp": standard_settings(environ)[0], "secrets": vault}
+    return load(SidecarConfig, path=path, environ=environ, prefix=PREFIX, beneath=beneath)

@@ -14,12 +14,13 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grpc import aio
 
 from pod_runtime.atomic_file import make_private_directory
 from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.run import persist
 from sidecar.checkpoint.format import Checkpoint
 from sidecar.checkpoint.replay import ReplayResult, restore
 from sidecar.checkpoint.state import TelemetryState
@@ -121,10 +122,11 @@ class TelemetryPipeline:
 
         Raises OSError: the socket cannot be opened.
         """
-        server, self.tcp_address = build_server(self.settings, self.ingest.handler(), self.services)
+        server, self.tcp_address = await persist("socket", self._build_server, stop)
         try:
             async with PersistentTaskGroup() as tasks:
-                background = [tasks.create_task(self._maintenance.run()), tasks.create_task(self._commit.run())]
+                parts = {"maintenance": self._maintenance.run, "group commit": self._commit.run}
+                background = [tasks.create_task(persist(name, run)) for name, run in parts.items()]
                 await server.start()
                 self.listening.set()
                 await stop.wait()
@@ -132,8 +134,12 @@ class TelemetryPipeline:
                 for task in background:
                     task.cancel()  # neither ends by itself
         finally:
-            self.settings.socket.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.settings.socket.unlink(missing_ok=True)
             await self.checkpoints.write()
+
+    async def _build_server(self) -> tuple[aio.Server, str]:
+        return build_server(self.settings, self.ingest.handler(), self.services)
 
     async def _drain(self, server: aio.Server) -> None:
         with contextlib.suppress(TimeoutError):
@@ -150,7 +156,30 @@ class TelemetryPipeline:
 
     def snapshot(self) -> Snapshot:
         """All metrics at this moment."""
-        return self.state.aggregate.snapshot(self.clock())
+        found = self.state.aggregate.snapshot(now_ns := self.clock())
+        producers = (replace(item, seen_ns=self._seen_ns(item.producer_id, now_ns)) for item in found.producers)
+        return replace(found, producers=tuple(producers))
+
+    def _seen_ns(self, producer_id: str, now_ns: int) -> int:
+        producer = self.producers.get(producer_id)
+        if producer is None:
+            return 0
+        return now_ns if producer.connected else producer.changed_ns
+
+    def kept(self, name: str) -> bytes:
+        """Content of a small file beside the journal; empty if there is none, or if it cannot be read."""
+        try:
+            return self.volume.read(name) if self.volume is not None else b""
+        except OSError:
+            return b""
+
+    async def keep(self, name: str, data: bytes) -> bool:
+        """Write a small file beside the journal, behind all that was appended; False if the volume refuses it."""
+        try:
+            await asyncio.to_thread(self._journal.write_beside, name, data)
+        except OSError:
+            return False  # the caller tries again, and `JournalWritable` tells of the volume
+        return True
 
     def ledger(self) -> SidecarLedger:
         """Events and log records by their fates."""

@@ -21,6 +21,7 @@ from sidecar.app import Sidecar
 from sidecar.config import SidecarConfig, read_config
 from sidecar.console.bundle import RecentLog, redacted
 from sidecar.console.status.sampler import AuditTimeline
+from sidecar.export.settings import standard_settings
 
 if TYPE_CHECKING:
     from sidecar.secrets.agent import SecretsAgent
@@ -44,6 +45,8 @@ def start(path: Path | None, *, check_config: bool) -> int:
     if warning := open_file_warning(path):
         complain(warning)
     if check_config:
+        for fault in standard_settings(os.environ)[1]:
+            complain(f"ignored: {fault}")
         sys.stdout.write(to_toml(redacted(effective(config))))
         return os.EX_OK
     logs.configure("sidecar", config.log.level)
@@ -59,6 +62,8 @@ async def serve(config: SidecarConfig, environ: Mapping[str, str], recent: Recen
     if config.console.address and not _is_loopback(config.console.address):
         extra = {"address": config.console.address, "fix": "it asks nobody who they are"}
         log.warning("console.exposed", extra=extra)
+    for fault in standard_settings(environ)[1]:
+        log.warning("environment.ignored", extra={"fault": fault})
     code = os.EX_OK
     try:
         timeline = AuditTimeline()

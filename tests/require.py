@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -24,6 +25,14 @@ def require_binary(name: str, *patterns: str, remedy: str = "make test-deps") ->
     if found is None:
         missing(name, remedy)
     return str(found)
+
+
+def require_user_namespaces() -> str:
+    """The path of unshare(1), where a user may have a mount namespace of its own."""
+    unshare = require_binary("unshare", remedy="install util-linux")
+    if subprocess.run([unshare, "-Urm", "true"], check=False, capture_output=True).returncode:
+        missing("user namespaces", "set kernel.unprivileged_userns_clone = 1, or run as root")
+    return unshare
 
 
 def require_namespaces(*, available: bool) -> None:

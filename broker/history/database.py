@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from broker.history.settings import HistorySettings
+from broker.history.sqlite import sqlite_engine
 from pod_runtime.secret import Secret
 
 _LOG = logging.getLogger(__name__)
@@ -117,6 +117,9 @@ class Database:
         try:
             async with asyncio.timeout(self._settings.deadline_s), pool.engine.begin() as connection:
                 yield connection
+        except TimeoutError as error:
+            fault = f"not done within history.deadline_s, {self._settings.deadline_s:g} s"
+            raise DatabaseUnavailableError(fault) from error
         except self._faults as error:
             raise DatabaseUnavailableError(describe(error)) from error
         finally:
@@ -153,12 +156,8 @@ class Database:
     def engine(self, login: DatabaseLogin | None) -> AsyncEngine:
         """An engine, not connected yet, to adopt or dispose of; DatabaseUnavailableError without its `ca_file`."""
         url = make_url(self._settings.url)
-        # `hide_parameters`: errors and the log would repeat the values of a statement.
         if url.drivername.startswith("sqlite"):
-            _close_to_others(url.database or "")
-            engine = create_async_engine(url, hide_parameters=True)
-            sa.event.listen(engine.sync_engine, "connect", _tune_sqlite)
-            return engine
+            return sqlite_engine(url, self._settings.deadline_s)
         if login is not None:
             url = url.set(username=login.username, password=login.password.reveal())
         return create_async_engine(
@@ -167,13 +166,19 @@ class Database:
             max_overflow=0,
             pool_timeout=self._settings.deadline_s,
             pool_pre_ping=True,  # a server that restarted has closed connections that the pool still holds
-            connect_args=self._connect_arguments(),
-            hide_parameters=True,
+            connect_args=self._connect_arguments(url),
+            hide_parameters=True,  # errors and the log would repeat the values of a statement
         )
 
-    def _connect_arguments(self) -> dict[str, Any]:
+    def _connect_arguments(self, url: sa.URL) -> dict[str, Any]:
         settings = self._settings
-        found: dict[str, Any] = {"timeout": settings.deadline_s, "server_settings": {"application_name": "broker"}}
+        # asyncpg takes what is not given from the environment (PGSSLMODE, PGPORT and others), as nothing here does.
+        # https://magicstack.github.io/asyncpg/current/api/index.html#asyncpg.connection.connect
+        given = {"ssl": False, "direct_tls": False, "target_session_attrs": "any"}
+        if url.port is None and url.host:
+            given["port"] = 5432
+        found: dict[str, Any] = {name: value for name, value in given.items() if name not in url.query}
+        found |= {"timeout": settings.deadline_s, "server_settings": {"application_name": "broker"}}
         if settings.role:
             # Tables of a user that Vault made would be gone with it; a role that all users share owns them.
             found["server_settings"]["role"] = settings.role
@@ -184,26 +189,6 @@ class Database:
                 fault = f"history.ca_file {settings.ca_file}: {error.strerror or error}"
                 raise DatabaseUnavailableError(fault) from error
         return found
-
-
-def _close_to_others(database: str) -> None:
-    if database.startswith((":", "file:")) or not database:
-        return
-    # SQLite makes the files beside it, the log and its index, with the mode of the database.
-    # A volume that fails is left to SQLite, which says so at the first connection.
-    with suppress(OSError):
-        Path(database).touch(mode=0o600)
-        Path(database).chmod(0o600)
-
-
-def _tune_sqlite(connection: Any, _: object) -> None:
-    # WAL: readers work beside the writer. NORMAL: a commit survives a kill of the process. A loss of power may undo
-    # the last commits; `broker.history.writer` says what that costs.
-    # https://www.sqlite.org/pragma.html#pragma_synchronous
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _faults(url: str) -> tuple[type[Exception], ...]:

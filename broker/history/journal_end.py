@@ -58,7 +58,10 @@ class JournalEnd:
     def last(self) -> int:
         """Position of the newest change; reads on from where the last call ended."""
         # From the files, not from the owner: a standby, which does not own the account, has a backlog too.
-        found, known = segments(self._directory), self._segment
+        try:
+            found, known = segments(self._directory), self._segment
+        except OSError:  # no descriptor left, or the volume fails: as in `_read_on`
+            return self._last
         # Of the last two at first: the newest may hold nothing but its snapshot yet.
         unread = found[-2:] if known is None else [item for item in found if item.first >= known.first]
         for segment in unread:

@@ -18,10 +18,12 @@ from broker.domain import Order
 from broker.history import tables
 from broker.history.database import Database
 from broker.history.rows import HistoryRows, fill_row, order_row
-from broker.history.writer import write_rows
+from broker.history.writer import write_progress, write_rows
 from broker.orders.model.lifecycle import fill_of, traded
 from broker.venue.v20.transactions import parse_transaction
 
+WINDOW = 2000
+"""Fills that one query looks at: the search ends within the deadline, however many are whole."""
 BATCH = 50
 """Fills in a few milliseconds of the event loop, on which orders wait meanwhile."""
 PAUSE_S = 0.05
@@ -39,35 +41,49 @@ async def repair_fills(database: Database, account: str) -> int:
     source = f"repair {account}"
     done = sa.select(tables.progress.c.position).where(tables.progress.c.source == source)
     async with database.transaction() as connection:
-        # To find no old row among a million takes a second, which a start need not spend again and again.
+        # To look at a million rows takes seconds, which a start need not spend again and again.
         if (await connection.execute(done)).first() is not None:
             return 0
     while True:
         async with database.transaction() as connection:
-            found: list[Found] = list(map(_found, await connection.execute(_old_fills(account, behind))))
+            edge = (await connection.execute(_edge(account, behind))).first()
+            old = _old_fills(account, behind, (edge[0], edge[1]) if edge is not None else None)
+            found: list[Found] = list(map(_found, await connection.execute(old)))
             rows = repaired_rows(found)
             await write_rows(connection, rows)
-            if len(found) < BATCH:
-                await connection.execute(sa.insert(tables.progress).values(source=source, position=0))
+            # By the cursor, not by the condition alone: a row that cannot be repaired must not come again.
+            if len(found) == BATCH:
+                behind = (found[-1][0], found[-1][1])
+            elif edge is not None:
+                behind = (edge[0], edge[1])
+            else:
+                await write_progress(connection, source, 0)
         repaired += len(rows.fills)
-        if len(found) < BATCH:
+        if edge is None and len(found) < BATCH:
             return repaired
-        # By the cursor, not by the condition alone: a row that cannot be repaired must not come again.
-        behind = (found[-1][0], found[-1][1])
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(PAUSE_S if found else 0)
+
+
+def _edge(account: str, behind: tuple[str, str]) -> sa.Select[str, str]:
+    """The last fill of the window behind a fill; none if fewer follow."""
+    fills = tables.fills.c
+    query = sa.select(fills.transaction_id, fills.order_id).where(fills.account == account)
+    query = query.where(sa.tuple_(fills.transaction_id, fills.order_id) > sa.tuple_(*behind))
+    return query.order_by(fills.transaction_id, fills.order_id).offset(WINDOW - 1).limit(1)
 
 
 def _found(row: sa.Row[str, str, str, str]) -> Found:
     return row[0], row[1], row[2], row[3]
 
 
-def _old_fills(account: str, behind: tuple[str, str]) -> sa.Select[str, str, str, str]:
+def _old_fills(account: str, behind: tuple[str, str], edge: tuple[str, str] | None) -> sa.Select[str, str, str, str]:
     fills, orders, log = tables.fills.c, tables.orders.c, tables.transactions.c
     its_transaction = sa.and_(log.account == fills.account, log.id == sa.cast(fills.transaction_id, sa.BigInteger))
     query = sa.select(fills.transaction_id, fills.order_id, orders.document, log.document)
     query = query.join(tables.orders, orders.id == fills.order_id).join(tables.transactions, its_transaction)
     query = query.where(fills.account == account, fills.time_ns.is_(None))
-    query = query.where(sa.tuple_(fills.transaction_id, fills.order_id) > sa.tuple_(*behind))
+    key = sa.tuple_(fills.transaction_id, fills.order_id)
+    query = query.where(key > sa.tuple_(*behind), key <= sa.tuple_(*edge) if edge is not None else sa.true())
     return query.order_by(fills.transaction_id, fills.order_id).limit(BATCH)
 
 

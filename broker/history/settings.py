@@ -24,7 +24,9 @@ class HistorySettings:
         "", doc="PostgreSQL role to act as, so that tables of short-lived users have one owner; empty is the user"
     )
     ca_file: Path | None = setting(
-        None, doc="certificates that the PostgreSQL server's is checked against; none: no TLS"
+        None,
+        doc="certificates that the PostgreSQL server's is checked against; none: no TLS, even where the server "
+        "offers it. PGSSLMODE and other variables of PostgreSQL's programs count for nothing",
     )
     pool_size: int = setting(4, minimum=1, maximum=100, doc="connections; one writes, the others answer queries")
     deadline_s: float = setting(5.0, minimum=0.1, doc="seconds until a statement or a connection is given up")

@@ -118,4 +118,4 @@ progress = sa.Table(
     sa.Column("source", sa.String(64), primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
 )
-"""Position up to which each journal (one a volume) is in the history."""
+"""Position up to which each journal (one a volume) is in the history, and up to which each account has no gap."""

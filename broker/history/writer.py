@@ -150,7 +150,7 @@ class HistoryWriter:
         position = batch[-1].position
         async with self.database.transaction() as connection:
             await write_rows(connection, rows_of(batch, self.account))
-            await _upsert(connection, tables.progress, [{"source": self.journal.name, "position": position}])
+            await write_progress(connection, self.journal.name, position)
         self.position = position
         self._moved.set()
         self.changes.release(position)
@@ -194,6 +194,11 @@ async def write_rows(connection: AsyncConnection, rows: HistoryRows) -> None:
     await _upsert(connection, tables.orders, list(rows.orders.values()), newer="updated_at", kept="instrument")
     await _upsert(connection, tables.fills, list(rows.fills.values()), kept="time_ns")
     await _upsert(connection, tables.transactions, list(rows.transactions.values()))
+
+
+async def write_progress(connection: AsyncConnection, source: str, position: int) -> None:
+    """Remember the position up to which `source` is done."""
+    await _upsert(connection, tables.progress, [{"source": source, "position": position}])
 
 
 async def _upsert(

@@ -59,7 +59,7 @@ UNTRIED: Mapping[str | None, tuple[str, float]] = {
     JOURNAL_UNAVAILABLE: ("JournalFailed", 5.0),
     OWNERSHIP_LOST: ("NotOwner", 1.0),
 }
-"""Of an order that the venue did not look at, by its reason: why we cannot trade, and seconds until a retry."""
+"""Of an order that nobody has looked at, by its reason: why we cannot trade, and seconds until a retry."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
 log = logging.getLogger(__name__)
 
@@ -240,15 +240,20 @@ class Submission:
                 self._store.fold(record.id, answer.transactions)
             except errors.VenueRefusedError as error:
                 self._feed.note(parse_answer(error.body).last_transaction_id)
-                await self._feed.fill()  # it ended before the cancel came: the log says how, or the order itself
+                await self._learn_end()  # it ended before the cancel came: the log says how, or the order itself
                 if self._store.index[record.id].status is OrderStatus.PENDING:
                     self._store.end(record.id, await self._venue.ending(record.order.venue_order_id))
             except errors.VenueError:
                 if attempt == CANCEL_TRIES - 1:
                     raise
-                await self._feed.fill()
+                await self._learn_end()
             record = self._store.index.get(record.id) or record
         return record
+
+    async def _learn_end(self) -> None:
+        # While the journal takes nothing, the log is not read on: the order stands as it was known.
+        with suppress(OrderJournalError):
+            await self._feed.fill()
 
 
 class OrderEngine:
@@ -315,7 +320,10 @@ class OrderEngine:
             observe.sample_venue(dependencies.venue, self.feed, streams, emit)
             observe.sample_instruments(store, book, names, emit)
             try:
-                store.rotate_if_due()
+                store.tend_journal()
+            except OrderJournalError as error:
+                log.warning("journal not written", extra={"fault": str(error)})
+            try:
                 account = await dependencies.venue.summary()
                 # A sign of life for the feed: a summary ahead of the stream shows as lag.
                 self.feed.note(int(account.last_transaction_id))
@@ -356,7 +364,7 @@ class OrderEngine:
         # A journal that failed is tried again by the next order, not by the next sample, seconds later.
         if self.store.journal.failure is not None:
             with suppress(OrderJournalError):
-                self.store.rotate_if_due()
+                self.store.tend_journal()
         record = self._receive(request, action, target, close_units)
         waiter = Waiter(received_s, self._decision_price(request))
         self.store.waiters[record.id] = waiter
@@ -435,7 +443,7 @@ class OrderEngine:
 
         One whose end is owed to the journal is still at the status before: nobody is told what a start would not know.
 
-        Raises NotReadyError: the venue did not look at the order, for a fault of ours, or requests were too many.
+        Raises NotReadyError: nobody has looked at the order, for a fault of ours, or requests were too many.
         """
         owed = self.store.owed
         # RECEIVED and SUBMITTED are no answer to a caller; UNKNOWN is one only after the scans had their chance.

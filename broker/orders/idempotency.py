@@ -7,6 +7,7 @@ from the venue's log) and then in the history.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from broker.orders.errors import ClientIdConflictError
 from broker.orders.model.lifecycle import OrderAction, OrderRecord
 from broker.orders.model.operations import Asked, OperationRecord, is_same, made_by, words
 from broker.orders.ownership.leadership import Leadership
+from broker.orders.store.journal import OrderJournalError
 
 
 class Placed(Struct, frozen=True):
@@ -99,6 +101,10 @@ class Idempotency:
         engine = self._leadership.engine
         if engine is None:
             return None
+        if engine.store.owed:
+            # The end that an order of this key is owed may leave the key free.
+            with suppress(OrderJournalError):
+                engine.store.tend_journal()
         if (record := engine.store.index.by_key(client, key)) is not None:
             return record
         if self._memory is None:

@@ -87,7 +87,7 @@ def sample_instruments(store: OrderStore, book: QuoteBook, names: tuple[str, ...
 
 def set_term_conditions(conditions: Conditions, store: OrderStore) -> None:
     """Set the conditions of the trading state, of orders with an unknown outcome, and of the journal."""
-    control, lost, failure = store.control, store.index.count(LOST), store.journal.failure
+    control, lost, failure = store.control, store.index.count(LOST), store.journal.failure or store.journal.refusal
     reason, active = TRADING_REASONS[control.state], control.state is TradingState.ACTIVE
     # Advisory: a halted broker is as ready as an active one; it answers, cancels and reports.
     conditions.set(BrokerCondition.TRADING, ok=active, reason=reason, message=control.state_reason, advisory=True)

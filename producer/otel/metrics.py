@@ -8,14 +8,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry import metrics as api
 from opentelemetry.context import Context
 
+from pod_runtime.reserved_metrics import is_reserved
 from producer.declare import Counter, DeclarationError, Gauge, Histogram, MetricInstrument, UpDownCounter, sound_bounds
 from producer.emitter import Emitter
-from producer.otel.event_types import MAX_TYPES, Attributes, InstrumentTypes, as_text, contract_name
+from producer.fork import watch_forks
+from producer.otel.event_types import Attributes, InstrumentTypes, TypeBudget, contract_name
+from producer.otel.observed_sums import MAX_SETS, LabelSet, LastSums, ObservedSums, label_set
+from producer.plain_values import plain_number
 
 log = logging.getLogger(__name__)
 # https://opentelemetry.io/docs/specs/otel/metrics/sdk/#explicit-bucket-histogram-aggregation
@@ -26,9 +31,6 @@ MAX_UNIT, MAX_DESCRIPTION = 63, 1000
 Asked = Callable[[api.CallbackOptions], Iterable[api.Observation]]
 Callback = Asked | Generator[Iterable[api.Observation], api.CallbackOptions, None]
 TIMEOUT_MS = 10_000
-# Sets of attributes whose last sum is remembered; the sidecar has as many series of an instrument.
-MAX_SETS = 2000
-Key = frozenset[tuple[str, str]]
 
 
 class _EventInstrument:
@@ -59,36 +61,60 @@ class _EventGauge(_EventInstrument, api._Gauge):  # noqa: SLF001 - the API's own
 
 
 class ObservedInstrument:
-    """One observable instrument. With `sums` its callbacks observe running sums, of which the change is measured.
+    """One observable instrument. With `last` its callbacks observe running sums, of which the change is measured.
 
-    A counter's sum that falls began anew at zero: all of it is measured.
+    `last` has the sums that were observed last; a counter's sum that falls began anew at zero: all of it is measured.
+    A series that the callbacks observe no more ends.
     """
 
-    def __init__(self, types: InstrumentTypes, callbacks: Sequence[Callback], *, sums: bool) -> None:
-        self._types, self._sums = types, sums
+    def __init__(self, types: InstrumentTypes, callbacks: Sequence[Callback], last: LastSums | None) -> None:
+        self._types, self._last = types, last
         self._callbacks = [_asked(item) for item in callbacks]
-        self._last: dict[Key, float] = {}
+        self._seen: dict[LabelSet, Attributes] = {}
 
     def observe(self) -> None:
         """Asks the callbacks once."""
+        seen: dict[LabelSet, Attributes] = {}
+        whole = True
         for callback in self._callbacks:
             try:
                 for item in callback(api.CallbackOptions(timeout_millis=TIMEOUT_MS)):
-                    if (amount := self._change(item) if self._sums else item.value) is not None:
-                        self._types.measure(amount, item.attributes, item.context)
+                    self._take(item, seen)
             except Exception:
                 log.exception("observing failed", extra={"instrument": self._types.instrument.name})
+                whole = False
+        if not whole:  # what was not told may still be there
+            seen = {**self._seen, **seen}
+        for key in self._seen.keys() - seen.keys():
+            self._end(key)
+        self._seen = seen
 
-    def _change(self, item: api.Observation) -> float | None:
-        key = frozenset((name, as_text(value)) for name, value in (item.attributes or {}).items())
-        known = key in self._last
-        if not known and len(self._last) >= MAX_SETS:
-            self._types.drop("too_many_series")
+    def _take(self, item: api.Observation, seen: dict[LabelSet, Attributes]) -> None:
+        key = label_set(item.attributes or {})
+        amount = item.value if self._last is None else self._change(self._last, key, item.value)
+        # Beyond the limit the sidecar has one series for the rest, which does not end.
+        if len(seen) < MAX_SETS:
+            seen[key] = item.attributes
+        if amount is not None:
+            self._types.measure(amount, item.attributes, item.context)
+
+    def _change(self, last: LastSums, key: LabelSet, observed: Any) -> float | None:
+        now = plain_number(observed)
+        if now is None or (key not in last and len(last) >= MAX_SETS):
+            self._types.drop("wrong_type" if now is None else "too_many_series")
             return None
         falls = not isinstance(self._types.instrument, Counter)
-        change = change_of(self._last.get(key, 0.0), item.value, falls=falls)
-        self._last[key] = item.value
-        return change if change or not known else None  # a first sum of zero makes its series exist
+        change = change_of(last.get(key, 0.0), now, falls=falls)
+        last[key] = now
+        return change if change or key not in self._seen else None  # a first change of zero makes its series exist
+
+    def _end(self, key: LabelSet) -> None:
+        attributes = self._seen[key]
+        # A counter's sum is kept: the totals of a device that comes back are not added again. A sum that may fall is
+        # taken back, so that a sidecar which knows no end of a series has it right, too.
+        if self._last and not isinstance(self._types.instrument, Counter):
+            self._types.measure(-self._last.pop(key, 0.0), attributes, None)
+        self._types.end(attributes)
 
 
 def change_of(before: float, now: float, *, falls: bool) -> float:
@@ -107,16 +133,29 @@ def _asked(callback: Callback) -> Asked:
 class EventMeterProvider(api.MeterProvider):
     """Gives meters whose instruments emit events. `buckets` bound histograms by name, as a view of the SDK would.
 
-    `observe` asks all observable instruments once; the owner of the provider calls it at an interval.
+    `sums` outlive the process. `observe` asks all observable instruments once; the owner of the provider calls it at an
+    interval.
     """
 
-    def __init__(self, emitter: Emitter, *, buckets: Mapping[str, Sequence[float]] | None = None) -> None:
+    def __init__(
+        self,
+        emitter: Emitter,
+        *,
+        buckets: Mapping[str, Sequence[float]] | None = None,
+        sums: ObservedSums | None = None,
+    ) -> None:
         self._emitter = emitter
+        self._sums = sums or ObservedSums()
         self._buckets = dict(buckets or {})
-        self._types_left = threading.Semaphore(MAX_TYPES)
+        self._budget = TypeBudget()
         self._lock = threading.Lock()
         self._types: dict[str, InstrumentTypes] = {}
         self._observed: list[ObservedInstrument] = []
+        watch_forks(self)
+
+    def forked(self) -> None:
+        """Makes the lock anew (`producer.fork`)."""
+        self._lock = threading.Lock()
 
     def get_meter(
         self, name: str, version: str | None = None, schema_url: str | None = None, *_: Any, **__: Any
@@ -127,7 +166,7 @@ class EventMeterProvider(api.MeterProvider):
     def types_of(self, wanted: MetricInstrument) -> InstrumentTypes | None:
         """The event types of an instrument; None if its name means another kind, unit or buckets already."""
         with self._lock:
-            found = self._types.setdefault(wanted.name, InstrumentTypes(wanted, self._emitter, self._types_left))
+            found = self._types.setdefault(wanted.name, InstrumentTypes(wanted, self._emitter, self._budget))
         if found.instrument.meaning == wanted.meaning:
             return found
         log.warning("instrument means something else already", extra={"instrument": wanted.name})
@@ -153,6 +192,11 @@ class EventMeterProvider(api.MeterProvider):
             every = list(self._observed)
         for item in every:
             item.observe()
+        self._sums.save()
+
+    def last_sums(self, instrument: MetricInstrument) -> LastSums:
+        """The sums that were observed last of an instrument: a counter's outlive the process, as the counter does."""
+        return self._sums.of(instrument.name) if isinstance(instrument, Counter) else {}
 
 
 class _EventMeter(api.NoOpMeter):
@@ -208,11 +252,16 @@ class _EventMeter(api.NoOpMeter):
         return super().create_observable_gauge(name, callbacks, unit, description)
 
     def _watch(self, wanted: MetricInstrument, callbacks: Sequence[Callback] | None, *, sums: bool) -> None:
-        types = self._provider.types_of(wanted)
+        types = self._provider.types_of(replace(wanted, absent_ends=True))
         if types is not None and callbacks:
-            self._provider.watch(ObservedInstrument(types, callbacks, sums=sums))
+            last = self._provider.last_sums(types.instrument) if sums else None
+            self._provider.watch(ObservedInstrument(types, callbacks, last))
 
 
 def _about(name: str, unit: str, description: str) -> dict[str, Any]:
     told = (description or name)[:MAX_DESCRIPTION]
-    return {"name": contract_name(name, 128), "unit": (unit or "")[:MAX_UNIT], "description": told}
+    shown = contract_name(name, 128)
+    # Code of somebody else cannot rename its instrument: the sidecar would refuse the name.
+    if is_reserved(shown):
+        shown = f"app.{shown}"[:128]
+    return {"name": shown, "unit": (unit or "")[:MAX_UNIT], "description": told}

@@ -23,9 +23,11 @@ from opentelemetry import metrics
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 
 from producer.declare import Catalogue
+from producer.fork import watch_forks
 from producer.health import EmitterLedger
 from producer.otel.logs import EventLoggerProvider
 from producer.otel.metrics import EventMeterProvider
+from producer.otel.observed_sums import ObservedSums
 from producer.producer import Producer
 from producer.settings import ProducerSettings
 from producer.stdlib_logging import LOG_EVENTS, EmittingHandler
@@ -44,9 +46,15 @@ class OtelFront:
 
     def __init__(self, producer: Producer, meters: EventMeterProvider, observe_s: float) -> None:
         self._producer, self._meters = producer, meters
-        self._handler = EmittingHandler(producer.emit)
+        self._handler = EmittingHandler(producer.emit, emit_at=producer.emit_at)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, args=(observe_s,), name="observe", daemon=True)
+        watch_forks(self)
+
+    def forked(self) -> None:
+        """Leaves observing and delivering to the parent: `close` does nothing (`producer.fork`)."""
+        self._ended = threading.Event()
+        self._ended.set()
 
     def open(self, level: int) -> None:
         """Begins to deliver events, to emit log lines of at least `level`, and to observe."""
@@ -93,7 +101,9 @@ def install(
     level: int = logging.NOTSET,
     observe_s: float = OBSERVE_S,
 ) -> OtelFront:
-    """Sets OpenTelemetry's meter and logger providers and a handler of the root logger; call it once, after any fork.
+    """Sets OpenTelemetry's meter and logger providers and a handler of the root logger; call it once.
+
+    Call it in the processes that emit: in a child of fork(2), events of the parent's front are refused and counted.
 
     `producer_id` is the same over restarts: counters belong to it. The resource is that of `OTEL_RESOURCE_ATTRIBUTES`
     and `OTEL_SERVICE_NAME`, under `resource`. `buckets` bound histograms by name. Raises ProvidersSetError if other
@@ -102,7 +112,9 @@ def install(
     settings = ProducerSettings(socket=socket, spool_directory=spool_directory, producer_id=producer_id)
     about = {"service.name": producer_id, **resource_of(os.environ), **(resource or {})}
     producer = Producer(settings, Catalogue(LOG_EVENTS), resource=about)
-    meters, loggers = EventMeterProvider(producer.emitter, buckets=buckets), EventLoggerProvider(producer.emitter)
+    sums = ObservedSums(spool_directory / f"{producer_id}.observed")
+    meters = EventMeterProvider(producer.emitter, buckets=buckets, sums=sums)
+    loggers = EventLoggerProvider(producer.emitter)
     metrics.set_meter_provider(meters)
     set_logger_provider(loggers)
     # The setters only log a warning when a provider is set already.

@@ -32,6 +32,7 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 
 # An event as the spool holds it: event id, time in nanoseconds, trace context or None, then its fields.
 Row = tuple[Any, ...]
+FIXED_COLUMNS = 3
 
 VERSION = 1
 SEGMENT_KIND = b"TSPL"

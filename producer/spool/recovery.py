@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pod_runtime.framing import FormatError
+from producer.fork import watch_forks
 from producer.spool.format import count_whole_rows, lock_session, read_session, remove_session, segment_paths
 from producer.spool.unacked_queue import SpoolSegment, UnackedQueue
 
@@ -25,6 +26,12 @@ class OrphanedSession:
             if (count := count_whole_rows(path.read_bytes()))
         ]
         self.queue = UnackedQueue(read_session(directory), segments)
+        watch_forks(self)
+
+    def forked(self) -> None:
+        """Leaves the session and its lock to the parent (`producer.fork`)."""
+        self.queue.forked()
+        os.close(self.lock_handle)
 
     def release(self) -> None:
         """Unlocks the session; one that was delivered is removed, another waits for the next process."""

@@ -67,8 +67,10 @@ Simpler things that do not do
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 from producer.health import EmitterLedger
@@ -78,6 +80,9 @@ from producer.spool.unacked_queue import UnackedQueue
 from producer.spool.writer import SegmentWriter, WriterState
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
+log = logging.getLogger(__name__)
+# Name and reason of events that children of a fork emitted, in the ledger of the parent.
+FORKED = ("", WriterState.FORKED.value)
 # Name and reason of events whose file cannot be read: nobody knows their types.
 DAMAGED = ("", "spool_damaged")
 RETRY_INTERVAL_S = 1.0
@@ -98,6 +103,9 @@ class Spool:
         self._undefined = False
         """The session file lacks a definition."""
         self._retry_at_s = 0.0
+        self._is_child = self._is_warned = False
+        # A counter that children of a fork share with us (eventfd(2)): they add, we read.
+        self._refused_in_children = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._retry_volume()
 
     @property
@@ -112,6 +120,15 @@ class Spool:
             reason = self.writer.add_locked(code, record)
             if reason is not None:
                 self.dropped[name, reason] += 1
+        if reason == WriterState.FORKED.value:
+            self._tell_parent()
+
+    def _tell_parent(self) -> None:
+        with suppress(BlockingIOError):  # the counter is full: 2^64 - 1
+            os.eventfd_write(self._refused_in_children, 1)
+        if not self._is_warned:
+            self._is_warned = True
+            log.warning("events of a forked process are refused", extra={"remedy": "make a Producer in the child"})
 
     def drop(self, name: str, reason: str) -> None:
         """Counts an event that was emitted and is not taken."""
@@ -122,6 +139,7 @@ class Spool:
         """Fate of every event so far, but for the sidecar's refusals."""
         queue = self.queue
         with queue.lock:
+            self._count_children_locked()
             queue.recount_locked()
             last, held, damaged = queue.next_locked - 1, queue.held_locked, queue.damaged
             dropped, size = dict(self.dropped), self.writer.bytes_locked
@@ -133,6 +151,21 @@ class Spool:
             spool_bytes=size,
             dropped=dropped | ({DAMAGED: damaged} if damaged else {}),
         )
+
+    def _count_children_locked(self) -> None:
+        if not self._is_child and self._refused_in_children >= 0:
+            with suppress(BlockingIOError):  # nothing since the last time
+                self.dropped[FORKED] += os.eventfd_read(self._refused_in_children)
+
+    def forked(self) -> None:
+        """Leaves the session to the parent, in a child of fork(2): its files, its lock, its counts."""
+        self._is_child = True
+        self.queue.forked()
+        self.writer.forked()
+        self.dropped.clear()
+        if self._lock_handle is not None:
+            os.close(self._lock_handle)
+            self._lock_handle = None
 
     def define(self, item: pb.Define) -> None:
         """Writes the meaning of a further event id, before the first event of it.
@@ -181,6 +214,10 @@ class Spool:
         """Takes nothing more. Events that are held stay in their files for the next process; without any, they go."""
         with self.queue.lock:
             self.writer.close_locked()
+            self._count_children_locked()
+            if not self._is_child and self._refused_in_children >= 0:
+                os.close(self._refused_in_children)
+                self._refused_in_children = -1
         if self._lock_handle is not None:
             if not self.queue.held:
                 remove_session(self.directory)

@@ -64,6 +64,15 @@ class SpoolSegment:
                 os.ftruncate(self.handle, self.end)
             os.close(self.handle)
 
+    def abandon(self) -> None:
+        """Lets go of the mapping and the file in a child of fork(2), and changes neither."""
+        if self.map is not None:
+            with suppress(BufferError):  # a thread of the parent was about to read it
+                self.map.close()
+            self.map = None
+            if self.handle >= 0:
+                os.close(self.handle)
+
     def discard(self) -> None:
         """Removes a file that no event is in."""
         self.trim()
@@ -107,6 +116,15 @@ class UnackedQueue:
         self._segments = deque(segments)
         self._acknowledged = self._segments[0].first - 1 if self._segments else 0
         self._cursor: _Cursor | None = None
+
+    def forked(self) -> None:
+        """Leaves every segment to the parent, and begins empty (`producer.fork`)."""
+        self.lock = threading.Lock()
+        for segment in self._segments:
+            segment.abandon()
+        self._segments.clear()
+        self._acknowledged = self.damaged = self.file_bytes = self.memory_bytes = 0
+        self._cursor = None
 
     @property
     def first(self) -> int:

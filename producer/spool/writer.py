@@ -5,6 +5,7 @@
     FULL      to the current file by `add`, if its share has room   OPEN, MEMORY, CLOSED
     MEMORY    to anonymous memory by `add`, if its share has room   OPEN, FULL, CLOSED
     CLOSED    nowhere
+    FORKED    nowhere: this is a child of the process that has the files         CLOSED
 
 `append` is the bound `write` of the current mapping in OPEN and a function that always raises in the other states.
 It is replaced in one place, `_enter`. A thread may have read the old `append` just before: `_seal` therefore moves
@@ -44,6 +45,11 @@ class WriterState(enum.Enum):
     FULL = "full"
     MEMORY = "memory"
     CLOSED = "closed"
+    FORKED = "forked"
+
+
+# States that take nothing, whose names are the reasons in the ledger.
+REFUSING = (WriterState.CLOSED, WriterState.FORKED)
 
 
 def no_room(_: bytes) -> int:
@@ -95,8 +101,8 @@ class SegmentWriter:
 
     def add_locked(self, code: int, record: bytes) -> str | None:
         """Adds an event that `append` did not take; the reason if it is refused."""
-        if self.state is WriterState.CLOSED:
-            return "closed"
+        if self.state in REFUSING:
+            return self.state.value
         share = 1.0 if code in self._reserved else 1.0 - self._settings.reserve_ratio
         if self.state is not WriterState.MEMORY:
             if self.bytes_locked + len(record) > self._limit * share:
@@ -216,6 +222,14 @@ class SegmentWriter:
                     with suppress(OSError):
                         spare.map.madvise(MADV_POPULATE_WRITE)
                 self._spare = spare
+
+    def forked(self) -> None:
+        """Leaves the files to the parent and takes nothing more (`producer.fork`)."""
+        for segment in (*self._untrimmed, self._spare):
+            if segment is not None:
+                segment.abandon()
+        self._current, self._spare, self._untrimmed, self.fault = None, None, [], None
+        self._enter(WriterState.FORKED)
 
     def close_locked(self) -> None:
         """Takes nothing more. Files keep what they hold; the spare one goes."""

@@ -84,6 +84,7 @@ class TelemetryStream:
     async def _maintain(self) -> None:
         while True:
             self._emitter.spool.maintain(time.monotonic())
+            self._emitter.watch_numpy()
             await asyncio.sleep(MAINTENANCE_INTERVAL_S)
 
     async def _publish(self) -> None:

@@ -17,12 +17,10 @@ from sys import byteorder
 from typing import Any
 
 from pod_runtime.framing import delimited
-from producer.spool.format import Row
+from producer.spool.format import FIXED_COLUMNS, Row
 from producer.trace import TRACE_BYTES
 from telemetry_contract.v1 import telemetry_pb2 as pb
 
-# Event id, time and trace come first in a row.
-FIXED = 3
 MIN_INT64, MAX_INT64 = -(1 << 63), (1 << 63) - 1
 SAMPLE = 16  # texts looked at to tell ids, which differ, from values of a label, which repeat
 # Varints below this are one byte.
@@ -89,7 +87,7 @@ def _group(code: int, rows: Sequence[Row], offsets: Sequence[int], schema: Event
 
 
 def _transposed(rows: Sequence[Row], schema: EventSchema, coerced: Coerced) -> list[tuple[Any, ...]]:
-    width = FIXED + len(schema.types)
+    width = FIXED_COLUMNS + len(schema.types)
     try:  # `zip` transposes in C; a row of another width was made past the constructor of its named tuple
         columns = list(zip(*rows, strict=True))
     except ValueError:
@@ -124,7 +122,8 @@ def _column_with_gaps(codec: Codec, values: Sequence[Any], schema: EventSchema, 
         data = codec.encode([codec.filler if value is None else value for value in values])
     except (TypeError, ValueError, OverflowError):
         good = list(map(codec.coerce, values))
-        misfits = sum(before is not after for before, after in zip(values, good, strict=True))
+        # A whole number in a column of floats is no loss: 1 is 1.0.
+        misfits = sum(before is not after and before != after for before, after in zip(values, good, strict=True))
         coerced[schema.name, "wrong_type"] += misfits
         values = good
         data = codec.encode([codec.filler if value is None else value for value in values])

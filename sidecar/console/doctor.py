@@ -101,6 +101,8 @@ def _remaining_life(secrets: SecretsSection) -> str:
 
 def _secrets(status: StatusDocument) -> Iterator[Finding]:
     secrets = status.secrets
+    if item := _failing(status, SidecarCondition.READERS_NAMED):
+        yield Finding(fault="readers_unnamed", evidence=item.message)
     if secrets.configured and not secrets.generation:
         waiting = [item.name for item in secrets.secrets if item.state == "waiting"]
         evidence = f"no set is published; waiting for {', '.join(waiting) or 'the first login'}"

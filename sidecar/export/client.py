@@ -23,6 +23,8 @@ USER_AGENT = f"OTel-OTLP-Exporter-Broker-Sidecar/{VERSION}"
 # For calls that are under way when the channel closes: their records are sent again, so that none is worth a wait.
 CLOSE_S = 0.1
 COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
+# By default gRPC takes a proxy from `http_proxy` and others, in lower case only. Nothing else here does.
+NO_PROXY = ("grpc.enable_http_proxy", 0)
 Stamp = tuple[tuple[int, int], ...]
 """Times and inodes of files: a changed file has another one."""
 Metadata = tuple[tuple[str, str], ...]
@@ -97,6 +99,8 @@ class CollectorClient:
         response, failure = None, None
         try:
             response = await self.channel.call(signal.path, signal.response, data, self._headers.metadata())
+            if response is None:  # gRPC's word for an answer that its deserializer did not take
+                failure = judge(grpc.StatusCode.OK, "the answer is no OTLP response", ())
         except grpc.aio.AioRpcError as error:
             failure = judge(error.code(), error.details() or "", error.trailing_metadata() or ())
         except SetupError as error:
@@ -112,10 +116,18 @@ class CollectorClient:
 
 @dataclass(slots=True)
 class CollectorChannel:
-    """The gRPC channel, opened for the first call and anew when a certificate file has changed."""
+    """The gRPC channel, opened for the first call, anew when a certificate file has changed, and after a deadline.
+
+    A connection whose other end is gone without a word looks as one to a slow collector does, for as long as the
+    kernel repeats what was sent: a quarter of an hour (tcp(7), tcp_retries2). Pings of ours would find out, but a
+    collector ends connections that ping more often than it allows. So a call that met its deadline costs the
+    connection, and the calls that still wait on it have theirs.
+    """
 
     settings: OtlpSettings
     _channel: grpc.aio.Channel | None = None
+    _replaced: grpc.aio.Channel | None = None
+    """Channel of calls that were under way when the current one was opened."""
     _stamp: Stamp = ()
 
     async def call(self, path: str, response: Any, data: bytes, metadata: Metadata) -> Any:
@@ -126,12 +138,21 @@ class CollectorChannel:
             SetupError: a certificate or key file cannot be read, or changed meanwhile.
         """
         if self._channel is None:
-            # Before the files are read: one that changes in between is noticed later, never missed.
-            self._stamp = _stamp(self._files())
+            try:
+                # Before the files are read: one that changes in between is noticed later, never missed.
+                self._stamp = _stamp(self._files())
+            except OSError as error:
+                raise SetupError("certificate_file", f"cannot be looked at ({error.strerror})") from error
             self._channel = open_channel(self.settings)
-        method: Any = self._channel.unary_unary(path, response_deserializer=response.FromString)
+        channel = self._channel
+        method: Any = channel.unary_unary(path, response_deserializer=response.FromString)
         try:
             return await method(data, timeout=self.settings.timeout_s, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            # Once for the calls that were sent together: the later ones find another channel.
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and channel is self._channel:
+                await self._replace()
+            raise
         except asyncio.CancelledError:
             # gRPC raises the same for a channel that was closed as for a task that was cancelled.
             task = asyncio.current_task()
@@ -144,14 +165,27 @@ class CollectorChannel:
 
         Called after a failure only: while calls succeed, TLS need not be negotiated again, and no file is asked for.
         """
-        if self._channel is not None and _stamp(self._files()) != self._stamp:
+        if self._channel is None:
+            return
+        try:
+            changed = _stamp(self._files()) != self._stamp
+        except OSError:
+            return  # the next failure looks again
+        if changed:
             await self.close()
 
+    async def _replace(self) -> None:
+        """Let the next call open another channel; calls on this one may end until the next replacement."""
+        replaced, self._replaced, self._channel = self._replaced, self._channel, None
+        if replaced is not None:
+            await replaced.close(CLOSE_S)
+
     async def close(self) -> None:
-        """End the channel, and the calls on it."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close(CLOSE_S)
+        """End the channels, and the calls on them."""
+        channels, self._channel, self._replaced = (self._channel, self._replaced), None, None
+        for channel in channels:
+            if channel is not None:
+                await channel.close(CLOSE_S)
 
     def _files(self) -> Iterable[Path]:
         settings = self.settings
@@ -174,6 +208,9 @@ def open_channel(settings: OtlpSettings) -> grpc.aio.Channel:
         ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
         # `send` repeats requests, with our figures and pauses.
         ("grpc.enable_retries", 0),
+        # Else a new channel would go on with the old one's connections.
+        ("grpc.use_local_subchannel_pool", 1),
+        NO_PROXY,
     ]
     compression = COMPRESSION[settings.compression]
     if not endpoint.tls:

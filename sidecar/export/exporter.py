@@ -34,7 +34,10 @@ What a crash leaves
 Metrics
     Every `metrics_interval_s` a snapshot is encoded and sent. Cumulative points that are unsent by the next are
     superseded. A difference (`temporality = "delta"`) that is lost is lost for ever: it is sent to its end, and the
-    next one covers the time since.
+    next one covers the time since. The base, which all of them have covered, is kept beside the journal as soon as a
+    difference was answered, and the next process goes on from there. A kill between answer and file, some
+    milliseconds, or within a difference of several requests, sends it again; an end while the collector is away loses
+    nothing.
 
 Stop
     `run` has `drain_s` for what is queued, metrics included; then it cancels its tasks. A cancelled request has moved
@@ -51,6 +54,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -58,7 +62,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.run import persist
 from sidecar.export import metric_encoder
+from sidecar.export.base import BASE_FILE, read_base, write_base
 from sidecar.export.batching import ExportBatch, count, halves, pack
 from sidecar.export.client import CollectorClient, Signal
 from sidecar.export.log_encoder import LogEncoder, request, resource_block, scope, unframed
@@ -112,6 +118,8 @@ class OtlpExporter:
         self._window = asyncio.Semaphore(self.settings.requests_in_flight)
         self._base: Snapshot | None = None
         """Snapshot that the next difference is made from; None where points are cumulative."""
+        self._covered: Snapshot | None = None
+        """Snapshot up to which the differences in `_unsent` go."""
         self._unsent: deque[tuple[bytes, int]] = deque()
 
     def status(self) -> ExportStatus:
@@ -124,8 +132,7 @@ class OtlpExporter:
         if not self.settings.endpoint:
             await stop.wait()
             return
-        # Differences begin here, not at zero: counters survive a restart, and what they had by then was sent before.
-        self._base = self.metrics.snapshot() if self.settings.temporality == "delta" else None
+        await self._open_base()
         try:
             async with asyncio.timeout(None) as deadline, PersistentTaskGroup() as group:
                 if self._logs.status.enabled:
@@ -149,7 +156,9 @@ class OtlpExporter:
             while len(self._unsettled) >= _UNSETTLED * self.settings.requests_in_flight:
                 self._has_room.clear()
                 await self._has_room.wait()
-            batches = await self._next(after, _LAST_IDLE_S if stop.is_set() else _IDLE_S)
+            idle_s = _LAST_IDLE_S if stop.is_set() else _IDLE_S
+            # The journal may not be readable for a while.
+            batches = await persist("log export", partial(self._next, after, idle_s))
             if not batches:
                 if stop.is_set():
                     return
@@ -269,6 +278,9 @@ class OtlpExporter:
             self._metrics.status.exported += points - rejected
             if rejected:
                 self._metrics.status.rejected["partial_success"] += rejected
+        if self._covered is not None:
+            self._base, self._covered = self._covered, None
+            await self._keep_base()
 
     async def _encode_snapshot(self) -> None:
         snapshot, base = self.metrics.snapshot(), self._base
@@ -279,5 +291,22 @@ class OtlpExporter:
         ):
             self._unsent.append((made.SerializeToString(), points))
             await asyncio.sleep(0)
-        if base is not None:
-            self._base = snapshot
+        self._covered = snapshot if base is not None else None
+
+    async def _open_base(self) -> None:
+        """Go on from the base of a former process."""
+        if self.settings.temporality != "delta":
+            # Cumulative points cover what a later difference would cover again.
+            if self.metrics.kept(BASE_FILE):
+                await self.metrics.keep(BASE_FILE, b"")
+            return
+        self._base = read_base(self.metrics.kept(BASE_FILE))
+        if self._base is None:
+            # Not at zero: counters survive a restart, and what they had by now was pushed by an earlier version.
+            self._base = self.metrics.snapshot()
+            await self._keep_base()
+
+    async def _keep_base(self) -> None:
+        if self._base is not None:
+            # One that cannot be written stays as it was: its difference is sent again after a kill, and not lost.
+            await self.metrics.keep(BASE_FILE, await asyncio.to_thread(write_base, self._base))

@@ -22,7 +22,7 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 SCOPE = "telemetry.v1"
 # Kinds that the temporality preference `delta` turns into differences. Up-down counters stay cumulative:
 # https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/#additional-environment-variable-configuration
-_DIFFERENCES = frozenset({pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM})
+DIFFERENCES = frozenset({pb.INSTRUMENT_KIND_COUNTER, pb.INSTRUMENT_KIND_HISTOGRAM})
 CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
 DELTA = otlp.AGGREGATION_TEMPORALITY_DELTA
 
@@ -48,7 +48,7 @@ def requests(
                     request, room, scope = ExportMetricsServiceRequest(), max_points, None
                 if scope is None:
                     scope = _scope(request, own, producer)
-                _metric(scope.metrics.add(), family, points, snapshot.time_ns, delta=delta)
+                _metric(scope.metrics.add(), family, points, (snapshot.time_ns, producer.seen_ns), delta=delta)
                 room -= len(points)
     if room < max_points:
         yield request, max_points - room
@@ -69,10 +69,13 @@ def _attribute(key: str, value: str) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
-def _metric(metric: otlp.Metric, family: Family, points: Sequence[Point], now_ns: int, *, delta: bool) -> None:
-    """Fill a metric. Sums and histograms are valid at the snapshot's time, a gauge at that of its last change."""
+def _metric(
+    metric: otlp.Metric, family: Family, points: Sequence[Point], times_ns: tuple[int, int], *, delta: bool
+) -> None:
+    """Fill a metric. `times_ns` are the snapshot's, at which sums hold, and the last at which gauges are known to."""
+    now_ns, seen_ns = times_ns
     metric.name, metric.unit, metric.description = family.name, family.unit, family.description
-    temporality = DELTA if delta and family.kind in _DIFFERENCES else CUMULATIVE
+    temporality = DELTA if delta and family.kind in DIFFERENCES else CUMULATIVE
     if family.kind == pb.INSTRUMENT_KIND_HISTOGRAM:
         metric.histogram.aggregation_temporality = temporality
         made = (_distribution(each, family.bounds, now_ns) for each in points if isinstance(each, Distribution))
@@ -80,7 +83,7 @@ def _metric(metric: otlp.Metric, family: Family, points: Sequence[Point], now_ns
         return
     numbers = [each for each in points if isinstance(each, Number)]
     if family.kind == pb.INSTRUMENT_KIND_GAUGE:
-        metric.gauge.data_points.extend(_number(each, each.time_ns) for each in numbers)
+        metric.gauge.data_points.extend(_number(each, max(each.time_ns, seen_ns)) for each in numbers)
         return
     metric.sum.is_monotonic = family.kind == pb.INSTRUMENT_KIND_COUNTER
     metric.sum.aggregation_temporality = temporality
@@ -132,12 +135,12 @@ def difference(snapshot: Snapshot, earlier: Snapshot) -> Snapshot:
         (producer.producer_id, family.name, point.labels): point
         for producer in earlier.producers
         for family in producer.families
-        if family.kind in _DIFFERENCES
+        if family.kind in DIFFERENCES
         for point in family.points
     }
 
     def gained(producer: ProducerMetrics, family: Family) -> Family:
-        if family.kind not in _DIFFERENCES:
+        if family.kind not in DIFFERENCES:
             return family
         found = [(point, before.get((producer.producer_id, family.name, point.labels))) for point in family.points]
         gains = (_gain(point, previous, earlier.time_ns) for point, previous in found)
@@ -154,11 +157,11 @@ def _gain(point: Point, before: Point | None, since_ns: int) -> Point | None:
     if before is None or before.start_ns != point.start_ns:
         return point
     if isinstance(point, Number) and isinstance(before, Number):
-        gained = point.value - before.value
+        gained = max(0, point.value - before.value)  # a loss of power may have taken what was pushed
         # An exemplar that the last request had belongs to its interval.
         exemplar = point.exemplar if point.exemplar != before.exemplar else None
         return point._replace(value=gained, start_ns=since_ns, exemplar=exemplar) if gained else None
-    if isinstance(point, Distribution) and isinstance(before, Distribution) and point.count != before.count:
+    if isinstance(point, Distribution) and isinstance(before, Distribution) and point.count > before.count:
         return point._replace(
             start_ns=since_ns,
             count=point.count - before.count,

@@ -118,43 +118,103 @@ def parse_endpoint(url: str) -> Endpoint:
     return Endpoint(target=f"dns:///{host}:{parts.port or DEFAULT_PORT}", tls=parts.scheme == "https")
 
 
+class StandardVariable(NamedTuple):
+    """One of OpenTelemetry's variables: the setting beneath which its value lies, and the values that it takes."""
+
+    name: str
+    setting: str
+    values: str
+
+
 _PREFIX = "OTEL_EXPORTER_OTLP_"
+STANDARD = (
+    StandardVariable(_PREFIX + "ENDPOINT", "otlp.endpoint", "a URL, or host:port; ignored if the protocol is not gRPC"),
+    StandardVariable(_PREFIX + "INSECURE", "otlp.endpoint", "true, false; for an endpoint without a scheme"),
+    StandardVariable(_PREFIX + "PROTOCOL", "", "grpc; any other makes the endpoint one that is ignored"),
+    StandardVariable(_PREFIX + "COMPRESSION", "otlp.compression", "none, gzip"),
+    StandardVariable(_PREFIX + "CERTIFICATE", "otlp.certificate_file", "a path"),
+    StandardVariable(_PREFIX + "CLIENT_CERTIFICATE", "otlp.client_certificate_file", "a path; together with the key"),
+    StandardVariable(_PREFIX + "CLIENT_KEY", "otlp.client_key_file", "a path; together with the certificate"),
+    StandardVariable(_PREFIX + "HEADERS", "otlp.headers", "key=value, comma-separated"),
+    StandardVariable(_PREFIX + "TIMEOUT", "otlp.timeout_s", "milliseconds, 100 to 300000"),
+    StandardVariable("OTEL_METRIC_EXPORT_INTERVAL", "otlp.metrics_interval_s", "milliseconds, 100 to 3600000"),
+    StandardVariable(
+        _PREFIX + "METRICS_TEMPORALITY_PREFERENCE",
+        "otlp.temporality",
+        "cumulative, delta, lowmemory (read as delta, for all counters and histograms)",
+    ),
+    StandardVariable("OTEL_RESOURCE_ATTRIBUTES", "", "key=value, comma-separated: attributes of every resource"),
+    StandardVariable("OTEL_SERVICE_NAME", "", "`service.name` of the sidecar's own metrics"),
+)
 _PLAIN = {
-    "ENDPOINT": "endpoint",
-    "COMPRESSION": "compression",
     "CERTIFICATE": "certificate_file",
     "CLIENT_CERTIFICATE": "client_certificate_file",
     "CLIENT_KEY": "client_key_file",
 }
+_TEMPORALITY = {"cumulative": "cumulative", "delta": "delta", "lowmemory": "delta"}
 
 
-def standard_settings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Keys of section `otlp` from OpenTelemetry's variables; the file and SIDECAR__OTLP__… override them.
+def standard_settings(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Keys of section `otlp` from OpenTelemetry's variables, and the faults of those that are ignored.
 
-    https://opentelemetry.io/docs/specs/otel/protocol/exporter/
-
-    Raises:
-        ValueError: a variable's number or header list cannot be read.
+    The file and SIDECAR__OTLP__… go before them. A fault names its variable and never repeats the value.
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ asks to warn and go on.
     """
-    given = {key: environ.get(_PREFIX + name) for name, key in _PLAIN.items()}
-    found: dict[str, Any] = {key: text for key, text in given.items() if text}
+    faults: list[str] = []
+    found: dict[str, Any] = {key: text for name, key in _PLAIN.items() if (text := environ.get(_PREFIX + name))}
+    if ("client_certificate_file" in found) != ("client_key_file" in found):
+        found.pop("client_certificate_file", None)
+        found.pop("client_key_file", None)
+        faults.append(f"{_PREFIX}CLIENT_CERTIFICATE and {_PREFIX}CLIENT_KEY: go together, give both or none")
+    for name, key, read in (
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "endpoint", lambda text: _endpoint(text, environ)),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "compression", lambda text: _choice(text, {"none": "none", "gzip": "gzip"})),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "headers", _headers),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "timeout_s", lambda text: _seconds(text, 0.1, 300.0)),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "metrics_interval_s", lambda text: _seconds(text, 0.1, 3600.0)),
+        (_PREFIX + "METRICS_TEMPORALITY_PREFERENCE", "temporality", lambda text: _choice(text, _TEMPORALITY)),
+    ):
+        if text := environ.get(name, "").strip():
+            try:
+                found[key] = read(text)
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+    try:
+        parse_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
+    except ValueError as error:
+        faults.append(f"OTEL_RESOURCE_ATTRIBUTES: {error}")
+    return found, faults
+
+
+def _endpoint(text: str, environ: Mapping[str, str]) -> str:
+    protocol = environ.get(_PREFIX + "PROTOCOL", "").strip().lower()
+    if protocol not in {"", "grpc"}:
+        raise ValueError(f"is for another protocol than gRPC, by {_PREFIX}PROTOCOL; give otlp.endpoint (port 4317)")
     # OTLP over gRPC allows host:port without a scheme, and INSECURE only for that: TLS is the default.
-    if "endpoint" in found and "://" not in found["endpoint"]:
-        insecure = environ.get(_PREFIX + "INSECURE", "").lower() == "true"
-        found["endpoint"] = f"{'http' if insecure else 'https'}://{found['endpoint']}"
-    if headers := environ.get(_PREFIX + "HEADERS"):
-        found["headers"] = parse_attributes(headers, _PREFIX + "HEADERS")
-    for key, name in (("timeout_s", _PREFIX + "TIMEOUT"), ("metrics_interval_s", "OTEL_METRIC_EXPORT_INTERVAL")):
-        if text := environ.get(name):
-            found[key] = _seconds(name, text)
-    if preference := environ.get(_PREFIX + "METRICS_TEMPORALITY_PREFERENCE"):
-        found["temporality"] = preference.lower()
+    if "://" not in text:
+        insecure = environ.get(_PREFIX + "INSECURE", "").strip().lower() == "true"
+        text = f"{'http' if insecure else 'https'}://{text}"
+    parse_endpoint(text)
+    return text
+
+
+def _choice(text: str, choices: Mapping[str, str]) -> str:
+    if text.lower() not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}, is a text of {len(text)} characters")
+    return choices[text.lower()]
+
+
+def _headers(text: str) -> dict[str, str]:
+    found = parse_attributes(text)
+    for number, (name, value) in enumerate(found.items(), start=1):
+        if fault := header_fault(name, value):
+            raise ValueError(f"entry {number} {fault}")
     return found
 
 
-def _seconds(name: str, milliseconds: str) -> float:
-    try:
-        return int(milliseconds) / 1000
-    except ValueError as error:
-        shape = f"a text of {len(milliseconds)} characters"
-        raise ValueError(f"{name}: must be whole milliseconds, is {shape}") from error
+def _seconds(text: str, least_s: float, most_s: float) -> float:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"must be whole milliseconds, is a text of {len(text)} characters")
+    if not least_s <= (seconds := int(text) / 1000) <= most_s:
+        raise ValueError(f"is in milliseconds: {seconds:g} s is not within {least_s:g} and {most_s:g} s")
+    return seconds

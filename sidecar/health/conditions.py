@@ -89,6 +89,11 @@ class SidecarCondition(ConditionName):
         "a producer has proved the published set, or has time left to (advice)",
         "NotProved",
     )
+    READERS_NAMED = (
+        "ReadersNamed",
+        "`secrets.acknowledged_by` names who may prove or refuse leased secrets, or there are none (advice)",
+        "AnyProducer",
+    )
     COLLECTOR_REACHABLE = "CollectorReachable", "exports succeed (advice)"
     JOURNAL_WRITABLE = (
         "JournalWritable",
@@ -156,6 +161,8 @@ class SecretsFacts:
     """Reason and message of the last failed request to Vault, until one for the same purpose succeeds."""
     unproved: Fault | None = None
     """Reason and message if producers refused the published generation or did not prove it in time."""
+    is_anyone_heard: bool = False
+    """True if any producer's word has a lease revoked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +218,7 @@ def evaluate(facts: HealthFacts, settings: HealthSettings) -> tuple[HealthCondit
     """Evaluate every condition of the sidecar; `track` sets their `since_ns`."""
     late, secrets, names = facts.loop_lag_s, facts.secrets, SidecarCondition
     stalled = ("LoopStalled", f"the event loop stood still for {late:.1f} s") if late > settings.stale_s else None
+    anyone = ("AnyProducer", "any producer may have a leased secret revoked: name the readers in acknowledged_by")
     closed = ("NotListening", "the telemetry socket is not open (the journal is read first)")
     return (
         _condition(names.LOOP_TURNS, stalled, f"last turn {1000 * late:.0f} ms late"),
@@ -222,6 +230,7 @@ def evaluate(facts: HealthFacts, settings: HealthSettings) -> tuple[HealthCondit
         _producer_ready(facts.producer, settings),
         _condition(names.VAULT_REACHABLE, secrets.fault if secrets.configured else None, advisory=True),
         _condition(names.SECRETS_ACCEPTED, secrets.unproved, advisory=True),
+        _condition(names.READERS_NAMED, anyone if secrets.is_anyone_heard else None, advisory=True),
         _condition(names.COLLECTOR_REACHABLE, facts.export.fault if facts.export.enabled else None, advisory=True),
         _condition(names.JOURNAL_WRITABLE, facts.journal_fault, advisory=True),
     )

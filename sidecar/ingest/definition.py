@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+from pod_runtime.reserved_metrics import RESERVED, is_reserved
 from sidecar.ingest.validate import FIELD_TYPES, MAX_EVENT_ID, MAX_TEXT_BYTES, NAME, ContractFault, Rule, is_ascending
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -67,13 +68,15 @@ def _instrument_rules(item: pb.Instrument, define: pb.Define) -> Iterator[Rule]:
     measures = {each.name for each in define.fields if each.role == pb.FIELD_ROLE_MEASURE}
     rule = f"name must be {NAME.pattern}, 1 to 128 characters"
     yield not _is_name(item.name, MAX_NAME), "bad_instrument_name", rule
+    yield is_reserved(item.name), "reserved_name", f"{RESERVED} are names of Prometheus and of the sidecar"
     yield item.kind not in _KINDS, "bad_instrument_kind", f"kind {item.kind} is not known"
     long = len(item.unit) > MAX_FIELD_NAME or len(item.description.encode()) > MAX_TEXT_BYTES
     yield long, "text_too_long", "unit has at most 64 characters, description 4096 bytes"
     unknown = f"{item.measure[:80]!r} is not a measure field of the event"
     yield bool(item.measure) and item.measure not in measures, "unknown_measure", unknown
     needed = "only a counter records 1 for each event: name a measure field"
-    yield not item.measure and item.kind != pb.INSTRUMENT_KIND_COUNTER, "measure_required", needed
+    without = not item.measure and (item.kind != pb.INSTRUMENT_KIND_COUNTER or item.absent_ends)
+    yield without, "measure_required", needed
     for name in (*item.labels, *item.only_when):
         yield name not in labels, "unknown_label", f"{name[:80]!r} is not a label field of the event"
     yield len(set(item.labels)) != len(item.labels), "duplicate_label", "a label is declared twice"

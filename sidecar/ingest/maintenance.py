@@ -69,13 +69,15 @@ class Maintenance:
                     _log.warning("session lost", extra={"producer": key[0], "session": key[1]})
 
     def expire(self) -> None:
-        """Forget idle series and silent sessions."""
+        """Forget idle series, silent sessions, and producers that are gone."""
         settings, now_ns = self._settings, self._clock()
         if settings.idle_expiry_s:
             with contextlib.suppress(OSError):
                 self._intake.expire(now_ns, int(settings.idle_expiry_s * NS))
+        before_ns = now_ns - int(settings.session_retention_s * NS)
         # Not journaled: a replay that remembers more sessions recognizes more duplicates, never fewer.
-        self._intake.forget_sessions(now_ns - int(settings.session_retention_s * NS), settings.max_sessions)
+        self._intake.forget_sessions(before_ns, settings.max_sessions)
+        self._service.producers.forget(before_ns)
 
     def report_overflow(self) -> None:
         """Log each instrument that overflowed, once."""

@@ -15,6 +15,8 @@ MAX_CONDITIONS = 64
 MAX_NAME = 64
 MAX_MESSAGE = 1024
 MAX_DROPS = 1024
+MAX_GONE = 256
+"""Producers that are remembered though they are not connected; those that went first are forgotten first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +89,11 @@ class SecretsListener(Protocol):
     def connected(self, producer_id: str) -> None:
         """Note a producer that may read secrets from now on."""
 
-    def applied(self, producer_id: str, generation: int) -> None:
-        """Note that a producer has proved a generation by using it."""
+    def applied(self, producer_id: str, generation: int) -> bool:
+        """Note that a producer has proved a generation by using it; False if its word counts for nothing."""
 
-    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
-        """Note that a producer could not use a generation."""
+    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> bool:
+        """Note that a producer could not use a generation; False if its word counts for nothing."""
 
     def goodbye(self, producer_id: str) -> None:
         """Note that a producer has ended in order."""
@@ -114,7 +116,10 @@ class Producers:
 
     def connected(self, hello: pb.Hello, now_ns: int) -> None:
         """Note that a stream was opened."""
-        status = self._all.get(hello.producer_id) or ProducerStatus(producer_id=hello.producer_id)
+        known = self._all.get(hello.producer_id)
+        if known is None:
+            self.forget(0)
+        status = known or ProducerStatus(producer_id=hello.producer_id, changed_ns=now_ns)
         if hello.recovery:
             self._all[hello.producer_id] = replace(status, recovery_streams=status.recovery_streams + 1)
             return
@@ -141,7 +146,10 @@ class Producers:
         """Note that the producer's stream ended, and no newer one took its place."""
         status = self._all[hello.producer_id]
         if hello.recovery:
-            self._all[hello.producer_id] = replace(status, recovery_streams=status.recovery_streams - 1)
+            # Of a producer that never connected itself, this is the last that is known.
+            changed_ns = status.changed_ns if status.session_id else now_ns
+            streams = status.recovery_streams - 1
+            self._all[hello.producer_id] = replace(status, recovery_streams=streams, changed_ns=changed_ns)
         elif status.session_id == hello.session_id:
             self._all[hello.producer_id] = replace(status, connected=False, changed_ns=now_ns)
 
@@ -163,12 +171,11 @@ class Producers:
 
     def applied(self, hello: pb.Hello, message: pb.SecretsApplied) -> None:
         """Note that the producer has used a generation of secrets successfully."""
-        if status := self._live(hello):
+        status = self._live(hello)
+        if status and (self._secrets is None or self._secrets.applied(hello.producer_id, message.generation)):
             # A proof of an older generation says nothing about the refusal of a newer one.
             refusal = status.refusal if status.refusal and status.refusal.generation > message.generation else None
             self._all[hello.producer_id] = replace(status, applied_generation=message.generation, refusal=refusal)
-            if self._secrets is not None:
-                self._secrets.applied(hello.producer_id, message.generation)
 
     def rejected(self, hello: pb.Hello, message: pb.SecretsRejected) -> None:
         """Note that the producer cannot use a generation of secrets."""
@@ -179,11 +186,9 @@ class Producers:
                 reason=message.reason[:MAX_NAME],
                 message=message.message[:MAX_MESSAGE],
             )
-            self._all[hello.producer_id] = replace(status, refusal=refusal)
-            if self._secrets is not None:
-                self._secrets.rejected(
-                    hello.producer_id, refusal.generation, refusal.secret, refusal.reason, refusal.message
-                )
+            told = (hello.producer_id, refusal.generation, refusal.secret, refusal.reason, refusal.message)
+            if self._secrets is None or self._secrets.rejected(*told):
+                self._all[hello.producer_id] = replace(status, refusal=refusal)
 
     def goodbye(self, hello: pb.Hello, reason: str) -> None:
         """Note that the producer ends in order."""
@@ -191,6 +196,14 @@ class Producers:
             self._all[hello.producer_id] = replace(status, goodbye=reason[:MAX_NAME] or "unspecified", conditions=())
             if self._secrets is not None:
                 self._secrets.goodbye(hello.producer_id)
+
+    def forget(self, before_ns: int) -> None:
+        """Forget producers that are gone since `before_ns`, and all but the `MAX_GONE` that went last."""
+        gone = [item for item in self._all.values() if not item.connected and not item.recovery_streams]
+        gone.sort(key=lambda item: item.changed_ns, reverse=True)
+        for place, item in enumerate(gone):
+            if place >= MAX_GONE or item.changed_ns < before_ns:
+                del self._all[item.producer_id]
 
     def _live(self, hello: pb.Hello) -> ProducerStatus | None:
         # A recovery stream speaks for a dead session, an older stream for one that was replaced: neither says how the

@@ -64,8 +64,8 @@ def _answers(path: Path) -> bool:
             probe.connect(os.fspath(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return False
-        except TimeoutError:
-            # It has a listener with a full backlog: busy, and alive.
+        except (TimeoutError, BlockingIOError):
+            # It has a listener with a full backlog: busy, and alive. A socket with a time-out says EAGAIN (unix(7)).
             return True
         return True
 
@@ -79,6 +79,8 @@ def build(
         SocketError: see `prepare_socket`.
         OSError: a certificate cannot be read.
     """
+    # All that may fail before anything is bound: a second attempt would find the first one's socket.
+    credentials = _credentials(settings)
     prepare_socket(settings.socket)
     options = [*OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)]
     server = aio.server(options=options)
@@ -93,7 +95,7 @@ def build(
     server.add_insecure_port(f"unix:{settings.socket}")
     # gRPC made it by the umask. A common group may write: a broker in another container has another user.
     settings.socket.chmod(0o660)
-    return server, _listen_on_tcp(settings, server)
+    return server, _listen_on_tcp(settings, server, credentials) if credentials is not None else ""
 
 
 class _Certificates:
@@ -120,15 +122,18 @@ class _Certificates:
         return found if self._used != before else None
 
 
-def _listen_on_tcp(settings: TelemetrySettings, server: aio.Server) -> str:
+def _credentials(settings: TelemetrySettings) -> grpc.ServerCredentials | None:
     if not settings.tcp_address:
-        return ""
+        return None
     certificates = _Certificates(settings)
-    credentials = grpc.dynamic_ssl_server_credentials(
+    return grpc.dynamic_ssl_server_credentials(
         certificates.read(),
         certificates.replaced,  # type: ignore[arg-type] # the stubs lack None, which says that nothing changed
         require_client_authentication=True,
     )
+
+
+def _listen_on_tcp(settings: TelemetrySettings, server: aio.Server, credentials: grpc.ServerCredentials) -> str:
     try:
         port = server.add_secure_port(settings.tcp_address, credentials)
     except RuntimeError as error:

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, TypeVar
 
 import grpc
@@ -24,6 +25,7 @@ from grpc import aio
 
 from pod_runtime.cancellation import PersistentTaskGroup
 from sidecar.ingest.accept import Intake, OpenStream
+from sidecar.ingest.admission import StreamClaim, check_admission, peer_names
 from sidecar.ingest.producers import Producers
 from sidecar.ingest.protocol import TABLE, UNKNOWN, StreamRefusedError, StreamState, batch_bytes, refuse
 from sidecar.ingest.validate import PROTOCOL_VERSION, ContractFault
@@ -34,6 +36,8 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 SERVICE = "telemetry.v1.TelemetryService"
 # A connection without a Hello counts as no producer, and none would ever end it.
 HELLO_DEADLINE_S = 10.0
+# Streams without a Hello; four for each of `max_producers` by default.
+MAX_UNNAMED = 64
 JOURNAL_RETRY_S = 0.2
 """Pause before a message is tried again while the volume rejects writes."""
 # As many as max_event_types by default: room for one rejection of each type.
@@ -54,12 +58,13 @@ class IngestCounts:
     journal_waits: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ServedStream:
     """A stream that is being served, and the answers that its producer still waits for."""
 
     state: StreamState = StreamState.NEW
     hello: pb.Hello = field(default_factory=pb.Hello)
+    claim: StreamClaim = field(default_factory=lambda: StreamClaim("", ""))
     accepted: OpenStream | None = None
     """The intake's side of the stream, after its Hello."""
     rejections: list[pb.Rejection] = field(default_factory=list)
@@ -94,10 +99,13 @@ class IngestService:
     """Serves `telemetry.v1.TelemetryService`. `commit.run` must be running."""
 
     def __init__(self, intake: Intake, producers: Producers, commit: GroupCommit, clock: Callable[[], int]) -> None:
-        self._intake, self._producers, self._commit, self._clock = intake, producers, commit, clock
+        self._intake, self.producers, self._commit, self._clock = intake, producers, commit, clock
         self._settings = intake.settings
         self._journal = intake.journal
+        self._unnamed: set[ServedStream] = set()
+        self._named: set[ServedStream] = set()
         self._open: dict[tuple[str, str], ServedStream] = {}
+        """The newest stream of each session."""
         self.counts = IngestCounts()
         self._draining = False
         self.idle = asyncio.Event()
@@ -117,10 +125,13 @@ class IngestService:
     async def publish(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Serve one stream to its end."""
         stream = ServedStream()
-        try:
-            refused = await self._serve(stream, requests, context)
-        finally:
-            self._close(stream)
+        refused: StreamRefusedError | None = _crowded()
+        if len(self._unnamed) < MAX_UNNAMED:
+            self._unnamed.add(stream)
+            try:
+                refused = await self._serve(stream, requests, context)
+            finally:
+                self._close(stream)
         if refused is not None:
             _log.warning("stream refused", extra={"status": refused.status.name, "reason": refused.text})
             self.counts.broken_rules[refused.rule] = self.counts.broken_rules.get(refused.rule, 0) + 1
@@ -151,6 +162,7 @@ class IngestService:
         # A deadline for Hello only: afterwards a quiet stream is watched by the age of its heartbeats.
         async with asyncio.timeout(HELLO_DEADLINE_S) as deadline:
             async for raw in requests:
+                stream.claim.heard_s = monotonic()
                 batch = batch_bytes(raw)
                 if batch is not None and stream.state is StreamState.OPEN:
                     await self._batch(stream, batch)
@@ -183,20 +195,21 @@ class IngestService:
             case "batch":
                 await self._batch(stream, request.batch.SerializeToString())
             case "heartbeat":
-                self._producers.heartbeat(hello, request.heartbeat, self._clock())
+                self.producers.heartbeat(hello, request.heartbeat, self._clock())
             case "secrets_applied":
-                self._producers.applied(hello, request.secrets_applied)
+                self.producers.applied(hello, request.secrets_applied)
             case "secrets_rejected":
-                self._producers.rejected(hello, request.secrets_rejected)
+                self.producers.rejected(hello, request.secrets_rejected)
             case "goodbye":
                 await self._journaled(lambda: self._intake.end_session(stream.opened()))
+                stream.claim.left = True
                 stream.schedule_ack()
-                self._producers.goodbye(hello, request.goodbye.reason)
+                self.producers.goodbye(hello, request.goodbye.reason)
             case _:
                 self.counts.unknown_messages += 1
 
     async def _welcome(self, stream: ServedStream, hello: pb.Hello, context: Context) -> None:
-        self._admit(hello)
+        replaced = self._admit(hello, context)
         try:
             accepted = self._intake.open_stream(hello, self._clock())
         except OSError as error:
@@ -205,15 +218,16 @@ class IngestService:
             text = f"the journal rejects writes now: {error}"
             raise StreamRefusedError(grpc.StatusCode.UNAVAILABLE, text) from error
         stream.hello, stream.accepted = hello, accepted
-        key = (hello.producer_id, hello.session_id)
-        older = self._open.get(key)
-        self._open[key] = stream
+        claim = StreamClaim(hello.producer_id, hello.session_id, hello.recovery, monotonic())
+        stream.claim = claim
+        self._unnamed.discard(stream)
+        self._named.add(stream)
+        self._open[hello.producer_id, hello.session_id] = stream
         self.idle.clear()
-        if older is not None:
-            # The newer one wins: after a broken connection the producer is there again before we notice the break.
-            text = "the session has another, newer stream"
-            older.end(StreamRefusedError(grpc.StatusCode.ALREADY_EXISTS, text))
-        self._producers.connected(hello, self._clock())
+        for older in replaced:
+            self._named.discard(older)
+            older.end(StreamRefusedError(grpc.StatusCode.ALREADY_EXISTS, "a newer stream took the place of this one"))
+        self.producers.connected(hello, self._clock())
         # `durable_through` may cover events of the older stream whose sync is still under way.
         await self._commit.wait()
         welcome = pb.Welcome(
@@ -231,23 +245,20 @@ class IngestService:
         for stream in self._open.values():
             stream.end(_draining())
 
-    def _admit(self, hello: pb.Hello) -> None:
+    def _admit(self, hello: pb.Hello, context: Context) -> list[ServedStream]:
+        """Admit a Hello, or raise StreamRefusedError; return the streams that it takes the place of."""
         if self._draining:
             raise _draining()
-        allowed = self._settings.allowed_producers
-        if allowed and hello.producer_id not in allowed:
-            text = f"producer {hello.producer_id[:64]!r} is not among telemetry.allowed_producers"
-            raise StreamRefusedError(grpc.StatusCode.PERMISSION_DENIED, text)
-        # Its own older stream does not count: a producer that reconnects must not be locked out by itself.
-        others = {producer_id for producer_id, _ in self._open} - {hello.producer_id}
-        if len(others) >= self._settings.max_producers:
-            text = f"{len(others)} producers are connected, telemetry.max_producers allows no more"
-            raise StreamRefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        claims = {id(stream.claim): stream for stream in self._named}
+        open_claims = [stream.claim for stream in claims.values()]
+        names = peer_names(context.auth_context())
+        replaced = check_admission(hello, names, open_claims, self._settings, monotonic())
+        return [claims[id(claim)] for claim in replaced]
 
     async def _batch(self, stream: ServedStream, raw: bytes) -> None:
         accepted = stream.opened()
         rejections = await self._journaled(lambda: self._intake.batch(accepted, raw, self._clock()))
-        self._producers.events(stream.hello, accepted.state.durable_through, self._clock())
+        self.producers.events(stream.hello, accepted.state.durable_through, self._clock())
         stream.schedule_ack(rejections)
 
     async def _journaled(self, attempt: Callable[[], T]) -> T:
@@ -286,6 +297,8 @@ class IngestService:
             await context.write(pb.PublishResponse(ack=ack).SerializeToString())
 
     def _close(self, stream: ServedStream) -> None:
+        self._unnamed.discard(stream)
+        self._named.discard(stream)
         if stream.accepted is None:
             return
         self._intake.close_stream(stream.accepted)
@@ -295,7 +308,7 @@ class IngestService:
             del self._open[key]
             if not self._open:
                 self.idle.set()
-            self._producers.disconnected(stream.hello, self._clock())
+            self.producers.disconnected(stream.hello, self._clock())
 
 
 def _limits(settings: TelemetrySettings) -> pb.Limits:
@@ -307,6 +320,11 @@ def _limits(settings: TelemetrySettings) -> pb.Limits:
         max_string_bytes=settings.max_string_bytes,
         max_series_per_instrument=settings.max_series,
     )
+
+
+def _crowded() -> StreamRefusedError:
+    text = f"{MAX_UNNAMED} streams wait for their Hello: send it first, and close streams that are not used"
+    return StreamRefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, "too_many_streams")
 
 
 def _draining() -> StreamRefusedError:

@@ -66,7 +66,7 @@ from sidecar.journal.segment import (
     segment_numbers,
     stream_payload,
 )
-from sidecar.journal.volume import Volume
+from sidecar.journal.volume import FlushError, Volume
 from sidecar.telemetry.model import JournalPosition
 
 DAMAGED = ".damaged"
@@ -256,12 +256,12 @@ class EventJournal:
         self._volume.close()
 
     def sync(self) -> None:
-        """Make durable everything appended before the call. Blocks. After an OSError none of it is known to be."""
+        """Make durable everything appended before the call. Blocks. After a FlushError none of it is known to be."""
         if self.sync_error is not None:
             raise self.sync_error
         try:
             self._volume.sync()
-        except OSError as error:
+        except FlushError as error:
             if self._outlives_machine:
                 # Not tried again: the next fdatasync may report success for pages that the kernel dropped.
                 self.sync_error = OSError(error.errno, f"{error.strerror}: restart the sidecar when the volume is well")

@@ -283,4 +283,5 @@ def _instrument(item: pb.Instrument) -> MetricInstrument:
         only_when=tuple(sorted(item.only_when.items())),
         constant_labels=tuple(sorted(item.constant_labels.items())),
         presets=tuple(tuple(each.values) for each in item.presets),
+        absent_ends=item.absent_ends,
     )

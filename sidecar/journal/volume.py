@@ -7,13 +7,17 @@ import os
 import threading
 from pathlib import Path
 
-from pod_runtime.atomic_file import fsync_directory, replace_file
+from pod_runtime.atomic_file import replace_file
 
 FILE_MODE = 0o600
 
 
 class JournalInUseError(OSError):
     """Another process holds the journal's directory."""
+
+
+class FlushError(OSError):
+    """A file could not be flushed: what of it is on the disk, only a new start can know."""
 
 
 class DirectoryVolume:
@@ -94,26 +98,31 @@ class DirectoryVolume:
             self._handle, self._name = -1, ""
 
     def sync(self) -> None:
-        """Make durable everything appended before the call, and the directory's names. Blocks: run it in a thread."""
+        """Make durable everything appended before the call, and the directory's names. Blocks: run it in a thread.
+
+        Raises:
+            FlushError: something of it may be lost.
+            OSError: no descriptor is left, and nothing was done yet.
+        """
         # One at a time: a second sync that began while the first still flushes the segment before would find
         # nothing left of it to flush, and would report events as durable that are not.
         with self._syncing:
-            handles, self._unsynced = self._unsynced, []
-            # Read once: the event loop may turn to the next segment between a check and the use.
-            if (current := self._handle) >= 0:
-                # A descriptor of this call's own, closed below like those of the files left behind.
-                handles.append(os.dup(current))
+            # What needs a descriptor comes first: a sync that cannot begin takes nothing off the list.
+            own: list[int] = []
             try:
-                for handle in handles:
-                    # Enough here: it flushes the size of the file, too, which a reader needs (fdatasync(2)).
-                    os.fdatasync(handle)
-            finally:
-                for handle in handles:
-                    os.close(handle)
-            if handles:
+                own.append(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                # Read once: the event loop may turn to the next segment between a check and the use.
+                if (current := self._handle) >= 0:
+                    # A descriptor of this call's own, closed below like those of the files left behind.
+                    own.append(os.dup(current))
+                left, self._unsynced = self._unsynced, []
+                own += left
                 # A new segment's name needs its own sync (fsync(2)), else a loss of power hides a file that is on
-                # the disk.
-                fsync_directory(self._directory)
+                # the disk. The others are enough with this: it flushes the size, too, which a reader needs.
+                _flush(own[1:], own[0])
+            finally:
+                for handle in own:
+                    os.close(handle)
 
     def close(self) -> None:
         """Close the files, and let go of the directory."""
@@ -125,6 +134,16 @@ class DirectoryVolume:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _flush(files: list[int], directory: int) -> None:
+    try:
+        for handle in files:
+            os.fdatasync(handle)
+        if files:
+            os.fsync(directory)
+    except OSError as error:
+        raise FlushError(error.errno, error.strerror) from error
 
 
 def _lock_directory(directory: Path) -> int:

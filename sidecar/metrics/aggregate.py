@@ -27,6 +27,9 @@ Bounds, and beyond them. An instrument has at most `max_series` series, a produc
 label of over a thousand characters, which is a text that somebody labelled by mistake. Numbers that an instrument
 cannot take (NaN, infinity, a negative increment) are counted in `refused`.
 
+Ends. Where an instrument says so (`absent_ends`), an event without a value ends its series: a program has stopped to
+observe it. The event stands in the journal as any other.
+
 Expiry. Series without a measurement for `idle_expiry_s` are forgotten and their places are free again; presets
 stay. The journal records each expiry, so that a replay forgets the same series at the same point.
 
@@ -226,6 +229,8 @@ class Aggregate:
                 self.refused[*name, "bad_number"] += update.refused
             if sampled:
                 update.keep_exemplars(sampled)
+            for texts in update.ended():
+                self._end_series(plan, feed, texts)
 
     def _preset(self, plan: EventTypePlan, now_ns: int) -> None:
         for feed in plan.feeds:
@@ -259,6 +264,14 @@ class Aggregate:
         self._latest_start_ns = max(self._latest_start_ns, now_ns)
         table.series[tuple(sorted(labels))] = series = new_series(table.instrument, labels, now_ns)
         return series
+
+    def _end_series(self, plan: EventTypePlan, feed: InstrumentFeed, texts: tuple[str, ...]) -> None:
+        table = feed.table
+        key = tuple(sorted((*zip(feed.names, texts, strict=True), *feed.constant)))
+        if key in table.series and key not in table.kept:
+            del table.series[key]
+            plan.producer.series -= 1
+            self._forget_caches()
 
     def expire(self, now_ns: int, idle_ns: int) -> int:
         """Forget series without a measurement for `idle_ns`; return how many. Their places are free again."""

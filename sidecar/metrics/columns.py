@@ -164,6 +164,7 @@ class InstrumentFeed:
     wanted: Sequence[tuple[int, str]]
     constant: Labels
     presets: tuple[tuple[str, ...], ...] = ()
+    absent_ends: bool = False
     cache: dict[tuple[str, ...], Series] = field(default_factory=dict)
     """Series by label values, in front of the table's sorted keys."""
 
@@ -179,6 +180,7 @@ class InstrumentFeed:
             wanted=[(places[name], text) for name, text in instrument.only_when],
             constant=instrument.constant_labels,
             presets=instrument.presets,
+            absent_ends=instrument.absent_ends,
         )
 
 
@@ -208,6 +210,17 @@ class MetricUpdate:
             self._set(self._numbers(monotonic=False)[0])
         else:
             self._add(self._numbers(monotonic=kind == pb.INSTRUMENT_KIND_COUNTER)[1])
+
+    def ended(self) -> list[tuple[str, ...]]:
+        """Label values whose last event has no value, if that ends a series of this instrument."""
+        feed = self._feed
+        absent = self._columns.measure(feed.measure)[1] if feed.absent_ends and feed.measure is not None else ()
+        if not absent:
+            return []
+        rows, texts = frozenset(absent), self._columns.texts
+        keep = self._columns.matching(feed.wanted) if feed.wanted else None
+        last = last_rows(self._keys, keep, self._columns.count)
+        return [texts(feed.labels, key) if feed.labels else () for key, row in last if row in rows]
 
     def keep_exemplars(self, rows: Sequence[int]) -> None:
         """Keep the traces of the measurements of `rows`, on counters and histograms."""

@@ -1,14 +1,18 @@
 """Prometheus names of OpenTelemetry instruments and labels, and their owners.
 
 The rules are those of https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/ .
-They are not one to one: `a.b` and `a_b` are one name. So names have owners for as long as the process lives.
+They are not one to one: `a.b` and `a_b` are one name. So names have owners, and keep them over restarts, as the
+counters behind them keep their values.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Self
 
 from sidecar.telemetry.model import Labels
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -85,10 +89,11 @@ def _joined(pairs: list[tuple[str, str]]) -> str:
 
 @dataclass(slots=True)
 class MetricNames:
-    """Owners of Prometheus names, for as long as the process lives.
+    """Owners of Prometheus names.
 
     The first instrument to ask owns a name. Another one with the same name gets a number appended: both stay
-    readable, and no scrape fails or mixes them.
+    readable, and no scrape fails or mixes them. Units that are alike to Prometheus, such as none and `1`, make one
+    instrument. `capture` gives the owners to `restored`, for a later process.
     """
 
     taken: set[str] = field(default_factory=set)
@@ -97,12 +102,26 @@ class MetricNames:
 
     def name(self, name: str, kind: pb.InstrumentKind.ValueType, unit: str) -> tuple[str, str]:
         """Family name and unit of an instrument; the unit is empty where the name does not end with it."""
-        key = (name, int(kind), unit)
+        wanted, word = family_name(name, kind, unit)
+        key = (name, int(kind), word)
         if (found := self.held.get(key)) is None:
-            wanted, word = family_name(name, kind, unit)
             chosen = self._claim(wanted, TYPES[kind])
             found = self.held[key] = (chosen, word if chosen.endswith(f"_{word}") else "")
         return found
+
+    def capture(self) -> bytes:
+        """Names of the instruments and their owners, as JSON."""
+        return json.dumps([[*key, *found] for key, found in self.held.items()]).encode()
+
+    @classmethod
+    def restored(cls, captured: bytes) -> Self:
+        """Take over the owners of a former process; of what cannot be read, none."""
+        names = cls()
+        with suppress(ValueError, TypeError, KeyError):
+            for name, kind, word, chosen, unit in json.loads(captured or b"[]"):
+                names.held[str(name), int(kind), str(word)] = (str(chosen), str(unit))
+                names.taken |= {chosen + suffix for suffix in _SUFFIXES[TYPES[kind]]}
+        return names
 
     def reserve(self, name: str, kind: str) -> bool:
         """Keep the names of another writer's family from instruments; False where an instrument owns one."""

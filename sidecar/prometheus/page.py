@@ -16,6 +16,7 @@ from sidecar.prometheus.names import MetricNames
 from sidecar.prometheus.render import Exposition, Format, negotiate
 from sidecar.telemetry.model import MetricSource
 
+NAMES_FILE = "prometheus-names"
 _EOF = b"# EOF\n"
 # zlib's number for gzip (RFC 1952) with the largest window: https://zlib.net/manual.html#Advanced
 _GZIP_WINDOW = 31
@@ -30,7 +31,8 @@ class MetricsPage:
     def __init__(self, source: MetricSource, own: Collector | None = None) -> None:
         self._source = source
         self._own = own
-        self._names = MetricNames()
+        self._names = MetricNames.restored(source.kept(NAMES_FILE))
+        self._named = len(self._names.held)
         self._expositions = {format_: Exposition(format_, self._names) for format_ in Format}
         self._turn = asyncio.Lock()
 
@@ -60,6 +62,8 @@ class MetricsPage:
                 await asyncio.sleep(0)
             parts.append(pressed(_EOF if format_ is Format.OPENMETRICS else b""))
             parts.append(press.flush() if press else b"")
+            if len(self._names.held) > self._named and await self._source.keep(NAMES_FILE, self._names.capture()):
+                self._named = len(self._names.held)
         return b"".join(parts)
 
     def _own_page(self, format_: Format) -> bytes:

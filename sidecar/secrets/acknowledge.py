@@ -88,6 +88,8 @@ class Acknowledgements:
         self.acknowledged = 0
         self.rejection: Rejection | None = None
         self.counters: Counter[str] = Counter()
+        self.ignored: Counter[str] = Counter()
+        """Reports that count for nothing, by reason."""
 
     def fetched(self, generation: int, *, sessions: frozenset[int], leases: frozenset[str]) -> None:
         """Add a generation that is about to become visible: from now on its leases are in use."""
@@ -131,21 +133,33 @@ class Acknowledgements:
 
     def connected(self, producer_id: str) -> None:
         """Note a producer that may read secrets from now on: an earlier goodbye no longer counts."""
+        if not self._is_named(producer_id):
+            return
         self.readers.add(producer_id)
         self._ended.discard(producer_id)
 
     def goodbye(self, producer_id: str) -> None:
         """Note that a producer has ended in order."""
+        if not self._is_named(producer_id):
+            return
         self.readers.discard(producer_id)
         self._ended.add(producer_id)
 
-    def applied(self, producer_id: str, generation: int) -> None:
-        """Note that a producer has proved a generation by using it."""
+    def _is_named(self, producer_id: str) -> bool:
+        # Else any process on the socket could have the login that the broker uses revoked, or a good one refused.
+        return not self._required or producer_id in self._required
+
+    def applied(self, producer_id: str, generation: int) -> bool:
+        """Note that a producer has proved a generation by using it; False if `acknowledged_by` does not name it."""
+        if not self._is_named(producer_id):
+            self.ignored["not_named"] += 1
+            return False
         self.connected(producer_id)
         before = self._generations.get(generation)
         if before is None:
+            self.ignored["unknown_generation"] += 1
             self._trail.record("secrets.acknowledge", outcome="unknown_generation", generation=generation)
-            return
+            return True
         after = self._generations[generation] = before.applied(producer_id, self._required)
         self._trail.record("secrets.acknowledge", generation=generation, producer=producer_id)
         if after.stage is Stage.ACKNOWLEDGED and generation > self.acknowledged:
@@ -153,6 +167,7 @@ class Acknowledgements:
         elif after.stage is Stage.ACKNOWLEDGED and self.rejection and self.rejection.generation == generation:
             self.rejection = None
             self._messages.put_nowait(Change.LEASES_IN_USE)
+        return True
 
     def _advance(self, generation: int) -> None:
         self.acknowledged = generation
@@ -162,12 +177,19 @@ class Acknowledgements:
             self.rejection = None
         self._messages.put_nowait(Change.LEASES_IN_USE)
 
-    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> None:
-        """Note that a producer could not use a generation; the credentials that it replaced live on."""
+    def rejected(self, producer_id: str, generation: int, secret: str, reason: str, message: str) -> bool:
+        """Note that a producer could not use a generation; False if `acknowledged_by` does not name it.
+
+        The credentials that the generation replaced live on.
+        """
+        if not self._is_named(producer_id):
+            self.ignored["not_named"] += 1
+            return False
         self.connected(producer_id)
         before = self._generations.get(generation)
-        if before is None:
-            return  # superseded meanwhile: there is nothing left to hold back
+        if before is None:  # superseded meanwhile: there is nothing left to hold back
+            self.ignored["unknown_generation"] += 1
+            return True
         self._generations[generation] = before.moved(Stage.REJECTED)
         self.rejection = Rejection(
             generation=generation,
@@ -182,6 +204,7 @@ class Acknowledgements:
         if generation == max(self._generations):
             self._messages.put_nowait(RejectedSecret(secret=secret))
         self._trail.record("secrets.reject", outcome=reason, generation=generation, secret=secret, producer=producer_id)
+        return True
 
     def time_out(self) -> None:
         """Mark generations that nobody has acknowledged in time."""

@@ -61,9 +61,11 @@ secret and two, at most 16. Disk: the current generation, and at most 16 replace
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 
 from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.run import persist
 from sidecar.secrets.acknowledge import Acknowledgements
 from sidecar.secrets.audit import AuditSink, AuditTrail
 from sidecar.secrets.clock import Clock, wait_until
@@ -81,6 +83,7 @@ from sidecar.secrets.status import LastError, SecretsStatus
 from sidecar.secrets.token.refresh import TokenRefresher
 from sidecar.secrets.vault.client import VaultCaller, VaultClient
 
+log = logging.getLogger(__name__)
 # Longest wait of a publication for secrets that are being read. After a new token all leases are read anew: readers
 # should get one generation, not one for each.
 SETTLE_S = 1.0
@@ -122,6 +125,8 @@ class SecretsAgent:
             if not self._refreshers:
                 await stop.wait()
                 return
+            if self._settings.is_anyone_heard:
+                log.warning("secrets.anyone_is_heard", extra={"remedy": "name the readers in secrets.acknowledged_by"})
             async with PersistentTaskGroup() as group:
                 work = group.create_task(self._work())
                 await stop.wait()
@@ -133,10 +138,10 @@ class SecretsAgent:
 
     async def _work(self) -> None:
         await self._open()
-        reading = [refresher.run() for refresher in self._refreshers.values()]
+        reading = [refresher.run for refresher in self._refreshers.values()]
         async with PersistentTaskGroup() as group:
-            for work in (self._tokens.run(), self._loop(), self._publish_changes(), self._tend(), *reading):
-                group.create_task(work)
+            for work in (self._tokens.run, self._loop, self._publish_changes, self._tend, *reading):
+                group.create_task(persist(work.__qualname__, work))
 
     async def _loop(self) -> None:
         while True:
@@ -272,6 +277,8 @@ class SecretsAgent:
             leases=sum(1 for item in holdings.leases if item.lease_id),
             awaiting_retirement=len(self._revoker),
             requests=dict(self._sessions.requests),
+            ignored=dict(acknowledgements.ignored),
+            is_anyone_heard=self._settings.is_anyone_heard,
             counters=dict(self._publisher.counters + acknowledgements.counters + self._revoker.counters),
         )
 

@@ -189,8 +189,15 @@ class SecretsSettings:
         30.0, minimum=1, doc="seconds after which a generation without an acknowledgement is reported"
     )
     acknowledged_by: tuple[str, ...] = setting(
-        (), doc="producers that must all acknowledge before older credentials are revoked; empty: any one"
+        (),
+        doc="producers that must all acknowledge before older credentials are revoked, and that alone may reject; "
+        "empty: any one",
     )
+
+    @property
+    def is_anyone_heard(self) -> bool:
+        """True if any producer's word has a lease revoked: there are leased secrets, and nobody is named."""
+        return not self.acknowledged_by and any(item.source == "leased" for item in self.secrets)
 
     def __post_init__(self) -> None:
         if faults := [*self._address_faults(), *self._name_faults()]:

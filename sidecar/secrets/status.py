@@ -82,5 +82,9 @@ class SecretsStatus:
     awaiting_retirement: int = 0
     requests: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By operation (login, read, poll, renew, check, revoke) and outcome (ok or the fault)."""
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """Reports of producers that counted for nothing, by reason: not_named, unknown_generation."""
+    is_anyone_heard: bool = False
+    """True if any producer's word has a lease revoked (`secrets.acknowledged_by` is empty)."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """publications, acknowledgements, rejections, timeouts, retirements."""

@@ -10,17 +10,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult, MetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, Metric
 
 from pod_runtime.cancellation import PersistentTaskGroup
-from sidecar.export.client import COMPRESSION, Headers, SetupError, credentials
+from pod_runtime.run import persist
+from sidecar.export.client import COMPRESSION, NO_PROXY, Headers, SetupError, credentials
 from sidecar.export.settings import OtlpSettings, parse_endpoint
 from sidecar.selfmetrics.table import TABLE, ProcessSnapshot, SelfMetric
 
@@ -66,7 +68,10 @@ class SelfMetrics:
         if self._pushed is not None:
             readers.append(self._pushed)
         # Without the SDK's exit handler: it would read the parts of a process that has ended them already.
-        self._provider = MeterProvider(readers, Resource(dict(resource)), shutdown_on_exit=False)
+        # And with a filter of its own: one in the environment that it does not know would end the start.
+        self._provider = MeterProvider(
+            readers, Resource(dict(resource)), TraceBasedExemplarFilter(), shutdown_on_exit=False
+        )
         meter = self._provider.get_meter(SCOPE)
         self._requests = meter.create_histogram(
             "telemetry.export.duration",
@@ -84,6 +89,7 @@ class SelfMetrics:
         for row in table:
             creators[row.kind](row.name, [self._callback(row)], row.unit, row.help)
         self._snapshot: ProcessSnapshot | None = None
+        self._exporter: OTLPMetricExporter | None = None
 
     def collect(self) -> list[Metric]:
         """Families for /metrics, all read from one snapshot."""
@@ -122,19 +128,27 @@ class SelfMetrics:
                 self._lag.record(max(loop.time() - due, 0.0))
 
     async def _push(self, stop: asyncio.Event, reader: InMemoryMetricReader) -> None:
-        exporter: OTLPMetricExporter | None = None
         while not stop.is_set():
             await _pause(stop, self._otlp.metrics_interval_s)
-            try:
-                exporter = exporter or _exporter(self._otlp)
-            except SetupError as error:  # a file that is missing may come yet
-                _log.warning("own_metrics_not_pushed", extra={"reason": error.reason, "error": str(error)})
-                continue
-            self._snapshot = self._source.process_snapshot()
-            data = reader.get_metrics_data()
-            if data is not None:
-                # The official exporter blocks, on a collector that is away for PUSH_TIMEOUT_S.
-                await asyncio.to_thread(exporter.export, data)
+            await persist("own metrics", partial(self._push_once, reader), stop)
+        self._close_exporter()
+
+    async def _push_once(self, reader: InMemoryMetricReader) -> None:
+        try:
+            self._exporter = self._exporter or _exporter(self._otlp)
+        except SetupError as error:  # a file that is missing may come yet
+            _log.warning("own_metrics_not_pushed", extra={"reason": error.reason, "error": str(error)})
+            return
+        self._snapshot = self._source.process_snapshot()
+        data = reader.get_metrics_data()
+        # The official exporter blocks, on a collector that is away for PUSH_TIMEOUT_S.
+        if data is not None and await asyncio.to_thread(self._exporter.export, data) is not MetricExportResult.SUCCESS:
+            # The next push has a connection of its own: gRPC keeps one for ever whose other end is gone without a
+            # word. Certificates that were replaced are read again, too.
+            self._close_exporter()
+
+    def _close_exporter(self) -> None:
+        exporter, self._exporter = self._exporter, None
         if exporter is not None:
             exporter.shutdown()
 
@@ -158,4 +172,5 @@ def _exporter(otlp: OtlpSettings) -> OTLPMetricExporter:
         headers=Headers(otlp).metadata(),
         timeout=PUSH_TIMEOUT_S,
         compression=COMPRESSION[otlp.compression],
+        channel_options=(NO_PROXY,),  # type: ignore[arg-type] # it says texts, and gRPC takes a number here
     )

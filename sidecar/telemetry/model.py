@@ -36,6 +36,8 @@ class MetricInstrument:
     constant_labels: tuple[tuple[str, str], ...] = ()
     presets: tuple[tuple[str, ...], ...] = ()
     """Values of the labels of series that exist at zero before their first event."""
+    absent_ends: bool = False
+    """True if a measurement without a value ends its series."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,8 @@ class ProducerMetrics:
     producer_id: str
     resource: tuple[tuple[str, str], ...]
     families: tuple[Family, ...]
+    seen_ns: int = field(default=0, compare=False)
+    """Time until which its gauges are known to hold: now while it is connected; 0 if it was not seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,3 +166,9 @@ class MetricSource(Protocol):
 
     def snapshot(self) -> Snapshot:
         """All metrics at this moment."""
+
+    def kept(self, name: str) -> bytes:
+        """Content of a small file that a former process kept; empty if there is none."""
+
+    async def keep(self, name: str, data: bytes) -> bool:
+        """Keep a small file for later processes; False if the volume cannot take it now."""

@@ -7,6 +7,7 @@ environment variables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import unquote
 
 SERVICE_NAME = "broker-sidecar"
@@ -30,10 +31,8 @@ _OF_ONE_PROCESS = ("service.name", "service.version", "telemetry.", "process.")
 def own_resource(environ: Mapping[str, str], *, version: str, instance_id: str) -> dict[str, str]:
     """The sidecar's resource. OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME override what is found.
 
-    `instance_id` is the checkpoint's, so that a restart is the same instance.
-
-    Raises:
-        ValueError: OTEL_RESOURCE_ATTRIBUTES cannot be read.
+    `instance_id` is the checkpoint's, so that a restart is the same instance. A list of attributes that cannot be read
+    is left out as a whole, as OpenTelemetry's specification of resources asks.
     """
     found = {"service.name": SERVICE_NAME, "service.version": version}
     for attribute, names in _FROM_ENVIRONMENT.items():
@@ -43,13 +42,14 @@ def own_resource(environ: Mapping[str, str], *, version: str, instance_id: str) 
         found["service.namespace"] = found["k8s.namespace.name"]
     # The pod before the checkpoint: a volume may move to another pod.
     found["service.instance.id"] = found.get("k8s.pod.uid", instance_id)
-    found.update(parse_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")))
+    with suppress(ValueError):
+        found.update(parse_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")))
     if environ.get("OTEL_SERVICE_NAME"):
         found["service.name"] = environ["OTEL_SERVICE_NAME"]
     return found
 
 
-def parse_attributes(text: str, variable: str = "OTEL_RESOURCE_ATTRIBUTES") -> dict[str, str]:
+def parse_attributes(text: str) -> dict[str, str]:
     """Read comma-separated key=value, percent-encoded (W3C baggage), as OpenTelemetry's variables have it.
 
     Raises ValueError: an entry has no key or no `=`.
@@ -58,7 +58,7 @@ def parse_attributes(text: str, variable: str = "OTEL_RESOURCE_ATTRIBUTES") -> d
     for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), start=1):
         key, equals, value = entry.partition("=")
         if not equals or not key.strip():
-            raise ValueError(f"{variable}: entry {number} is not key=value")
+            raise ValueError(f"entry {number} is not key=value")
         found[key.strip()] = unquote(value.strip())
     return found
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pod_runtime.config import setting
+from pod_runtime.ports import check_socket_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,14 @@ class TelemetrySettings:
     max_sessions: int = setting(10_000, minimum=1, doc="most sessions remembered; the longest idle go first")
     max_producers: int = setting(16, minimum=1, doc="most producers at once; one more gets RESOURCE_EXHAUSTED")
     allowed_producers: tuple[str, ...] = setting((), doc="producer ids that may connect; empty: any")
+    max_streams: int = setting(
+        8, minimum=1, doc="most streams of one producer at once: its own, and those that deliver what it left"
+    )
+    heartbeat_timeout_s: float = setting(
+        5.0,
+        minimum=0.1,
+        doc="seconds without a message after which another session of its id may take a producer's place",
+    )
     window_bytes: int = setting(4 << 20, minimum=64 << 10, doc="most bytes of unacknowledged batches of a producer")
     heartbeat_interval_ms: int = setting(1000, minimum=50, doc="milliseconds between heartbeats of a producer")
     max_message_bytes: int = setting(
@@ -89,6 +98,7 @@ class TelemetrySettings:
     reflection: bool = setting(False, doc="serve gRPC reflection")
 
     def __post_init__(self) -> None:
+        check_socket_path(self.socket)
         # The Unix socket is protected by its directory; a TCP port would take events from anybody who reaches it.
         tls = (self.tcp_certificate_file, self.tcp_key_file, self.tcp_client_ca_file)
         if self.tcp_address and None in tls:

@@ -4,14 +4,23 @@ from collections import Counter
 from pathlib import Path
 
 from pod_runtime.framing import file_version, records
+from producer.declare import Gauge, define
+from producer.otel.event_types import measured_event
 from producer.stream.columns import encode_batch, event_schemas
 from sidecar.ingest.definition import check_define
 from sidecar.ingest.validate import check_batch, check_cover, check_group, check_hello
 from sidecar.journal.segment import event_type
+from sidecar.metrics.aggregate import Aggregate
+from sidecar.telemetry.model import Session
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.producer.samples import SHOP, START_NS
 
+OBSERVED = (
+    "08071204706f64731a090a03706f64100118011a0b0a0576616c75651002180222240a04706f647310031a057b706f647d22"
+    "05506f64732e2a0576616c75653203706f645801"
+)
+"""The definition of an observable gauge, as it was when `absent_ends` was added."""
 GOLDEN = Path(__file__).parents[1] / "data" / "stream" / "version-1.bin"
 """What a broker of version 1 of the protocol says: Hello, Define, Define, Batch, each a framed PublishRequest."""
 
@@ -54,3 +63,31 @@ def test_the_sidecar_takes_what_version_1_said() -> None:
     assert check_batch(said.batch, TelemetrySettings()) is None
     assert check_cover(said.batch) is None
     assert [check_group(group, types[group.event_id]) for group in said.batch.groups] == [None, None]
+
+
+def observed_define() -> pb.Define:
+    """What the front of OpenTelemetry says of an observable gauge."""
+    instrument = Gauge("pods", "{pod}", "Pods.", absent_ends=True)
+    event, _ = measured_event(instrument, ["pod"])
+    return define(event, 7, {})
+
+
+def test_the_word_for_series_that_are_no_longer_observed_has_its_bytes() -> None:
+    assert observed_define().SerializeToString(deterministic=True).hex() == OBSERVED
+
+
+def test_a_reader_of_an_older_contract_makes_no_measurement_of_an_event_that_ends_a_series() -> None:
+    older = pb.Instrument.FromString(observed_define().instruments[0].SerializeToString())
+    older.ClearField("absent_ends")  # what a reader that does not know the field sees
+    event = observed_define()
+    event.instruments[0].CopyFrom(older)
+    assert check_define(event, TelemetrySettings()) == []
+    rows = [(7, START_NS, None, "p1", 1.0), (7, START_NS, None, "p1", None)]
+    said = pb.Batch.FromString(encode_batch(1, rows, event_schemas([event]), Counter()))
+    aggregate = Aggregate()
+    session = Session(producer_id="broker", session_id="s1")
+    aggregate.begin(session)
+    aggregate.define(1, session, event_type(event), recovery=False)
+    aggregate.apply(1, said, START_NS)
+    (family,) = aggregate.snapshot(START_NS).producers[0].families
+    assert [getattr(point, "value", None) for point in family.points] == [1.0]

@@ -6,16 +6,17 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.reference import api, conditions, configuration, exit_codes, process_metrics, sidecar_metrics
+from tools.reference import api, compatibility, conditions, configuration, exit_codes, process_metrics, sidecar_metrics
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
+FOLDER = Path(__file__).resolve().parents[2] / "docs"
 PAGES: Mapping[str, Callable[[], str]] = {
-    "configuration.md": configuration.page,
-    "api.md": api.page,
-    "sidecar-metrics.md": sidecar_metrics.page,
-    "process-metrics.md": process_metrics.page,
-    "conditions.md": conditions.page,
-    "exit-codes.md": exit_codes.page,
+    "reference/configuration.md": configuration.page,
+    "reference/api.md": api.page,
+    "reference/sidecar-metrics.md": sidecar_metrics.page,
+    "reference/process-metrics.md": process_metrics.page,
+    "reference/conditions.md": conditions.page,
+    "reference/exit-codes.md": exit_codes.page,
+    "compatibility.md": compatibility.page,
 }
 
 
@@ -26,8 +27,8 @@ def stale(folder: Path) -> list[str]:
 
 def write(folder: Path) -> None:
     """Writes every page."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, make in PAGES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(make(), encoding="utf-8")
 
 
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
         return 0
     found = stale(FOLDER)
     for name in found:
-        sys.stderr.write(f"docs/reference/{name} differs from the code: run python -m tools.reference\n")
+        sys.stderr.write(f"docs/{name} differs from the code: run python -m tools.reference\n")
     return int(bool(found))
 
 

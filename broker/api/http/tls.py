@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pod_runtime.run import is_passing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificatePair:
@@ -33,18 +35,25 @@ def new_server_context() -> ssl.SSLContext:
 
 
 def check_pair(certificate: Path, key: Path) -> None:
-    """Check that a certificate and a key can be read and belong together; raises ValueError if not."""
+    """Check that a certificate and a key can be read and belong together; raises ValueError if not.
+
+    Raises OSError: the system lacks something for a while, which says nothing of the files.
+    """
     try:
         new_server_context().load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError) as error:
+        if is_passing(error):
+            raise
         raise ValueError(f"tls.crt and tls.key: {getattr(error, 'reason', None) or error.strerror}") from error
 
 
 def check_authority(path: Path) -> None:
-    """Check that a file has certificates of authorities; raises ValueError if it has none."""
+    """Check that a file has certificates of authorities; raises ValueError if it has none, OSError as `check_pair`."""
     try:
         new_server_context().load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:
+        if is_passing(error):
+            raise
         raise ValueError(f"ca.crt: {getattr(error, 'reason', None) or error.strerror}") from error
 
 

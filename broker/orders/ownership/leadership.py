@@ -61,7 +61,7 @@ from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
 from pod_runtime.framing import FormatError
 
 OPEN_PAUSE_S = 1.0
-"""Seconds before a journal that cannot be opened is tried again."""
+"""Seconds before a journal that cannot be opened, or a lease that cannot be tried, is tried again."""
 KEEP_POLL_S = 0.25
 """Seconds between questions to the policies while we own the account; also the retry advice without an owner."""
 log = logging.getLogger(__name__)
@@ -136,7 +136,14 @@ class Leadership:
     async def _wait_ownership(self, stop: asyncio.Event) -> bool:
         while not stop.is_set():
             check_cancelled()
-            left_s = await acquire(self.lease, self._policies)
+            try:
+                left_s = await acquire(self.lease, self._policies)
+            except OSError as error:  # the volume is full or fails, or no descriptor is left
+                words = f"the lease cannot be taken: {error}"
+                self._conditions.set(BrokerCondition.OWNERSHIP, ok=False, reason=type(error).__name__, message=words)
+                await release(self.lease, self._policies)
+                await _wait(stop, OPEN_PAUSE_S)
+                continue
             if left_s == 0.0:
                 self.following = False
                 self._conditions.set(

@@ -5,6 +5,10 @@ creating the next file exclusively (link(2)), so that two cannot win. An owner w
 later epoch, stops before it sends: after a SIGSTOP it wakes up fenced. A lock on `alive.<epoch>` (flock(2)), which
 the kernel drops when its process dies, tells a dead owner from a paused one: a successor follows a dead owner at once
 and waits a paused one out.
+
+A renewal needs neither space nor a descriptor: it writes over the bytes of its own file, which stays open. So an owner
+keeps the account, and with it cancels, halts and reads, while the volume is full or the process has no descriptor
+left. A reader takes the record only if it reads the same bytes twice.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ MARGIN_SHARE = 0.2
 """Share of the lease by which an owner stops early and a successor waits longer; see leadership.py."""
 KEPT_EPOCHS = 8
 """Files of former terms that stay: for a person who asks who traded, and for owners that are paused."""
+RECORD_BYTES = 4096
+"""Bytes of a lease file, filled up with blanks: a longer note and longer numbers need no more space."""
 POLL_EVERY_S = 0.25
 """Seconds between a standby's attempts: a file costs nothing."""
 
@@ -68,6 +74,14 @@ def boot_id() -> str:
         return ""
 
 
+def _settled_bytes(path: Path) -> bytes:
+    """Content of a file that its owner writes over: read until it is the same twice."""
+    before, now = None, path.read_bytes()
+    while now != before:
+        before, now = now, path.read_bytes()
+    return now
+
+
 class FileLease:
     """Ownership of an account through files in `directory`. The caller releases it."""
 
@@ -77,7 +91,8 @@ class FileLease:
         self._address = address
         self._lease_s = lease_s
         self._boot_id = boot_id()
-        self._alive = -1
+        self._alive = self._handle = -1
+        self._width = RECORD_BYTES
         self._renewed_s = 0.0
         self._next = ""
         self._claimed = 0
@@ -102,9 +117,9 @@ class FileLease:
 
         Raises OSError: the directory cannot be used.
         """
-        make_private_directory(self._directory)
         # Our own former lock would look like a live owner.
         await self.release()
+        make_private_directory(self._directory)
         epoch, record = self._latest(), self._last()
         if (left_s := self._left_s(epoch, record)) > 0:
             return left_s
@@ -123,21 +138,31 @@ class FileLease:
         # The lock first: whoever sees the lease file must find its owner alive.
         alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         scratch = self._directory / f".lease.{os.getpid()}"
+        handle = -1
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             renewed_s = boot_time_s()
             replace_file(scratch, self._record(epoch, renewed_s))
+            handle = os.open(scratch, os.O_WRONLY | os.O_CLOEXEC)
             # link(2), not O_EXCL: the file appears with its content, and fails if another process was first.
             os.link(scratch, self._file("lease", epoch))
-        # Another process has the lock of this epoch, or has linked its file first.
-        except (BlockingIOError, FileExistsError):
-            os.close(alive)
-            return False
+        except OSError as error:
+            # Left open, the lock would look like a live owner to our own next attempt.
+            for descriptor in (alive, handle):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            # Another process has the lock of this epoch, or has linked its file first.
+            if isinstance(error, (BlockingIOError, FileExistsError)):
+                return False
+            raise
         finally:
-            scratch.unlink(missing_ok=True)
-        self._alive, self.epoch, self._claimed, self._renewed_s = alive, epoch, epoch, renewed_s
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+        self._alive, self._handle, self._renewed_s = alive, handle, renewed_s
+        self.epoch = self._claimed = epoch
         self._next = str(self._file("lease", epoch + 1))
-        self._remove_old()
+        with suppress(OSError):
+            self._remove_old()
         return True
 
     async def renew(self) -> bool:
@@ -147,30 +172,31 @@ class FileLease:
         renewed_s = boot_time_s()
         try:
             # Not synced: a renewal that a loss of power takes back is worth nothing after the boot (boot_id).
-            replace_file(self._file("lease", self.epoch), self._record(self.epoch, renewed_s), durable=False)
+            os.pwrite(self._handle, self._record(self.epoch, renewed_s), 0)
         except OSError:
-            return self.holds()  # a full disk changes nothing until our deadline
+            return self.holds()  # a volume that fails changes nothing until our deadline
         self._renewed_s = renewed_s
         return self.holds()
 
     async def release(self) -> None:
         """Give it up; the successor need not wait."""
         self.epoch = 0
-        if self._alive >= 0:
-            # Closing drops the lock: for a successor we are gone.
-            os.close(self._alive)
-            self._alive = -1
+        # Closing drops the lock: for a successor we are gone.
+        for descriptor in (self._handle, self._alive):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._alive = self._handle = -1
 
     def holder(self) -> str:
         """The owner, in words; NOBODY also where the last one was this process."""
-        record = self._last()
+        record = self._shown()
         if record is None or record.epoch == self._claimed:
             return NOBODY
         return f"{record.owner} (process {record.pid}, epoch {record.epoch})"
 
     def address(self) -> str:
         """`host:port` of the owner's order API."""
-        record = self._last()
+        record = self._shown()
         return record.address if record else ""
 
     async def refresh(self) -> None:
@@ -184,6 +210,12 @@ class FileLease:
         """Keep a note for the next owner; the next renewal writes it."""
         self._note = note
         self.note_changed.set()
+
+    def _shown(self) -> FileLeaseRecord | None:
+        try:
+            return self._last()
+        except OSError:  # no descriptor left, or the volume fails
+            return None
 
     def _last(self) -> FileLeaseRecord | None:
         epoch = self._latest()
@@ -200,7 +232,10 @@ class FileLease:
             address=self._address,
             note=self._note,
         )
-        return json.dumps(asdict(record)).encode()
+        data = json.dumps(asdict(record)).encode()
+        # Never shorter than before: the end of a longer record would stay behind it.
+        self._width = max(self._width, len(data))
+        return data.ljust(self._width)
 
     def _file(self, kind: str, epoch: int) -> Path:
         return self._directory / f"{kind}.{epoch}"
@@ -211,13 +246,14 @@ class FileLease:
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def _read(self, epoch: int) -> FileLeaseRecord | None:
+        # An OSError passes through: an owner whose file we cannot read now may be well.
         try:
-            raw = json.loads(self._file("lease", epoch).read_bytes())
+            raw = json.loads(_settled_bytes(self._file("lease", epoch)))
             # By our names: fields that a later version added are ignored.
             known = {field.name: raw[field.name] for field in fields(FileLeaseRecord) if field.name in raw}
             return FileLeaseRecord(**known)
-        except (OSError, ValueError, TypeError):
-            return None  # a file that cannot be read claims nothing; the lock alone decides
+        except (FileNotFoundError, ValueError, TypeError):
+            return None  # a file that is gone or unreadable claims nothing; the lock alone decides
 
     def _died(self, epoch: int) -> bool:
         try:

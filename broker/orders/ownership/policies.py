@@ -12,6 +12,7 @@ from typing import Protocol
 
 from broker.orders.dependencies import Lease
 from broker.orders.ownership.lease import boot_time_s
+from pod_runtime.run import is_passing
 
 DENIED_PAUSE_S = 0.5
 """Least seconds until a policy that said no is asked again."""
@@ -67,13 +68,16 @@ class ColourPolicy:
     def __init__(self, labels_file: Path, label: str) -> None:
         self._labels_file = labels_file
         self._label = label
+        self._was_active = False
 
     def may_keep(self) -> bool:
         """True if we are the active colour. A file that cannot be read does not make us active."""
         try:
-            return is_active(self._labels_file.read_text(encoding="utf-8"), self._label)
-        except (OSError, UnicodeDecodeError):
-            return False
+            self._was_active = is_active(self._labels_file.read_text(encoding="utf-8"), self._label)
+        except (OSError, UnicodeDecodeError) as error:
+            # Nor does a lack of descriptors make us inactive: the account must not be handed over for it.
+            self._was_active = self._was_active and is_passing(error)
+        return self._was_active
 
     async def may_acquire(self, lease: Lease) -> bool:
         """True if we are the active colour."""

@@ -42,17 +42,19 @@ A failed sync
     order, or the next sample, tries `rotate`: a new file with a snapshot from memory, synced before it counts.
 
 A full volume
-    `append`: a short or failed write is undone by ftruncate(2) and raises. The segment stays good, the order is
-    denied, nothing is sent; appends succeed again as soon as there is space. `rotate` leaves the old segment in use
-    if it cannot write the new one. An outcome that cannot be written is applied in memory all the same, for it is so
-    at the venue; a restart reads it from the venue's log.
+    `append`: a short or failed write is undone by ftruncate(2) and raises; `refusal` says why. The segment stays good,
+    the caller gets 503 and may send the order again, nothing was sent; appends succeed as soon as there is space. A
+    write that cannot be undone is a failure, as above. `rotate` leaves the old segment in use if it cannot write the
+    new one. An outcome that cannot be written is applied in memory all the same, for it is so at the venue. The store
+    writes it when the volume takes records again; after a kill the next start reads it from the venue's log.
 
 Rotation
     At `segment_bytes`, at each start and after a failure. A crash after each step leaves:
       1. write `.new`                  the old segment is the newest; `.new` is ignored and overwritten
       2. fsync `.new`                  the same
       3. rename to `.journal`          either segment is the newest, and both are complete
-      4. fsync the directory           the new segment is the newest
+      4. fsync the directory           the new segment is the newest. If the sync fails, or cannot begin, that is a
+                                       failure of the new segment: it has its name, and the old one is read no more
       5. retire the old descriptor     the sync thread closes it behind the syncs that were asked for
     At each start, too: a predecessor that was paused and still holds its descriptor then writes into a segment that
     nobody reads any more (see ownership/leadership.py on fencing).
@@ -283,6 +285,9 @@ class OrderJournal:
         self.damaged_bytes = 0
         """Unreadable bytes at the end of the newest segment at `open`, set aside in a `.torn` file."""
         self.failure: str | None = None
+        """Reason why nothing is taken before `rotate`."""
+        self.refusal: str | None = None
+        """Reason why the last record was refused; the next one may be taken."""
         self.is_closed = False
 
     def open(self) -> list[bytes]:
@@ -338,10 +343,14 @@ class OrderJournal:
             if count < len(data):
                 raise OSError(f"only {count} of {len(data)} bytes written")  # noqa: TRY301 - undone below
         except OSError as error:
+            self.refusal = f"order journal: {error}"
             # Without the cut the next record would follow half a one, and a start would read neither.
-            with suppress(OSError):
+            try:
                 os.ftruncate(self._descriptor, self._size)
-            raise OrderJournalError(f"order journal: {error}") from error
+            except OSError:
+                self.failure = self.refusal
+            raise OrderJournalError(self.refusal) from error
+        self.refusal = None
         self._size += len(data)
         self._last = payload
         self.written += 1
@@ -405,24 +414,33 @@ class OrderJournal:
         path = self.directory / f"{self.written:020d}{SUFFIX}"
         scratch = path.with_suffix(".new")
         data = b"".join([file_header(KIND, VERSION), *map(frame, payloads)])
+        descriptor = -1
         try:
             # In a scratch file: half a snapshot must never bear a segment's name.
             scratch.unlink(missing_ok=True)
             descriptor = create_file(scratch, data)
             os.fsync(descriptor)
             scratch.rename(path)
-            fsync_directory(self.directory)
         except OSError as error:
+            if descriptor >= 0:
+                os.close(descriptor)
             raise OrderJournalError(f"order journal: {error}") from error
         if self._descriptor >= 0:
             self._syncer.retire(self._descriptor)
         self._descriptor, self._size = descriptor, len(data)
         self.written += len(payloads)
         self._last = payloads[-1]
-        self.failure = None
-        self._reached(self.written)  # whoever waits for a record of the old segment: the snapshot holds its order
+        self.failure = self.refusal = None
         self.grown.set()
-        self._remove_old()
+        try:
+            fsync_directory(self.directory)
+        except OSError as error:
+            self._fail(words := f"order journal: {error}")
+            raise OrderJournalError(words) from error
+        self._reached(self.written)  # whoever waits for a record of the old segment: the snapshot holds its order
+        # What cannot be removed now goes with the next rotation.
+        with suppress(OSError):
+            self._remove_old()
 
     def release(self, position: int) -> None:
         """Let the records before `position` go: the history has them."""

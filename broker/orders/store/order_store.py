@@ -50,6 +50,8 @@ from broker.venue.v20.transactions import (
 )
 
 log = logging.getLogger(__name__)
+WRITTEN_AGAIN = 1000
+"""Records that are written again in one turn of the event loop: some milliseconds."""
 
 
 def _ends_at_once(record: OrderRecord) -> bool:
@@ -108,6 +110,8 @@ class OrderStore:
         self._created: dict[str, Transaction] = {}
         """Creations by order, set aside because what becomes of the order is told right behind them."""
         self._closes = UnclaimedCloses()
+        self._unwritten: dict[tuple[str, ...], None] = {}
+        """Orders, operations and the control state that the journal refused, the oldest first."""
 
     def open(self) -> None:
         """Read the journal and begin a segment of our own.
@@ -176,8 +180,8 @@ class OrderStore:
         # Last: its presence says that the snapshot is complete.
         yield journal.encode_control(self.control, journal.SNAPSHOT_END)
 
-    def rotate_if_due(self) -> None:
-        """Begin the next segment if this one is full or failed, and write what is owed.
+    def tend_journal(self) -> None:
+        """Begin the next segment if this one is full or failed, and write what the journal has refused before.
 
         Raises OrderJournalError: the volume still fails.
         """
@@ -186,6 +190,22 @@ class OrderStore:
             self.operations.forget(self.now())
             self.journal.rotate(self._snapshot())
         self.pay_owed()
+        # A snapshot has them for the next start, and the history does not read snapshots.
+        for key in list(self._unwritten)[:WRITTEN_AGAIN]:
+            self._write_again(key)
+            del self._unwritten[key]
+        # Nothing else may come that would find out: nobody sends orders to a broker that is not ready.
+        if self.journal.refusal is not None:
+            self._write(journal.encode_control(self.control))
+
+    def _write_again(self, key: tuple[str, ...]) -> None:
+        match key:
+            case (order_id,) if (record := self.index.get(order_id)) is not None:
+                self._write(journal.encode_order(record), order=record.order)
+            case (client, name) if (operation := self.operations.get(client, name)) is not None:
+                self._write(journal.encode_operation(operation))
+            case ():
+                self._write(journal.encode_control(self.control), control=self.control)
 
     def now(self) -> datetime:
         """The time by the store's clock."""
@@ -207,9 +227,13 @@ class OrderStore:
             try:
                 self._write(journal.encode_order(record), order=record.order)
             except OrderJournalError as error:
-                log.exception("order not in the journal", extra={"order_id": record.id, "fault": str(error)})
+                self._note_unwritten(error, record.id)
                 self._dependencies.updates.publish(Change(position=0, order=record.order))
         self._apply_record(record)
+
+    def _note_unwritten(self, error: OrderJournalError, *key: str) -> None:
+        log.error("not in the journal yet", extra={"subject": key or "control", "fault": str(error)})
+        self._unwritten[key] = None
 
     def put_operation(self, record: OperationRecord) -> None:
         """Store an operation before it does anything: if the journal fails, memory has it all the same."""
@@ -218,7 +242,7 @@ class OrderStore:
         try:
             self._write(journal.encode_operation(record))
         except OrderJournalError as error:
-            log.exception("operation not in the journal", extra={"operation": record.operation, "fault": str(error)})
+            self._note_unwritten(error, record.client, record.key)
         self.operations.put(record)
 
     def _apply_record(self, record: OrderRecord) -> None:
@@ -580,4 +604,4 @@ class OrderStore:
             self._write(journal.encode_control(self.control), control=self.control)
         except OrderJournalError as error:
             self._dependencies.updates.publish(Change(position=0, control=self.control))
-            log.exception("trading state not in the journal", extra={"fault": str(error)})
+            self._note_unwritten(error)

@@ -509,8 +509,11 @@ class Instrument(_message.Message):
     ONLY_WHEN_FIELD_NUMBER: _builtins.int
     CONSTANT_LABELS_FIELD_NUMBER: _builtins.int
     PRESETS_FIELD_NUMBER: _builtins.int
+    ABSENT_ENDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """OpenTelemetry name, for example `broker.order.duration`: [a-z][a-z0-9_.]*, at most 128 characters.
+    `up` and names that begin with `scrape.`, `target.`, `sidecar.` or `telemetry.` (or the same with an
+    underscore) belong to Prometheus and to the sidecar: they are refused with `reserved_name`.
     On /metrics dots become underscores, and the unit and `_total` are appended as the specification
     of the Prometheus exporter says. Two event types may feed one instrument if kind, unit and bounds
     are equal; a definition that differs is refused with its reason.
@@ -523,6 +526,11 @@ class Instrument(_message.Message):
     """One sentence for people."""
     measure: _builtins.str
     """Name of the measure field to record; empty records 1 for each event (counters only)."""
+    absent_ends: _builtins.bool
+    """A measurement without a value (Column.absent) says that the series of its labels is no longer
+    observed: it leaves, and begins anew with its next value. The last event of a batch decides. A reader
+    that does not know this field makes no measurement of such an event, and keeps the series.
+    """
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the label fields that become attributes, in this order. May be empty."""
@@ -563,10 +571,11 @@ class Instrument(_message.Message):
         only_when: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         constant_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         presets: _abc.Iterable[Global___LabelValues] | None = ...,
+        absent_ends: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "constant_labels", b"constant_labels", "description", b"description", "kind", b"kind", "labels", b"labels", "measure", b"measure", "name", b"name", "only_when", b"only_when", "presets", b"presets", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_ends", b"absent_ends", "bounds", b"bounds", "constant_labels", b"constant_labels", "description", b"description", "kind", b"kind", "labels", b"labels", "measure", b"measure", "name", b"name", "only_when", b"only_when", "presets", b"presets", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,8 +51,9 @@ class TelemetryServiceStub:
     Publish: _grpc.StreamStreamMultiCallable[_telemetry_pb2.PublishRequest, _telemetry_pb2.PublishResponse]
     """Opens the stream of one producer session. The status of an ended stream is
     INVALID_ARGUMENT or FAILED_PRECONDITION (the producer broke the rule named in the message),
-    PERMISSION_DENIED (peer credentials, producer not allowed), RESOURCE_EXHAUSTED (too many
-    producers or too large a message), ALREADY_EXISTS (the session has another, newer stream),
+    PERMISSION_DENIED (producer not allowed, or its certificate does not name it), RESOURCE_EXHAUSTED
+    (too many producers or streams, or too large a message), ALREADY_EXISTS (the session has another,
+    newer stream, or another session of the producer is alive: one of them speaks at a time),
     UNAVAILABLE (the sidecar is draining: connect again).
     """
 
@@ -64,8 +65,9 @@ class TelemetryServiceAsyncStub(TelemetryServiceStub):
     Publish: _aio.StreamStreamMultiCallable[_telemetry_pb2.PublishRequest, _telemetry_pb2.PublishResponse]  # type: ignore[assignment]
     """Opens the stream of one producer session. The status of an ended stream is
     INVALID_ARGUMENT or FAILED_PRECONDITION (the producer broke the rule named in the message),
-    PERMISSION_DENIED (peer credentials, producer not allowed), RESOURCE_EXHAUSTED (too many
-    producers or too large a message), ALREADY_EXISTS (the session has another, newer stream),
+    PERMISSION_DENIED (producer not allowed, or its certificate does not name it), RESOURCE_EXHAUSTED
+    (too many producers or streams, or too large a message), ALREADY_EXISTS (the session has another,
+    newer stream, or another session of the producer is alive: one of them speaks at a time),
     UNAVAILABLE (the sidecar is draining: connect again).
     """
 
@@ -80,8 +82,9 @@ class TelemetryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_telemetry_pb2.PublishResponse], _abc.AsyncIterator[_telemetry_pb2.PublishResponse]]:
         """Opens the stream of one producer session. The status of an ended stream is
         INVALID_ARGUMENT or FAILED_PRECONDITION (the producer broke the rule named in the message),
-        PERMISSION_DENIED (peer credentials, producer not allowed), RESOURCE_EXHAUSTED (too many
-        producers or too large a message), ALREADY_EXISTS (the session has another, newer stream),
+        PERMISSION_DENIED (producer not allowed, or its certificate does not name it), RESOURCE_EXHAUSTED
+        (too many producers or streams, or too large a message), ALREADY_EXISTS (the session has another,
+        newer stream, or another session of the producer is alive: one of them speaks at a time),
         UNAVAILABLE (the sidecar is draining: connect again).
         """
 

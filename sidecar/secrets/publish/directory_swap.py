@@ -121,13 +121,16 @@ class GenerationDirectory:
                 shutil.rmtree(self._directory / name, ignore_errors=True)
 
     def replaced(self) -> list[str]:
-        """Return the names of the other generations, newest first."""
+        """Return the names of the other generations, newest first, or raise PublishError."""
         target = self._target()
-        names = [
-            entry.name
-            for entry in os.scandir(self._directory)
-            if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False) and entry.name != target
-        ]
+        try:
+            names = [
+                entry.name
+                for entry in os.scandir(self._directory)
+                if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False) and entry.name != target
+            ]
+        except OSError as error:  # no descriptor left, or the volume fails
+            raise PublishError(f"{self._directory}: {error.strerror}") from None
         return sorted(names, key=_generation_of, reverse=True)
 
     def highest(self) -> int:

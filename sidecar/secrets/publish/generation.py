@@ -122,19 +122,24 @@ class GenerationPublisher:
             raise
         finally:
             self._publishing = False
-        due = self._clock.boot() + self._grace_s
-        self._grace |= {name: due for name in self._directory.replaced() if name not in before}
         self.manifest, self._files = manifest, files
         self.counters["publications"] += 1
         self._trail.record("secrets.publish", generation=manifest.generation)
         self._acknowledgements.published(manifest.generation)
+        # Last: readers have the generation already, and must not wait for a volume that cannot be listed.
+        due = self._clock.boot() + self._grace_s
+        self._grace |= {name: due for name in self._directory.replaced() if name not in before}
 
     def sweep(self) -> None:
         """Remove generations whose grace has ended, and the oldest if there are too many."""
         if self._publishing:
             return  # the one being written would look like one that was replaced
         now = self._clock.boot()
-        names = [name for name in self._directory.replaced() if self._grace.get(name, now) > now]
+        try:
+            replaced = self._directory.replaced()
+        except PublishError:
+            return  # the next sweep may list them
+        names = [name for name in replaced if self._grace.get(name, now) > now]
         kept = frozenset(names[:KEPT])
         self._directory.sweep(kept)
         self._grace = {name: due for name, due in self._grace.items() if name in kept}

@@ -77,6 +77,8 @@ class VaultClient:
                 return await work
         except TimeoutError:
             raise VaultError(VaultFault.TIMEOUT, f"{method} {path}", f"no answer within {limit:g} s") from None
+        except OSError as error:  # the transport could not be made, or its authorities not be read
+            raise VaultError(VaultFault.UNREACHABLE, f"{method} {path}", error.strerror or str(error)) from None
 
     def close(self) -> None:
         """Accept no more requests; running ones end by their deadlines."""

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,8 +60,10 @@ class Process:
         return int(self.child.returncode or 0)
 
 
-async def start(*arguments: str) -> Process:
+async def start(*arguments: str, by: Sequence[str] = ()) -> Process:
+    """Starts Python with `arguments`, as the last words of the command `by` where it is given."""
     child = await asyncio.create_subprocess_exec(
+        *by,
         sys.executable,
         *arguments,
         stdout=asyncio.subprocess.PIPE,
@@ -86,6 +88,8 @@ class Stand:
     url: str = ""
     changed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Sections of the configuration to lay over the usual one."""
+    by: Sequence[str] = ()
+    """Command that starts the broker."""
 
     @property
     def secrets(self) -> Path:
@@ -115,7 +119,7 @@ class Stand:
         return path
 
     async def start_broker(self) -> Process:
-        self.broker = await start("-m", "broker", "--config", str(self.configuration()))
+        self.broker = await start("-m", "broker", "--config", str(self.configuration()), by=self.by)
         listening = await self.broker.event("listening")
         scheme = "https" if listening["tls"] == "required" else "http"
         self.url = f"{scheme}://{listening['api']}"

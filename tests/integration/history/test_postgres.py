@@ -1,24 +1,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from broker.config import CredentialSettings
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
 from broker.history.archive import FILLS, ORDERS, HistoryFilter
+from broker.history.backfill import TransactionGap, find_gaps
 from broker.history.database import Database, DatabaseLogin, DatabaseUnavailableError, LoginRefusedError
 from broker.history.repair import repair_fills
 from broker.history.schema import migrate
 from broker.history.settings import HistorySettings
 from pod_runtime.secret import Secret
 from tests.postgres import Postgres, running_postgres
+from tests.unit.broker.certificates import make_pair
 from tests.unit.broker.history.conftest import HistoryParts
 from tests.unit.broker.history.fake_journal import ACCOUNT, START, make_order, make_transaction
 from tests.unit.broker.history.test_repair import exit_as_it_was_written, told_of, wrote
@@ -113,6 +118,15 @@ async def test_rows_of_an_old_version_are_repaired(history: HistoryParts, superu
     assert (fill["side"], fill["commission"], fill["time_ns"]) == ("sell", Decimal("0.06"), 1767607200123456789)
 
 
+async def test_gaps_are_found_page_by_page(history: HistoryParts, superuser: asyncpg.Connection) -> None:
+    await adopt(history.database, await lease(superuser))
+    await wrote(history, *map(make_transaction, (3, 4, 8, 9, 12)))
+    async with history.database.transaction() as connection:
+        assert await find_gaps(connection, ACCOUNT, 3, limit=2) == (8, [TransactionGap(4, 8)])
+        assert await find_gaps(connection, ACCOUNT, 8, limit=2) == (12, [TransactionGap(9, 12)])
+        assert await find_gaps(connection, ACCOUNT, 12, limit=2) == (None, [])
+
+
 async def test_rotation_fails_no_query_and_leaves_no_connection(
     history: HistoryParts, superuser: asyncpg.Connection
 ) -> None:
@@ -192,6 +206,56 @@ async def test_wrong_password_is_a_refusal_and_a_dead_port_is_not(
         await nowhere.prove(engine)
     await engine.dispose()
     assert not isinstance(unavailable.value, LoginRefusedError)
+
+
+@pytest.fixture
+async def offers_tls(superuser: asyncpg.Connection) -> AsyncIterator[Path]:
+    """Lets the server offer TLS; its certificate, which it signed itself."""
+    place = Path(await superuser.fetchval("SHOW data_directory"))
+    owner = place.stat()
+    for name, text in zip(("server.crt", "server.key"), make_pair("postgres"), strict=True):
+        (place / name).write_bytes(text)
+        (place / name).chmod(0o600)
+        os.chown(place / name, owner.st_uid, owner.st_gid)
+    await set_tls(superuser, "on")
+    yield place / "server.crt"
+    await set_tls(superuser, "off")
+
+
+async def set_tls(superuser: asyncpg.Connection, state: str) -> None:
+    await superuser.execute(f"ALTER SYSTEM SET ssl = {state}")
+    await superuser.execute("SELECT pg_reload_conf()")
+    async with asyncio.timeout(60):
+        while await superuser.fetchval("SHOW ssl") != state:
+            await asyncio.sleep(0.02)
+
+
+async def uses_tls(superuser: asyncpg.Connection, settings: HistorySettings, login: DatabaseLogin) -> bool:
+    database = Database(settings)
+    await adopt(database, login)
+    async with database.transaction() as connection:
+        process = (await connection.execute(sa.text("SELECT pg_backend_pid()"))).scalar()
+        found: bool = await superuser.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = $1", process)
+    await database.close()
+    return found
+
+
+@pytest.mark.parametrize("mode", [None, "disable", "prefer", "verify-full"])
+async def test_tls_is_as_the_settings_say_whatever_the_environment_does(
+    settings: HistorySettings,
+    superuser: asyncpg.Connection,
+    offers_tls: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str | None,
+) -> None:
+    login = await lease(superuser)
+    if mode is not None:
+        monkeypatch.setenv("PGSSLMODE", mode)
+        monkeypatch.setenv("PGTARGETSESSIONATTRS", "standby")
+        monkeypatch.setenv("PGSSLNEGOTIATION", "direct")
+
+    assert not await uses_tls(superuser, settings, login)
+    assert await uses_tls(superuser, replace(settings, ca_file=offers_tls), login)
 
 
 async def test_processes_that_start_at_once_migrate_once(

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,11 +93,20 @@ def write(path: Path, table: Mapping[str, Any]) -> Path:
 
 @asynccontextmanager
 async def running(
-    table: Mapping[str, Any], directory: Path, *, environ: Mapping[str, str] | None = None, wait: bool = True
+    table: Mapping[str, Any],
+    directory: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    wait: bool = True,
+    by: Sequence[str] = (),
 ) -> AsyncIterator[Process]:
-    """Starts a sidecar; with `wait` it listens when the block begins. It is ended with the block."""
+    """Starts a sidecar, by the command `by` where one is given; with `wait` it listens when the block begins.
+
+    It is ended with the block.
+    """
     config = write(directory / "sidecar.toml", table)
     child = await asyncio.create_subprocess_exec(
+        *by,
         sys.executable,
         "-m",
         "sidecar",

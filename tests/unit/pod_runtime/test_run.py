@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pod_runtime.run import keep_short, leaves, settle
+from pod_runtime.run import NO_THREAD, is_passing, keep_short, leaves, persist, settle
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +74,64 @@ def test_a_process_leaves_no_core_file_and_closes_its_files_to_others() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, umask=0)
     assert (found.returncode, found.stdout) == (42, "0 0 0o77\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        MemoryError(),
+        RuntimeError(NO_THREAD),
+        ExceptionGroup("a task group", [OSError(errno.EIO, "Input/output error"), MemoryError()]),
+    ],
+    ids=["EMFILE", "ENOSPC", "memory", "thread", "group"],
+)
+def test_what_a_system_lacks_for_a_while_passes(error: Exception) -> None:
+    assert is_passing(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EROFS, "Read-only file system"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        TimeoutError(),
+        RuntimeError("another"),
+        ExceptionGroup("a task group", [MemoryError(), ValueError()]),
+    ],
+    ids=["EROFS", "EACCES", "timeout", "runtime", "group"],
+)
+def test_what_somebody_has_to_mend_does_not_pass(error: Exception) -> None:
+    assert not is_passing(error)
+
+
+async def test_a_task_goes_on_behind_passing_faults_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    faults = [OSError(errno.ENOSPC, "No space left on device"), MemoryError()]
+
+    async def work() -> str:
+        if faults:
+            raise faults.pop(0)
+        return "done"
+
+    assert await persist("tidying", work) == "done"
+    assert [(record.message, vars(record)["task"]) for record in caplog.records] == [("task held up", "tidying")]
+
+
+async def test_a_task_ends_with_any_other_fault() -> None:
+    async def work() -> None:
+        raise ValueError("ours")
+
+    with pytest.raises(ValueError, match="ours"):
+        await persist("tidying", work)
+
+
+async def test_a_task_that_is_told_to_stop_ends_with_the_fault() -> None:
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        stop.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with pytest.raises(OSError, match="Too many"):
+        await persist("tidying", work, stop)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import enum
+import sys
 import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from producer.declare import Event
-from producer.emitter import MisuseError, plain_value
+from producer.emitter import MisuseError
+from producer.plain_values import EXACT
 from producer.spool.format import segment_path
 from producer.trace import current_trace, parse_traceparent
 from tests.unit.producer.samples import (
@@ -61,14 +64,6 @@ def test_enumerations_and_decimals_are_told_by_their_values(tmp_path: Path) -> N
     rows = made.spool.queue.after(0, 9).rows
     assert [(row[3], row[7]) for row in rows] == [("north", "1.50")] * 2
     assert all(type(row[3]) is str for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("value", "told"), [(1, 1), ("a", "a"), (None, None), (True, True), (Shop.NORTH, "north"), ([], None)]
-)
-def test_a_plain_value_is_text_number_boolean_or_none(value: Any, told: Any) -> None:
-    assert plain_value(value) == told
-    assert type(plain_value(value)) is type(told)
 
 
 def test_an_event_of_nobody_is_counted_never_raised(tmp_path: Path) -> None:
@@ -220,3 +215,53 @@ def test_what_is_refused_by_name_stands_in_the_ledger(tmp_path: Path) -> None:
     made.drop("shop.visit", "too_many_types")
     ledger = made.ledger()
     assert (ledger.emitted, ledger.dropped) == (1, {("shop.visit", "too_many_types"): 1})
+
+
+def test_scalars_of_numpy_are_told_by_their_values(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    number: Any = np.int64(7)
+    for _ in range(2):
+        made.emit(sale(number, price=np.float64(1.5), paid=np.bool_(True), note=np.str_("tor")))
+    rows = made.spool.queue.after(0, 9).rows
+    assert [row[4:8] for row in rows] == [(1.5, 7, True, "tor")] * 2
+    assert {type(value) for row in rows for value in row[3:]} <= EXACT
+    assert made.ledger().coerced == {}
+
+
+def test_scalars_of_numpy_beside_enumerations_are_told_by_their_values(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    for _ in range(2):
+        made.emit(sale(shop=Shop.NORTH, price=np.float32(0.5)))
+    assert [row[3:5] for row in made.spool.queue.after(0, 9).rows] == [("north", 0.5)] * 2
+
+
+def test_a_decimal_amount_is_a_number(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.emit(sale(price=Decimal("1.5")))
+    assert [row[4] for row in made.spool.queue.after(0, 9).rows] == [1.5]
+
+
+def test_an_array_where_a_number_belongs_is_counted(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    made.emit(sale(price=np.array([1.0, 2.0])))
+    assert [row[4] for row in made.spool.queue.after(0, 9).rows] == [None]
+    assert made.ledger().coerced == {("shop.sale", "wrong_type"): 1}
+
+
+def test_types_are_looked_at_from_the_moment_that_numpy_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "numpy")
+    made = emitter(tmp_path)
+    made.emit(sale(price=np.float64(1.5)))
+    monkeypatch.setitem(sys.modules, "numpy", np)
+    made.watch_numpy()
+    made.emit(sale(price=np.float64(1.5)))
+    assert [row[4] for row in made.spool.queue.after(0, 9).rows] == [np.float64(1.5).tobytes(), 1.5]
+
+
+@pytest.mark.parametrize(("told_ns", "kept_ns"), [(5, 5), (0, START_NS), (-1, START_NS), (1 << 80, START_NS)])
+def test_an_event_may_bring_its_time(tmp_path: Path, told_ns: int, kept_ns: int) -> None:
+    made = emitter(tmp_path)
+    made.emit_at(sale(), told_ns)
+    assert [row[1] for row in made.spool.queue.after(0, 9).rows] == [kept_ns]

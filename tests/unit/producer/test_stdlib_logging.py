@@ -31,7 +31,7 @@ def log(emitter: Emitter) -> Iterator[logging.Logger]:
     made.setLevel(logging.DEBUG)
     made.propagate = False
     yield made
-    made.removeHandler(handler)
+    made.handlers.clear()
 
 
 def test_lines_of_logging_keep_their_severity(emitter: Emitter, log: logging.Logger) -> None:
@@ -71,3 +71,45 @@ def test_a_line_that_emitting_logs_is_not_emitted_again(log: logging.Logger) -> 
     log.handlers[0] = EmittingHandler(emit)
     log.info("outer")
     assert [event[1] for event in seen] == ["outer"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"codes": {200: 1, "other": 2}},
+        {"pairs": {("EUR", "USD"): 1.1}},
+        {"p": {None: 1, "b": 2}},
+        {"not": {"finite": float("nan")}},
+    ],
+    ids=["mixed", "pairs", "none", "nan"],
+)
+def test_no_line_is_lost_for_what_stands_beside_it(
+    emitter: Emitter, log: logging.Logger, capsys: pytest.CaptureFixture[str], extra: dict[str, Any]
+) -> None:
+    log.warning("kept", extra=extra)
+    (row,) = rows(emitter)
+    assert row[2] == "kept"
+    json.loads(row[4])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_whose_arguments_do_not_fit_is_kept(emitter: Emitter) -> None:
+    EmittingHandler(emitter.emit).emit(
+        logging.makeLogRecord({"name": "a", "levelno": 20, "msg": "loaf %d", "args": ("rye",)})
+    )
+    assert [row[2] for row in rows(emitter)] == ["loaf %d ('rye',)"]
+
+
+def test_the_stack_of_a_line_comes_along(emitter: Emitter, log: logging.Logger) -> None:
+    log.warning("here", stack_info=True)
+    (row,) = rows(emitter)
+    assert json.loads(row[4])["stack_info"].startswith("Stack (most recent call last)")
+
+
+def test_a_line_that_waited_in_a_queue_keeps_its_time(emitter: Emitter) -> None:
+    handler = EmittingHandler(emitter.emit, emit_at=emitter.emit_at)
+    record = logging.makeLogRecord(
+        {"name": "bakery", "levelno": logging.INFO, "msg": "old", "created": 1_577_836_800.5}
+    )
+    handler.emit(record)
+    assert [row[1] for row in emitter.spool.queue.after(0, 9).rows] == [1_577_836_800_500_000_000]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sidecar.journal.volume import MemoryVolume
+from sidecar.journal.volume import FlushError, MemoryVolume
 
 
 class SickVolume(MemoryVolume):
@@ -24,7 +24,10 @@ class SickVolume(MemoryVolume):
         super().replace(name, data)
 
     def sync(self) -> None:
-        self._check(self.sync_error)
+        try:
+            self._check(self.sync_error)
+        except OSError as error:
+            raise FlushError(error.errno, error.strerror) from error
 
     def _check(self, error: int = 0) -> None:
         if code := error or self.error:

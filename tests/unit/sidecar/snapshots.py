@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 from prometheus_client import Metric
@@ -27,9 +27,17 @@ class FakeMetrics:
     """Metrics of producers, as a test makes them."""
 
     make: Callable[[], Snapshot]
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         return self.make()
+
+    def kept(self, name: str) -> bytes:
+        return self.files.get(name, b"")
+
+    async def keep(self, name: str, data: bytes) -> bool:
+        self.files[name] = data
+        return True
 
 
 def family(name: str, kind: int, unit: str, points: Sequence[Number | Distribution], **more: object) -> Family:

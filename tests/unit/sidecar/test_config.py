@@ -37,12 +37,17 @@ def test_a_token_in_the_environment_is_nowhere(tmp_path: Path) -> None:
     assert "hunter2" not in repr(read("", tmp_path, VAULT_TOKEN="hunter2", **VAULT))
 
 
-def test_faults_of_variables_and_of_the_file_are_told_together(tmp_path: Path) -> None:
+def test_a_fault_of_the_file_is_told_and_one_of_a_standard_variable_stops_no_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read("[metrics]\nadress = 1", tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="soon")
+    assert caught.value.faults == ["metrics.adress: is not a setting; did you mean 'address'?"]
+
+
+def test_a_socket_path_that_no_socket_can_have_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(f'[telemetry]\nsocket = "/{"s" * 107}"', tmp_path)
     assert caught.value.faults == [
-        "OTEL_EXPORTER_OTLP_TIMEOUT: must be whole milliseconds, is a text of 4 characters",
-        "metrics.adress: is not a setting; did you mean 'address'?",
+        "telemetry: socket: the path has 108 bytes, a Unix socket takes 107; give a shorter one"
     ]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from grpc import aio
 
 from sidecar.ingest.server import SocketError
+from sidecar.ingest.service import MAX_UNNAMED
 from sidecar.journal.volume import JournalInUseError
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import JournalPosition, Number
@@ -149,6 +151,57 @@ async def test_a_newer_stream_of_the_session_ends_the_older(tmp_path: Path) -> N
         assert (await older.status())[0] is grpc.StatusCode.ALREADY_EXISTS
         (status,) = pipeline.producers.all()
         assert status.connected
+
+
+async def test_a_second_session_of_a_producer_is_refused_and_says_nothing_about_it(tmp_path: Path) -> None:
+    socket = settings(tmp_path).socket
+    async with running(tmp_path) as pipeline, Client(socket) as broker, Client(socket) as impostor:
+        await broker.open()
+        impostor.send(hello=hello(session="s2"))
+        code, text = await impostor.status()
+        assert (code, text.partition(":")[0]) == (grpc.StatusCode.ALREADY_EXISTS, "session_alive")
+        (status,) = pipeline.producers.all()
+        assert (status.session_id, status.connected, status.goodbye) == ("s1", True, "")
+        assert status.conditions == ()
+        assert pipeline.ingest.counts.broken_rules == {"session_alive": 1}
+
+
+async def test_a_restarted_producer_takes_the_place_of_a_stream_that_fell_silent(tmp_path: Path) -> None:
+    socket = settings(tmp_path).socket
+    async with (
+        running(tmp_path, heartbeat_timeout_s=0.1) as pipeline,
+        Client(socket) as frozen,
+        Client(socket) as restarted,
+    ):
+        await frozen.open()
+        await asyncio.sleep(0.2)
+        await restarted.open(hello(session="s2"))
+        assert (await frozen.status())[0] is grpc.StatusCode.ALREADY_EXISTS
+        (status,) = pipeline.producers.all()
+        assert (status.session_id, status.connected) == ("s2", True)
+
+
+async def test_a_restarted_producer_delivers_what_its_predecessor_left_beside_its_own_stream(tmp_path: Path) -> None:
+    socket = settings(tmp_path).socket
+    async with running(tmp_path) as pipeline, Client(socket) as live, Client(socket) as recovery:
+        await live.open(hello(session="s2"))
+        await recovery.open(hello(session="s1", recovery=True))
+        recovery.send(define=order_define())
+        recovery.send(batch=batch(1, filled(2)))
+        await recovery.acknowledged(2)
+        assert values(pipeline, "broker.orders") == {("filled", "oanda"): 2}
+
+
+async def test_streams_without_a_hello_take_bounded_room(tmp_path: Path) -> None:
+    socket = settings(tmp_path).socket
+    async with running(tmp_path) as pipeline, contextlib.AsyncExitStack() as clients:
+        quiet = [await clients.enter_async_context(Client(socket)) for _ in range(MAX_UNNAMED + 1)]
+        ended = [asyncio.ensure_future(client.status()) for client in quiet]
+        done, waiting = await asyncio.wait(ended, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result()[0] for task in done} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        for task in waiting:
+            task.cancel()
+        assert pipeline.ingest.counts.broken_rules["too_many_streams"] >= 1
 
 
 async def test_one_producer_too_many_is_turned_away_by_name(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def sources(*packages: str) -> dict[str, str]:
 
 def test_a_page_that_differs_is_named(tmp_path: Path) -> None:
     write(tmp_path)
-    (tmp_path / "api.md").write_text("old")
-    assert stale(tmp_path) == ["api.md"]
+    (tmp_path / "reference" / "api.md").write_text("old")
+    assert stale(tmp_path) == ["reference/api.md"]
 
 
 def test_a_page_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_every_constant_reason_of_the_broker_is_listed() -> None:
         (("broker", "broker COMMAND"), ("broker",), "broker/simulator/"),
         (("sidecar", "sidecar COMMAND"), ("sidecar",), "-"),
         (("python -m broker.simulator",), ("broker/simulator",), "-"),
-        (("python -m pod_runtime.healthcheck",), ("pod_runtime",), "-"),
+        (("python -m pod_runtime.healthcheck",), ("pod_runtime",), "pod_runtime/cancellation"),
     ],
 )
 def test_the_exit_codes_of_a_program_are_those_of_its_code(

@@ -9,14 +9,17 @@ from decimal import Decimal
 
 import pytest
 
-from broker.domain import Order, OrderStatus, OrderType, Side
+from broker.domain import Order, OrderRequest, OrderStatus, OrderType, Side
 from broker.orders.checks import risk
 from broker.orders.engine import CANCEL_TRIES
 from broker.orders.errors import NotReadyError
 from broker.orders.idempotency import Placed
+from broker.orders.mass_actions import OrderFilter
 from broker.orders.model.trading_state import TradingState
+from broker.orders.service import OrderService
 from broker.venue.errors import NotAuthorizedError
 from pod_runtime.secret import Secret
+from tests.failing_files import ERRORS, failing, failing_at
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
 
@@ -162,25 +165,88 @@ async def test_new_token_is_used_from_the_next_order_on(
         assert (await service.place(make_request())).order.status is OrderStatus.FILLED
 
 
-async def test_full_disk_sends_nothing_and_leaves_the_id_free(
-    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
+async def test_volume_that_fails_refuses_orders_for_now_and_sends_nothing(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, call: str, error: int
 ) -> None:
-    def fail(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
     async with harness.service() as service:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", fail)
-            with pytest.raises(NotReadyError, match="JournalFailed"):
-                await service.place(make_request())
-            faults = blocked(service)
-            told = service.by_client_id("flow", "first")
-        assert faults == ["Journal"]
-        assert told is not None
-        assert told.status is OrderStatus.SUBMITTED, "what the journal does not say is told to nobody"
-        assert venue.writes == []
-        assert (await service.place(make_request("second"))).order.status is OrderStatus.FILLED
+        with (
+            failing(error, lambda _, name: name == call),
+            pytest.raises(NotReadyError, match="JournalFailed") as refusal,
+        ):
+            await service.place(make_request())
+        assert (blocked(service), refusal.value.retry_after_s, venue.writes) == (["Journal"], 5.0, [])
+        assert (await service.place(make_request())).order.status is OrderStatus.FILLED, "the same id may come again"
         assert blocked(service) == []
+
+
+async def test_readiness_returns_by_itself_when_the_volume_takes_records_again(
+    harness: OrderServiceHarness, make_request: MakeRequest
+) -> None:
+    async with harness.service(sample_s=0.1) as service:
+        with failing(errno.ENOSPC, lambda _, name: name == "write"):
+            with pytest.raises(NotReadyError):
+                await service.place(make_request())
+            assert blocked(service) == ["Journal"]
+        await wait_until(lambda: not blocked(service))
+
+
+async def test_full_volume_stops_no_cancel_and_no_halt_and_loses_none(
+    harness: OrderServiceHarness, make_request: MakeRequest
+) -> None:
+    seen: list[Order] = []
+    async with harness.service(sample_s=0.1) as service:
+        resting = (await service.place(make_request(type=OrderType.LIMIT, price=Decimal("1.0850")))).order
+        with failing(errno.ENOSPC):
+            service.set_state(TradingState.HALTED, "operator", "drill")
+            cancelled = await service.cancel(resting.id)
+            again = await service.mass_actions.cancel_all("flow", "all", OrderFilter())
+        assert (cancelled.status, again.outcomes) == (OrderStatus.CANCELLED, ())
+        await wait_until(lambda: not blocked(service))
+
+        async def watch() -> None:
+            async for change in service.changes(0):
+                seen.extend([change.order] if change.order is not None else [])
+
+        watching = asyncio.create_task(watch())
+        await wait_until(lambda: any(order.status is OrderStatus.CANCELLED for order in seen))
+        watching.cancel()
+    async with harness.service() as service:
+        order = service.order(resting.id)
+        assert order is not None
+        assert (order.status, service.state) == (OrderStatus.CANCELLED, TradingState.HALTED)
+
+
+SWEEP_STEP = int(os.environ.get("SWEEP_STEP", "12"))
+"""Of the calls of a term, each so many-th fails; a soak takes all of them."""
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+async def test_fault_at_any_call_of_a_term_ends_no_process_and_loses_no_order(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, error: int
+) -> None:
+    harness.settings |= {"lease_s": 2.0, "sample_s": 0.1, "reconcile_s": 1.0}
+    with failing(error, lambda *_: False) as layer:
+        async with harness.service() as service:
+            await service.place(make_request("whole"))
+    for number in range(1, layer.calls + 1, SWEEP_STEP):
+        with failing_at(number, error):
+            async with harness.service() as service:
+                placed = await placed_at_last(service, make_request(f"order-{number}"))
+        assert placed.status is OrderStatus.FILLED, number
+        async with harness.service() as service:
+            assert (await service.place(make_request(f"order-{number}"))).order.id == placed.id, number
+    assert len(venue.fills) == 1 + len(range(1, layer.calls + 1, SWEEP_STEP))
+
+
+async def placed_at_last(service: OrderService, request: OrderRequest) -> Order:
+    """The order, asked for again as its caller would."""
+    while True:
+        try:
+            return (await service.place(request)).order
+        except NotReadyError:
+            await asyncio.sleep(0.02)
 
 
 async def test_halt_stops_an_order_that_waits_for_the_rate_limit(

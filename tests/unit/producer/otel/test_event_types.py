@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
@@ -26,7 +28,7 @@ def test_an_attribute_may_be_named_as_the_measure_is(emitter: Emitter, meter: Me
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [("rye", "rye"), (7, "7"), (True, "true"), (("a", 1), '["a", 1]'), (None, "None")]
+    ("value", "text"), [("rye", "rye"), (7, "7"), (True, "true"), (("a", 1), '["a", 1]'), (None, "null")]
 )
 def test_labels_are_texts(emitter: Emitter, meter: Meter, value: Any, text: str) -> None:
     meter.create_counter("bakery.loaves").add(1, {"kind": value})
@@ -62,3 +64,40 @@ def test_the_current_span_is_the_trace_of_the_event(emitter: Emitter, meter: Met
     counter.add(1)
     traces = [row[2] for row in emitter.spool.queue.after(0, 99).rows]
     assert traces == [bytes(15) + b"\xa1" + bytes(7) + b"\xb2" + b"\x01", None]
+
+
+def test_names_of_attributes_that_are_no_texts_become_texts(emitter: Emitter, meter: Meter) -> None:
+    loaves = meter.create_counter("bakery.loaves")
+    loaves.add(1, {1: "a", "b": {1: "c", "d": 2}})  # type: ignore[dict-item]
+    loaves.add(2, {"1": "e", "b": "f"})
+    assert rows(emitter) == [(FIRST, "a", '{"1": "c", "d": 2}', 1), (FIRST, "e", "f", 2)]
+    assert declared(emitter)[0][3] == ("x1", "b")
+
+
+@pytest.mark.parametrize(
+    "amount", [np.float64(2.5), np.float32(2.5), Decimal("2.5")], ids=["float64", "float32", "decimal"]
+)
+def test_amounts_of_other_kinds_are_numbers(emitter: Emitter, meter: Meter, amount: Any) -> None:
+    meter.create_histogram("bakery.heat").record(amount, {"kind": np.str_("rye")})
+    assert rows(emitter) == [(FIRST, "rye", 2.5)]
+
+
+@pytest.mark.parametrize("amount", ["2", None, np.array([1.0, 2.0])], ids=["text", "none", "array"])
+def test_what_is_no_amount_is_counted_never_raised(emitter: Emitter, meter: Meter, amount: Any) -> None:
+    meter.create_counter("bakery.loaves").add(amount)
+    assert emitter.ledger().dropped == {("bakery.loaves", "wrong_type"): 1}
+
+
+def test_attributes_that_are_none_are_counted_never_raised(emitter: Emitter, meter: Meter) -> None:
+    meter.create_counter("bakery.loaves").add(1, 3)  # type: ignore[arg-type]
+    assert emitter.ledger().dropped == {("bakery.loaves", "internal_error"): 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [("up", "app.up"), ("telemetry.sdk", "app.telemetry.sdk"), ("upper", "upper")]
+)
+def test_names_of_prometheus_and_the_sidecar_get_a_word_before_them(
+    emitter: Emitter, meter: Meter, given: str, shown: str
+) -> None:
+    meter.create_counter(given).add(1)
+    assert declared(emitter)[0][0] == shown

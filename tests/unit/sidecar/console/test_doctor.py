@@ -110,6 +110,7 @@ SEEDED: list[tuple[str, Change]] = [
     ("secret_expired", {"secrets": database(-3.0)}),
     ("secret_rejected", {"secrets": rejected_secret()}),
     ("secret_unacknowledged", {"secrets": replace(SECRETS, stage=Stage.TIMED_OUT, generation_acknowledged=2)}),
+    ("readers_unnamed", {"secrets": replace(SECRETS, is_anyone_heard=True)}),
     ("producer_never_seen", {"producer": None}),
     ("producer_ended", {"producer": replace(PRODUCER, connected=False, goodbye="sigterm")}),
     ("producer_gone", {"producer": replace(PRODUCER, connected=False, last_heartbeat_ns=NOW_NS - 20 * NS)}),

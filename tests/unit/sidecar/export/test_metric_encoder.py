@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -61,7 +62,13 @@ def test_an_up_down_counter_is_not_monotonic_and_stays_cumulative_in_delta() -> 
     assert (point["monotonic"], point["temporality"], point["value"]) == (False, CUMULATIVE, -3)
 
 
-def test_a_gauge_keeps_the_time_it_was_set() -> None:
+def test_a_gauge_of_a_producer_that_is_connected_holds_now() -> None:
+    it = snapshot(p=[gauge("g", 1.5)])
+    seen = replace(it, producers=tuple(replace(each, seen_ns=NOW + 7) for each in it.producers))
+    assert points(made(seen))["p", "g"][0]["time"] == NOW + 7
+
+
+def test_a_gauge_of_a_producer_that_was_not_seen_keeps_the_time_it_was_set() -> None:
     old = family("age", 3, "s", (Number((), START, NOW - 5, 1.5),))
     [point] = points(made(snapshot(p=[old])))["p", "age"]
     assert (point["kind"], point["time"], point["value"]) == ("gauge", NOW - 5, 1.5)

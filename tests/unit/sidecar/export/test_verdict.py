@@ -44,6 +44,30 @@ def test_each_status_has_its_verdict(code: grpc.StatusCode, verdict: ExportVerdi
     assert judge(code, "", ()).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("code", "details", "verdict", "reason"),
+    [
+        (CODE.UNKNOWN, "Received http2 header with status: 500", ExportVerdict.RETRY, "unknown"),
+        (CODE.INTERNAL, "Received http2 header with status: 400", ExportVerdict.RETRY, "internal"),
+        (CODE.PERMISSION_DENIED, "Received http2 header with status: 403", ExportVerdict.HOLD, "permission_denied"),
+        (CODE.UNKNOWN, "Received http2 header with status: 413", ExportVerdict.REFUSE, "http_413"),
+        (CODE.INTERNAL, "Stream removed (RST_STREAM (…))", ExportVerdict.RETRY, "internal"),
+        (CODE.RESOURCE_EXHAUSTED, "Stream removed (RST_STREAM (…))", ExportVerdict.RETRY, "resource_exhausted"),
+        (CODE.UNKNOWN, "No status received", ExportVerdict.RETRY, "unknown"),
+        (CODE.OK, "the answer is no OTLP response", ExportVerdict.RETRY, "unreadable_answer"),
+    ],
+)
+def test_what_the_collector_has_not_said_is_no_verdict_on_the_data(
+    code: grpc.StatusCode, details: str, verdict: ExportVerdict, reason: str
+) -> None:
+    failure = judge(code, details, ())
+    assert (failure.verdict, failure.reason) == (verdict, reason)
+
+
+def test_every_status_fits_a_rule() -> None:
+    assert all(judge(code, "", ()).verdict in ExportVerdict for code in CODE)
+
+
 def test_exhausted_resources_with_a_delay_are_a_matter_of_time() -> None:
     failure = judge(CODE.RESOURCE_EXHAUSTED, "busy", retry_info(7))
     assert (failure.verdict, failure.retry_after_s, failure.reason) == (ExportVerdict.RETRY, 7.0, "resource_exhausted")

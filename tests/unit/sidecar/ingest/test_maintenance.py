@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.checkpoint.writer import CheckpointWriter
 from sidecar.ingest.maintenance import Maintenance
+from sidecar.ingest.producers import Producers
 from sidecar.ingest.service import IngestService
 from sidecar.telemetry.model import JournalPosition
 from sidecar.telemetry.settings import TelemetrySettings
@@ -22,6 +23,7 @@ class MaintainedCore:
 
     core: TelemetryCore = field(default_factory=TelemetryCore)
     connected: set[tuple[str, str]] = field(default_factory=set)
+    producers: Producers = field(default_factory=Producers)
 
     def __post_init__(self) -> None:
         core = self.core

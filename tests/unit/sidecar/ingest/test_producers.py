@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sidecar.ingest.producers import Producers, ProducerStatus, SecretsRefusal
+from sidecar.ingest.producers import MAX_GONE, Producers, ProducerStatus, SecretsRefusal
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tests.unit.sidecar.batches import hello
 from tests.unit.sidecar.secrets_reports import SecretsReports
@@ -118,3 +118,34 @@ def test_the_secrets_hear_of_each_connection_of_a_reader_and_of_no_recovery_stre
     producers.disconnected(hello(), 3)
     producers.connected(hello(), 4)
     assert heard.said == [("connected", "broker"), ("connected", "broker")]
+
+
+def test_a_report_that_counts_for_nothing_leaves_no_trace() -> None:
+    producers = Producers(SecretsReports(counts=False))
+    producers.connected(hello(), 1)
+    producers.applied(hello(), pb.SecretsApplied(generation=2))
+    producers.rejected(hello(), pb.SecretsRejected(generation=3, secret="db", reason="lie"))
+    assert (status(producers).applied_generation, status(producers).refusal) == (0, None)
+
+
+def test_producers_that_are_gone_for_long_are_forgotten() -> None:
+    producers = connected()
+    producers.connected(hello("left"), 100)
+    producers.disconnected(hello("left"), 200)
+    producers.connected(hello("dead", "old", recovery=True), 100)
+    producers.disconnected(hello("dead", "old", recovery=True), 250)
+    producers.forget(200)
+    assert [item.producer_id for item in producers.all()] == ["broker", "dead", "left"]
+    producers.forget(300)
+    assert [item.producer_id for item in producers.all()] == ["broker"]
+
+
+def test_producers_that_come_and_go_take_bounded_room() -> None:
+    producers = connected()
+    for number in range(MAX_GONE + 50):
+        gone = hello(f"p{number}")
+        producers.connected(gone, 200 + number)
+        producers.disconnected(gone, 200 + number)
+    assert len(producers.all()) <= MAX_GONE + 2
+    assert producers.get("broker") is not None
+    assert producers.get(f"p{MAX_GONE + 49}") is not None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc import aio
 
+from sidecar.ingest.server import SocketError, prepare_socket
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.settings import TelemetrySettings
 from telemetry_contract.v1 import telemetry_pb2 as pb
@@ -21,8 +24,8 @@ from tests.unit.sidecar.batches import TIME_NS, hello
 Pair = tuple[bytes, bytes]
 
 
-def certificate(name: str) -> Pair:
-    """A self-signed certificate for 127.0.0.1 and its key, PEM."""
+def certificate(name: str, *alternative: str) -> Pair:
+    """A self-signed certificate for localhost and other names, and its key, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -34,7 +37,7 @@ def certificate(name: str) -> Pair:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, ("localhost", *alternative))]), critical=False)
         .sign(key, hashes.SHA256())
     )
     plain = serialization.NoEncryption()
@@ -42,16 +45,17 @@ def certificate(name: str) -> Pair:
     return built.public_bytes(serialization.Encoding.PEM), private
 
 
-async def say_hello(address: str, credentials: grpc.ChannelCredentials) -> pb.Welcome:
+async def say_hello(address: str, credentials: grpc.ChannelCredentials, producer: str = "broker") -> pb.Welcome:
     options = [("grpc.ssl_target_name_override", "localhost")]
     async with aio.secure_channel(address, credentials, options=options) as channel, asyncio.timeout(120):
         call: Any = channel.stream_stream("/telemetry.v1.TelemetryService/Publish")()
-        await call.write(pb.PublishRequest(hello=hello()).SerializeToString())
+        await call.write(pb.PublishRequest(hello=hello(producer)).SerializeToString())
         return pb.PublishResponse.FromString(await call.read()).welcome
 
 
 async def test_over_tcp_only_a_producer_with_a_certificate_is_let_in(tmp_path: Path) -> None:
-    (certificate_pem, key_pem), (client_pem, client_key), (stranger_pem, stranger_key) = map(certificate, "abc")
+    (certificate_pem, key_pem), (stranger_pem, stranger_key) = map(certificate, "ac")
+    client_pem, client_key = certificate("b", "broker")
     files = {"certificate": certificate_pem, "key": key_pem, "client_ca": client_pem}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -79,6 +83,8 @@ async def test_over_tcp_only_a_producer_with_a_certificate_is_let_in(tmp_path: P
             with pytest.raises(aio.AioRpcError) as refused:
                 await say_hello(pipeline.tcp_address, credentials)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(aio.AioRpcError, match="the certificate does not name 'pricer'"):
+            await say_hello(pipeline.tcp_address, known, "pricer")
         stop.set()
 
 
@@ -90,8 +96,6 @@ def test_tcp_without_certificates_is_a_fault_of_the_configuration() -> None:
 async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
     settings = TelemetrySettings(socket=tmp_path / "run" / "t.sock", durability="none", drain_s=0.0, reflection=True)
     settings.socket.parent.mkdir(mode=0o700)
-    import socket  # noqa: PLC0415 - the one test that needs it
-
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(settings.socket))
     pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS)
@@ -105,8 +109,24 @@ async def test_a_stale_socket_is_taken_over(tmp_path: Path) -> None:
     assert not settings.socket.exists()
 
 
+def test_a_listener_whose_queue_is_full_is_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "t.sock"
+    path.parent.mkdir(mode=0o700)
+    with ExitStack() as held:
+        stalled = held.enter_context(socket.socket(socket.AF_UNIX))
+        stalled.bind(str(path))
+        stalled.listen(1)
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            with suppress(BlockingIOError):
+                waiting.connect(str(path))
+        with pytest.raises(SocketError, match="another process listens"):
+            prepare_socket(path)
+
+
 async def test_certificates_of_the_tcp_listener_are_replaced_while_it_listens(tmp_path: Path) -> None:
-    servers, clients = [certificate("server") for _ in range(2)], [certificate("client") for _ in range(2)]
+    servers, clients = [certificate("server") for _ in range(2)], [certificate("client", "broker") for _ in range(2)]
 
     def write(number: int) -> None:
         files = {"certificate": servers[number][0], "key": servers[number][1], "client_ca": clients[number][0]}

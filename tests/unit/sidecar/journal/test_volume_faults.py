@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from grpc.aio import AioRpcError
 
 from pod_runtime.framing import HEADER_BYTES
+from pod_runtime.run import persist
 from sidecar.journal.volume import MemoryVolume
 from sidecar.pipeline import TelemetryPipeline
 from sidecar.telemetry.model import JournalPosition
-from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, order_define, sample_define, samples
+from tests.failing_files import ERRORS, failing, failing_at
+from tests.unit.sidecar.batches import TIME_NS, Client, batch, filled, hello, order_define, sample_define, samples
 from tests.unit.sidecar.served_pipeline import pipeline_settings, served
 from tests.unit.sidecar.sick_volume import SickVolume
 
@@ -101,3 +106,61 @@ async def test_a_journal_whose_segments_are_lost_never_goes_back(tmp_path: Path)
     again = TelemetryPipeline(settings=pipeline_settings(tmp_path), clock=lambda: TIME_NS, volume=volume)
     await again.open()
     assert again._journal.end == JournalPosition(2, HEADER_BYTES)
+
+
+async def test_sync_that_has_no_descriptor_is_tried_again_and_is_no_failed_one(tmp_path: Path) -> None:
+    settings = pipeline_settings(tmp_path, durability="disk", checkpoint_interval_s=60.0)
+    pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS)
+    await pipeline.open()
+    async with served(pipeline), Client(settings.socket) as client:
+        await client.open()
+        client.send(define=order_define())
+        client.send(batch=batch(1, filled(2)))
+        await client.acknowledged(2)
+        with failing(errno.EMFILE, lambda _, name: name == "dup") as layer:
+            client.send(batch=batch(3, filled(2)))
+            while len(layer.failed) < 2:
+                await asyncio.sleep(0.01)
+        await client.acknowledged(4)
+        assert pipeline.journal_status().error == ""
+    await pipeline.close()
+
+
+SWEEP_STEP = int(os.environ.get("SWEEP_STEP", "4"))
+"""Of the calls of a pipeline's life, each so many-th fails; a soak takes all of them."""
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+async def test_fault_at_any_call_ends_no_pipeline_and_loses_no_event_that_was_acknowledged(
+    tmp_path: Path, error: int
+) -> None:
+    with failing(error, lambda *_: False) as layer:
+        await live_through(tmp_path / "whole")
+    for number in range(1, layer.calls + 1, SWEEP_STEP):
+        place = tmp_path / str(number)
+        with failing_at(number, error):
+            await live_through(place)
+        again = TelemetryPipeline(settings=pipeline_settings(place), clock=lambda: TIME_NS)
+        await again.open()
+        assert again.ledger().events.counted == 6, (number, error)
+        await again.close()
+
+
+async def live_through(place: Path) -> None:
+    """Runs a pipeline that takes six events, in segments of two."""
+    settings = pipeline_settings(place, segment_bytes=64)
+    pipeline = TelemetryPipeline(settings=settings, clock=lambda: TIME_NS)
+    await persist("journal", pipeline.open)
+    async with served(pipeline):
+        while True:
+            async with Client(settings.socket) as client:
+                client.send(hello=hello())
+                # Refused while the journal cannot write its Hello: a producer connects again.
+                with suppress(AioRpcError):
+                    await client.receive()
+                    client.send(define=order_define())
+                    for first in (1, 3, 5):
+                        client.send(batch=batch(first, filled(2)))
+                        await client.acknowledged(first + 1)
+                    break
+    await pipeline.close()

@@ -249,3 +249,49 @@ def test_a_label_that_is_a_text_overflows() -> None:
     aggregate = started()
     aggregate.apply(1, batch(1, orders([("s" * 1025, "buy", 0.5, "1"), ("s" * 1024, "buy", 0.5, "1")])), 10)
     assert {key[0][:4] for key in points(aggregate, "broker.orders")} == {"true", "ssss"}
+
+
+def observed(*places: int) -> Aggregate:
+    """An aggregate with two channels of a gauge that ends where a sample has no value, after samples of both."""
+    aggregate = Aggregate()
+    aggregate.begin(BROKER)
+    define = sample_define()
+    for instrument in define.instruments:
+        instrument.absent_ends = True
+    assert aggregate.define(1, BROKER, event_type(define), recovery=False) == ()
+    aggregate.apply(1, batch(1, samples([("rest", 1), ("stream", 2)])), 10)
+    again = samples([("rest", 3), ("rest", 4)])
+    again.columns[1].absent.extend(places)
+    aggregate.apply(1, batch(3, again), 20)
+    return aggregate
+
+
+@pytest.mark.parametrize(
+    ("places", "left"),
+    [((1,), {"stream": 2}), ((0, 1), {"stream": 2}), ((0,), {"rest": 4, "stream": 2}), ((), {"rest": 4, "stream": 2})],
+    ids=["last", "all", "first", "none"],
+)
+def test_a_series_whose_last_event_has_no_value_leaves_where_its_instrument_says_so(
+    places: tuple[int, ...], left: dict[str, float]
+) -> None:
+    aggregate = observed(*places)
+    found = points(aggregate, "connection.status")
+    assert {channel: point.value for (channel,), point in found.items()} == left  # type: ignore[union-attr] # numbers
+    # The other instrument of the event, which has no labels, ends with it.
+    assert (points(aggregate, "connections") == {}) is (1 in places)
+
+
+def test_a_series_that_left_begins_anew() -> None:
+    aggregate = observed(1)
+    aggregate.apply(1, batch(5, samples([("rest", 7)])), 30)
+    point = points(aggregate, "connection.status")[("rest",)]
+    assert (point.start_ns, point.value) == (30, 7)  # type: ignore[union-attr] # a number
+    assert aggregate.series_count() == {"broker": 3}
+
+
+def test_an_event_without_a_value_ends_no_series_of_other_instruments() -> None:
+    aggregate = started()
+    again = samples([("rest", 3), ("rest", 4)])
+    again.columns[1].absent.append(1)
+    aggregate.apply(1, batch(1, again), 20)
+    assert points(aggregate, "connection.status")[("rest",)].value == 3  # type: ignore[union-attr] # a number

@@ -46,3 +46,22 @@ def test_a_name_that_an_instrument_has_is_not_given_away() -> None:
     assert not names.reserve("telemetry_dropped", "counter")
     assert names.reserve("other", "gauge")
     assert names.reserve("other", "gauge")
+
+
+def test_colliding_instruments_keep_their_names_in_a_later_process() -> None:
+    names = MetricNames()
+    first = [names.name(name, COUNTER, "") for name in ("queue_done", "queue.done")]
+    later = MetricNames.restored(names.capture())
+    assert [later.name(name, COUNTER, "") for name in ("queue.done", "queue_done")] == first[::-1]
+    assert later.name("queue-done", COUNTER, "") == ("queue_done_3", "")
+    assert not later.reserve("queue_done", "counter")
+
+
+@pytest.mark.parametrize("captured", [b"", b"{", b"[[1]]", b"[[0, 99, 0, 0, 0]]"])
+def test_names_that_cannot_be_read_are_given_anew(captured: bytes) -> None:
+    assert MetricNames.restored(captured).name("jobs", COUNTER, "") == ("jobs", "")
+
+
+def test_units_that_prometheus_does_not_tell_apart_make_one_family() -> None:
+    names = MetricNames()
+    assert [names.name("jobs", COUNTER, unit) for unit in ("", "1", "{job}")] == [("jobs", "")] * 3

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.unit.sidecar.secrets.agent_harness import DATABASE, AgentHarness
+from sidecar.secrets.settings import SecretSettings
+from tests.failing_files import ERRORS, failing
+from tests.unit.sidecar.secrets.agent_harness import DATABASE, VENUE, AgentHarness
 
 MakeHarness = Callable[..., AgentHarness]
 
@@ -29,6 +33,64 @@ async def test_without_secrets_nothing_is_asked(make_harness: MakeHarness) -> No
     await harness.clock.advance(10)
     assert harness.vault.requests == []
     await harness.stop()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+async def test_agent_outlives_a_volume_that_fails_and_publishes_behind_it(
+    make_harness: MakeHarness, error: int
+) -> None:
+    harness = make_harness(VENUE)
+    await harness.start()
+    assert harness.read("venue.json")["token"] == "one"
+    with failing(error):
+        harness.vault.write("venue", token="two")
+        await harness.clock.advance(60)
+        # The thread of a publication is real, and its time is not the clock's.
+        await wait_for(lambda: harness.agent.status().last_error is not None, harness)
+    await wait_for(lambda: harness.read("venue.json")["token"] == "two", harness)
+    await harness.stop()
+
+
+async def wait_for(is_so: Callable[[], bool], harness: AgentHarness) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            await harness.clock.advance(1)
+            await asyncio.sleep(0.001)
+
+
+async def test_a_producer_that_is_not_named_has_no_say_in_secrets(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE, acknowledged_by=("broker",))
+    await harness.start()
+    told = harness.agent.acknowledgements
+    told.connected("mallory")
+    assert not told.applied("mallory", 1)
+    assert not told.rejected("mallory", 1, "database", "lie", "a lie")
+    told.goodbye("mallory")
+    status = harness.agent.status()
+    assert (status.generation_acknowledged, status.rejection, dict(status.ignored)) == (0, None, {"not_named": 2})
+    assert not told.abandoned
+    assert told.applied("broker", 1)
+    assert harness.agent.status().generation_acknowledged == 1
+
+
+@pytest.mark.parametrize(
+    ("secrets", "named", "is_anyone_heard"),
+    [((DATABASE,), (), True), ((DATABASE,), ("broker",), False), ((VENUE,), (), False)],
+    ids=["leased", "named", "kv"],
+)
+async def test_leased_secrets_without_a_named_reader_are_warned_about(
+    make_harness: MakeHarness,
+    caplog: pytest.LogCaptureFixture,
+    secrets: tuple[SecretSettings, ...],
+    named: tuple[str, ...],
+    is_anyone_heard: bool,
+) -> None:
+    harness = make_harness(*secrets, acknowledged_by=named)
+    await harness.start()
+    assert harness.agent.status().is_anyone_heard is is_anyone_heard
+    assert [item.message for item in caplog.records if item.name == "sidecar.secrets.agent"] == [
+        "secrets.anyone_is_heard"
+    ] * is_anyone_heard
 
 
 @pytest.mark.parametrize("on_disk", ["published", "leases"])

@@ -33,6 +33,12 @@ def test_what_the_standard_variables_say_goes_before_what_is_found() -> None:
     assert (found["service.name"], found["service.instance.id"], found["team"]) == ("b", "mine", "fx,cfd")
 
 
+def test_a_list_of_attributes_that_cannot_be_read_is_left_out_as_a_whole() -> None:
+    found = own_resource({"OTEL_RESOURCE_ATTRIBUTES": "team=fx,c"}, version="1", instance_id="i1")
+    assert "team" not in found
+    assert found["service.name"] == "broker-sidecar"
+
+
 @pytest.mark.parametrize("text", ["novalue", "=x", "a=1,,b"])
 def test_a_list_that_is_no_list_names_the_entry_and_not_its_value(text: str) -> None:
     with pytest.raises(ValueError, match=r"entry [12] is not key=value") as caught:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from broker.orders.dependencies import NOBODY
 from broker.orders.ownership import cluster_lease
 from broker.orders.ownership.lease import MARGIN_SHARE, POLL_EVERY_S, FileLease, FileLeaseRecord, wait_s
 from broker.orders.settings import OrderSettings
+from tests.failing_files import ERRORS, failing, failing_at
 from tests.unit.broker.orders.boot_clock import BootClock
 
 RECORD = FileLeaseRecord(owner="a", epoch=3, pid=1, boot_id="boot", renewed_s=100.0, lease_s=10.0)
@@ -108,3 +113,53 @@ async def test_note_is_handed_on(tmp_path: Path, clock: BootClock) -> None:
     await second.release()
     await third.acquire()
     assert third.note() == "halted"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+async def test_owner_keeps_the_account_while_no_file_can_be_made(tmp_path: Path, clock: BootClock, error: int) -> None:
+    owner, other = lease(tmp_path), lease(tmp_path)
+    await owner.acquire()
+    with failing(error, lambda _, name: name != "pwrite"):
+        for _ in range(10):
+            clock.now_s += 7.0
+            assert await owner.renew()
+    assert await other.acquire() == 12.0
+
+
+async def test_owner_whose_file_cannot_be_read_is_not_followed(tmp_path: Path, clock: BootClock) -> None:
+    owner, other = lease(tmp_path), lease(tmp_path)
+    await owner.acquire()
+    with failing(errno.EIO, lambda _, name: name == "open"), pytest.raises(OSError, match="Input/output"):
+        await other.acquire()
+    assert owner.holds()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+async def test_account_is_acquired_after_a_fault_at_any_call(tmp_path: Path, clock: BootClock, error: int) -> None:
+    with failing(error, lambda *_: False) as layer:
+        await lease(tmp_path / "whole").acquire()
+    assert layer.calls > 10
+    for number in range(1, layer.calls + 1):
+        taker = lease(tmp_path / str(number))
+        with failing_at(number, error), suppress(OSError):
+            await taker.acquire()
+        assert await taker.acquire() == 0.0, number
+        assert taker.holds()
+        await taker.release()
+
+
+async def test_address_of_an_owner_is_empty_while_it_cannot_be_read(tmp_path: Path, clock: BootClock) -> None:
+    await lease(tmp_path).acquire()
+    with failing(errno.EMFILE):
+        assert (lease(tmp_path).address(), lease(tmp_path).holder()) == ("", "nobody")
+
+
+async def test_note_that_became_shorter_leaves_a_whole_record(tmp_path: Path, clock: BootClock) -> None:
+    owner, other = lease(tmp_path), lease(tmp_path)
+    await owner.acquire()
+    for note in ("x" * 5000, "short"):
+        owner.hand_over(note)
+        assert await owner.renew()
+    await owner.release()
+    await other.acquire()
+    assert other.note() == "short"

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -22,6 +23,7 @@ from broker.orders.store.journal import (
     segments,
 )
 from pod_runtime.framing import FormatError
+from tests.failing_files import ERRORS, failing, failing_at
 from tests.unit.broker.orders.samples import make_record, make_settings, opened_journal
 
 
@@ -153,3 +155,41 @@ def test_damaged_record_says_what_it_is_not_what_it_holds() -> None:
     with pytest.raises(ValueError, match=r"b'o' of \d+ bytes") as caught:
         decode_payload(b'o{"secret": "value"}')
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+async def test_fault_at_any_call_loses_no_record_that_was_taken(tmp_path: Path, error: int) -> None:
+    with failing(error, lambda *_: False) as layer:
+        await written_through(tmp_path / "whole")
+    for number in range(1, layer.calls + 1):
+        place = tmp_path / str(number)
+        with failing_at(number, error):
+            taken = await written_through(place)
+        held = opened_journal(place)[1]
+        # Those before a rotation are in its snapshot.
+        assert [item for item in held if item.startswith(b"o")] == taken, (number, error)
+
+
+async def written_through(directory: Path) -> list[bytes]:
+    """Opens, writes, syncs and rotates; the records that the journal took. A step of the start is made twice."""
+    journal, taken = OrderJournal(directory, make_settings(directory), lambda _: None), list[bytes]()
+
+    def rotate() -> None:
+        journal.rotate([*taken, b"z"])
+
+    for step in (journal.open, rotate):
+        try:
+            step()
+        except (OSError, OrderJournalError):
+            step()
+    for number in range(6):
+        with suppress(OrderJournalError):
+            if number == 3:
+                rotate()
+            position = journal.append(b"o%d" % number)
+            taken.append(b"o%d" % number)
+            await journal.wait_synced(position)
+        if journal.failure is not None:
+            rotate()
+    await journal.close()
+    return taken
