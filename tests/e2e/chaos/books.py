@@ -18,6 +18,7 @@ from tests.e2e.chaos.callers import FINAL, Callers
 from tests.otlp_receiver import RECORD_ID, OtlpReceiver
 
 TRANSITION = "broker.order.transition"
+UNTRIED = frozenset({"denied", "rejected"})
 
 
 @dataclass(slots=True)
@@ -93,11 +94,14 @@ class HistoryBooks:
 
 
 async def whole_history(broker: BrokerClient, orders: set[str], deadline_s: float) -> HistoryBooks:
-    """The history once it has all these orders, or what it has at the deadline: it is written behind the journal."""
+    """The history once it has these orders at their end, or what it has at the deadline: it follows the journal."""
     end = time.monotonic() + deadline_s
-    while (found := await _history(broker)).statuses.keys() < orders and time.monotonic() < end:
+    while True:
+        found = await _history(broker)
+        ended = {order_id for order_id, status in found.statuses.items() if status in FINAL}
+        if orders <= ended or time.monotonic() > end:
+            return found
         await asyncio.sleep(1)
-    return found
 
 
 async def _history(broker: BrokerClient) -> HistoryBooks:
@@ -122,7 +126,11 @@ def differences(
         f"{key} never had a final word: {callers.words.get(key)}, {callers.latest.get(key)}" for key in callers.open
     ]
     for key, words in callers.words.items():
-        order_id = callers.ids[key]
+        *untried, order_id = callers.ids[key]
+        for earlier in untried:
+            # The venue or a volume refused it for a while, so that its key was free for the next try.
+            if statuses.get(earlier, "denied") not in UNTRIED or venue.fills.get(earlier):
+                found.append(f"{key} is {order_id}, and {earlier} of that key is {statuses[earlier]}")
         if order_id not in statuses:
             found.append(f"{key} was told {words}, and the history has no {order_id}: {callers.latest.get(key)}")
         elif (final := [word for word in words if word in FINAL]) and final != [statuses[order_id]]:

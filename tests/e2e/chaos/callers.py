@@ -29,7 +29,8 @@ class Callers:
     in_flight: int = 300
     """Callers that wait at once; beyond them the beat waits."""
     words: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    ids: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The orders of each key: more than one if the earlier ones were refused for a while, which leaves a key free."""
     unexpected: list[str] = field(default_factory=list)
     repeats: Counter[str] = field(default_factory=Counter)
     """Answers that made a caller repeat its order, by status and kind."""
@@ -98,8 +99,9 @@ class Callers:
         words = self.words[key]
         if not words or words[-1] != order.status:
             words.append(str(order.status))
-        if self.ids.setdefault(key, order.id) != order.id:
-            self.unexpected.append(f"{key} is {order.id}, and was {self.ids[key]}")
+        if order.id not in self.ids[key]:
+            self.ids[key].append(order.id)
+            words[:] = [str(order.status)]
         if order.status in FINAL:
             self.done_at = time.monotonic()
         return order.status in FINAL

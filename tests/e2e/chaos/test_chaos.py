@@ -101,7 +101,7 @@ async def test_after_a_storm_all_books_agree(tmp_path: Path) -> None:
                         reading = await settle(pod.stack, session, deadline_s=120)
                         venue = await venue_books(pod.stack, session)
                     async with BrokerClient(pod.stack.addresses["api"], api_key=pod.stack.api_key) as broker:
-                        history = await whole_history(broker, set(callers.ids.values()), 60)
+                        history = await whole_history(broker, {ids[-1] for ids in callers.ids.values()}, 60)
                     for task in watching:
                         task.cancel()
             documents.fold()
