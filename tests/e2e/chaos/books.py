@@ -115,37 +115,41 @@ async def _history(broker: BrokerClient) -> HistoryBooks:
     return HistoryBooks(statuses, fills)
 
 
-def differences(
-    callers: Callers, venue: VenueBooks, history: HistoryBooks, counted: Mapping[str, int], documents: Documents
-) -> list[str]:
-    """Each place at which two books disagree, in words."""
-    statuses = history.statuses
+def answer_faults(callers: Callers, venue: VenueBooks, history: HistoryBooks) -> list[str]:
+    """Each word that a caller was told and that the history does not have, in words."""
     found = [f"unexpected answer: {text}" for text in callers.unexpected]
-    found += [f"the venue has {order_id} {count} times" for order_id, count in venue.placed.items() if count > 1]
-    found += [
-        f"{key} never had a final word: {callers.words.get(key)}, {callers.latest.get(key)}" for key in callers.open
-    ]
+    for key in callers.open:
+        found.append(f"{key} never had a final word: {callers.words.get(key)}, {callers.latest.get(key)}")
     for key, words in callers.words.items():
         *untried, order_id = callers.ids[key]
         for earlier in untried:
             # The venue or a volume refused it for a while, so that its key was free for the next try.
-            if statuses.get(earlier, "denied") not in UNTRIED or venue.fills.get(earlier):
-                found.append(f"{key} is {order_id}, and {earlier} of that key is {statuses[earlier]}")
-        if order_id not in statuses:
-            found.append(f"{key} was told {words}, and the history has no {order_id}: {callers.latest.get(key)}")
-        elif (final := [word for word in words if word in FINAL]) and final != [statuses[order_id]]:
-            found.append(f"{key} was told {words}, and the history says {statuses[order_id]}")
-    for order_id, status in statuses.items():
+            if history.statuses.get(earlier, "denied") not in UNTRIED or venue.fills.get(earlier):
+                found.append(f"{key} is {order_id}, and {earlier} of that key is {history.statuses[earlier]}")
+        status = history.statuses.get(order_id, f"nothing: {callers.latest.get(key)}")
+        if (final := [word for word in words if word in FINAL]) and final != [status]:
+            found.append(f"{key} ({order_id}) was told {words}, and the history says {status}")
+    return found
+
+
+def venue_faults(venue: VenueBooks, history: HistoryBooks) -> list[str]:
+    """Each order and fill of which venue and history tell differently, in words."""
+    found = [f"the venue has {order_id} {count} times" for order_id, count in venue.placed.items() if count > 1]
+    for order_id, status in history.statuses.items():
         at_venue, ours = sorted(venue.fills.get(order_id, [])), sorted(history.fills.get(order_id, []))
         if at_venue != ours:
             found.append(f"{order_id} ({status}): the venue has fills {at_venue}, the history {ours}")
-        if (status in ("denied", "presumed_absent")) and venue.placed[order_id]:
+        if status in {"denied", "presumed_absent"} and venue.placed[order_id]:
             found.append(f"{order_id} is {status}, and the venue has it")
-    found += [
-        f"the venue filled {order_id}, which no book of ours has" for order_id in venue.fills.keys() - statuses.keys()
-    ]
-    wanted = Counter(statuses.values()) | Counter(received=len(statuses))
-    for book, counts in (("metrics", counted), ("log records", documents.statuses)):
+    strangers = venue.fills.keys() - history.statuses.keys()
+    return found + [f"the venue filled {order_id}, which no book of ours has" for order_id in strangers]
+
+
+def count_faults(history: HistoryBooks, books: Mapping[str, Counter[str]]) -> list[str]:
+    """Each book whose counts by status are not those of the history, in words."""
+    wanted = Counter(history.statuses.values()) | Counter(received=len(history.statuses))
+    found = []
+    for book, counts in books.items():
         # An order that could not be kept (503, 409) leaves its key free: events tell of it, and the history does not.
         untried = counts["received"] - wanted["received"]
         expected = wanted + Counter(received=untried, denied=untried)
