@@ -118,14 +118,15 @@ async def _history(broker: BrokerClient) -> HistoryBooks:
 def answer_faults(callers: Callers, venue: VenueBooks, history: HistoryBooks) -> list[str]:
     """Each word that a caller was told and that the history does not have, in words."""
     found = [f"unexpected answer: {text}" for text in callers.unexpected]
-    for key in callers.open:
-        found.append(f"{key} never had a final word: {callers.words.get(key)}, {callers.latest.get(key)}")
+    found += [f"{key} ended at {callers.words.get(key)}: {callers.latest.get(key)}" for key in callers.open]
     for key, words in callers.words.items():
         *untried, order_id = callers.ids[key]
-        for earlier in untried:
-            # The venue or a volume refused it for a while, so that its key was free for the next try.
-            if history.statuses.get(earlier, "denied") not in UNTRIED or venue.fills.get(earlier):
-                found.append(f"{key} is {order_id}, and {earlier} of that key is {history.statuses[earlier]}")
+        # The venue or a volume refused the earlier ones for a while, so that the key was free for the next try.
+        found += [
+            f"{key} is {order_id}, and {earlier} of that key is {history.statuses[earlier]}"
+            for earlier in untried
+            if history.statuses.get(earlier, "denied") not in UNTRIED or venue.fills.get(earlier)
+        ]
         status = history.statuses.get(order_id, f"nothing: {callers.latest.get(key)}")
         if (final := [word for word in words if word in FINAL]) and final != [status]:
             found.append(f"{key} ({order_id}) was told {words}, and the history says {status}")
