@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from sidecar.export.settings import STANDARD
 from sidecar.export.verdict import RULES
+from sidecar.secrets.errors import Proof
+from sidecar.secrets.vault.answers import ANSWERS, DEEDS, AnswerRow, Asked, Deed
 from tools.reference.markdown import code, made, table
 
 HEAD = """# Compatibility
@@ -29,6 +31,20 @@ class CompatibilityTable:
     rows: Sequence[Sequence[str]]
 
 
+def _vault_answer(row: AnswerRow) -> Sequence[str]:
+    statuses = str(row.lowest) if row.lowest == row.highest else f"{row.lowest} to {row.highest}"
+    words = code(row.words).replace("|", "\\|") if row.words else ""
+    return row.speaker.value, statuses, words, code(row.fault.value), row.proof.value
+
+
+def _vault_deeds(proof: Proof) -> Sequence[Sequence[str]]:
+    """Rows of a proof: the requests that have a deed in common, and the deed; the usual deed comes last."""
+    deeds = sorted({DEEDS[proof, asked] for asked in Asked}, key=lambda deed: (deed is Deed.RETRY, deed.name))
+    asked_of = {deed: [asked.value for asked in Asked if DEEDS[proof, asked] is deed] for deed in deeds}
+    any_of = {deed: "any" if len(asked) == len(Asked) else "; ".join(asked) for deed, asked in asked_of.items()}
+    return [(proof.value, any_of[deed], deed.value) for deed in deeds]
+
+
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy")
 TABLES: Sequence[CompatibilityTable] = (
     CompatibilityTable(
@@ -41,6 +57,22 @@ TABLES: Sequence[CompatibilityTable] = (
         ),
         head=("answer", "proves", "the request is"),
         rows=[(rule.answer, rule.proves, rule.verdict.value) for rule in RULES],
+    ),
+    CompatibilityTable(
+        title="Answers of Vault, and of what stands before it",
+        text=(
+            "The first row that fits decides. Vault speaks where the body has its list `errors` or a `request_id`; "
+            "the words are a regular expression over these errors. No token and no lease is forgotten on a word of "
+            "somebody else."
+        ),
+        head=("speaks", "status", "words", "fault", "proves"),
+        rows=[_vault_answer(row) for row in ANSWERS],
+    ),
+    CompatibilityTable(
+        title="What the secrets agent does about it",
+        text="By what the answer proves, and by what was asked.",
+        head=("proof", "asked", "deed"),
+        rows=[row for proof in Proof for row in _vault_deeds(proof)],
     ),
     CompatibilityTable(
         title="OpenTelemetry's variables",

@@ -107,7 +107,7 @@ class Deed(StrEnum):
     """Consequences of an answer that is no success."""
 
     RETRY = "keep what there is and ask again, with growing pauses"
-    DOUBT = "as before; what the server may have made is revoked with its token"
+    DOUBT = "keep what there is and ask again; what the server may have made is revoked with its token"
     WAIT = "ask again a few times with this credential, then wait for another one"
     TOKEN_LIVES = "take it as a proof that the token lives; name the missing right once"  # noqa: S105 - a sentence
     CHECK_TOKEN = "look at the token at once"  # noqa: S105 - a sentence
