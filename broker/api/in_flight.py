@@ -9,12 +9,17 @@ from typing import Any, Self, TypeVar
 from pod_runtime.cancellation import PersistentTaskGroup
 
 T = TypeVar("T")
+END_S = 5.0
 
 
 class InFlight:
-    """Runs each write as a task of its own. `async with` it: leaving waits for all of them."""
+    """Runs each write as a task of its own. `async with` it: leaving waits for all of them, and then cancels the rest.
 
-    def __init__(self) -> None:
+    Orders decide within their own deadlines; a write that is left after `end_s` waits for something that never comes.
+    """
+
+    def __init__(self, end_s: float = END_S) -> None:
+        self._end_s = end_s
         self._tasks = PersistentTaskGroup()
         self._count = 0
         self._idle = asyncio.Event()
@@ -25,8 +30,14 @@ class InFlight:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        # Not the error itself: a task group would cancel its tasks on it, and orders would end half done.
-        await self._tasks.__aexit__(None, None, None)
+        try:
+            if self._tasks.tasks:
+                await asyncio.wait(self._tasks.tasks, timeout=self._end_s)
+        finally:
+            for task in self._tasks.tasks:
+                task.cancel()
+            # Not the error itself: a task group would cancel its tasks on it, and orders would end half done.
+            await self._tasks.__aexit__(None, None, None)
 
     def __len__(self) -> int:
         return self._count

@@ -294,6 +294,9 @@ class OrderEngine:
             task.cancel()
         # None: the fault of the term is no fault of the flights, and the journal must be closed behind them.
         await self._flights.__aexit__(None, None, None)
+        # Nothing settles these orders in this term any more: whoever waited for one would wait for ever.
+        for waiter in self.store.waiters.values():
+            waiter.release()
         await self.store.journal.close()
 
     async def run(self) -> None:
@@ -443,6 +446,8 @@ class OrderEngine:
 
         One whose end is owed to the journal is still at the status before: nobody is told what a start would not know.
 
+        At the end of the term it is told as it is then: an order on its way stays `submitted`.
+
         Raises NotReadyError: nobody has looked at the order, for a fault of ours, or requests were too many.
         """
         owed = self.store.owed
@@ -455,6 +460,8 @@ class OrderEngine:
                         await waiter.resolved.wait()
         self.store.waiters.pop(record.id, None)
         held = self.store.index.get(record.id) or record
+        if held.status is OrderStatus.RECEIVED:  # the term ended before its intent was written: nothing was sent
+            raise NotReadyError("NotOwner")
         end = owed.get(record.id, held).order
         if not holds_id(end):
             raise NotReadyError(*UNTRIED[end.reason])

@@ -68,6 +68,11 @@ class Waiter:
     resolved: asyncio.Event = field(default_factory=asyncio.Event)
     """Like `settled`, but UNKNOWN is not enough."""
 
+    def release(self) -> None:
+        """Let the caller go with the order as it is."""
+        self.settled.set()
+        self.resolved.set()
+
 
 class OrderStore:
     """Orders, positions and control state of one account, for one ownership term."""
@@ -377,8 +382,7 @@ class OrderStore:
             return held
         self.owed[record.id] = record
         if (waiter := self.waiters.get(record.id)) is not None:
-            waiter.settled.set()
-            waiter.resolved.set()
+            waiter.release()
         return held
 
     def pay_owed(self) -> None:

@@ -76,3 +76,12 @@ async def test_leaving_waits_for_what_is_under_way() -> None:
         await asyncio.sleep(0)
     assert done == ["written"]
     await caller
+
+
+async def test_write_that_waits_for_what_never_comes_does_not_hold_up_the_end() -> None:
+    async with InFlight(end_s=0.01) as in_flight:
+        caller = asyncio.create_task(in_flight.run(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await caller

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from broker.domain import OrderStatus
+from broker.orders.engine import OrderEngine
 from broker.orders.errors import DrainingError, NotReadyError
 from broker.orders.ownership.lease import FileLease
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
@@ -38,15 +39,37 @@ async def test_drain_beyond_its_deadline_leaves_orders_to_the_journal(
         placing = asyncio.create_task(service.place(make_request()))
         await wait_until(lambda: len(venue.writes) == 1)
         await harness.stop()
-        placing.cancel()
+        told = (await placing).order
     venue.gate.set()
     await wait_until(lambda: len(venue.fills) == 1)
     async with harness.service() as service:
         order = (await service.place(make_request())).order
 
+    assert told.status is OrderStatus.SUBMITTED
     assert order.status is OrderStatus.FILLED
     assert len(venue.writes) == 1
     assert next(event.result for event in harness.of("DrainEnded")) == "deadline"
+
+
+async def test_fault_of_the_engine_ends_the_term_and_lets_its_callers_go(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = asyncio.Event()
+
+    async def fail(_: OrderEngine) -> None:
+        await fault.wait()
+        raise KeyError("sample")
+
+    monkeypatch.setattr(OrderEngine, "_sample_periodically", fail)
+    venue.gate.clear()
+    with pytest.RaisesGroup(KeyError, flatten_subgroups=True):
+        async with harness.service() as service:
+            placing = asyncio.create_task(service.place(make_request()))
+            await wait_until(lambda: len(venue.writes) == 1)
+            fault.set()
+            told = (await placing).order
+
+    assert told.status is OrderStatus.SUBMITTED
 
 
 async def test_second_process_waits_until_the_first_gives_up(
