@@ -62,6 +62,7 @@ class PersistentTaskGroup(asyncio.TaskGroup):
         self._give_up = give_up
         self._repeats = 0
         self._seen: set[asyncio.Task[Any]] = set()
+        self._parent_cancel_requested: bool  # of the class above
         self.tasks: set[asyncio.Task[Any]] = set()
         """Those that have not ended."""
 
@@ -82,16 +83,27 @@ class PersistentTaskGroup(asyncio.TaskGroup):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._look_again()
+        has_interrupted = self._parent_cancel_requested
         try:
             await super().__aexit__(kind, error, traceback)
         finally:
             self._timer.cancel()
+            # Before 3.13 a group whose task fails while the group waits here cancels its owner and never takes it back
+            # (CPython gh-116720): an owner that has caught the fault and goes on would count as told to end.
+            owner = asyncio.current_task()
+            if (
+                owner is not None
+                and self._parent_cancel_requested
+                and not has_interrupted
+                and sys.version_info < (3, 13)
+            ):
+                owner.uncancel()
 
     def _look_again(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._look_s, self._look)
 
     def _look(self) -> None:
-        # A deadline of the task's own cancels it, too, for a turn of the loop: such a one is not seen at two looks.
+        # A deadline of the task's own cancels it, too, mostly for a turn of the loop, which two looks do not see.
         late = {task for task in self.tasks if task.cancelling()}
         if lost := late & self._seen:
             self._repeats += 1
@@ -103,5 +115,8 @@ class PersistentTaskGroup(asyncio.TaskGroup):
                 self._give_up(f"cancelled {MOST_REPEATS} times without an end: {names}")
             for task in lost:
                 task.cancel()
+                # Not counted a second time: a deadline, or a group within, that has cancelled the task for a purpose of
+                # its own takes back one, and would leave a task that nobody told to end cancelled for good.
+                task.uncancel()
         self._seen = late
         self._look_again()

@@ -96,6 +96,48 @@ async def test_tasks_that_were_not_cancelled_run_to_their_end() -> None:
     assert task.result() == "done"
 
 
+async def test_deadline_that_takes_long_to_put_in_order_ends_nothing_else() -> None:
+    async def work() -> str:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.005):
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    await asyncio.sleep(0.1)
+        check_cancelled()
+        return "done"
+
+    async with PersistentTaskGroup(look_s=0.005) as tasks:
+        task = tasks.create_task(work())
+
+    assert task.result() == "done"
+
+
+async def test_group_within_that_takes_long_to_fail_leaves_its_owner_free_to_go_on() -> None:
+    async def fail() -> None:
+        raise ValueError("a fault")
+
+    async def linger() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.shield(asyncio.sleep(0.05))
+
+    async def work() -> str:
+        with suppress(ExceptionGroup):
+            async with PersistentTaskGroup() as within:
+                within.create_task(linger())
+                await asyncio.sleep(0)
+                within.create_task(fail())
+        check_cancelled()
+        return "done"
+
+    async with PersistentTaskGroup(look_s=0.005) as tasks:
+        task = tasks.create_task(work())
+
+    assert task.result() == "done"
+
+
 async def test_group_gives_up_with_the_name_of_the_task() -> None:
     given_up: list[str] = []
     heard: list[int] = []
