@@ -158,8 +158,18 @@ class OrderRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         self, status: OrderStatus, now: datetime, *, reason: str | None = None, message: str | None = None
     ) -> OrderRecord:
         """The record at another status."""
-        order = replace(self.order, status=status, reason=reason, message=message, updated_at=now)
+        changed_at = time_of_change(self.order, now)
+        order = replace(self.order, status=status, reason=reason, message=message, updated_at=changed_at)
         return replace(self, order=order)
+
+
+def time_of_change(order: Order, now: datetime) -> datetime:
+    """The time of a change: never before the change that the order has already.
+
+    The history takes the later of two states of an order (`history.writer`). A wall clock that was set back would make
+    the end of an order the earlier one.
+    """
+    return max(now, order.updated_at)
 
 
 UNTRIED = frozenset(
@@ -245,7 +255,7 @@ def advance(record: OrderRecord, transaction: Transaction, now: datetime) -> Ord
         message=None,
         venue_order_id=order.venue_order_id or venue_order_id,
         fills=fills,
-        updated_at=now,
+        updated_at=time_of_change(order, now),
     )
     refused_by = transaction.id if transaction.is_reject and transaction.client_id is None else None
     return replace(record, order=order, refused_by=refused_by)

@@ -503,7 +503,8 @@ class OrderStore:
         for trade, record in pairs:
             request = of_trade(record.order.request, trade)
             if record.status is OrderStatus.PENDING and request != record.order.request:
-                self.put(replace(record, order=replace(record.order, request=request, updated_at=self.now())))
+                changed_at = lifecycle.time_of_change(record.order, self.now())
+                self.put(replace(record, order=replace(record.order, request=request, updated_at=changed_at)))
 
     def set_trades(self, trades: list[VenueTrade], at: int) -> None:
         """Replace the open trades by the venue's, which include every transaction up to `at`."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -226,3 +227,11 @@ def test_pieces_and_repetitions_of_a_story_end_as_the_story(story: list[Transact
     for cut in cuts:
         record = fold(record, story[:cut], NOW)
     assert fold(fold(record, story, NOW), story, NOW) == whole
+
+
+def test_clock_that_was_set_back_makes_no_change_earlier_than_the_one_before_it() -> None:
+    before = make_record()
+    back = NOW - timedelta(minutes=10)
+    moved = before.moved(OrderStatus.UNKNOWN, back)
+    told = fold(before, [created(7), filled(8, 7)], back)
+    assert before.order.updated_at == moved.order.updated_at == told.order.updated_at == NOW
