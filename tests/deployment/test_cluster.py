@@ -209,7 +209,8 @@ async def test_a_pod_that_is_gone_is_waited_out_and_then_fenced(in_cluster: Call
         await asyncio.sleep(left_s)
     assert not blue.holds(), "its own deadline ended first"
     assert not await blue.renew()
-    assert (green.epoch, green.holder()) == (2, "green@green:8080 (epoch 2)")
+    await blue.acquire()
+    assert (green.epoch, blue.holder()) == (2, "green@green:8080 (epoch 2)")
 
 
 async def test_of_many_that_take_at_once_one_owns(in_cluster: Callable[[], Connect]) -> None:

@@ -890,6 +890,8 @@ func (x *Field) GetRole() FieldRole {
 type Instrument struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// OpenTelemetry name, for example `broker.order.duration`: [a-z][a-z0-9_.]*, at most 128 characters.
+	// `up` and names that begin with `scrape.`, `target.`, `sidecar.` or `telemetry.` (or the same with an
+	// underscore) belong to Prometheus and to the sidecar: they are refused with `reserved_name`.
 	// On /metrics dots become underscores, and the unit and `_total` are appended as the specification
 	// of the Prometheus exporter says. Two event types may feed one instrument if kind, unit and bounds
 	// are equal; a definition that differs is refused with its reason.
@@ -915,7 +917,11 @@ type Instrument struct {
 	// Label combinations that exist at zero from the first batch of the stream on, so that a rate sees their
 	// first event. Counters and histograms only, at most 256. A reader that does not know this field makes
 	// each series with its first event.
-	Presets       []*LabelValues `protobuf:"bytes,10,rep,name=presets,proto3" json:"presets,omitempty"`
+	Presets []*LabelValues `protobuf:"bytes,10,rep,name=presets,proto3" json:"presets,omitempty"`
+	// A measurement without a value (Column.absent) says that the series of its labels is no longer
+	// observed: it leaves, and begins anew with its next value. The last event of a batch decides. A reader
+	// that does not know this field makes no measurement of such an event, and keeps the series.
+	AbsentEnds    bool `protobuf:"varint,11,opt,name=absent_ends,json=absentEnds,proto3" json:"absent_ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1018,6 +1024,13 @@ func (x *Instrument) GetPresets() []*LabelValues {
 		return x.Presets
 	}
 	return nil
+}
+
+func (x *Instrument) GetAbsentEnds() bool {
+	if x != nil {
+		return x.AbsentEnds
+	}
+	return false
 }
 
 // One combination of an instrument's labels.
@@ -2210,7 +2223,7 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.telemetry.v1.FieldTypeR\x04type\x12+\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x17.telemetry.v1.FieldRoleR\x04role\"\xa3\x04\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x17.telemetry.v1.FieldRoleR\x04role\"\xc4\x04\n" +
 	"\n" +
 	"Instrument\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
@@ -2223,7 +2236,9 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\tonly_when\x18\b \x03(\v2&.telemetry.v1.Instrument.OnlyWhenEntryR\bonlyWhen\x12U\n" +
 	"\x0fconstant_labels\x18\t \x03(\v2,.telemetry.v1.Instrument.ConstantLabelsEntryR\x0econstantLabels\x123\n" +
 	"\apresets\x18\n" +
-	" \x03(\v2\x19.telemetry.v1.LabelValuesR\apresets\x1a;\n" +
+	" \x03(\v2\x19.telemetry.v1.LabelValuesR\apresets\x12\x1f\n" +
+	"\vabsent_ends\x18\v \x01(\bR\n" +
+	"absentEnds\x1a;\n" +
 	"\rOnlyWhenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +

@@ -46,8 +46,9 @@ const (
 type TelemetryServiceClient interface {
 	// Opens the stream of one producer session. The status of an ended stream is
 	// INVALID_ARGUMENT or FAILED_PRECONDITION (the producer broke the rule named in the message),
-	// PERMISSION_DENIED (peer credentials, producer not allowed), RESOURCE_EXHAUSTED (too many
-	// producers or too large a message), ALREADY_EXISTS (the session has another, newer stream),
+	// PERMISSION_DENIED (producer not allowed, or its certificate does not name it), RESOURCE_EXHAUSTED
+	// (too many producers or streams, or too large a message), ALREADY_EXISTS (the session has another,
+	// newer stream, or another session of the producer is alive: one of them speaks at a time),
 	// UNAVAILABLE (the sidecar is draining: connect again).
 	Publish(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishRequest, PublishResponse], error)
 }
@@ -81,8 +82,9 @@ type TelemetryService_PublishClient = grpc.BidiStreamingClient[PublishRequest, P
 type TelemetryServiceServer interface {
 	// Opens the stream of one producer session. The status of an ended stream is
 	// INVALID_ARGUMENT or FAILED_PRECONDITION (the producer broke the rule named in the message),
-	// PERMISSION_DENIED (peer credentials, producer not allowed), RESOURCE_EXHAUSTED (too many
-	// producers or too large a message), ALREADY_EXISTS (the session has another, newer stream),
+	// PERMISSION_DENIED (producer not allowed, or its certificate does not name it), RESOURCE_EXHAUSTED
+	// (too many producers or streams, or too large a message), ALREADY_EXISTS (the session has another,
+	// newer stream, or another session of the producer is alive: one of them speaks at a time),
 	// UNAVAILABLE (the sidecar is draining: connect again).
 	Publish(grpc.BidiStreamingServer[PublishRequest, PublishResponse]) error
 	mustEmbedUnimplementedTelemetryServiceServer()
