@@ -7,6 +7,8 @@ declare -A provides=(
   [chromium]='/usr/bin/chromium'
   [jq]='/usr/bin/jq'
   [curl]='/usr/bin/curl'
+  [gcc]='/usr/bin/cc'
+  [libc6-dev]='/usr/include/stdio.h'
   [libfaketime]='/usr/lib/*/faketime/libfaketimeMT.so.1'
   [prometheus-alertmanager]='/usr/bin/prometheus-alertmanager'
 )
