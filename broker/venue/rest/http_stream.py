@@ -38,7 +38,7 @@ class HttpStream(asyncio.Protocol):
         self._is_over = False
         self._fault: Exception | None = None
         self._news: asyncio.Future[None] | None = None
-        """What `ask` or `read` waits for."""
+        """End of the wait of `ask` or `read`."""
 
     def abort(self) -> None:
         """Drop the connection."""

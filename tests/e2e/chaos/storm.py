@@ -9,8 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import aiohttp
 from devstack.process import start
 from tests.e2e.chaos.callers import Callers
 from tests.e2e.chaos.pod import OURS, Pod
+from tests.integration.api.strangers import strangers
 from tests.otlp_receiver import OtlpReceiver
 
 VENUE_FAULTS = (
@@ -159,8 +159,7 @@ class Storm:
     async def connections(self) -> str:
         """Lets strangers hold connections without a request to the API and the probes."""
         name = self.chance.choice(("api", "probes"))
-        host, port = self.pod.stack.addresses[name].removeprefix("http://").split(":")
-        async with held_connections(host, int(port), self.strangers):
+        async with strangers(self.pod.stack.addresses[name], self.strangers, all_open=False):
             await asyncio.sleep(self._for_s())
         return f"strangers at {name}"
 
@@ -173,22 +172,3 @@ class Storm:
         await asyncio.sleep(self._for_s())
         await child.stop(10)
         return f"stranger as {identity}"
-
-
-@asynccontextmanager
-async def held_connections(host: str, port: int, count: int) -> AsyncIterator[None]:
-    """Connections that say nothing; what the server closes is not opened again."""
-    writers: list[asyncio.StreamWriter] = []
-    for _ in range(count):
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                _, writer = await asyncio.open_connection(host, port)
-                writers.append(writer)
-    try:
-        yield
-    finally:
-        for writer in writers:
-            writer.close()
-        for writer in writers:
-            with suppress(OSError):
-                await writer.wait_closed()

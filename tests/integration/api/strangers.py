@@ -12,8 +12,11 @@ AGAIN_S = 1.0
 
 
 @asynccontextmanager
-async def strangers(address: str, count: int) -> AsyncIterator[None]:
-    """Holds `count` connections to `host:port` or a URL; all of them were open once when the block begins."""
+async def strangers(address: str, count: int, *, all_open: bool = True) -> AsyncIterator[None]:
+    """Holds `count` connections to `host:port` or a URL; all of them were open once when the block begins.
+
+    With `all_open` False the block begins at once: the server may be away.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     place = urlsplit(address if "//" in address else f"//{address}")
@@ -22,7 +25,7 @@ async def strangers(address: str, count: int) -> AsyncIterator[None]:
         held = [tasks.create_task(_hold(str(place.hostname), int(place.port or 0), event)) for event in opened]
         try:
             async with asyncio.timeout(120):
-                for event in opened:
+                for event in opened if all_open else ():
                     await event.wait()
             yield
         finally:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from sidecar.secrets.agent import SecretsAgent
+from sidecar.secrets.status import LastError
 from tests.integration.secrets.vault import Vault, until
 from tests.openbao import RefusedError
 
@@ -126,32 +129,33 @@ async def test_a_wrong_secret_id_does_not_lock_the_role(vault: Vault) -> None:
         stop.set()
 
 
+@asynccontextmanager
+async def refused(vault: Vault) -> AsyncIterator[LastError]:
+    """The first error of the token of an agent that runs."""
+    agent, stop = SecretsAgent(vault.settings(), audit=vault.audit), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(agent.run(stop))
+        await until(lambda: agent.status().token.last_error)
+        error = agent.status().token.last_error
+        assert error
+        yield error
+        stop.set()
+
+
 async def test_a_role_that_was_locked_is_named(vault: Vault) -> None:
     role = (vault.place / "role-id").read_text()
     for _ in range(6):
         with pytest.raises(RefusedError):
             vault.bao.call("POST", "auth/approle/login", {"role_id": role, "secret_id": "wrong"})
-    agent, stop = SecretsAgent(vault.settings(), audit=vault.audit), asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(agent.run(stop))
-        await until(lambda: agent.status().token.last_error)
-        error = agent.status().token.last_error
-        assert error
+    async with refused(vault) as error:
         assert error.name == "role_locked"
-        stop.set()
 
 
 async def test_a_token_of_a_few_uses_is_refused_and_revoked(vault: Vault) -> None:
     vault.bao.call("POST", f"auth/approle/role/{vault.name}", {"token_num_uses": 10})
-    agent, stop = SecretsAgent(vault.settings(), audit=vault.audit), asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(agent.run(stop))
-        await until(lambda: agent.status().token.last_error)
-        error = agent.status().token.last_error
-        assert error
+    async with refused(vault) as error:
         assert error.name == "token_use_limited"
         assert vault.tokens() == []
-        stop.set()
 
 
 async def test_a_periodic_token_is_kept(vault: Vault) -> None:
