@@ -3,6 +3,9 @@
 Three rules are client-go's (tools/leaderelection). Our own clock judges if another's lease has run out, from the
 moment when we last saw it change, never the times written in it. Every write names the version that it replaces, so
 that two cannot win. Our own deadline runs from before a write was sent. `leaseTransitions` is the epoch.
+
+One is not: somebody may delete the object while its holder trades. A holder writes it anew with its next renewal, and
+whoever has seen the holder waits for its end as if the object were there.
 """
 
 from __future__ import annotations
@@ -96,6 +99,10 @@ class ClusterLease:
         """True if a successor need not wait, as of the last refresh."""
         return wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0
 
+    def quiet_s(self) -> float:
+        """Seconds since the owner's last sign, as of the last refresh."""
+        return boot_time_s() - self._seen.since_s
+
     def holder(self) -> str:
         """The owner as of the last refresh, in words; NOBODY also where it is this process."""
         return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder not in {"", self._me} else NOBODY
@@ -144,11 +151,21 @@ class ClusterLease:
         started_s = boot_time_s()
         if not self.is_unexpired():
             return False
-        fault = await self._ask("lease not renewed", self._write(self._me, self.epoch), self._lease_s / 4)
+        fault = await self._ask("lease not renewed", self._extend(), self._lease_s / 4)
         if fault is not None:
             return await self._is_still_ours(fault)
         self._renewed_s = started_s
         return self.is_unexpired()
+
+    async def _extend(self) -> None:
+        try:
+            await self._write(self._me, self.epoch)
+        except Exception as error:
+            if _status(error) != NOT_FOUND:
+                raise
+            log.warning("lease was deleted", extra={"lease": self._name})
+            self._seen = replace(self._seen, version=None)
+            await self._write(self._me, self.epoch)
 
     async def _is_still_ours(self, error: Exception) -> bool:
         """After a conflict read the owner: somebody may only have changed a label."""
@@ -184,7 +201,8 @@ class ClusterLease:
         except Exception as error:
             if _status(error) != NOT_FOUND:
                 raise
-            self._seen = SeenLease(since_s=boot_time_s())
+            # The holder that we knew may trade on until its own deadline; where there was none, we look from now on.
+            self._seen = replace(self._seen, version=None, since_s=self._seen.since_s or boot_time_s())
         else:
             self._note_seen(found)
 
