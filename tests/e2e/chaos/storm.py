@@ -47,11 +47,17 @@ class Storm:
     chance: random.Random
     longest_s: float
     strangers: int
+    limits_memory: bool
     scratch: Path
     counts: Counter[str] = field(default_factory=Counter)
     recoveries_s: list[tuple[float, str]] = field(default_factory=list)
     """Seconds from the end of each fault to the next final word, where no other fault was under way."""
     _under_way: int = 0
+
+    @property
+    def deadly(self) -> Sequence[Cause]:
+        """Faults that end processes; not for the whole storm."""
+        return (self.kill, self.kill, self.memory) if self.limits_memory else (self.kill,)
 
     @property
     def lanes(self) -> Sequence[Sequence[Cause]]:
@@ -135,6 +141,13 @@ class Storm:
         await asyncio.sleep(self._for_s())
         self.pod.limit_descriptors(name, None)
         return f"EMFILE {name}"
+
+    async def memory(self) -> str:
+        """Leaves one process little more memory than it has; the kernel may end it for that."""
+        name, spare = self.chance.choice(OURS), self.chance.choice((4, 16, 64))
+        with self.pod.little_memory(name, spare << 20):
+            await asyncio.sleep(self._for_s())
+        return f"ENOMEM {name}"
 
     async def venue(self) -> str:
         """Makes one in five requests at the venue fail."""
