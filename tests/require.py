@@ -1,4 +1,4 @@
-"""What a test needs from the machine: skipped by name where it is missing, a failure where all is required."""
+"""Needs of a test from the machine: skipped by name where it is missing, a failure where all is required."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Releases:
         return dict(self.get("rollout", "broker").get("status", {}))
 
     def settled(self) -> bool:
-        """Whether nothing is under way and the newest template is the active one."""
+        """True if nothing is under way and the newest template is the active one."""
         status, generation = self.status(), self.get("rollout", "broker")["metadata"]["generation"]
         return (
             status.get("phase") == "Healthy"
@@ -79,7 +79,7 @@ def quick(manifest: Manifest, prometheus: str) -> Manifest:
 
 
 def good(query: str) -> float:
-    """What each query of the analyses answers where all is well."""
+    """Answer of each query of the analyses where all is well."""
     return 1.0 if "acknowledged" in query else 0.0
 
 

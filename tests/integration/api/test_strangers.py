@@ -53,7 +53,7 @@ async def test_no_order_of_a_caller_with_a_key_fails_while_strangers_hold_connec
 
 
 async def fault_of_order(stand: Stand, session: aiohttp.ClientSession | None) -> list[object]:
-    """What went wrong with an order on a kept connection, or on one of its own."""
+    """Fault of an order on a kept connection, or on one of its own."""
     own = session or aiohttp.ClientSession()
     try:
         headers = {"X-API-Key": KEYS["flow"]}

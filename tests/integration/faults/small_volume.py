@@ -1,4 +1,4 @@
-"""What a process may lack: a volume with little space, and descriptors."""
+"""Shortages of a process: a volume with little space, few descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a redelivery across a rollover does to the real engine, and what takes it back."""
+"""Doubles that a redelivery across a rollover makes in the real engine, and their removal."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_burn_factors_are_those_of_the_budget_and_the_window() -> None:
 def test_no_target_of_the_brokers_own_pages_pages_where_sidecars_are_known(
     tmp_path: Path, sidecars: str, *, fires: bool
 ) -> None:
-    """Where none is known, BrokerMissing says so."""
+    """BrokerMissing says so where none is known."""
     groups = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]
     (group,) = [item for item in groups if item["name"] == "broker.process"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [group]}))

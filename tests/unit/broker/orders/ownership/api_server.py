@@ -23,6 +23,8 @@ class ApiServer:
         self.version = 0
         self.is_down = False
         self.refused_tokens: set[str] = set()
+        self.front: web.Response | None = None
+        """Answer of something in front of the server, in its place."""
         self.url = ""
 
     def _take(self, body: dict[str, Any]) -> web.Response:
@@ -35,11 +37,17 @@ class ApiServer:
         body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
         return web.json_response(body, status=code)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    def _away(self, request: web.Request) -> web.Response | None:
+        if self.front is not None:
+            return web.Response(status=self.front.status, body=self.front.body, content_type=self.front.content_type)
         if self.is_down:
             return self._refuse(503, "ServiceUnavailable")
-        if request.headers["Authorization"].removeprefix("Bearer ") in self.refused_tokens:
-            return self._refuse(401, "Unauthorized")
+        is_expired = request.headers["Authorization"].removeprefix("Bearer ") in self.refused_tokens
+        return self._refuse(401, "Unauthorized") if is_expired else None
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if (answer := self._away(request)) is not None:
+            return answer
         body = await request.json() if request.can_read_body else {}
         name = request.match_info.get("name") or body["metadata"]["name"]
         held = self.leases.get(name)

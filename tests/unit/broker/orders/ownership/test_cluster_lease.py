@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 from lightkube import AsyncClient
 
 from broker.order_wiring import build_lease
@@ -134,49 +136,6 @@ async def test_touched_by_somebody_else_is_still_ours(api: Connect, server: ApiS
     assert await lease(api, "b").acquire() == 12.0
 
 
-async def test_lease_that_was_deleted_is_written_anew_by_its_owner_and_nobody_comes_between(
-    api: Connect, server: ApiServer, clock: BootClock
-) -> None:
-    owner, standby = lease(api, "a"), lease(api, "b")
-    await owner.acquire()
-    owner.hand_over("halted")
-    await owner.renew()
-    assert await standby.acquire() == 12.0
-    del server.leases[LEASE]
-    clock.now_s += 1.0
-    assert await standby.acquire() == 11.0, "the owner trades on"
-    clock.now_s += 1.0
-    assert await owner.renew()
-    assert (owner.epoch, server.leases[LEASE]["spec"]["holderIdentity"]) == (1, "a")
-    assert server.leases[LEASE]["metadata"]["annotations"] == {"broker.role/handed-on": "halted"}
-    assert await standby.acquire() == 12.0
-
-
-async def test_successor_of_an_owner_whose_lease_was_deleted_has_the_next_epoch_and_the_note(
-    api: Connect, server: ApiServer, clock: BootClock
-) -> None:
-    owner, standby = lease(api, "a"), lease(api, "b")
-    await owner.acquire()
-    owner.hand_over("halted")
-    await owner.renew()
-    await standby.acquire()
-    del server.leases[LEASE]
-    clock.now_s += 12.0
-    assert await standby.acquire() == 0.0
-    assert (standby.epoch, standby.note()) == (2, "halted")
-    assert not await owner.renew()
-
-
-async def test_owner_of_a_deleted_lease_that_another_process_has_made_anew_is_the_owner_no_more(
-    api: Connect, server: ApiServer, clock: BootClock
-) -> None:
-    owner = lease(api, "a")
-    await owner.acquire()
-    del server.leases[LEASE]
-    assert await lease(api, "started later").acquire() == 0.0
-    assert not await owner.renew()
-
-
 async def test_quiet_is_the_time_since_the_owners_last_sign(api: Connect, server: ApiServer, clock: BootClock) -> None:
     owner, standby = lease(api, "a"), lease(api, "b")
     await standby.refresh()
@@ -216,3 +175,87 @@ async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Pat
 def test_time_of_a_lease_is_never_a_whole_second(microsecond: int, written: int) -> None:
     moment = datetime(2026, 1, 5, 10, 0, 7, microsecond, tzinfo=UTC)
     assert with_fraction(moment) == moment.replace(microsecond=written)
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        web.Response(status=200, text="{}", content_type="application/json"),
+        web.Response(status=200, text='{"metadata": {"name": "broker-101"}}', content_type="application/json"),
+        web.Response(status=200, text="<html>Sign in</html>", content_type="text/html"),
+        web.Response(status=200),
+        web.Response(status=302),
+        web.Response(status=404, text="<html>no such site</html>", content_type="text/html"),
+        web.Response(status=409, text="{}", content_type="application/json"),
+        web.Response(status=403, text="{", content_type="application/json"),
+        web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html"),
+    ],
+    ids=["empty object", "no version", "page", "empty", "redirect", "404 page", "409 object", "cut", "502 page"],
+)
+async def test_an_answer_of_something_in_front_renews_nothing_and_frees_nothing(
+    api: Connect, server: ApiServer, clock: BootClock, front: web.Response
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    assert await standby.acquire() == 12.0
+    server.front = front
+    clock.now_s += 7.0
+    assert await owner.renew(), "its own time runs"
+    assert await standby.acquire() > 0
+    clock.now_s += 1.5
+    assert not owner.holds(), "nobody has renewed it"
+    server.front = None
+    assert await standby.acquire() == pytest.approx(3.5)
+
+
+async def test_a_lease_that_was_deleted_is_made_anew_by_its_owner(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    await standby.acquire()
+    server.leases.clear()
+    clock.now_s += 5.0
+    assert await standby.acquire() == pytest.approx(7.0), "who was seen to hold it may trade still"
+    assert await owner.renew()
+    assert await standby.acquire() == 12.0
+    assert server.leases[LEASE]["spec"]["leaseTransitions"] == 1
+
+
+async def test_a_standby_makes_a_deleted_lease_once_its_term_is_over_with_the_next_epoch(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    await standby.acquire()
+    server.leases.clear()
+    clock.now_s += 12.0
+    assert await standby.acquire() == 0.0
+    assert (standby.epoch, owner.holds(), await owner.renew()) == (2, False, False)
+
+
+async def test_an_owner_whose_deleted_lease_a_rival_made_stops_at_once(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, rival = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    server.leases.clear()
+    assert await rival.acquire() == 0.0, "it has never seen the owner"
+    assert not await owner.renew()
+    assert not owner.holds()
+
+
+async def test_the_api_server_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],"
+        " clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {token: t}}]}"
+    )
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    made: dict[str, Any] = {}
+    monkeypatch.setattr("lightkube.AsyncClient", lambda *_, **options: made.update(options))
+    found = build_lease(OrderSettings(directory=tmp_path, ownership="cluster"), "101")
+    assert isinstance(found, ClusterLease)
+    await found.refresh()
+    assert made["trust_env"] is False
