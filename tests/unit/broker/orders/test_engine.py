@@ -143,6 +143,17 @@ async def test_dead_token_ends_no_other_request_either(
     assert ended.status is not OrderStatus.DENIED
 
 
+async def test_an_order_that_a_gateway_refused_is_looked_for_and_never_sent_again(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        venue.faults.append("wall")
+        order = (await service.place(make_request())).order
+        again = (await service.place(make_request())).order
+    assert (order.status, order.reason) == (OrderStatus.PRESUMED_ABSENT, "NOT_FOUND"), "the log tells, not the gateway"
+    assert (again.id, len(venue.writes)) == (order.id, 1)
+
+
 async def test_dead_tokens_do_not_open_the_circuit(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
 ) -> None:

@@ -30,6 +30,8 @@ class ApiServer:
         self.leases: dict[str, dict[str, Any]] = {}
         self.version = 0
         self.is_down = False
+        self.front: web.Response | None = None
+        """Answer of something in front of the server, in its place."""
 
     def _take(self, body: dict[str, Any]) -> web.Response:
         self.version += 1
@@ -42,6 +44,8 @@ class ApiServer:
         return web.json_response(body, status=code)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.front is not None:
+            return web.Response(status=self.front.status, body=self.front.body, content_type=self.front.content_type)
         if self.is_down:
             return self._refuse(503, "ServiceUnavailable")
         body = await request.json() if request.can_read_body else {}
@@ -214,3 +218,87 @@ async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Pat
 def test_time_of_a_lease_is_never_a_whole_second(microsecond: int, written: int) -> None:
     moment = datetime(2026, 1, 5, 10, 0, 7, microsecond, tzinfo=UTC)
     assert with_fraction(moment) == moment.replace(microsecond=written)
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        web.Response(status=200, text="{}", content_type="application/json"),
+        web.Response(status=200, text='{"metadata": {"name": "broker-101"}}', content_type="application/json"),
+        web.Response(status=200, text="<html>Sign in</html>", content_type="text/html"),
+        web.Response(status=200),
+        web.Response(status=302),
+        web.Response(status=404, text="<html>no such site</html>", content_type="text/html"),
+        web.Response(status=409, text="{}", content_type="application/json"),
+        web.Response(status=403, text="{", content_type="application/json"),
+        web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html"),
+    ],
+    ids=["empty object", "no version", "page", "empty", "redirect", "404 page", "409 object", "cut", "502 page"],
+)
+async def test_an_answer_of_something_in_front_renews_nothing_and_frees_nothing(
+    api: Connect, server: ApiServer, clock: BootClock, front: web.Response
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    assert await standby.acquire() == 12.0
+    server.front = front
+    clock.now_s += 7.0
+    assert await owner.renew(), "its own time runs"
+    assert await standby.acquire() > 0
+    clock.now_s += 1.5
+    assert not owner.holds(), "nobody has renewed it"
+    server.front = None
+    assert await standby.acquire() == pytest.approx(3.5)
+
+
+async def test_a_lease_that_was_deleted_is_made_anew_by_its_owner(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    await standby.acquire()
+    server.leases.clear()
+    clock.now_s += 5.0
+    assert await standby.acquire() == pytest.approx(7.0), "who was seen to hold it may trade still"
+    assert await owner.renew()
+    assert await standby.acquire() == 12.0
+    assert server.leases["broker-101"]["spec"]["leaseTransitions"] == 1
+
+
+async def test_a_standby_makes_a_deleted_lease_once_its_term_is_over_with_the_next_epoch(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    await standby.acquire()
+    server.leases.clear()
+    clock.now_s += 12.0
+    assert await standby.acquire() == 0.0
+    assert (standby.epoch, owner.holds(), await owner.renew()) == (2, False, False)
+
+
+async def test_an_owner_whose_deleted_lease_a_rival_made_stops_at_once(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, rival = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    server.leases.clear()
+    assert await rival.acquire() == 0.0, "it has never seen the owner"
+    assert not await owner.renew()
+    assert not owner.holds()
+
+
+async def test_the_api_server_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],"
+        " clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {token: t}}]}"
+    )
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    made: dict[str, Any] = {}
+    monkeypatch.setattr("lightkube.AsyncClient", lambda *_, **options: made.update(options))
+    found = build_lease(OrderSettings(directory=tmp_path, ownership="cluster"), "101")
+    assert isinstance(found, ClusterLease)
+    await found.refresh()
+    assert made["trust_env"] is False
