@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from broker.cli.commands import COMMANDS
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION
 
 
 @click.group(invoke_without_command=True, commands=COMMANDS)

@@ -37,9 +37,9 @@ import psutil
 from aiohttp import web
 from grpc_health.v1 import health_pb2_grpc
 
+from pod_runtime import VERSION
 from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.run import persist
-from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import SidecarConfig
 from sidecar.console.bundle import RecentLog, bundle_files

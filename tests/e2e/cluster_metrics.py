@@ -1,4 +1,4 @@
-"""What a cluster's own exporters say of one broker pod: kube-state-metrics, the kubelet, cAdvisor, the collector.
+"""Series of a cluster's own exporters about one broker pod: kube-state-metrics, the kubelet, cAdvisor, the collector.
 
 The collector's own are shown on the real one in tests/integration/logging.
 """

@@ -9,6 +9,8 @@ from time import monotonic
 from typing import Protocol
 
 from broker.events.venue import ConnectionStatus, StreamDecodeError, StreamReconnected
+from broker.venue.errors import NotAuthorizedError
+from broker.venue.rest.answer import json_object, judge
 from broker.venue.rest.client import VenueRest
 from broker.venue.rest.http_stream import HttpStream
 from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after
@@ -17,7 +19,8 @@ from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
 
 HTTP_OK = 200
-UNAUTHORIZED = frozenset({401, 403})
+MAX_REFUSAL_BYTES = 1 << 16
+"""Bytes that are read of an answer that is no stream."""
 TOKEN_POLL_S = 0.25
 OTHER_TOKEN_S = 60.0
 """Wait for another token after a 401, before the same one is tried again."""
@@ -113,7 +116,7 @@ class LineStream:
         secret = await self._wait_token()
         stream = await self._rest.open_stream(self.name, self._path, self._reader.parameters(), secret)
         try:
-            await self._check(stream.status, secret)
+            await self._check(stream, secret)
             # Up only when the reader has caught up: `is_up` promises that nothing is missing.
             await self._reader.opened()
             self._set_up(up=True, reason=None)
@@ -121,14 +124,25 @@ class LineStream:
         finally:
             stream.abort()
 
-    async def _check(self, status: int, secret: Secret) -> None:
-        if status in UNAUTHORIZED:
-            self._tokens.on_unauthorized(secret)
-            self._set_up(up=False, reason="not_authorized")
-            await self._wait_other_token(secret)
-            raise _StreamEndedError("token_changed")
-        if status != HTTP_OK:
-            raise _StreamEndedError(f"http_{status // 100}xx")
+    async def _check(self, stream: HttpStream, secret: Secret) -> None:
+        if stream.status == HTTP_OK:
+            return
+        answer = judge(stream.status, json_object(await self._refusal(stream)))
+        if answer.error is not NotAuthorizedError:
+            raise _StreamEndedError(f"http_{stream.status // 100}xx")
+        self._tokens.on_unauthorized(secret)
+        self._set_up(up=False, reason="not_authorized")
+        await self._wait_other_token(secret)
+        raise _StreamEndedError("token_changed")
+
+    async def _refusal(self, stream: HttpStream) -> bytes:
+        """Read the body of an answer that is no stream, as far as it comes within a request's deadline."""
+        body, deadline_s = b"", self._settings.request_deadline_s
+        with suppress(OSError):
+            async with asyncio.timeout(deadline_s):
+                while len(body) < MAX_REFUSAL_BYTES and (part := await stream.read(deadline_s)):
+                    body += part
+        return body
 
     async def _pump(self, stream: HttpStream, secret: Secret) -> None:
         splitter = LineSplitter()

@@ -1,4 +1,4 @@
-"""What the probes say while secrets age, on a fake server and clock."""
+"""Answers of the probes while secrets age, on a fake server and clock."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class FakeReader:
 class FakeVenue:
     """Plays one script a connection, the last one again and again."""
 
-    def __init__(self, *scripts: Script | int) -> None:
+    def __init__(self, *scripts: Script | int | str) -> None:
         self.scripts = list(scripts)
         self.requests: list[web.Request] = []
         self.events: list[Any] = []
@@ -54,7 +54,9 @@ class FakeVenue:
         self.requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, int):
-            return web.json_response({}, status=script)
+            return web.json_response({"errorMessage": "no"}, status=script)
+        if isinstance(script, str):
+            return web.Response(status=403, text=script, content_type="text/html")
         response = web.StreamResponse()
         await response.prepare(request)
         await script(response)
@@ -150,6 +152,14 @@ async def test_dead_token_is_asked_once_and_the_next_one_used_at_once() -> None:
         venue.token = Secret("second")
         await until(lambda: bool(venue.reader.messages))
     assert [request.headers["Authorization"] for request in venue.requests] == ["Bearer first", "Bearer second"]
+
+
+async def test_a_gateways_403_leaves_the_token_as_it_is_and_is_asked_again() -> None:
+    venue = FakeVenue("<html>forbidden</html>", says(b'{"n": 1}\n'))
+    async with venue.stream():
+        await until(lambda: bool(venue.reader.messages))
+    assert venue.tokens.rejected == []
+    assert [event.cause for event in venue.of("StreamReconnected")] == ["http_4xx"]
 
 
 async def test_new_token_moves_a_living_stream_over() -> None:

@@ -1,4 +1,4 @@
-"""What is asked for each kind of secret, and what its answer says."""
+"""Request for each kind of secret, and the reading of its answer."""
 
 from __future__ import annotations
 
