@@ -27,7 +27,7 @@ import random
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
@@ -124,29 +124,38 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-PASSING = frozenset(
-    {
-        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
-        # A file-size limit (setrlimit(2), RLIMIT_FSIZE) is a full volume by another name.
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-        # A network volume that comes back.
-        errno.EIO,
-    }
-)
-"""Error numbers of a system that lacks something for a while. EROFS and EACCES are not: a person has to act."""
+LACKS: Mapping[int, str] = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "NoDescriptors"),
+    **dict.fromkeys((errno.ENOMEM, errno.ENOBUFS), "NoMemory"),
+    # A file-size limit (setrlimit(2), RLIMIT_FSIZE) is a full volume by another name.
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "VolumeFull"),
+    # A network volume that comes back.
+    errno.EIO: "VolumeFailing",
+}
+"""Error numbers of a system that lacks something for a while, with the word for callers and conditions.
+
+EROFS and EACCES are not among them: a person has to act."""
 NO_THREAD = "can't start new thread"
 """CPython's RuntimeError for EAGAIN of pthread_create(3): too many threads, by a control group or a limit."""
 
 
 def is_passing(error: BaseException) -> bool:
     """True for an error of a system that lacks something for a while; for a group, if each error in it is one."""
-    return all(_is_passing(leaf) for leaf in leaves(error))
+    return lack_of(error) is not None
 
 
-def _is_passing(error: BaseException) -> bool:
+def lack_of(error: BaseException) -> str | None:
+    """Return the word for what the system lacks for a while; None for an error of another kind, or a group with one."""
+    words = [_lack_of(leaf) for leaf in leaves(error)]
+    return words[0] if all(words) else None
+
+
+def _lack_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
-        return error.errno in PASSING
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error) == NO_THREAD)
+        return LACKS.get(error.errno or 0)
+    if isinstance(error, MemoryError):
+        return "NoMemory"
+    return "NoThreads" if isinstance(error, RuntimeError) and str(error) == NO_THREAD else None
 
 
 PERSIST = Backoff(base_s=0.25, cap_s=5.0)

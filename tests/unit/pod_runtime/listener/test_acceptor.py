@@ -11,7 +11,7 @@ import pytest
 
 from broker.api.http.tls import new_server_context
 from pod_runtime.listener import acceptor as module
-from pod_runtime.listener.acceptor import Acceptor, Connection
+from pod_runtime.listener.acceptor import Acceptor, Connection, Pace
 from pod_runtime.listener.ports import listen
 from pod_runtime.listener.table import ConnectionTable
 
@@ -67,7 +67,9 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(limit: int = 10, *, tls: bool = False, fails: int = 0) -> AsyncIterator[Listener]:
+async def listening(
+    limit: int = 10, *, tls: bool = False, fails: int = 0, pace: Pace | None = None
+) -> AsyncIterator[Listener]:
     refused: list[str] = []
     taken = listen("127.0.0.1", 0)
     table = ConnectionTable[Connection](limit, 2 * limit)
@@ -79,7 +81,15 @@ async def listening(limit: int = 10, *, tls: bool = False, fails: int = 0) -> As
         open_.append(connection)
         return Greeter(connection)
 
-    acceptor = Acceptor(given, greet, table, refused=refused.append, tls=context, handshake_s=0.1)  # type: ignore[arg-type]
+    acceptor = Acceptor(
+        given,  # type: ignore[arg-type]
+        greet,
+        table,
+        refused=refused.append,
+        pace=pace,
+        tls=context,
+        handshake_s=0.1,
+    )
     running = asyncio.create_task(acceptor.run())
     server = Listener(taken.getsockname()[1], acceptor, table, refused, open_)
     try:
@@ -131,6 +141,45 @@ async def test_accept_without_a_free_descriptor_is_tried_again(monkeypatch: pyte
     monkeypatch.setattr(module, "PAUSE_S", 0.01)
     async with listening(fails=3) as server, server.hello() as said:
         assert (said, server.refused, server.acceptor.fault) == (b"hello\n", ["descriptors"] * 3, None)
+
+
+@dataclass
+class FewAtAll:
+    """A pace that takes so many connections, and all of addresses that have shown a key."""
+
+    left: int
+    keyed: list[str] = field(default_factory=list)
+
+    def refusal(self, address: str, now_s: float) -> str | None:
+        self.left -= address not in self.keyed
+        return "rate" if self.left < 0 else None
+
+    def recognize(self, address: str) -> None:
+        self.keyed.append(address)
+
+    def release(self, address: str, now_s: float) -> None:
+        self.keyed.remove(address)
+
+
+async def test_connection_that_comes_too_soon_is_closed_before_its_handshake() -> None:
+    async with listening(tls=True, pace=FewAtAll(0)) as server:
+        with closing(socket.create_connection(("127.0.0.1", server.port))):
+            await server.until_refused("rate")
+        assert (server.refused, server.open) == (["rate"], [])
+
+
+async def test_pace_hears_of_keys_and_of_the_ends_of_their_connections() -> None:
+    pace = FewAtAll(1)
+    async with listening(pace=pace) as server:
+        async with server.hello():
+            server.open[0].recognize()
+            assert pace.keyed == ["127.0.0.1"]
+            async with server.hello() as second:
+                assert second == b"hello\n"
+        await server.until_empty()
+        assert pace.keyed == []
+        server.open[1].recognize()
+        assert pace.keyed == [], "the connection has ended"
 
 
 async def test_handshake_that_does_not_come_is_ended() -> None:
