@@ -85,13 +85,18 @@ def raise_descriptor_limit() -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
+def collect_seldom() -> None:
+    """Collect garbage as seldom as `settle` does, from now on: a start makes thousands of objects that stay."""
+    gc.set_threshold(YOUNG_OBJECTS, 20, _NEVER)
+
+
 def settle() -> None:
     """Collect everything once, and freeze the objects that are alive."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
     # Between two freezes the oldest generation holds little: its threshold is one that is never reached.
-    gc.set_threshold(YOUNG_OBJECTS, 20, _NEVER)
+    collect_seldom()
 
 
 def keep_short(loop: asyncio.AbstractEventLoop, first_s: float = FIRST_S) -> None:

@@ -46,7 +46,7 @@ from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.transaction_feed import TransactionFeed, transaction_line
+from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
@@ -267,7 +267,7 @@ class OrderEngine:
         venue = dependencies.venue
         self.store = OrderStore(dependencies, venue.settings.account)
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=dependencies.emit, applied=0)
-        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed, transaction_line)
+        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
         self._resolver = UnknownOrderResolver(self.store, venue, settings, now_s=monotonic)
         self._checks = PreTradeChecks(dependencies, self.store)
         self.submission = Submission(dependencies, self.store, self.feed, self._checks)

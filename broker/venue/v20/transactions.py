@@ -32,6 +32,14 @@ OTHER_REASON = "OTHER"
 _FRACTION = re.compile(r"\.([0-9]+)")
 _ZERO = Decimal(0)
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_MONEY = {
+    "pl": "profit",
+    "commission": "commission",
+    "financing": "financing",
+    "guaranteedExecutionFee": "guaranteed_fee",
+    "halfSpreadCost": "half_spread_cost",
+}
+"""The venue's names of amounts, and ours; most transactions have none of them."""
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
@@ -108,11 +116,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
         units=decimal(raw.get("units"), "units") if kind == FILL else _ZERO,
         price=decimal(raw["price"], "price") if raw.get("price") is not None else None,
-        profit=decimal(raw.get("pl"), "pl"),
-        commission=decimal(raw.get("commission"), "commission"),
-        financing=decimal(raw.get("financing"), "financing"),
-        guaranteed_fee=decimal(raw.get("guaranteedExecutionFee"), "guaranteedExecutionFee"),
-        half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
+        **{ours: decimal(raw[name], name) for name, ours in _MONEY.items() if name in raw},
         trades=tuple(_trades(raw)) if kind == FILL else (),
         closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")) or _closed_by_fill(raw),
         raw=raw,
