@@ -30,6 +30,7 @@ from broker.orders.model.lifecycle import (
     NOT_AUTHORIZED,
     OWNERSHIP_LOST,
     RATE_LIMITED,
+    RESOURCES_UNAVAILABLE,
     OrderAction,
     OrderRecord,
     holds_id,
@@ -45,11 +46,12 @@ from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.transaction_feed import TransactionFeed, transaction_line
+from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
 from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
+from pod_runtime.run import is_passing
 
 CANCEL_TRIES = 3
 UNTRIED: Mapping[str | None, tuple[str, float]] = {
@@ -58,6 +60,7 @@ UNTRIED: Mapping[str | None, tuple[str, float]] = {
     RATE_LIMITED: ("VenueRateLimited", 1.0),
     JOURNAL_UNAVAILABLE: ("JournalFailed", 5.0),
     OWNERSHIP_LOST: ("NotOwner", 1.0),
+    RESOURCES_UNAVAILABLE: ("NoMemory", 2.0),
 }
 """Of an order that nobody has looked at, by its reason: why we cannot trade, and seconds until a retry."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
@@ -264,7 +267,7 @@ class OrderEngine:
         venue = dependencies.venue
         self.store = OrderStore(dependencies, venue.settings.account)
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=dependencies.emit, applied=0)
-        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed, transaction_line)
+        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
         self._resolver = UnknownOrderResolver(self.store, venue, settings, now_s=monotonic)
         self._checks = PreTradeChecks(dependencies, self.store)
         self.submission = Submission(dependencies, self.store, self.feed, self._checks)
@@ -373,10 +376,11 @@ class OrderEngine:
         try:
             self._check_and_begin(record)
         # An order that memory has already would stay open for ever, and count against the limits.
-        except Exception:
+        except Exception as error:
             if self.store.index.get(record.id) is None:
                 self.store.put(record)
-            self.store.move(record.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
+            reason = RESOURCES_UNAVAILABLE if is_passing(error) else "INTERNAL_ERROR"
+            self.store.move(record.id, OrderStatus.DENIED, reason, "a fault of the broker's own")
             self.store.waiters.pop(record.id, None)
             raise
         return await self.wait_settled(record, waiter)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pod_runtime.condition import READY, ConditionName
+from pod_runtime.condition import ALIVE, READY, ConditionName
 from pod_runtime.config import setting
 from pod_runtime.listener.ports import parse_address
 
@@ -80,7 +80,7 @@ class SidecarCondition(ConditionName):
     )
     PRODUCER_ALIVE = (
         "ProducerAlive",
-        "the producer `health.producer` sent a heartbeat within `health.heartbeat_budget_s`",
+        "the producer `health.producer` sent a heartbeat within `health.heartbeat_budget_s`; its own `Alive` holds",
         *("Goodbye", "HeartbeatMissing", "NeverHeard"),
     )
     PRODUCER_READY = (
@@ -331,7 +331,9 @@ def _silence(producer: ProducerFacts, settings: HealthSettings) -> Fault | None:
     if age > budget_s:
         state = "is connected but silent" if producer.connected else "is not connected"
         return "HeartbeatMissing", f"{name} {state}: last heartbeat {age:.0f} s ago, budget {budget_s:.0f} s"
-    return None
+    # Those of a former process say nothing about one that has just connected.
+    said = (item for item in producer.conditions if producer.has_spoken and item.name == ALIVE and not item.ok)
+    return next(((item.reason, f"{name}: {item.message}") for item in said), None)
 
 
 def _producer_ready(producer: ProducerFacts, settings: HealthSettings) -> HealthCondition:

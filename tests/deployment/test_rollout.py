@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -142,10 +143,15 @@ def test_a_bad_preview_is_given_up_and_never_had_the_active_service(release: Rel
 
 
 def test_a_release_that_turns_bad_after_its_promotion_gives_the_service_back(release: Releases) -> None:
-    old = release.service("broker")
-    release.answers.value = lambda query: 0.5 if "presumed_absent" in query else good(query)
+    old, seen = release.service("broker"), threading.Event()
+
+    def bad_once_the_promotion_was_seen(query: str) -> float:
+        return 0.5 if "presumed_absent" in query and seen.wait(60) else good(query)
+
+    release.answers.value = bad_once_the_promotion_was_seen
     release.release("broker:bad-later")
     until(lambda: release.service("broker") != old)
+    seen.set()
     until(lambda: release.service("broker") == old)
     assert release.status()["phase"] == "Degraded"
     until(lambda: release.colours(old) == {"active"})

@@ -111,6 +111,10 @@ class ClusterLease:
         """True if a successor need not wait, as of the last refresh."""
         return wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0
 
+    def quiet_s(self) -> float:
+        """Seconds since the owner's last sign, as of the last refresh."""
+        return boot_time_s() - self._seen.since_s
+
     def holder(self) -> str:
         """The owner as of the last refresh, in words; NOBODY also where it is this process."""
         return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder not in {"", self._me} else NOBODY
@@ -206,8 +210,9 @@ class ClusterLease:
         except Exception as error:
             if deed_of(error, LeaseRequest.READ) is not LeaseDeed.FREE:
                 raise
-            # Who held it may still trade until its own deadline, and the epoch never goes back.
-            self._seen = replace(self._seen, version=None)
+            # Who held it may still trade until its own deadline, and the epoch never goes back. Where nobody held it we
+            # look from now on.
+            self._seen = replace(self._seen, version=None, since_s=self._seen.since_s or boot_time_s())
         else:
             self._note_seen(found)
 

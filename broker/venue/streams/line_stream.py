@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from broker.events.venue import ConnectionStatus, StreamDecodeError, StreamReconnected
 from broker.venue.errors import NotAuthorizedError
 from broker.venue.rest.answer import json_object, judge
 from broker.venue.rest.client import VenueRest
 from broker.venue.rest.http_stream import HttpStream
-from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
+from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after
 from pod_runtime.backoff import Backoff
 from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
@@ -32,7 +32,10 @@ class _StreamEndedError(Exception):
 
 
 class StreamReader(Protocol):
-    """Consumer of a stream. An exception of its methods ends the connection, is counted, and a new one is opened."""
+    """Consumer of a stream. An exception of its methods ends the connection, is counted, and a new one is opened.
+
+    A StreamDataError is for a line that cannot be read at all.
+    """
 
     def parameters(self) -> Mapping[str, str]:
         """Query parameters of the next request for the stream."""
@@ -40,16 +43,14 @@ class StreamReader(Protocol):
     async def opened(self) -> None:
         """Prepare for messages: the stream is open, and nothing of it has been read."""
 
-    async def message(self, raw: Any, /) -> None:
-        """Take one message of the stream, as the stream's `decode` made it of its line; heartbeats come, too."""
+    async def take(self, lines: Sequence[bytes], /) -> None:
+        """Take the lines that came together, one JSON object each; heartbeats come, too."""
 
 
 class LineStream:
     """One stream of the account that `rest` asks for. `run` returns only when cancelled."""
 
-    def __init__(
-        self, name: str, path: str, rest: VenueRest, reader: StreamReader, decode: Callable[[bytes], Any] = message
-    ) -> None:
+    def __init__(self, name: str, path: str, rest: VenueRest, reader: StreamReader) -> None:
         settings = rest.settings
         self.name = name
         self._path = path
@@ -58,7 +59,6 @@ class LineStream:
         self._tokens = rest.tokens
         self._emit = rest.emit
         self._reader = reader
-        self._decode = decode
         self._backoff = Backoff(base_s=settings.reconnect_s, cap_s=LONGEST_PAUSE_S)
         self.is_up = False
         self.reason: str | None = "not opened yet"
@@ -153,8 +153,8 @@ class LineStream:
             # An answer to an order that came in the same iteration of the loop goes first: a caller waits for it.
             await asyncio.sleep(0)
             self._last_message_s = monotonic()
-            for line in splitter.feed(chunk):
-                await self._reader.message(self._decode(line))
+            if lines := splitter.feed(chunk):
+                await self._reader.take(lines)
             # A stream outlives the token that it was opened with; only when it has moved over may that be revoked.
             current = self._tokens.token()
             if current is not secret and current is not None and current != secret:

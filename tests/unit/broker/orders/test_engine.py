@@ -46,6 +46,22 @@ async def test_hundred_cuts_of_a_stream_lose_and_double_nothing(harness: OrderSe
     assert seen == [str(number) for number in range(1, 201)]
 
 
+async def test_order_that_a_lack_of_memory_stopped_may_come_again(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async with harness.service() as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(risk, "check", fail)
+            with pytest.raises(MemoryError):
+                await service.place(make_request())
+        again = (await service.place(make_request())).order
+    assert again.status is OrderStatus.FILLED
+    assert len(venue.writes) == 1
+
+
 async def test_order_that_a_fault_of_ours_stopped_is_denied_and_not_sent(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
-from lightkube import AsyncClient, KubeConfig
-from lightkube.config.models import Cluster, User
+from lightkube import AsyncClient
 
 from broker.order_wiring import build_lease
 from broker.orders.dependencies import NOBODY
@@ -18,71 +16,13 @@ from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import ColourPolicy, acquire
 from broker.orders.settings import OrderSettings
 from tests.unit.broker.orders.boot_clock import BootClock
+from tests.unit.broker.orders.ownership.api_server import LEASE, ApiServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-BASE = "/apis/coordination.k8s.io/v1/namespaces/trading/leases"
-
-
-class ApiServer:
-    """Leases over HTTP, with the API server's rules of versions."""
-
-    def __init__(self) -> None:
-        self.leases: dict[str, dict[str, Any]] = {}
-        self.version = 0
-        self.is_down = False
-        self.front: web.Response | None = None
-        """Answer of something in front of the server, in its place."""
-
-    def _take(self, body: dict[str, Any]) -> web.Response:
-        self.version += 1
-        body["metadata"]["resourceVersion"] = str(self.version)
-        self.leases[body["metadata"]["name"]] = body
-        return web.json_response(body)
-
-    def _refuse(self, code: int, reason: str) -> web.Response:
-        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
-        return web.json_response(body, status=code)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        if self.front is not None:
-            return web.Response(status=self.front.status, body=self.front.body, content_type=self.front.content_type)
-        if self.is_down:
-            return self._refuse(503, "ServiceUnavailable")
-        body = await request.json() if request.can_read_body else {}
-        name = request.match_info.get("name") or body["metadata"]["name"]
-        held = self.leases.get(name)
-        if request.method == "POST":
-            return self._refuse(409, "AlreadyExists") if held else self._take(body)
-        if held is None:
-            return self._refuse(404, "NotFound")
-        if request.method == "PUT":
-            stale = body["metadata"].get("resourceVersion") != held["metadata"]["resourceVersion"]
-            return self._refuse(409, "Conflict") if stale else self._take(body)
-        return web.json_response(held)
-
-
-@pytest.fixture
-def server() -> ApiServer:
-    return ApiServer()
-
-
-@pytest.fixture
-async def api(server: ApiServer) -> Any:
-    app = web.Application()
-    app.router.add_route("*", BASE, server.handle)
-    app.router.add_route("*", BASE + "/{name}", server.handle)
-    running = TestServer(app)
-    await running.start_server()
-    where = Cluster(server=str(running.make_url("")).rstrip("/"))
-    config = KubeConfig.from_one(cluster=where, user=User(token="t"), namespace="trading")
-    client = AsyncClient(config=config)
-    yield lambda: client
-    await client.close()
-    await running.close()
 
 
 def lease(api: Connect, me: str) -> ClusterLease:
-    return ClusterLease(api, "broker-101", lease_s=10.0, me=me)
+    return ClusterLease(api, LEASE, lease_s=10.0, me=me)
 
 
 async def test_one_of_two_owns(api: Connect, server: ApiServer, clock: BootClock) -> None:
@@ -91,12 +31,12 @@ async def test_one_of_two_owns(api: Connect, server: ApiServer, clock: BootClock
     assert await second.acquire() == 12.0
     assert (first.holds(), second.holds(), second.holder()) == (True, False, "a (epoch 1)")
     assert first.holder() == NOBODY
-    spec = server.leases["broker-101"]["spec"]
+    spec = server.leases[LEASE]["spec"]
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
 
 
 async def test_owner_s_address_is_read_without_taking(api: Connect, clock: BootClock) -> None:
-    owner = ClusterLease(api, "broker-101", lease_s=10.0, me="a", address="10.0.0.1:8080")
+    owner = ClusterLease(api, LEASE, lease_s=10.0, me="a", address="10.0.0.1:8080")
     standby = lease(api, "b")
     await owner.acquire()
     await standby.refresh()
@@ -124,12 +64,12 @@ async def test_note_is_handed_on_over_release_and_expiry(api: Connect, clock: Bo
 async def test_what_others_wrote_on_the_lease_stays(api: Connect, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.acquire()
-    metadata = server.leases["broker-101"]["metadata"]
+    metadata = server.leases[LEASE]["metadata"]
     metadata |= {"labels": {"team": "fx"}, "annotations": {"why": "audit"}}
     await owner.refresh()
     owner.hand_over("active")
     assert await owner.renew()
-    metadata = server.leases["broker-101"]["metadata"]
+    metadata = server.leases[LEASE]["metadata"]
     assert metadata["labels"] == {"team": "fx"}
     assert metadata["annotations"] == {"why": "audit", "broker.role/handed-on": "active"}
 
@@ -188,12 +128,29 @@ async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
 async def test_touched_by_somebody_else_is_still_ours(api: Connect, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.acquire()
-    server.leases["broker-101"]["metadata"]["resourceVersion"] = "99"
+    server.leases[LEASE]["metadata"]["resourceVersion"] = "99"
     clock.now_s += 1.0
     assert await owner.renew()
     clock.now_s += 1.0
     assert await owner.renew()
     assert await lease(api, "b").acquire() == 12.0
+
+
+async def test_quiet_is_the_time_since_the_owners_last_sign(api: Connect, server: ApiServer, clock: BootClock) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await standby.refresh()
+    clock.now_s += 3.0
+    assert standby.quiet_s() == 3.0, "nobody had it; we look since then"
+    await owner.acquire()
+    await standby.refresh()
+    assert standby.quiet_s() == 0.0
+    clock.now_s += 5.0
+    await standby.refresh()
+    assert standby.quiet_s() == 5.0
+    await owner.renew()
+    await owner.release()
+    await standby.refresh()
+    assert (standby.quiet_s(), standby.is_free()) == (0.0, True)
 
 
 def test_waits_are_judged_from_when_it_was_seen() -> None:
@@ -262,7 +219,7 @@ async def test_a_lease_that_was_deleted_is_made_anew_by_its_owner(
     assert await standby.acquire() == pytest.approx(7.0), "who was seen to hold it may trade still"
     assert await owner.renew()
     assert await standby.acquire() == 12.0
-    assert server.leases["broker-101"]["spec"]["leaseTransitions"] == 1
+    assert server.leases[LEASE]["spec"]["leaseTransitions"] == 1
 
 
 async def test_a_standby_makes_a_deleted_lease_once_its_term_is_over_with_the_next_epoch(

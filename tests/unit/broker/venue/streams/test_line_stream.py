@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from broker.venue.rest.client import VenueRest
 from broker.venue.rest.connection_pool import VenueConnections
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
+from broker.venue.streams.stream_state import message
 from pod_runtime.secret import Secret
 from tests.venue_client import FakeTokens
 
@@ -31,10 +32,11 @@ class FakeReader:
     async def opened(self) -> None:
         self.openings += 1
 
-    async def message(self, raw: dict[str, Any]) -> None:
-        if raw.get("bad"):
-            raise ValueError("cannot be used")
-        self.messages.append(raw)
+    async def take(self, lines: Sequence[bytes]) -> None:
+        for raw in map(message, lines):
+            if raw.get("bad"):
+                raise ValueError("cannot be used")
+            self.messages.append(raw)
 
 
 class FakeVenue:
