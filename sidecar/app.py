@@ -171,7 +171,10 @@ class Sidecar:
             flushed.set()
         from sidecar.console.status.builder import ledger_object  # noqa: PLC0415 - see StatusSampler.status
 
-        log.info("sidecar.drained", extra={"ledger": ledger_object(self._ledger())})
+        ledger = self._ledger()
+        # A journal that does not outlive the pod takes them along.
+        level = logging.WARNING if ledger.logs.queued else logging.INFO
+        log.log(level, "sidecar.drained", extra={"ledger": ledger_object(ledger)})
 
     async def _await_producers(self) -> None:
         """Wait until every producer has gone or said goodbye, at most `telemetry.drain_s`."""

@@ -138,11 +138,13 @@ class Acceptor:
         self._listening.listen(BACKLOG)
         async with PersistentTaskGroup() as tasks:
             while not self._closed:
-                self._watch(on=True)
-                # It returns a turn of the loop later. By then, what had come on open connections is read: a caller
-                # that sent its key in time is known before anybody has to make room.
-                await self._readable.wait()
-                self._watch(on=False)
+                # Behind a fault nobody need come: accept4(2) asks for a descriptor before it looks at the queue.
+                if self.fault is None:
+                    self._watch(on=True)
+                    # It returns a turn of the loop later. By then, what had come on open connections is read: a caller
+                    # that sent its key in time is known before anybody has to make room.
+                    await self._readable.wait()
+                    self._watch(on=False)
                 if self._accept(tasks):
                     await asyncio.sleep(0)
                 else:

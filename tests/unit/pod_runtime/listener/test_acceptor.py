@@ -68,12 +68,12 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    limit: int = 10, *, tls: bool = False, fails: int = 0, pace: Pace | None = None
+    limit: int = 10, *, tls: bool = False, fails: int = 0, succeeds: int = 0, pace: Pace | None = None
 ) -> AsyncIterator[Listener]:
     refused: list[str] = []
     taken = listen("127.0.0.1", 0)
     table = ConnectionTable[Connection](limit, 2 * limit)
-    given = _Failing(taken, fails) if fails else taken
+    given = _Failing(taken, fails, succeeds) if fails else taken
     context = new_server_context() if tls else None
     open_: list[Connection] = []
 
@@ -102,16 +102,18 @@ async def listening(
 
 
 class _Failing:
-    """A listening socket whose first accepts find no free descriptor."""
+    """A listening socket whose first accepts, or those behind the first so many, find no free descriptor."""
 
-    def __init__(self, taken: socket.socket, fails: int) -> None:
-        self._taken, self._fails = taken, fails
+    def __init__(self, taken: socket.socket, fails: int, succeeds: int) -> None:
+        self._taken, self._fails, self._succeeds = taken, fails, succeeds
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._taken, name)
 
     def accept(self) -> tuple[socket.socket, object]:
-        if self._fails:
+        if self._succeeds:
+            self._succeeds -= 1
+        elif self._fails:
             self._fails -= 1
             raise OSError(errno.EMFILE, "Too many open files")
         return self._taken.accept()
@@ -180,6 +182,19 @@ async def test_pace_hears_of_keys_and_of_the_ends_of_their_connections() -> None
         assert pace.keyed == []
         server.open[1].recognize()
         assert pace.keyed == [], "the connection has ended"
+
+
+async def test_lack_of_descriptors_is_over_when_it_is_over_and_not_with_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.01)
+    # The queue is empty when the descriptors are short.
+    async with listening(fails=2, succeeds=1) as server, server.hello() as said:
+        assert said == b"hello\n"
+        async with asyncio.timeout(DEADLINE_S):
+            while server.acceptor.fault is not None or len(server.refused) < 2:
+                await asyncio.sleep(0.01)
+    assert server.refused == ["descriptors"] * 2
 
 
 async def test_handshake_that_does_not_come_is_ended() -> None:
