@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import grpc.aio
 
@@ -35,7 +36,6 @@ HEALTHY_AFTER_S = 5.0
 # At 20,000 events/s of 160 bytes a segment of 1 MiB lasts 0.3 s: the spare one is ready before. Where little comes,
 # there is nothing to prepare for minutes, and each look costs as much as thirty events.
 SHORTEST_LOOK_S, LONGEST_LOOK_S = 0.02, 0.2
-STOP_POLL_S = 0.05
 
 
 class TelemetryStream:
@@ -53,6 +53,8 @@ class TelemetryStream:
         self._backoff = Backoff(base_s=settings.backoff_s, cap_s=settings.backoff_cap_s)
         self._random = secrets.SystemRandom()
         self._drain_until_s: float | None = None
+        self._stopping = asyncio.Event()
+        """Set once `_drain_until_s` is."""
         self._recovered = False
         self._session = PublishSession(
             emitter.spool.queue, settings, control=self.control, coerced=emitter.coerced, rejected=emitter.rejected
@@ -74,6 +76,7 @@ class TelemetryStream:
     async def _await_stop(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._drain_until_s = time.monotonic() + self._settings.drain_s
+        self._stopping.set()
 
     def _drained(self) -> bool:
         if self._drain_until_s is None:
@@ -107,11 +110,13 @@ class TelemetryStream:
     async def _rest(self, delay_s: float) -> bool:
         """Waits before the next try; True if there is none, for the time to drain is over."""
         until_s = time.monotonic() + delay_s
-        while time.monotonic() < until_s:
-            if self._drain_until_s is not None and time.monotonic() >= self._drain_until_s:
-                return True
-            await asyncio.sleep(min(STOP_POLL_S, delay_s))
-        return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._stopping.wait()
+        if self._drain_until_s is None:
+            return False
+        await asyncio.sleep(min(until_s, self._drain_until_s) - time.monotonic())
+        return time.monotonic() >= self._drain_until_s
 
     def _channel(self) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(f"unix:{self._settings.socket}", options=CHANNEL_OPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import count
 
 from broker.orders.checks.context import PreTradeChecks
 from broker.orders.conditions import BrokerCondition
@@ -13,10 +14,12 @@ from broker.orders.store.journal import OrderJournalError
 from broker.orders.store.order_store import OrderStore
 from broker.venue.errors import VenueError, VenueRefusedError
 from broker.venue.streams.transaction_feed import TransactionFeed
+from pod_runtime.backoff import Backoff
 from pod_runtime.cancellation import check_cancelled
 from producer.health import camel_case
 
-RETRY_S = 0.5
+RETRY = Backoff(base_s=0.02, cap_s=0.5)
+"""Begins short: at a start the venue's token may come some milliseconds behind the account."""
 
 
 class CatchUp:
@@ -37,7 +40,7 @@ class CatchUp:
 
         Raises HedgingAccountError: the account cannot be traded.
         """
-        while True:
+        for attempt in count():
             check_cancelled()
             try:
                 await self._attempt()
@@ -48,7 +51,7 @@ class CatchUp:
             else:
                 self._set_condition(reason="Ready", message="")
                 return
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(RETRY.delay_s(attempt, self._dependencies.chance()))
 
     def _set_condition(self, *, reason: str, message: str) -> None:
         self.is_done = reason == "Ready"

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 
 from broker.domain import OrderStatus, OrderType, Side
 from broker.orders.errors import ClientIdConflictError, HedgingAccountError
 from broker.orders.model.trading_state import TradingState
+from broker.orders.recovery import catch_up
 from tests.unit.broker.orders.fake_venue import ACCOUNT, FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, blocked, wait_until
 
@@ -80,6 +82,27 @@ async def test_start_whose_reads_get_no_turn_says_so_and_goes_on_when_they_do(
         harness.rest.connections.requests.open()
         await wait_until(lambda: not blocked(service))
         assert (await service.place(make_request())).order.status is OrderStatus.FILLED
+
+
+async def test_start_before_its_token_tries_again_soon_and_then_ever_later(
+    harness: OrderServiceHarness, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    real, right = asyncio.sleep, venue.token
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            venue.token = right
+        await real(0)
+
+    monkeypatch.setattr(catch_up, "asyncio", SimpleNamespace(sleep=sleep))
+    venue.token = "another"
+    async with harness.service():
+        pass
+    assert pauses[0] <= 0.02
+    assert pauses[:5] == sorted(pauses[:5])
+    assert 0.25 <= pauses[-1] <= 0.5
 
 
 async def test_hedging_account_is_refused_by_name(harness: OrderServiceHarness, venue: FakeVenue) -> None:
