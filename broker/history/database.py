@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from broker.history.settings import HistorySettings
 from broker.history.sqlite import sqlite_engine
+from pod_runtime.connection.keepalive import set_keepalive
 from pod_runtime.secret import Secret
 
 _LOG = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Database:
             return sqlite_engine(url, self._settings.deadline_s)
         if login is not None:
             url = url.set(username=login.username, password=login.password.reveal())
-        return create_async_engine(
+        made = create_async_engine(
             url,
             pool_size=self._settings.pool_size,
             max_overflow=0,
@@ -169,6 +170,8 @@ class Database:
             connect_args=self._connect_arguments(url),
             hide_parameters=True,  # errors and the log would repeat the values of a statement
         )
+        sa.event.listen(made.sync_engine, "connect", _keep_alive)
+        return made
 
     def _connect_arguments(self, url: sa.URL) -> dict[str, Any]:
         settings = self._settings
@@ -189,6 +192,12 @@ class Database:
                 fault = f"history.ca_file {settings.ca_file}: {error.strerror or error}"
                 raise DatabaseUnavailableError(fault) from error
         return found
+
+
+def _keep_alive(connection: Any, _: object) -> None:
+    """Let a connection of asyncpg end whose server is gone; the pool holds several, and each would cost a deadline."""
+    # asyncpg has no option for it, and no public way to the socket.
+    set_keepalive(connection.driver_connection._transport.get_extra_info("socket"))  # noqa: SLF001
 
 
 def _faults(url: str) -> tuple[type[Exception], ...]:
