@@ -42,7 +42,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 
 from broker.config import BrokerTelemetrySettings
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from broker.events.orders import LATENCY_S, OrderTransition
 from producer.emitter import Emitter
 from producer.stream.client import TelemetryStream

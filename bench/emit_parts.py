@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.emit import EVENTS, ROUNDS, event
 from broker.config import BrokerTelemetrySettings
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from producer.emitter import Emitter
 from producer.stream.columns import encode_batch, event_schemas
 

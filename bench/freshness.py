@@ -21,7 +21,7 @@ import uvloop
 from bench.emit import event
 from bench.process import row, sidecar
 from broker.config import BrokerTelemetrySettings
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from producer.emitter import Emitter
 from producer.stream.client import TelemetryStream
 

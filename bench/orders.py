@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 import json
 import os
 import statistics
@@ -35,6 +34,7 @@ from broker.orders.settings import OrderSettings
 from broker.orders.store.journal import DiskSyncer
 from broker.venue.settings import VenueSettings
 from broker.venue.v20.order_requests import VenueCall
+from pod_runtime.run import settle
 from pod_runtime.secret import Secret
 from tests.venue_client import open_rest
 
@@ -158,8 +158,7 @@ async def through_service(url: str, directory: Path, count: int) -> tuple[list[f
                     await asyncio.sleep(0.001)
                 beyond.append(max(0.0, duration - times[0]))
 
-        gc.collect()
-        gc.freeze()  # as the broker does when it is ready
+        settle()  # as the broker does when it is ready
         cpu_s = await paced(count, act)
     return whole, beyond, cpu_s
 

@@ -10,6 +10,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import perf_counter, process_time
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from broker.orders.checks.prices import PriceLine, QuoteBook, price_line
+from broker.orders.checks.prices import QuoteBook, price_lines
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
 from pod_runtime.secret import Secret
@@ -69,9 +70,9 @@ class _Reader:
     async def opened(self) -> None:
         return
 
-    async def message(self, line: PriceLine) -> None:
-        self.taken += 1
-        self._book.take(line)
+    async def take(self, texts: Sequence[bytes]) -> None:
+        self.taken += len(texts)
+        self._book.take(*price_lines(texts))
 
 
 def serve() -> None:
@@ -88,7 +89,7 @@ async def measure(seconds: float, port: int) -> dict[str, Any]:
     url, secret = f"http://127.0.0.1:{port}", Secret("bench")
     settings = VenueSettings(account="101", rest_url=url, stream_url=url)
     reader = _Reader()
-    stream = LineStream("prices", "/pricing/stream", new_rest(settings, lambda: secret), reader, price_line)
+    stream = LineStream("prices", "/pricing/stream", new_rest(settings, lambda: secret), reader)
     running = asyncio.create_task(stream.run())
     await asyncio.sleep(0.5)
     before, cpu, started = reader.taken, process_time(), perf_counter()

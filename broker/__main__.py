@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from broker.cli.commands import COMMANDS
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION
 
 
 @click.group(invoke_without_command=True, commands=COMMANDS)
@@ -24,7 +24,10 @@ def main(context: click.Context, path: Path | None, check_config: bool, config_s
     """
     context.obj = path
     if config_schema or context.invoked_subcommand is None:
-        from broker import app  # noqa: PLC0415 - subcommands and `--help` are quick without the parts of the process
+        from pod_runtime.run import collect_seldom  # noqa: PLC0415 - subcommands and `--help` are quick without it
+
+        collect_seldom()  # before the imports, a tenth of which would be collections that find nothing
+        from broker import app  # noqa: PLC0415 - as above
 
         context.exit(app.print_schema() if config_schema else app.start(path, check_config=check_config))
 

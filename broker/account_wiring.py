@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from broker.config import BrokerConfig
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from broker.history.archive import Archive
 from broker.history.backfill import Backfill
 from broker.history.database import Database

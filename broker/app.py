@@ -17,6 +17,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -29,10 +30,11 @@ from broker.history.backfill import Backfill
 from broker.history.recall import Recall
 from broker.orders.conditions import BrokerCondition
 from broker.orders.errors import HedgingAccountError
-from broker.watchdog import Watchdog, watch_place
+from broker.orders.ownership.leadership import place_limit_s
+from broker.watchdog import Watchdog, watch_places
 from broker.wiring import BrokerComponents, build
 from pod_runtime import log as logs
-from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.cancellation import PersistentTaskGroup, dump_and_exit
 from pod_runtime.config import ConfigError, open_file_warning
 from pod_runtime.config_text import schema, to_toml
 from pod_runtime.listener.ports import AddressError, listen, name_of
@@ -119,11 +121,14 @@ async def _serve(config: BrokerConfig, stop: asyncio.Event) -> None:
 async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:
     over = asyncio.Event()
     async with PersistentTaskGroup() as tasks:
-        stall_s, limit_s = broker.shared.config.watchdog.stall_s, 2 * broker.shared.config.orders.lease_s
-        watchdogs: list[asyncio.Task[None]] = [tasks.create_task(Watchdog(stall_s).run())]
-        for account in broker.accounts if stall_s else ():
-            watching = watch_place(account.orders.leadership.has_place, limit_s, account=account.account)
-            watchdogs.append(tasks.create_task(watching))
+        config = broker.shared.config
+        watching = watch_places(
+            {account.account: account.orders.leadership.has_place for account in broker.accounts},
+            place_limit_s(config.orders.lease_s),
+            report=partial(_report_place, broker),
+            end=dump_and_exit if config.watchdog.stall_s else _LOG.error,
+        )
+        watchdogs = [tasks.create_task(part) for part in (Watchdog(config.watchdog.stall_s).run(), watching)]
         own = [account.stream for account in broker.accounts if account.stream is not None]
         streams = [tasks.create_task(stream.run(over)) for stream in (*own, broker.stream)]
         broker.shared.emitter.emit(Lifecycle(phase="started", detail=None))
@@ -134,6 +139,11 @@ async def _with_telemetry(broker: BrokerComponents, listening: socket.socket, st
         # Last: a drain that blocks the loop is a stall as well.
         for task in watchdogs:
             task.cancel()
+
+
+def _report_place(broker: BrokerComponents, fault: str | None) -> None:
+    reason = "Ready" if fault is None else "NoPlace"
+    broker.shared.conditions.set(BrokerCondition.ALIVE, ok=fault is None, reason=reason, message=fault or "")
 
 
 async def _with_history(broker: BrokerComponents, listening: socket.socket, stop: asyncio.Event) -> None:

@@ -34,7 +34,12 @@ class CredentialSettings:
 class WatchdogSettings:
     """Settings of the watchdog, which ends a process whose event loop has stalled."""
 
-    stall_s: float = setting(30.0, minimum=0, doc="seconds without a turn of the event loop; 0 is no watchdog")
+    stall_s: float = setting(
+        10.0,
+        minimum=0,
+        doc="seconds without a turn of the event loop, but for those in which it waits for a disk or gets no "
+        "processor; 0 is no watchdog",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -234,6 +234,8 @@ class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def filled_units(self) -> Decimal:
         """Sum over the fills."""
+        if len(self.fills) == 1:
+            return self.fills[0].units
         return sum((fill.units for fill in self.fills), Decimal(0))
 
     @property

@@ -56,12 +56,17 @@ def build_lease(settings: OrderSettings, account: str, address: str = "") -> Lea
     """The ownership lease that the settings ask for."""
     if settings.ownership == "cluster":
         # Only a pod needs the client of the API server, and its import costs a tenth of a second.
-        from lightkube import AsyncClient  # noqa: PLC0415
+        from lightkube import AsyncClient, KubeConfig  # noqa: PLC0415
 
         from broker.orders.ownership.cluster_lease import ClusterLease  # noqa: PLC0415
 
         name = f"{settings.owner}-{account}".lower()
-        return ClusterLease(AsyncClient, name, lease_s=settings.lease_s, address=address)
+
+        def connect() -> AsyncClient:
+            # Straight, as every connection of ours: a proxy that the environment names for the site is not asked.
+            return AsyncClient(KubeConfig.from_env(), trust_env=False)
+
+        return ClusterLease(connect, name, lease_s=settings.lease_s, address=address)
     place = settings.directory / "ownership" / account
     return FileLease(place, owner=settings.owner, lease_s=settings.lease_s, address=address)
 

@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Self
 
 from pod_runtime.cancellation import dump_and_exit
 
 LOOKS = 10
 """Short waits that make a limit, each of which must see no progress: one clock would count the time of a SIGSTOP."""
+LEAST_SHARE = 0.25
+"""Share of a processor below which a thread that wants one is held up by others, and not by itself."""
 STALLED = "the event loop has stalled"
+_STATE, _USER_TICKS, _SYSTEM_TICKS = 0, 11, 12  # behind the name in parentheses, which may have blanks
+_TICKS_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadUse:
+    """State of a thread (a letter of proc_pid_stat(5)), and the processor time that it has used."""
+
+    state: str
+    cpu_s: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the thread's file `stat`."""
+        words = text.rpartition(")")[2].split()
+        return cls(state=words[_STATE], cpu_s=(int(words[_USER_TICKS]) + int(words[_SYSTEM_TICKS])) / _TICKS_S)
+
+    @classmethod
+    def of(cls, thread: int) -> Self | None:
+        """Return the state of a thread of this process; None where the system does not tell."""
+        try:
+            return cls.parse(Path(f"/proc/self/task/{thread}/stat").read_text(encoding="utf-8"))
+        except (OSError, ValueError, IndexError):
+            return None
+
+
+def is_stuck(before: ThreadUse | None, now: ThreadUse | None, seconds: float) -> bool:
+    """True if a thread that made no progress for so long has itself to blame."""
+    if before is None or now is None:
+        return True
+    # In the kernel, until a disk answers: the end of the process would wait for that as well, and a new one, too.
+    if now.state == "D":
+        return False
+    return now.state != "R" or now.cpu_s - before.cpu_s >= LEAST_SHARE * seconds
 
 
 class Watchdog:
@@ -30,7 +71,7 @@ class Watchdog:
         """Count the loop's turns and watch them; returns at once if the watchdog is off."""
         if not self._stall_s:
             return
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        threading.Thread(target=self._watch, args=(threading.get_native_id(),), name="watchdog", daemon=True).start()
         try:
             while True:
                 self._turns += 1
@@ -38,26 +79,40 @@ class Watchdog:
         finally:
             self._stopped.set()
 
-    def _watch(self) -> None:
-        seen, missed = -1, 0
+    def _watch(self, loop_thread: int) -> None:
+        seen, missed, before, before_s = -1, 0, None, monotonic()
         # After a SIGSTOP of the whole process the loop gets its turn before the last wait is over.
         while not self._stopped.wait(self._stall_s / LOOKS):
-            seen, missed = (seen, missed + 1) if seen == self._turns else (self._turns, 0)
+            now, now_s = ThreadUse.of(loop_thread), monotonic()
+            if seen != self._turns:
+                seen, missed = self._turns, 0
+            elif is_stuck(before, now, now_s - before_s):
+                missed += 1
+            before, before_s = now, now_s
             if missed >= LOOKS:
                 self._end()
                 return
 
 
-async def watch_place(
-    has_place: Callable[[], bool], limit_s: float, *, account: str, end: Callable[[str], object] = dump_and_exit
+async def watch_places(
+    places: Mapping[str, Callable[[], bool]],
+    limit_s: float,
+    *,
+    report: Callable[[str | None], object],
+    end: Callable[[str], object] = dump_and_exit,
 ) -> None:
-    """Call `end` once `has_place` was False for `limit_s`; until cancelled.
+    """Watch that a process has its place at each account: it owns the account, or waits for its turn. Until cancelled.
 
-    A broker has its place while it owns the account, or waits for its turn.
+    `places` has a question by account. `report` gets None while all is well, and from half of `limit_s` on the fault,
+    with which `end` is called after `limit_s`.
     """
-    missed = 0
+    missed = dict.fromkeys(places, 0)
     while True:
-        missed = 0 if has_place() else missed + 1
-        if missed > LOOKS:
-            end(f"neither owner of account {account} nor waiting for it for {limit_s:g} s")
+        for account, has_place in places.items():
+            missed[account] = 0 if has_place() else missed[account] + 1
+        late = sorted(account for account, count in missed.items() if count > LOOKS / 2)
+        words = f"neither owner of account {' and '.join(late)} nor waiting for it" if late else None
+        report(words)
+        if words is not None and max(missed.values()) > LOOKS:
+            end(f"{words} for {limit_s:g} s")
         await asyncio.sleep(limit_s / LOOKS)

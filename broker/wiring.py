@@ -17,7 +17,7 @@ from broker.api.process_metrics import ProcessMetrics, metrics_route
 from broker.config import BrokerConfig
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from broker.history.database import Database
 from broker.order_wiring import utc_now
 from broker.orders.conditions import BrokerCondition, Conditions
@@ -25,7 +25,7 @@ from broker.orders.model.ids import RANDOM_BITS, auto_client_order_id
 from broker.orders.ownership.lease import MARGIN_SHARE
 from broker.venue.rest.client import VenueRest
 from broker.venue.rest.connection_pool import VenueConnections
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION
 from producer.emitter import Emitter
 from producer.health import Condition
 from producer.stream.client import TelemetryStream

@@ -416,6 +416,14 @@ class FinancingView(Answer, frozen=True, kw_only=True):
     days: list[FinancingDayView]
 
 
+class GapView(Answer, frozen=True, kw_only=True):
+    """Changes since Last-Event-ID are not in the broker's journal."""
+
+    reason: str
+    """discarded: they are too old. unknown: the id is not of this journal. unreadable: the volume fails."""
+    detail: str | None = None
+
+
 class InstrumentView(Answer, frozen=True, kw_only=True):
     """The venue's rules of an instrument."""
 
@@ -489,6 +497,12 @@ class MismatchView(Answer, frozen=True, kw_only=True):
     subject: str
     ours: str
     theirs: str
+
+
+class MissedView(Answer, frozen=True, kw_only=True):
+    """Prices and summaries of the account that were dropped because the reader was slow."""
+
+    count: int
 
 
 class OrderBody(RequestBody, frozen=True, kw_only=True):
@@ -794,6 +808,15 @@ class StateBody(RequestBody, frozen=True, kw_only=True):
     reason: str
 
 
+class StateChangeView(Answer, frozen=True, kw_only=True):
+    """The trading state; it may be the same as before."""
+
+    state: str
+    actor: str
+    """Id of the API key that set it, or broker."""
+    reason: str
+
+
 class StateView(Answer, frozen=True, kw_only=True):
     """The trading state: the orders that are taken now."""
 
@@ -878,26 +901,3 @@ class TrialView(Answer, frozen=True, kw_only=True):
     """True if this replica trades the account; a standby or a preview does not."""
     bid: Decimal | None = None
     ask: Decimal | None = None
-
-
-class GapView(Answer, frozen=True, kw_only=True):
-    """Changes since Last-Event-ID are not in the broker's journal."""
-
-    reason: str
-    """discarded: they are too old. unknown: the id is not of this journal. unreadable: the volume fails."""
-    detail: str | None = None
-
-
-class MissedView(Answer, frozen=True, kw_only=True):
-    """Prices and summaries of the account that were dropped because the reader was slow."""
-
-    count: int
-
-
-class StateChangeView(Answer, frozen=True, kw_only=True):
-    """The trading state; it may be the same as before."""
-
-    state: str
-    actor: str
-    """Id of the API key that set it, or broker."""
-    reason: str

@@ -20,7 +20,7 @@ class Proxy:
 
     It sends again on 503, on 429, on a 409 that says that the broker does not own the account, and on a broken
     connection: the first three have sent nothing to the venue, and the Idempotency-Key makes the last the same order.
-    One request at a time tries; the others queue behind it, so that a swap is no storm.
+    One request at a time tries while none is answered; the others wait for it, so that a swap is no storm.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,8 @@ class Proxy:
         self.url = ""
         self.again = 0
         """Requests that were sent once more."""
-        self._gate = asyncio.Lock()
+        self._is_answered = asyncio.Event()
+        self._is_answered.set()
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S))
         self._runner: web.AppRunner | None = None
 
@@ -49,16 +50,27 @@ class Proxy:
 
     async def _pass(self, request: web.Request) -> web.Response:
         body = await request.read()
-        if not self._gate.locked() and (answer := await self._once(request, body)) is not None:
-            return answer
         try:
-            async with asyncio.timeout(DEADLINE_S), self._gate:
-                while (answer := await self._once(request, body)) is None:
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    await self._is_answered.wait()
+                    if (answer := await self._once(request, body)) is not None:
+                        return answer
                     self.again += 1
-                    await asyncio.sleep(PAUSE_S)
-                return answer
+                    if self._is_answered.is_set():
+                        return await self._until_answered(request, body)
         except TimeoutError:
             return web.Response(status=HTTPStatus.BAD_GATEWAY, text="no colour answered")
+
+    async def _until_answered(self, request: web.Request, body: bytes) -> web.Response:
+        self._is_answered.clear()
+        try:
+            while (answer := await self._once(request, body)) is None:
+                self.again += 1
+                await asyncio.sleep(PAUSE_S)
+            return answer
+        finally:
+            self._is_answered.set()
 
     async def _once(self, request: web.Request, body: bytes) -> web.Response | None:
         """The answer, or None where the request is to be sent again."""

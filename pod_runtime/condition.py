@@ -12,6 +12,8 @@ from typing import Self
 
 # Reason of every condition that holds: readers may compare reasons without looking at `ok` first.
 READY = "Ready"
+ALIVE = "Alive"
+"""Condition by which a producer says that it has to be started anew, though it still sends heartbeats."""
 
 
 class ConditionName(StrEnum):

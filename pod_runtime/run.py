@@ -27,7 +27,7 @@ import random
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
@@ -85,13 +85,18 @@ def raise_descriptor_limit() -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
+def collect_seldom() -> None:
+    """Collect garbage as seldom as `settle` does, from now on: a start makes thousands of objects that stay."""
+    gc.set_threshold(YOUNG_OBJECTS, 20, _NEVER)
+
+
 def settle() -> None:
     """Collect everything once, and freeze the objects that are alive."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
     # Between two freezes the oldest generation holds little: its threshold is one that is never reached.
-    gc.set_threshold(YOUNG_OBJECTS, 20, _NEVER)
+    collect_seldom()
 
 
 def keep_short(loop: asyncio.AbstractEventLoop, first_s: float = FIRST_S) -> None:
@@ -124,29 +129,38 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-PASSING = frozenset(
-    {
-        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
-        # A file-size limit (setrlimit(2), RLIMIT_FSIZE) is a full volume by another name.
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-        # A network volume that comes back.
-        errno.EIO,
-    }
-)
-"""Error numbers of a system that lacks something for a while. EROFS and EACCES are not: a person has to act."""
+LACKS: Mapping[int, str] = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "NoDescriptors"),
+    **dict.fromkeys((errno.ENOMEM, errno.ENOBUFS), "NoMemory"),
+    # A file-size limit (setrlimit(2), RLIMIT_FSIZE) is a full volume by another name.
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "VolumeFull"),
+    # A network volume that comes back.
+    errno.EIO: "VolumeFailing",
+}
+"""Error numbers of a system that lacks something for a while, with the word for callers and conditions.
+
+EROFS and EACCES are not among them: a person has to act."""
 NO_THREAD = "can't start new thread"
 """CPython's RuntimeError for EAGAIN of pthread_create(3): too many threads, by a control group or a limit."""
 
 
 def is_passing(error: BaseException) -> bool:
     """True for an error of a system that lacks something for a while; for a group, if each error in it is one."""
-    return all(_is_passing(leaf) for leaf in leaves(error))
+    return lack_of(error) is not None
 
 
-def _is_passing(error: BaseException) -> bool:
+def lack_of(error: BaseException) -> str | None:
+    """Return the word for what the system lacks for a while; None for an error of another kind, or a group with one."""
+    words = [_lack_of(leaf) for leaf in leaves(error)]
+    return words[0] if all(words) else None
+
+
+def _lack_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
-        return error.errno in PASSING
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error) == NO_THREAD)
+        return LACKS.get(error.errno or 0)
+    if isinstance(error, MemoryError):
+        return "NoMemory"
+    return "NoThreads" if isinstance(error, RuntimeError) and str(error) == NO_THREAD else None
 
 
 PERSIST = Backoff(base_s=0.25, cap_s=5.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION
 from sidecar.cli.commands import COMMANDS
 
 

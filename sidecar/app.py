@@ -37,9 +37,9 @@ import psutil
 from aiohttp import web
 from grpc_health.v1 import health_pb2_grpc
 
+from pod_runtime import VERSION
 from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.run import persist
-from pod_runtime.version import VERSION
 from sidecar import status_facts as facts
 from sidecar.config import SidecarConfig
 from sidecar.console.bundle import RecentLog, bundle_files
@@ -171,7 +171,10 @@ class Sidecar:
             flushed.set()
         from sidecar.console.status.builder import ledger_object  # noqa: PLC0415 - see StatusSampler.status
 
-        log.info("sidecar.drained", extra={"ledger": ledger_object(self._ledger())})
+        ledger = self._ledger()
+        # A journal that does not outlive the pod takes them along.
+        level = logging.WARNING if ledger.logs.queued else logging.INFO
+        log.log(level, "sidecar.drained", extra={"ledger": ledger_object(ledger)})
 
     async def _await_producers(self) -> None:
         """Wait until every producer has gone or said goodbye, at most `telemetry.drain_s`."""

@@ -42,7 +42,9 @@ def secrets_facts(status: SecretsStatus | None) -> SecretsFacts:
     last_error = _last_error(status)
     return SecretsFacts(
         generation=status.generation_published,
-        secrets=tuple(SecretFacts(name=item.name, expires_in_s=item.expires_in_s) for item in status.secrets),
+        secrets=tuple(
+            SecretFacts(name=item.name, expires_in_s=item.expires_in_s, lasts_s=item.lasts_s) for item in status.secrets
+        ),
         fault=None if last_error is None else (_camel(last_error.name), last_error.message),
         unproved=_unproved(status),
         is_anyone_heard=status.is_anyone_heard,

@@ -26,7 +26,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What an export meets. With `code` OK the data is taken: `rejected` of it by partial_success, or only late."""
+    """Answer to an export. With `code` OK the data is taken: `rejected` of it by partial_success, or only late."""
 
     code: grpc.StatusCode = grpc.StatusCode.OK
     details: str = "told to fail"

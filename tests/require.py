@@ -1,4 +1,4 @@
-"""What a test needs from the machine: skipped by name where it is missing, a failure where all is required."""
+"""Needs of a test from the machine: skipped by name where it is missing, a failure where all is required."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import subprocess
 import pytest
 
 
+def is_all_required() -> bool:
+    """True where no test may be skipped."""
+    return os.environ.get("REQUIRE_ALL") == "1"
+
+
 def missing(what: str, remedy: str) -> None:
     """Skips the test that asks, or fails it where REQUIRE_ALL=1 says that nothing may be skipped."""
     message = f"{what} is not on this machine: {remedy}"
-    if os.environ.get("REQUIRE_ALL") == "1":
+    if is_all_required():
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
 

@@ -127,17 +127,17 @@ _ORDER_TYPE_NAMES = {
 
 
 def faults(method: str, path: str, status: int, body: Any) -> list[str]:
-    """What is wrong with an answer to `method` `path` (a template of the description, below /v3)."""
+    """Faults of an answer to `method` `path` (a template of the description, below /v3)."""
     return _faults(_validator(method.lower(), path, status), body)
 
 
 def definition_faults(name: str, value: Any) -> list[str]:
-    """What is wrong with `value` as the definition `name`."""
+    """Faults of `value` as the definition `name`."""
     return _faults(_definition_validator(name), value)
 
 
 def request_faults(kind: str, order: Any) -> list[str]:
-    """What is wrong with an order that a client sends; `kind` is its type, `LIMIT`."""
+    """Faults of an order that a client sends; `kind` is its type, `LIMIT`."""
     return definition_faults(f"{_ORDER_TYPE_NAMES[kind]}Request", order)
 
 

@@ -15,7 +15,7 @@ fi
 cd "$root"
 names=("$@")
 ((${#names[@]})) || names=(broker sidecar otel-collector)
-version=${VERSION:-$(sed -n 's/^VERSION = "\(.*\)"/\1/p' pod_runtime/version.py)}
+version=${VERSION:-$(sed -n 's/^VERSION = "\(.*\)"/\1/p' pod_runtime/__init__.py)}
 revision=${REVISION:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")

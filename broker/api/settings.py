@@ -43,6 +43,15 @@ class ApiSettings:
     connections_per_address: int = setting(
         500, minimum=1, doc="open connections of one address (IPv6: of one /64) that have not shown a key yet"
     )
+    connections_per_s: float = setting(
+        100.0,
+        minimum=0.1,
+        doc="sustained new connections a second from all addresses together, but for those from which a good key came "
+        "within ten minutes; `connections` may come at once",
+    )
+    connections_per_s_per_address: float = setting(
+        20.0, minimum=0.1, doc="the same for one address (IPv6: one /64); `connections_per_address` may come at once"
+    )
     receive_s: float = setting(
         10.0, minimum=0.1, doc="seconds for a TLS handshake, for the head of a request, and for its body"
     )

@@ -10,7 +10,7 @@ from telemetry_contract.v1 import telemetry_pb2 as pb
 
 DRAIN_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 REFUSALS = (
-    *("connections", "address", "evicted", "handshake", "descriptors"),
+    *("connections", "address", "rate", "address-rate", "evicted", "handshake", "descriptors"),
     *("idle", "late", "head", "body", "malformed", "queue"),
     *("no-key", "unknown-key", "too-many-wrong-keys"),
 )

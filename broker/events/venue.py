@@ -14,7 +14,8 @@ OPERATIONS = (
     "transactions_since",
 )  # fmt: skip
 ERROR_TYPES = (
-    "answer_lost", "not_authorized", "not_sent", "rate_limited", "refused", "unreadable", "venue_failed", "withheld"
+    "answer_lost", "foreign_answer", "not_authorized", "not_sent", "rate_limited", "refused", "unreadable",
+    "venue_failed", "withheld",
 )  # fmt: skip
 STREAMS = ("prices", "transactions")
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.domain import Order
 from broker.history import tables
@@ -21,6 +23,10 @@ from broker.orders.model.lifecycle import UNTRIED
 _ORDER = msgspec.json.Decoder(Order)
 # SQLAlchemy makes the rows on the event loop, where orders wait meanwhile.
 EXPORT_PAGE = 200
+# Rows that one query filters, beginning with the first number: some milliseconds, where a deadline is seconds.
+FIRST_WINDOW, LAST_WINDOW = 1_000, 20_000
+Place = tuple[datetime, str | int]
+"""Time and tie of a row."""
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -56,6 +62,12 @@ class HistoryTable:
     tie: str
     is_numbered: bool = False
     """True if `tie` alone is the order: the venue numbers its log as time goes on."""
+    served: frozenset[str] = frozenset()
+    """Columns that an index of their own finds, if a filter names them all."""
+
+    def serves(self, wanted: HistoryFilter) -> bool:
+        """True if an index finds the few rows of a filter."""
+        return bool(self.served) and self.served <= wanted.equal.keys()
 
     @property
     def name(self) -> str:
@@ -63,8 +75,8 @@ class HistoryTable:
         return self.table.name
 
 
-ORDERS = HistoryTable(tables.orders, "created_at", "id")
-FILLS = HistoryTable(tables.fills, "time", "transaction_id")
+ORDERS = HistoryTable(tables.orders, "created_at", "id", served=frozenset({"client", "client_order_id"}))
+FILLS = HistoryTable(tables.fills, "time", "transaction_id", served=frozenset({"order_id"}))
 # By its number, which is in the primary key: by time, each page would sort the whole log.
 TRANSACTIONS = HistoryTable(tables.transactions, "time", "id", is_numbered=True)
 
@@ -72,9 +84,10 @@ TRANSACTIONS = HistoryTable(tables.transactions, "time", "id", is_numbered=True)
 class Archive:
     """Reads the history of one account. Every method raises DatabaseUnavailableError if the database is away."""
 
-    def __init__(self, database: Database, account: str) -> None:
+    def __init__(self, database: Database, account: str, *, now_s: Callable[[], float] = monotonic) -> None:
         self._database = database
         self._account = account
+        self._now_s = now_s
 
     async def order(self, order_id: str) -> Order | None:
         """The order of our id."""
@@ -112,32 +125,90 @@ class Archive:
     async def page(
         self, table: HistoryTable, wanted: HistoryFilter, *, limit: int, cursor: str | None = None
     ) -> HistoryPage:
-        """At most `limit` rows behind `cursor`; raises CursorError if it is not one of ours."""
+        """At most `limit` rows behind `cursor`; raises CursorError if it is not one of ours.
+
+        Fewer rows with a cursor, even none, are a page too: no index serves every filter, and the page ends when half
+        of the deadline is used.
+        """
+        place = parse_cursor(cursor, number=table is TRANSACTIONS) if cursor is not None else None
+        until_s = self._now_s() + self._database.deadline_s / 2
+        rows: list[dict[str, Any]] = []
+        window = max(FIRST_WINDOW, 4 * limit)
+        while True:
+            # A transaction each, so that the deadline bounds a window and not their sum.
+            async with self._database.transaction() as connection:
+                end = None
+                if not table.serves(wanted):
+                    end = await self._end_of_window(connection, table, wanted, place, window)
+                # One more tells if another page follows.
+                rows += await self._rows(connection, table, wanted, (place, end), limit + 1 - len(rows))
+            if len(rows) > limit:
+                last = rows[limit - 1]
+                # A transaction may be without a time; its number alone is its place.
+                return HistoryPage(rows[:limit], make_cursor(last[table.moment] or _NO_TIME, last[table.tie]))
+            if end is None:
+                return HistoryPage(rows, None)
+            if self._now_s() >= until_s:
+                return HistoryPage(rows, make_cursor(*end))
+            place, window = end, min(2 * window, LAST_WINDOW)
+
+    async def _end_of_window(
+        self, connection: AsyncConnection, table: HistoryTable, wanted: HistoryFilter, place: Place | None, size: int
+    ) -> Place | None:
+        """Return the place of the last of `size` rows behind a place, whatever the filter; None if fewer are left."""
         columns = table.table.c
         moment, tie = columns[table.moment], columns[table.tie]
+        # All in the index that orders the table: no row is read for it.
+        query = sa.select(moment, tie).where(*self._span(table, wanted, (place, None)))
+        found = (await connection.execute(_newest_first(query, table).limit(1).offset(size - 1))).first()
+        return None if found is None else (found[0] or _NO_TIME, found[1])
+
+    async def _rows(
+        self,
+        connection: AsyncConnection,
+        table: HistoryTable,
+        wanted: HistoryFilter,
+        between: tuple[Place | None, Place | None],
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        columns = table.table.c
+        moment = columns[table.moment]
         # `|| ''`: by the account SQLite would find its rows in the primary key and sort them all for each page.
         owner = columns.account if table.is_numbered else columns.account.concat("")
-        query = sa.select(table.table).where(owner == self._account)
+        query = sa.select(table.table).where(owner == self._account, *self._span(table, wanted, between))
         query = query.where(*(columns[name] == value for name, value in wanted.equal.items()))
-        if wanted.since is not None:
+        if table.is_numbered and wanted.since is not None:
             query = query.where(moment >= wanted.since)
-        if wanted.until is not None:
+        if table.is_numbered and wanted.until is not None:
             query = query.where(moment < wanted.until)
-        if cursor is not None:
-            # By value and not by OFFSET: rows that come meanwhile shift no page, and the index finds the place.
-            at, last = parse_cursor(cursor, number=table is TRANSACTIONS)
-            behind = tie < last
-            query = query.where(behind if table.is_numbered else sa.or_(moment < at, sa.and_(moment == at, behind)))
-        order = (tie,) if table.is_numbered else (moment, tie)
-        # One more tells if another page follows.
-        query = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
-        async with self._database.transaction() as connection:
-            rows = [dict(row) for row in (await connection.execute(query)).mappings()]
-        kept, more = rows[:limit], len(rows) > limit
-        if not more:
-            return HistoryPage(kept, None)
-        # A transaction may be without a time; its number alone is its place.
-        return HistoryPage(kept, make_cursor(kept[-1][table.moment] or _NO_TIME, kept[-1][table.tie]))
+        return [dict(row) for row in (await connection.execute(_newest_first(query, table).limit(limit))).mappings()]
+
+    def _span(
+        self, table: HistoryTable, wanted: HistoryFilter, between: tuple[Place | None, Place | None]
+    ) -> Iterator[sa.ColumnElement[bool]]:
+        """Yield the conditions that the index of the order serves: behind the first place, up to the second."""
+        columns = table.table.c
+        moment, tie = columns[table.moment], columns[table.tie]
+        behind, up_to = between
+        if table.is_numbered:
+            yield columns.account == self._account
+            if behind is not None:
+                yield tie < behind[1]
+            if up_to is not None:
+                yield tie >= up_to[1]
+            return
+        if wanted.since is not None:
+            yield moment >= wanted.since
+        if wanted.until is not None:
+            yield moment < wanted.until
+        # By value and not by OFFSET: rows that come meanwhile shift no page. The bound on the time alone says nothing
+        # more, but an index finds its place by it, and by no OR.
+        if behind is not None:
+            yield moment <= behind[0]
+            yield sa.or_(moment < behind[0], tie < behind[1])
+        if up_to is not None:
+            yield moment >= up_to[0]
+            yield sa.or_(moment > up_to[0], tie >= up_to[1])
 
     async def export(
         self, table: HistoryTable, wanted: HistoryFilter, *, limit: int
@@ -148,10 +219,18 @@ class Archive:
             # A transaction for each block: one over the whole export would hold a connection at its reader's pace.
             while limit > 0:
                 page = await self.page(table, wanted, limit=min(EXPORT_PAGE, limit), cursor=cursor)
-                yield page.rows
+                cursor = page.cursor
+                if page.rows or cursor is None:
+                    yield page.rows
                 limit -= len(page.rows)
-                if (cursor := page.cursor) is None:
+                if cursor is None:
                     return
+
+
+def _newest_first(query: sa.Select[Any], table: HistoryTable) -> sa.Select[Any]:
+    columns = table.table.c
+    order = (table.tie,) if table.is_numbered else (table.moment, table.tie)
+    return query.order_by(*(columns[name].desc() for name in order))
 
 
 def make_cursor(moment: datetime, tie: str | int) -> str:

@@ -19,6 +19,8 @@ from broker.history.sqlite import sqlite_engine
 from pod_runtime.connection.keepalive import set_keepalive
 from pod_runtime.secret import Secret
 
+SERVER_SLACK_S = 1.0
+"""Seconds behind our deadline after which PostgreSQL ends a statement by itself."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -65,6 +67,11 @@ class Database:
         self.schema_lock = asyncio.Lock()
         self.changed = asyncio.Event()
         """Set when a new pool is in use; the history writer clears it."""
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds until a statement is given up."""
+        return self._settings.deadline_s
 
     @property
     def needs_login(self) -> bool:
@@ -161,7 +168,7 @@ class Database:
             return sqlite_engine(url, self._settings.deadline_s)
         if login is not None:
             url = url.set(username=login.username, password=login.password.reveal())
-        made = create_async_engine(
+        engine = create_async_engine(
             url,
             pool_size=self._settings.pool_size,
             max_overflow=0,
@@ -170,8 +177,17 @@ class Database:
             connect_args=self._connect_arguments(url),
             hide_parameters=True,  # errors and the log would repeat the values of a statement
         )
-        sa.event.listen(made.sync_engine, "connect", _keep_alive)
-        return made
+        sa.event.listen(engine.sync_engine, "connect", _keep_alive)
+        sa.event.listen(engine.sync_engine, "connect", self._bound_statements)
+        return engine
+
+    def _bound_statements(self, connection: Any, _: object) -> None:
+        # Ours comes first and cancels the statement; this is for a broker that cannot ask for that any more. Not as a
+        # parameter of the start: poolers between refuse those that they do not know.
+        cursor = connection.cursor()
+        cursor.execute(f"SET statement_timeout = {round((self.deadline_s + SERVER_SLACK_S) * 1000)}")
+        cursor.close()
+        connection.commit()
 
     def _connect_arguments(self, url: sa.URL) -> dict[str, Any]:
         settings = self._settings

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from pod_runtime import condition
 from pod_runtime.condition import ConditionName
 from producer.health import Condition
 
@@ -13,6 +14,11 @@ from producer.health import Condition
 class BrokerCondition(ConditionName):
     """Conditions that the broker reports, of the process or of one account."""
 
+    ALIVE = (
+        condition.ALIVE,
+        "the process owns each of its accounts, waits for its turn, or gives the account back in order",
+        "NoPlace",
+    )
     CREDENTIALS = (
         "Credentials",
         "a generation of secrets was proved and is in use (a refused one: `Rejected` and the reason)",

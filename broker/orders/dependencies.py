@@ -51,6 +51,9 @@ class Lease(Protocol):
     def is_free(self) -> bool:
         """True if nobody owned it at the last refresh."""
 
+    def quiet_s(self) -> float:
+        """Seconds since the owner's last sign, a renewal or the release, at the last refresh."""
+
     def holder(self) -> str:
         """The owner at the last refresh, in words; NOBODY also where the last one was this process."""
 

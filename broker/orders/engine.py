@@ -30,6 +30,7 @@ from broker.orders.model.lifecycle import (
     NOT_AUTHORIZED,
     OWNERSHIP_LOST,
     RATE_LIMITED,
+    RESOURCES_UNAVAILABLE,
     OrderAction,
     OrderRecord,
     holds_id,
@@ -45,11 +46,12 @@ from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest.rate_limit import Precedence
 from broker.venue.streams.line_stream import LineStream
-from broker.venue.streams.transaction_feed import TransactionFeed, transaction_line
+from broker.venue.streams.transaction_feed import TransactionFeed
 from broker.venue.v20 import order_requests as order_call
 from broker.venue.v20.order_requests import VenueCall
 from broker.venue.v20.parse import OrderAnswer, parse_answer
 from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
+from pod_runtime.run import is_passing
 
 CANCEL_TRIES = 3
 UNTRIED: Mapping[str | None, tuple[str, float]] = {
@@ -58,6 +60,7 @@ UNTRIED: Mapping[str | None, tuple[str, float]] = {
     RATE_LIMITED: ("VenueRateLimited", 1.0),
     JOURNAL_UNAVAILABLE: ("JournalFailed", 5.0),
     OWNERSHIP_LOST: ("NotOwner", 1.0),
+    RESOURCES_UNAVAILABLE: ("NoMemory", 2.0),
 }
 """Of an order that nobody has looked at, by its reason: why we cannot trade, and seconds until a retry."""
 HALTED, REDUCING = "TRADING_HALTED", "TRADING_REDUCING"
@@ -149,40 +152,39 @@ class Submission:
         self._checks.circuit = self._checks.circuit.sent(monotonic())
         try:
             answer = await self._venue.submit(call, guard=lambda: self._send_guard(record))
-        except errors.VenueRefusedError as error:
-            self._count(failed=False)
-            # A refusal is an answer of a venue that works.
-            self._apply_refusal(record, error)
         except errors.WithheldError as error:
             if exits and str(error) == REDUCING:
                 # It came while trading was active, as an order that might do more than reduce.
                 self._store.put(record := _held_to_reduce(self._store.index[record.id]))
                 await self._send(record, call_of(record), exits=exits)
             else:
-                self._checks.circuit = self._checks.circuit.unanswered()
+                self._count(failed=error.is_failure)
                 self._store.move(record.id, OrderStatus.DENIED, str(error))
-        except errors.RateLimitedError as error:
-            # Neither failure nor success of the venue for the circuit. Two whole scans confirm that nothing was done.
-            self._checks.circuit = self._checks.circuit.unanswered()
-            self._lose(record, error, refused_code=error.status)
-        except errors.NotAuthorizedError as error:
-            # Our fault: it says nothing of the venue, and is never the order's end for its caller (`holds_id`).
-            self._checks.circuit = self._checks.circuit.unanswered()
-            self._deny_unsent(record, NOT_AUTHORIZED, error)
         except errors.VenueError as error:
-            self._count(failed=True)
-            if error.outcome_known:
-                self._deny_unsent(record, "VENUE_UNREACHABLE", error)
-            else:
-                self._lose(record, error)
+            self._count(failed=error.is_failure)
+            self._apply_error(record, error)
         else:
             self._count(failed=False)
             order_type = record.order.request.type
             self._emit(OrderAcknowledged(order_type=order_type, latency_s=perf_counter() - started))
             self._apply_answer(record, answer)
 
-    def _count(self, *, failed: bool) -> None:
-        self._checks.circuit = self._checks.circuit.after(monotonic(), failed=failed)
+    def _count(self, *, failed: bool | None) -> None:
+        circuit = self._checks.circuit
+        self._checks.circuit = circuit.unanswered() if failed is None else circuit.after(monotonic(), failed=failed)
+
+    def _apply_error(self, record: OrderRecord, error: errors.VenueError) -> None:
+        match error.deed:
+            case errors.OrderDeed.REJECT:
+                self._apply_refusal(record, error)
+            case errors.OrderDeed.DENY:
+                # A dead token is never the order's end for its caller (`holds_id`).
+                is_ours = isinstance(error, errors.NotAuthorizedError)
+                self._deny_unsent(record, NOT_AUTHORIZED if is_ours else "VENUE_UNREACHABLE", error)
+            case errors.OrderDeed.SEARCH:
+                self._lose(record, error)
+            case errors.OrderDeed.CONFIRM:
+                self._lose(record, error, refused_code=error.status)
 
     def _apply_answer(self, record: OrderRecord, answer: OrderAnswer) -> None:
         self._feed.note(answer.last_transaction_id)
@@ -199,7 +201,7 @@ class Submission:
             words = f"2xx without a transaction of this order (request {answer.request_id})"
             self._lose(record, errors.UnreadableAnswerError(words))
 
-    def _apply_refusal(self, record: OrderRecord, error: errors.VenueRefusedError) -> None:
+    def _apply_refusal(self, record: OrderRecord, error: errors.VenueError) -> None:
         try:
             answer = parse_answer(error.body, error.request_id)
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -265,7 +267,7 @@ class OrderEngine:
         venue = dependencies.venue
         self.store = OrderStore(dependencies, venue.settings.account)
         self.feed = TransactionFeed(log=venue, deliver=self.store.deliver, emit=dependencies.emit, applied=0)
-        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed, transaction_line)
+        self.transactions = LineStream("transactions", "/transactions/stream", venue, self.feed)
         self._resolver = UnknownOrderResolver(self.store, venue, settings, now_s=monotonic)
         self._checks = PreTradeChecks(dependencies, self.store)
         self.submission = Submission(dependencies, self.store, self.feed, self._checks)
@@ -374,10 +376,11 @@ class OrderEngine:
         try:
             self._check_and_begin(record)
         # An order that memory has already would stay open for ever, and count against the limits.
-        except Exception:
+        except Exception as error:
             if self.store.index.get(record.id) is None:
                 self.store.put(record)
-            self.store.move(record.id, OrderStatus.DENIED, "INTERNAL_ERROR", "a fault of the broker's own")
+            reason = RESOURCES_UNAVAILABLE if is_passing(error) else "INTERNAL_ERROR"
+            self.store.move(record.id, OrderStatus.DENIED, reason, "a fault of the broker's own")
             self.store.waiters.pop(record.id, None)
             raise
         return await self.wait_settled(record, waiter)

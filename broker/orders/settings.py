@@ -119,9 +119,10 @@ class OrderSettings:
         doc="processes that share the accounts: each takes accounts over replicas, rounded up, and no more at first",
     )
     orphan_s: float = setting(
-        30.0,
+        10.0,
         minimum=0,
-        doc="seconds an account may be without an owner before a process that already has its share takes it as well",
+        doc="seconds without a sign of an account's owner after which a process that has its share takes it as well, "
+        "once the lease has ended",
     )
     lease_s: float = setting(10.0, minimum=0.5, doc="seconds that the ownership lease lasts without renewal")
     read_back_transactions: int = setting(

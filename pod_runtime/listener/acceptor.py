@@ -2,7 +2,7 @@
 
 It accepts by itself, where `loop.create_server` would: uvloop closes a listening socket whose accept fails, so that a
 process that is out of descriptors for a moment would never listen again; and a bound that a protocol keeps comes after
-the TLS handshake, which is what costs.
+the TLS handshake, which is what costs. A pace bounds how often that is paid.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from pod_runtime.cancellation import PersistentTaskGroup
 from pod_runtime.listener.table import ConnectionTable, network_of
@@ -26,14 +27,37 @@ _AT_ONCE = 64
 _CLOSE_S = 2.0
 
 
+class Pace(Protocol):
+    """Bound on the rate of new connections, by address."""
+
+    def refusal(self, address: str, now_s: float) -> str | None:
+        """Count a new connection; the reason not to take it, if it comes too soon."""
+
+    def recognize(self, address: str) -> None:
+        """Note that a connection of the address has shown a good key."""
+
+    def release(self, address: str, now_s: float) -> None:
+        """Note that such a connection has ended."""
+
+
 class Connection:
     """An accepted connection: its protocol says when a request begins and ends, and releases it when it is lost."""
 
-    __slots__ = ("_socket", "_table", "accepted_s", "known")
+    __slots__ = ("_address", "_pace", "_socket", "_table", "accepted_s", "known")
 
-    def __init__(self, taken: socket.socket, table: ConnectionTable[Connection], accepted_s: float) -> None:
+    def __init__(
+        self,
+        taken: socket.socket,
+        table: ConnectionTable[Connection],
+        accepted_s: float,
+        *,
+        address: str,
+        pace: Pace | None,
+    ) -> None:
         self._socket = taken
         self._table = table
+        self._address = address
+        self._pace = pace
         self.accepted_s = accepted_s
         """Of the event loop's clock."""
         self.known = False
@@ -44,6 +68,8 @@ class Connection:
         if not self.known:
             self.known = True
             self._table.recognize(self)
+            if self._pace is not None:
+                self._pace.recognize(self._address)
 
     def begin(self) -> None:
         """Note that a request is under way."""
@@ -56,6 +82,10 @@ class Connection:
     def release(self) -> None:
         """Note that the connection is lost."""
         self._table.remove(self)
+        if self.known and self._pace is not None:
+            self._pace.release(self._address, asyncio.get_running_loop().time())
+        # A request whose peer has left may still show its key.
+        self._pace = None
 
     def cut(self) -> None:
         """End the connection, in the midst of a handshake as well: its transport sees the end and closes."""
@@ -75,7 +105,7 @@ class Acceptor:
     """Connections of one listening socket, which it closes. `close` ends `run`; open connections are the protocols'.
 
     `refused` is told the reason of each connection that was not taken: `connections`, `address`, `evicted`,
-    `handshake`, `descriptors`.
+    `handshake`, `descriptors`, or what `pace` says.
     """
 
     def __init__(
@@ -85,6 +115,7 @@ class Acceptor:
         table: ConnectionTable[Connection],
         *,
         refused: Callable[[str], None],
+        pace: Pace | None = None,
         tls: ssl.SSLContext | None = None,
         handshake_s: float = 10.0,
     ) -> None:
@@ -94,6 +125,7 @@ class Acceptor:
         self._factory = factory
         self._table = table
         self._refused = refused
+        self._pace = pace
         self._tls = tls
         self._handshake_s = handshake_s
         self._opening: set[Connection] = set()
@@ -106,11 +138,13 @@ class Acceptor:
         self._listening.listen(BACKLOG)
         async with PersistentTaskGroup() as tasks:
             while not self._closed:
-                self._watch(on=True)
-                # It returns a turn of the loop later. By then, what had come on open connections is read: a caller
-                # that sent its key in time is known before anybody has to make room.
-                await self._readable.wait()
-                self._watch(on=False)
+                # Behind a fault nobody need come: accept4(2) asks for a descriptor before it looks at the queue.
+                if self.fault is None:
+                    self._watch(on=True)
+                    # It returns a turn of the loop later. By then, what had come on open connections is read: a caller
+                    # that sent its key in time is known before anybody has to make room.
+                    await self._readable.wait()
+                    self._watch(on=False)
                 if self._accept(tasks):
                     await asyncio.sleep(0)
                 else:
@@ -165,10 +199,15 @@ class Acceptor:
 
     def _admit(self, tasks: asyncio.TaskGroup, taken: socket.socket, peer: object) -> None:
         now_s = asyncio.get_running_loop().time()
-        taken.setblocking(False)
-        connection = Connection(taken, self._table, now_s)
         # A Unix socket's peers have no address: they are one.
-        admission = self._table.admit(connection, network_of(peer[0]) if isinstance(peer, tuple) else "", now_s)
+        address = network_of(peer[0]) if isinstance(peer, tuple) else ""
+        if self._pace is not None and (refusal := self._pace.refusal(address, now_s)) is not None:
+            self._refused(refusal)
+            taken.close()
+            return
+        taken.setblocking(False)
+        connection = Connection(taken, self._table, now_s, address=address, pace=self._pace)
+        admission = self._table.admit(connection, address, now_s)
         if admission.refusal is not None:
             self._refused(admission.refusal)
             taken.close()

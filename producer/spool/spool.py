@@ -180,12 +180,16 @@ class Spool:
             except OSError as error:
                 self.writer.fail_locked(error)
 
-    def maintain(self, now_s: float) -> None:
-        """Prepares the next segment and tries a failed volume; called often, by a clock that never goes back."""
-        self.writer.maintain()
+    def maintain(self, now_s: float) -> bool:
+        """Prepares the next segment and tries a failed volume; True if there was something to prepare.
+
+        Called often, by a clock that never goes back.
+        """
+        was_busy = self.writer.maintain()
         if self.writer.state is WriterState.MEMORY and now_s >= self._retry_at_s:
             self._retry_at_s = now_s + RETRY_INTERVAL_S
             self._retry_volume()
+        return was_busy
 
     def _retry_volume(self) -> None:
         with self.queue.lock:

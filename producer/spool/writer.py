@@ -205,10 +205,14 @@ class SegmentWriter:
             while len(self._untrimmed) > MAX_UNTRIMMED:
                 self._untrimmed.pop(0).trim()
 
-    def maintain(self) -> None:
-        """Does what need not happen inside `emit`: counts, trims sealed files and allocates the next one."""
+    def maintain(self) -> bool:
+        """Does what need not happen inside `emit`: counts, trims sealed files and allocates the next one.
+
+        Returns True if there was any of it to do.
+        """
         with self._queue.lock:
-            if self._current is not None and self._current.uncounted > MAX_UNCOUNTED_BYTES:
+            is_uncounted = self._current is not None and self._current.uncounted > MAX_UNCOUNTED_BYTES
+            if is_uncounted:
                 self._queue.recount_locked()
             untrimmed, self._untrimmed = self._untrimmed, []
             wants_spare = self._spare is None and self.state in (WriterState.OPEN, WriterState.FULL)
@@ -222,6 +226,7 @@ class SegmentWriter:
                     with suppress(OSError):
                         spare.map.madvise(MADV_POPULATE_WRITE)
                 self._spare = spare
+        return is_uncounted or bool(untrimmed) or wants_spare
 
     def forked(self) -> None:
         """Leaves the files to the parent and takes nothing more (`producer.fork`)."""

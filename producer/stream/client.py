@@ -32,8 +32,9 @@ CHANNEL_OPTIONS = (
 )
 # A stream that lived that long worked: the next pause is the shortest again.
 HEALTHY_AFTER_S = 5.0
-# At 20,000 events/s of 160 bytes a segment of 1 MiB lasts 0.3 s: the spare one is ready long before.
-MAINTENANCE_INTERVAL_S = 0.02
+# At 20,000 events/s of 160 bytes a segment of 1 MiB lasts 0.3 s: the spare one is ready before. Where little comes,
+# there is nothing to prepare for minutes, and each look costs as much as thirty events.
+SHORTEST_LOOK_S, LONGEST_LOOK_S = 0.02, 0.2
 STOP_POLL_S = 0.05
 
 
@@ -82,10 +83,12 @@ class TelemetryStream:
         return delivered or time.monotonic() >= self._drain_until_s
 
     async def _maintain(self) -> None:
+        pause_s = SHORTEST_LOOK_S
         while True:
-            self._emitter.spool.maintain(time.monotonic())
+            was_busy = self._emitter.spool.maintain(time.monotonic())
             self._emitter.watch_numpy()
-            await asyncio.sleep(MAINTENANCE_INTERVAL_S)
+            pause_s = SHORTEST_LOOK_S if was_busy else min(2 * pause_s, LONGEST_LOOK_S)
+            await asyncio.sleep(pause_s)
 
     async def _publish(self) -> None:
         attempt = 0

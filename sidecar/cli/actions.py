@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ async def examine(url: str, *, as_json: bool) -> int:
     """Show what the doctor finds; a sidecar that does not answer is a finding too."""
     code = EX_FINDINGS
     try:
-        findings = diagnose(_decoded(await read_status(url)))
+        findings = diagnose(_decoded(await read_status(url)), installed_cli(shutil.which))
     except UnreachableError as error:
         findings, code = [unreachable(url, str(error))], os.EX_UNAVAILABLE
     if as_json:
@@ -82,6 +83,12 @@ async def examine(url: str, *, as_json: bool) -> int:
         with view.writer() as write:
             write(view.findings_view(findings))
     return code if findings else os.EX_OK
+
+
+def installed_cli(which: Callable[[str], str | None]) -> str:
+    """Return the command of Vault that this machine has: `vault` or `bao`; empty where it has both, or neither."""
+    found = [name for name in ("bao", "vault") if which(name)]
+    return found[0] if len(found) == 1 else ""
 
 
 async def ask_rotation(journal_directory: Path, name: str | None, *, as_json: bool) -> int:

@@ -7,11 +7,12 @@ explains another hides it (`KnownFault.explains`): a sealed Vault is told, and n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from sidecar.console.document import ConditionSection, ErrorSection, SecretsSection, StatusDocument, period
 from sidecar.console.faults import FAULTS, Finding
 from sidecar.export.log_queue import NOT_EXPORTED
-from sidecar.health.conditions import SidecarCondition
+from sidecar.health.conditions import SidecarCondition, expiry_margin_s
 
 # A secret is renewed long before; at a minute something has failed for a while, and there is still time to act.
 EXPIRY_SOON_S = 60.0
@@ -23,12 +24,16 @@ VAULT_FAULTS = {error: name for name, fault in FAULTS.items() for error in fault
 """Fault for each error that the secrets agent names; `secrets_failing` for any other."""
 
 
-def diagnose(status: StatusDocument) -> list[Finding]:
-    """Return every fault that the document shows, causes before their consequences."""
+def diagnose(status: StatusDocument, cli: str = "") -> list[Finding]:
+    """Return every fault that the document shows, causes before their consequences.
+
+    `cli` is the command of Vault that the reader has, `vault` or `bao`; empty for that of the server's kind.
+    """
     checks = (_sidecar, _producers, _vault, _secrets, _journal, _export, _ledger)
     found = [finding for check in checks for finding in check(status)]
     explained = {name for finding in found for name in FAULTS[finding.fault].explains}
-    return [finding for finding in found if finding.fault not in explained]
+    named = cli or status.secrets.token.cli or "bao"
+    return [replace(finding, cli=named) for finding in found if finding.fault not in explained]
 
 
 def unreachable(url: str, reason: str) -> Finding:
@@ -109,7 +114,7 @@ def _secrets(status: StatusDocument) -> Iterator[Finding]:
         yield Finding(fault="secrets_unpublished", evidence=evidence)
     for secret in secrets.secrets:
         left = secret.expires_in_s
-        if left is not None and left < EXPIRY_SOON_S:
+        if left is not None and left < expiry_margin_s(EXPIRY_SOON_S, secret.lasts_s):
             fault, when = ("secret_expiring", "expires in") if left > 0 else ("secret_expired", "expired")
             evidence = f"{secret.name} {when} {abs(left):.0f} s{'' if left > 0 else ' ago'}"
             yield Finding(fault=fault, evidence=evidence, subject=secret.name)

@@ -181,6 +181,8 @@ class TokenSection(Section):
 
     method: str = ""
     state: str = "none"
+    cli: str = ""
+    """`vault` or `bao`, whichever is the server's; empty without a token."""
     expires_in_s: float | None = None
     ends_in_s: float | None = None
     last_success: str | None = None
@@ -205,6 +207,8 @@ class SecretSection(Section):
     failing_since: str | None
     last_error: ErrorSection | None = msgspec.field(name="mishap")
     reads: Counts
+    lasts_s: float | None = None
+    """Whole life of what is published, from one renewal to its end."""
 
 
 class RejectionSection(Section):

@@ -1,12 +1,14 @@
 """Faults that the doctor knows: one table of their meaning, the remedy and the command to type next.
 
 The page, `sidecar doctor` and docs/console.md say the same because all of them have it from the table, `faults.toml`.
-SUBJECT stands for the thing that a finding is about; other words in capitals are the reader's own. On one machine,
-commands do without the part before `--`.
+SUBJECT stands for the thing that a finding is about; other words in capitals are the reader's own. `bao` becomes
+`vault` where the reader or the server has that: both take the same words. On one machine, commands do without the part
+before `--`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +43,21 @@ class Finding:
     """Key of `FAULTS`."""
     evidence: str
     subject: str = ""
+    cli: str = "bao"
+    """Command of Vault in the texts: `bao` or `vault`."""
 
     @property
     def next(self) -> str:
         """Remedy, with the subject in it."""
-        return FAULTS[self.fault].next.replace("SUBJECT", self.subject)
+        return self._told(FAULTS[self.fault].next)
 
     @property
     def command(self) -> str:
         """Command to type next, with the subject in it."""
-        return FAULTS[self.fault].command.replace("SUBJECT", self.subject)
+        return self._told(FAULTS[self.fault].command)
+
+    def _told(self, text: str) -> str:
+        return re.sub(r"\bbao\b", self.cli, text).replace("SUBJECT", self.subject)
 
     def json(self) -> dict[str, str]:
         """Convert to the JSON of the status document and of `sidecar doctor --json`."""

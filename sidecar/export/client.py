@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import grpc
 
+from pod_runtime import VERSION
 from pod_runtime.backoff import Backoff
 from pod_runtime.cancellation import check_cancelled
-from pod_runtime.version import VERSION
 from sidecar.export.settings import OtlpSettings, header_fault, parse_endpoint
 from sidecar.export.status import SignalStatus
 from sidecar.export.verdict import ExportFailure, ExportVerdict, judge

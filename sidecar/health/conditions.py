@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pod_runtime.condition import READY, ConditionName
+from pod_runtime.condition import ALIVE, READY, ConditionName
 from pod_runtime.config import setting
 from pod_runtime.listener.ports import parse_address
 
@@ -47,7 +47,9 @@ class HealthSettings:
     )
     # Long enough to take the pod out of its Service and to answer the requests that it has.
     secrets_margin_s: float = setting(
-        30.0, minimum=0, doc="seconds before a secret's expiry from which the pod is no longer ready"
+        30.0,
+        minimum=0,
+        doc="seconds before a secret's expiry from which the pod is no longer ready; at most 15 % of the secret's life",
     )
 
     def __post_init__(self) -> None:
@@ -55,6 +57,9 @@ class HealthSettings:
         # A verdict must outlive its interval by one more: else a single late evaluation fails every probe.
         if self.stale_s < 2 * self.interval_s:
             raise ValueError("stale_s must be at least twice interval_s, or a verdict is stale before the next one")
+
+
+SHORT_LIFE_SHARE = 0.15
 
 
 class SidecarCondition(ConditionName):
@@ -75,7 +80,7 @@ class SidecarCondition(ConditionName):
     )
     PRODUCER_ALIVE = (
         "ProducerAlive",
-        "the producer `health.producer` sent a heartbeat within `health.heartbeat_budget_s`",
+        "the producer `health.producer` sent a heartbeat within `health.heartbeat_budget_s`; its own `Alive` holds",
         *("Goodbye", "HeartbeatMissing", "NeverHeard"),
     )
     PRODUCER_READY = (
@@ -147,6 +152,8 @@ class SecretFacts:
     name: str
     expires_in_s: float | None = None
     """None for a secret that does not expire."""
+    lasts_s: float | None = None
+    """Its whole life, from one renewal to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,9 +295,19 @@ def _secrets_fresh(secrets: SecretsFacts, settings: HealthSettings) -> HealthCon
         return _condition(name, ("NotPublished", "there are none yet"))
     expiring = sorted((item.expires_in_s, item.name) for item in secrets.secrets if item.expires_in_s is not None)
     # Not ready before the expiry, not after it: requests on their way still have valid credentials.
-    late = [f"{secret} {_remaining(left)}" for left, secret in expiring if left <= settings.secrets_margin_s]
+    lives = {item.name: item.lasts_s for item in secrets.secrets}
+    margin_s = settings.secrets_margin_s
+    late = [
+        f"{secret} {_remaining(left)}" for left, secret in expiring if left <= expiry_margin_s(margin_s, lives[secret])
+    ]
     well = f"next expiry: {expiring[0][1]} {_remaining(expiring[0][0])}" if expiring else "none expires"
     return _condition(name, ("NearExpiry", ", ".join(late)) if late else None, well)
+
+
+def expiry_margin_s(margin_s: float, lasts_s: float | None) -> float:
+    """Seconds before the expiry of a secret from which it is told as near, for a life of `lasts_s`."""
+    # A renewal comes when 30 to 40 % of the life are left: a secret of a minute must not be late in each of its lives.
+    return margin_s if lasts_s is None else min(margin_s, SHORT_LIFE_SHARE * lasts_s)
 
 
 def _remaining(seconds: float) -> str:
@@ -314,7 +331,9 @@ def _silence(producer: ProducerFacts, settings: HealthSettings) -> Fault | None:
     if age > budget_s:
         state = "is connected but silent" if producer.connected else "is not connected"
         return "HeartbeatMissing", f"{name} {state}: last heartbeat {age:.0f} s ago, budget {budget_s:.0f} s"
-    return None
+    # Those of a former process say nothing about one that has just connected.
+    said = (item for item in producer.conditions if producer.has_spoken and item.name == ALIVE and not item.ok)
+    return next(((item.reason, f"{name}: {item.message}") for item in said), None)
 
 
 def _producer_ready(producer: ProducerFacts, settings: HealthSettings) -> HealthCondition:

@@ -66,6 +66,8 @@ class SecretRefresher:
         self._older_since = NEVER
         self._look_from = -NEVER
         self._rejected_at, self._reread_from, self._rereads = NEVER, -NEVER, 0
+        self._ended_at = NEVER
+        """Since the server called what is published ended or revoked."""
         self._doubted = 0  # session under which a lease of this secret may exist whose id was lost
         self._failed_act: Act | None = None
         self._dead_token = False
@@ -184,9 +186,14 @@ class SecretRefresher:
             return
         match deed_of(error, Asked.RENEW_LEASE):
             case Deed.ENDED:
-                self.force(LEASE_LOST)
+                self._ended(LEASE_LOST)
             case Deed.STOP_RENEWING:
                 self.version = replace(version, life=replace(version.life, renewable=False))
+
+    def _ended(self, reason: str) -> None:
+        """Read a successor of what the server calls ended; until it is there, nothing fresh is published."""
+        self._ended_at = min(self._ended_at, self._clock.boot())
+        self.force(reason)
 
     async def _look(self, session: VaultSession, version: SecretVersion) -> None:
         """Look a lease up: an operator may have revoked it, or its engine may have been taken away."""
@@ -197,7 +204,7 @@ class SecretRefresher:
             match deed_of(error, Asked.LOOK):
                 case Deed.ENDED:
                     self._record("secrets.lease", outcome="revoked", lease=lease)
-                    self.force(LEASE_LOST)
+                    self._ended(LEASE_LOST)
                 case Deed.TOKEN_LIVES:
                     self._look_from = self._clock.boot() + FORBIDDEN_PAUSE_S
                     self._record("secrets.lease", outcome=error.name, reason="the policy forbids sys/leases/lookup")
@@ -224,7 +231,7 @@ class SecretRefresher:
         self._polled = self._clock.boot()
         if float(answer.data.get("revocation_time") or 0) > 0:
             self._record("secrets.certificate", outcome="revoked", version=serial)
-            self.force("revoked")
+            self._ended("revoked")
 
     async def _poll(self, session: VaultSession) -> None:
         answer = await self._sessions.call_as(session, "poll", "GET", version_path(self.secret))
@@ -297,7 +304,7 @@ class SecretRefresher:
             self._supersede(version)
             raise
         old, self.version = self.version, replace(version, files=files)
-        self._forced = ""
+        self._forced, self._ended_at = "", NEVER
         self._newest, self._older_since = None, NEVER
         self._rejected_at = NEVER
         if reason == "rejected":
@@ -351,11 +358,19 @@ class SecretRefresher:
 
     def _end_of(self, version: SecretVersion) -> tuple[float, bool]:
         """Return the end of a version, and True if it has ended with its token."""
+        if self._ended_at < NEVER:
+            return self._ended_at, True
         alive, lost = self._sessions.alive, self._sessions.lost
         if version.sessions and not version.carried and version.sessions <= lost.keys() - alive.keys():
             return max(lost[item] for item in version.sessions), True
         # A lease ends with its token at the latest.
         return min([version.life.end, *(alive[item].life.end for item in version.sessions if item in alive)]), False
+
+    def _lasts_s(self, version: SecretVersion) -> float | None:
+        """Return the whole life of a version, or of its token if that is shorter; None if it does not end."""
+        alive = self._sessions.alive
+        lives = [version.life.ttl_s, *(alive[item].life.ttl_s for item in version.sessions if item in alive)]
+        return min((life for life in lives if life > 0), default=None)
 
     def status(self) -> SecretStatus:
         """Return the status, for people and metrics."""
@@ -383,6 +398,7 @@ class SecretRefresher:
             read_at=version.read_at,
             expires_in_s=None if end == NEVER else end - now,
             ends_in_s=None if version.life.last == NEVER else version.life.last - now,
+            lasts_s=self._lasts_s(version),
         )
 
 

@@ -42,6 +42,8 @@ class SecretStatus:
     last_success: datetime | None = None
     expires_in_s: float | None = None
     ends_in_s: float | None = None
+    lasts_s: float | None = None
+    """Whole life of what is published, from one renewal to its end; None for what does not expire."""
     next_step: str = ""
     next_in_s: float | None = None
     failing_since: datetime | None = None
@@ -57,6 +59,8 @@ class TokenStatus:
     method: str
     state: str
     accessor_hash: str = ""
+    cli: str = ""
+    """Command of the server's kind, `vault` or `bao`, told by the token's prefix; empty without a token."""
     expires_in_s: float | None = None
     ends_in_s: float | None = None
     last_success: datetime | None = None

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from sidecar.ingest.definition import check_define
 from sidecar.prometheus.names import family_name
 from sidecar.telemetry.settings import TelemetrySettings

@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "otel-collector" / "elasticsearch"
 

@@ -22,7 +22,7 @@ OBSERVED = (
 )
 """The definition of an observable gauge, as it was when `absent_ends` was added."""
 GOLDEN = Path(__file__).parents[1] / "data" / "stream" / "version-1.bin"
-"""What a broker of version 1 of the protocol says: Hello, Define, Define, Batch, each a framed PublishRequest."""
+"""Messages of a broker of version 1 of the protocol: Hello, Define, Define, Batch, each a framed PublishRequest."""
 
 
 def golden() -> list[pb.PublishRequest]:
@@ -66,7 +66,7 @@ def test_the_sidecar_takes_what_version_1_said() -> None:
 
 
 def observed_define() -> pb.Define:
-    """What the front of OpenTelemetry says of an observable gauge."""
+    """Messages that the front of OpenTelemetry sends about an observable gauge."""
     instrument = Gauge("pods", "{pod}", "Pods.", absent_ends=True)
     event, _ = measured_event(instrument, ["pod"])
     return define(event, 7, {})

@@ -14,7 +14,7 @@ _COMPARISON = re.compile(r"^(len\(result\)|result\[0\])\s*(<=|>=|==|<|>)\s*(\d+(
 
 
 def holds(condition: str, result: list[float]) -> bool:
-    """Whether a successCondition holds; `&&` is left to right, and stops at the first that does not.
+    """True if a successCondition holds; `&&` is left to right, and stops at the first that does not.
 
     Raises:
         ValueError: the condition is outside the grammar above.

@@ -37,7 +37,7 @@ class Cluster:
 
     @property
     def authority(self) -> str:
-        """Who signs its certificate."""
+        """Authority that signs its certificate."""
         return (self.place / "ca.pem").read_text()
 
     @property

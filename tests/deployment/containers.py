@@ -96,7 +96,7 @@ def _inputs(name: str) -> str:
 
 
 def output(*arguments: str) -> str:
-    """What the tool says."""
+    """Output of the tool."""
     done = subprocess.run([require_tool(), *arguments], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

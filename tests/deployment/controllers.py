@@ -1,4 +1,4 @@
-"""What acts in a cluster of the tests: Kubernetes' own controllers, Argo Rollouts', and nodes on which pods do well.
+"""Controllers in a cluster of the tests: Kubernetes' own, Argo Rollouts', and nodes on which pods do well.
 
 The controllers are the real programs. Of a node there is what controllers see of it: a pod that was made runs and is
 ready, a job's pod ends well.

@@ -52,7 +52,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the pod finds around it: contents of volumes by name, extra environment by container, hosts by name."""
+    """Surroundings of the pod: contents of volumes by name, extra environment by container, hosts by name."""
 
     files: Mapping[str, Mapping[str, str]]
     environ: Mapping[str, Mapping[str, str]]
@@ -88,7 +88,7 @@ class Pod:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every container with a readiness probe passes it."""
+        """True if every container with a readiness probe passes it."""
         probed = [item["name"] for item in self.spec["containers"] if "readinessProbe" in item]
         return all(self.ready.get(name, False) for name in probed)
 
@@ -177,7 +177,7 @@ class Pod:
         await call("kill", "--signal", number, self.running[container])
 
     async def logs(self, container: str) -> str:
-        """What the container that runs, or ran last, has written."""
+        """Output of the container that runs, or ran last."""
         return await call("logs", self.running[container], check=False)
 
     async def _end(self, container: Manifest) -> None:

@@ -33,7 +33,7 @@ def rendered(overlay: str) -> tuple[Manifest, ...]:
 
 
 def faults(manifest: Manifest, version: str) -> list[str]:
-    """What a manifest breaks of its schema at a version of Kubernetes; an unknown kind is a fault."""
+    """Faults of a manifest against its schema at a version of Kubernetes; an unknown kind is a fault."""
     group = manifest["apiVersion"]
     if group.partition("/")[0].partition(".")[2] not in ("", "k8s.io") and "k8s.io" not in group:
         return _custom_faults(manifest)

@@ -1,4 +1,4 @@
-"""What a pod finds in a cluster: Vault over TLS, the API server, PostgreSQL, a venue, a collector.
+"""Servers that a pod finds in a cluster: Vault over TLS, the API server, PostgreSQL, a venue, a collector.
 
 The servers are real and listen on loopback; `relay` shows them to one pod's network under the names in its files.
 """
@@ -31,7 +31,7 @@ from tests.require import require_binary
 VAULT, POSTGRESQL, COLLECTOR, VENUE = "vault.vault", "postgresql.databases", "otel-collector", "venue.example"
 API_SERVER = "kubernetes.default.svc"
 PREPARED = {"Namespace", "ServiceAccount", "Role", "RoleBinding"}
-"""What the pod's accounts need of the overlay."""
+"""Parts of the overlay that the pod's accounts need."""
 VENUE_TOKEN, API_KEY = "token-1", "key-of-flow"
 
 
@@ -59,7 +59,7 @@ class Surroundings:
 
     @property
     def authority(self) -> str:
-        """Who signs Vault's certificate."""
+        """Authority that signs Vault's certificate."""
         return (self.place / "ca.pem").read_text()
 
 

@@ -37,7 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def dry_run(cluster: Cluster, *manifests: Manifest) -> str:
-    """What the server says against them; nothing where it would take them."""
+    """Objections of the server; none where it would take them."""
     options = ["--server-side", "--validate=strict", "--dry-run=server", "--force-conflicts", "-f", "-"]
     done = cluster.try_kubectl("apply", *options, text=yaml.safe_dump_all(manifests))
     return done.stderr if done.returncode else ""
@@ -134,7 +134,7 @@ def test_the_pods_account_may_use_leases_and_nothing_else(
 
 
 def reviewed(cluster: Cluster, token: str, audience: str) -> bool:
-    """What a TokenReview says, as Vault asks it."""
+    """Answer to a TokenReview, as Vault asks for it."""
     review = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",

@@ -106,6 +106,27 @@ def test_probes_stand_on_the_container_that_a_restart_helps(overlay: str) -> Non
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_container_that_hangs_does_not_use_the_grace_of_the_pod(overlay: str) -> None:
+    template = only(rendered(overlay), "Deployment", "broker")["spec"]["template"]
+    assert [item["livenessProbe"]["terminationGracePeriodSeconds"] for item in containers(template)] == [10, 10]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_container_that_fails_says_why_to_who_describes_the_pod(overlay: str) -> None:
+    template = only(rendered(overlay), "Deployment", "broker")["spec"]["template"]
+    policies = {item["terminationMessagePolicy"] for item in containers(template)}
+    assert policies == {"FallbackToLogsOnError"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_large_file_for_a_moment_evicts_no_pod(overlay: str) -> None:
+    """The kubelet evicts a pod whose emptyDir on disk is beyond its size; one in memory refuses its writer."""
+    volumes = only(rendered(overlay), "Deployment", "broker")["spec"]["template"]["spec"]["volumes"]
+    mediums = {item["name"]: item["emptyDir"].get("medium") for item in volumes if item["name"].endswith("-tmp")}
+    assert mediums == {"sidecar-tmp": "Memory", "broker-tmp": "Memory"}
+
+
 def smoke_commands(overlay: str) -> list[list[str]]:
     metrics = only(rendered(overlay), "AnalysisTemplate", "broker-pre-promotion")["spec"]["metrics"]
     jobs = [metric["provider"]["job"]["spec"] for metric in metrics if "job" in metric["provider"]]

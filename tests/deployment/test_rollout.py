@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ class Releases:
         return dict(self.get("rollout", "broker").get("status", {}))
 
     def settled(self) -> bool:
-        """Whether nothing is under way and the newest template is the active one."""
+        """True if nothing is under way and the newest template is the active one."""
         status, generation = self.status(), self.get("rollout", "broker")["metadata"]["generation"]
         return (
             status.get("phase") == "Healthy"
@@ -79,7 +80,7 @@ def quick(manifest: Manifest, prometheus: str) -> Manifest:
 
 
 def good(query: str) -> float:
-    """What each query of the analyses answers where all is well."""
+    """Answer of each query of the analyses where all is well."""
     return 1.0 if "acknowledged" in query else 0.0
 
 
@@ -142,10 +143,15 @@ def test_a_bad_preview_is_given_up_and_never_had_the_active_service(release: Rel
 
 
 def test_a_release_that_turns_bad_after_its_promotion_gives_the_service_back(release: Releases) -> None:
-    old = release.service("broker")
-    release.answers.value = lambda query: 0.5 if "presumed_absent" in query else good(query)
+    old, seen = release.service("broker"), threading.Event()
+
+    def bad_once_the_promotion_was_seen(query: str) -> float:
+        return 0.5 if "presumed_absent" in query and seen.wait(60) else good(query)
+
+    release.answers.value = bad_once_the_promotion_was_seen
     release.release("broker:bad-later")
     until(lambda: release.service("broker") != old)
+    seen.set()
     until(lambda: release.service("broker") == old)
     assert release.status()["phase"] == "Degraded"
     until(lambda: release.colours(old) == {"active"})

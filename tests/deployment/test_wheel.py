@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")

@@ -1,4 +1,4 @@
-"""What schemas do not see: ports that nobody listens on, containers without limits, probes on the wrong container."""
+"""Faults that schemas do not see: ports that nobody listens on, containers without limits, misplaced probes."""
 
 from __future__ import annotations
 

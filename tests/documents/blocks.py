@@ -18,7 +18,7 @@ NOT_RUN = {
     r"examples/python/trader": "tests/integration/api/test_client.py runs it",
     r"go run": "tests/contract/test_go_producer.py builds and runs it",
 }
-"""Why a `console` block is not run, by what occurs in it."""
+"""Reasons for which a `console` block is not run, by what occurs in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Block:
 
     @property
     def name(self) -> str:
-        """What a report calls it."""
+        """Name of the block in a report."""
         return f"{self.page}-{self.number}"
 
     @property
     def reason(self) -> str | None:
-        """Why it is not run; None where nothing says so."""
+        """Reason for which it is not run; None where nothing says so."""
         return next((reason for words, reason in NOT_RUN.items() if re.search(words, self.text)), None)
 
 

@@ -1,4 +1,4 @@
-"""What belongs to the soak alone: it is left out of the collection, so that a skip stays what a machine lacks."""
+"""Tests of the soak alone: they are left out of the collection, so that a skip stays what a machine lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cluster's own exporters say of one broker pod: kube-state-metrics, the kubelet, cAdvisor, the collector.
+"""Series of a cluster's own exporters about one broker pod: kube-state-metrics, the kubelet, cAdvisor, the collector.
 
 The collector's own are shown on the real one in tests/integration/logging.
 """
@@ -16,8 +16,6 @@ kube_pod_labels{{{POD},label_rollouts_pod_template_hash="abc"}} 1
 kube_pod_status_ready{{{POD},condition="true"}} 1
 kube_pod_container_status_restarts_total{{{POD},container="broker"}} 1
 kube_pod_init_container_status_restarts_total{{{POD},container="sidecar"}} 0
-kube_pod_container_resource_limits{{{POD},container="broker",resource="memory",unit="byte"}} 536870912
-kube_pod_container_resource_limits{{{POD},container="broker",resource="cpu",unit="core"}} 0.5
 kube_deployment_status_observed_generation{{namespace="broker",deployment="broker"}} 3
 kube_horizontalpodautoscaler_status_current_replicas{{namespace="broker",horizontalpodautoscaler="broker"}} 3
 kube_horizontalpodautoscaler_spec_max_replicas{{namespace="broker",horizontalpodautoscaler="broker"}} 10
@@ -28,6 +26,7 @@ kubelet_volume_stats_capacity_bytes{{namespace="broker",persistentvolumeclaim="b
 kubelet_volume_stats_inodes_free{{namespace="broker",persistentvolumeclaim="broker-state-broker-1"}} 6e5
 kubelet_volume_stats_inodes{{namespace="broker",persistentvolumeclaim="broker-state-broker-1"}} 6.5e5
 container_memory_working_set_bytes{{{POD},container="broker"}} 150000000
+container_spec_memory_limit_bytes{{{POD},container="broker"}} 536870912
 container_memory_rss{{{POD},container="broker"}} 140000000
 container_cpu_usage_seconds_total{{{POD},container="broker"}} 12
 container_cpu_cfs_throttled_periods_total{{{POD},container="broker"}} 1

@@ -83,7 +83,7 @@ def nodes(text: str) -> Iterator[Any]:
 
 
 def selections(text: str) -> set[Selection]:
-    """What an expression selects."""
+    """Series that an expression selects."""
     return {
         Selection(node.name or "", str(node.matchers).replace("{}", ""))
         for node in nodes(text)

@@ -25,7 +25,7 @@ from tests.require import require_binary
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 PICTURES = os.environ.get("PICTURES", "")
 EVERY_STATE = bool(PICTURES) or os.environ.get("CONSOLE_STATES") == "all"
-"""What hangs is noticed by its deadline, which takes a minute in all."""
+"""A server that hangs is noticed by its deadline, which takes a minute in all."""
 BEFORE_S, DURING_S = (60.0, 15.0) if PICTURES else (0.0, 0.0)
 STATE_S = 45.0
 HANGS = {

@@ -86,7 +86,7 @@ async def test_every_label_that_an_expression_groups_by_exists(server: Prometheu
 
 
 def is_condition(item: Expression) -> bool:
-    """Whether an empty answer is a good one: a comparison drops what does not fit."""
+    """True if an empty answer is a good one: a comparison drops what does not fit."""
     comparing = {"==", "!=", ">", "<", ">=", "<="}
     return any(isinstance(node, promql_parser.BinaryExpr) and str(node.op) in comparing for node in nodes(item.text))
 

@@ -21,7 +21,7 @@ class Metric:
     moved: tuple[tuple[str, ...], ...] = field(default=((),))
     """Values of the first labels; of each of these, some series must have left zero."""
     still: str = ""
-    """Why a bad day does not move it; it must be there all the same."""
+    """Reason for which a bad day does not move it; it must be there all the same."""
 
     @property
     def series(self) -> str:

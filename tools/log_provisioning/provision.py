@@ -4,7 +4,8 @@ A second run updates what the first one installed.
 
 1. Policies, for templates name them. 2. Component templates, for index templates are composed of them. 3. Index
 templates; until then records wait in the collector, for it asks again after a 404. 4. Backing indices made before a
-change of template go on with the old one until their next rollover; `--roll-over` asks for it at their next record.
+change of template go on with the old one until their next rollover; `--roll-over` asks for it at their next record,
+stream by stream, for the engine rolls over a name and no pattern.
 5. Kibana's data views, searches and dashboards. 6. Kibana's rules.
 
 ELASTICSEARCH_URL, KIBANA_URL (none: without Kibana), API_KEY_FILE, CA_FILE; FILES and TEMPLATES where the manifests
@@ -24,10 +25,11 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 300
-STREAMS = ("logs-broker.otel-*", "logs-broker.audit.otel-*")
+STREAMS = "logs-broker.otel-*,logs-broker.audit.otel-*"
 BUSY = frozenset({408, 429, 502, 503, 504})
 FIRST_REFUSAL = 400
 NOT_FOUND = 404
@@ -43,6 +45,9 @@ class Step:
     body: bytes
     content: str = "application/json"
     absent: int = 0
+
+
+STREAMS_STEP = Step("streams", "GET", f"_resolve/index/{STREAMS}", b"")
 
 
 class RefusedError(Exception):
@@ -103,7 +108,7 @@ class Server:
             return 0, b""
 
 
-def engine_steps(files: Path, templates: Path, *, roll_over: bool) -> Iterator[Step]:
+def engine_steps(files: Path, templates: Path) -> Iterator[Step]:
     """Requests to Elasticsearch, in order."""
     for path in sorted((files / "ilm").glob("*.json")):
         yield Step(f"policy {path.stem}", "PUT", f"_ilm/policy/{path.stem}", path.read_bytes())
@@ -112,9 +117,12 @@ def engine_steps(files: Path, templates: Path, *, roll_over: bool) -> Iterator[S
         yield Step(f"component {path.stem}", "PUT", f"_component_template/{path.stem}", path.read_bytes())
     for path in sorted(item for item in templates.glob("*.json") if "@" not in item.name):
         yield Step(f"template {path.stem}", "PUT", f"_index_template/{path.stem}", path.read_bytes())
-    if roll_over:
-        for stream in STREAMS:
-            yield Step(f"roll over {stream}", "POST", f"{stream}/_rollover?lazy", b"", absent=NOT_FOUND)
+
+
+def roll_over_steps(found: Mapping[str, Any]) -> Iterator[Step]:
+    """Requests for a new backing index of each stream; `found` is the engine's answer to `STREAMS_STEP`."""
+    for stream in sorted(item["name"] for item in found["data_streams"]):
+        yield Step(f"roll over {stream}", "POST", f"{stream}/_rollover?lazy", b"")
 
 
 def saved_objects_step(files: Path) -> Step:
@@ -145,9 +153,13 @@ def provision(engine: Server, kibana: Server | None, files: Path, templates: Pat
         RefusedError: at the first one that is refused.
         UnavailableError: a server does not answer.
     """
-    for step in engine_steps(files, templates, roll_over=roll_over):
+    for step in engine_steps(files, templates):
         engine.do(step)
         yield step.what
+    if roll_over:
+        for step in roll_over_steps(json.loads(engine.do(STREAMS_STEP))):
+            engine.do(step)
+            yield step.what
     if kibana is None:
         return
     answer = json.loads(kibana.do(saved_objects_step(files)))

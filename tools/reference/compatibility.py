@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from enum import StrEnum
+from typing import Any, Protocol
 
 from broker.api.forwarding import peer
 from broker.history.settings import HistorySettings
 from broker.history.writer import BACKOFF as HISTORY_BACKOFF
+from broker.orders.ownership import lease_answer
 from broker.orders.ownership.cluster_lease import RETRY_S
+from broker.orders.ownership.lease_answer import LeaseDeed, LeaseProof, LeaseRequest
 from broker.orders.settings import OrderSettings
+from broker.venue import errors
+from broker.venue.errors import VenueError
+from broker.venue.rest import answer as venue_answer
 from broker.venue.rest.connection_pool import CONNECT_SHARE
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LONGEST_PAUSE_S
@@ -50,10 +56,53 @@ class CompatibilityTable:
     rows: Sequence[Sequence[str]]
 
 
+class StatusRange(Protocol):
+    """Statuses that a row is about, both ends included."""
+
+    @property
+    def lowest(self) -> int:
+        """The first."""
+
+    @property
+    def highest(self) -> int:
+        """The last."""
+
+
+def _statuses(row: StatusRange) -> str:
+    return str(row.lowest) if row.lowest == row.highest else f"{row.lowest} to {row.highest}"
+
+
+def _speakers(found: frozenset[StrEnum], every: type[StrEnum]) -> str:
+    return "anybody" if len(found) == len(every) else ", ".join(sorted(found))
+
+
+def _venue_row(speaker: str, answer: str, error: type[VenueError]) -> Sequence[str]:
+    read = "repeated a few times" if error.is_repeated else "given up"
+    return speaker, answer, code(error.error_type), error.proves, error.deed.value, read
+
+
+VENUE_ROWS = (
+    _venue_row("nobody", "no connection, or no turn within the deadline", errors.NotSentError),
+    _venue_row("nobody", "time-out, reset, a body that is cut short", errors.AnswerLostError),
+    *(
+        _venue_row(_speakers(row.speakers, venue_answer.AnswerSpeaker), _statuses(row), row.error)
+        for row in venue_answer.ROWS
+    ),
+)
+
+
+def _lease_deeds(proof: LeaseProof) -> Sequence[Sequence[str]]:
+    deeds = dict.fromkeys(lease_answer.DEEDS[proof, asked] for asked in LeaseRequest)
+    asked_of = {
+        deed: [item.value for item in LeaseRequest if lease_answer.DEEDS[proof, item] is deed] for deed in deeds
+    }
+    any_of = {deed: "any" if len(asked) == len(LeaseRequest) else "; ".join(asked) for deed, asked in asked_of.items()}
+    return [(proof.value, any_of[deed], deed.value) for deed in sorted(deeds, key=lambda item: item is LeaseDeed.KEEP)]
+
+
 def _vault_answer(row: AnswerRow) -> Sequence[str]:
-    statuses = str(row.lowest) if row.lowest == row.highest else f"{row.lowest} to {row.highest}"
-    words = code(row.words).replace("|", "\\|") if row.words else ""
-    return row.speaker.value, statuses, words, code(row.fault.value), row.proof.value
+    words = code(row.words) if row.words else ""
+    return row.speaker.value, _statuses(row), words, code(row.fault.value), row.proof.value
 
 
 def _vault_deeds(proof: Proof) -> Sequence[Sequence[str]]:
@@ -211,6 +260,35 @@ TABLES: Sequence[CompatibilityTable] = (
         ),
         head=("connection", "deadline", "a lost other end is noticed", "longest pause", "name is resolved"),
         rows=_connections(),
+    ),
+    CompatibilityTable(
+        title="Answers of the venue, and of what stands before it",
+        text=(
+            "The first row that fits decides; a 2xx with the JSON object that was asked for is in none. The venue "
+            "speaks where the body is a JSON object with `errorMessage`, `errorCode` or `lastTransactionID`; the "
+            "content type does not count. A write is sent once. A 429 stops all requests for its Retry-After, at most "
+            "a minute. Only the venue's own 401 or 403 marks the token as dead."
+        ),
+        head=("speaks", "status", "error", "proves", "an order is", "a read is"),
+        rows=VENUE_ROWS,
+    ),
+    CompatibilityTable(
+        title="Answers of the API server about the Lease, and of what stands before it",
+        text=(
+            "The first row that fits decides; a 2xx with the Lease that was asked for, or as it was written, is in "
+            "none. The API server refuses with a Status object. An owner goes on until its own deadline."
+        ),
+        head=("speaks", "status", "proves"),
+        rows=[
+            (_speakers(row.speakers, lease_answer.ApiSpeaker), _statuses(row), row.proof.value)
+            for row in lease_answer.ROWS
+        ],
+    ),
+    CompatibilityTable(
+        title="What an owner of an account, or a standby, does about it",
+        text="By what the answer proves, and by what was asked.",
+        head=("proof", "asked", "deed"),
+        rows=[row for proof in LeaseProof for row in _lease_deeds(proof)],
     ),
     CompatibilityTable(
         title="OpenTelemetry's variables",

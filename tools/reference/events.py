@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from producer.declare import Catalogue, Event, MetricInstrument
 from telemetry_contract.v1 import telemetry_pb2 as pb
 

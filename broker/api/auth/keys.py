@@ -102,6 +102,10 @@ class Quota:
             self._buckets.popitem(last=False)
         return 0.0
 
+    def left(self, client: str, now_s: float) -> float:
+        """Requests that the client may send at once."""
+        return self._buckets.get(client, self._fresh).tokens(now_s)
+
     def give_back(self, client: str) -> None:
         """Undo one count: another broker counts the request."""
         if (bucket := self._buckets.get(client)) is not None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.encoders import jsonable_encoder
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from broker.api.http.problem import MEDIA_TYPE, Problem
-from broker.api.schemas.events import EVENTS, REFERENCE
+from broker.api.http.problem import Problem
+from broker.api.schemas.events import EVENTS
+from broker.api.schemas.responses import REFERENCE, ProblemView
 
 FOLDER = Path(__file__).with_name("swagger_ui")
 routes = APIRouter(include_in_schema=False)
@@ -30,24 +32,22 @@ _POLICY = (
 
 
 class DocumentedApi(FastAPI):
-    """FastAPI that describes the events of streams, too, and errors as `application/problem+json`."""
+    """FastAPI that describes the events of streams and errors, too, which no route has as a model."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""
         if self.openapi_schema is None:
             document = super().openapi()
-            kinds: list[tuple[type[BaseModel], JsonSchemaMode]] = [(kind, "serialization") for kind in EVENTS.values()]
-            _, events = models_json_schema(kinds, ref_template=REFERENCE)
-            for name, described in events["$defs"].items():
-                document["components"]["schemas"].setdefault(name, described)
-            for path in document["paths"].values():
-                for operation in path.values():
-                    for status, response in operation["responses"].items():
-                        content = response.get("content", {})
-                        if status >= "400" and "application/json" in content:
-                            response["content"] = {MEDIA_TYPE: content["application/json"]}
-        found: dict[str, Any] = super().openapi()
-        return found
+            models: list[type[BaseModel]] = [ProblemView, *EVENTS.values()]
+            kinds: list[tuple[type[BaseModel], JsonSchemaMode]] = [(kind, "serialization") for kind in models]
+            _, found = models_json_schema(kinds, ref_template=REFERENCE)
+            schemas = document["components"]["schemas"]
+            for name, described in found["$defs"].items():
+                # As FastAPI does to those of routes: a default of null is left out, and they are sorted.
+                schemas.setdefault(name, jsonable_encoder(described, exclude_none=True))
+            document["components"]["schemas"] = dict(sorted(schemas.items()))
+        whole: dict[str, Any] = super().openapi()
+        return whole
 
 
 @routes.get("/docs")

@@ -12,14 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.context import ApiContext
 from broker.api.forwarding.peer import DEADLINE_HEADER
-from broker.api.http.problem import Problem
+from broker.api.http.problem import Problem, unavailable
 from broker.api.process_metrics import ROUTE as METRICS_ROUTE
 from broker.events.process import HttpRequest
+from pod_runtime.run import lack_of
 from producer.trace import current_trace, parse_traceparent
 
 _LOG = logging.getLogger(__name__)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DIGITS = 10
+LACK_PAUSE_S = 2.0
 _SECURITY = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
 
@@ -52,11 +54,14 @@ class ApiMiddleware:
             async with asyncio.timeout(deadline_s) as deadline:
                 channels.deadline = deadline
                 await self._app(scope, channels.receive, channels.send)
-        # The deadline, or a bug: any other exception has its answer already, from the handlers inside.
+        # The deadline, a machine that lacks something, or a bug: any other exception has its answer already, from the
+        # handlers inside.
         except Exception as error:
             problem = _problem_of(error, deadline_s)
             if problem.status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 _LOG.exception("request failed", extra={"path": scope["path"]})
+            elif problem.status is HTTPStatus.SERVICE_UNAVAILABLE:
+                _LOG.warning("request held up", extra={"path": scope["path"], "fault": f"{error}"})
             if channels.status:
                 raise  # the caller has a status already; the server cuts the connection
             channels.deadline = None
@@ -94,6 +99,9 @@ def _problem_of(error: Exception, deadline_s: float) -> Problem:
             "send the request again with the same Idempotency-Key to learn its result."
         )
         return Problem(HTTPStatus.GATEWAY_TIMEOUT, "deadline", detail, retry_after_s=1)
+    if (lack := lack_of(error)) is not None:
+        detail = "The machine lacks something for a while. Send the request again, with the same Idempotency-Key."
+        return unavailable("not-ready", detail, retry_after_s=LACK_PAUSE_S, reason=lack)
     detail = "The broker has a fault; its log says more. Send the request again with the same Idempotency-Key."
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail)
 

@@ -10,9 +10,7 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from broker.api.schemas.responses import TYPE_PREFIX
-
-MEDIA_TYPE = "application/problem+json"
+from broker.api.schemas.responses import PROBLEM_TYPE, TYPE_PREFIX
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's own noun
@@ -49,7 +47,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's own noun
         }
         # `replace`: a lone surrogate, which a caller's JSON may have brought, has no UTF-8.
         body = json.dumps(members, ensure_ascii=False, default=str).encode(errors="replace")
-        return Response(body, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
+        return Response(body, status_code=self.status, headers=self.headers, media_type=PROBLEM_TYPE)
 
 
 def unavailable(name: str, detail: str, *, retry_after_s: float, reason: str | None = None) -> Problem:

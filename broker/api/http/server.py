@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from broker.api.http.pace import ConnectionPace
 from broker.api.http.protocol import ApiProtocol
 from broker.api.settings import ApiSettings
 from broker.events.process import HttpRefusals
@@ -61,7 +62,13 @@ class ApiServer(uvicorn.Server):
         """Serve on a listening socket until `should_exit`; close it."""
         table = ConnectionTable[Connection](self._settings.connections, self._settings.connections_per_address)
         self._acceptor = Acceptor(
-            listening, self._protocol, table, refused=self._count, tls=self._tls, handshake_s=self._settings.receive_s
+            listening,
+            self._protocol,
+            table,
+            refused=self._count,
+            pace=ConnectionPace(self._settings),
+            tls=self._tls,
+            handshake_s=self._settings.receive_s,
         )
         try:
             async with PersistentTaskGroup() as tasks:

@@ -23,7 +23,7 @@ from broker.api.schemas.responses import (
     problems,
     views,
 )
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION
 
 routes = APIRouter(prefix="/v1", tags=["account"], responses=COMMON_PROBLEMS)
 

@@ -15,8 +15,8 @@ from broker.api.auth.access import Reader
 from broker.api.context import Account, AccountApi, Api, ApiContext
 from broker.api.forwarding.standby import OwnerStreams
 from broker.api.http.problem import unavailable
-from broker.api.schemas.events import EVENTS, KINDS, REFERENCE, EventFilter, event_of, place_of
-from broker.api.schemas.responses import COMMON_PROBLEMS, Responses
+from broker.api.schemas.events import EVENTS, KINDS, EventFilter, event_of, place_of
+from broker.api.schemas.responses import COMMON_PROBLEMS, REFERENCE, Responses
 from broker.orders.event_stream import Streamed
 from broker.orders.store.journal import JournalMark
 from pod_runtime.cancellation import PersistentTaskGroup

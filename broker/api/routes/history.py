@@ -78,7 +78,10 @@ def _page_of(model: type[BaseModel]) -> Responses:
     schemas = {MEDIA_TYPES["csv"]: {"type": "string"}, MEDIA_TYPES["parquet"]: {"type": "string", "format": "binary"}}
     page = {
         "model": model,
-        "description": "The newest first. `next` is the cursor of the next page, null at the end.",
+        "description": (
+            "The newest first. `next` is the cursor of the next page, null at the end and only there: a page whose "
+            "filter no index serves may have fewer rows than `limit`, even none."
+        ),
         "content": {name: {"schema": item} for name, item in schemas.items()},
     }
     return {200: page}

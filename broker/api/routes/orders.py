@@ -32,7 +32,6 @@ from broker.api.schemas.responses import (
     COMMON_PROBLEMS,
     OrderList,
     OrderView,
-    ProblemView,
     Responses,
     TrialView,
     json_response,
@@ -71,7 +70,7 @@ _PLACED: Responses = {
         "again; never send it under another id.",
     },
     422: {
-        "model": ProblemView,
+        **problems(422)[422],
         "description": "The request is not valid, or the order was denied by the broker's limits or rejected by the "
         "venue: then `reason` says why and `order` is the order. Nothing was traded.",
     },

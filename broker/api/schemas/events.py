@@ -56,7 +56,6 @@ EVENTS: Mapping[str, type[BaseModel]] = {
     "missed": MissedView,
 }
 """The `data` of each event."""
-REFERENCE = "#/components/schemas/{model}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

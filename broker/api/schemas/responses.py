@@ -29,6 +29,9 @@ from broker.orders.checks.dry_run import DryRun
 
 # A URN and not an address: each installation has other addresses, and clients compare the type as a text.
 TYPE_PREFIX = "urn:broker:problem:"
+PROBLEM_TYPE = "application/problem+json"
+REFERENCE = "#/components/schemas/{model}"
+"""Of a model in the OpenAPI document."""
 ATTACHED = ("take_profit", "stop_loss", "trailing_stop")
 """Orders that an order may bring with it."""
 
@@ -362,7 +365,9 @@ Responses = dict[int | str, dict[str, Any]]
 
 def problems(*statuses: int) -> Responses:
     """Error answers, as a route declares them for the OpenAPI document."""
-    return {status: {"model": ProblemView} for status in statuses}
+    # Not as a model: FastAPI makes a validator of each model of each route, three hundred of them for these.
+    schema = {"$ref": REFERENCE.format(model=ProblemView.__name__)}
+    return {status: {"content": {PROBLEM_TYPE: {"schema": schema}}} for status in statuses}
 
 
 COMMON_PROBLEMS = problems(401, 403, 422, 429, 503, 504)

@@ -65,6 +65,8 @@ class Circuit(Struct, frozen=True, kw_only=True):
 
     def sent(self, now_s: float) -> Circuit:
         """Breaker after an order was sent: in the half-open state that order is the one that tries."""
+        if self.opened_s is None and not self.trying:
+            return self
         return replace(self, trying=self.state(now_s) is CircuitState.HALF_OPEN)
 
     def unanswered(self) -> Circuit:
@@ -74,6 +76,8 @@ class Circuit(Struct, frozen=True, kw_only=True):
     def after(self, now_s: float, *, failed: bool) -> Circuit:
         """Breaker after an answer, or after none came. A refusal is no failure: the venue works."""
         if not failed:
+            if self.opened_s is None and not (self.failures or self.trying):
+                return self
             return replace(self, failures=0, opened_s=None, trying=False)
         failures = self.failures + 1
         # After a pause one failure opens it again: the order that tried has shown that nothing is mended.

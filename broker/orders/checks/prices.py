@@ -52,6 +52,22 @@ def price_line(text: bytes) -> PriceLine:
     return line
 
 
+def price_lines(texts: Sequence[bytes]) -> list[PriceLine]:
+    """Read the heads of lines that came together, in one call: a tick of the venue brings a line of each instrument.
+
+    Raises StreamDataError: one of them is no JSON object.
+    """
+    try:
+        lines = _DECODER.decode_lines(b"\n".join(texts))
+    except ValueError:
+        lines = []
+    if len(lines) != len(texts):
+        return [price_line(text) for text in texts]
+    for line, text in zip(lines, texts, strict=True):
+        line.text = text
+    return lines
+
+
 class QuoteBook:
     """Latest quotes, published as they come to `updates`."""
 
@@ -64,15 +80,18 @@ class QuoteBook:
         self.conversions: dict[str, Decimal] = {}
         """Instrument to the factor from its quote currency to the account's."""
 
-    def take(self, line: PriceLine) -> None:
-        """Take a message of the price stream; heartbeats and other types are let go."""
-        if line.type != "PRICE":
-            return
-        name = line.instrument
-        self._raw[name] = (line.text, self._clock())
-        self._quotes.pop(name, None)
-        if self._updates and (quote := self.quote(name)) is not None:
-            self._updates.publish(quote)
+    def take(self, *lines: PriceLine) -> None:
+        """Take messages of the price stream that came together; heartbeats and other types are let go."""
+        now, raw, quotes = self._clock(), self._raw, self._quotes
+        updates = self._updates or None  # nobody listens to an empty one
+        for line in lines:
+            if line.type != "PRICE":
+                continue
+            name = line.instrument
+            raw[name] = (line.text, now)
+            quotes.pop(name, None)
+            if updates is not None and (quote := self.quote(name)) is not None:
+                updates.publish(quote)
 
     def put(self, quotes: Iterable[Quote]) -> None:
         """Take quotes from an answer, where the stream has none newer."""
@@ -114,7 +133,7 @@ class PriceFeed:
         self.known: tuple[str, ...] = ()
         """Instruments of the account, from the last catch-up; streamed if the settings name none."""
         self.book = QuoteBook(clock, updates)
-        self.stream = LineStream("prices", "/pricing/stream", venue, self, price_line)
+        self.stream = LineStream("prices", "/pricing/stream", venue, self)
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -125,14 +144,15 @@ class PriceFeed:
         """Query parameters of the stream."""
         return {"instruments": ",".join(self.instruments), "snapshot": "true"}
 
-    async def message(self, line: PriceLine, /) -> None:
-        """Take a message of the stream."""
-        if line.type == "HEARTBEAT":
-            # The way here is included, so that this is an upper bound of our clock's lead.
-            offset_s = (parse_time(line.time) - self._clock()).total_seconds()
-            self._venue.emit(ClockSample(offset_s=offset_s))
-        else:
-            self.book.take(line)
+    async def take(self, texts: Sequence[bytes], /) -> None:
+        """Take lines of the stream."""
+        lines = price_lines(texts)
+        self.book.take(*lines)
+        for line in lines:
+            if line.type == "HEARTBEAT":
+                # The way here is included, so that this is an upper bound of our clock's lead.
+                offset_s = (parse_time(line.time) - self._clock()).total_seconds()
+                self._venue.emit(ClockSample(offset_s=offset_s))
 
     async def opened(self) -> None:
         """Nothing to read: the stream begins with a snapshot of its own."""

@@ -67,10 +67,10 @@ def check_as_entry(request: OrderRequest, market: MarketView, settings: OrderSet
 
 def _first(request: OrderRequest, market: MarketView, settings: OrderSettings, *, exits_pass: bool) -> Denial | None:
     # The first denial ends it: its reason is what the caller can act on.
-    for name, item in CHECKS.items():
-        if (found := item.rule(request, market, settings)) is None:
+    for name, (rule, guards_exits) in _RULES.items():
+        if (found := rule(request, market, settings)) is None:
             continue
-        if exits_pass and not item.guards_exits and is_exit(request, market.position, closes=market.closes):
+        if exits_pass and not guards_exits and is_exit(request, market.position, closes=market.closes):
             continue
         return Denial(check=name, reason=found[0], message=found[1])
     return None
@@ -157,6 +157,7 @@ CHECKS: Mapping[str, Check] = {
     "circuit": Check(_circuit, False, "a breaker must not keep risk in the book"),
 }
 """The checks in their order, each with its part in exits."""
+_RULES = {name: (item.rule, item.guards_exits) for name, item in CHECKS.items()}
 
 
 def outcomes(denial: Denial | None) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ from broker.venue.v20.transactions import Transaction, decimal
 NOT_AUTHORIZED = "NOT_AUTHORIZED"
 """Reason of an order that the venue did not look at, for it refused our token."""
 JOURNAL_UNAVAILABLE, OWNERSHIP_LOST = "JOURNAL_UNAVAILABLE", "OWNERSHIP_LOST"
+RESOURCES_UNAVAILABLE = "RESOURCES_UNAVAILABLE"
 """Reasons of an order that was not sent, for the journal or the lease did not let us."""
 RATE_LIMITED = "RATE_LIMITED"
 """Reason of an order that the venue did not look at, for there were too many requests."""
@@ -174,7 +175,10 @@ def time_of_change(order: Order, now: datetime) -> datetime:
 
 UNTRIED = frozenset(
     {
-        *((OrderStatus.DENIED, reason) for reason in (NOT_AUTHORIZED, JOURNAL_UNAVAILABLE, OWNERSHIP_LOST)),
+        (OrderStatus.DENIED, NOT_AUTHORIZED),
+        (OrderStatus.DENIED, JOURNAL_UNAVAILABLE),
+        (OrderStatus.DENIED, OWNERSHIP_LOST),
+        (OrderStatus.DENIED, RESOURCES_UNAVAILABLE),
         (OrderStatus.REJECTED, RATE_LIMITED),
     }
 )

@@ -3,6 +3,7 @@
 Three rules are client-go's (tools/leaderelection). Our own clock judges if another's lease has run out, from the
 moment when we last saw it change, never the times written in it. Every write names the version that it replaces, so
 that two cannot win. Our own deadline runs from before a write was sent. `leaseTransitions` is the epoch.
+`lease_answer` says what each answer proves.
 """
 
 from __future__ import annotations
@@ -24,13 +25,27 @@ from lightkube.resources.coordination_v1 import Lease as LeaseObject
 
 from broker.orders.dependencies import NOBODY
 from broker.orders.ownership.lease import MARGIN_SHARE, boot_time_s
+from broker.orders.ownership.lease_answer import (
+    LeaseDeed,
+    LeaseRequest,
+    UnreadableLeaseError,
+    deed_of,
+    response_of,
+    retry_after_s,
+)
 
-NOT_FOUND, CONFLICT = 404, 409
 NOTE = "broker.role/handed-on"
 """Annotation with the owner's handover note."""
 RETRY_S = 2.0
 POLL_EVERY_S = 1.0
 """Seconds between a standby's attempts: each is a request to the API server, for each account."""
+FAILED = {
+    LeaseRequest.READ: "lease not read",
+    LeaseRequest.CLAIM: "lease not taken",
+    LeaseRequest.RENEW: "lease not renewed",
+    LeaseRequest.RELEASE: "lease not released",
+}
+REMEDY = "compare the role's verbs (get, create, update) and resourceNames with the Lease's name, and its namespace"
 log = logging.getLogger(__name__)
 Connect = Callable[[], AsyncClient]
 """Makes the client of the API server; errors of an answer have its `response`."""
@@ -96,6 +111,10 @@ class ClusterLease:
         """True if a successor need not wait, as of the last refresh."""
         return wait_s(self._seen, me=self._me, now_s=boot_time_s()) == 0.0
 
+    def quiet_s(self) -> float:
+        """Seconds since the owner's last sign, as of the last refresh."""
+        return boot_time_s() - self._seen.since_s
+
     def holder(self) -> str:
         """The owner as of the last refresh, in words; NOBODY also where it is this process."""
         return f"{self._seen.holder} (epoch {self._seen.epoch})" if self._seen.holder not in {"", self._me} else NOBODY
@@ -106,7 +125,7 @@ class ClusterLease:
 
     async def refresh(self) -> None:
         """Read the current owner; if the API server does not answer, what we knew stays."""
-        await self._ask("lease not read", self._read(), self._lease_s / 4)
+        await self._ask(LeaseRequest.READ, self._read(), self._lease_s / 4)
 
     def note(self) -> str:
         """Handover note of the previous owner, or ours since."""
@@ -123,8 +142,9 @@ class ClusterLease:
         self._note = None
         started_s = boot_time_s()
         # Half of the lease, which runs from before the request: a later success would be too short to use.
-        if await self._ask("lease not taken", self._claim(), self._lease_s / 2) is not None:
-            return RETRY_S
+        fault = await self._ask(LeaseRequest.CLAIM, self._claim(), self._lease_s / 2)
+        if fault is not None:
+            return max(RETRY_S, retry_after_s(fault))
         # Not by the time: another's lease may have run out since the claim left it alone.
         if self._seen.holder != self._me:
             return wait_s(self._seen, me=self._me, now_s=boot_time_s()) or POLL_EVERY_S
@@ -144,19 +164,21 @@ class ClusterLease:
         started_s = boot_time_s()
         if not self.is_unexpired():
             return False
-        fault = await self._ask("lease not renewed", self._write(self._me, self.epoch), self._lease_s / 4)
-        if fault is not None:
-            return await self._is_still_ours(fault)
-        self._renewed_s = started_s
-        return self.is_unexpired()
-
-    async def _is_still_ours(self, error: Exception) -> bool:
-        """After a conflict read the owner: somebody may only have changed a label."""
-        if _status(error) == CONFLICT:
+        fault = await self._extend()
+        if fault is not None and deed_of(fault, LeaseRequest.RENEW) is LeaseDeed.MAKE:
+            self._seen = replace(self._seen, version=None)
+            fault = await self._extend()
+        if fault is None:
+            self._renewed_s = started_s
+        elif deed_of(fault, LeaseRequest.RENEW) is LeaseDeed.LOOK:
             await self.refresh()
+            # Somebody may only have changed a label.
             if (self._seen.holder, self._seen.epoch) != (self._me, self.epoch):
                 self.epoch = 0
         return self.is_unexpired()
+
+    async def _extend(self) -> Exception | None:
+        return await self._ask(LeaseRequest.RENEW, self._write(self._me, self.epoch), self._lease_s / 4)
 
     async def release(self) -> None:
         """Give it up; the successor need not wait."""
@@ -164,17 +186,21 @@ class ClusterLease:
         if not self.epoch:
             return
         epoch, self.epoch = self.epoch, 0
-        await self._ask("lease not released", self._write("", epoch), self._lease_s / 4)
+        await self._ask(LeaseRequest.RELEASE, self._write("", epoch), self._lease_s / 4)
 
-    async def _ask(self, failure: str, request: Coroutine[Any, Any, None], deadline_s: float) -> Exception | None:
+    async def _ask(
+        self, asked: LeaseRequest, request: Coroutine[Any, Any, None], deadline_s: float
+    ) -> Exception | None:
         """Ask the API server; the fault as a value, once it was logged."""
         try:
             async with asyncio.timeout(deadline_s):
                 await request
         except Exception as error:
-            known = _status(error) is not None or isinstance(error, (ConfigError, TimeoutError, OSError))
+            known = isinstance(error, (ConfigError, TimeoutError, OSError, UnreadableLeaseError))
             shown = {"lease": self._name, "fault": f"{type(error).__name__}: {error}"}
-            log.warning(failure, extra=shown, exc_info=not known)
+            if deed_of(error, asked) is LeaseDeed.NAME:
+                shown["remedy"] = REMEDY
+            log.warning(FAILED[asked], extra=shown, exc_info=not known and response_of(error) is None)
             return error
         return None
 
@@ -182,9 +208,11 @@ class ClusterLease:
         try:
             found = await self._client.get(LeaseObject, self._name)
         except Exception as error:
-            if _status(error) != NOT_FOUND:
+            if deed_of(error, LeaseRequest.READ) is not LeaseDeed.FREE:
                 raise
-            self._seen = SeenLease(since_s=boot_time_s())
+            # Who held it may still trade until its own deadline, and the epoch never goes back. Where nobody held it we
+            # look from now on.
+            self._seen = replace(self._seen, version=None, since_s=self._seen.since_s or boot_time_s())
         else:
             self._note_seen(found)
 
@@ -202,7 +230,11 @@ class ClusterLease:
         lease = LeaseObject(metadata=self._metadata(), spec=spec)
         # Either is refused with 409 if another process was first: it made the Lease, or changed the version.
         write = self._client.create if self._seen.version is None else self._client.replace
-        self._note_seen(await write(lease))
+        written = await write(lease)
+        said = written.spec or LeaseSpec()
+        if (said.holderIdentity or "", said.leaseTransitions) != (holder, epoch):
+            raise UnreadableLeaseError("the answer to a write is not the Lease as it was written")
+        self._note_seen(written)
 
     def _metadata(self) -> ObjectMeta:
         # A replacement removes every label and annotation that it does not repeat, others' as well.
@@ -218,6 +250,8 @@ class ClusterLease:
 
     def _note_seen(self, found: LeaseObject) -> None:
         spec, metadata = found.spec or LeaseSpec(), found.metadata or ObjectMeta()
+        if metadata.name != self._name or not metadata.resourceVersion:
+            raise UnreadableLeaseError(f"the answer is no Lease {self._name}")
         # since_s: our clock, now. The times in the object are another machine's.
         new = SeenLease(
             version=metadata.resourceVersion,
@@ -240,9 +274,3 @@ def with_fraction(moment: datetime) -> datetime:
     lightkube writes a whole second without a fraction, which the API server does not take for a MicroTime (400).
     """
     return moment if moment.microsecond else moment.replace(microsecond=1)
-
-
-def _status(error: Exception) -> int | None:
-    """HTTP status of an error, if it has one; lightkube makes an ApiError of some and raises others as they are."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None

@@ -64,7 +64,14 @@ OPEN_PAUSE_S = 1.0
 """Seconds before a journal that cannot be opened, or a lease that cannot be tried, is tried again."""
 KEEP_POLL_S = 0.25
 """Seconds between questions to the policies while we own the account; also the retry advice without an owner."""
+LEAST_PLACE_S = 5.0
 log = logging.getLogger(__name__)
+
+
+def place_limit_s(lease_s: float) -> float:
+    """Seconds in which a process must have its place again (`Leadership.has_place`), or ends."""
+    # A lease of a second, as in tests, is too short for the end of a term on a busy machine.
+    return max(lease_s, LEAST_PLACE_S)
 
 
 class Leadership:

@@ -134,6 +134,11 @@ class FileLease:
         """True if a successor need not wait."""
         return self._left_s(self._latest(), self._last()) == 0.0
 
+    def quiet_s(self) -> float:
+        """Seconds since the owner's last sign; without end where nobody has owned it since the machine's start."""
+        record = self._last()
+        return boot_time_s() - record.renewed_s if record and record.boot_id == self._boot_id else float("inf")
+
     def _claim(self, epoch: int) -> bool:
         # The lock first: whoever sees the lease file must find its owner alive.
         alive = os.open(self._file("alive", epoch), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -104,30 +104,32 @@ class AccountShare:
         self.orphan_s = orphan_s
         self.held: set[str] = set()
 
-    def may_acquire(self, free_for_s: float) -> bool:
-        """True if the process may acquire an account that had no owner for so long."""
-        return len(self.held) < self.share or free_for_s >= self.orphan_s
+    def may_acquire(self, quiet_s: float) -> bool:
+        """True if the process may acquire an account that gave no sign of an owner for so long."""
+        return len(self.held) < self.share or quiet_s >= self.orphan_s
 
 
 class SharePolicy:
     """A process owns its even share of the accounts, and more only if an account stays without an owner.
 
     Processes need not know each other: whichever come first, each acquires its share and stops. So the accounts of a
-    process that died wait `orphan_s` for its restart; then the others acquire them.
+    process that died wait `orphan_s` for its restart; then the others acquire them. That time runs from the owner's
+    last sign, beside the lease and not behind it.
     """
 
     def __init__(self, share: AccountShare, account: str) -> None:
         self._share = share
         self._account = account
-        self._free_since_s: float | None = None
+        self._watching_since_s: float | None = None
 
     def may_keep(self) -> bool:
         """Always: an account beyond the share is not given back while its owner lives."""
         return True
 
     async def may_acquire(self, lease: Lease) -> bool:
-        """True if there is room in the share, or the account had no owner for `orphan_s`."""
-        if not self._share.may_acquire(free_for_s=0.0) and not await self._is_orphan(lease):
+        """True if there is room in the share, or nobody gave a sign of owning the account for `orphan_s`."""
+        self._watching_since_s = boot_time_s() if self._watching_since_s is None else self._watching_since_s
+        if not self._share.may_acquire(quiet_s=0.0) and not await self._is_orphan(lease):
             return False
         # Counted before the lease is tried: two accounts that try at once must not both take the last place.
         self._share.held.add(self._account)
@@ -135,12 +137,9 @@ class SharePolicy:
 
     async def _is_orphan(self, lease: Lease) -> bool:
         await lease.refresh()
-        now_s = boot_time_s()
-        if not lease.is_free():
-            self._free_since_s = None
-            return False
-        self._free_since_s = now_s if self._free_since_s is None else self._free_since_s
-        return self._share.may_acquire(free_for_s=now_s - self._free_since_s)
+        # After a start of all processes at once the last sign is old, and each has to get its share.
+        quiet_s = min(lease.quiet_s(), boot_time_s() - (self._watching_since_s or 0.0))
+        return lease.is_free() and self._share.may_acquire(quiet_s)
 
     def left(self) -> None:
         """Make room in the share."""

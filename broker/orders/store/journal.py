@@ -167,6 +167,8 @@ def decode_payload(payload: bytes) -> tuple[bytes, Content]:
 
 
 SUFFIX = ".journal"
+CLOSE_S = 5.0
+"""Longest wait for the disk when the journal is closed."""
 _MARK = re.compile(r"([1-9][0-9]{0,17})-([0-9a-f]{8})", re.ASCII)
 SyncDone = Callable[[OSError | None, float], None]
 
@@ -462,9 +464,11 @@ class OrderJournal:
     async def close(self) -> None:
         """Sync and close. Nothing may be appended after it; readers of `tail.changes` come to their end."""
         try:
-            # A failed disk must not keep the process from ending; the next start reads what is there.
-            with suppress(OrderJournalError):
-                await self.wait_synced(self.written)
+            # A disk that fails or hangs must not hold back the next term, or the process's end; the next start reads
+            # what is there.
+            with suppress(OrderJournalError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self.wait_synced(self.written)
         # A caller that is cancelled meanwhile leaves neither a descriptor nor a thread behind.
         finally:
             if self._descriptor >= 0:

@@ -99,9 +99,9 @@ class OrderIndex:
                 del self._of_trade[trade_id]
 
     def _count_open(self, record: OrderRecord, sign: int) -> None:
-        if record.status in OPEN:
+        if record.status in OPEN and (count := resting_orders(record.order.request)):
             for key in (ACCOUNT, record.order.request.client):
-                self._open_by_client[key] += sign * resting_orders(record.order.request)
+                self._open_by_client[key] += sign * count
 
     def get(self, order_id: str) -> OrderRecord | None:
         """By our id."""

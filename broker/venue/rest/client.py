@@ -35,8 +35,6 @@ SendGuard = Callable[[], str | None]
 """Asked last before a write is sent: a reason withholds the write, None lets it go."""
 NO_TURN = "no turn within the request's deadline: more is asked than the venue's rate limit lets through"
 BACKOFF = Backoff(base_s=0.1, cap_s=5.0)
-REACHED = (errors.VenueRefusedError, errors.RateLimitedError)
-"""Errors that only a working venue gives."""
 
 
 class VenueTokens(Protocol):
@@ -200,8 +198,10 @@ class VenueRest:
         for attempt in range(self.settings.read_attempts - 1):
             try:
                 return await self._read_once(call, precedence, read)
-            # Only errors that another attempt may not meet: a refusal or a dead token would be the same again.
-            except (errors.NotSentError, errors.AnswerLostError, errors.RateLimitedError):
+            except errors.VenueError as error:
+                # A refusal or a dead token would be the same again.
+                if not error.is_repeated:
+                    raise
                 check_cancelled()
                 self.emit(ApiRetry(operation=call.operation))
             await asyncio.sleep(BACKOFF.delay_s(attempt, self.chance()))
@@ -247,7 +247,7 @@ class VenueRest:
         if isinstance(error, errors.RateLimitedError):
             self.emit(TooManyRequests(operation=call.operation))
         lacks_right = call.may_lack_right and isinstance(error, errors.NotAuthorizedError)
-        self._set_up(up=lacks_right or isinstance(error, REACHED), reason=error.error_type)
+        self._set_up(up=lacks_right or error.shows_venue, reason=error.error_type)
 
     def _set_up(self, *, up: bool, reason: str | None) -> None:
         if up is not self.is_up:

@@ -28,6 +28,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import cast
 
@@ -51,6 +53,49 @@ class HttpAnswer(Struct, frozen=True):
     body: bytes
 
 
+class MovingDeadline:
+    """A deadline that is set for each exchange and hardly ever passes: `passed` is called if it does. `close` it.
+
+    Its timer stays for the next one. A timer each costs an exchange as much as its parser does.
+    """
+
+    def __init__(self, passed: Callable[[float], None]) -> None:
+        self._passed = passed
+        self._seconds = 0.0
+        self._due_s = inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        """Let it pass in `seconds` from now, in place of any other time."""
+        loop = asyncio.get_running_loop()
+        self._seconds, self._due_s = seconds, loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._due_s:
+            self.close()
+        if self._timer is None:
+            self._timer = loop.call_at(self._due_s, self._look)
+
+    def clear(self) -> None:
+        """Let it not pass."""
+        self._due_s = inf
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._due_s == inf:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._due_s:
+            self._timer = loop.call_at(self._due_s, self._look)
+        else:
+            self._due_s = inf
+            self._passed(self._seconds)
+
+
 class HttpConnection(asyncio.Protocol):
     """A connection that `create_connection` opens. `abort` it."""
 
@@ -66,6 +111,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_left = False
         """True once the venue sends nothing more."""
         self._idle_since_s = monotonic()
+        self._deadline = MovingDeadline(self._miss)
 
     @property
     def is_open(self) -> bool:
@@ -92,11 +138,9 @@ class HttpConnection(asyncio.Protocol):
         """
         if self.transport is None or not self.is_open:
             raise ClosedConnectionError("the connection is closed")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[HttpAnswer] = loop.create_future()
+        answer: asyncio.Future[HttpAnswer] = asyncio.get_running_loop().create_future()
         self._answer = answer
-        # A timer of its own instead of `asyncio.timeout`, which costs a context and a look at the task besides.
-        deadline = loop.call_later(deadline_s, self._fail, TimeoutError(f"no answer within {deadline_s:g} s"))
+        self._deadline.set(deadline_s)
         try:
             self.transport.write(request)
             return await answer
@@ -104,7 +148,7 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
             raise
         finally:
-            deadline.cancel()
+            self._deadline.clear()
             self._answer = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -129,6 +173,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End the exchange that waits."""
+        self._deadline.close()
         headers = self._headers
         is_ended_by_close = "content-length" not in headers and "transfer-encoding" not in headers
         if error is None and self._is_begun and is_ended_by_close:
@@ -174,6 +219,9 @@ class HttpConnection(asyncio.Protocol):
             self._fail(ConnectionError(f"no gzip: {error}"))
         else:
             self._answer.set_result(HttpAnswer(status, self._headers, body))
+
+    def _miss(self, seconds: float) -> None:
+        self._fail(TimeoutError(f"no answer within {seconds:g} s"))
 
     def _fail(self, error: Exception) -> None:
         self.abort()

@@ -16,7 +16,7 @@ from typing import cast
 
 import httptools
 
-from broker.venue.rest.http_connection import LAST_INFORMATIONAL
+from broker.venue.rest.http_connection import LAST_INFORMATIONAL, MovingDeadline
 
 MAX_HEAD_BYTES = 1 << 16
 PAUSE_BYTES = 1 << 18
@@ -39,6 +39,7 @@ class HttpStream(asyncio.Protocol):
         self._fault: Exception | None = None
         self._news: asyncio.Future[None] | None = None
         """End of the wait of `ask` or `read`."""
+        self._deadline = MovingDeadline(self._miss)
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -74,16 +75,18 @@ class HttpStream(asyncio.Protocol):
     async def _wait(self, deadline_s: float) -> None:
         if self._fault is not None:
             raise self._fault
-        loop = asyncio.get_running_loop()
-        self._news = loop.create_future()
-        deadline = loop.call_later(deadline_s, self._end, TimeoutError(f"nothing within {deadline_s:g} s"))
+        self._news = asyncio.get_running_loop().create_future()
+        self._deadline.set(deadline_s)
         try:
             await self._news
         finally:
-            deadline.cancel()
+            self._deadline.clear()
             self._news = None
         if self._fault is not None and not self._parts:
             raise self._fault
+
+    def _miss(self, seconds: float) -> None:
+        self._end(TimeoutError(f"nothing within {seconds:g} s"))
 
     def _end(self, fault: Exception | None) -> None:
         if not self._is_over:
@@ -111,6 +114,7 @@ class HttpStream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End the stream."""
+        self._deadline.close()
         fault = error if isinstance(error, OSError) else ConnectionResetError("closed before a whole answer")
         self._end(None if error is None and self.status and not self._is_delimited else fault)
 

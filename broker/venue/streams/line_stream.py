@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from broker.events.venue import ConnectionStatus, StreamDecodeError, StreamReconnected
+from broker.venue.errors import NotAuthorizedError
+from broker.venue.rest.answer import json_object, judge
 from broker.venue.rest.client import VenueRest
 from broker.venue.rest.http_stream import HttpStream
-from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after, message
+from broker.venue.streams.stream_state import LineSplitter, StreamDataError, failures_after
 from pod_runtime.backoff import Backoff
 from pod_runtime.cancellation import check_cancelled
 from pod_runtime.secret import Secret
 
 HTTP_OK = 200
-UNAUTHORIZED = frozenset({401, 403})
+MAX_REFUSAL_BYTES = 1 << 16
+"""Bytes that are read of an answer that is no stream."""
 TOKEN_POLL_S = 0.25
 OTHER_TOKEN_S = 60.0
 """Wait for another token after a 401, before the same one is tried again."""
@@ -30,7 +33,10 @@ class _StreamEndedError(Exception):
 
 
 class StreamReader(Protocol):
-    """Consumer of a stream. An exception of its methods ends the connection, is counted, and a new one is opened."""
+    """Consumer of a stream. An exception of its methods ends the connection, is counted, and a new one is opened.
+
+    A StreamDataError is for a line that cannot be read at all.
+    """
 
     def parameters(self) -> Mapping[str, str]:
         """Query parameters of the next request for the stream."""
@@ -38,16 +44,14 @@ class StreamReader(Protocol):
     async def opened(self) -> None:
         """Prepare for messages: the stream is open, and nothing of it has been read."""
 
-    async def message(self, raw: Any, /) -> None:
-        """Take one message of the stream, as the stream's `decode` made it of its line; heartbeats come, too."""
+    async def take(self, lines: Sequence[bytes], /) -> None:
+        """Take the lines that came together, one JSON object each; heartbeats come, too."""
 
 
 class LineStream:
     """One stream of the account that `rest` asks for. `run` returns only when cancelled."""
 
-    def __init__(
-        self, name: str, path: str, rest: VenueRest, reader: StreamReader, decode: Callable[[bytes], Any] = message
-    ) -> None:
+    def __init__(self, name: str, path: str, rest: VenueRest, reader: StreamReader) -> None:
         settings = rest.settings
         self.name = name
         self._path = path
@@ -56,7 +60,6 @@ class LineStream:
         self._tokens = rest.tokens
         self._emit = rest.emit
         self._reader = reader
-        self._decode = decode
         self._backoff = Backoff(base_s=settings.reconnect_s, cap_s=LONGEST_PAUSE_S)
         self.is_up = False
         self.reason: str | None = "not opened yet"
@@ -114,7 +117,7 @@ class LineStream:
         secret = await self._wait_token()
         stream = await self._rest.open_stream(self.name, self._path, self._reader.parameters(), secret)
         try:
-            await self._check(stream.status, secret)
+            await self._check(stream, secret)
             # Up only when the reader has caught up: `is_up` promises that nothing is missing.
             await self._reader.opened()
             self._set_up(up=True, reason=None)
@@ -122,14 +125,25 @@ class LineStream:
         finally:
             stream.abort()
 
-    async def _check(self, status: int, secret: Secret) -> None:
-        if status in UNAUTHORIZED:
-            self._tokens.on_unauthorized(secret)
-            self._set_up(up=False, reason="not_authorized")
-            await self._wait_other_token(secret)
-            raise _StreamEndedError("token_changed")
-        if status != HTTP_OK:
-            raise _StreamEndedError(f"http_{status // 100}xx")
+    async def _check(self, stream: HttpStream, secret: Secret) -> None:
+        if stream.status == HTTP_OK:
+            return
+        answer = judge(stream.status, json_object(await self._refusal(stream)))
+        if answer.error is not NotAuthorizedError:
+            raise _StreamEndedError(f"http_{stream.status // 100}xx")
+        self._tokens.on_unauthorized(secret)
+        self._set_up(up=False, reason="not_authorized")
+        await self._wait_other_token(secret)
+        raise _StreamEndedError("token_changed")
+
+    async def _refusal(self, stream: HttpStream) -> bytes:
+        """Read the body of an answer that is no stream, as far as it comes within a request's deadline."""
+        body, deadline_s = b"", self._settings.request_deadline_s
+        with suppress(OSError):
+            async with asyncio.timeout(deadline_s):
+                while len(body) < MAX_REFUSAL_BYTES and (part := await stream.read(deadline_s)):
+                    body += part
+        return body
 
     async def _pump(self, stream: HttpStream, secret: Secret) -> None:
         splitter = LineSplitter()
@@ -140,8 +154,8 @@ class LineStream:
             # An answer to an order that came in the same iteration of the loop goes first: a caller waits for it.
             await asyncio.sleep(0)
             self._last_message_s = monotonic()
-            for line in splitter.feed(chunk):
-                await self._reader.message(self._decode(line))
+            if lines := splitter.feed(chunk):
+                await self._reader.take(lines)
             # A stream outlives the token that it was opened with; only when it has moved over may that be revoked.
             current = self._tokens.token()
             if current is not secret and current is not None and current != secret:

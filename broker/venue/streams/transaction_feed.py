@@ -42,7 +42,7 @@ those of a deliberate catch-up are not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -133,6 +133,11 @@ class TransactionFeed:
     async def opened(self) -> None:
         """Read from the log what happened while the stream was away."""
         await self.fill(missed=True)
+
+    async def take(self, lines: Sequence[bytes]) -> None:
+        """Take lines of the stream."""
+        for line in lines:
+            await self.message(transaction_line(line))
 
     async def message(self, line: TransactionLine) -> None:
         """Take a message of the stream; one whose predecessors did not come has them read from the log."""

@@ -21,7 +21,7 @@ ACCOUNT_UNKNOWN CIRCUIT_OPEN DAILY_LOSS_EXCEEDED DUPLICATE_ORDER GROSS_EXPOSURE_
 INTERNAL_ERROR JOURNAL_UNAVAILABLE NOTIONAL_LIMIT_EXCEEDED NOTIONAL_UNKNOWN NOT_AUTHORIZED NOT_FOUND
 OPEN_ORDERS_LIMIT_EXCEEDED ORDER_RATE_EXCEEDED OWNERSHIP_LOST POSITION_LIMIT_EXCEEDED PRICE_COLLAR
 PRICE_DISTANCE_UNSPECIFIED PRICE_STALE PRICE_UNKNOWN PRICE_UNSPECIFIED PROTECTION_DISTANCE_INVALID RATE_LIMITED
-REFUSED TRADING_HALTED TRADING_REDUCING VENUE_UNREACHABLE
+REFUSED RESOURCES_UNAVAILABLE TRADING_HALTED TRADING_REDUCING VENUE_UNREACHABLE
 """
 """Reasons that the broker itself gives, besides those that it shares with the venue."""
 # The file has TransactionRejectReason and OrderCancelReason of the venue's published description (v20, 3.0.25, MIT,
@@ -32,6 +32,14 @@ OTHER_REASON = "OTHER"
 _FRACTION = re.compile(r"\.([0-9]+)")
 _ZERO = Decimal(0)
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_MONEY = {
+    "pl": "profit",
+    "commission": "commission",
+    "financing": "financing",
+    "guaranteedExecutionFee": "guaranteed_fee",
+    "halfSpreadCost": "half_spread_cost",
+}
+"""The venue's names of amounts, and ours; most transactions have none of them."""
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
@@ -108,11 +116,7 @@ def parse_transaction(raw: Mapping[str, Any]) -> Transaction:
         reason=_text(raw.get("rejectReason")) or _text(raw.get("reason")),
         units=decimal(raw.get("units"), "units") if kind == FILL else _ZERO,
         price=decimal(raw["price"], "price") if raw.get("price") is not None else None,
-        profit=decimal(raw.get("pl"), "pl"),
-        commission=decimal(raw.get("commission"), "commission"),
-        financing=decimal(raw.get("financing"), "financing"),
-        guaranteed_fee=decimal(raw.get("guaranteedExecutionFee"), "guaranteedExecutionFee"),
-        half_spread_cost=decimal(raw.get("halfSpreadCost"), "halfSpreadCost"),
+        **{ours: decimal(raw[name], name) for name, ours in _MONEY.items() if name in raw},
         trades=tuple(_trades(raw)) if kind == FILL else (),
         closes_trade=_text((raw.get("tradeClose") or {}).get("tradeID")) or _closed_by_fill(raw),
         raw=raw,

@@ -31,6 +31,7 @@ from sidecar.secrets.lease.session import VaultSession
 from sidecar.secrets.messages import AgentContext, Change
 from sidecar.secrets.status import LastError, TokenStatus
 from sidecar.secrets.token.login import SecretIds, VaultLogin, adopt, log_in
+from sidecar.secrets.token.refusals import RefusedLogin, RefusedLogins
 from sidecar.secrets.vault.answers import Asked, Deed, deed_of
 from sidecar.secrets.vault.credential import fingerprint, read_credential
 
@@ -48,8 +49,9 @@ class TokenFailures:
     # They are separate because a login that fails (a used-up secret id) must not hold back the renewals that keep the
     # living token alive meanwhile.
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, refused_logins: RefusedLogins) -> None:
         self._clock = clock
+        self._refused_logins = refused_logins
         self._logins, self._upkeep, self._all = Failures(), Failures(), Failures()
         self._short_lives = Failures()
         self._refusals = 0
@@ -64,6 +66,17 @@ class TokenFailures:
 
     def __bool__(self) -> bool:
         return bool(self._logins.in_a_row or self._upkeep.in_a_row)
+
+    def resume(self, credentials: str) -> None:
+        """Go on waiting where a predecessor did, if the credentials are those that it was refused with."""
+        kept, now = self._refused_logins.read(), self._clock.boot()
+        if kept is None or kept.credentials != credentials:
+            return
+        self._refusals, self._refused = kept.count, credentials
+        if (left_s := kept.left_s(now)) > 0:
+            self._logins.failed(now, 0.0, left_s)
+            wall = self._clock.wall()
+            self._login_error = LastError(name=kept.name, message=kept.message, time=wall, status=kept.status)
 
     def retry_at(self, act: Act) -> float:
         """Return the earliest time of a step of this kind."""
@@ -88,6 +101,18 @@ class TokenFailures:
         self._all.failed(now, 0.0)
         if act is Act.LOGIN:
             self._login_error, self._refused = LastError.of(error, self._clock.wall()), credentials
+            if self._refusals:
+                self._refused_logins.keep(
+                    RefusedLogin(
+                        credentials=credentials,
+                        count=self._refusals,
+                        at_s=now,
+                        pause_s=pause_s,
+                        name=error.name,
+                        message=str(error),
+                        status=error.status,
+                    )
+                )
         else:
             self._upkeep_error = LastError.of(error, self._clock.wall())
 
@@ -98,6 +123,7 @@ class TokenFailures:
         if act is Act.LOGIN:
             self._login_error, self._refusals = None, 0
             self._upkeep.succeeded()
+            self._refused_logins.forget()
 
     def retry_login(self) -> None:
         """End the pause after refused logins, for one attempt."""
@@ -131,7 +157,7 @@ class TokenRefresher:
         self._sessions, self._journal = context.sessions, context.journal
         self._messages, self._clock, self._trail = context.messages, context.clock, context.trail
         self._secret_ids = SecretIds(context.settings.lease_journal)
-        self._failures = TokenFailures(context.clock)
+        self._failures = TokenFailures(context.clock, RefusedLogins(context.settings.lease_journal))
         self._absent = "first"
         self._blind = False
         self._last_success: datetime | None = None
@@ -139,6 +165,7 @@ class TokenRefresher:
 
     async def run(self) -> None:
         """Keep a token until cancelled."""
+        self._failures.resume(self._credentials())
         async with PersistentTaskGroup() as group:
             group.create_task(self._keep())
             group.create_task(self._poll_credentials())
@@ -175,6 +202,8 @@ class TokenRefresher:
             status,
             state="failing" if self._failures or session.failures.in_a_row else "valid",
             accessor_hash=hashed(session.accessor),
+            # Vault's tokens begin with hvs. or hvb. since 1.10, OpenBao's with s. or b.
+            cli="vault" if session.token.reveal().startswith("hv") else "bao",
             expires_in_s=None if session.life.end == NEVER else session.life.end - now,
             ends_in_s=None if session.life.last == NEVER else session.life.last - now,
             last_success=self._last_success,

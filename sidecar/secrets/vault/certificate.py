@@ -1,4 +1,4 @@
-"""Facts of a certificate that decide whether it can be used: the start of its validity, and whether it signed itself.
+"""Facts of a certificate that decide whether it can be used, its validity and its names, and the order of a chain.
 
 The few fields are read from the DER by hand (RFC 5280, 4.1), because the standard library has no parser of
 certificates and the sidecar has no other use for one.
@@ -7,7 +7,7 @@ certificates and the sidecar has no other use for one.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,10 +16,21 @@ _VERSION, _UTC_TIME, _LONG_FORM = 0xA0, 0x17, 0x80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateFacts:
-    """Start of the validity, and True if issuer and subject are the same name."""
+    """Validity, and the names in DER."""
 
     not_before: datetime
-    self_issued: bool
+    not_after: datetime
+    issuer: bytes
+    subject: bytes
+
+    @property
+    def self_issued(self) -> bool:
+        """True if issuer and subject are the same name."""
+        return self.issuer == self.subject
+
+    def holds_at(self, moment: datetime) -> bool:
+        """True if the certificate is valid at a moment."""
+        return self.not_before <= moment < self.not_after
 
 
 def read_certificate(pem: str) -> CertificateFacts | None:
@@ -29,10 +40,30 @@ def read_certificate(pem: str) -> CertificateFacts | None:
         (_, to_be_signed), *_ = _elements(certificate)
         fields = [item for item in _elements(to_be_signed) if item[0] != _VERSION]
         _serial, _algorithm, (_, issuer), (_, validity), (_, subject), *_ = fields
-        (kind, start), *_ = _elements(validity)
-        return CertificateFacts(not_before=_time(kind, start.decode("ascii")), self_issued=issuer == subject)
+        start, end, *_ = (_time(kind, text.decode("ascii")) for kind, text in _elements(validity))
+        return CertificateFacts(not_before=start, not_after=end, issuer=issuer, subject=subject)
     except (ValueError, IndexError):
         return None
+
+
+def order_chain(leaf: str, authorities: Iterable[str], now: datetime) -> list[str]:
+    """Return the authorities (PEM) from the leaf's issuer up, each once; those of other paths stand behind.
+
+    Those that are not valid `now` are left out: of two paths that cross-signed authorities make, one may have ended.
+    """
+    # TLS wants each certificate to be followed by its issuer (RFC 5246, 7.4.2); clients find other paths behind it.
+    left = {pem: read_certificate(pem) for pem in map(str.strip, authorities) if pem}
+    left = {pem: facts for pem, facts in left.items() if facts is None or facts.holds_at(now)}
+    path: list[str] = []
+    below = read_certificate(leaf)
+    while below is not None and (not path or not below.self_issued):
+        issuer = below.issuer
+        above = next((pem for pem, facts in left.items() if facts and facts.subject == issuer), None)
+        if above is None:
+            break
+        path.append(above)
+        below = left.pop(above)
+    return [*path, *left]
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.secrets.errors import DeletedError, SourceError
 from sidecar.secrets.settings import SecretSettings
-from sidecar.secrets.vault.certificate import read_certificate
+from sidecar.secrets.vault.certificate import order_chain, read_certificate
 from sidecar.secrets.vault.client import VaultAnswer
 from sidecar.secrets.vault.credential import read_credential
 from sidecar.secrets.vault.version import VersionMark
@@ -169,8 +169,19 @@ def _pki(secret: SecretSettings, answer: VaultAnswer, now: datetime) -> SecretRe
             f"see not_before_duration of the role {secret.role}"
         )
     # Readers verify up to a self-signed authority: an intermediate alone would not do.
-    authorities = answer.data.get("ca_chain") or [answer.data.get("issuing_ca", "")]
-    ca = "\n".join(str(item) for item in authorities if item)
+    given = [str(item) for item in (answer.data.get("ca_chain") or [answer.data.get("issuing_ca")]) if item]
+    if facts and (issuers := [item for item in map(read_certificate, given) if item and item.subject == facts.issuer]):
+        valid = [item.not_after for item in issuers if item.holds_at(now)]
+        if not valid:
+            issuer = issuers[0]
+            raise SourceError(
+                f"secret {secret.name!r}: the authority that issued the certificate is valid from "
+                f"{issuer.not_before:%Y-%m-%dT%H:%M:%SZ} to {issuer.not_after:%Y-%m-%dT%H:%M:%SZ} only; "
+                f"give the mount {secret.mount_path} another issuer"
+            )
+        # A certificate may outlive its authority (leaf_not_after_behavior), and is of no use then.
+        left = min(left, max(valid).timestamp() - now.timestamp())
+    ca = "\n".join(order_chain(leaf, given, now))
     data = {**answer.data, "ca": ca, "chain": "\n".join(item for item in (leaf, ca) if item) + "\n"}
     version = str(answer.data.get("serial_number", ""))
     return SecretReading(data=data, version=version, lease_id=answer.lease_id, ttl_s=left, request_id=answer.request_id)

@@ -7,8 +7,8 @@ import resource
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,7 @@ from devstack.process import ProcessError
 from devstack.settings import Place, write
 from devstack.stack import Stack
 from tests.e2e.chaos.libc_faults import LibcFaults, compile_library
+from tests.e2e.chaos.memory_group import is_alive, little_memory
 from tests.ports import free_port
 
 RESTART_PAUSE_S = 0.5
@@ -77,6 +78,7 @@ class Pod:
     blind: Counter[str] = field(default_factory=Counter)
     """Faults under way for which a process of ours cannot answer."""
     _killed: set[str] = field(default_factory=set)
+    _short_of_memory: set[str] = field(default_factory=set)
     _began: dict[str, float] = field(default_factory=dict)
     _files: ExitStack = field(default_factory=ExitStack)
 
@@ -105,7 +107,10 @@ class Pod:
         while True:
             child = self.stack.children[name]
             await child.process.wait()
-            if name not in self._killed:
+            # The kernel's own kill for want of memory is part of the storm.
+            is_short = name in self._short_of_memory and child.process.returncode == -signal.SIGKILL
+            self._short_of_memory.discard(name)
+            if name not in self._killed and not is_short:
                 self.unexpected_ends.append(f"{name} ended with {child.process.returncode}: {child.last_lines(3)}")
             self._killed.discard(name)
             await asyncio.sleep(RESTART_PAUSE_S)
@@ -138,6 +143,20 @@ class Pod:
             _, hard = resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE)
             soft = hard if spare is None else min(hard, _descriptors(child.process.pid) + spare)
             resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+    @contextmanager
+    def little_memory(self, name: str, spare_bytes: int) -> Iterator[None]:
+        """Leaves a process so much more memory while the block lasts."""
+        self._short_of_memory.add(name)
+        self.blind[name] += 1
+        try:
+            with little_memory(self.stack.children[name].process.pid, spare_bytes):
+                yield
+        finally:
+            self.blind[name] -= 1
+            # Else its supervisor has still to learn of its end.
+            if not self.stack.children[name].ended and is_alive(self.stack.children[name].process.pid):
+                self._short_of_memory.discard(name)
 
     async def watch(self) -> None:
         """Samples memory and descriptors, and times `/livez`."""

@@ -47,11 +47,17 @@ class Storm:
     chance: random.Random
     longest_s: float
     strangers: int
+    limits_memory: bool
     scratch: Path
     counts: Counter[str] = field(default_factory=Counter)
     recoveries_s: list[tuple[float, str]] = field(default_factory=list)
     """Seconds from the end of each fault to the next final word, where no other fault was under way."""
     _under_way: int = 0
+
+    @property
+    def deadly(self) -> Sequence[Cause]:
+        """Faults that end processes; not for the whole storm."""
+        return (self.kill, self.kill, self.memory) if self.limits_memory else (self.kill,)
 
     @property
     def lanes(self) -> Sequence[Sequence[Cause]]:
@@ -136,6 +142,13 @@ class Storm:
         self.pod.limit_descriptors(name, None)
         return f"EMFILE {name}"
 
+    async def memory(self) -> str:
+        """Leaves one process little more memory than it has; the kernel may end it for that."""
+        name, spare = self.chance.choice(OURS), self.chance.choice((4, 16, 64))
+        with self.pod.little_memory(name, spare << 20):
+            await asyncio.sleep(self._for_s())
+        return f"ENOMEM {name}"
+
     async def venue(self) -> str:
         """Makes one in five requests at the venue fail."""
         kind = self.chance.choice(VENUE_FAULTS)
@@ -159,7 +172,8 @@ class Storm:
     async def connections(self) -> str:
         """Lets strangers hold connections without a request to the API and the probes."""
         name = self.chance.choice(("api", "probes"))
-        async with strangers(self.pod.stack.addresses[name], self.strangers, all_open=False):
+        # Not of the callers' own address: that is known by their keys, and its new connections have no rate.
+        async with strangers(self.pod.stack.addresses[name], self.strangers, all_open=False, of="127.0.0.2"):
             await asyncio.sleep(self._for_s())
         return f"strangers at {name}"
 

@@ -1,4 +1,4 @@
-"""A pod in a storm: kills, stops, full and slow volumes, few descriptors, clocks that jump, strangers on all ports.
+"""A pod in a storm: kills, stops, full and slow volumes, few descriptors, little memory, clocks, strangers.
 
 CHAOS_S is the length (an hour in `make soak`), CHAOS_SEED the seed; both are printed. Nobody is killed in the last two
 thirds, so that processes live long enough to show a trend of memory or descriptors.
@@ -30,6 +30,7 @@ from tests.e2e.chaos.books import (
     whole_history,
 )
 from tests.e2e.chaos.callers import Callers
+from tests.e2e.chaos.memory_group import has_memory_groups
 from tests.e2e.chaos.pod import OURS, Pod, Sample
 from tests.e2e.chaos.storm import Storm
 from tests.otlp_receiver import OtlpReceiver
@@ -81,7 +82,7 @@ async def blow(storm: Storm) -> None:
     began, ended = time.monotonic(), asyncio.Event()
     trading = asyncio.create_task(storm.callers.run(ORDERS_PER_S, ended))
     async with asyncio.TaskGroup() as lanes:
-        lanes.create_task(storm.lane((storm.kill,), began + FOR_S / 3))
+        lanes.create_task(storm.lane(storm.deadly, began + FOR_S / 3))
         for faults in storm.lanes:
             lanes.create_task(storm.lane(faults, began + FOR_S))
     ended.set()
@@ -98,7 +99,16 @@ async def test_after_a_storm_all_books_agree(tmp_path: Path) -> None:
         with temporary_place() as place:
             async with Pod(place, SEED, receiver.endpoint) as pod:
                 callers = Callers(pod.stack.addresses["api"], pod.stack.api_key, chance)
-                storm = Storm(pod, receiver, callers, chance, LONGEST_FAULT_S, STRANGERS, tmp_path)
+                storm = Storm(
+                    pod,
+                    receiver,
+                    callers,
+                    chance,
+                    longest_s=LONGEST_FAULT_S,
+                    strangers=STRANGERS,
+                    limits_memory=has_memory_groups(),
+                    scratch=tmp_path,
+                )
                 documents = Documents(receiver)
                 async with asyncio.TaskGroup() as background:
                     watching = [background.create_task(pod.supervise(name)) for name in OURS]

@@ -38,7 +38,7 @@ address = "127.0.0.1:0"
 
 @dataclass
 class LoadNotes:
-    """What the load wrote down: numbers begun, numbers done."""
+    """Record of the load: numbers begun, numbers done."""
 
     begun: set[int]
     done: set[int]
@@ -53,7 +53,7 @@ class TelemetryProcesses:
     rate: float = 2000.0
     telemetry: str = ""
     environ: dict[str, str] = field(default_factory=dict)
-    """What both processes find in their environment beside ours."""
+    """Variables in the environment of both processes beside ours."""
     starts: Counter[str] = field(default_factory=Counter)
     sidecar: Child | None = None
     load: Child | None = None
@@ -106,7 +106,7 @@ class TelemetryProcesses:
         await getattr(self, f"start_{name}")()
 
     def notes(self) -> LoadNotes:
-        """What was begun and done so far."""
+        """Numbers begun and done so far."""
         lines = (self.place / "notes").read_text().split()
         numbers = {mark: {int(line[1:]) for line in lines if line[0] == mark} for mark in "sd"}
         return LoadNotes(numbers["s"], numbers["d"])

@@ -18,7 +18,7 @@ from pathlib import Path
 import uvloop
 
 from broker.config import BrokerTelemetrySettings
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from broker.events.orders import OrderTransition
 from producer.emitter import Emitter
 from producer.stream.client import TelemetryStream

@@ -1,4 +1,4 @@
-"""What surrounds real processes fails: the clock steps, volumes refuse writes, the collector is dead at the end."""
+"""Faults around real processes: the clock steps, volumes refuse writes, the collector is dead at the end."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ async def settled(processes: TelemetryProcesses, receiver: OtlpReceiver, deadlin
 
 
 def expected(numbers: list[int]) -> dict[tuple[str, str], float]:
-    """What /metrics must say of these numbers, each once."""
+    """Samples that /metrics must show of these numbers, each once."""
     found: Counter[tuple[str, str]] = Counter()
     for number in numbers:
         one = event(number)

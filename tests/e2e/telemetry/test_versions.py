@@ -19,7 +19,7 @@ from tests.otlp_receiver import OtlpReceiver
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 RELEASED = ROOT / "proto" / "released" / "v1.binpb"
 GOLDEN = ROOT / "tests" / "data" / "stream" / "version-1.bin"
-"""What a broker of the release said, byte for byte."""
+"""Stream of a broker of the release, byte for byte."""
 
 
 def released(name: str) -> Any:

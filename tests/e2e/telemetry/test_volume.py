@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.config import BrokerTelemetrySettings
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from producer.emitter import Emitter
 from tests.e2e.telemetry.load import event
 from tests.require import missing

@@ -115,3 +115,21 @@ async def test_orders_venue_and_history_agree_after_kills(stand: Stand) -> None:
     assert {row["id"] for row in rows} == {answer["id"] for answer in answers.values()}
     assert sorted(fills.values()) == sorted(row["venue_order_id"] for row in rows if row["status"] == "filled")
     assert len(fills) == len(set(fills.values())), "an order was filled twice"
+
+
+async def test_denial_that_was_told_is_the_same_after_a_kill_at_that_moment(stand: Stand) -> None:
+    # Larger than the limit: the venue never sees it, so that only the journal can tell of it.
+    stand.changed["orders"] = {"account": {"units": 1000}}
+    broker = await stand.start_ready()
+    told: dict[str, Any] = {}
+    for number in range(3):
+        status, told = await stand.place_order(client_order_id=f"denied-{number}", units="1001")
+        assert await broker.end(signal.SIGKILL) == -signal.SIGKILL
+        assert (status, told["reason"]) == (422, "UNITS_LIMIT_EXCEEDED")
+        broker = await stand.start_broker()
+        await broker.event("ready")
+        _, found = await stand.call("GET", f"/v1/orders/{told['order']['id']}")
+        assert found == told["order"]
+        _, again = await stand.place_order(client_order_id=f"denied-{number}", units="1001")
+        assert again["order"] == told["order"]
+    assert await broker.end() == 0

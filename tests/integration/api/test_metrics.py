@@ -59,7 +59,7 @@ async def test_it_answers_while_the_broker_drains(stand: Stand) -> None:
 
 
 def scrape_of(monitor: dict[str, Any], address: str, authority: Path) -> dict[str, Any]:
-    """What the operator makes of a ServiceMonitor's endpoint, for one address."""
+    """Scrape configuration that the operator makes of a ServiceMonitor's endpoint, for one address."""
     (endpoint,) = monitor["spec"]["endpoints"]
     (relabelling,) = endpoint["relabelings"]
     return {

@@ -85,7 +85,7 @@ async def test_refusing_standby_names_the_owner_and_answers_reads(tmp_path: Path
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an order came to."""
+    """Outcome of an order."""
 
     id: str
     is_absent: bool

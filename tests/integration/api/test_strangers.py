@@ -33,6 +33,8 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
 
 async def test_no_order_of_a_caller_with_a_key_fails_while_strangers_hold_connections(stand: Stand) -> None:
     broker = await stand.start_ready()
+    # The strangers are of the caller's own address, which has shown a key before they come.
+    assert not await fault_of(stand, "GET", "/v1/admin/state", 200)
     end = asyncio.get_running_loop().time() + HELD_S
     failed: list[object] = []
     async with strangers(stand.url, STRANGERS), aiohttp.ClientSession() as kept:
@@ -51,7 +53,7 @@ async def test_no_order_of_a_caller_with_a_key_fails_while_strangers_hold_connec
 
 
 async def fault_of_order(stand: Stand, session: aiohttp.ClientSession | None) -> list[object]:
-    """What went wrong with an order on a kept connection, or on one of its own."""
+    """Fault of an order on a kept connection, or on one of its own."""
     own = session or aiohttp.ClientSession()
     try:
         headers = {"X-API-Key": KEYS["flow"]}
@@ -85,7 +87,7 @@ async def test_handshakes_that_never_come_keep_no_caller_out(stand: Stand) -> No
     broker = await stand.start_broker()
     await broker.event("ready")
     trust = ssl.create_default_context(cadata=certificate.decode())
-    async with strangers(stand.url, CONNECTIONS + 20):
+    async with strangers(stand.url, CONNECTIONS + 20, of="127.0.0.2"):
         for number in range(5):
             headers = {"X-API-Key": KEYS["flow"], "Idempotency-Key": f"tls-{number}"}
             async with (
@@ -94,6 +96,55 @@ async def test_handshakes_that_never_come_keep_no_caller_out(stand: Stand) -> No
             ):
                 assert answer.status == 201, await answer.text()
     assert await broker.end() == 0
+
+
+async def test_flood_of_handshakes_is_refused_before_it_costs_anything_and_nobody_else_notices(stand: Stand) -> None:
+    certificate, key = make_pair("broker")
+    stand.changed["api"] |= {"tls": "required", "connections_per_address": 20, "connections_per_s_per_address": 0.1}
+    publish(stand.secrets, 1, {**usual_files(), "tls.crt": certificate, "tls.key": key})
+    broker = await stand.start_broker()
+    await broker.event("ready")
+    trust = ssl.create_default_context(cadata=certificate.decode())
+    async with asyncio.TaskGroup() as tasks:
+        flood = [tasks.create_task(handshakes(stand.url, trust, "127.0.0.2", 60)) for _ in range(2)]
+        for number in range(40):
+            # On connections of their own, of which more come than the rate allows: this address has shown a key.
+            assert not await fault_from("127.0.0.3", stand, trust, f"tls-{number}")
+            if number % 8 == 0:
+                assert not await fault_from("127.0.0.4", stand, trust)  # a scrape, which has none
+    assert sum(task.result() for task in flood) > 60
+    assert await broker.end() == 0
+
+
+async def handshakes(url: str, trust: ssl.SSLContext, of: str, count: int) -> int:
+    """Begins so many connections, one behind the other; the number of those that were closed without a handshake."""
+    host, port = url.removeprefix("https://").split(":")
+    refused = 0
+    for _ in range(count):
+        try:
+            _, writer = await asyncio.open_connection(
+                host, int(port), ssl=trust, server_hostname="broker", local_addr=(of, 0)
+            )
+        except OSError:
+            refused += 1
+        else:
+            writer.transport.abort()
+    return refused
+
+
+async def fault_from(address: str, stand: Stand, trust: ssl.SSLContext, order: str | None = None) -> list[object]:
+    """What went wrong with an order, or a scrape, from an address, on a connection of its own."""
+    headers = {"X-API-Key": KEYS["flow"], "Idempotency-Key": order} if order else {}
+    method, path, body, expected = ("POST", "/v1/orders", MARKET, 201) if order else ("GET", "/metrics", None, 200)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(address, 0)), headers=headers) as session,
+            session.request(method, stand.url + path, json=body, ssl=trust) as answer,
+        ):
+            text = await answer.text()
+            return [] if answer.status == expected else [(answer.status, text)]
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return [repr(error)]
 
 
 async def test_more_connections_than_descriptors_end_nothing(stand: Stand) -> None:

@@ -1,4 +1,4 @@
-"""What a process may lack: a volume with little space, and descriptors."""
+"""Shortages of a process: a volume with little space, few descriptors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from pathlib import Path
 from tests.require import require_user_namespaces
 
 
-def on_small_volume(place: Path, size: str) -> Sequence[str]:
-    """A command that runs another one with a tmpfs of `size` at `place`, in a mount namespace of its own."""
+def on_small_volume(place: Path, size: str, *, is_filled: bool = False) -> Sequence[str]:
+    """A command that runs another one with a tmpfs of `size` at `place`, in a mount namespace of its own.
+
+    `is_filled`: a file `filler` has all of its space.
+    """
     place.mkdir(exist_ok=True)
-    script = f'mount -t tmpfs -o size={size} none {place} && exec "$@"'
+    fill = f"(cat /dev/zero > {place}/filler 2>/dev/null; true) &&" if is_filled else ""
+    script = f'mount -t tmpfs -o size={size} none {place} && {fill} exec "$@"'
     return (require_user_namespaces(), "-Urm", "sh", "-c", script, "sh")
 
 

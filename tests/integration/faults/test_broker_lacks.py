@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.integration.api.broker_process import Stand, standing
 from tests.integration.faults.small_volume import filled, no_descriptor_left, on_small_volume
+from tests.unit.broker.secret_volume import publish, usual_files
 
 HALT = {"state": "halted", "reason": "drill"}
 
@@ -41,6 +42,29 @@ async def test_full_volume_stops_new_orders_and_nothing_else(tmp_path: Path) -> 
             # The history reads the journal, in which the cancel is now, too.
             while await past_status(stand, resting["id"]) != "cancelled":
                 await asyncio.sleep(0.1)
+        assert await broker.end() == 0
+
+
+async def test_broker_that_starts_on_a_full_volume_says_so_and_goes_on_when_there_is_space(tmp_path: Path) -> None:
+    async with standing(tmp_path) as stand:
+        state = tmp_path / "state"
+        stand.by = on_small_volume(state, "2m", is_filled=True)
+        stand.changed["orders"] = {"directory": str(state / "orders"), "sample_s": 0.2}
+        stand.changed["telemetry"] = {"spool_directory": str(state / "spool")}
+        stand.changed["history"] = {"url": f"sqlite+aiosqlite:///{state / 'history.sqlite'}"}
+        publish(stand.secrets, 1, usual_files())
+        broker = await stand.start_broker()
+        async with asyncio.timeout(30):
+            # 503 before it has read its keys.
+            while (await stand.call("GET", "/v1/admin/conditions"))[0] != 200:
+                await asyncio.sleep(0.02)
+            while "No space left" not in (await stand.condition("Ownership"))["message"]:
+                await asyncio.sleep(0.02)
+        refused = await stand.place_order()
+        assert (refused[0], refused[1]["reason"]) == (503, "OSError")
+        Path(f"/proc/{broker.child.pid}/root{state}/filler").unlink()
+        await broker.event("ready")
+        assert (await stand.place_order())[0] == 201
         assert await broker.end() == 0
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from broker.config import CredentialSettings
 from broker.credentials.proof import CredentialNeeds
 from broker.credentials.watcher import CredentialWatcher
-from broker.history.archive import FILLS, ORDERS, HistoryFilter
+from broker.history.archive import FILLS, ORDERS, Archive, HistoryFilter
 from broker.history.backfill import TransactionGap, find_gaps
 from broker.history.database import Database, DatabaseLogin, DatabaseUnavailableError, LoginRefusedError
 from broker.history.repair import repair_fills
@@ -138,6 +138,55 @@ async def test_gaps_are_found_page_by_page(history: HistoryParts, superuser: asy
         assert await find_gaps(connection, ACCOUNT, 3, limit=2) == (8, [TransactionGap(4, 8)])
         assert await find_gaps(connection, ACCOUNT, 8, limit=2) == (12, [TransactionGap(9, 12)])
         assert await find_gaps(connection, ACCOUNT, 12, limit=2) == (None, [])
+
+
+async def test_pages_of_a_filter_that_no_index_serves_have_every_row_once(
+    history: HistoryParts, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 61):
+        history.journal.add(make_order(number))
+    async with history.writing() as writer:
+        await adopt(history.database, await lease(superuser))
+        assert await writer.flush(20)
+    monkeypatch.setattr("broker.history.archive.FIRST_WINDOW", 7)
+    ticks = count(0.0, history.settings.deadline_s)
+    archive = Archive(history.database, ACCOUNT, now_s=lambda: next(ticks))
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await archive.page(ORDERS, HistoryFilter(equal={"instrument": "USD_JPY"}), limit=2, cursor=cursor)
+        seen += [row["client_order_id"] for row in page.rows]
+        if (cursor := page.cursor) is None:
+            break
+    assert seen == [f"c-{number}" for number in range(60, 0, -3)]
+
+
+async def test_a_statement_ends_at_the_deadline_also_without_its_caller(
+    settings: HistorySettings, superuser: asyncpg.Connection
+) -> None:
+    database = Database(replace(settings, deadline_s=0.5))
+    login = await lease(superuser)
+    await adopt(database, login)
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="not done within"):
+            async with database.transaction() as connection:
+                await connection.execute(sa.text("SELECT pg_sleep(600)"))
+        await no_statement_runs(superuser, login)
+        engine = database.engine(login)
+        async with engine.connect() as connection:
+            with pytest.raises(sa.exc.DBAPIError, match="statement timeout"):
+                await connection.execute(sa.text("SELECT pg_sleep(600)"))
+        await engine.dispose()
+    finally:
+        await database.close()
+
+
+async def no_statement_runs(superuser: asyncpg.Connection, login: DatabaseLogin) -> None:
+    """Waits until no statement of a user is running."""
+    active = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state = 'active'"
+    async with asyncio.timeout(60):
+        while await superuser.fetchval(active, login.username):
+            await asyncio.sleep(0.05)
 
 
 async def test_rotation_fails_no_query_and_leaves_no_connection(

@@ -1,4 +1,4 @@
-"""What a redelivery across a rollover does to the real engine, and what takes it back."""
+"""Doubles that a redelivery across a rollover makes in the real engine, and their removal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from tests.integration.logging.test_kibana import send
 from tests.integration.telemetry.servers import Engine, collector, collector_binary, engine, fetch
+from tools.log_provisioning.provision import STREAMS_STEP, roll_over_steps
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("search-engine")]
 PROGRAM = ("-m", "tools.log_provisioning.doubles")
@@ -58,6 +59,8 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             before = records("first", "second", "third", made_ns=made)
             send(pipe.endpoint, "rolled", before)
             found.wait(lambda: len(stored(found)) == 3, "three documents")
+            streams = fetch(f"{found.url}/{STREAMS_STEP.path}")
+            assert [step.path for step in roll_over_steps(streams)] == [f"{STREAM}/_rollover?lazy"]
             assert fetch(f"{found.url}/{STREAM}/_rollover", method="POST")["rolled_over"]
             send(pipe.endpoint, "rolled", [*before[:2], *records("late", made_ns=made)])
             # An hour ahead: no producer's clock is so wrong, and so it was made after the rollover.
@@ -86,6 +89,16 @@ def test_a_redelivery_across_a_rollover_is_stored_twice_and_once_again(search: E
     assert stored(search) == ["first:1", "late:2", "new:2", "second:1", "third:1"]
     status, told = run(search)
     assert (status, [item["doubled"] for item in told]) == (0, [0])
+
+
+def test_texts_are_read_back_as_they_were_written_where_the_engine_stores_logs_its_own_way(search: Engine) -> None:
+    """An Enterprise licence makes such streams logsdb since Elasticsearch 9.0, which alone shows 1.1 for 1.10."""
+    mode = {"template": {"settings": {"index": {"mode": "logsdb"}}}, "index_patterns": ["exact-*"], "priority": 500}
+    composed = {**mode, "composed_of": ["broker-logs@settings"]}
+    search.put("_index_template/exact", json.dumps(composed).encode())
+    document = {"@timestamp": "2026-11-30T12:00:00Z", "units": "100.0", "price": "1.10"}
+    search.put("exact-1/_doc/1?refresh=true", json.dumps(document).encode())
+    assert fetch(f"{search.url}/exact-1/_doc/1")["_source"] == document
 
 
 def test_an_engine_that_does_not_answer_is_said() -> None:

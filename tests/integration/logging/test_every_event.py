@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from producer.declare import Column, Event
 from producer.stream.columns import encode_batch, event_schemas
 from sidecar.export.settings import OtlpSettings

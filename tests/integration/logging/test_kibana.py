@@ -102,7 +102,7 @@ CANARIES = [
         ),
     ),
 ]
-"""What must not be stored: tokens whole, accounts' numbers but for their ends."""
+"""Texts that must not be stored: tokens whole, accounts' numbers but for their ends."""
 GOOD = [record("broker.order.transition", INFO, status="filled", order_id="3"), deed("ok")]
 
 

@@ -22,6 +22,7 @@ class Fake:
 
     requests: list[str] = field(default_factory=list)
     rules: set[str] = field(default_factory=set)
+    streams: tuple[str, ...] = ("logs-broker.otel-eu", "logs-broker.audit.otel-eu")
     refuse: str = ""
     url: str = ""
 
@@ -36,6 +37,8 @@ class Fake:
             return web.json_response({"success": True})
         if request.path.startswith("/api/alerting/rule/"):
             return await self._rule(request)
+        if request.path.startswith("/_resolve/index/"):
+            return web.json_response({"data_streams": [{"name": name} for name in self.streams]})
         await request.json() if request.method == "PUT" else None
         return web.json_response({"acknowledged": True})
 
@@ -103,7 +106,25 @@ async def test_a_second_time_changes_what_is_there() -> None:
         second = await provision(fake.url, "--roll-over")
     assert (first[0], second[0]) == (0, 0), second[1]
     assert fake.requests.count("PUT /api/alerting/rule/broker-logfatal") == 1
-    assert "POST /logs-broker.otel-*/_rollover" in fake.requests
+
+
+async def test_each_stream_is_rolled_over_by_its_name() -> None:
+    async with running(Fake()) as fake:
+        status, said = await provision(fake.url, "--roll-over")
+    assert (status, [line for line in said.splitlines() if line.startswith("roll over")]) == (
+        0,
+        ["roll over logs-broker.audit.otel-eu", "roll over logs-broker.otel-eu"],
+    )
+    assert [item for item in fake.requests if "_rollover" in item] == [
+        "POST /logs-broker.audit.otel-eu/_rollover",
+        "POST /logs-broker.otel-eu/_rollover",
+    ]
+
+
+async def test_no_stream_is_said_to_be_rolled_over_where_there_is_none() -> None:
+    async with running(Fake(streams=())) as fake:
+        status, said = await provision(fake.url, "--roll-over")
+    assert (status, "roll over" in said) == (0, False)
 
 
 async def test_a_refusal_ends_it_before_what_builds_on_it() -> None:

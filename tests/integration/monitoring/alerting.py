@@ -25,7 +25,7 @@ DEADLINE_S = 20.0
 
 @dataclass
 class Inbox:
-    """What arrived, by service."""
+    """Notifications that arrived, by service."""
 
     pagerduty: list[dict[str, Any]] = field(default_factory=list)
     slack: list[dict[str, Any]] = field(default_factory=list)

@@ -56,7 +56,7 @@ INCIDENTS = (
 
 @cache
 def is_open(minute: int) -> bool:
-    """Whether the market is: closed from Friday 22:00 to Sunday 22:00 UTC, in winter."""
+    """True if the market is open: it is closed from Friday 22:00 to Sunday 22:00 UTC, in winter."""
     weekday, hour = (minute // DAY + 4) % 7, minute % DAY // 60
     return not (weekday == 6 or (weekday == 0 and hour < 22) or (weekday == 5 and hour >= 22))
 
@@ -109,14 +109,14 @@ def mean(year: Month, at: int, window: int) -> float | None:
 
 
 def share(item: dict[str, Any], year: Month, at: int, window: str) -> float | None:
-    """What `slo:error:ratio_<window>` is."""
+    """Value of `slo:error:ratio_<window>`."""
     if "bad_time" in item:
         return mean(year, at, WINDOW[window])
     return ratio(year.lost, year.received, at, WINDOW[window])
 
 
 def volume(item: dict[str, Any], year: Month, at: int) -> int:
-    """What `slo:events:increase_1h` is."""
+    """Value of `slo:events:increase_1h`."""
     if "bad_time" in item:
         return year.seen[at // STEP + 1] - year.seen[max(at - WINDOW["1h"], 0) // STEP]
     return year.received[at] - year.received[max(at - WINDOW["1h"], 0)]

@@ -20,7 +20,7 @@ MONITORING = Path(__file__).resolve().parents[3] / "k8s" / "monitoring"
 SHIPPED: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())
 DEADLINE_S = 60.0
 POD = {"namespace": "broker", "pod": "broker-1", "job": "broker/broker-sidecar", "rollouts_pod_template_hash": "abc"}
-"""What discovery by the PodMonitor adds to every series; its job is `<namespace>/<name>`."""
+"""Labels that discovery by the PodMonitor adds to every series; its job is `<namespace>/<name>`."""
 
 
 @dataclass

@@ -39,7 +39,7 @@ async def test_a_grant_pages_with_its_reason_and_then_hands_out_the_token(tmp_pa
     assert (code, json.loads(out)["wrapping_token"]) == (0, "wrapping")
     (event,) = server.inbox.pagerduty
     assert event["payload"]["class"] == "BreakGlassUsed"
-    assert event["payload"]["custom_details"]["description"] == "Reason given: venue token lost"
+    assert event["payload"]["custom_details"]["description"] == "The reason given is venue token lost"
     assert event["routing_key"] == "key-of-pagerduty-platform"
 
 
@@ -77,4 +77,4 @@ async def test_a_use_in_the_audit_log_pages_once_for_each_token(tmp_path: Path) 
     assert code == 0
     assert len({event["dedup_key"] for event in server.inbox.pagerduty}) == 2
     described = {event["payload"]["custom_details"]["description"] for event in server.inbox.pagerduty}
-    assert described == {"Reason given: lost"}
+    assert described == {"The reason given is lost"}

@@ -26,7 +26,7 @@ FACTORS = {"1h": 14.4, "6h": 6.0, "1d": 3.0, "3d": 1.0}
 SIMULATED = ("order-availability", "price-freshness")
 DONE: Month = month()
 REPORTED = 10 * DAY
-"""How much of it is reported: blocks of a whole month take a minute to make."""
+"""Part of it that is reported: blocks of a whole month take a minute to make."""
 
 
 def objective(name: str) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_burn_alerts_fire_in_the_minutes_that_arithmetic_says(name: str, tmp_pat
 
 
 def recorded() -> dict[str, str]:
-    """What the report reads of the rules, by series, as expressions that do not read each other."""
+    """Parts of the rules that the report reads, by series, as expressions that do not read each other."""
     by_name = {rule["record"]: rule["expr"] for rule in groups("")[0]["rules"]}
     opened = by_name["market:open"].replace("market:bell:hour", f"({by_name['market:bell:hour']})")
     found = {"market:open": opened}

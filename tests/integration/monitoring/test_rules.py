@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,13 @@ def test_an_alert_says_what_a_person_needs(rule: dict[str, Any]) -> None:
     assert len(rule["annotations"]["description"]) > 40
 
 
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: str(rule["alert"]))
+def test_a_description_is_one_text_where_details_are_read_as_yaml(rule: dict[str, Any]) -> None:
+    """Alertmanager from 0.30 on reads PagerDuty's details so: a colon and a space would make an object of them."""
+    described = re.sub(r"\{\{.*?\}\}", "7", rule["annotations"]["description"])
+    assert yaml.safe_load(described) == described
+
+
 def test_burn_factors_are_those_of_the_budget_and_the_window() -> None:
     factors = {
         rule["alert"]: float(rule["expr"].split(" > ")[1].split(" * ")[0]) for rule in ALERTS if "slo" in rule["labels"]
@@ -72,7 +80,7 @@ def test_burn_factors_are_those_of_the_budget_and_the_window() -> None:
 def test_no_target_of_the_brokers_own_pages_pages_where_sidecars_are_known(
     tmp_path: Path, sidecars: str, *, fires: bool
 ) -> None:
-    """Where none is known, BrokerMissing says so."""
+    """BrokerMissing says so where none is known."""
     groups = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"]
     (group,) = [item for item in groups if item["name"] == "broker.process"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [group]}))
@@ -235,7 +243,9 @@ def test_all_four_burn_alerts_of_an_objective_fire_or_none(tmp_path: Path, name:
         ],
     }
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": kept}))
-    tree = {"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [case]}
+    # Prometheus 3 leaves the left end of a window out, and promtool draws the order of groups: with the look-back of
+    # 5 min as the interval a rule would not see what another group has recorded before it.
+    tree = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}
     (tmp_path / "burn.yaml").write_text(yaml.safe_dump(tree))
     result = promtool("test", "rules", str(tmp_path / "burn.yaml"))
     assert result.returncode == 0, result.stdout + result.stderr

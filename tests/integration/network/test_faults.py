@@ -124,11 +124,14 @@ async def _sidecar(place: Path) -> AsyncIterator[int]:
     pipeline = TelemetryPipeline(settings=configured, clock=lambda: TIME_NS)
     await pipeline.open()
     stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(pipeline.serve(stop))
+    serving = asyncio.create_task(pipeline.serve(stop))
+    try:
         await pipeline.listening.wait()
         yield int(pipeline.tcp_address.rpartition(":")[2])
+    finally:
+        # In order also behind a failure: gRPC's server complains of a loop that is gone, and hides what failed.
         stop.set()
+        await serving
 
 
 def _prepare_vault(bao: OpenBao, place: Path) -> int:

@@ -61,7 +61,7 @@ class Ledger:
 
 
 def answers(path: Path) -> list[dict[str, Any]]:
-    """What the callers of a ledger were told."""
+    """Words that the callers of a ledger were told."""
     return [json.loads(line.split(" ", 2)[2]) for line in path.read_text().splitlines() if line.startswith("done ")]
 
 

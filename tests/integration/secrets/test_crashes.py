@@ -285,7 +285,7 @@ async def test_canaries_appear_nowhere(vault: Vault) -> None:
 
 
 def forms(secret: str) -> list[str]:
-    """What a secret could look like where it leaked."""
+    """Forms of a secret where it leaked."""
     return [
         secret,
         json.dumps(secret)[1:-1],

@@ -1,4 +1,4 @@
-"""What the tests of the agent set up on a real server, and what they ask it afterwards."""
+"""Mounts and policies of the agent's tests on a real server, and their questions to it afterwards."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Vault:
                 stop.set()
 
     def audited(self, name: str) -> list[AuditEvent]:
-        """What was recorded under a name."""
+        """Values that were recorded under a name."""
         return [event for event in self.audit if event.name == name]
 
     def read(self, file: str) -> dict[str, Any]:

@@ -105,7 +105,7 @@ async def text(page: Page, selector: str) -> str:
 
 
 async def violations(page: Page) -> Any:
-    """What axe finds, after a look that it did examine the page."""
+    """Findings of axe, after a look that it did examine the page."""
     await page.run(AXE.read_text() + ";0")
     found = await page.run(
         "axe.run().then((r) => [r.passes.length, r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)])])"

@@ -112,7 +112,7 @@ async def test_sighup_rotates_every_secret(bao: OpenBao, place: Path) -> None:
 
 
 def forms(secret: str) -> list[str]:
-    """What a secret could look like where it leaked; base64 at each of the three places that it can begin at."""
+    """Forms of a secret where it leaked; base64 at each of the three places that it can begin at."""
     shifted = [base64.b64encode(bytes(shift) + secret.encode()).decode()[4:-4] for shift in range(3)]
     return [secret, json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe=""), html.escape(secret), *shifted]
 

@@ -15,7 +15,7 @@ def test_account_is_all_that_must_be_said() -> None:
 
     assert (config.api.port, config.api.tls) == (8080, "required")
     assert config.credentials.directory == Path("/run/secrets/broker")
-    assert config.watchdog.stall_s == 30.0
+    assert config.watchdog.stall_s == 10.0
 
 
 def test_environment_goes_before_the_file(tmp_path: Path) -> None:

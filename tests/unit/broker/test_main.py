@@ -12,8 +12,7 @@ from click.testing import CliRunner, Result
 from broker import app
 from broker.__main__ import main
 from broker.orders.errors import HedgingAccountError
-from pod_runtime import log
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION, log
 
 
 def call(*arguments: str | Path, environ: dict[str, str] | None = None) -> Result:

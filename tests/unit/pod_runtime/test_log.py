@@ -16,7 +16,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 @pytest.fixture
 def output() -> Iterator[io.StringIO]:
-    """What the logger `tests.line` prints, as the broker's process formats it."""
+    """Line of the logger `tests.line`, as the broker's process formats it."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter("broker", trace_fields))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pod_runtime.run import NO_THREAD, is_passing, keep_short, leaves, persist, raise_descriptor_limit, settle
+from pod_runtime.run import NO_THREAD, is_passing, keep_short, lack_of, leaves, persist, raise_descriptor_limit, settle
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +90,25 @@ def test_a_process_leaves_no_core_file_and_closes_its_files_to_others() -> None:
 )
 def test_what_a_system_lacks_for_a_while_passes(error: Exception) -> None:
     assert is_passing(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (OSError(errno.EMFILE, ""), "NoDescriptors"),
+        (OSError(errno.ENOSPC, ""), "VolumeFull"),
+        (OSError(errno.EIO, ""), "VolumeFailing"),
+        (OSError(errno.ENOMEM, ""), "NoMemory"),
+        (MemoryError(), "NoMemory"),
+        (RuntimeError(NO_THREAD), "NoThreads"),
+        (ExceptionGroup("a task group", [OSError(errno.EMFILE, ""), MemoryError()]), "NoDescriptors"),
+        (ExceptionGroup("a task group", [OSError(errno.EMFILE, ""), ValueError()]), None),
+        (OSError("without a number"), None),
+    ],
+    ids=["EMFILE", "ENOSPC", "EIO", "ENOMEM", "memory", "thread", "group", "mixed group", "no number"],
+)
+def test_what_a_system_lacks_has_a_word(error: Exception, word: str | None) -> None:
+    assert lack_of(error) == word
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ class Client:
             return pb.PublishResponse.FromString(await self.call.read())
 
     async def status(self) -> tuple[grpc.StatusCode, str]:
-        """How the stream ends; what comes before is read."""
+        """End of the stream; all before it is read."""
         async with asyncio.timeout(120):
             try:
                 while await self.call.read() is not aio.EOF:

@@ -77,7 +77,7 @@ class TelemetryCore:
         self.volume.replace(checkpoints.FILE, encoded(self.telemetry_state.checkpoint(self.journal.end)))
 
     def killed(self) -> TelemetryCore:
-        """What a new process finds."""
+        """State that a new process finds."""
         copy = MemoryVolume()
         copy.files = {name: bytearray(data) for name, data in self.volume.files.items()}
         return TelemetryCore(copy, self.now_ns, self.segment_bytes)

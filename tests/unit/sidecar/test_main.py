@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pod_runtime import log
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION, log
 from sidecar import process
 from sidecar.__main__ import main
 

@@ -100,8 +100,9 @@ USE: Rows = {
             unit="percentunit",
             queries=[
                 Query(
-                    expr=f"{_by_container('container_memory_working_set_bytes')} / "
-                    f'sum by (pod, container) (kube_pod_container_resource_limits{{<select>,resource="memory"}})',
+                    expr=_by_container("container_memory_working_set_bytes")
+                    + " / "
+                    + _by_container("container_spec_memory_limit_bytes"),
                     legend=EACH,
                 )
             ],

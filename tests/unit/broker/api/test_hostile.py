@@ -10,7 +10,7 @@ from tests.unit.broker.api.conftest import Client
 from tests.unit.broker.secret_volume import KEYS
 
 HOSTILE_BODIES = int(os.environ.get("HOSTILE_BODIES", "200"))
-"""How many are tried; a long run sets 100000."""
+"""Number of bodies tried; a long run sets 100000."""
 
 
 _ANY = st.recursive(

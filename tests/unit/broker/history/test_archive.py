@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from broker.history.archive import (
     FILLS,
     ORDERS,
     TRANSACTIONS,
+    Archive,
     CursorError,
     HistoryFilter,
     HistoryTable,
@@ -22,7 +24,7 @@ from broker.history.archive import (
 )
 from broker.history.schema import ensure_schema
 from tests.unit.broker.history.conftest import FOREVER, HistoryParts
-from tests.unit.broker.history.fake_journal import START, make_order, make_transaction
+from tests.unit.broker.history.fake_journal import ACCOUNT, START, make_order, make_transaction
 
 
 async def test_filters_are_combined(history: HistoryParts) -> None:
@@ -55,8 +57,65 @@ async def test_no_page_sorts_the_table(history: HistoryParts, table: HistoryTabl
     async with history.database.transaction() as connection:
         plans = [str((await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", v)).all()) for text, v in asked]
 
-    assert len(plans) == 2
+    assert len(plans) == 4, "of each page the end of its window, and its rows"
     assert not [plan for plan in plans if "TEMP B-TREE" in plan]
+    assert all("<?" in plan for plan in plans[2:]), "the index finds the place behind a cursor"
+
+
+async def kept(history: HistoryParts, orders: int) -> None:
+    for number in range(1, orders + 1):
+        history.journal.add(make_order(number))
+        history.journal.add(make_transaction(number))
+    async with history.writing() as writer:
+        assert await writer.flush(FOREVER)
+
+
+@pytest.mark.parametrize(
+    ("table", "equal"),
+    [(ORDERS, {}), (ORDERS, {"instrument": "USD_JPY"}), (ORDERS, {"status": "expired"}), (TRANSACTIONS, {"type": "X"})],
+    ids=["all", "some", "no order", "no transaction"],
+)
+async def test_a_page_ends_with_half_of_the_deadline_and_the_next_one_goes_on(
+    history: HistoryParts, monkeypatch: pytest.MonkeyPatch, table: HistoryTable, equal: dict[str, str]
+) -> None:
+    await kept(history, 60)
+    wanted, tie = HistoryFilter(equal=equal), table.tie
+    expected = [row[tie] for row in (await history.archive.page(table, wanted, limit=100)).rows]
+    monkeypatch.setattr("broker.history.archive.FIRST_WINDOW", 7)
+    ticks = count(0.0, history.settings.deadline_s)
+    archive = Archive(history.database, ACCOUNT, now_s=lambda: next(ticks))
+    seen: list[Any] = []
+    pages, cursor = 0, None
+    while True:
+        page = await archive.page(table, wanted, limit=2, cursor=cursor)
+        seen, pages = [*seen, *(row[tie] for row in page.rows)], pages + 1
+        if (cursor := page.cursor) is None:
+            break
+    assert (seen, pages >= 60 // 8) == (expected, True)
+
+
+async def test_a_page_is_filled_from_as_many_windows_as_there_is_time_for(
+    history: HistoryParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept(history, 60)
+    monkeypatch.setattr("broker.history.archive.FIRST_WINDOW", 1)
+    monkeypatch.setattr("broker.history.archive.LAST_WINDOW", 8)
+    archive = Archive(history.database, ACCOUNT, now_s=lambda: 0.0)
+    page = await archive.page(ORDERS, HistoryFilter(equal={"instrument": "USD_JPY"}), limit=2)
+    assert [row["client_order_id"] for row in page.rows] == ["c-60", "c-57"]
+    none = await archive.page(ORDERS, HistoryFilter(equal={"status": "expired"}), limit=2)
+    assert (none.rows, none.cursor) == ([], None)
+
+
+async def test_an_export_passes_over_pages_without_rows(history: HistoryParts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await kept(history, 60)
+    monkeypatch.setattr("broker.history.archive.EXPORT_PAGE", 2)
+    monkeypatch.setattr("broker.history.archive.FIRST_WINDOW", 7)
+    ticks = count(0.0, history.settings.deadline_s)
+    archive = Archive(history.database, ACCOUNT, now_s=lambda: next(ticks))
+    wanted = HistoryFilter(equal={"client_order_id": "c-1"})
+    blocks = [block async for block in archive.export(ORDERS, wanted, limit=100)]
+    assert [[row["client_order_id"] for row in block] for block in blocks] == [["c-1"]]
 
 
 async def test_pages_of_transactions_are_in_the_order_of_their_numbers(history: HistoryParts) -> None:

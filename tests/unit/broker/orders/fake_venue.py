@@ -124,6 +124,8 @@ class FakeVenue:
             return web.json_response({"errorMessage": "slow down"}, status=429, headers={"Retry-After": "0.01"})
         if fault == "401":
             return web.json_response({"errorMessage": "Insufficient authorization to perform request."}, status=401)
+        if fault == "wall":
+            return web.Response(status=403, text="<html>forbidden</html>", content_type="text/html")
         if fault == "drop" or request.match_info.get("id") in self.broken:
             return self._cut(request)
         mark = len(self.log)

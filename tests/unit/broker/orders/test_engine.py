@@ -46,6 +46,22 @@ async def test_hundred_cuts_of_a_stream_lose_and_double_nothing(harness: OrderSe
     assert seen == [str(number) for number in range(1, 201)]
 
 
+async def test_order_that_a_lack_of_memory_stopped_may_come_again(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async with harness.service() as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(risk, "check", fail)
+            with pytest.raises(MemoryError):
+                await service.place(make_request())
+        again = (await service.place(make_request())).order
+    assert again.status is OrderStatus.FILLED
+    assert len(venue.writes) == 1
+
+
 async def test_order_that_a_fault_of_ours_stopped_is_denied_and_not_sent(
     harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +157,17 @@ async def test_dead_token_ends_no_other_request_either(
     ended = found.order if isinstance(found, Placed) else found
     assert ended.status is not OrderStatus.REJECTED
     assert ended.status is not OrderStatus.DENIED
+
+
+async def test_an_order_that_a_gateway_refused_is_looked_for_and_never_sent_again(
+    harness: OrderServiceHarness, venue: FakeVenue, make_request: MakeRequest
+) -> None:
+    async with harness.service() as service:
+        venue.faults.append("wall")
+        order = (await service.place(make_request())).order
+        again = (await service.place(make_request())).order
+    assert (order.status, order.reason) == (OrderStatus.PRESUMED_ABSENT, "NOT_FOUND"), "the log tells, not the gateway"
+    assert (again.id, len(venue.writes)) == (order.id, 1)
 
 
 async def test_dead_tokens_do_not_open_the_circuit(

@@ -1,4 +1,4 @@
-"""Where the venue surprises: each as recorded or documented, so that the adapter is tested against it."""
+"""Surprises of the venue: each as recorded or documented, so that the adapter is tested against it."""
 
 from __future__ import annotations
 

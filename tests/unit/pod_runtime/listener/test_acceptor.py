@@ -11,7 +11,7 @@ import pytest
 
 from broker.api.http.tls import new_server_context
 from pod_runtime.listener import acceptor as module
-from pod_runtime.listener.acceptor import Acceptor, Connection
+from pod_runtime.listener.acceptor import Acceptor, Connection, Pace
 from pod_runtime.listener.ports import listen
 from pod_runtime.listener.table import ConnectionTable
 
@@ -67,11 +67,13 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(limit: int = 10, *, tls: bool = False, fails: int = 0) -> AsyncIterator[Listener]:
+async def listening(
+    limit: int = 10, *, tls: bool = False, fails: int = 0, succeeds: int = 0, pace: Pace | None = None
+) -> AsyncIterator[Listener]:
     refused: list[str] = []
     taken = listen("127.0.0.1", 0)
     table = ConnectionTable[Connection](limit, 2 * limit)
-    given = _Failing(taken, fails) if fails else taken
+    given = _Failing(taken, fails, succeeds) if fails else taken
     context = new_server_context() if tls else None
     open_: list[Connection] = []
 
@@ -79,7 +81,15 @@ async def listening(limit: int = 10, *, tls: bool = False, fails: int = 0) -> As
         open_.append(connection)
         return Greeter(connection)
 
-    acceptor = Acceptor(given, greet, table, refused=refused.append, tls=context, handshake_s=0.1)  # type: ignore[arg-type]
+    acceptor = Acceptor(
+        given,  # type: ignore[arg-type]
+        greet,
+        table,
+        refused=refused.append,
+        pace=pace,
+        tls=context,
+        handshake_s=0.1,
+    )
     running = asyncio.create_task(acceptor.run())
     server = Listener(taken.getsockname()[1], acceptor, table, refused, open_)
     try:
@@ -92,16 +102,18 @@ async def listening(limit: int = 10, *, tls: bool = False, fails: int = 0) -> As
 
 
 class _Failing:
-    """A listening socket whose first accepts find no free descriptor."""
+    """A listening socket whose first accepts, or those behind the first so many, find no free descriptor."""
 
-    def __init__(self, taken: socket.socket, fails: int) -> None:
-        self._taken, self._fails = taken, fails
+    def __init__(self, taken: socket.socket, fails: int, succeeds: int) -> None:
+        self._taken, self._fails, self._succeeds = taken, fails, succeeds
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._taken, name)
 
     def accept(self) -> tuple[socket.socket, object]:
-        if self._fails:
+        if self._succeeds:
+            self._succeeds -= 1
+        elif self._fails:
             self._fails -= 1
             raise OSError(errno.EMFILE, "Too many open files")
         return self._taken.accept()
@@ -131,6 +143,58 @@ async def test_accept_without_a_free_descriptor_is_tried_again(monkeypatch: pyte
     monkeypatch.setattr(module, "PAUSE_S", 0.01)
     async with listening(fails=3) as server, server.hello() as said:
         assert (said, server.refused, server.acceptor.fault) == (b"hello\n", ["descriptors"] * 3, None)
+
+
+@dataclass
+class FewAtAll:
+    """A pace that takes so many connections, and all of addresses that have shown a key."""
+
+    left: int
+    keyed: list[str] = field(default_factory=list)
+
+    def refusal(self, address: str, now_s: float) -> str | None:
+        self.left -= address not in self.keyed
+        return "rate" if self.left < 0 else None
+
+    def recognize(self, address: str) -> None:
+        self.keyed.append(address)
+
+    def release(self, address: str, now_s: float) -> None:
+        self.keyed.remove(address)
+
+
+async def test_connection_that_comes_too_soon_is_closed_before_its_handshake() -> None:
+    async with listening(tls=True, pace=FewAtAll(0)) as server:
+        with closing(socket.create_connection(("127.0.0.1", server.port))):
+            await server.until_refused("rate")
+        assert (server.refused, server.open) == (["rate"], [])
+
+
+async def test_pace_hears_of_keys_and_of_the_ends_of_their_connections() -> None:
+    pace = FewAtAll(1)
+    async with listening(pace=pace) as server:
+        async with server.hello():
+            server.open[0].recognize()
+            assert pace.keyed == ["127.0.0.1"]
+            async with server.hello() as second:
+                assert second == b"hello\n"
+        await server.until_empty()
+        assert pace.keyed == []
+        server.open[1].recognize()
+        assert pace.keyed == [], "the connection has ended"
+
+
+async def test_lack_of_descriptors_is_over_when_it_is_over_and_not_with_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.01)
+    # The queue is empty when the descriptors are short.
+    async with listening(fails=2, succeeds=1) as server, server.hello() as said:
+        assert said == b"hello\n"
+        async with asyncio.timeout(DEADLINE_S):
+            while server.acceptor.fault is not None or len(server.refused) < 2:
+                await asyncio.sleep(0.01)
+    assert server.refused == ["descriptors"] * 2
 
 
 async def test_handshake_that_does_not_come_is_ended() -> None:

@@ -17,6 +17,6 @@ def rows(emitter: Emitter) -> list[tuple[Any, ...]]:
 
 
 def declared(emitter: Emitter) -> list[tuple[Any, ...]]:
-    """What the bridge declared: instrument, kind, unit, labels."""
+    """Declarations of the bridge: instrument, kind, unit, labels."""
     measured = [item.instruments[0] for item in emitter.spool.queue.meta.defines[FIRST - 1 :]]
     return [(item.name, item.kind, item.unit, tuple(item.labels)) for item in measured]

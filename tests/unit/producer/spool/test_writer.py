@@ -26,6 +26,15 @@ def test_tending_prepares_the_next_segment_and_closes_the_written_ones(tmp_path:
     assert (made.spool.directory / "spare").stat().st_size == 1 << 16
 
 
+def test_tending_says_if_there_was_anything_to_do(tmp_path: Path) -> None:
+    made = emitter(tmp_path, **SMALL)
+    found = [made.spool.maintain(1.0) for _ in range(2)]
+    for _ in range(100):
+        made.emit(Chatter(LONG))
+    found += [made.spool.maintain(1.0) for _ in range(2)]
+    assert found == [True, False, True, False]
+
+
 def test_a_writer_is_open_then_full_then_open_again(tmp_path: Path) -> None:
     made = emitter(tmp_path, **SMALL)
     made.emit(Chatter("first"))

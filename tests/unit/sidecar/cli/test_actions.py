@@ -85,3 +85,10 @@ async def test_events_are_filtered_and_counted(console: Console, capsys: pytest.
 def test_no_answer_is_69(capsys: pytest.CaptureFixture[str]) -> None:
     assert actions.run(actions.show("http://127.0.0.1:1", view.status_view, as_json=False)) == 69
     assert capsys.readouterr().err == "the sidecar does not answer: Connection refused\ntry: sidecar doctor\n"
+
+
+@pytest.mark.parametrize(
+    ("here", "named"), [([], ""), (["bao"], "bao"), (["vault"], "vault"), (["bao", "vault"], "")], ids=str
+)
+def test_the_command_of_vault_is_the_one_that_the_machine_has(here: list[str], named: str) -> None:
+    assert actions.installed_cli(lambda name: f"/usr/bin/{name}" if name in here else None) == named

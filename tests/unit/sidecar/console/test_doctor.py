@@ -228,6 +228,25 @@ def test_the_evidence_is_what_the_sidecar_saw(changes: Change, evidence: str) ->
     assert diagnose(status(**changes))[0].evidence == evidence
 
 
+@pytest.mark.parametrize(
+    ("here", "server", "named"),
+    [("", "", "bao"), ("", "vault", "vault"), ("", "bao", "bao"), ("vault", "bao", "vault"), ("bao", "vault", "bao")],
+)
+def test_commands_name_what_the_reader_has_or_else_what_the_server_is(here: str, server: str, named: str) -> None:
+    secrets = failing_secret("denied", 403)
+    secrets = replace(secrets, token=replace(secrets.token, cli=server))
+    (found,) = diagnose(status(secrets=secrets), here)
+    assert found.command == f"{named} token capabilities PATH"
+    assert f"{named} token capabilities" in found.next
+
+
+def test_a_secret_of_a_short_life_is_told_late_in_it() -> None:
+    short = replace(SECRETS.secrets[1], expires_in_s=20.0, lasts_s=60.0)
+    assert faults(secrets=replace(SECRETS, secrets=(short,))) == []
+    late = replace(SECRETS, secrets=(replace(short, expires_in_s=8.0),))
+    assert faults(secrets=late) == ["secret_expiring"]
+
+
 def test_a_cause_hides_what_it_explains() -> None:
     found = faults(secrets=no_token("sealed", 503), export=failing_export("unavailable: x"))
     assert found == ["vault_sealed", "collector_away"]

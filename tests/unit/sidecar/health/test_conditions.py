@@ -125,6 +125,19 @@ def test_a_silent_producer_is_told_from_one_that_is_gone() -> None:
     assert gone.message == "broker is not connected: last heartbeat 20 s ago, budget 10 s"
 
 
+def test_a_producer_that_says_it_has_to_be_started_anew_is_not_alive() -> None:
+    said = HealthCondition(name="Alive", ok=False, reason="NoPlace", message="neither owner nor waiting")
+    facts = producer(conditions=(said,))
+    found = condition("ProducerAlive", facts)
+    assert (found.ok, found.reason, found.message) == (False, "NoPlace", "broker: neither owner nor waiting")
+    assert answers(facts) == ALL | {"livez/broker": False, "readyz": False}
+
+
+def test_what_a_producer_said_before_it_was_started_anew_does_not_count() -> None:
+    said = HealthCondition(name="Alive", ok=False, reason="NoPlace", message="neither owner nor waiting")
+    assert condition("ProducerAlive", producer(conditions=(said,), has_spoken=False)).ok
+
+
 def test_a_producer_whose_stream_ended_is_unready_long_before_it_counts_as_dead() -> None:
     facts = producer(connected=False, gone_s=1.5, heartbeat_age_s=2.0)
     found = condition("ProducerReady", facts)

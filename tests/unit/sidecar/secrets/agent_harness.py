@@ -98,7 +98,7 @@ class AgentHarness:
         self.agent.acknowledgements.applied("broker", self.generation)
 
     def audited(self, name: str) -> list[AuditEvent]:
-        """What was recorded under a name."""
+        """Values that were recorded under a name."""
         return [event for event in self.audit if event.name == name]
 
 

@@ -1,8 +1,10 @@
-"""What the probes say while secrets age, on a fake server and clock."""
+"""Answers of the probes while secrets age, on a fake server and clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+import pytest
 
 from sidecar.health.conditions import HealthCondition, HealthFacts, HealthSettings, evaluate
 from sidecar.status_facts import secrets_facts
@@ -51,3 +53,31 @@ async def test_readiness_ends_at_the_margin_and_comes_back_with_the_renewal(make
     renewed = [item.time for item in harness.vault.requests if "leases/renew" in item.path and item.outcome == "ok"]
     assert abs(unready - (lease.ends - harness.vault.lease_max_ttl + 600.0 - 30.0)) <= 1.0
     assert 0.0 <= ready - renewed[0] <= 1.0
+
+
+@pytest.mark.parametrize("ttl_s", [20.0, 60.0, 100.0])
+async def test_a_secret_of_a_short_life_is_not_late_in_each_of_its_lives(
+    make_harness: MakeHarness, ttl_s: float
+) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.lease_ttl = ttl_s
+    await harness.start()
+    harness.prove()
+    for _ in range(int(4 * ttl_s / STEP_S)):
+        assert condition(harness, "SecretsFresh").ok
+        await harness.clock.advance(STEP_S)
+        harness.prove()
+    harness.vault.fails = unreachable
+    await until_fresh_is(harness, False)
+    assert 0 < (harness.agent.status().secrets[0].expires_in_s or 0) <= 0.15 * ttl_s
+
+
+async def test_a_token_of_a_short_life_makes_no_secret_late(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    harness.vault.token_ttl = 60.0
+    await harness.start()
+    harness.prove()
+    for _ in range(int(240 / STEP_S)):
+        assert condition(harness, "SecretsFresh").ok
+        await harness.clock.advance(STEP_S)
+        harness.prove()

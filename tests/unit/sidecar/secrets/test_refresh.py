@@ -67,6 +67,20 @@ async def test_a_lease_that_an_operator_revoked_is_noticed_on_the_poll(make_harn
     assert harness.vault.alive() == (1, 1)
 
 
+async def test_a_lease_that_was_revoked_is_not_fresh_until_its_successor_is_read(make_harness: MakeHarness) -> None:
+    harness = make_harness(DATABASE)
+    await harness.start()
+    harness.prove()
+    harness.vault.fails = on("database/creds", lambda operation: failure(500, operation))
+    harness.vault.leases.clear()
+    await harness.clock.advance(30)
+    found = harness.agent.status().secrets[0]
+    assert (found.state, (found.expires_in_s or 0) < 0) == ("ended", True)
+    harness.vault.fails = None
+    await harness.clock.advance(16)
+    assert harness.agent.status().secrets[0].state == "fresh"
+
+
 async def test_a_policy_that_forbids_looks_at_leases_is_named_and_the_renewal_tells(make_harness: MakeHarness) -> None:
     harness = make_harness(DATABASE, token_check_interval_s=60.0)
     harness.vault.fails = on("leases/lookup", lambda operation: failure(403, operation))

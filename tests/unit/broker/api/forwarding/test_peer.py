@@ -19,7 +19,7 @@ from broker.api.http.problem import Problem
 from broker.api.http.tls import CertificatePair, load_certificate, new_server_context
 from broker.api.settings import ApiSettings
 from tests.unit.broker.api.asgi import call
-from tests.unit.broker.certificates import make_pair
+from tests.unit.broker.certificates import make_issued, make_pair
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ORDER = ForwardedRequest(
@@ -169,6 +169,17 @@ async def test_both_show_a_certificate(tmp_path: Path) -> None:
         owner(echo, serving(tmp_path, "broker", "broker")) as address,
         Peer(ApiSettings(tls="required"), Certificates(mine)) as peer,
     ):
+        answer = await peer.forward(address, ORDER)
+    assert json.loads(bytes(answer.body))["peer"] is True
+
+
+async def test_an_intermediate_is_authority_enough_where_the_root_stays_elsewhere(tmp_path: Path) -> None:
+    paths = [tmp_path / f"broker.{end}" for end in ("crt", "key", "ca")]
+    for path, content in zip(paths, make_issued("broker"), strict=True):
+        path.write_bytes(content)
+    mine, context = CertificatePair(certificate=paths[0], key=paths[1], authority=paths[2]), new_server_context()
+    load_certificate(context, mine.certificate, mine.key, mine.authority)
+    async with owner(echo, context) as address, Peer(ApiSettings(tls="required"), Certificates(mine)) as peer:
         answer = await peer.forward(address, ORDER)
     assert json.loads(bytes(answer.body))["peer"] is True
 

@@ -1,4 +1,4 @@
-"""What a broker does with requests that only the account's owner can answer."""
+"""Requests to a broker that only the account's owner can answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import re
 from dataclasses import replace as replace_settings
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from broker.events.process import HttpRequest
 from producer.trace import current_trace
 from tests.unit.broker.api.conftest import Client
+from tests.unit.broker.secret_volume import KEYS
 
 
 async def test_body_beyond_the_limit_is_413(api: Client) -> None:
@@ -59,6 +62,42 @@ async def test_fault_of_our_own_is_500_without_its_text(api: Client) -> None:
 
     assert (answer.status, answer.problem) == (500, "internal")
     assert b"hunter2" not in answer.content
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "NoDescriptors"),
+        (OSError(errno.ENOSPC, "No space left on device"), "VolumeFull"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "NoMemory"),
+        (ExceptionGroup("tasks", [MemoryError()]), "NoMemory"),
+    ],
+    ids=["EMFILE", "ENOSPC", "ENOMEM", "group"],
+)
+async def test_what_the_machine_lacks_for_a_while_is_503_with_its_reason_on_every_route(
+    api: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
+) -> None:
+    async def lack(*_: object, **__: object) -> None:
+        raise fault
+
+    # All of FastAPI's routes go through it: the fault is there whatever the route's parameters are.
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", lack)
+    answers = {}
+    for path, methods in api.app.openapi()["paths"].items():
+        for method in methods:
+            answers[f"{method} {path}"] = await api(method.upper(), re.sub(r"\{.*?\}", "7", path), key=KEYS["boss"])
+    for path in ("/ui", "/ui/page.js", "/docs"):
+        answers[path] = await api("GET", path)
+    # The short way of a usual order, beside the routes.
+    monkeypatch.setattr("broker.api.routes.order_entrance.place", lack)
+    answers["the short way"] = await api.place()
+
+    found = {
+        name: (answer.status, answer.problem, answer.json().get("reason"), answer.headers.get("retry-after"))
+        for name, answer in answers.items()
+    }
+    assert found == dict.fromkeys(found, (503, "not-ready", reason, "2"))
+    assert len(found) > 35
 
 
 @pytest.mark.parametrize(("left_ms", "waited"), [("60", "0.06 s"), ("0", "0.05 s")])

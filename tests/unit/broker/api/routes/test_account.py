@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pod_runtime.version import VERSION
+from pod_runtime import VERSION
 from tests.unit.broker.api.conftest import ACCOUNT, Client
 from tests.unit.broker.secret_volume import KEYS
 

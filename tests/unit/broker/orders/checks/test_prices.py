@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from broker.domain import Quote
-from broker.orders.checks.prices import PriceLine, QuoteBook, price_line
+from broker.orders.checks.prices import PriceLine, QuoteBook, price_line, price_lines
 from broker.orders.updates import Update, Updates
 from broker.venue.streams.stream_state import StreamDataError
 from tests.unit.broker.orders.order_service_fixture import OrderServiceHarness
@@ -54,6 +54,18 @@ def test_answer_does_not_replace_a_newer_price() -> None:
     quote = made.quote("EUR_USD")
     assert quote is not None
     assert quote.bid == Decimal("1.1")
+
+
+@pytest.mark.parametrize("extra", [b'{"type":1}', b"{}", b'{"type":"HEARTBEAT","time":"0"}'])
+def test_lines_that_came_together_are_read_as_one_by_one(extra: bytes) -> None:
+    texts = [price("1.1").text, extra, price("1.2").text]
+    assert price_lines(texts) == [price_line(text) for text in texts]
+
+
+@pytest.mark.parametrize("bad", [b"[]", b"{} {}", b"{"])
+def test_line_that_is_no_object_is_an_error_among_others_too(bad: bytes) -> None:
+    with pytest.raises(StreamDataError):
+        price_lines([price().text, bad])
 
 
 def test_line_of_another_form_is_let_go_and_one_that_is_no_object_an_error() -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from broker.domain import Instrument, OrderRequest, OrderType, PositionFill, Protection, Quote, Side, TimeInForce
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE
 from broker.events.orders import CHECK_NAMES
 from broker.orders.checks.market_view import MarketView, Usage
 from broker.orders.checks.risk import CHECKS, Denial, check, is_exit, outcomes

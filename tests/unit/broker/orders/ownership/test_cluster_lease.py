@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
-from lightkube import AsyncClient, KubeConfig
-from lightkube.config.models import Cluster, User
+from lightkube import AsyncClient
 
 from broker.order_wiring import build_lease
 from broker.orders.dependencies import NOBODY
@@ -18,67 +16,13 @@ from broker.orders.ownership.lease import FileLease
 from broker.orders.ownership.policies import ColourPolicy, acquire
 from broker.orders.settings import OrderSettings
 from tests.unit.broker.orders.boot_clock import BootClock
+from tests.unit.broker.orders.ownership.api_server import LEASE, ApiServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-BASE = "/apis/coordination.k8s.io/v1/namespaces/trading/leases"
-
-
-class ApiServer:
-    """Leases over HTTP, with the API server's rules of versions."""
-
-    def __init__(self) -> None:
-        self.leases: dict[str, dict[str, Any]] = {}
-        self.version = 0
-        self.is_down = False
-
-    def _take(self, body: dict[str, Any]) -> web.Response:
-        self.version += 1
-        body["metadata"]["resourceVersion"] = str(self.version)
-        self.leases[body["metadata"]["name"]] = body
-        return web.json_response(body)
-
-    def _refuse(self, code: int, reason: str) -> web.Response:
-        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
-        return web.json_response(body, status=code)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        if self.is_down:
-            return self._refuse(503, "ServiceUnavailable")
-        body = await request.json() if request.can_read_body else {}
-        name = request.match_info.get("name") or body["metadata"]["name"]
-        held = self.leases.get(name)
-        if request.method == "POST":
-            return self._refuse(409, "AlreadyExists") if held else self._take(body)
-        if held is None:
-            return self._refuse(404, "NotFound")
-        if request.method == "PUT":
-            stale = body["metadata"].get("resourceVersion") != held["metadata"]["resourceVersion"]
-            return self._refuse(409, "Conflict") if stale else self._take(body)
-        return web.json_response(held)
-
-
-@pytest.fixture
-def server() -> ApiServer:
-    return ApiServer()
-
-
-@pytest.fixture
-async def api(server: ApiServer) -> Any:
-    app = web.Application()
-    app.router.add_route("*", BASE, server.handle)
-    app.router.add_route("*", BASE + "/{name}", server.handle)
-    running = TestServer(app)
-    await running.start_server()
-    where = Cluster(server=str(running.make_url("")).rstrip("/"))
-    config = KubeConfig.from_one(cluster=where, user=User(token="t"), namespace="trading")
-    client = AsyncClient(config=config)
-    yield lambda: client
-    await client.close()
-    await running.close()
 
 
 def lease(api: Connect, me: str) -> ClusterLease:
-    return ClusterLease(api, "broker-101", lease_s=10.0, me=me)
+    return ClusterLease(api, LEASE, lease_s=10.0, me=me)
 
 
 async def test_one_of_two_owns(api: Connect, server: ApiServer, clock: BootClock) -> None:
@@ -87,12 +31,12 @@ async def test_one_of_two_owns(api: Connect, server: ApiServer, clock: BootClock
     assert await second.acquire() == 12.0
     assert (first.holds(), second.holds(), second.holder()) == (True, False, "a (epoch 1)")
     assert first.holder() == NOBODY
-    spec = server.leases["broker-101"]["spec"]
+    spec = server.leases[LEASE]["spec"]
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 10, 1)
 
 
 async def test_owner_s_address_is_read_without_taking(api: Connect, clock: BootClock) -> None:
-    owner = ClusterLease(api, "broker-101", lease_s=10.0, me="a", address="10.0.0.1:8080")
+    owner = ClusterLease(api, LEASE, lease_s=10.0, me="a", address="10.0.0.1:8080")
     standby = lease(api, "b")
     await owner.acquire()
     await standby.refresh()
@@ -120,12 +64,12 @@ async def test_note_is_handed_on_over_release_and_expiry(api: Connect, clock: Bo
 async def test_what_others_wrote_on_the_lease_stays(api: Connect, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.acquire()
-    metadata = server.leases["broker-101"]["metadata"]
+    metadata = server.leases[LEASE]["metadata"]
     metadata |= {"labels": {"team": "fx"}, "annotations": {"why": "audit"}}
     await owner.refresh()
     owner.hand_over("active")
     assert await owner.renew()
-    metadata = server.leases["broker-101"]["metadata"]
+    metadata = server.leases[LEASE]["metadata"]
     assert metadata["labels"] == {"team": "fx"}
     assert metadata["annotations"] == {"why": "audit", "broker.role/handed-on": "active"}
 
@@ -184,12 +128,29 @@ async def test_api_server_that_is_down_lets_the_owner_run_to_its_deadline(
 async def test_touched_by_somebody_else_is_still_ours(api: Connect, server: ApiServer, clock: BootClock) -> None:
     owner = lease(api, "a")
     await owner.acquire()
-    server.leases["broker-101"]["metadata"]["resourceVersion"] = "99"
+    server.leases[LEASE]["metadata"]["resourceVersion"] = "99"
     clock.now_s += 1.0
     assert await owner.renew()
     clock.now_s += 1.0
     assert await owner.renew()
     assert await lease(api, "b").acquire() == 12.0
+
+
+async def test_quiet_is_the_time_since_the_owners_last_sign(api: Connect, server: ApiServer, clock: BootClock) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await standby.refresh()
+    clock.now_s += 3.0
+    assert standby.quiet_s() == 3.0, "nobody had it; we look since then"
+    await owner.acquire()
+    await standby.refresh()
+    assert standby.quiet_s() == 0.0
+    clock.now_s += 5.0
+    await standby.refresh()
+    assert standby.quiet_s() == 5.0
+    await owner.renew()
+    await owner.release()
+    await standby.refresh()
+    assert (standby.quiet_s(), standby.is_free()) == (0.0, True)
 
 
 def test_waits_are_judged_from_when_it_was_seen() -> None:
@@ -214,3 +175,87 @@ async def test_a_standby_asks_the_api_server_once_a_second_at_most(tmp_path: Pat
 def test_time_of_a_lease_is_never_a_whole_second(microsecond: int, written: int) -> None:
     moment = datetime(2026, 1, 5, 10, 0, 7, microsecond, tzinfo=UTC)
     assert with_fraction(moment) == moment.replace(microsecond=written)
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        web.Response(status=200, text="{}", content_type="application/json"),
+        web.Response(status=200, text='{"metadata": {"name": "broker-101"}}', content_type="application/json"),
+        web.Response(status=200, text="<html>Sign in</html>", content_type="text/html"),
+        web.Response(status=200),
+        web.Response(status=302),
+        web.Response(status=404, text="<html>no such site</html>", content_type="text/html"),
+        web.Response(status=409, text="{}", content_type="application/json"),
+        web.Response(status=403, text="{", content_type="application/json"),
+        web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html"),
+    ],
+    ids=["empty object", "no version", "page", "empty", "redirect", "404 page", "409 object", "cut", "502 page"],
+)
+async def test_an_answer_of_something_in_front_renews_nothing_and_frees_nothing(
+    api: Connect, server: ApiServer, clock: BootClock, front: web.Response
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    assert await standby.acquire() == 12.0
+    server.front = front
+    clock.now_s += 7.0
+    assert await owner.renew(), "its own time runs"
+    assert await standby.acquire() > 0
+    clock.now_s += 1.5
+    assert not owner.holds(), "nobody has renewed it"
+    server.front = None
+    assert await standby.acquire() == pytest.approx(3.5)
+
+
+async def test_a_lease_that_was_deleted_is_made_anew_by_its_owner(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    await standby.acquire()
+    server.leases.clear()
+    clock.now_s += 5.0
+    assert await standby.acquire() == pytest.approx(7.0), "who was seen to hold it may trade still"
+    assert await owner.renew()
+    assert await standby.acquire() == 12.0
+    assert server.leases[LEASE]["spec"]["leaseTransitions"] == 1
+
+
+async def test_a_standby_makes_a_deleted_lease_once_its_term_is_over_with_the_next_epoch(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, standby = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    await standby.acquire()
+    server.leases.clear()
+    clock.now_s += 12.0
+    assert await standby.acquire() == 0.0
+    assert (standby.epoch, owner.holds(), await owner.renew()) == (2, False, False)
+
+
+async def test_an_owner_whose_deleted_lease_a_rival_made_stops_at_once(
+    api: Connect, server: ApiServer, clock: BootClock
+) -> None:
+    owner, rival = lease(api, "a"), lease(api, "b")
+    await owner.acquire()
+    server.leases.clear()
+    assert await rival.acquire() == 0.0, "it has never seen the owner"
+    assert not await owner.renew()
+    assert not owner.holds()
+
+
+async def test_the_api_server_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],"
+        " clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {token: t}}]}"
+    )
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    made: dict[str, Any] = {}
+    monkeypatch.setattr("lightkube.AsyncClient", lambda *_, **options: made.update(options))
+    found = build_lease(OrderSettings(directory=tmp_path, ownership="cluster"), "101")
+    assert isinstance(found, ClusterLease)
+    await found.refresh()
+    assert made["trust_env"] is False

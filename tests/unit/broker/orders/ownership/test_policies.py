@@ -118,14 +118,14 @@ def test_all_shares_together_hold_every_account(accounts: int, replicas: int) ->
 def test_account_beyond_the_share_is_taken_only_when_it_was_nobodys_for_a_time() -> None:
     share = AccountShare(share=2, orphan_s=30.0)
     share.held.add("a")
-    assert share.may_acquire(free_for_s=0.0)
+    assert share.may_acquire(quiet_s=0.0)
     share.held.add("b")
-    assert not share.may_acquire(free_for_s=29.9)
-    assert share.may_acquire(free_for_s=30.0)
+    assert not share.may_acquire(quiet_s=29.9)
+    assert share.may_acquire(quiet_s=30.0)
 
 
-def process(directory: Path, share: int = 2) -> dict[str, Candidate]:
-    held = AccountShare(share=share, orphan_s=30.0)
+def process(directory: Path, share: int = 2, orphan_s: float = 30.0) -> dict[str, Candidate]:
+    held = AccountShare(share=share, orphan_s=orphan_s)
     return {
         name: Candidate(FileLease(directory / name, owner="broker", lease_s=10.0), SharePolicy(held, name))
         for name in ACCOUNTS
@@ -161,6 +161,27 @@ async def test_accounts_of_one_that_left_wait_for_its_restart_and_then_go_to_the
     assert await owned(second) == "ac"
     await pass_time(clock, second, 1)
     assert await owned(second) == "abc"
+
+
+async def test_time_for_a_restart_runs_beside_the_lease_and_not_behind_it(tmp_path: Path, clock: BootClock) -> None:
+    paused, second = process(tmp_path), process(tmp_path, orphan_s=10.0)
+    assert (await owned(paused), await owned(second)) == ("ab", "c")
+    await pass_time(clock, second, 11)
+    assert await owned(second) == "c", "the owner may trade on"
+    await pass_time(clock, second, 1)
+    assert await owned(second) == "abc"
+    for item in paused.values():
+        await item.release()
+
+
+async def test_after_a_start_of_all_at_once_each_gets_its_share(tmp_path: Path, clock: BootClock) -> None:
+    for item in (before := process(tmp_path, share=3)).values():
+        await item.acquire()
+    for item in before.values():
+        await item.release()
+    clock.now_s += 3600.0
+    first, second = process(tmp_path), process(tmp_path)
+    assert (await owned(first), await owned(second)) == ("ab", "c")
 
 
 async def test_account_that_was_given_up_makes_room(tmp_path: Path, clock: BootClock) -> None:

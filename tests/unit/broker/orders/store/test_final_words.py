@@ -1,4 +1,4 @@
-"""What a caller was told is what every later start of any owner says: over kills, lost ownership and full disks.
+"""Final words of a caller hold at every later start of any owner: over kills, lost ownership and full disks.
 
 The order of things is drawn by hypothesis; the venue's log is the one thing that nobody takes back.
 """

@@ -48,6 +48,19 @@ def test_torn_tail_is_set_aside_and_what_is_before_it_stays(tmp_path_factory: py
     assert opened_journal(directory)[1] == [b"z", b"oA", b"oC"]
 
 
+async def test_disk_that_hangs_does_not_hold_back_the_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr("broker.orders.store.journal.CLOSE_S", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda _: goes_on.wait())
+        journal, _ = opened_journal(tmp_path)
+        journal.append(b"oA")
+        async with asyncio.timeout(60):
+            await journal.close()
+        goes_on.set()
+    assert opened_journal(tmp_path)[1] == [b"z", b"oA"]
+
+
 async def test_segment_that_is_followed_stays_open_until_its_sync_is_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,30 @@ async def test_dead_token_is_reported_and_not_tried_again() -> None:
     assert len(server.requests) == 1
 
 
+async def no_such_site(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=404, text="<html>no such site</html>", content_type="text/html")
+
+
+async def walled(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=403, text="<html>forbidden</html>", content_type="text/html")
+
+
+async def test_a_gateways_404_is_no_word_on_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeVenueServer(no_such_site)
+    async with server.rest(read_attempts=2) as rest:
+        with pytest.raises(errors.ForeignAnswerError):
+            await rest.ending("7")
+    assert len(server.requests) == 2, "and it is asked again"
+
+
+async def test_a_gateways_403_leaves_the_token_as_it_is() -> None:
+    server = FakeVenueServer(walled)
+    async with server.rest() as rest:
+        with pytest.raises(errors.ForeignAnswerError) as caught:
+            await rest.submit(POST)
+    assert (server.tokens.rejected, caught.value.outcome_known, len(server.requests)) == ([], False, 1)
+
+
 async def test_new_token_is_used_from_the_next_request_on() -> None:
     page = {"transactions": [], "lastTransactionID": "5"}
     server = FakeVenueServer(says(page))

@@ -168,6 +168,28 @@ async def test_end_of_the_connection_cuts_an_answer_short(part: bytes, error: Ex
             await task
 
 
+async def test_deadline_of_an_answered_request_does_not_end_the_next_one() -> None:
+    connection, _ = opened()
+    async with asking(connection, 0.02) as first:
+        connection.data_received(ANSWER)
+        await first
+    async with asking(connection) as second:
+        await asyncio.sleep(0.05)
+        connection.data_received(ANSWER)
+        assert (await second).status == 200
+
+
+async def test_shorter_deadline_holds_behind_a_longer_one() -> None:
+    connection, transport = opened()
+    async with asking(connection) as first:
+        connection.data_received(ANSWER)
+        await first
+    async with asking(connection, 0.02) as second, asyncio.timeout(DEADLINE_S / 2):
+        with pytest.raises(TimeoutError, match=r"within 0\.02 s"):
+            await second
+    assert transport.closed_by == "abort"
+
+
 async def test_silence_ends_at_the_deadline_and_aborts() -> None:
     connection, transport = opened()
     with pytest.raises(TimeoutError):

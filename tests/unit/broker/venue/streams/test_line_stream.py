@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from broker.venue.rest.client import VenueRest
 from broker.venue.rest.connection_pool import VenueConnections
 from broker.venue.settings import VenueSettings
 from broker.venue.streams.line_stream import LineStream
+from broker.venue.streams.stream_state import message
 from pod_runtime.secret import Secret
 from tests.venue_client import FakeTokens
 
@@ -31,16 +32,17 @@ class FakeReader:
     async def opened(self) -> None:
         self.openings += 1
 
-    async def message(self, raw: dict[str, Any]) -> None:
-        if raw.get("bad"):
-            raise ValueError("cannot be used")
-        self.messages.append(raw)
+    async def take(self, lines: Sequence[bytes]) -> None:
+        for raw in map(message, lines):
+            if raw.get("bad"):
+                raise ValueError("cannot be used")
+            self.messages.append(raw)
 
 
 class FakeVenue:
     """Plays one script a connection, the last one again and again."""
 
-    def __init__(self, *scripts: Script | int) -> None:
+    def __init__(self, *scripts: Script | int | str) -> None:
         self.scripts = list(scripts)
         self.requests: list[web.Request] = []
         self.events: list[Any] = []
@@ -52,7 +54,9 @@ class FakeVenue:
         self.requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, int):
-            return web.json_response({}, status=script)
+            return web.json_response({"errorMessage": "no"}, status=script)
+        if isinstance(script, str):
+            return web.Response(status=403, text=script, content_type="text/html")
         response = web.StreamResponse()
         await response.prepare(request)
         await script(response)
@@ -148,6 +152,14 @@ async def test_dead_token_is_asked_once_and_the_next_one_used_at_once() -> None:
         venue.token = Secret("second")
         await until(lambda: bool(venue.reader.messages))
     assert [request.headers["Authorization"] for request in venue.requests] == ["Bearer first", "Bearer second"]
+
+
+async def test_a_gateways_403_leaves_the_token_as_it_is_and_is_asked_again() -> None:
+    venue = FakeVenue("<html>forbidden</html>", says(b'{"n": 1}\n'))
+    async with venue.stream():
+        await until(lambda: bool(venue.reader.messages))
+    assert venue.tokens.rejected == []
+    assert [event.cause for event in venue.of("StreamReconnected")] == ["http_4xx"]
 
 
 async def test_new_token_moves_a_living_stream_over() -> None:

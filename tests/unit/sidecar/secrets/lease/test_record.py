@@ -1,4 +1,4 @@
-"""What is held at Vault, on disk before it is held."""
+"""Record of everything held at Vault, on disk before it is held."""
 
 from __future__ import annotations
 

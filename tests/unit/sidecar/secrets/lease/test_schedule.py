@@ -1,4 +1,4 @@
-"""When things are due."""
+"""Times at which things are due."""
 
 from __future__ import annotations
 

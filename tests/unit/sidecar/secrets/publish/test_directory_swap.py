@@ -49,7 +49,7 @@ def publisher_in(place: Path) -> GenerationDirectory:
 
 
 def visible(place: Path) -> dict[str, str]:
-    """What a reader of the links sees."""
+    """Files that a reader of the links sees."""
     return {
         entry.name: Path(entry.path).read_text()
         for entry in os.scandir(place)

@@ -11,7 +11,7 @@ import pytest
 from sidecar.secrets.errors import VaultError, VaultFault
 from sidecar.secrets.settings import AuthSettings
 from tests.unit.sidecar.secrets.agent_harness import DATABASE, KEYS, VENUE, AgentHarness, most_in_a_minute
-from tests.unit.sidecar.secrets.fake_vault import DEAD, Token, failure, foreign, on
+from tests.unit.sidecar.secrets.fake_vault import DEAD, SECRET_ID, Token, failure, foreign, on
 
 MakeHarness = Callable[..., AgentHarness]
 
@@ -186,6 +186,53 @@ async def test_a_refused_secret_id_is_tried_again_each_quarter_of_an_hour_or_whe
     harness.vault.secret_id_uses = 1
     await harness.agent.rotate(None)
     await harness.clock.advance(0.1)
+    assert harness.generation == 1
+
+
+async def test_a_refused_secret_id_is_not_tried_more_often_by_a_sidecar_that_is_killed_again_and_again(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(VENUE)
+    harness.vault.secret_id = "another"
+    for _ in range(60):
+        await harness.start()
+        await harness.clock.advance(14)
+        await harness.kill()
+    await harness.start()
+    assert len(harness.vault.failures("login")) == 2
+    last_error = harness.agent.status().token.last_error
+    assert last_error
+    assert last_error.name == "invalid", "the pause is told with its reason"
+    (harness.place / "secret-id").write_text("another")
+    await harness.clock.advance(1.1)
+    assert harness.generation == 1
+    assert not (harness.place / "leases" / "refused-login.json").exists()
+
+
+async def test_a_restart_waits_no_longer_than_the_pause_for_a_secret_id_that_is_right_by_now(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(VENUE)
+    harness.vault.secret_id = "another"
+    await harness.start()
+    await harness.clock.advance(20)
+    await harness.kill()
+    harness.vault.secret_id = SECRET_ID
+    await harness.start()
+    await harness.clock.advance(800)
+    assert harness.generation == 0
+    await harness.clock.advance(100)
+    assert harness.generation == 1
+
+
+async def test_another_secret_id_is_tried_at_once_after_a_restart(make_harness: MakeHarness) -> None:
+    harness = make_harness(VENUE)
+    harness.vault.secret_id = "another"
+    await harness.start()
+    await harness.clock.advance(20)
+    await harness.kill()
+    (harness.place / "secret-id").write_text("another")
+    await harness.start()
     assert harness.generation == 1
 
 

@@ -1,4 +1,4 @@
-"""What each answer proves, and what follows from it."""
+"""Proof that each answer gives, and the action that follows from it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ TOKEN = Secret(CANARY)
 
 
 def forms(secret: str) -> list[str]:
-    """What a secret could look like where it leaked."""
+    """Forms of a secret where it leaked."""
     return [
         secret,
         json.dumps(secret)[1:-1],

@@ -1,4 +1,4 @@
-"""What is asked for each kind of secret, and what its answer says."""
+"""Request for each kind of secret, and the reading of its answer."""
 
 from __future__ import annotations
 
@@ -118,6 +118,27 @@ def test_a_certificate_that_is_not_valid_yet_is_a_fault() -> None:
     with pytest.raises(SourceError, match="is not valid before 2026-11-02T14:00:00Z"):
         read(PKI, data=CERTIFICATE | {"certificate": leaf})
     assert read(PKI, data=CERTIFICATE | {"certificate": make_certificate(start=NOW)}).ttl_s == 600.0
+
+
+def issued(**life: timedelta) -> dict[str, Any]:
+    """An answer whose authority begins and lasts as `life` says."""
+    start, lasts = NOW + life.get("start", timedelta(0)), life.get("lasts", timedelta(days=1))
+    middle = make_certificate(start=start, issuer="root", subject="middle", life=lasts)
+    leaf = make_certificate(start=NOW, issuer="middle")
+    return CERTIFICATE | {"certificate": leaf, "ca_chain": [middle]}
+
+
+def test_a_certificate_lives_no_longer_than_its_authority() -> None:
+    assert read(PKI, data=issued(lasts=timedelta(minutes=5))).ttl_s == 300.0
+    assert read(PKI, data=issued()).ttl_s == 600.0
+
+
+@pytest.mark.parametrize(
+    "life", [{"start": timedelta(hours=1)}, {"start": timedelta(days=-2)}], ids=["not yet", "ended"]
+)
+def test_a_certificate_of_an_authority_that_is_not_valid_is_a_fault(life: dict[str, timedelta]) -> None:
+    with pytest.raises(SourceError, match=r"the authority that issued the certificate is valid from .* only"):
+        read(PKI, data=issued(**life))
 
 
 def test_a_plaintext_comes_as_text_too(tmp_path: Path) -> None:

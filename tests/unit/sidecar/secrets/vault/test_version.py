@@ -1,4 +1,4 @@
-"""Which version is news."""
+"""Versions that are news, and those that are not."""
 
 from __future__ import annotations
 

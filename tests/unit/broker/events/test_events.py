@@ -4,8 +4,7 @@ import inspect
 
 import pytest
 
-from broker.events import orders, process, venue
-from broker.events.catalogue import CATALOGUE
+from broker.events import CATALOGUE, orders, process, venue
 from producer.declare import Counter
 from telemetry_contract.v1 import telemetry_pb2 as pb
 from tools.reference.events import PLACE, document, exposed, main
