@@ -32,7 +32,7 @@ from tests.openbao import OpenBao, running_openbao
 from tests.otlp_receiver import OtlpReceiver
 from tests.postgres import running_postgres
 from tests.require import require_network_namespaces
-from tests.unit.broker.orders.ownership.test_cluster_lease import BASE, ApiServer
+from tests.unit.broker.orders.ownership.api_server import BASE, ApiServer
 from tests.unit.sidecar.batches import TIME_NS
 from tests.unit.sidecar.ingest.test_server import certificate
 

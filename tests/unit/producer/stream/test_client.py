@@ -81,11 +81,10 @@ async def test_each_stream_has_a_connection_of_its_own(tmp_path: Path, monkeypat
     monkeypatch.setattr(TelemetryStream, "_channel", channel)
     made, fake = emitter(tmp_path), SidecarFake(break_every=1)
     async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
-        for number in range(3):
+        for number in range(1, 4):
             made.emit(sale())
-            await until(lambda: len(fake.hellos) > number)  # noqa: B023 - awaited here
-        await until(lambda: made.ledger().acknowledged == 3)
-    assert len(opened) >= len(fake.hellos) > 3
+            await until(lambda: made.ledger().acknowledged == number)  # noqa: B023 - awaited here
+    assert len(opened) >= len(fake.hellos) >= 3
 
 
 async def test_a_sidecar_that_comes_late_gets_everything(tmp_path: Path) -> None:
