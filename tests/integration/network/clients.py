@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -146,7 +146,7 @@ class _Reader:
     async def opened(self) -> None:
         """Nothing to read."""
 
-    async def message(self, raw: Any) -> None:
+    async def take(self, lines: Sequence[bytes]) -> None:
         self._tell()
 
 
