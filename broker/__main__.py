@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -27,6 +28,8 @@ def main(context: click.Context, path: Path | None, check_config: bool, config_s
         from pod_runtime.run import collect_seldom  # noqa: PLC0415 - subcommands and `--help` are quick without it
 
         collect_seldom()  # before the imports, a tenth of which would be collections that find nothing
+        # FastAPI asks of each field if it is of pydantic 1, and takes the absence of that for a no: 0.1 s of import.
+        sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
         from broker import app  # noqa: PLC0415 - as above
 
         context.exit(app.print_schema() if config_schema else app.start(path, check_config=check_config))

@@ -39,23 +39,13 @@ class WorkingUnits(Struct):
 
     def take(self, record: OrderRecord, sign: int) -> None:
         """Add (+1) or remove (-1) what a working order is worth."""
-        request = record.order.request
-        self.orders += sign
-        if request.type in DEPENDENT:
-            return
-        units = sign * (request.units - record.order.filled_units)
-        flies, is_buy = record.status in ON_THEIR_WAY, request.side is Side.BUY
-        if only_reduces(record):
-            if flies and is_buy:
-                self.closing_buys += units
-            elif flies:
-                self.closing_sells += units
-        elif is_buy:
-            self.buys += units
-            self.flying_buys += units if flies else ZERO
-        else:
-            self.sells += units
-            self.flying_sells += units if flies else ZERO
+        self.add(sign, _fields(record), record.order.request.units - record.order.filled_units)
+
+    def add(self, orders: int, fields: tuple[str, ...], units: Decimal) -> None:
+        """Add (1) or remove (-1) an order of so many units to the sums of these names."""
+        self.orders += orders
+        for name in fields:
+            setattr(self, name, getattr(self, name) + orders * units)
 
     def without(self, record: OrderRecord | None) -> WorkingUnits:
         """The sums besides an order that is replaced; it may be none."""
@@ -77,6 +67,17 @@ class WorkingUnits(Struct):
     def widest(self, position: Decimal) -> Decimal:
         """Largest position on either side."""
         return max(self.worst(position, Side.BUY), self.worst(position, Side.SELL))
+
+
+def _fields(record: OrderRecord) -> tuple[str, ...]:
+    """Names of the sums in which a working order counts."""
+    request = record.order.request
+    if request.type in DEPENDENT:
+        return ()
+    flies, side = record.status in ON_THEIR_WAY, "buys" if request.side is Side.BUY else "sells"
+    if only_reduces(record):
+        return (f"closing_{side}",) if flies else ()
+    return (side, f"flying_{side}") if flies else (side,)
 
 
 def only_reduces(record: OrderRecord) -> bool:
@@ -134,11 +135,13 @@ class ExposureBook:
     def _take(self, record: OrderRecord, sign: int) -> None:
         if record.status not in WORKING:
             return
-        request = record.order.request
+        request, fields = record.order.request, _fields(record)
+        units = request.units - record.order.filled_units
         for client in (ACCOUNT, request.client):
             sums = self._sums.setdefault(client, {})
-            found = sums.setdefault(request.instrument, WorkingUnits())
-            found.take(record, sign)
+            if (found := sums.get(request.instrument)) is None:
+                found = sums[request.instrument] = WorkingUnits()
+            found.add(sign, fields, units)
             # No sums of nothing are kept: clients and instruments come and go.
             if not found.orders:
                 del sums[request.instrument]

@@ -460,6 +460,8 @@ class OrderStore:
 
     def position(self, instrument: str) -> Decimal:
         """Net units, anticipated fills included."""
+        if not self._anticipated:
+            return self.positions.get(instrument, Decimal(0))
         ahead = (item.units for item in self._anticipated.values() if item.instrument == instrument)
         return sum(ahead, self.positions.get(instrument, Decimal(0)))
 

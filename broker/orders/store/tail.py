@@ -25,8 +25,9 @@ from broker.orders.store.journal import (
 )
 from pod_runtime.files.framing import HEADER_BYTES, Record, records
 
-GATHER_S = 0.02
-"""Pause in which records gather: each look at the files costs as much as an order's own records."""
+GATHER_S = 0.2
+"""Pause in which records gather: each look at the files, and each transaction of the history that follows, costs as
+much as an order's own records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
