@@ -80,9 +80,9 @@ bench: $(VENV)/test.done ## measure against baselines, and write bench/results.j
 soak: $(VENV)/test.done ## run the sweeps at full size (hours): kills, ambiguous answers, hostile input, rotations
 	@SEED=$${SEED:-$$RANDOM} TELEMETRY_KILLS=200 TELEMETRY_OUTAGE_S=600 TELEMETRY_STALL_S=60 KILLS=500 BROKER_KILLS=50 DAY_KILLS=144 AMBIGUOUS=500 ROTATIONS=1000 KILL_STEPS=84 FORKS=1000 OUTAGES_S="25 75" \
 	 INTERRUPTIONS=0 FRESH_CONTAINER=1 CONSOLE_STATES=all CRASH_EXAMPLES=2000 HOSTILE_MESSAGES=100000 HOSTILE_BODIES=100000 SIDECAR_ABSENT_S=180 REQUIRE_ALL=1 MONTH_STEP_MIN=1 DRILLS=all STRANGERS=2000 STRANGERS_S=600 FAULTS=500 REVOCATIONS=200 AGENT_RUNS=2000 SWEEP_STEP=1 \
-	 CHAOS_S=3600 CHAOS_STRANGERS=2000 \
+	 CHAOS_S=3600 CHAOS_STRANGERS=2000 NETWORK_FAULTS=20 OUTAGE_S=40 RECOVERY_S=30 \
 	 $(BIN)/python -m pytest -v -o timeout=14400 \
-	 tests/documents tests/e2e/test_console.py tests/e2e/chaos tests/e2e/telemetry tests/e2e/test_sidecar_absent.py tests/integration/orders tests/integration/api tests/integration/secrets \
+	 tests/documents tests/e2e/test_console.py tests/e2e/chaos tests/e2e/telemetry tests/e2e/test_sidecar_absent.py tests/integration/orders tests/integration/api tests/integration/network tests/integration/secrets \
 	 tests/unit/broker/orders/ownership/test_interrupted.py tests/unit/producer/stream/test_interrupted.py tests/unit/sidecar/secrets/test_agent_property.py tests/unit/producer/test_fork.py tests/unit/sidecar/checkpoint/test_crash.py tests/unit/sidecar/ingest/test_hostile.py tests/unit/broker/api/test_hostile.py tests/unit/broker/orders/test_engine.py tests/unit/sidecar/journal/test_volume_faults.py \
 	 tests/integration/monitoring/test_month.py tests/e2e/test_drills.py tests/unit/broker/api/test_schemathesis.py
 

@@ -20,11 +20,14 @@ import msgspec
 from broker_client.errors import NoAnswerError, OrderApiError, error_of
 from broker_client.event_stream import CONNECTED, EventParser, StreamEvent
 from broker_client.retry import NOTHING_DONE, RESULT_UNKNOWN, RetryPolicy
+from pod_runtime.connection.keepalive import keepalive_socket
 
 T = TypeVar("T")
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 """Methods that may be sent twice by HTTP's own rules (RFC 9110, 9.2.2)."""
-_SILENCE_S = 30.0
+CONNECT_S = 5.0
+"""A connection that is not open by then is tried again: the kernel waits longer from one attempt to the next."""
+SILENCE_S = 20.0
 """A stream that says nothing for so long is lost: the broker sends a comment each 10 s."""
 _SHORTEST_S = 0.01  # a time-out of 0 would be none
 _LINE_BYTES = 1 << 20
@@ -77,7 +80,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=self._connections)
+        connector = aiohttp.TCPConnector(limit=self._connections, socket_factory=keepalive_socket)
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self
 
@@ -119,7 +122,7 @@ class Transport:
                 return _decoded(found, answer, idempotency_key)
             except OrderApiError as error:
                 # A connection that was never made has carried nothing.
-                unsent = isinstance(error.__cause__, aiohttp.ClientConnectorError)
+                unsent = isinstance(error.__cause__, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
                 pause_s = self._retry.pause_s(
                     error.status,
                     attempt=attempt,
@@ -151,7 +154,7 @@ class Transport:
                 params=_texts(query),
                 headers={**self._credentials(), **headers, **(_JSON if content is not None else {})},
                 data=content,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S),
                 allow_redirects=False,  # the API key is for this host only
                 ssl=self._tls,
             ) as answer:
@@ -196,7 +199,9 @@ class Transport:
         if parser.last_id is not None:
             headers["Last-Event-ID"] = parser.last_id
         parser.abandon()
-        timeout = aiohttp.ClientTimeout(total=None, connect=self._attempt_s, sock_read=_SILENCE_S)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self._attempt_s, sock_connect=CONNECT_S, sock_read=SILENCE_S
+        )
         try:
             async with self._open().get(
                 self._url + path,

@@ -10,6 +10,9 @@ declare -A provides=(
   [gcc]='/usr/bin/cc'
   [libc6-dev]='/usr/include/stdio.h'
   [libfaketime]='/usr/lib/*/faketime/libfaketimeMT.so.1'
+  [iproute2]='/usr/sbin/ip'
+  [iptables]='/usr/sbin/iptables'
+  [procps]='/usr/sbin/sysctl'
   [prometheus-alertmanager]='/usr/bin/prometheus-alertmanager'
 )
 missing=()

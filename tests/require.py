@@ -44,3 +44,14 @@ def require_namespaces(*, available: bool) -> None:
     """Asks for a server that has namespaces."""
     if not available:
         missing("a Vault-compatible server with namespaces", "unset VAULT_BINARY")
+
+
+def require_network_namespaces() -> None:
+    """Asks for network namespaces that may be joined, and for dropping packets in them: for root, on most machines."""
+    for name in ("ip", "iptables", "nsenter", "sysctl"):
+        require_binary(name)
+    unshare = require_binary("unshare", remedy="install util-linux")
+    dropping = "iptables -A INPUT -m statistic --mode random --probability 1 -j DROP"
+    program = f"ip link add net0 type veth peer name net1 && {dropping}"
+    if subprocess.run([unshare, "--net", "--mount", "sh", "-c", program], check=False, capture_output=True).returncode:
+        missing("network namespaces", "run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN")

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from broker.history.settings import HistorySettings
 from broker.history.sqlite import sqlite_engine
+from pod_runtime.connection.keepalive import set_keepalive
 from pod_runtime.secret import Secret
 
 SERVER_SLACK_S = 1.0
@@ -176,6 +177,7 @@ class Database:
             connect_args=self._connect_arguments(url),
             hide_parameters=True,  # errors and the log would repeat the values of a statement
         )
+        sa.event.listen(engine.sync_engine, "connect", _keep_alive)
         sa.event.listen(engine.sync_engine, "connect", self._bound_statements)
         return engine
 
@@ -206,6 +208,12 @@ class Database:
                 fault = f"history.ca_file {settings.ca_file}: {error.strerror or error}"
                 raise DatabaseUnavailableError(fault) from error
         return found
+
+
+def _keep_alive(connection: Any, _: object) -> None:
+    """Let a connection of asyncpg end whose server is gone; the pool holds several, and each would cost a deadline."""
+    # asyncpg has no option for it, and no public way to the socket.
+    set_keepalive(connection.driver_connection._transport.get_extra_info("socket"))  # noqa: SLF001
 
 
 def _faults(url: str) -> tuple[type[Exception], ...]:

@@ -44,7 +44,7 @@ class VenueSettings:
         10.0, minimum=0.1, doc="seconds of silence after which the broker cuts a stream; heartbeats come every 5 s"
     )
     reconnect_s: float = setting(
-        0.5, minimum=0.001, doc="seconds before a stream is opened again; doubles up to 30 s while opening fails"
+        0.5, minimum=0.001, doc="seconds before a stream is opened again; doubles up to 10 s while opening fails"
     )
     healthy_after_s: float = setting(
         60.0, minimum=0, doc="seconds that a stream must live before its backoff starts anew"

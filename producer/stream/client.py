@@ -95,17 +95,35 @@ class TelemetryStream:
 
     async def _publish(self) -> None:
         attempt = 0
-        async with self._channel() as channel:
-            while True:
-                started_s = time.monotonic()
-                if await _attempt(self._session, channel, self._drained):
-                    return
-                attempt = 0 if time.monotonic() - started_s > HEALTHY_AFTER_S else attempt + 1
-                if await self._rest(self._delay_s(max(0, attempt - 1))):
-                    return
+        while True:
+            started_s = time.monotonic()
+            if await self._attempt(self._session, self._drained):
+                return
+            attempt = 0 if time.monotonic() - started_s > HEALTHY_AFTER_S else attempt + 1
+            if await self._rest(self._delay_s(max(0, attempt - 1))):
+                return
 
     def _delay_s(self, attempt: int) -> float:
         return self._backoff.delay_s(attempt, self._random.random())
+
+    async def _attempt(self, session: PublishSession, done: Callable[[], bool]) -> bool:
+        """Runs one stream; True if it ended because everything is done."""
+        # On a channel of its own: a channel keeps a connection whose other end is gone without a word, and the next
+        # stream would be opened on that.
+        async with self._channel() as channel:
+            try:
+                await session.run(channel, done)
+            except StreamEndedError as error:
+                log.warning("telemetry stream ended", extra={"reason": error.reason})
+            except grpc.aio.AioRpcError as error:
+                extra = {"reason": error.code().name.lower(), "detail": str(error.details())[:300]}
+                log.warning("telemetry stream ended", extra=extra)
+            except Exception:
+                log.exception("telemetry stream failed")  # a fault of ours must not end the process
+            else:
+                return True
+        check_cancelled()
+        return False
 
     async def _rest(self, delay_s: float) -> bool:
         """Waits before the next try; True if there is none, for the time to drain is over."""
@@ -138,28 +156,10 @@ class TelemetryStream:
         queue, rejected = orphan.queue, Counter[str]()
         session = PublishSession(queue, self._settings, coerced=self._emitter.coerced, rejected=rejected)
         attempt, waiting = 0, queue.held
-        async with self._channel() as channel:
-            # The pauses are not reset by progress: a session that damages the stream each time gets the longest.
-            while queue.held and not await _attempt(session, channel, lambda: not queue.held):
-                await asyncio.sleep(self._delay_s(attempt))
-                attempt += 1
+        # The pauses are not reset by progress: a session that damages the stream each time gets the longest.
+        while queue.held and not await self._attempt(session, lambda: not queue.held):
+            await asyncio.sleep(self._delay_s(attempt))
+            attempt += 1
         if waiting:
             extra = {"session": queue.meta.session_id, "events": waiting, "rejected": dict(rejected)}
             log.info("events of a predecessor delivered", extra=extra)
-
-
-async def _attempt(session: PublishSession, channel: grpc.aio.Channel, done: Callable[[], bool]) -> bool:
-    """Runs one stream; True if it ended because everything is done."""
-    try:
-        await session.run(channel, done)
-    except StreamEndedError as error:
-        log.warning("telemetry stream ended", extra={"reason": error.reason})
-    except grpc.aio.AioRpcError as error:
-        extra = {"reason": error.code().name.lower(), "detail": str(error.details())[:300]}
-        log.warning("telemetry stream ended", extra=extra)
-    except Exception:
-        log.exception("telemetry stream failed")  # a fault of ours must not end the process
-    else:
-        return True
-    check_cancelled()
-    return False

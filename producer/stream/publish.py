@@ -196,8 +196,15 @@ class PublishSession:
             await self._put_bytes(call, message.SerializeToString())
 
     async def _put_bytes(self, call: PublishCall, data: bytes) -> None:
-        async with asyncio.timeout(self._settings.ack_deadline_s):
+        async with asyncio.timeout(self._ack_left_s()):
             await call.write(data)
+
+    def _ack_left_s(self) -> float:
+        """Seconds until an Ack is overdue."""
+        # Not the whole time anew: a dead connection takes what the flow control allows, and then a write waits.
+        deadline_s = self._settings.ack_deadline_s
+        waited_s = time.monotonic() - self._window.heard_at_s if self._window.batches else 0.0
+        return max(deadline_s - waited_s, min(1.0, deadline_s))
 
     async def _read_acks(self, call: PublishCall) -> None:
         while isinstance(answer := await call.read(), pb.PublishResponse):

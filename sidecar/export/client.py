@@ -22,6 +22,7 @@ from sidecar.export.verdict import ExportFailure, ExportVerdict, judge
 USER_AGENT = f"OTel-OTLP-Exporter-Broker-Sidecar/{VERSION}"
 # For calls that are under way when the channel closes: their records are sent again, so that none is worth a wait.
 CLOSE_S = 0.1
+RESOLVE_MS = 5000
 COMPRESSION = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
 # By default gRPC takes a proxy from `http_proxy` and others, in lower case only. Nothing else here does.
 NO_PROXY = ("grpc.enable_http_proxy", 0)
@@ -204,6 +205,8 @@ def open_channel(settings: OtlpSettings) -> grpc.aio.Channel:
         ("grpc.initial_reconnect_backoff_ms", min(500, cap_ms)),
         ("grpc.min_reconnect_backoff_ms", min(500, cap_ms)),
         ("grpc.max_reconnect_backoff_ms", cap_ms),
+        # gRPC asks for the name's addresses at most each 30 s by default, and a collector may have moved since.
+        ("grpc.dns_min_time_between_resolutions_ms", RESOLVE_MS),
         # Several addresses behind one name (a headless service) share the requests.
         ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
         # `send` repeats requests, with our figures and pauses.

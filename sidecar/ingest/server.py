@@ -21,11 +21,15 @@ _log = logging.getLogger(__name__)
 AddServices = Callable[[aio.Server], None]
 """Adds other services to the server, such as grpc.health.v1."""
 
+KEEPALIVE_MS, KEEPALIVE_LOST_MS = 20_000, 10_000
 OPTIONS = (
     # Else a second sidecar could bind the same TCP port, and producers would reach either.
     ("grpc.so_reuseport", 0),
     # A producer may send keepalive pings as often as it likes; by default gRPC ends its connection after two.
     ("grpc.http2.max_ping_strikes", 0),
+    # A producer whose machine or network is gone says nothing: its connection would stay until the kernel gives up.
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_LOST_MS),
 )
 CONNECT_DEADLINE_S = 1.0
 

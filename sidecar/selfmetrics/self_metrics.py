@@ -34,6 +34,8 @@ SCOPE = "sidecar"
 LAG_INTERVAL_S = 0.25
 # A push holds a thread, and a thread that waits for a dead collector would hold up the process's end.
 PUSH_TIMEOUT_S = 2
+# After a push that failed the next one comes sooner: the first on a connection that died in the pause shows it only.
+RETRY_S = 5.0
 # Requests take milliseconds to a collector beside us, and up to `otlp.timeout_s`; the loop's lag should stay below
 # 10 ms, and probes time out at seconds.
 _REQUEST_BOUNDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -90,6 +92,8 @@ class SelfMetrics:
             creators[row.kind](row.name, [self._callback(row)], row.unit, row.help)
         self._snapshot: ProcessSnapshot | None = None
         self._exporter: OTLPMetricExporter | None = None
+        self._failed = False
+        """True after a push that failed."""
 
     def collect(self) -> list[Metric]:
         """Families for /metrics, all read from one snapshot."""
@@ -129,11 +133,13 @@ class SelfMetrics:
 
     async def _push(self, stop: asyncio.Event, reader: InMemoryMetricReader) -> None:
         while not stop.is_set():
-            await _pause(stop, self._otlp.metrics_interval_s)
+            interval_s = self._otlp.metrics_interval_s
+            await _pause(stop, min(interval_s, RETRY_S) if self._failed else interval_s)
             await persist("own metrics", partial(self._push_once, reader), stop)
         self._close_exporter()
 
     async def _push_once(self, reader: InMemoryMetricReader) -> None:
+        self._failed = True
         try:
             self._exporter = self._exporter or _exporter(self._otlp)
         except SetupError as error:  # a file that is missing may come yet
@@ -142,7 +148,10 @@ class SelfMetrics:
         self._snapshot = self._source.process_snapshot()
         data = reader.get_metrics_data()
         # The official exporter blocks, on a collector that is away for PUSH_TIMEOUT_S.
-        if data is not None and await asyncio.to_thread(self._exporter.export, data) is not MetricExportResult.SUCCESS:
+        self._failed = (
+            data is not None and await asyncio.to_thread(self._exporter.export, data) is not MetricExportResult.SUCCESS
+        )
+        if self._failed:
             # The next push has a connection of its own: gRPC keeps one for ever whose other end is gone without a
             # word. Certificates that were replaced are read again, too.
             self._close_exporter()

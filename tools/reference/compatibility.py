@@ -6,19 +6,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
+from broker.api.forwarding import peer
+from broker.history.settings import HistorySettings
+from broker.history.writer import BACKOFF as HISTORY_BACKOFF
 from broker.orders.ownership import lease_answer
+from broker.orders.ownership.cluster_lease import RETRY_S
 from broker.orders.ownership.lease_answer import LeaseDeed, LeaseProof, LeaseRequest
+from broker.orders.settings import OrderSettings
 from broker.venue import errors
 from broker.venue.errors import VenueError
 from broker.venue.rest import answer as venue_answer
-from sidecar.export.settings import STANDARD
+from broker.venue.rest.connection_pool import CONNECT_SHARE
+from broker.venue.settings import VenueSettings
+from broker.venue.streams.line_stream import LONGEST_PAUSE_S
+from broker_client import transport as order_client
+from broker_client.retry import RetryPolicy
+from pod_runtime.connection.keepalive import IDLE_S, INTERVAL_S, LOST_S
+from producer.settings import ProducerSettings
+from sidecar.export.client import RESOLVE_MS
+from sidecar.export.settings import STANDARD, OtlpSettings
 from sidecar.export.verdict import RULES
+from sidecar.ingest.server import KEEPALIVE_LOST_MS, KEEPALIVE_MS
 from sidecar.secrets.errors import Proof
+from sidecar.secrets.lease.schedule import RETRY_CAP_S
+from sidecar.secrets.settings import SecretsSettings
 from sidecar.secrets.vault.answers import ANSWERS, DEEDS, AnswerRow, Asked, Deed
+from sidecar.selfmetrics.self_metrics import PUSH_TIMEOUT_S
+from sidecar.selfmetrics.self_metrics import RETRY_S as OWN_RETRY_S
 from tools.reference.markdown import code, made, table
 
 HEAD = """# Compatibility
@@ -95,6 +113,113 @@ def _vault_deeds(proof: Proof) -> Sequence[Sequence[str]]:
     return [(proof.value, any_of[deed], deed.value) for deed in deeds]
 
 
+def _connections() -> Sequence[Sequence[str]]:
+    """One row for each long-lived connection, by the defaults of the settings."""
+    otlp, vault, venue, order = (
+        _defaults(OtlpSettings),
+        _defaults(SecretsSettings),
+        _defaults(VenueSettings),
+        _defaults(OrderSettings),
+    )
+    history, producing = _defaults(HistorySettings), _defaults(ProducerSettings)
+    kernel = f"idle: asked after {IDLE_S} s, again each {INTERVAL_S} s; closed after {LOST_S:g} s without a word"
+    connect_s = venue["request_deadline_s"] * CONNECT_SHARE
+    at_venue = f"idle: asked after {IDLE_S} s; written bytes dropped after {connect_s:g} s"
+    new = "each new connection"
+    vault_s = vault["connect_timeout_s"] + vault["request_timeout_s"]
+    return (
+        (
+            "sidecar to collector",
+            f"{otlp['timeout_s']:g} s a request (`otlp.timeout_s`)",
+            "a request that meets its deadline ends the connection",
+            f"{otlp['backoff_cap_s']:g} s (`otlp.backoff_cap_s`)",
+            f"each new connection, and each {RESOLVE_MS // 1000} s while none can be opened",
+        ),
+        (
+            "sidecar's own metrics to collector",
+            f"{PUSH_TIMEOUT_S:g} s a push",
+            "a push that fails ends the connection",
+            (
+                f"{OWN_RETRY_S:g} s after a push that failed, else {otlp['metrics_interval_s']:g} s "
+                "(`otlp.metrics_interval_s`)"
+            ),
+            new,
+        ),
+        (
+            "sidecar to Vault",
+            f"{vault_s:g} s a request (`secrets.connect_timeout_s` and `secrets.request_timeout_s`)",
+            kernel,
+            f"{RETRY_CAP_S:g} s",
+            new,
+        ),
+        (
+            "producer to sidecar",
+            (
+                f"{producing['connect_deadline_s']:g} s for the welcome, {producing['ack_deadline_s']:g} s for an "
+                "acknowledgement (`telemetry.ack_deadline_s`)"
+            ),
+            (
+                f"each stream has a connection of its own; the sidecar asks after {KEEPALIVE_MS // 1000} s and closes "
+                f"{KEEPALIVE_LOST_MS // 1000} s later"
+            ),
+            f"{producing['backoff_cap_s']:g} s (`telemetry.backoff_cap_s`)",
+            new,
+        ),
+        (
+            "broker to venue, requests",
+            f"{venue['request_deadline_s']:g} s a request (`venue.request_deadline_s`), {connect_s:g} s to connect",
+            at_venue,
+            "1 s between openings",
+            new,
+        ),
+        (
+            "broker to venue, streams",
+            f"{venue['heartbeat_deadline_s']:g} s of silence (`venue.heartbeat_deadline_s`)",
+            at_venue,
+            f"{LONGEST_PAUSE_S:g} s",
+            new,
+        ),
+        (
+            "broker to database",
+            f"{history['deadline_s']:g} s a transaction (`history.deadline_s`)",
+            kernel,
+            f"{HISTORY_BACKOFF.cap_s:g} s",
+            new,
+        ),
+        (
+            "broker to API server",
+            f"{order['lease_s'] / 4:g} s a request, {order['lease_s'] / 2:g} s for an acquisition (`orders.lease_s`)",
+            "a request that meets its deadline ends the connection; idle ones end after 5 s",
+            f"{RETRY_S:g} s",
+            new,
+        ),
+        (
+            "standby to owner",
+            (
+                f"0.95 of `api.deadline_s` a request, {peer.CONNECT_S:g} s to connect, {peer.SILENCE_S:g} s of silence "
+                "of an event stream"
+            ),
+            kernel,
+            "none: the caller decides",
+            new,
+        ),
+        (
+            "`broker_client` to broker",
+            (
+                f"`attempt_s` a request, {order_client.CONNECT_S:g} s to connect, {order_client.SILENCE_S:g} s of "
+                "silence of an event stream"
+            ),
+            kernel,
+            f"{RetryPolicy().pauses.cap_s:g} s",
+            new,
+        ),
+    )
+
+
+def _defaults(settings: type[Any]) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(settings)}
+
+
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy")
 TABLES: Sequence[CompatibilityTable] = (
     CompatibilityTable(
@@ -123,6 +248,18 @@ TABLES: Sequence[CompatibilityTable] = (
         text="By what the answer proves, and by what was asked.",
         head=("proof", "asked", "deed"),
         rows=[row for proof in Proof for row in _vault_deeds(proof)],
+    ),
+    CompatibilityTable(
+        title="Long-lived connections",
+        text=(
+            "By default each delivers again within 30 s of the network's return, whatever became of the connection: "
+            "dropped one way or both, frozen, never answered and never closed, forgotten on the way, or its server "
+            "moved by DNS (`NETWORK_FAULTS=20 OUTAGE_S=40 RECOVERY_S=30 pytest tests/integration/network`). A request "
+            "under way has its own deadline. The collector and its router end a connection after 60 s "
+            "(`max_connection_age`), so that a tier that has grown gets its share."
+        ),
+        head=("connection", "deadline", "a lost other end is noticed", "longest pause", "name is resolved"),
+        rows=_connections(),
     ),
     CompatibilityTable(
         title="Answers of the venue, and of what stands before it",

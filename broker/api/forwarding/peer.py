@@ -22,12 +22,13 @@ from broker.api.http.problem import Problem, unavailable
 from broker.api.http.tls import CertificatePair, CertificateSource, client_context
 from broker.api.settings import ApiSettings
 from pod_runtime.cancellation import PersistentTaskGroup
+from pod_runtime.connection.keepalive import keepalive_socket
 
 if TYPE_CHECKING:
     import aiohttp
 
 CONNECT_S = 2.0
-SILENCE_S = 30.0
+SILENCE_S = 20.0
 """Longest silence of an event stream: the owner sends a comment each 10 s."""
 VIA = "1.1 broker"
 """Our name in `Via` (RFC 9110, 7.6.3): a broker does not forward a request that has it."""
@@ -114,7 +115,8 @@ class Peer:
         import aiohttp  # noqa: PLC0415
 
         timeout = aiohttp.ClientTimeout(total=self._settings.deadline_s * _OUR_SHARE, sock_connect=CONNECT_S)
-        return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=self._settings.connections))
+        connector = aiohttp.TCPConnector(limit=self._settings.connections, socket_factory=keepalive_socket)
+        return aiohttp.ClientSession(timeout=timeout, connector=connector)
 
     async def forward(self, owner: str, request: ForwardedRequest) -> Response:
         """The owner's answer, whatever it is; `owner` is `host:port`.

@@ -23,6 +23,7 @@ from broker.venue.rest.http_stream import HttpStream
 from broker.venue.rest.rate_limit import Precedence, Throttle
 from broker.venue.settings import VenueSettings
 from pod_runtime.cancellation import PersistentTaskGroup, check_cancelled
+from pod_runtime.connection.keepalive import set_keepalive
 from producer.emitter import Emit
 
 OPENING_INTERVAL_S = 1.0
@@ -67,7 +68,7 @@ class VenueConnections:
         self._rest, self._streams = VenueHost.of(settings.rest_url), VenueHost.of(settings.stream_url)
         self._size = settings.connections
         self._deadline_s = deadline_s
-        self._delivery_ms = max(1, round(min(connect_s, delivery_s) * 1000))
+        self._delivery_s = min(connect_s, delivery_s)
         self._emit = emit
         rate, burst = settings.requests_per_s, float(settings.burst)
         self.requests = Throttle("requests", rate=rate, burst=burst, now_s=monotonic, emit=emit, admission=self)
@@ -107,12 +108,10 @@ class VenueConnections:
         """Make a socket whose bytes are delivered in time or not at all (tcp(7), RFC 5482)."""
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Else the kernel would go on sending a request for minutes, after our deadline has called it lost: to a
-            # venue at which a successor trades by then.
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._delivery_ms)
+        # Else the kernel would go on sending a request for minutes, after our deadline has called it lost: to a
+        # venue at which a successor trades by then. And an order would go on a connection that is long dead.
+        set_keepalive(made, self._delivery_s)
         return made
 
     def reserve(self, precedence: int) -> bool:

@@ -43,7 +43,7 @@ from typing import Any
 
 from pod_runtime.files.atomic_file import make_private_directory, replace_file
 from pod_runtime.secret import Secret
-from sidecar.secrets.errors import LeaseJournalError
+from sidecar.secrets.errors import LeaseJournalError, PublishError
 
 VERSION = 1
 FILE, TOKEN_FILE = "leases.json", "token.json"
@@ -92,9 +92,21 @@ class LeaseJournal:
         self.fault = ""
 
     def open(self) -> str:
-        """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or ""."""
-        make_private_directory(self._path.parent)
-        self._path.parent.chmod(0o700)  # no group may read tokens, and this directory must be the sidecar's own
+        """Read a predecessor's journal. Returns the fault of an unreadable file, which is set aside, or "".
+
+        Raises:
+            PublishError: the directory is another user's, so that its group cannot be kept out.
+            OSError: the directory cannot be used.
+        """
+        place = self._path.parent
+        make_private_directory(place)
+        try:
+            place.chmod(0o700)  # no group may read tokens, and this directory must be the sidecar's own
+        except PermissionError as error:
+            raise PublishError(
+                f"secrets.lease_journal: {place} is another user's, as the root of a mounted volume is; name a "
+                f"directory below it, such as {place / 'journal'}, which the sidecar makes"
+            ) from error
         try:
             self.holdings = _decode(self._path.read_bytes())
         except FileNotFoundError:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+from pod_runtime.connection.keepalive import keepalive_options
 from pod_runtime.secret import Secret
 from sidecar.secrets.errors import Proof, VaultError, VaultFault
 from sidecar.secrets.settings import SecretsSettings
@@ -37,6 +39,16 @@ finally:
     if _loaded is not None:
         sys.modules[_UNWANTED] = _loaded
 
+
+class _KeptAlive(requests.adapters.HTTPAdapter):
+    """Pool whose idle connections end with the server's end, so that no request that makes a lease is lost on one."""
+
+    def init_poolmanager(self, *arguments: Any, **changed: Any) -> None:
+        """Make the pool, with the socket's options; called by the parent."""
+        options = [*HTTPConnection.default_socket_options, *keepalive_options()]
+        super().init_poolmanager(*arguments, socket_options=options, **changed)
+
+
 Transport = Callable[[str, str, Secret | None, Mapping[str, Any] | None], VaultAnswer]
 _CHUNK = 64 << 10
 
@@ -51,6 +63,8 @@ class _PlainAdapter(RawAdapter):  # type: ignore[misc] # hvac has no types
 def make_transport(settings: SecretsSettings) -> Transport:
     """Return a function that makes one request at a time; for one thread."""
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _KeptAlive())
     session.trust_env = False  # no proxy, .netrc or REQUESTS_CA_BUNDLE from the environment
     if settings.ca_cert:
         # hvac prefers the session's setting, true by default, to the one that it is given itself.

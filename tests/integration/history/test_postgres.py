@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -93,6 +94,18 @@ async def numbers(history: HistoryParts) -> list[int]:
         found += [int(row["client_order_id"].removeprefix("c-")) for row in page.rows]
         if (cursor := page.cursor) is None:
             return sorted(found)
+
+
+async def test_a_connection_whose_server_is_gone_ends_by_itself(
+    history: HistoryParts, superuser: asyncpg.Connection
+) -> None:
+    await adopt(history.database, await lease(superuser))
+    async with history.database.transaction() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        used = driver._transport.get_extra_info("socket")
+        options = (socket.TCP_KEEPIDLE, socket.TCP_USER_TIMEOUT)
+        assert [used.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [10, 15_000]
 
 
 async def test_history_waits_for_a_login_and_is_complete(history: HistoryParts, superuser: asyncpg.Connection) -> None:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from producer.stream.client import TelemetryStream
 from tests.unit.producer.fake_sidecar import SidecarFake, listening, until
 from tests.unit.producer.samples import SHOP, START_NS, VISIT, Chatter, Visit, emitter, sale, unlock
 from tests.unit.producer.stream.live_stream import streaming
@@ -66,6 +68,23 @@ async def test_a_stream_that_breaks_goes_on_where_it_was(tmp_path: Path) -> None
     assert fake.taken["s1"] == list(range(1, 2001))
     assert fake.faults == []
     assert len(fake.hellos) > 3
+
+
+async def test_each_stream_has_a_connection_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one's may be dead without a word."""
+    opened, make = [], TelemetryStream._channel
+
+    def channel(stream: TelemetryStream) -> grpc.aio.Channel:
+        opened.append(make(stream))
+        return opened[-1]
+
+    monkeypatch.setattr(TelemetryStream, "_channel", channel)
+    made, fake = emitter(tmp_path), SidecarFake(break_every=1)
+    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
+        for number in range(1, 4):
+            made.emit(sale())
+            await until(lambda: made.ledger().acknowledged == number)  # noqa: B023 - awaited here
+    assert len(opened) >= len(fake.hellos) >= 3
 
 
 async def test_a_sidecar_that_comes_late_gets_everything(tmp_path: Path) -> None:

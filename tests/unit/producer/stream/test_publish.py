@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,15 @@ async def test_a_write_to_an_ended_call_ends_the_stream(tmp_path: Path) -> None:
     assert [item.WhichOneof("message") for item in call.written] == ["hello", "define", "define"]
     assert call.cancelled
     assert made.ledger().held == 1
+
+
+def test_a_write_that_waits_gives_an_overdue_acknowledgement_no_time_anew(tmp_path: Path) -> None:
+    made = emitter(tmp_path)
+    session = PublishSession(made.spool.queue, settings(tmp_path), coerced=made.coerced, rejected=Counter())
+    session._window = SendWindow(100, 0, heard_at_s=time.monotonic() - 15.0)
+    assert session._ack_left_s() == 20.0
+    session._window.send(1, 10)
+    assert session._ack_left_s() <= 5.0
+    session._window.heard_at_s -= 60.0
+    assert session._ack_left_s() == 1.0
+    made.close()

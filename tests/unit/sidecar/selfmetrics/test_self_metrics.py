@@ -3,8 +3,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from sidecar.export.settings import OtlpSettings
 from sidecar.metrics.ledger import LogLedger
+from sidecar.selfmetrics import self_metrics
 from sidecar.selfmetrics.self_metrics import SelfMetrics
 from tests.otlp_receiver import OtlpReceiver
 from tests.unit.sidecar.selfmetrics.own_snapshot import OWN, FakeSource
@@ -71,3 +74,18 @@ async def test_own_metrics_are_pushed_where_asked_for() -> None:
         metrics.close()
     assert receiver.metrics["telemetry.logs.accepted", ()]["value"] == 20
     assert receiver.metrics["telemetry.logs.accepted", ()]["resource"]["service.name"] == "sidecar"
+
+
+async def test_a_push_that_failed_is_not_repeated_an_interval_later_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_metrics, "RETRY_S", 0.01)
+    async with OtlpReceiver() as receiver:
+        otlp = OtlpSettings(endpoint=receiver.endpoint, own_metrics=True, metrics_interval_s=3600.0)
+        metrics = SelfMetrics(FakeSource(), RESOURCE, otlp)
+        metrics._failed = True
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(metrics.run(stop))
+            await receiver.wait_metrics(1)
+            stop.set()
+        metrics.close()
+    assert not metrics._failed

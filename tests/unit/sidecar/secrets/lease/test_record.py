@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from sidecar.secrets.errors import LeaseJournalError
+from sidecar.secrets.errors import LeaseJournalError, PublishError
 from sidecar.secrets.lease.record import FILE, JournaledLease, JournaledSession, LeaseJournal
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
@@ -70,6 +71,17 @@ def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     journal_in(tmp_path / "leases").begin_session(NOW, owned=True)
     assert stat.S_IMODE((tmp_path / "leases").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "leases" / FILE).stat().st_mode) == 0o600
+
+
+def test_a_directory_of_another_user_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(PublishError, match=r"is another user's.*name a directory below it"):
+        LeaseJournal(tmp_path).open()
 
 
 def test_a_file_that_cannot_be_read_is_set_aside_with_its_reason(tmp_path: Path) -> None:

@@ -207,3 +207,11 @@ async def _tls_in_front_of(port: int, context: ssl.SSLContext) -> Any:
         await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer), return_exceptions=True)
 
     return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+
+
+def test_an_idle_connection_whose_server_is_gone_ends_by_itself() -> None:
+    from sidecar.secrets.vault.transport import _KeptAlive  # noqa: PLC0415 - it takes long to load
+
+    options = _KeptAlive().poolmanager.connection_pool_kw["socket_options"]
+    assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000) in options
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
