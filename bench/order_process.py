@@ -161,9 +161,7 @@ def _post(path: str, headers: str, body: dict[str, Any]) -> bytes:
 async def child(command: list[str], checkout: Path, cores: set[int]) -> AsyncIterator[tuple[psutil.Process, Any]]:
     """A process of a checkout on some cores, and a reader of its JSON lines by their event's name."""
     environ = {**os.environ, "PYTHONPATH": f"{checkout}:{checkout / 'proto'}"}
-    environ.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # the images are compiled, too
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the images are compiled, too
     python = checkout / ".venv" / "bin" / "python"
     process = await asyncio.create_subprocess_exec(
         str(python if python.exists() else sys.executable),
