@@ -254,10 +254,10 @@ TABLES: Sequence[CompatibilityTable] = (
         text=(
             "By default each delivers again within 30 s of the network's return, whatever became of the connection: "
             "dropped one way or both, frozen, never answered and never closed, forgotten on the way, or its server "
-            "moved by DNS (`NETWORK_FAULTS=20 OUTAGE_S=40 RECOVERY_S=30 pytest tests/integration/network`). In 54 faults "
-            "of eleven kinds (`SEED=11`, outages up to 30 s) the longest was 21 s, a producer's whose connection was "
-            "forgotten on the way. A request under way has its own deadline. The collector and its router end a connection after 60 s "
-            "(`max_connection_age`), so that a tier that has grown gets its share."
+            "moved by DNS (`NETWORK_FAULTS=20 OUTAGE_S=40 RECOVERY_S=30 pytest tests/integration/network`). In 54 "
+            "faults of eleven kinds (`SEED=11`, outages up to 30 s) the longest was 21 s, a producer's whose "
+            "connection was forgotten on the way. A request under way has its own deadline. The collector and its "
+            "router end a connection after 60 s (`max_connection_age`), so that a tier that has grown gets its share."
         ),
         head=("connection", "deadline", "a lost other end is noticed", "longest pause", "name is resolved"),
         rows=_connections(),
