@@ -29,6 +29,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
@@ -42,6 +43,9 @@ log = logging.getLogger(__name__)
 FIRST_S = 1.0
 FREEZE_INTERVAL_S = 10.0
 FREEZES_A_FULL = 360
+FULL_GROWTH = 1.1
+"""Growth of the process behind a full collection that brings the next one. What was alive at a freeze and is garbage
+now, as the state of connections that have ended, no young collection sees."""
 # New containers before the youngest generation is collected; CPython's 700 is for small programs.
 YOUNG_OBJECTS = 10_000
 _NEVER = 1_000_000
@@ -101,18 +105,32 @@ def settle() -> None:
 
 def keep_short(loop: asyncio.AbstractEventLoop, first_s: float = FIRST_S) -> None:
     """Keep pauses short for as long as `loop` runs."""
-    loop.call_later(first_s, _freeze, loop, 0)
+    loop.call_later(first_s, _freeze, loop, 0, 0)
 
 
-def _freeze(loop: asyncio.AbstractEventLoop, number: int) -> None:
+def is_full_due(number: int, resident: int, settled: int) -> bool:
+    """True if the collection of this number is a full one; `resident` bytes now, `settled` behind the last full one."""
     # The first one too: the start leaves more garbage than any hour after it.
-    if number % FREEZES_A_FULL == 0:
+    return number % FREEZES_A_FULL == 0 or resident > FULL_GROWTH * settled
+
+
+def resident_bytes() -> int:
+    """Return the memory that the process takes; 0 if the system does not tell (proc_pid_statm(5))."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _freeze(loop: asyncio.AbstractEventLoop, number: int, settled: int) -> None:
+    if is_full_due(number, resident_bytes(), settled):
         settle()
+        settled = resident_bytes()
     else:
         # The young ones first: what is frozen as garbage stays until the next full collection.
         gc.collect(1)
         gc.freeze()
-    loop.call_later(FREEZE_INTERVAL_S, _freeze, loop, number + 1)
+    loop.call_later(FREEZE_INTERVAL_S, _freeze, loop, number + 1, settled)
 
 
 def complain(text: str) -> None:

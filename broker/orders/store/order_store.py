@@ -225,16 +225,29 @@ class OrderStore:
         self._apply_record(record)
         return position
 
-    def put(self, record: OrderRecord) -> None:
-        """Store an order at a status that is a fact already: if the journal fails, memory has it all the same."""
+    def put(self, record: OrderRecord) -> OrderRecord:
+        """Store an order at a status that is a fact already; the order as it is then.
+
+        If the volume fails, memory has it all the same. If another process owns the account by now, the order stays as
+        it was: that one reads the fact in the venue's log and tells of it, and two would count it twice.
+        """
         # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
         if record.status is not OrderStatus.RECEIVED:
             try:
                 self._write(journal.encode_order(record), order=record.order)
             except OrderJournalError as error:
+                held = self.index.get(record.id)
+                if held is not None and held.status is not OrderStatus.RECEIVED and not self._lease.is_unexpired():
+                    self._let_go(held)
+                    return held
                 self._note_unwritten(error, record.id)
                 self._dependencies.updates.publish(Change(position=0, order=record.order))
         self._apply_record(record)
+        return record
+
+    def _let_go(self, record: OrderRecord) -> None:
+        if (waiter := self.waiters.get(record.id)) is not None:
+            waiter.release()
 
     def _note_unwritten(self, error: OrderJournalError, *key: str) -> None:
         log.error("not in the journal yet", extra={"subject": key or "control", "fault": str(error)})
@@ -318,8 +331,8 @@ class OrderStore:
             # The log tells its end right behind: told as resting, a caller would take a fill for none.
             self._set_aside(record, next(item for item in transactions if lifecycle.concerns(record, item)))
             return record
-        if moved is not record:
-            self.put(moved)
+        if moved is not record and (moved := self.put(moved)) is record:
+            return record
         if moved.status is OrderStatus.PENDING and len(moved.order.fills) > len(record.order.fills):
             self.parted[record.id] = None
             self.has_parted.set()
@@ -371,7 +384,8 @@ class OrderStore:
         return record
 
     def _owe(self, record: OrderRecord, error: OrderJournalError) -> OrderRecord:
-        log.error("not in the journal yet", extra={"order_id": record.id, "fault": str(error)})
+        if record.id not in self.owed:
+            log.error("not in the journal yet", extra={"order_id": record.id, "fault": str(error)})
         held = self.index[record.id]
         if held.status is OrderStatus.RECEIVED:
             # The journal does not know it, and need not: its caller may send it again, under the same id.
@@ -381,8 +395,7 @@ class OrderStore:
             self._apply_record(held)
             return held
         self.owed[record.id] = record
-        if (waiter := self.waiters.get(record.id)) is not None:
-            waiter.release()
+        self._let_go(record)
         return held
 
     def pay_owed(self) -> None:

@@ -34,7 +34,7 @@ class TradeOwners:
     """Finds the owners of trades, and gives them what is theirs; `put` stores a changed order."""
 
     def __init__(
-        self, orders: OrderRecords, trades: TradeBook, deployment: str, put: Callable[[OrderRecord], None]
+        self, orders: OrderRecords, trades: TradeBook, deployment: str, put: Callable[[OrderRecord], object]
     ) -> None:
         self._orders = orders
         self._trades = trades

@@ -127,7 +127,7 @@ async def test_after_a_storm_all_books_agree(tmp_path: Path) -> None:
             print(f"{len(documents.ids)} documents, {documents.redelivered} redelivered")
             faults = answer_faults(callers, venue, history) + venue_faults(venue, history)
             faults += count_faults(history, {"metrics": reading.orders, "log records": documents.statuses})
-            faults += pod.unexpected_ends + ledger_faults(reading.status)
+            faults += pod.unexpected_ends + ledger_faults(reading.status, len(documents.ids))
             print("\n".join(faults[:100]))
             assert len(faults) == 0
     assert storm.counts

@@ -11,7 +11,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from pod_runtime.run import NO_THREAD, is_passing, keep_short, lack_of, leaves, persist, raise_descriptor_limit, settle
+from pod_runtime.run import (
+    NO_THREAD,
+    is_full_due,
+    is_passing,
+    keep_short,
+    lack_of,
+    leaves,
+    persist,
+    raise_descriptor_limit,
+    settle,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +61,30 @@ async def test_it_begins_by_itself_on_a_loop() -> None:
     await asyncio.sleep(0.01)
     assert gc.get_freeze_count() > 0
     assert gc.get_threshold()[2] == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("number", "resident", "is_due"),
+    [(0, 0, True), (1, 100, False), (1, 109, False), (1, 112, True), (359, 90, False), (360, 90, True)],
+)
+def test_a_full_collection_comes_each_hour_and_when_the_process_has_grown(
+    number: int, resident: int, *, is_due: bool
+) -> None:
+    assert is_full_due(number, resident, 100) == is_due
+
+
+async def test_what_was_frozen_alive_is_collected_once_the_process_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([0, 100, *[105] * 3])
+    monkeypatch.setattr("pod_runtime.run.resident_bytes", lambda: next(sizes, 112))
+    monkeypatch.setattr("pod_runtime.run.FREEZE_INTERVAL_S", 0.001)
+    knot = Knot()
+    seen = weakref.ref(knot)
+    keep_short(asyncio.get_running_loop(), 0.0)
+    await asyncio.sleep(0.002)
+    del knot
+    async with asyncio.timeout(30):
+        while seen() is not None:
+            await asyncio.sleep(0.01)
 
 
 def test_the_errors_of_nested_groups_come_out_one_by_one() -> None:

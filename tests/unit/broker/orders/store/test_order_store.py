@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 from broker.domain import OrderStatus, Side
 from broker.orders.model.trading_state import TradingState
+from broker.orders.store.journal import OrderJournalError
+from broker.orders.store.order_store import Waiter
 from tests.unit.broker.orders.fake_venue import FakeVenue
 from tests.unit.broker.orders.order_service_fixture import MakeRequest, OrderServiceHarness, wait_until
+from tests.unit.broker.orders.samples import created, filled, make_record, make_store
 
 
 async def test_order_by_a_later_stranger_under_our_mark_halts(
@@ -36,3 +42,36 @@ async def test_order_made_by_hand_is_adopted_and_followed(harness: OrderServiceH
     assert ended is not None
     assert ended.status is OrderStatus.CANCELLED
     assert harness.of("OrderTransition") == []
+
+
+def test_fill_that_comes_when_another_process_owns_the_account_is_told_by_that_one(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    events: list[object] = []
+    store._emit = events.append
+    store.open()
+    sent = make_record(OrderStatus.SUBMITTED)
+    store.put_intent(sent)
+    waiter = store.waiters[sent.id] = Waiter(received_s=0.0)
+    told = len(events)
+    store._lease.is_unexpired = lambda: False  # type: ignore[method-assign] # lost
+
+    folded = store.fold(sent.id, (created(10), filled(11, 10)))
+
+    assert (folded.status, store.index[sent.id].status) == (OrderStatus.SUBMITTED, OrderStatus.SUBMITTED)
+    assert len(events) == told
+    assert waiter.settled.is_set()
+    asyncio.run(store.journal.close())
+
+
+def test_fill_that_the_volume_refuses_is_told_at_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.open()
+    sent = make_record(OrderStatus.SUBMITTED)
+    store.put_intent(sent)
+
+    def refuse(payload: bytes) -> int:
+        raise OrderJournalError("no space")
+
+    store.journal.append = refuse  # type: ignore[method-assign] # a full volume
+    assert store.fold(sent.id, (created(10), filled(11, 10))).status is OrderStatus.FILLED
+    asyncio.run(store.journal.close())
