@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Self
 
 import grpc.aio
 
@@ -36,6 +38,42 @@ HEALTHY_AFTER_S = 5.0
 # At 20,000 events/s of 160 bytes a segment of 1 MiB lasts 0.3 s: the spare one is ready before. Where little comes,
 # there is nothing to prepare for minutes, and each look costs as much as thirty events.
 SHORTEST_LOOK_S, LONGEST_LOOK_S = 0.02, 0.2
+CHANNEL_DESCRIPTORS = 16
+
+
+class StreamChannel:
+    """Channel of one stream after another to the same sidecar. `async with` closes it."""
+
+    def __init__(self, make: Callable[[], grpc.aio.Channel]) -> None:
+        self._make = make
+        self.open = make()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.open.close()
+
+    async def renew(self) -> None:
+        """Make another channel: a channel keeps a connection whose other end is gone without a word."""
+        # gRPC (1.85) ends the process if it makes a channel and there are no descriptors: then the old one has to do.
+        if has_descriptors(CHANNEL_DESCRIPTORS):
+            await self.open.close()
+            self.open = self._make()
+
+
+def has_descriptors(count: int) -> bool:
+    """True if the process may open so many files now."""
+    opened: list[int] = []
+    try:
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True
 
 
 class TelemetryStream:
@@ -95,35 +133,17 @@ class TelemetryStream:
 
     async def _publish(self) -> None:
         attempt = 0
-        while True:
-            started_s = time.monotonic()
-            if await self._attempt(self._session, self._drained):
-                return
-            attempt = 0 if time.monotonic() - started_s > HEALTHY_AFTER_S else attempt + 1
-            if await self._rest(self._delay_s(max(0, attempt - 1))):
-                return
+        async with StreamChannel(self._channel) as channel:
+            while True:
+                started_s = time.monotonic()
+                if await _attempt(self._session, channel, self._drained):
+                    return
+                attempt = 0 if time.monotonic() - started_s > HEALTHY_AFTER_S else attempt + 1
+                if await self._rest(self._delay_s(max(0, attempt - 1))):
+                    return
 
     def _delay_s(self, attempt: int) -> float:
         return self._backoff.delay_s(attempt, self._random.random())
-
-    async def _attempt(self, session: PublishSession, done: Callable[[], bool]) -> bool:
-        """Runs one stream; True if it ended because everything is done."""
-        # On a channel of its own: a channel keeps a connection whose other end is gone without a word, and the next
-        # stream would be opened on that.
-        async with self._channel() as channel:
-            try:
-                await session.run(channel, done)
-            except StreamEndedError as error:
-                log.warning("telemetry stream ended", extra={"reason": error.reason})
-            except grpc.aio.AioRpcError as error:
-                extra = {"reason": error.code().name.lower(), "detail": str(error.details())[:300]}
-                log.warning("telemetry stream ended", extra=extra)
-            except Exception:
-                log.exception("telemetry stream failed")  # a fault of ours must not end the process
-            else:
-                return True
-        check_cancelled()
-        return False
 
     async def _rest(self, delay_s: float) -> bool:
         """Waits before the next try; True if there is none, for the time to drain is over."""
@@ -156,10 +176,29 @@ class TelemetryStream:
         queue, rejected = orphan.queue, Counter[str]()
         session = PublishSession(queue, self._settings, coerced=self._emitter.coerced, rejected=rejected)
         attempt, waiting = 0, queue.held
-        # The pauses are not reset by progress: a session that damages the stream each time gets the longest.
-        while queue.held and not await self._attempt(session, lambda: not queue.held):
-            await asyncio.sleep(self._delay_s(attempt))
-            attempt += 1
+        async with StreamChannel(self._channel) as channel:
+            # The pauses are not reset by progress: a session that damages the stream each time gets the longest.
+            while queue.held and not await _attempt(session, channel, lambda: not queue.held):
+                await asyncio.sleep(self._delay_s(attempt))
+                attempt += 1
         if waiting:
             extra = {"session": queue.meta.session_id, "events": waiting, "rejected": dict(rejected)}
             log.info("events of a predecessor delivered", extra=extra)
+
+
+async def _attempt(session: PublishSession, channel: StreamChannel, done: Callable[[], bool]) -> bool:
+    """Runs one stream; True if it ended because everything is done."""
+    try:
+        await session.run(channel.open, done)
+    except StreamEndedError as error:
+        log.warning("telemetry stream ended", extra={"reason": error.reason})
+        await channel.renew()
+    except grpc.aio.AioRpcError as error:
+        extra = {"reason": error.code().name.lower(), "detail": str(error.details())[:300]}
+        log.warning("telemetry stream ended", extra=extra)
+    except Exception:
+        log.exception("telemetry stream failed")  # a fault of ours must not end the process
+    else:
+        return True
+    check_cancelled()
+    return False

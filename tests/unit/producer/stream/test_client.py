@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from producer.stream.client import TelemetryStream
+from producer.stream.client import TelemetryStream, has_descriptors
 from tests.unit.producer.fake_sidecar import SidecarFake, listening, until
 from tests.unit.producer.samples import SHOP, START_NS, VISIT, Chatter, Visit, emitter, sale, unlock
 from tests.unit.producer.stream.live_stream import streaming
@@ -70,8 +71,10 @@ async def test_a_stream_that_breaks_goes_on_where_it_was(tmp_path: Path) -> None
     assert len(fake.hellos) > 3
 
 
-async def test_each_stream_has_a_connection_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last one's may be dead without a word."""
+@pytest.mark.parametrize("free", [True, False], ids=["descriptors", "no descriptors"])
+async def test_a_stream_behind_a_silent_one_has_a_connection_of_its_own_where_descriptors_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, free: bool
+) -> None:
     opened, make = [], TelemetryStream._channel
 
     def channel(stream: TelemetryStream) -> grpc.aio.Channel:
@@ -79,12 +82,23 @@ async def test_each_stream_has_a_connection_of_its_own(tmp_path: Path, monkeypat
         return opened[-1]
 
     monkeypatch.setattr(TelemetryStream, "_channel", channel)
-    made, fake = emitter(tmp_path), SidecarFake(break_every=1)
-    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made):
-        for number in range(1, 4):
-            made.emit(sale())
-            await until(lambda: made.ledger().acknowledged == number)  # noqa: B023 - awaited here
-    assert len(opened) >= len(fake.hellos) >= 3
+    monkeypatch.setattr("producer.stream.client.has_descriptors", lambda _: free)
+    made, fake = emitter(tmp_path), SidecarFake(silent=True)
+    made.emit(sale())
+    async with listening(fake, tmp_path / "run" / "t.sock"), streaming(tmp_path, made, ack_deadline_s=0.1, drain_s=0.1):
+        await until(lambda: len(fake.hellos) >= 2)
+    assert (len(opened) >= 2) == free
+
+
+def test_descriptors_are_asked_for_and_given_back() -> None:
+    before, limits = len([*Path("/proc/self/fd").iterdir()]), resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert has_descriptors(4)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        assert not has_descriptors(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 async def test_a_sidecar_that_comes_late_gets_everything(tmp_path: Path) -> None:
