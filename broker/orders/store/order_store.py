@@ -228,7 +228,8 @@ class OrderStore:
     def put(self, record: OrderRecord) -> OrderRecord:
         """Store an order at a status that is a fact already; the order as it is then.
 
-        If the volume fails, memory has it all the same. If another process owns the account by now, the order stays as
+        If the volume fails, memory has it all the same; an UNKNOWN order stays as it was, for the resolver asks again.
+        If another process owns the account by now, the order stays as
         it was: that one reads the fact in the venue's log and tells of it, and two would count it twice.
         """
         # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
@@ -237,7 +238,10 @@ class OrderStore:
                 self._write(journal.encode_order(record), order=record.order)
             except OrderJournalError as error:
                 held = self.index.get(record.id)
-                if held is not None and held.status is not OrderStatus.RECEIVED and not self._lease.is_unexpired():
+                # The resolver asks again for one that is UNKNOWN: told now, it would be told twice behind a kill.
+                is_asked_again = held is not None and held.status is OrderStatus.UNKNOWN
+                is_lost = not self._lease.is_unexpired()
+                if held is not None and held.status is not OrderStatus.RECEIVED and (is_asked_again or is_lost):
                     self._let_go(held)
                     return held
                 self._note_unwritten(error, record.id)
