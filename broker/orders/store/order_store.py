@@ -228,26 +228,26 @@ class OrderStore:
     def put(self, record: OrderRecord) -> OrderRecord:
         """Store an order at a status that is a fact already; the order as it is then.
 
-        If the volume fails, memory has it all the same; an UNKNOWN order stays as it was, for the resolver asks again.
-        If another process owns the account by now, the order stays as
-        it was: that one reads the fact in the venue's log and tells of it, and two would count it twice.
+        If the journal does not take it, memory has it all the same, unless the venue's log tells it again: then the
+        order stays as it was, for a fact that is told twice is counted twice.
         """
         # RECEIVED is not journaled: nothing was sent, so that a restart may forget the order.
         if record.status is not OrderStatus.RECEIVED:
             try:
                 self._write(journal.encode_order(record), order=record.order)
             except OrderJournalError as error:
-                held = self.index.get(record.id)
-                # The resolver asks again for one that is UNKNOWN: told now, it would be told twice behind a kill.
-                is_asked_again = held is not None and held.status is OrderStatus.UNKNOWN
-                is_lost = not self._lease.is_unexpired()
-                if held is not None and held.status is not OrderStatus.RECEIVED and (is_asked_again or is_lost):
+                if (held := self.index.get(record.id)) is not None and self._is_told_later(held):
                     self._let_go(held)
                     return held
                 self._note_unwritten(error, record.id)
                 self._dependencies.updates.publish(Change(position=0, order=record.order))
         self._apply_record(record)
         return record
+
+    def _is_told_later(self, held: OrderRecord) -> bool:
+        """True if a fact about the order is read in the venue's log again: by the resolver, or by the next owner."""
+        was_sent = held.status is not OrderStatus.RECEIVED
+        return held.status is OrderStatus.UNKNOWN or (was_sent and not self._lease.is_unexpired())
 
     def _let_go(self, record: OrderRecord) -> None:
         if (waiter := self.waiters.get(record.id)) is not None:

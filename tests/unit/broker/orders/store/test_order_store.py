@@ -75,3 +75,27 @@ def test_fill_that_the_volume_refuses_is_told_at_once(tmp_path: Path) -> None:
     store.journal.append = refuse  # type: ignore[method-assign] # a full volume
     assert store.fold(sent.id, (created(10), filled(11, 10))).status is OrderStatus.FILLED
     asyncio.run(store.journal.close())
+
+
+def test_unknown_order_stays_unknown_while_the_volume_refuses_its_end(tmp_path: Path) -> None:
+    """Told at once, it would be told again behind a kill: the journal does not know of it."""
+    store = make_store(tmp_path)
+    events: list[object] = []
+    store._emit = events.append
+    store.open()
+    sent = make_record(OrderStatus.SUBMITTED)
+    store.put_intent(sent)
+    store.move(sent.id, OrderStatus.UNKNOWN, "TimedOut")
+    told, append = len(events), store.journal.append
+
+    def refuse(payload: bytes) -> int:
+        raise OrderJournalError("no space")
+
+    store.journal.append = refuse  # type: ignore[method-assign] # a full volume
+    assert store.search(sent.id, (created(10), filled(11, 10))).status is OrderStatus.UNKNOWN
+    assert len(events) == told
+
+    store.journal.append = append  # type: ignore[method-assign] # there is room again
+    assert store.search(sent.id, (created(10), filled(11, 10))).status is OrderStatus.FILLED
+    assert len(events) > told
+    asyncio.run(store.journal.close())
